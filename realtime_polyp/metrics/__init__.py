@@ -1,0 +1,1 @@
+"""Every figure of METRICS.md, as pure functions."""

@@ -1,0 +1,134 @@
+"""Detection average precision, COCO style and with the EndoCV2021 challenge's sizes (METRICS 1 and 2)."""
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+_HUGE = 1e10
+COCO_RANGES = {"all": (0, _HUGE), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, _HUGE)}
+ENDOCV_RANGES = {"all": (0, _HUGE), "small": (0, 100**2), "medium": (100**2, 200**2), "large": (200**2, _HUGE)}
+
+
+@dataclass(frozen=True)
+class ImageBoxes:
+    """One image: true boxes (m, 4), found boxes (n, 4) xyxy px of one grid, and scores (n,)."""
+
+    true: NDArray[np.float32]
+    found: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+    def scaled(self, factor: float) -> "ImageBoxes":
+        """The same in another pixel grid, such as the original image's."""
+        return ImageBoxes(self.true * factor, self.found * factor, self.scores)
+
+
+def coco_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
+    """AP, AP50, AP75, AP_s, AP_m, AP_l and AR in 0..1; None where a size has no true box."""
+    evaluation = _evaluate(_truth(images), _found(images), COCO_RANGES)
+    return {
+        "AP": _mean(evaluation, "all"),
+        "AP50": _mean(evaluation, "all", iou=0.5),
+        "AP75": _mean(evaluation, "all", iou=0.75),
+        "AP_s": _mean(evaluation, "s"),
+        "AP_m": _mean(evaluation, "m"),
+        "AP_l": _mean(evaluation, "l"),
+        "AR": _recall(evaluation),
+    }
+
+
+def endocv_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
+    """The challenge's figures; the boxes must be in original pixels. score_d is None when a size is missing."""
+    return endocv_ap_of(_truth(images), _found(images))
+
+
+def endocv_ap_of(truth: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, float | None]:
+    """As `endocv_ap`, from a COCO truth and COCO results as the challenge writes them."""
+    evaluation = _evaluate(truth, found, ENDOCV_RANGES)
+    sizes = {f"AP_{name}": _mean(evaluation, name) for name in ("small", "medium", "large")}
+    overall = _mean(evaluation, "all")
+    return {
+        "AP": overall,
+        "AP50": _mean(evaluation, "all", iou=0.5),
+        "AP75": _mean(evaluation, "all", iou=0.75),
+        **sizes,
+        "AR": _recall(evaluation),
+        "score_d": _mean_of([overall, *sizes.values()]),
+    }
+
+
+def _mean_of(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _truth(images: Sequence[ImageBoxes]) -> dict[str, Any]:
+    boxes = [(index, *box) for index, image in enumerate(images, 1) for box in image.true.tolist()]
+    annotations = [
+        {
+            "id": number,
+            "image_id": index,
+            "category_id": 1,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "iscrowd": 0,
+        }
+        for number, (index, x1, y1, x2, y2) in enumerate(boxes, 1)
+    ]
+    return {
+        "images": [{"id": index} for index in range(1, len(images) + 1)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "polyp"}],
+    }
+
+
+def _found(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
+    return [
+        {"image_id": index, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+        for index, image in enumerate(images, 1)
+        for (x1, y1, x2, y2), score in zip(image.found.tolist(), image.scores.tolist(), strict=True)
+    ]
+
+
+def _evaluate(
+    truth: dict[str, Any], found: list[dict[str, Any]], ranges: dict[str, tuple[float, float]]
+) -> COCOeval:
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress on stdout
+        coco = COCO()
+        coco.dataset = {"info": {}, **truth}
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(found) if found else _nothing(coco), "bbox")
+        evaluation.params.areaRng = [list(limits) for limits in ranges.values()]
+        evaluation.params.areaRngLbl = list(ranges)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def _nothing(coco: COCO) -> COCO:
+    """loadRes refuses an empty list."""
+    empty = COCO()
+    empty.dataset = {**coco.dataset, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def _mean(evaluation: COCOeval, size: str, *, iou: float | None = None) -> float | None:
+    precision = evaluation.eval["precision"]  # (IoU, recall, class, size, max detections)
+    column = evaluation.params.areaRngLbl.index(size)
+    values = precision[:, :, :, column, -1]
+    if iou is not None:
+        values = values[np.isclose(evaluation.params.iouThrs, iou)]
+    known = values[values > -1]
+    return float(known.mean()) if known.size else None
+
+
+def _recall(evaluation: COCOeval) -> float | None:
+    recall = evaluation.eval["recall"][:, :, 0, -1]
+    known = recall[recall > -1]
+    return float(known.mean()) if known.size else None

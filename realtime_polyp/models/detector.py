@@ -1,0 +1,170 @@
+"""The polyp detector: trunk, FPN, GFLv2 head.
+
+A box edge is predicted as a distribution over distances; the shape of the four distributions (their top-4
+probabilities and mean) tells how well the box is placed, and scales its score. Sources: Li et al., Generalized Focal
+Loss V2 (CVPR 2021); Lin et al., FPN (CVPR 2017); the paper, section 2.1.
+"""
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from realtime_polyp.boxes import from_distances
+from realtime_polyp.models.efficientnet_lite import LITE0, EfficientNetLite, LiteConfig
+
+_TOP_K = 4  # probabilities of each edge's distribution that the quality branch sees
+_QUALITY_CHANNELS = 64
+_PRIOR_LOGIT = -4.6  # sigmoid gives 0.01: at the start almost every place is background
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """size: input (h, w) px. strides: of the pyramid's levels. anchor_scale: anchor side in strides (ATSS only)."""
+
+    trunk: LiteConfig = LITE0
+    size: tuple[int, int] = (320, 384)
+    channels: int = 96
+    stacked_convs: int = 2
+    strides: tuple[int, ...] = (8, 16, 32, 64)
+    reg_max: int = 16
+    anchor_scale: float = 5.0
+
+
+@dataclass(frozen=True)
+class DetectorMaps:
+    """Everything a loss needs, levels concatenated, row-major.
+
+    scores (N, P) joint probability; edges (N, P, 4, reg_max + 1) logits; points (P, 2) and strides (P,) px.
+    """
+
+    scores: Tensor
+    edges: Tensor
+    points: Tensor
+    strides: Tensor
+
+
+class FeaturePyramid(nn.Module):
+    """Top-down pyramid over the trunk's last three features, then stride-2 levels on top of the coarsest."""
+
+    def __init__(self, inputs: tuple[int, ...], channels: int, levels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in inputs)
+        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in inputs)
+        extra = levels - len(inputs)
+        self.extra = nn.ModuleList(nn.Conv2d(channels, channels, 3, 2, 1) for _ in range(extra))
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        maps = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
+        for fine in range(len(maps) - 2, -1, -1):
+            maps[fine] = maps[fine] + F.interpolate(maps[fine + 1], size=maps[fine].shape[-2:], mode="nearest")
+        maps = [smooth(level) for smooth, level in zip(self.smooth, maps, strict=True)]
+        for conv in self.extra:
+            maps.append(conv(F.relu(maps[-1])))
+        return maps
+
+
+class SharedTower(nn.Module):
+    """Convolutions shared by all levels, each with a batch norm per level: levels differ in statistics."""
+
+    def __init__(self, channels: int, depth: int, levels: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(depth))
+        self.norms = nn.ModuleList(
+            nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(levels)) for _ in range(depth)
+        )
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        for conv, norms in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norms[level](conv(x)))  # type: ignore[index]
+        return x
+
+
+class GFLHead(nn.Module):
+    """One level's features (N, C, h, w) -> scores (N, h*w) and edge logits (N, h*w, 4, reg_max + 1)."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        levels, channels = len(config.strides), config.channels
+        self.bins = config.reg_max + 1
+        self.cls_tower = SharedTower(channels, config.stacked_convs, levels)
+        self.reg_tower = SharedTower(channels, config.stacked_convs, levels)
+        self.cls = nn.Conv2d(channels, 1, 3, padding=1)
+        self.reg = nn.Conv2d(channels, 4 * self.bins, 3, padding=1)
+        self.reg_scale = nn.Parameter(torch.ones(levels))
+        self.quality = nn.Sequential(
+            nn.Linear(4 * (_TOP_K + 1), _QUALITY_CHANNELS), nn.ReLU(), nn.Linear(_QUALITY_CHANNELS, 1), nn.Sigmoid()
+        )
+        for module in (self.cls_tower, self.reg_tower, self.cls, self.reg):
+            _initialise(module)
+        nn.init.constant_(self.cls.bias, _PRIOR_LOGIT)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        classes = self.cls(self.cls_tower(x, level)).flatten(1)
+        edges = self.reg(self.reg_tower(x, level)) * self.reg_scale[level]
+        edges = edges.flatten(2).transpose(1, 2).unflatten(2, (4, self.bins))
+        return classes.sigmoid() * self._placement_quality(edges), edges
+
+    def _placement_quality(self, edges: Tensor) -> Tensor:
+        probability = edges.softmax(-1)
+        top = probability.topk(_TOP_K, dim=-1).values
+        statistics = torch.cat([top, top.mean(-1, keepdim=True)], dim=-1)
+        return self.quality(statistics.flatten(2)).squeeze(-1)  # type: ignore[no-any-return]
+
+
+class Detector(nn.Module):
+    """Pixels (N, 3, h, w) in [0, 255] -> boxes (N, P, 4) in input px and scores (N, P)."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = EfficientNetLite(config.trunk)
+        self.pyramid = FeaturePyramid(self.trunk.channels[2:], config.channels, len(config.strides))
+        self.head = GFLHead(config)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(pixels)
+        return decode(maps), maps.scores
+
+    def maps(self, pixels: Tensor) -> DetectorMaps:
+        """What the losses compare with the truth."""
+        features = self.trunk((pixels - 127.0) / 128.0)  # EfficientNet-Lite's own normalisation
+        levels = self.pyramid(features[2:])
+        outputs = [self.head(x, level) for level, x in enumerate(levels)]
+        points, strides = points_of([x.shape[-2:] for x in levels], self.config.strides)
+        return DetectorMaps(
+            torch.cat([scores for scores, _ in outputs], dim=1),
+            torch.cat([edges for _, edges in outputs], dim=1),
+            points.to(pixels.device),
+            strides.to(pixels.device),
+        )
+
+
+def decode(maps: DetectorMaps) -> Tensor:
+    """Boxes (N, P, 4): each edge at the mean of its distribution."""
+    distances = expected_distance(maps.edges) * maps.strides[:, None]
+    return from_distances(maps.points, distances)
+
+
+def expected_distance(edges: Tensor) -> Tensor:
+    """Mean of each edge's distribution (..., 4, bins) in strides: (..., 4)."""
+    bins = torch.arange(edges.shape[-1], dtype=edges.dtype, device=edges.device)
+    return (edges.softmax(-1) * bins).sum(-1)
+
+
+def points_of(shapes: list[torch.Size], strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Where each prediction stands: points (P, 2) xy px, and its level's stride (P,)."""
+    points, repeated = [], []
+    for (height, width), stride in zip(shapes, strides, strict=True):
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        points.append(torch.stack([x.flatten(), y.flatten()], dim=1) * float(stride))
+        repeated.append(torch.full((height * width,), float(stride)))
+    return torch.cat(points), torch.cat(repeated)
+
+
+def _initialise(module: nn.Module) -> None:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,91 @@
+"""The polyp segmenter: a trunk that keeps high resolution, and the paper's low-rank module.
+
+Sources: the paper, sections 2.2.1 and 2.2.2; Wang et al., HRNet (TPAMI 2020) for the trunk of `HRNET_W18_SMALL`.
+"""
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from realtime_polyp.models.efficientnet_lite import LITE0, EfficientNetLite, LiteConfig, conv_bn
+from realtime_polyp.models.hrnet import HRNet, HRNetConfig
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """size: input (h, w) px. width: channels of F_p. bases: D, the rank. trunk: Lite with fusion, or HRNet."""
+
+    trunk: LiteConfig | HRNetConfig = LITE0
+    size: tuple[int, int] = (320, 384)
+    width: int = 96
+    bases: int = 16
+
+
+class LowRank(nn.Module):
+    """F_p (N, C, h, w) -> F_l of the same shape and of rank D at most.
+
+    F_a = softmax(phi(F_p)) over the D bases; b = F_p^T F_a / N over the N = hw pixels; F_l = F_a b^T.
+    """
+
+    def __init__(self, channels: int, bases: int) -> None:
+        super().__init__()
+        self.phi = nn.Conv2d(channels, bases, 1)
+
+    def forward(self, full: Tensor) -> Tensor:
+        pixels = full.flatten(2)  # F_p^T: (N, C, hw)
+        assignment = self.phi(full).softmax(dim=1).flatten(2)  # F_a^T: (N, D, hw)
+        bases = pixels @ assignment.transpose(1, 2) / pixels.shape[-1]  # b: (N, C, D)
+        return (bases @ assignment).view_as(full)
+
+
+class LiteFusion(nn.Module):
+    """EfficientNet-Lite with its four resolutions fused at stride 4, as HRNetV2 fuses its branches.
+
+    Pixels in [-1, 1] (N, 3, h, w) -> features (N, 4 * branch, h/4, w/4).
+    """
+
+    def __init__(self, config: LiteConfig, branch: int = 48) -> None:
+        super().__init__()
+        self.trunk = EfficientNetLite(config)
+        self.lateral = nn.ModuleList(conv_bn(width, branch, 1) for width in self.trunk.channels[1:])
+        self.mix = nn.ModuleList(
+            nn.Sequential(conv_bn(branch, branch, 5, groups=branch), conv_bn(branch, branch, 1)) for _ in range(4)
+        )
+        self.channels = 4 * branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [conv(x) for conv, x in zip(self.lateral, self.trunk(x)[1:], strict=True)]
+        for fine in (2, 1, 0):
+            branches[fine] = branches[fine] + _resize(branches[fine + 1], branches[fine])
+        mixed = [mix(branch) for mix, branch in zip(self.mix, branches, strict=True)]
+        return torch.cat([mixed[0], *(_resize(branch, mixed[0]) for branch in mixed[1:])], dim=1)
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Segmenter(nn.Module):
+    """Pixels (N, 3, h, w) in [0, 255] -> polyp probability (N, h/4, w/4)."""
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fusion: LiteFusion | HRNet
+        if isinstance(config.trunk, LiteConfig):
+            self.fusion = LiteFusion(config.trunk)
+        else:
+            self.fusion = HRNet(config.trunk)
+        self.project = conv_bn(self.fusion.channels, config.width, 1)
+        self.low_rank = LowRank(config.width, config.bases)
+        self.full_head = nn.Conv2d(config.width, 1, 1)
+        self.low_rank_head = nn.Conv2d(config.width, 1, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.logits(pixels)[1].sigmoid()
+
+    def logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, h/4, w/4) from F_p and from F_l; both are supervised, the second is the answer."""
+        full = self.project(self.fusion((pixels - 127.0) / 128.0))
+        return self.full_head(full)[:, 0], self.low_rank_head(self.low_rank(full))[:, 0]

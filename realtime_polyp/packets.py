@@ -1,0 +1,90 @@
+"""What travels down the line of a frame. Packets are frozen; a stage makes new ones, it never changes one."""
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.field import Field, Image
+
+Boxes = NDArray[np.float32]
+TrackState = Literal["tentative", "shown", "held"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source: image (H, W, 3) uint8 RGB.
+
+    pts_s: the video's own clock. captured_s: time.monotonic() when the picture reached this machine.
+    """
+
+    index: int
+    pts_s: float
+    captured_s: float
+    image: Image
+
+
+@dataclass(frozen=True)
+class Detections:
+    """boxes (n, 4) float32 xyxy source px; scores (n,) float32, falling."""
+
+    boxes: Boxes
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Track:
+    """A polyp followed over time; box (4,) xyxy source px.
+
+    state: tentative (not yet confirmed, not drawn), shown, held (unseen just now, still drawn).
+    """
+
+    id: int
+    box: Boxes
+    score: float
+    state: TrackState
+    age_s: float
+    unseen_s: float
+
+    @property
+    def visible(self) -> bool:
+        return self.state != "tentative"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Polyp probability (h, w) float32 over the field's rectangle, at the model's resolution."""
+
+    probability: NDArray[np.float32]
+    field: Field
+
+    def in_field(self) -> NDArray[np.float32]:
+        """The probability at source resolution, of the field's rectangle only."""
+        size = (self.field.width, self.field.height)
+        return cv2.resize(self.probability, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+    def to_source(self, height: int, width: int, *, threshold: float = 0.5) -> NDArray[np.bool_]:
+        """The mask (height, width) of the whole frame."""
+        mask = np.zeros((height, width), np.bool_)
+        self.field.crop(mask)[...] = self.in_field() >= threshold  # type: ignore[arg-type]
+        return mask
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known about one frame. stages_ms: time of each stage of the batch it came in, shared by its frames."""
+
+    frame: Frame
+    field: Field
+    detections: Detections
+    tracks: tuple[Track, ...]
+    mask: Mask | None
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    analysed_s: float = 0.0  # time.monotonic() when the result was ready

@@ -1,0 +1,52 @@
+"""Which places learn which polyp: adaptive training sample selection.
+
+Source: Zhang et al., ATSS (CVPR 2020); the paper, section 2.1.3, which raises k from 9 to 13.
+"""
+import torch
+from torch import Tensor
+
+from realtime_polyp.boxes import centres, pairwise_iou
+
+PAPER_K = 13
+
+
+def square_anchors(points: Tensor, strides: Tensor, scale: float) -> Tensor:
+    """One square anchor a point, `scale` strides wide: (P, 4) px."""
+    half = (strides * scale / 2)[:, None]
+    return torch.cat([points - half, points + half], dim=1)
+
+
+def atss(anchors: Tensor, level_sizes: list[int], truth: Tensor, *, k: int = PAPER_K) -> Tensor:
+    """Index of the true box that each anchor learns, -1 for background: (P,) int64.
+
+    anchors: (P, 4), levels concatenated, `level_sizes` of them in each. truth: (m, 4).
+    Of each level the k anchors nearest to a box's centre are candidates; those whose IoU reaches the candidates'
+    mean plus standard deviation, with the centre inside the box, learn it. An anchor wanted twice takes the higher IoU.
+    """
+    if len(truth) == 0:
+        return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+    overlaps = pairwise_iou(anchors, truth)
+    candidates = _nearest_per_level(anchors, level_sizes, truth, k)
+    candidate_overlaps = overlaps.gather(0, candidates)
+    threshold = candidate_overlaps.mean(0) + candidate_overlaps.std(0)
+    chosen = torch.zeros_like(overlaps, dtype=torch.bool)
+    chosen.scatter_(0, candidates, candidate_overlaps >= threshold)
+    chosen &= _centre_inside(anchors, truth)
+    best, index = torch.where(chosen, overlaps, -1.0).max(dim=1)
+    return torch.where(best >= 0, index, -1)
+
+
+def _nearest_per_level(anchors: Tensor, level_sizes: list[int], truth: Tensor, k: int) -> Tensor:
+    distance = torch.cdist(centres(anchors), centres(truth))
+    chosen, start = [], 0
+    for size in level_sizes:
+        nearest = distance[start : start + size].topk(min(k, size), dim=0, largest=False).indices
+        chosen.append(nearest + start)
+        start += size
+    return torch.cat(chosen)
+
+
+def _centre_inside(anchors: Tensor, truth: Tensor) -> Tensor:
+    x, y = centres(anchors)[:, None].unbind(-1)
+    inside = torch.stack([x - truth[:, 0], y - truth[:, 1], truth[:, 2] - x, truth[:, 3] - y])
+    return inside.amin(0) > 0.01
