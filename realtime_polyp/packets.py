@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from realtime_polyp.field import Field, Image
 
 Boxes = NDArray[np.float32]
+Signal = Literal["ok", "black", "frozen"]
 TrackState = Literal["tentative", "shown", "held"]
 
 
@@ -79,12 +80,17 @@ class Mask:
 
 @dataclass(frozen=True)
 class Result:
-    """What is known about one frame. stages_ms: time of each stage of the batch it came in, shared by its frames."""
+    """What is known about one frame.
+
+    signal: whether the picture lives. stages_ms: time of each stage of the batch it came in, shared by its frames.
+    analysed_s: time.monotonic() when the result was ready.
+    """
 
     frame: Frame
     field: Field
     detections: Detections
     tracks: tuple[Track, ...]
     mask: Mask | None
+    signal: Signal = "ok"
     stages_ms: dict[str, float] = field(default_factory=dict)
-    analysed_s: float = 0.0  # time.monotonic() when the result was ready
+    analysed_s: float = 0.0

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from scipy.fft import fftfreq, irfft2, rfft2, rfftfreq
 from scipy.ndimage import gaussian_filter
 
-Floats = NDArray[np.float32]
+from phantom.vectors import JIT, clamp, mix, unit
 
-# How much of the gap to the wall a ray may step at once. Folds are steeper than 45 degrees, so the gap overstates
-# the true distance; below this share no fold is jumped.
-SAFE_STEP = 0.42
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ def plan_folds(rng: np.random.Generator, z_start: float, z_stop: float) -> list[
     folds, z, angle = [], z_start, rng.uniform(0, 2 * math.pi)
     while z < z_stop:
         angle += 2 * math.pi / 3 + rng.normal(0, 0.5)
-        folds.append(Fold(z=z, depth=rng.uniform(0.18, 0.42), width=rng.uniform(0.085, 0.13), angle=angle,
-                          span=rng.uniform(1.0, 1.9), tilt=rng.normal(0, 0.12)))
+        folds.append(Fold(z=z, depth=rng.uniform(0.2, 0.46), width=rng.uniform(0.085, 0.14), angle=angle,
+                          span=rng.uniform(0.8, 1.6), tilt=rng.normal(0, 0.12)))
         z += rng.uniform(0.3, 0.75)
     return folds
 
@@ -68,7 +66,7 @@ def fold_height(fold: Fold, z: Floats, theta: Floats, warp: Floats) -> Floats:
     """How far the fold reaches into the lumen at depths z (nz, 1) and angles theta (1, ntheta)."""
     away = np.angle(np.exp(1j * (theta - fold.angle)))
     reach = 1.0 / (1.0 + np.exp((np.abs(away) - fold.span) / 0.22))
-    offset = z - fold.z - fold.tilt * np.cos(away) - 0.05 * warp
+    offset = z - fold.z - fold.tilt * np.cos(away) - 0.07 * warp
     crest = np.exp(-np.abs(offset / fold.width) ** 1.7)
     foot = np.exp(-((offset / (2.8 * fold.width)) ** 2))
     return fold.depth * reach * (0.7 * crest + 0.3 * foot)
@@ -80,7 +78,7 @@ def wall_radius(rng: np.random.Generator, z: Floats, theta: Floats, cells_per_un
     swell = smooth_noise(rng, shape, (0.45 * cells_per_unit, 0.5 * per_radian))
     ripple = smooth_noise(rng, shape, (0.09 * cells_per_unit, 0.12 * per_radian))
     warp = smooth_noise(rng, shape, (0.3 * cells_per_unit, 0.25 * per_radian))
-    radius = 1.0 + 0.06 * np.cos(3 * theta + 0.4 * z) + 0.05 * swell + 0.008 * ripple
+    radius = 1.0 + 0.06 * np.cos(3 * theta + 0.4 * z) + 0.05 * swell + 0.014 * ripple
     folds = np.zeros(shape)
     for fold in plan_folds(rng, float(z[0, 0]), float(z[-1, 0])):
         rows = np.abs(z[:, 0] - fold.z) < 1.2
@@ -89,9 +87,9 @@ def wall_radius(rng: np.random.Generator, z: Floats, theta: Floats, cells_per_un
 
 
 def centre_line(z: Floats) -> Floats:
-    """(nz, 4): a winding centre line and its slopes. Sums of sines: smooth, and never steeper than about 40 degrees."""
-    x = 0.75 * np.sin(0.62 * z + 0.3) + 0.35 * np.sin(1.13 * z + 1.9)
-    y = 0.65 * np.sin(0.53 * z + 2.1) + 0.30 * np.sin(1.31 * z + 0.2)
+    """(nz, 4): a winding centre line and its slopes. The two flexures hide what lies beyond them."""
+    x = 0.80 * np.sin(0.62 * z + 0.3) + 0.35 * np.sin(1.13 * z + 1.9) + 1.3 * np.tanh((z - 6.4) / 0.9)
+    y = 0.70 * np.sin(0.53 * z + 2.1) + 0.30 * np.sin(1.31 * z + 0.2) - 1.3 * np.tanh((z - 13.2) / 0.9)
     return np.stack([x, y, np.gradient(x, z), np.gradient(y, z)], axis=1).astype(np.float32)
 
 
@@ -109,51 +107,49 @@ def build_tube(rng: np.random.Generator, *, z_start: float, z_stop: float, cells
     return Tube(wall=wall, centre=centre_line(z), z_start=z_start, cells_per_unit=cells_per_unit)
 
 
-@njit(cache=True)
+@njit(**JIT)
 def sample_centre(centre, z_start, cells_per_unit, z):
     """(x, y, dx/dz, dy/dz) of the centre line at depth z, held constant beyond both ends."""
-    row = min(max((z - z_start) * cells_per_unit, 0.0), centre.shape[0] - 1.001)
+    row = clamp((z - z_start) * cells_per_unit, 0.0, centre.shape[0] - 1.001)
     k = int(row)
     f = row - k
-    a, b = centre[k], centre[k + 1]
-    return a[0] + f * (b[0] - a[0]), a[1] + f * (b[1] - a[1]), a[2] + f * (b[2] - a[2]), a[3] + f * (b[3] - a[3])
+    return (mix(centre[k, 0], centre[k + 1, 0], f), mix(centre[k, 1], centre[k + 1, 1], f),
+            mix(centre[k, 2], centre[k + 1, 2], f), mix(centre[k, 3], centre[k + 1, 3], f))
 
 
-@njit(cache=True)
+@njit(**JIT)
 def sample_wall(wall, z_start, cells_per_unit, z, theta, channel):
-    """One channel of the wall table at (z, theta), bilinear, periodic in theta."""
-    row = min(max((z - z_start) * cells_per_unit, 0.0), wall.shape[0] - 1.001)
+    """One channel of the wall table at (z, theta in -pi..pi), bilinear, periodic in theta."""
+    row = clamp((z - z_start) * cells_per_unit, 0.0, wall.shape[0] - 1.001)
     width = wall.shape[1]
-    col = (theta / (2.0 * math.pi)) * width
+    col = theta * (width / (2.0 * math.pi))
     if col < 0.0:
         col += width
     k, j = int(row), int(col)
     f, g = row - k, col - j
-    j0, j1 = j % width, (j + 1) % width
-    top = wall[k, j0, channel] * (1 - g) + wall[k, j1, channel] * g
-    return top * (1 - f) + (wall[k + 1, j0, channel] * (1 - g) + wall[k + 1, j1, channel] * g) * f
+    j0 = j if j < width else 0
+    j1 = j0 + 1 if j0 + 1 < width else 0
+    top = mix(wall[k, j0, channel], wall[k, j1, channel], g)
+    return mix(top, mix(wall[k + 1, j0, channel], wall[k + 1, j1, channel], g), f)
 
 
-@njit(cache=True)
-def wall_gap(wall, centre, z_start, cells_per_unit, x, y, z):
-    """Radial distance from (x, y, z) to the wall: positive inside the lumen, zero on the mucosa."""
-    cx, cy, _, _ = sample_centre(centre, z_start, cells_per_unit, z)
-    qx, qy = x - cx, y - cy
-    radius = sample_wall(wall, z_start, cells_per_unit, z, math.atan2(qy, qx), 0)
+@njit(**JIT)
+def wall_gap(wall, centre, z_start, cells_per_unit, point):
+    """Radial distance from a point to the wall: positive inside the lumen, zero on the mucosa."""
+    cx, cy, _, _ = sample_centre(centre, z_start, cells_per_unit, point[2])
+    qx, qy = point[0] - cx, point[1] - cy
+    radius = sample_wall(wall, z_start, cells_per_unit, point[2], math.atan2(qy, qx), 0)
     return radius - math.sqrt(qx * qx + qy * qy)
 
 
-@njit(cache=True)
-def wall_normal(wall, centre, z_start, cells_per_unit, x, y, z):
-    """Unit normal into the lumen at a wall point, from the tabled slopes: (nx, ny, nz, theta)."""
-    cx, cy, sx, sy = sample_centre(centre, z_start, cells_per_unit, z)
-    qx, qy = x - cx, y - cy
-    r = max(math.sqrt(qx * qx + qy * qy), 1e-6)
-    theta = math.atan2(qy, qx)
-    dz = sample_wall(wall, z_start, cells_per_unit, z, theta, 1)
-    dt = sample_wall(wall, z_start, cells_per_unit, z, theta, 2)
-    nx = -dt * qy / (r * r) - qx / r
-    ny = dt * qx / (r * r) - qy / r
-    nz = dz + dt * (qy * sx - qx * sy) / (r * r) + (qx * sx + qy * sy) / r
-    length = math.sqrt(nx * nx + ny * ny + nz * nz)
-    return nx / length, ny / length, nz / length, theta
+@njit(**JIT)
+def wall_normal(wall, centre, z_start, cells_per_unit, point):
+    """(unit normal into the lumen, theta) at a wall point, from the tabled slopes."""
+    cx, cy, sx, sy = sample_centre(centre, z_start, cells_per_unit, point[2])
+    qx, qy = point[0] - cx, point[1] - cy
+    r2 = max(qx * qx + qy * qy, 1e-12)
+    r, theta = math.sqrt(r2), math.atan2(qy, qx)
+    dz = sample_wall(wall, z_start, cells_per_unit, point[2], theta, 1)
+    dt = sample_wall(wall, z_start, cells_per_unit, point[2], theta, 2)
+    nz = dz + dt * (qy * sx - qx * sy) / r2 + (qx * sx + qy * sy) / r
+    return unit((-dt * qy / r2 - qx / r, dt * qx / r2 - qy / r, nz)), theta

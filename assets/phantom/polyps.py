@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from phantom.geometry import Floats, Tube, sample_centre, sample_wall, wall_normal
 from phantom.texture import noise3
+from phantom.vectors import JIT, dot, plus
 
 Blob = tuple[float, float, float, float, float, float]  # centre (along, across, out of the wall), then its radii
 
@@ -43,11 +44,11 @@ class PolypTable(NamedTuple):
     skin: NDArray[np.float64]  # (n, 6) tint, lump height, grain, smallest blob radius
 
 
-SESSILE: tuple[Blob, ...] = ((0, 0, 0.02, 0.25, 0.22, 0.19), (0.10, 0.05, 0.06, 0.15, 0.15, 0.15))
+SESSILE: tuple[Blob, ...] = ((0, 0, 0.0, 0.31, 0.27, 0.19), (0.11, 0.05, 0.06, 0.17, 0.17, 0.15))
 DIMINUTIVE: tuple[Blob, ...] = ((0, 0, 0.0, 0.13, 0.12, 0.09),)
 FLAT: tuple[Blob, ...] = ((0, 0, 0.0, 0.40, 0.28, 0.08), (0.16, 0.08, 0.02, 0.18, 0.16, 0.075),
                           (-0.18, -0.06, 0.015, 0.16, 0.15, 0.075))
-STALKED: tuple[Blob, ...] = ((0, 0, 0.0, 0.12, 0.12, 0.05), (0.01, 0, 0.08, 0.065, 0.065, 0.09),
+STALKED: tuple[Blob, ...] = ((0, 0, 0.0, 0.085, 0.085, 0.06), (0.01, 0, 0.08, 0.065, 0.065, 0.09),
                              (0.05, 0.01, 0.19, 0.06, 0.06, 0.09), (0.12, 0.02, 0.29, 0.065, 0.065, 0.08),
                              (0.22, 0.03, 0.40, 0.20, 0.17, 0.16), (0.28, -0.04, 0.45, 0.12, 0.13, 0.11))
 LOBED: tuple[Blob, ...] = ((0, 0, 0.04, 0.26, 0.24, 0.20), (0.17, 0.08, 0.15, 0.16, 0.16, 0.15),
@@ -69,7 +70,7 @@ def wall_frame(tube: Tube, z: float, angle: float) -> NDArray[np.float64]:
     cx, cy, _, _ = sample_centre(tube.centre, tube.z_start, tube.cells_per_unit, z)
     radius = sample_wall(tube.wall, tube.z_start, tube.cells_per_unit, z, angle, 0)
     base = np.array([cx + radius * math.cos(angle), cy + radius * math.sin(angle), z])
-    out = np.array(wall_normal(tube.wall, tube.centre, tube.z_start, tube.cells_per_unit, *base)[:3])
+    out = np.array(wall_normal(tube.wall, tube.centre, tube.z_start, tube.cells_per_unit, tuple(base))[0])
     along = np.array([0.0, 0.0, 1.0]) - out * out[2]
     along /= np.linalg.norm(along)
     return np.stack([base, along, np.cross(out, along), out])
@@ -94,59 +95,76 @@ def resized(polyp: Polyp, size: float) -> Polyp:
     return replace(polyp, size=polyp.size * size)
 
 
-@njit(cache=True)
+@njit(**JIT)
 def blend(a, b, k):
     """Smooth minimum: min(a, b) with the crease rounded over a width of about k."""
     h = max(k - abs(a - b), 0.0) / k
     return min(a, b) - 0.25 * h * h * k
 
 
-@njit(cache=True)
-def to_local(table, i, x, y, z):
+@njit(**JIT)
+def to_local(table, i, point):
     """World point -> (along, across, out) of polyp i."""
     f = table.frame[i]
-    px, py, pz = x - f[0, 0], y - f[0, 1], z - f[0, 2]
-    return (px * f[1, 0] + py * f[1, 1] + pz * f[1, 2], px * f[2, 0] + py * f[2, 1] + pz * f[2, 2],
-            px * f[3, 0] + py * f[3, 1] + pz * f[3, 2])
+    x, y, z = point[0] - f[0, 0], point[1] - f[0, 1], point[2] - f[0, 2]
+    return (x * f[1, 0] + y * f[1, 1] + z * f[1, 2], x * f[2, 0] + y * f[2, 1] + z * f[2, 2],
+            x * f[3, 0] + y * f[3, 1] + z * f[3, 2])
 
 
-@njit(cache=True)
-def polyp_distance(table, i, x, y, z):
+@njit(**JIT)
+def blob_distance(blob, a, b, c):
+    """Approximate signed distance from a local point to an ellipsoid."""
+    u, v, w = (a - blob[0]) / blob[3], (b - blob[1]) / blob[4], (c - blob[2]) / blob[5]
+    k0 = math.sqrt(u * u + v * v + w * w)
+    u, v, w = u / blob[3], v / blob[4], w / blob[5]
+    return k0 * (k0 - 1.0) / max(math.sqrt(u * u + v * v + w * w), 1e-9)
+
+
+@njit(**JIT)
+def polyp_distance(table, i, point):
     """Approximate signed distance from a world point to polyp i."""
-    a, b, c = to_local(table, i, x, y, z)
+    a, b, c = to_local(table, i, point)
     best = 1e9
     for k in range(table.first[i], table.first[i + 1]):
-        blob = table.blobs[k]
-        u, v, w = a - blob[0], b - blob[1], c - blob[2]
-        k0 = math.sqrt((u / blob[3]) ** 2 + (v / blob[4]) ** 2 + (w / blob[5]) ** 2)
-        k1 = math.sqrt((u / blob[3] ** 2) ** 2 + (v / blob[4] ** 2) ** 2 + (w / blob[5] ** 2) ** 2)
-        best = blend(best, k0 * (k0 - 1.0) / max(k1, 1e-9), 0.05)
+        best = blend(best, blob_distance(table.blobs[k], a, b, c), 0.05)
     lump = table.skin[i, 3]
-    if lump > 0.0 and best < 4.0 * lump:
-        best += lump * noise3(a * 11.0 + 7.0 * i, b * 11.0, c * 11.0)
+    if best < 4.0 * lump:
+        best += lump * (noise3(a * 7.0 + 7.3 * i, b * 7.0, c * 7.0) + 0.4 * noise3(a * 15.0, b * 15.0 + i, c * 15.0))
     return best
 
 
-@njit(cache=True)
-def nearest_polyp(table, active, x, y, z):
+@njit(**JIT)
+def nearest_polyp(table, active, point):
     """(distance, index) over the polyps in the bit set ``active``; (1e9, -1) where there is none."""
     best, who = 1e9, -1
     for i in range(table.frame.shape[0]):
         if active & (1 << i):
-            d = polyp_distance(table, i, x, y, z)
+            d = polyp_distance(table, i, point)
             if d < best:
                 best, who = d, i
     return best, who
 
 
-@njit(cache=True)
-def near_ray(table, ox, oy, oz, dx, dy, dz):
+@njit(**JIT)
+def near_ray(table, origin, direction):
     """Bit set of the polyps whose bounding ball the ray meets."""
     active = 0
     for i in range(table.bound.shape[0]):
         ball = table.bound[i]
-        px, py, pz = ball[0] - ox, ball[1] - oy, ball[2] - oz
-        ahead = max(px * dx + py * dy + pz * dz, 0.0)
-        if px * px + py * py + pz * pz - 2 * ahead * (px * dx + py * dy + pz * dz) + ahead * ahead < ball[3] ** 2:
+        to_ball = (ball[0] - origin[0], ball[1] - origin[1], ball[2] - origin[2])
+        closest = plus(to_ball, direction, -max(dot(to_ball, direction), 0.0))
+        if dot(closest, closest) < ball[3] * ball[3]:
+            active |= 1 << i
+    return active
+
+
+@njit(**JIT)
+def near_point(table, point):
+    """Bit set of the polyps whose bounding ball holds the point."""
+    active = 0
+    for i in range(table.bound.shape[0]):
+        ball = table.bound[i]
+        offset = (ball[0] - point[0], ball[1] - point[1], ball[2] - point[2])
+        if dot(offset, offset) < ball[3] * ball[3]:
             active |= 1 << i
     return active

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from phantom.geometry import Floats, smooth_noise
+from phantom.vectors import JIT, mix
 
 TILE_LENGTH = 8.0  # lumen radii along z before the tile repeats; around, it spans the whole circumference
 TILE_SHAPE = (1536, 1280)  # rows along z, columns around
@@ -49,32 +50,40 @@ def draw_vessels(rng: np.random.Generator, shape: tuple[int, int], trees: int) -
 def build_tile(rng: np.random.Generator) -> Floats:
     """(rows, columns, 6) float32: the channels named above."""
     mottle = sum(amp * smooth_noise(rng, TILE_SHAPE, (s, s)) for amp, s in ((0.6, 90), (0.45, 30), (0.3, 9), (0.2, 3)))
-    vessel = draw_vessels(rng, TILE_SHAPE, trees=70)
+    vessel = draw_vessels(rng, TILE_SHAPE, trees=100)
     vessel *= np.clip(0.55 + 0.5 * smooth_noise(rng, TILE_SHAPE, (120, 120)), 0.1, 1.0)
     wet = np.clip(0.5 + 0.7 * smooth_noise(rng, TILE_SHAPE, (60, 60)), 0, 1)
-    relief = sum(amp * smooth_noise(rng, TILE_SHAPE, (s, s)) for amp, s in ((1.0, 14), (0.45, 6), (0.22, 2.5)))
+    relief = sum(amp * smooth_noise(rng, TILE_SHAPE, (s, s)) for amp, s in ((1.0, 13), (0.5, 5), (0.25, 2.2)))
     down, across = np.gradient(np.pad(relief, 1, mode="wrap"))
-    spots = smooth_noise(rng, TILE_SHAPE, (7, 7)) + 0.8 * smooth_noise(rng, TILE_SHAPE, (110, 110))
-    debris = np.clip((spots - 3.1) * 2.0, 0, 1)
+    spots = smooth_noise(rng, TILE_SHAPE, (5, 5)) + 0.8 * smooth_noise(rng, TILE_SHAPE, (110, 110))
+    debris = np.clip((spots - 3.4) * 2.0, 0, 1)
     planes = [mottle, vessel, wet, down[1:-1, 1:-1], across[1:-1, 1:-1], debris]
     return np.stack(planes, axis=2).astype(np.float32)
 
 
-@njit(cache=True)
-def sample_tile(tile, z, theta, zoom, channel):
-    """One channel at depth z and angle theta, bilinear and periodic; an integer zoom keeps it seamless around."""
+@njit(**JIT)
+def mix_texels(tile, i0, i1, j0, j1, f, g, channel):
+    """One channel between four texels; f along the rows, g along the columns."""
+    top = mix(tile[i0, j0, channel], tile[i0, j1, channel], g)
+    return mix(top, mix(tile[i1, j0, channel], tile[i1, j1, channel], g), f)
+
+
+@njit(**JIT)
+def sample_tile(tile, z, theta, zoom):
+    """All six channels at depth z and angle theta, bilinear; an integer zoom keeps the tile seamless around."""
     rows, columns = tile.shape[0], tile.shape[1]
-    v = (z / TILE_LENGTH * zoom) % 1.0 * rows
-    u = (theta / (2.0 * math.pi) * zoom) % 1.0 * columns
+    v, u = z * (zoom / TILE_LENGTH), theta * (zoom / (2.0 * math.pi))
+    v, u = (v - math.floor(v)) * rows, (u - math.floor(u)) * columns
     i, j = int(v), int(u)
     f, g = v - i, u - j
-    i0, j0 = i % rows, j % columns
-    i1, j1 = (i0 + 1) % rows, (j0 + 1) % columns
-    top = tile[i0, j0, channel] * (1 - g) + tile[i0, j1, channel] * g
-    return top * (1 - f) + (tile[i1, j0, channel] * (1 - g) + tile[i1, j1, channel] * g) * f
+    i0, j0 = (i if i < rows else 0), (j if j < columns else 0)
+    i1, j1 = (i0 + 1 if i0 + 1 < rows else 0), (j0 + 1 if j0 + 1 < columns else 0)
+    return (mix_texels(tile, i0, i1, j0, j1, f, g, 0), mix_texels(tile, i0, i1, j0, j1, f, g, 1),
+            mix_texels(tile, i0, i1, j0, j1, f, g, 2), mix_texels(tile, i0, i1, j0, j1, f, g, 3),
+            mix_texels(tile, i0, i1, j0, j1, f, g, 4), mix_texels(tile, i0, i1, j0, j1, f, g, 5))
 
 
-@njit(cache=True)
+@njit(**JIT)
 def lattice(ix, iy, iz):
     """A repeatable pseudo-random number in -1..1 for an integer point (a 32-bit integer hash)."""
     h = (ix * 374761393 + iy * 668265263 + iz * 2147483647) & 0xFFFFFFFF
@@ -82,15 +91,17 @@ def lattice(ix, iy, iz):
     return ((h ^ (h >> 16)) & 0xFFFF) / 32767.5 - 1.0
 
 
-@njit(cache=True)
+@njit(**JIT)
+def edge_noise(ix, iy, iz, fy, fz):
+    """Noise on the face x = ix of a unit cell, at (fy, fz) within it."""
+    low = mix(lattice(ix, iy, iz), lattice(ix, iy + 1, iz), fy)
+    return mix(low, mix(lattice(ix, iy, iz + 1), lattice(ix, iy + 1, iz + 1), fy), fz)
+
+
+@njit(**JIT)
 def noise3(x, y, z):
     """Smooth value noise in -1..1 over space."""
     ix, iy, iz = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))
     fx, fy, fz = x - ix, y - iy, z - iz
     fx, fy, fz = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy), fz * fz * (3 - 2 * fz)
-    total = 0.0
-    for corner in range(8):
-        a, b, c = corner & 1, (corner >> 1) & 1, corner >> 2
-        weight = (fx if a else 1 - fx) * (fy if b else 1 - fy) * (fz if c else 1 - fz)
-        total += weight * lattice(ix + a, iy + b, iz + c)
-    return total
+    return mix(edge_noise(ix, iy, iz, fy, fz), edge_noise(ix + 1, iy, iz, fy, fz), fx)

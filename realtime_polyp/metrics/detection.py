@@ -48,7 +48,10 @@ def endocv_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
 
 
 def endocv_ap_of(truth: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, float | None]:
-    """As `endocv_ap`, from a COCO truth and COCO results as the challenge writes them."""
+    """As `endocv_ap`, from a COCO truth and COCO results as the challenge writes them, with its own `area`.
+
+    Raises ValueError when a result names an image that the truth does not have.
+    """
     evaluation = _evaluate(truth, found, ENDOCV_RANGES)
     sizes = {f"AP_{name}": _mean(evaluation, name) for name in ("small", "medium", "large")}
     overall = _mean(evaluation, "all")
@@ -60,6 +63,24 @@ def endocv_ap_of(truth: dict[str, Any], found: list[dict[str, Any]]) -> dict[str
         "AR": _recall(evaluation),
         "score_d": _mean_of([overall, *sizes.values()]),
     }
+
+
+def deviation(mixed: Sequence[float | None], other: Sequence[float | None]) -> float | None:
+    """The challenge's generalisation deviation: how far another centre's figures lie from those of the mixed set.
+
+    0 within a tenth of the mixed figure, else the distance to nine tenths of it; the mean over the figures. Doing much
+    better counts as a deviation too, and a larger one than doing as much worse: the official definition is asymmetric.
+    None when a figure is missing.
+    """
+    known = [(p, g) for p, g in zip(mixed, other, strict=True) if p is not None and g is not None]
+    if not known or len(known) < len(mixed):
+        return None
+    return sum(0.0 if 0.9 * p <= g <= 1.1 * p else abs(0.9 * p - g) for p, g in known) / len(known)
+
+
+def final_average(mixed_ap: float | None, generalisation_aps: Sequence[float | None]) -> float | None:
+    """`final_dAvg`: the mean of AP on the mixed set and on the generalisation sets; None when one is missing."""
+    return _mean_of([mixed_ap, *generalisation_aps])
 
 
 def _mean_of(values: list[float | None]) -> float | None:
@@ -100,14 +121,22 @@ def _evaluate(
 ) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress on stdout
         coco = COCO()
-        coco.dataset = {"info": {}, **truth}
+        coco.dataset = {"info": {}, **truth, "annotations": _numbered(truth["annotations"])}
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(found) if found else _nothing(coco), "bbox")
+        strangers = {one["image_id"] for one in found} - set(coco.imgs)
+        if strangers:
+            raise ValueError(f"results of images that the truth does not have: {sorted(strangers)[:5]}")
+        evaluation = COCOeval(coco, coco.loadRes(_numbered(found)) if found else _nothing(coco), "bbox")
         evaluation.params.areaRng = [list(limits) for limits in ranges.values()]
         evaluation.params.areaRngLbl = list(ranges)
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Copies with ids from 1: pycocotools writes into what it is given, and takes a match with id 0 for no match."""
+    return [{**annotation, "id": number} for number, annotation in enumerate(annotations, 1)]
 
 
 def _nothing(coco: COCO) -> COCO:

@@ -1,0 +1,35 @@
+"""What a compiled model looks like to everything else."""
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
+Task = Literal["detector", "segmenter"]
+
+
+class EngineError(ValueError):
+    """The engine or its weights cannot be used; the message is one sentence with the cure."""
+
+
+class Engine(Protocol):
+    """name: such as "openvino-int8". model: the weights' name. size: input (h, w) px. device: where it runs."""
+
+    name: str
+    model: str
+    task: Task
+    size: tuple[int, int]
+    device: str
+
+
+class DetectorEngine(Engine, Protocol):
+    def __call__(self, pixels: Pixels) -> Candidates:
+        """pixels (N, 3, h, w) uint8 RGB -> boxes (N, P, 4) float32 xyxy model px, scores (N, P) float32."""
+        ...
+
+
+class SegmenterEngine(Engine, Protocol):
+    def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
+        """pixels (N, 3, h, w) uint8 RGB -> polyp probability (N, h', w') float32, h' <= h."""
+        ...

@@ -1,0 +1,73 @@
+"""What the picture itself says over time: where its field of view is, and whether there is a picture at all."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.field import Field, Image, find_field, whole
+from realtime_polyp.packets import Signal
+
+_FIELD_EVERY_S = 0.5
+_SHRINK_AFTER = 4  # searches in a row that find a clearly smaller field before the field shrinks
+_FROZEN_AFTER_S = 1.0
+_SAMPLE_STEP = 16
+
+
+class FieldFinder:
+    """The field of view, steadied: it grows at once and shrinks only when several searches agree.
+
+    A dark lumen at the rim looks like a smaller field for a moment; a changed layout stays smaller.
+    """
+
+    def __init__(self) -> None:
+        self._field: Field | None = None
+        self._shape: tuple[int, ...] = ()
+        self._next_search_s = 0.0
+        self._smaller: list[Field] = []
+
+    def update(self, image: Image, pts_s: float) -> Field:
+        """The field of this frame, image (H, W, 3); the whole frame until one has been found."""
+        if image.shape != self._shape:
+            self._shape, self._field, self._next_search_s = image.shape, None, pts_s
+        if pts_s >= self._next_search_s or self._field is None:
+            self._next_search_s = pts_s + _FIELD_EVERY_S
+            self._learn(find_field(image))
+        return self._field or whole(image)
+
+    def _learn(self, found: Field | None) -> None:
+        if found is None:
+            return
+        if self._field is None or not self._field.contains(found):
+            self._field = found if self._field is None else self._field.union(found)
+            self._smaller.clear()
+        elif self._is_smaller(found, self._field):
+            self._smaller.append(found)
+        else:
+            self._smaller.clear()
+        if len(self._smaller) == _SHRINK_AFTER:
+            first, *others = self._smaller
+            for other in others:
+                first = first.union(other)
+            self._field = first
+            self._smaller.clear()
+
+    @staticmethod
+    def _is_smaller(found: Field, field: Field) -> bool:
+        return found.width < 0.9 * field.width or found.height < 0.9 * field.height
+
+
+class PictureWatch:
+    """Tells a black and a frozen picture from a living one."""
+
+    def __init__(self) -> None:
+        self._sample: NDArray[np.uint8] | None = None
+        self._changed_s = 0.0
+
+    def update(self, image: Image, pts_s: float) -> Signal:
+        """The signal's state at this frame, image (H, W, 3)."""
+        sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP].copy()
+        if self._sample is None or not np.array_equal(sample, self._sample) or pts_s < self._changed_s:
+            self._changed_s = pts_s
+        self._sample = sample
+        if sample.max(initial=0) < 24:
+            return "black"
+        return "frozen" if pts_s - self._changed_s >= _FROZEN_AFTER_S else "ok"

@@ -1,0 +1,137 @@
+"""The straight line from frames to results."""
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
+from realtime_polyp.field import Field
+from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Track
+from realtime_polyp.picture import FieldFinder, PictureWatch
+from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of
+from realtime_polyp.prepare import Batch, prepare
+from realtime_polyp.smooth import Smoother, SmoothConfig
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """smooth: None shows every detection at once and the raw mask."""
+
+    score_threshold: float = SCORE_THRESHOLD
+    nms_iou: float = NMS_IOU
+    smooth: SmoothConfig | None = SmoothConfig()
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "nms_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
+
+class Stopwatch:
+    """Collects the duration of each stage of one batch, ms."""
+
+    def __init__(self) -> None:
+        self.stages_ms: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + (now - self._since) * 1e3
+        self._since = now
+
+
+class Pipeline:
+    """Frames in, results out, in order; either engine may be absent. Owned by one thread at a time."""
+
+    def __init__(
+        self,
+        detector: DetectorEngine | None,
+        segmenter: SegmenterEngine | None,
+        config: PipelineConfig = PipelineConfig(),
+    ) -> None:
+        self.detector, self.segmenter, self.config = detector, segmenter, config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past: another video begins, or the same one elsewhere."""
+        self._fields, self._watch = FieldFinder(), PictureWatch()
+        self._smoother = Smoother(self.config.smooth) if self.config.smooth else None
+
+    def set_score_threshold(self, score_threshold: float) -> None:
+        """For the frames to come; safe to call from another thread."""
+        self.config = replace(self.config, score_threshold=score_threshold)
+
+    def analyse(self, frames: Sequence[Frame]) -> list[Result]:
+        """Results of a batch; the same whatever way a video is cut into batches."""
+        if not frames:
+            return []
+        watch = Stopwatch()
+        signals = [self._watch.update(frame.image, frame.pts_s) for frame in frames]
+        fields = [self._fields.update(frame.image, frame.pts_s) for frame in frames]
+        watch.lap("field")
+        batches = self._prepare(frames, fields)
+        watch.lap("prepare")
+        detections = self._detect(batches, len(frames), watch)
+        masks = self._segment(batches, len(frames), watch)
+        smoothed = [self._smooth(*one) for one in zip(detections, masks, frames, strict=True)]
+        watch.lap("smooth")
+        return [
+            Result(frame, field, found, tracks, mask, signal, watch.stages_ms, time.monotonic())
+            for frame, field, found, (tracks, mask), signal in zip(
+                frames, fields, detections, smoothed, signals, strict=True
+            )
+        ]
+
+    def _prepare(self, frames: Sequence[Frame], fields: Sequence[Field]) -> dict[tuple[int, int], Batch]:
+        """One batch for each input size; two models of one size share theirs."""
+        sizes = {engine.size for engine in (self.detector, self.segmenter) if engine is not None}
+        return {size: prepare([frame.image for frame in frames], fields, size) for size in sizes}
+
+    def _detect(self, batches: dict[tuple[int, int], Batch], count: int, watch: Stopwatch) -> list[Detections]:
+        if self.detector is None:
+            return [NO_DETECTIONS] * count
+        batch = batches[self.detector.size]
+        boxes, scores = self.detector(batch.pixels)
+        watch.lap("detect")
+        found = [
+            detections_of(
+                *candidates,
+                placement,
+                score_threshold=self.config.score_threshold,
+                nms_iou=self.config.nms_iou,
+            )
+            for *candidates, placement in zip(boxes, scores, batch.placements, strict=True)
+        ]
+        watch.lap("postprocess")
+        return found
+
+    def _segment(self, batches: dict[tuple[int, int], Batch], count: int, watch: Stopwatch) -> list[Mask | None]:
+        if self.segmenter is None:
+            return [None] * count
+        size = self.segmenter.size
+        batch = batches[size]
+        probability = self.segmenter(batch.pixels)
+        watch.lap("segment")
+        masks: list[Mask | None] = [
+            mask_of(one, placement, size) for one, placement in zip(probability, batch.placements, strict=True)
+        ]
+        watch.lap("postprocess")
+        return masks
+
+    def _smooth(
+        self, detections: Detections, mask: Mask | None, frame: Frame
+    ) -> tuple[tuple[Track, ...], Mask | None]:
+        if self._smoother is None:
+            return as_tracks(detections), mask
+        return self._smoother.update(detections, mask, frame.pts_s)
+
+
+def as_tracks(detections: Detections) -> tuple[Track, ...]:
+    """Each detection as a track of its own, shown at once."""
+    pairs = zip(detections.boxes, detections.scores, strict=True)
+    return tuple(Track(i, box, float(score), "shown", 0.0, 0.0) for i, (box, score) in enumerate(pairs, 1))
+
+
+def run_inline(frames: Iterable[Frame], pipeline: Pipeline) -> Iterator[Result]:
+    """The whole line without threads: what tests, evaluation and `realtime_polyp.analyse` use."""
+    for frame in frames:
+        yield from pipeline.analyse([frame])

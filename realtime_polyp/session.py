@@ -1,0 +1,198 @@
+"""One video, from source to screen, on three threads: decode, analyse, deliver."""
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from realtime_polyp.channel import Channel, Stopped
+from realtime_polyp.histogram import DELAY_PERCENTS, STAGE_PERCENTS, Histogram
+from realtime_polyp.ledger import Ledger, Tally
+from realtime_polyp.packets import Frame, Result
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.sources.base import Source
+
+Display = Literal["synced", "immediate"]
+State = Literal["ready", "running", "ended", "stopped", "failed"]
+
+_LARGEST_BATCH = 2
+_QUEUED_FILE = 6
+_QUEUED_LIVE = 1  # at most one batch in flight and one frame waiting: anything more is delay
+_STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
+
+
+class SessionError(RuntimeError):
+    """What ended a session: the stage, the frame it was at, and the cause (`__cause__`)."""
+
+    def __init__(self, stage: str, frame_index: int | None, cause: BaseException) -> None:
+        where = "before the first frame" if frame_index is None else f"at frame {frame_index}"
+        super().__init__(f"the {stage} failed {where}: {cause}")
+        self.stage, self.frame_index = stage, frame_index
+        self.__cause__ = cause
+
+
+class Session:
+    """Runs `source -> pipeline -> show`; the first failure ends all of it.
+
+    show(result): called with each result in order, on the deliver thread; it may block, which slows a file down and
+        makes a live source drop. Whoever paints calls `shown(frame)`; with `paints=False` that is done here, after
+        `show` returns.
+    display: "synced" shows each frame with its own overlay. "immediate" also offers every frame at once in `screen`,
+        from where the viewer takes the newest; then the ledger follows the picture, not the analysis.
+    A live source drops the oldest waiting frame; a file waits.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        show: Callable[[Result], None],
+        *,
+        display: Display = "synced",
+        paints: bool = False,
+    ) -> None:
+        self.source, self.pipeline, self.display = source, pipeline, display
+        self.pictures, self.analyses = Ledger(), Ledger()
+        self.error: SessionError | None = None
+        self.video_delay_ms, self.annotation_delay_ms = Histogram(), Histogram()
+        self.stages_ms: dict[str, Histogram] = {}
+        self.state: State = "ready"
+        self.first_captured_s = self.last_analysed_s = 0.0
+        self.screen: Channel[Frame] | None = None
+        if display == "immediate":
+            self.screen = Channel(1, live=True, on_drop=lambda frame, why: self._drop_picture(frame, "screen", why))
+        live = source.live or display == "immediate"
+        self.frames: Channel[Frame] = Channel(
+            _QUEUED_LIVE if live else _QUEUED_FILE, live=live, on_drop=lambda frame, why: self._skip(frame, "queue", why)
+        )
+        self.results: Channel[Result] = Channel(
+            _QUEUED_FILE, live=live, on_drop=lambda result, why: self._drop_result(result, why)
+        )
+        self._show, self._paints = show, paints
+        self._at: dict[str, int] = {}
+        works = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
+        self._threads = [
+            threading.Thread(target=self._guard, args=(name, work), name=name) for name, work in works.items()
+        ]
+
+    def start(self) -> None:
+        self.state = "running"
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End at once, from any thread; frames under way are dropped and counted."""
+        if self.state == "running":
+            self.state = "stopped"
+        self._stop_channels()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Join the threads; False if they still run after `timeout_s`. Raises SessionError if the session failed."""
+        for thread in self._threads:
+            thread.join(timeout_s)
+        if any(thread.is_alive() for thread in self._threads):
+            return False
+        if self.state == "running":
+            self.state = "ended"
+        self.analyses.drop_pending("analysis", "stopped")
+        if not self._paints:
+            self.finish_pictures()
+        if self.error:
+            raise self.error
+        return True
+
+    def shown(self, frame: Frame) -> None:
+        """The picture of this frame is on the screen, or delivered where there is no screen."""
+        self.pictures.shown(frame.index)
+        self.video_delay_ms.add((time.monotonic() - frame.captured_s) * 1e3)
+
+    def annotated(self, result: Result) -> None:
+        """The overlay computed from this result's own frame is on the screen, or delivered."""
+        self.annotation_delay_ms.add((time.monotonic() - result.frame.captured_s) * 1e3)
+
+    def finish_pictures(self) -> None:
+        """Whatever the viewer still holds will not be shown any more."""
+        self.pictures.drop_pending("screen", "stopped")
+
+    def tally(self) -> Tally:
+        return self.pictures.tally()
+
+    def _decode_all(self) -> None:
+        read_since = time.perf_counter()
+        for frame in self.source.frames():
+            self._time("decode", (time.perf_counter() - read_since) * 1e3)
+            self._at["decode"] = frame.index
+            self.first_captured_s = self.first_captured_s or frame.captured_s
+            self.pictures.captured(frame.index)
+            self.analyses.captured(frame.index)
+            if self.screen:
+                self.screen.put(frame)
+            self.frames.put(frame)
+            read_since = time.perf_counter()
+        self.frames.close()
+        if self.screen:
+            self.screen.close()
+
+    def _analyse_all(self) -> None:
+        for frames in self.frames.batches(_LARGEST_BATCH):
+            self._at["analyse"] = frames[0].index
+            results = self.pipeline.analyse(frames)
+            for stage, duration_ms in results[0].stages_ms.items():
+                self._time(stage, duration_ms / len(frames))
+            for result in results:
+                self.analyses.shown(result.frame.index)
+                self.last_analysed_s = result.analysed_s
+                self.results.put(result)
+        self.results.close()
+
+    def _deliver_all(self) -> None:
+        for results in self.results.batches(1):
+            for result in results:
+                self._at["deliver"] = result.frame.index
+                self._show(result)
+                if not self._paints:
+                    self.annotated(result)
+                    self.shown(result.frame)
+
+    def _guard(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - the one broad except: no thread dies unheard
+            self.error = self.error or SessionError(_STAGES[name], self._at.get(name), error)
+            self.state = "failed"
+            self._stop_channels()
+
+    def _stop_channels(self) -> None:
+        self.frames.stop()
+        self.results.stop()
+        if self.screen:
+            self.screen.stop()
+        self.source.close()
+
+    def _time(self, stage: str, duration_ms: float) -> None:
+        self.stages_ms.setdefault(stage, Histogram()).add(duration_ms)
+
+    def _drop_picture(self, frame: Frame, stage: str, reason: str) -> None:
+        self.pictures.dropped(frame.index, stage, reason)
+
+    def _skip(self, frame: Frame, stage: str, reason: str) -> None:
+        """A frame that will not be analysed; where the screen shows results only, it will not be shown either."""
+        self.analyses.dropped(frame.index, stage, reason)
+        if not self.screen:
+            self._drop_picture(frame, stage, reason)
+
+    def _drop_result(self, result: Result, reason: str) -> None:
+        if not self.screen:
+            self._drop_picture(result.frame, "output", reason)
+
+
+def delays_summary(session: Session) -> dict[str, dict[str, float | None]]:
+    return {
+        "video_delay_ms": session.video_delay_ms.summary(DELAY_PERCENTS),
+        "annotation_delay_ms": session.annotation_delay_ms.summary(DELAY_PERCENTS),
+    }
+
+
+def stages_summary(session: Session) -> dict[str, dict[str, float | None]]:
+    return {name: histogram.summary(STAGE_PERCENTS) for name, histogram in session.stages_ms.items()}
