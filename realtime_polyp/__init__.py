@@ -1,0 +1,41 @@
+"""Find and outline polyps in colonoscopy video. Research use only; not a medical device.
+
+    for result in realtime_polyp.analyse("video.mp4"):
+        for track in result.tracks:
+            print(result.frame.pts_s, track.id, track.box, track.score)
+"""
+from collections.abc import Iterator
+from pathlib import Path
+
+from realtime_polyp.engines import open_detector, open_segmenter
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.packets import Result
+from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
+from realtime_polyp.sources import open_source
+
+__all__ = ["Pipeline", "PipelineConfig", "Result", "analyse"]
+
+
+def analyse(
+    source: str | Path,
+    *,
+    detector: str | None = DEFAULT_DETECTOR,
+    segmenter: str | None = DEFAULT_SEGMENTER,
+    engine: str = "auto",
+    device: str = "auto",
+    config: PipelineConfig = PipelineConfig(),
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> Iterator[Result]:
+    """One result for each frame of a recording, in order; boxes and masks in pixels of the source.
+
+    Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot
+    be opened.
+    """
+    opened = open_source(str(source), start_s=start_s, end_s=end_s)
+    pipeline = Pipeline(
+        open_detector(detector, engine, device) if detector else None,
+        open_segmenter(segmenter, engine, device) if segmenter else None,
+        config,
+    )
+    return run_inline(opened.frames(), pipeline)

@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 SHOWN_COLOUR: Colour = (64, 255, 128)  # RGB; green and cyan are what mucosa never is
 HELD_COLOUR: Colour = (255, 208, 64)
 MASK_COLOUR: Colour = (64, 224, 255)
-_FILL_OPACITY = 0.30
+FILL_OPACITY = 0.30
 _MASK_THRESHOLD = 0.5
 _LEAST_MASK_CELLS = 12  # of the model's map: smaller islands are noise, and nobody would see them
 _NEAR_BOX = 0.25  # of the box's size: a mask this far outside every shown box is not drawn
@@ -113,7 +113,7 @@ def _draw_outlines(painted: Image, shapes: Shapes, width_px: int) -> None:
     if shapes.fill:
         filled = painted.copy()
         cv2.fillPoly(filled, lines, MASK_COLOUR)
-        cv2.addWeighted(filled, _FILL_OPACITY, painted, 1 - _FILL_OPACITY, 0, dst=painted)
+        cv2.addWeighted(filled, FILL_OPACITY, painted, 1 - FILL_OPACITY, 0, dst=painted)
     cv2.polylines(painted, lines, True, MASK_COLOUR, width_px, cv2.LINE_AA)
 
 

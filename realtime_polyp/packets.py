@@ -1,5 +1,6 @@
 """What travels down the line of a frame. Packets are frozen; a stage makes new ones, it never changes one."""
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -92,5 +93,5 @@ class Result:
     tracks: tuple[Track, ...]
     mask: Mask | None
     signal: Signal = "ok"
-    stages_ms: dict[str, float] = field(default_factory=dict)
+    stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     analysed_s: float = 0.0

@@ -1,13 +1,16 @@
 """The straight line from frames to results."""
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field import Field
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Track
 from realtime_polyp.picture import FieldFinder, PictureWatch
-from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of
+from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of, nms
 from realtime_polyp.prepare import Batch, prepare
 from realtime_polyp.smooth import Smoother, SmoothConfig
 
@@ -49,6 +52,7 @@ class Pipeline:
         config: PipelineConfig = PipelineConfig(),
     ) -> None:
         self.detector, self.segmenter, self.config = detector, segmenter, config
+        self._engines = threading.Lock()
         self.reset()
 
     def reset(self) -> None:
@@ -56,14 +60,29 @@ class Pipeline:
         self._fields, self._watch = FieldFinder(), PictureWatch()
         self._smoother = Smoother(self.config.smooth) if self.config.smooth else None
 
+    def warm_up(self) -> None:
+        """Run a black frame through, so that the first real one does not pay for what is compiled on first use."""
+        image = np.zeros((360, 480, 3), np.uint8)
+        self.analyse([Frame(0, 0.0, time.monotonic(), image)])
+        nms(np.zeros((1, 4), np.float32), self.config.nms_iou)
+        self.reset()
+
     def set_score_threshold(self, score_threshold: float) -> None:
         """For the frames to come; safe to call from another thread."""
         self.config = replace(self.config, score_threshold=score_threshold)
 
     def analyse(self, frames: Sequence[Frame]) -> list[Result]:
         """Results of a batch; the same whatever way a video is cut into batches."""
-        if not frames:
-            return []
+        with self._engines:
+            return self._analyse(frames) if frames else []
+
+    def find_again(self, result: Result, score_threshold: float) -> Detections:
+        """What a frame holds at another threshold, without memory; from any thread, between two batches."""
+        alone = Pipeline(self.detector, None, replace(self.config, score_threshold=score_threshold))
+        with self._engines:
+            return alone._detect(alone._prepare([result.frame], [result.field]), 1, Stopwatch())[0]
+
+    def _analyse(self, frames: Sequence[Frame]) -> list[Result]:
         watch = Stopwatch()
         signals = [self._watch.update(frame.image, frame.pts_s) for frame in frames]
         fields = [self._fields.update(frame.image, frame.pts_s) for frame in frames]
@@ -94,12 +113,13 @@ class Pipeline:
         watch.lap("detect")
         found = [
             detections_of(
-                *candidates,
+                candidates,
+                score,
                 placement,
                 score_threshold=self.config.score_threshold,
                 nms_iou=self.config.nms_iou,
             )
-            for *candidates, placement in zip(boxes, scores, batch.placements, strict=True)
+            for candidates, score, placement in zip(boxes, scores, batch.placements, strict=True)
         ]
         watch.lap("postprocess")
         return found

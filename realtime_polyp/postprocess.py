@@ -44,7 +44,7 @@ def mask_of(probability: NDArray[np.float32], placement: Placement, size: tuple[
     return Mask(np.ascontiguousarray(cut, np.float32), placement.field)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def nms(boxes: NDArray[np.float32], most_iou: float) -> NDArray[np.int64]:
     """Greedy non-maximum suppression of boxes (n, 4) sorted by falling score: indices kept, in order.
 

@@ -27,7 +27,7 @@ class Placement:
         limits = np.array(self.field.box, np.float32)
         moved = (boxes - offset) / np.float32(self.scale) + corner
         low, high = np.tile(limits[:2], 2), np.tile(limits[2:], 2)
-        return np.clip(moved, low, high).astype(np.float32)
+        return np.asarray(np.clip(moved, low, high), np.float32)
 
     def inner(self, size: tuple[int, int]) -> tuple[slice, slice]:
         """Rows and columns of a model-space map of this size (h, w) px that show the field, not the padding."""
@@ -72,5 +72,6 @@ def shrink(image: Image, size: tuple[int, int]) -> Image:
     height, width = size
     while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
         even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-        image = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        halved = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        image = np.asarray(halved, np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from realtime_polyp.channel import Channel, Stopped
-from realtime_polyp.histogram import DELAY_PERCENTS, STAGE_PERCENTS, Histogram
+from realtime_polyp.histogram import Histogram
 from realtime_polyp.ledger import Ledger, Tally
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
@@ -70,8 +70,9 @@ class Session:
         self._show, self._paints = show, paints
         self._at: dict[str, int] = {}
         works = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
-        self._threads = [
-            threading.Thread(target=self._guard, args=(name, work), name=name) for name, work in works.items()
+        self._threads = [  # daemons: a device read that nothing can wake must not keep the process alive
+            threading.Thread(target=self._guard, args=(name, work), name=name, daemon=True)
+            for name, work in works.items()
         ]
 
     def start(self) -> None:
@@ -185,14 +186,3 @@ class Session:
     def _drop_result(self, result: Result, reason: str) -> None:
         if not self.screen:
             self._drop_picture(result.frame, "output", reason)
-
-
-def delays_summary(session: Session) -> dict[str, dict[str, float | None]]:
-    return {
-        "video_delay_ms": session.video_delay_ms.summary(DELAY_PERCENTS),
-        "annotation_delay_ms": session.annotation_delay_ms.summary(DELAY_PERCENTS),
-    }
-
-
-def stages_summary(session: Session) -> dict[str, dict[str, float | None]]:
-    return {name: histogram.summary(STAGE_PERCENTS) for name, histogram in session.stages_ms.items()}

@@ -27,7 +27,10 @@ _MIN_POLYP_SHARE = 1e-4  # of the image: the truth's own rule for what is too sm
 
 @dataclass(frozen=True)
 class Still:
-    """One entry of a COCO file: paths, size in px, centre, and true boxes (n, 4) xyxy in stored px."""
+    """One entry of a COCO file: paths, size in px, centre, and true boxes (n, 4) xyxy in stored px.
+
+    original_scale: original px a stored px, for images that were stored smaller than they were taken.
+    """
 
     id: int
     image_path: Path
@@ -36,6 +39,7 @@ class Still:
     height: int
     centre: str
     boxes: NDArray[np.float32]
+    original_scale: float = 1.0
 
 
 def read_stills(coco_path: Path, root: Path) -> list[Still]:
@@ -44,9 +48,14 @@ def read_stills(coco_path: Path, root: Path) -> list[Still]:
         raise FileNotFoundError(f"no such data file: {coco_path}")
     try:
         content = json.loads(coco_path.read_text())
-        images, annotations = content["images"], content["annotations"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        return _stills(content["images"], content["annotations"], root)
+    except KeyError as error:
+        raise ValueError(f"{coco_path} is not a COCO file as --data needs it: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:  # not JSON, not text, or of another shape
         raise ValueError(f"{coco_path} is not a COCO file with images and annotations: {error}") from error
+
+
+def _stills(images: list[dict[str, Any]], annotations: list[dict[str, Any]], root: Path) -> list[Still]:
     boxes: dict[int, list[list[float]]] = {}
     for annotation in annotations:
         x, y, width, height = annotation["bbox"]
@@ -63,6 +72,7 @@ def _still(image: dict[str, Any], root: Path, boxes: list[list[float]]) -> Still
         image["height"],
         image.get("centre", "unknown"),
         np.array(boxes, np.float32).reshape(-1, 4),
+        image.get("original_width", image["width"]) / image["width"],
     )
 
 

@@ -1,11 +1,11 @@
 """Train the detector: python -m trainers.train_detector --data ../shared/data --out runs/detector"""
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR
 from realtime_polyp.field import find_field, whole
 from realtime_polyp.metrics.detection import ImageBoxes, coco_ap
 from realtime_polyp.models.detector import Detector
@@ -24,7 +24,7 @@ _FROZEN_STAGES = 2  # with the stem, as the paper freezes its first stage; also 
 _EPILOG = """examples:
   python -m trainers.train_detector --out runs/detector
   python -m trainers.train_detector --out runs/detector --resume
-  python -m trainers.train_detector --model lite0 --epochs 3 --limit 100 --out runs/try"""
+  python -m trainers.train_detector --epochs 3 --limit 100 --out runs/try"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", choices=DETECTORS, default="lite0", help="which detector (default: %(default)s)")
+    parser.add_argument("--model", choices=DETECTORS, default=DEFAULT_DETECTOR, help="default: %(default)s")
     add_arguments(parser, LoopConfig())
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
@@ -46,14 +46,14 @@ def train(options: argparse.Namespace) -> None:
     stills = read_stills(options.data / "train.json", options.data)[: options.limit]
     chosen = read_stills(options.data / "val.json", options.data)[: options.limit]
     seed_everything(config.seed)
-    task = detector_task(options.model, chosen)
-    load_imagenet(task.model.trunk, options.init)  # type: ignore[arg-type]
-    fit(task, TrainingStills(stills, task.model.config.size, Augment(), seed=config.seed), config, options.out, resume=options.resume)  # type: ignore[union-attr,arg-type]
+    model = Detector(DETECTORS[options.model]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    load_imagenet(model.trunk, options.init)
+    training = TrainingStills(stills, model.config.size, Augment(), seed=config.seed)
+    fit(detector_task(model, chosen), training, config, options.out, resume=options.resume)
 
 
-def detector_task(name: str, chosen: list[Still]) -> Task:
-    """The named detector with its losses, validated on the stills `chosen`."""
-    model = Detector(DETECTORS[name]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def detector_task(model: Detector, chosen: list[Still]) -> Task:
+    """The detector with its losses, validated on the stills `chosen`."""
     return Task(
         model=model,
         trunk=model.trunk,

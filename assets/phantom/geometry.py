@@ -102,7 +102,7 @@ def build_tube(rng: np.random.Generator, *, z_start: float, z_stop: float, cells
     slope_theta = np.gradient(padded, 2 * math.pi / 768, axis=1)[:, 1:-1]
     slope_z = np.gradient(radius, 1.0 / cells_per_unit, axis=0)
     around = gaussian_filter(radius, (0.22 * cells_per_unit, 30), mode=("nearest", "wrap"))
-    openness = np.clip(1.0 - 2.4 * np.maximum(radius - around - 0.02, 0), 0.25, 1.0)
+    openness = np.clip(1.0 - 3.2 * np.maximum(radius - around - 0.01, 0), 0.2, 1.0)
     wall = np.stack([radius, slope_z, slope_theta, openness], axis=2).astype(np.float32)
     return Tube(wall=wall, centre=centre_line(z), z_start=z_start, cells_per_unit=cells_per_unit)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from phantom.geometry import Floats, Tube, sample_centre, sample_wall, wall_normal
+from phantom.geometry import Tube, sample_centre, sample_wall, wall_normal
 from phantom.texture import noise3
 from phantom.vectors import JIT, dot, plus
 
@@ -57,7 +57,7 @@ LOBED: tuple[Blob, ...] = ((0, 0, 0.04, 0.26, 0.24, 0.20), (0.17, 0.08, 0.15, 0.
 
 
 def scaled_blobs(polyp: Polyp) -> NDArray[np.float64]:
-    """The polyp's blobs at its size, turned about the wall's normal: (k, 6). Radii do not turn; blobs are near round."""
+    """(k, 6): the blobs at the polyp's size, turned about the wall's normal. Radii stay: blobs are near round."""
     blobs = np.array(polyp.blobs, float) * polyp.size
     c, s = math.cos(polyp.turn), math.sin(polyp.turn)
     along, across = blobs[:, 0].copy(), blobs[:, 1].copy()
@@ -88,11 +88,6 @@ def build_table(tube: Tube, polyps: tuple[Polyp, ...]) -> PolypTable:
         bounds.append([*(frame[0] + middle @ frame[1:]), 1.15 * reach + polyp.lump + 0.16])
         skins.append([*polyp.tint, polyp.lump, polyp.grain, group[:, 3:].min()])
     return PolypTable(first, np.concatenate(blobs), frames, np.array(bounds), np.array(skins))
-
-
-def resized(polyp: Polyp, size: float) -> Polyp:
-    """The same polyp, ``size`` times as large."""
-    return replace(polyp, size=polyp.size * size)
 
 
 @njit(**JIT)

@@ -31,8 +31,12 @@ class FieldPicture:
 
 @dataclass(frozen=True)
 class Planes:
-    """What the compiled code fills: depth, owner (h, w); light (h, w, 3), linear; moved (h, w, 2), px."""
+    """What the compiled code fills: depth, owner (h, w); light (h, w, 3), linear; moved (h, w, 2), px.
 
+    inside (h, w) says which pixels are looked at: those of the window and one pixel beyond.
+    """
+
+    inside: NDArray[np.bool_]
     depth: Floats
     owner: NDArray[np.int8]
     light: Floats
@@ -41,8 +45,10 @@ class Planes:
     @staticmethod
     def blank(height_px: int, width_px: int) -> Planes:
         shape = (height_px, width_px)
-        return Planes(np.zeros(shape, np.float32), np.zeros(shape, np.int8), np.zeros((*shape, 3), np.float32),
-                      np.zeros((*shape, 2), np.float32))
+        inside = field_shape(height_px, width_px)[..., 0] > 0
+        inside = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        return Planes(inside, np.zeros(shape, np.float32), np.full(shape, -1, np.int8),
+                      np.zeros((*shape, 3), np.float32), np.zeros((*shape, 2), np.float32))
 
 
 def world_of(scene: Scene) -> World:
@@ -57,18 +63,19 @@ def view_of(camera: Camera, width_px: int, height_px: int) -> View:
 
 @njit(**JIT)
 def smear(light, moved, out):
-    """Motion blur: each pixel of out is the mean of five taps of light along the way its point moved."""
+    """Motion blur: a pixel of out is the mean of light along the way its point moved, a tap for every pixel of it."""
     h, w = light.shape[0], light.shape[1]
     for y in range(h):
         for x in range(w):
-            for c in range(3):
-                total = 0.0
-                for tap in range(5):
-                    share = tap / 4.0 - 0.5
-                    yy = min(max(int(y + share * moved[y, x, 1] + 0.5), 0), h - 1)
-                    xx = min(max(int(x + share * moved[y, x, 0] + 0.5), 0), w - 1)
-                    total += light[yy, xx, c]
-                out[y, x, c] = total / 5.0
+            u, v = moved[y, x, 0], moved[y, x, 1]
+            taps = min(2 + int(max(abs(u), abs(v))), 24)
+            out[y, x, :] = 0.0
+            for tap in range(taps):
+                share = tap / (taps - 1.0) - 0.5
+                row = min(max(int(y + share * v + 0.5), 0), h - 1)
+                column = min(max(int(x + share * u + 0.5), 0), w - 1)
+                for c in range(3):
+                    out[y, x, c] += light[row, column, c] / taps
 
 
 def field_shape(height_px: int, width_px: int) -> Floats:
@@ -82,7 +89,7 @@ def field_shape(height_px: int, width_px: int) -> Floats:
 def exposure(light: Floats, window: Floats) -> float:
     """Gain of the automatic exposure: most of the way to a fixed mean, so that a dark lumen stays darker."""
     level = float((np.minimum(light[..., 0], 3.0) * window[..., 0]).sum() / window.sum())
-    return 0.74 / max(level, 1e-3) ** 0.85
+    return 0.86 / max(level, 1e-3) ** 0.85
 
 
 def develop(light: Floats, window: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -99,23 +106,50 @@ def develop(light: Floats, window: Floats, rng: np.random.Generator) -> NDArray[
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def render_rows(world: World, view: View, before: View, rows: tuple[int, int], planes: Planes) -> None:
-    """Trace and shade the rows first..last of every plane; bands of rows may run in threads of their own."""
-    trace(world, view, *rows, planes.depth, planes.owner)
-    shade(world, view, before, *rows, planes.depth, planes.owner, planes.light, planes.moved)
-
-
-def render_field(scene: Scene, index: int, width_px: int, height_px: int, *, threads: int = 1) -> FieldPicture:
-    """The scope's own picture of frame ``index``, without the screen around it. Threads do not change the result."""
+def look(scene: Scene, index: int, width_px: int, height_px: int, threads: int) -> Planes:
+    """Trace and light one frame. Bands of rows run in threads; their number does not change the result."""
     world, view = world_of(scene), view_of(camera_at(scene, index), width_px, height_px)
     before = view_of(camera_at(scene, index - SHUTTER), width_px, height_px)
-    planes = Planes.blank(height_px, width_px)
+    p = Planes.blank(height_px, width_px)
     bands = [(top, min(top + 8 * BLOCK_PX, height_px)) for top in range(0, height_px, 8 * BLOCK_PX)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda rows: render_rows(world, view, before, rows, planes), bands))
-        list(pool.map(lambda rows: smooth_edges(world, view, *rows, planes.depth, planes.light), bands))
-    blurred = np.empty_like(planes.light)
-    smear(planes.light, planes.moved, blurred)
+        list(pool.map(lambda rows: trace(world, view, *rows, p.inside, p.depth, p.owner), bands))
+        list(pool.map(lambda rows: shade(world, view, before, *rows, p.inside, p.depth, p.owner, p.light, p.moved),
+                      bands))
+        list(pool.map(lambda rows: smooth_edges(world, view, *rows, p.inside, p.depth, p.light), bands))
+    return p
+
+
+def enlarge(plane: Floats, width_px: int, height_px: int) -> Floats:
+    """A plane at another size; linear, so that highlights do not ring."""
+    if plane.shape[:2] == (height_px, width_px):
+        return plane
+    return cv2.resize(plane, (width_px, height_px), interpolation=cv2.INTER_LINEAR)
+
+
+def enlarge_owner(owner: NDArray[np.int8], width_px: int, height_px: int) -> NDArray[np.int8]:
+    """The owner plane at another size: each polyp's area is scaled as a smooth shape and cut at one half."""
+    if owner.shape == (height_px, width_px):
+        return owner
+    large = np.full((height_px, width_px), -1, np.int8)
+    for i in np.unique(owner[owner >= 0]):
+        large[enlarge((owner == i).astype(np.float32), width_px, height_px) > 0.5] = i
+    return large
+
+
+def render_field(scene: Scene, index: int, width_px: int, height_px: int, *, detail: float = 1.0,
+                 threads: int = 1) -> FieldPicture:
+    """The scope's own picture of frame ``index``, without the screen around it.
+
+    With detail below 1 rays are cast on a coarser grid (detail times the size) and the light is enlarged: quicker,
+    a little softer.
+    """
+    planes = look(scene, index, max(8, round(width_px * detail)), max(8, round(height_px * detail)), threads)
+    light = enlarge(planes.light, width_px, height_px)
+    moved = enlarge(planes.moved, width_px, height_px) / np.float32(detail)
+    blurred = np.empty_like(light)
+    smear(light, moved, blurred)
     window = field_shape(height_px, width_px)
     image = develop(blurred, window, np.random.default_rng((scene.seed, index)))
-    return FieldPicture(image, np.where(window[..., 0] > 0.5, planes.owner, -1).astype(np.int8))
+    owner = enlarge_owner(planes.owner, width_px, height_px)
+    return FieldPicture(image, np.where(window[..., 0] > 0.5, owner, -1).astype(np.int8))

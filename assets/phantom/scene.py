@@ -13,21 +13,22 @@ from phantom.geometry import Floats, Tube, build_tube, sample_centre
 from phantom.polyps import DIMINUTIVE, FLAT, LOBED, SESSILE, STALKED, Polyp, PolypTable, build_table
 from phantom.texture import build_tile
 
-SCRIPT_S = 28.0  # the script's own length; a clip of another length plays it faster or slower
+SCRIPT_S = 30.0  # the script's own length; a clip of another length plays it faster or slower
 
 POLYPS = (
-    Polyp(1, "sessile", "0-Is", z=2.7, angle=0.6, blobs=SESSILE, tint=(1.02, 0.66, 0.66), grain=0.25),
-    Polyp(2, "diminutive", "0-Is", z=3.7, angle=2.6, blobs=DIMINUTIVE, tint=(1.05, 0.92, 0.95), lump=0.006, grain=0.1),
-    Polyp(3, "pedunculated", "0-Ip", z=9.2, angle=4.0, blobs=STALKED, tint=(0.98, 0.60, 0.62), grain=0.35),
-    Polyp(4, "flat", "0-IIa", z=10.3, angle=1.2, blobs=FLAT, tint=(1.12, 1.08, 1.12), lump=0.012, grain=0.3),
-    Polyp(5, "lobed", "0-Isp", z=16.0, angle=5.2, blobs=LOBED, tint=(1.0, 0.72, 0.74), grain=0.45, lump=0.025),
-    Polyp(6, "sessile", "0-Is", z=17.2, angle=2.0, blobs=SESSILE, size=0.72, tint=(1.12, 1.0, 1.02), grain=0.2,
+    Polyp(1, "sessile", "0-Is", z=2.79, angle=3.56, blobs=SESSILE, tint=(1.02, 0.66, 0.66), grain=0.25),
+    Polyp(2, "diminutive", "0-Is", z=4.07, angle=4.16, blobs=DIMINUTIVE, tint=(1.05, 0.92, 0.95), grain=0.1,
+          lump=0.006),
+    Polyp(3, "pedunculated", "0-Ip", z=9.58, angle=3.14, blobs=STALKED, tint=(0.98, 0.60, 0.62), grain=0.35),
+    Polyp(4, "flat", "0-IIa", z=10.97, angle=5.04, blobs=FLAT, tint=(1.12, 1.08, 1.12), lump=0.012, grain=0.3),
+    Polyp(5, "lobed", "0-Isp", z=15.67, angle=4.95, blobs=LOBED, tint=(1.0, 0.72, 0.74), grain=0.45, lump=0.014),
+    Polyp(6, "sessile", "0-Is", z=16.70, angle=2.36, blobs=SESSILE, size=0.72, tint=(1.12, 1.0, 1.02), grain=0.2,
           turn=1.3),
 )
 
 # (time in s, depth z): the scope goes in, slows at polyps, hurries between them, and at the end is drawn back.
-STOPS = ((0.0, -1.6), (2.5, 0.2), (5.0, 1.7), (7.0, 2.5), (9.0, 3.9), (12.0, 6.6), (14.0, 8.0), (16.0, 8.8),
-         (18.0, 10.3), (20.5, 13.6), (22.5, 15.0), (24.0, 15.7), (25.5, 16.3), (28.0, 14.6))
+STOPS = ((0.0, -3.9), (2.8, -0.7), (5.0, 1.4), (6.9, 2.35), (8.3, 3.5), (10.0, 4.8), (12.0, 6.8), (13.8, 8.2),
+         (15.9, 9.35), (17.8, 10.6), (18.2, 11.2), (22.0, 13.0), (23.7, 14.9), (25.4, 15.8), (26.9, 16.4), (30.0, 14.5))
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Glance:
     share: float
 
 
-GLANCES = (Glance(1, 2.5, 6.8, 0.55), Glance(2, 6.8, 8.6, 0.6), Glance(3, 13.0, 16.0, 0.5), Glance(4, 16.0, 18.0, 0.55),
-           Glance(5, 21.5, 24.5, 0.5), Glance(6, 24.5, 26.2, 0.5), Glance(5, 26.2, 29.0, 0.4))
+GLANCES = (Glance(1, 2.9, 7.0, 0.55), Glance(2, 6.6, 8.6, 0.6), Glance(3, 12.6, 15.9, 0.5), Glance(4, 15.7, 18.2, 0.6),
+           Glance(5, 21.8, 25.1, 0.5), Glance(6, 24.9, 27.6, 0.55), Glance(5, 27.6, 31.0, 0.45))
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def build_scene(*, seconds: float = SCRIPT_S, fps: tuple[int, int] = (30, 1), se
     if seconds <= 0 or fps[0] <= 0 or fps[1] <= 0:
         raise ValueError(f"seconds and fps must be positive, found {seconds} s at {fps[0]}/{fps[1]}")
     rng = np.random.default_rng(seed)
-    tube = build_tube(rng, z_start=-3.0, z_stop=25.0)
+    tube = build_tube(rng, z_start=-6.0, z_stop=25.0)
     tile = build_tile(rng)
     sway = np.stack([rng.uniform(0, 2 * math.pi, 8), rng.uniform(0.09, 0.32, 8)], axis=1)
     return Scene(tube, tile, POLYPS, build_table(tube, POLYPS), sway, seconds, fps, seed)

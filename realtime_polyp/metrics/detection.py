@@ -11,8 +11,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 _HUGE = 1e10
-COCO_RANGES = {"all": (0, _HUGE), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, _HUGE)}
-ENDOCV_RANGES = {"all": (0, _HUGE), "small": (0, 100**2), "medium": (100**2, 200**2), "large": (200**2, _HUGE)}
+Ranges = dict[str, tuple[float, float]]  # size -> least and largest area, px², both inclusive
+COCO_RANGES: Ranges = {"all": (0, _HUGE), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, _HUGE)}
+ENDOCV_RANGES: Ranges = {"all": (0, _HUGE), "small": (0, 100**2), "medium": (100**2, 200**2), "large": (200**2, _HUGE)}
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,16 @@ def _mean_of(values: list[float | None]) -> float | None:
 
 
 def _truth(images: Sequence[ImageBoxes]) -> dict[str, Any]:
-    boxes = [(index, *box) for index, image in enumerate(images, 1) for box in image.true.tolist()]
     annotations = [
         {
-            "id": number,
             "image_id": index,
             "category_id": 1,
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "area": (x2 - x1) * (y2 - y1),
             "iscrowd": 0,
         }
-        for number, (index, x1, y1, x2, y2) in enumerate(boxes, 1)
+        for index, image in enumerate(images, 1)
+        for x1, y1, x2, y2 in image.true.tolist()
     ]
     return {
         "images": [{"id": index} for index in range(1, len(images) + 1)],
@@ -116,9 +116,7 @@ def _found(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluate(
-    truth: dict[str, Any], found: list[dict[str, Any]], ranges: dict[str, tuple[float, float]]
-) -> COCOeval:
+def _evaluate(truth: dict[str, Any], found: list[dict[str, Any]], ranges: Ranges) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress on stdout
         coco = COCO()
         coco.dataset = {"info": {}, **truth, "annotations": _numbered(truth["annotations"])}

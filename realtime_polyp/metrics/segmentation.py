@@ -151,30 +151,28 @@ def mean_distance(distances: Sequence[BoundaryDistance | None]) -> BoundaryDista
     )
 
 
-def deviation_quantities(images: Sequence[ImageSegmentation]) -> tuple[float, float, float, float] | None:
-    """What the challenge's generalisation deviation compares: Dice, recall, precision, 1 - normalised Hausdorff.
-
-    Normalised is the mean distance over the largest of the same set, as the official script has it; None when no
-    image has a distance or all are 0.
-    """
-    distances = [image.boundary.hausdorff_px for image in images if image.boundary is not None]
-    if not distances or max(distances) == 0:
+def normalised_hausdorff(distances: Sequence[BoundaryDistance | None]) -> float | None:
+    """The mean distance over the largest one of the same set, 0..1, as the challenge's script has it; None when no
+    image has a distance."""
+    known = [one.hausdorff_px for one in distances if one is not None]
+    if not known:
         return None
-    scores = mean_scores([scores_of(image.counts) for image in images])
-    normalised = sum(distances) / len(distances) / max(distances)
-    return scores.dice, scores.sensitivity, scores.precision, 1 - normalised
+    return sum(known) / len(known) / max(known) if max(known) > 0 else 0.0
 
 
 def segmentation_figures(images: Sequence[ImageSegmentation], *, endocv_compat: bool = False) -> dict[str, Any]:
-    """A set's figures by name: means over images, distances in px over the `boundary_images` that have one, and
-    under "pooled" the scores of all pixels at once. Raises ValueError when there is no image."""
+    """A set's figures by name: means over images, distances over the `boundary_images` that have one, and under
+    "pooled" the scores of all pixels at once. Raises ValueError when there is no image."""
     mean = mean_scores([scores_of(image.counts, endocv_compat=endocv_compat) for image in images])
-    distance = mean_distance([image.boundary for image in images])
+    pooled = pooled_scores([image.counts for image in images], endocv_compat=endocv_compat)
+    distances = [image.boundary for image in images]
+    distance = mean_distance(distances)
     return {
         **asdict(mean),
         "challenge": challenge_score(mean),
         "hd95_px": distance.hd95_px if distance else None,
         "hausdorff_px": distance.hausdorff_px if distance else None,
-        "boundary_images": sum(image.boundary is not None for image in images),
-        "pooled": asdict(pooled_scores([image.counts for image in images], endocv_compat=endocv_compat)),
+        "hausdorff_normalised": normalised_hausdorff(distances),
+        "boundary_images": sum(one is not None for one in distances),
+        "pooled": {**asdict(pooled), "challenge": challenge_score(pooled)},
     }

@@ -13,19 +13,34 @@ class SourceError(ValueError):
 class Source(Protocol):
     """Opened by its constructor, which raises SourceError; `frames` yields until the end and always closes.
 
+    Plain attributes serve as these properties.
+
     live: it cannot be paced, so the newest frame wins. rate_hz, frames_total: as far as known.
     size: (width, height) px as displayed. warning: one sentence set while reading when the end came early
     (a truncated file), else None.
     """
 
-    name: str
-    live: bool
-    size: tuple[int, int]
-    rate_hz: Fraction | None
-    frames_total: int | None
-    warning: str | None
+    @property
+    def name(self) -> str: ...
 
-    def frames(self) -> Iterator[Frame]: ...
+    @property
+    def live(self) -> bool: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def rate_hz(self) -> Fraction | None: ...
+
+    @property
+    def frames_total(self) -> int | None: ...
+
+    @property
+    def warning(self) -> str | None: ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Each frame once, index rising by 1 from 0; SourceError when a live source fails or falls silent."""
+        ...
 
     def close(self) -> None:
         """Wake a blocked read as far as the device allows and free everything; may be called from any thread."""

@@ -1,0 +1,47 @@
+# Everything runs in one virtual environment, made on first use.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Where wheels lie on this machine, pip knows; the CPU build of torch must be chosen before anything can ask for another.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: setup demo test unit bench memory lint clean help
+
+help:
+	@echo "make demo    find polyps in the demo clip, in a window or, without a display, headless"
+	@echo "make test    every test, as CI runs them"
+	@echo "make unit    the quick tests only"
+	@echo "make bench   frames/s and the table of stages on this machine"
+	@echo "make memory  memory over 20 minutes of video"
+	@echo "make lint    ruff and mypy"
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) -e ".[viewer,train,dev]"
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python run_live.py --source assets/demo.mp4 $(DEMO)
+
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+unit: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+bench: $(READY)
+	$(BIN)/python -m realtime_polyp.bench
+
+memory: $(READY)
+	$(BIN)/python -m realtime_polyp.bench --memory-minutes 20
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

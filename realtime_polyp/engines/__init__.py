@@ -1,0 +1,72 @@
+"""Compiled models behind one face: choose with `open_engine`."""
+import os
+from collections.abc import Callable
+from typing import Any, cast
+
+from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, SegmenterEngine, Task
+from realtime_polyp.engines.weights import Weights, find_weights
+
+_NVIDIA_DRIVER = "/proc/driver/nvidia/version"
+
+
+def _open_eager(weights: Weights, device: str) -> Engine:
+    from realtime_polyp.engines.eager import open_eager
+
+    return open_eager(weights, device)
+
+
+def _open_openvino(weights: Weights, device: str) -> Engine:
+    from realtime_polyp.engines.openvino import open_float32
+
+    return open_float32(weights, device)
+
+
+def _open_openvino_int8(weights: Weights, device: str) -> Engine:
+    from realtime_polyp.engines.openvino import open_int8
+
+    return open_int8(weights, device)
+
+
+# Each opens its own module only when chosen: torch and OpenVINO take seconds to import.
+ENGINES: dict[str, Callable[[Weights, str], Engine]] = {
+    "eager": _open_eager,
+    "openvino": _open_openvino,
+    "openvino-int8": _open_openvino_int8,
+}
+ENGINE_NAMES = ("auto", *ENGINES)
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def open_engine(model: str, task: Task, engine: str = "auto", device: str = "auto") -> Any:
+    """Open the model `model` in the engine named. Raises EngineError, one sentence, for whatever is not there."""
+    if engine not in ENGINE_NAMES:
+        raise EngineError(f"unknown engine {engine!r}: choose from {', '.join(ENGINE_NAMES)}")
+    if device not in DEVICES:
+        raise EngineError(f"unknown device {device!r}: choose from {', '.join(DEVICES)}")
+    weights = find_weights(model, task)
+    chosen_device = _choose_device(engine) if device == "auto" else device
+    chosen = _choose_engine(weights, chosen_device) if engine == "auto" else engine
+    return ENGINES[chosen](weights, chosen_device)
+
+
+def open_detector(model: str, engine: str = "auto", device: str = "auto") -> DetectorEngine:
+    return cast(DetectorEngine, open_engine(model, "detector", engine, device))
+
+
+def open_segmenter(model: str, engine: str = "auto", device: str = "auto") -> SegmenterEngine:
+    return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device))
+
+
+def _choose_engine(weights: Weights, device: str) -> str:
+    if device == "cuda":
+        return "eager"
+    return "openvino-int8" if "int8-xml" in weights.files else "openvino"
+
+
+def _choose_device(engine: str) -> str:
+    """A GPU where there is one that torch can use and the engine can run on."""
+    if engine.startswith("openvino") or not os.path.exists(_NVIDIA_DRIVER):
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,56 @@
+"""A session without a window: as fast as the machine can, with a progress bar."""
+import signal
+import threading
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from realtime_polyp.packets import Result
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording import Output
+from realtime_polyp.recording.recorder import close_all
+from realtime_polyp.session import Session
+from realtime_polyp.sources import Source
+
+_JOIN_EVERY_S = 0.2  # so that Ctrl-C is heard while waiting
+
+
+def run_headless(source: Source, pipeline: Pipeline, outputs: Sequence[Output]) -> Session:
+    """Analyse to the end, every result to every output, which are closed whatever happens.
+
+    Ctrl-C and SIGTERM end it early with everything written so far kept. Raises SessionError or OutputError.
+    """
+    bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, mininterval=0.5)
+
+    def deliver(result: Result) -> None:
+        for output in outputs:
+            output.write(result)
+        bar.update()
+
+    session = Session(source, pipeline, deliver)
+    with _stopping_on_signals(session):
+        session.start()
+        try:
+            while not session.wait(_JOIN_EVERY_S):
+                continue
+        finally:
+            bar.close()
+            close_all(outputs)
+    return session
+
+
+class _stopping_on_signals:  # noqa: N801 - reads as the statement it is
+    """While inside, Ctrl-C and SIGTERM stop the session instead of raising in the middle of something."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, lambda *_: self._session.stop())
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

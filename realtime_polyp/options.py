@@ -1,0 +1,117 @@
+"""What `run_live.py` can be asked for, and how bad input is refused: one sentence, exit code 2."""
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from realtime_polyp.engines import DEVICES, ENGINE_NAMES
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD
+
+EXIT_BAD_INPUT = 2
+_NONE = "none"
+_DESCRIPTION = """Find and outline polyps in colonoscopy video, live or recorded. Research use only; not a medical device.
+
+Without --headless a window opens. A recording plays at its own rate, every frame with its own boxes and mask; a live
+source shows its newest picture at once, with the newest result that is not too old."""
+_EPILOG = """examples:
+  python run_live.py --source video.mp4
+  python run_live.py --source video.mp4 --headless --results out.jsonl --summary out.json
+  python run_live.py --source video.mp4 --headless --save out.mp4 --start-s 60 --end-s 90
+  python run_live.py --source 0                         the first capture device (Linux: /dev/video0)
+  python run_live.py --source rtsp://scope.example/1    a network stream
+  python run_live.py --source pattern:1920x1080@30      a test picture, to try the screen
+  python run_live.py --source folder/of/stills --detector none
+
+exit codes: 0 done, 2 bad input or an output that could not be written, 1 a failure inside, 130 interrupted"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, checked. detector, segmenter: a name, or None for none."""
+
+    source: str
+    headless: bool
+    save: Path | None
+    results: Path | None
+    summary: Path | None
+    engine: str
+    device: str
+    detector: str | None
+    segmenter: str | None
+    score_threshold: float
+    nms_iou: float
+    smooth: bool
+    start_s: float
+    end_s: float | None
+    loop: bool
+    display: str | None
+    full_screen: bool
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence without the usage, which --help shows."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT)
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Exits with code 2 and one sentence on bad input."""
+    parser = Parser(
+        prog="run_live.py",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_source(parser)
+    _add_models(parser)
+    _add_outputs(parser)
+    found = vars(parser.parse_args(arguments))
+    for name in ("score_threshold", "nms_iou"):
+        if not 0 <= found[name] <= 1:
+            parser.error(f"--{name.replace('_', '-')} must lie in [0, 1], got {found[name]:g}")
+    for name in ("detector", "segmenter"):
+        found[name] = None if found[name] == _NONE else found[name]
+    return Options(**found)
+
+
+def _add_source(parser: Parser) -> None:
+    group = parser.add_argument_group("source")
+    group.add_argument("--source", required=True, help="video file, folder of stills, capture device, URL, or pattern")
+    group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="begin there in a recording (default: 0)")
+    group.add_argument("--end-s", type=float, metavar="S", help="stop there in a recording")
+    group.add_argument("--loop", action="store_true", help="begin a recording again at its end, for ever")
+
+
+def _add_models(parser: Parser) -> None:
+    group = parser.add_argument_group("models")
+    group.add_argument("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="or none (default: %(default)s)")
+    group.add_argument("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="or none (default: %(default)s)")
+    group.add_argument("--engine", default="auto", metavar="NAME", help=f"{', '.join(ENGINE_NAMES)} (default: auto)")
+    group.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")
+    group.add_argument(
+        "--score-threshold",
+        type=float,
+        default=SCORE_THRESHOLD,
+        metavar="P",
+        help="show boxes from this score on; 0 keeps all (default: %(default)s)",
+    )
+    group.add_argument("--nms-iou", type=float, default=NMS_IOU, metavar="IOU", help="default: %(default)s")
+    group.add_argument("--no-smooth", dest="smooth", action="store_false", help="raw results, nothing steadied over time")
+
+
+def _add_outputs(parser: Parser) -> None:
+    group = parser.add_argument_group("display and outputs")
+    group.add_argument("--headless", action="store_true", help="no window: analyse as fast as the machine can")
+    group.add_argument(
+        "--display",
+        choices=("synced", "immediate"),
+        help="synced: each frame with its own overlay (default for recordings); immediate: the newest picture at once, "
+        "as from a live source (default there)",
+    )
+    group.add_argument("--full-screen", action="store_true", help="open the window full screen")
+    group.add_argument("--save", type=Path, metavar="OUT.mp4", help="write the video with its overlay")
+    group.add_argument("--results", type=Path, metavar="OUT.jsonl", help="write one JSON line for each analysed frame")
+    group.add_argument("--summary", type=Path, metavar="OUT.json", help="write frames, delays, stages and versions")

@@ -1,0 +1,76 @@
+"""A test camera: a moving pattern in real time, for trying out a screen, a recorder and a pipeline without a scope."""
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
+import av.error
+
+from realtime_polyp.packets import Frame
+from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.live import live_frames
+from realtime_polyp.sources.paced import Pacer
+from realtime_polyp.sources.reader import Reader
+
+_TEXT = re.compile(r"pattern(?::(\d+)x(\d+))?(?:@(\d+(?:[./]\d+)?))?(?::(\d+(?:\.\d+)?))?")
+_SILENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """size (width, height) px; seconds None: without end."""
+
+    size: tuple[int, int] = (1280, 720)
+    rate_hz: Fraction = Fraction(25)
+    seconds: float | None = None
+
+
+def parse_pattern(text: str) -> Pattern:
+    """`pattern`, `pattern:WxH`, `pattern@fps`, `pattern:WxH@fps:seconds` and so on; SourceError for anything else."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise SourceError(f"{text!r} is no test pattern; write pattern or pattern:WxH@fps:seconds.")
+    width, height, rate, seconds = match.groups()
+    given = Pattern(
+        (int(width), int(height)) if width else Pattern.size,
+        Fraction(rate) if rate else Pattern.rate_hz,
+        float(seconds) if seconds else None,
+    )
+    if min(given.size) < 16 or max(given.size) > 8192 or not 0 < given.rate_hz <= 240:
+        raise SourceError(f"{text!r} must be 16 to 8192 px wide and high, and above 0 to 240 frames/s.")
+    return given
+
+
+class PatternSource:
+    """FFmpeg's testsrc2 as a camera; close() from any thread ends it at once."""
+
+    live = True
+    warning: str | None = None
+
+    def __init__(self, pattern: Pattern | str = "pattern") -> None:
+        given = parse_pattern(pattern) if isinstance(pattern, str) else pattern
+        self.name, self.size = "test pattern", given.size
+        self.rate_hz: Fraction | None = given.rate_hz
+        self.frames_total = None if given.seconds is None else round(given.seconds * given.rate_hz)
+        graph = f"testsrc2=size={given.size[0]}x{given.size[1]}:rate={given.rate_hz}"
+        length = "" if given.seconds is None else f":duration={given.seconds}"
+        try:
+            container = av.open(graph + length, "r", format="lavfi")
+        except (av.error.FFmpegError, ValueError) as error:  # ValueError: PyAV built without lavfi
+            raise SourceError(f"This build of PyAV cannot draw a test pattern: {error}.") from error
+        self._reader = Reader(container, threading.Event(), name=self.name)
+        self._pacer = Pacer(self._reader.stop)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames at their times; a late reader gets those it missed at once, as from a camera's queue."""
+        for frame in live_frames(self._reader, name=self.name, silence_s=_SILENCE_S):
+            if not self._pacer.wait(frame.pts_s):
+                return
+            yield replace(frame, captured_s=time.monotonic())
+
+    def close(self) -> None:
+        self._reader.stop.set()
+        self._reader.free()

@@ -1,0 +1,110 @@
+"""From a decoded frame to the RGB picture a person would be shown: colours, pixel shape and orientation put right."""
+from fractions import Fraction
+
+import av.error
+import cv2
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from realtime_polyp.field import Image
+from realtime_polyp.sources.base import SourceError
+
+# Matrix numbers as in H.273; FFmpeg's scaler takes only these, anything else is guessed from the size.
+_BT709, _BT601 = 1, 5
+_FULL_RANGE = 2
+_KNOWN_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
+_SD_SIZE_PX = (1279, 576)  # an untagged picture no larger than this is taken for BT.601, as players do
+
+_SQUARE_ENOUGH = 0.02  # aspect tags this close to 1 are rounding (e.g. 136:135), not worth resampling a picture for
+_LARGEST_STRETCH = 4  # beyond it the tag is nonsense
+
+_FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # cv2.flip's, by (mirrored in x, in y)
+
+
+class RgbConverter:
+    """Turns the decoded frames of one stream, of any pixel format, into pictures (H, W, 3) uint8 RGB as displayed.
+
+    aspect: width of a pixel over its height. Wide pixels widen the picture and tall ones heighten it, so that circles
+    are round and no line is lost. Rotations by quarter turns and mirroring written in the file are applied, other
+    angles are not. Untagged pictures are read as BT.709 from 720 lines on, else as BT.601; limited range unless tagged.
+
+    1080p yuv420p, one thread of a 2-core AVX512 CPU: 0.6 to 0.7 ms, a hundredth of the levels off by up to 3; with
+    ACCURATE_RND 4.0 ms, and no closer to the truth on flat colours; `frame.to_ndarray(format="rgb24")` 0.6 ms, without
+    the matrix put right; `cv2.cvtColor(..., COLOR_YUV2RGB_I420)` 0.8 ms, BT.601 in limited range only.
+    """
+
+    def __init__(self, aspect: Fraction | None = None) -> None:
+        self._aspect = _usable_aspect(aspect)
+        self._scaler = VideoReformatter()  # kept: it reuses its tables while the format stays
+        self._turn: _Turn | None = None
+
+    def __call__(self, frame: VideoFrame) -> Image:
+        width, height = _square_pixels(frame.width, frame.height, self._aspect)
+        try:
+            rgb = self._scaler.reformat(
+                frame, width, height, "rgb24", src_colorspace=_matrix(frame), dst_color_range=_FULL_RANGE, threads=1
+            )
+        except av.error.FFmpegError as error:
+            raise SourceError(f"Pictures of format {frame.format.name} cannot be shown: {error.strerror}.") from error
+        return self._turn_of(frame).apply(_array(rgb))
+
+    def size(self, frame: VideoFrame) -> tuple[int, int]:
+        """(width, height) px of the picture that this frame becomes."""
+        width, height = _square_pixels(frame.width, frame.height, self._aspect)
+        return (height, width) if self._turn_of(frame).transposed else (width, height)
+
+    def _turn_of(self, frame: VideoFrame) -> "_Turn":
+        if self._turn is None:  # the stream's, so looked up once
+            self._turn = _read_turn(frame)
+        return self._turn
+
+
+class _Turn:
+    """A quarter turn with or without mirroring: transposed first, then mirrored in x and y."""
+
+    def __init__(self, transposed: bool = False, mirror_x: bool = False, mirror_y: bool = False) -> None:
+        self.transposed = transposed
+        self._flip = _FLIP_CODES.get((mirror_x, mirror_y))
+
+    def apply(self, image: Image) -> Image:
+        turned = cv2.transpose(image) if self.transposed else image
+        if self._flip is not None:
+            turned = cv2.flip(turned, self._flip)
+        return np.asarray(turned, np.uint8)
+
+
+def _read_turn(frame: VideoFrame) -> _Turn:
+    """From the display matrix [a b u; c d v; x y w]: a point (p, q) is shown at (a p + c q + x, b p + d q + y)."""
+    try:
+        item = frame.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub too narrow
+    except KeyError:
+        return _Turn()
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(item), np.int32)[:5])
+    return _Turn(True, c < 0, b < 0) if abs(b) > abs(a) else _Turn(False, a < 0, d < 0)
+
+
+def _matrix(frame: VideoFrame) -> int | None:
+    """The YUV matrix to undo; None when there is none."""
+    if frame.format.is_rgb:
+        return None
+    small = frame.width <= _SD_SIZE_PX[0] and frame.height <= _SD_SIZE_PX[1]
+    return _KNOWN_MATRICES.get(int(frame.colorspace), _BT601 if small else _BT709)
+
+
+def _usable_aspect(aspect: Fraction | None) -> Fraction:
+    if aspect is None or not Fraction(1, _LARGEST_STRETCH) <= aspect <= _LARGEST_STRETCH:
+        return Fraction(1)
+    return aspect if abs(aspect - 1) > _SQUARE_ENOUGH else Fraction(1)
+
+
+def _square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    return (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
+
+
+def _array(rgb: VideoFrame) -> Image:
+    """The pixels of an rgb24 frame (H, W, 3); its own memory where lines are not padded, else a copy."""
+    plane = rgb.planes[0]
+    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: rgb.height, : rgb.width * 3]  # type: ignore[call-overload]
+    return np.ascontiguousarray(lines).reshape(rgb.height, rgb.width, 3)

@@ -1,0 +1,139 @@
+"""One opened video stream of FFmpeg, read by one thread and closable from any; and its timestamps as seconds."""
+import threading
+from fractions import Fraction
+
+import av
+import av.error
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from realtime_polyp.sources.base import SourceError
+
+_NOT_A_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_JUMP_BACK_S, _JUMP_AHEAD_S = 1.0, 60.0  # a step outside of these is a clock that was set anew, not a gap
+_LIKELY_PERIOD_S = 0.04
+
+
+class Reader:
+    """Packets and pictures of the best video stream of an open container; errors of FFmpeg are left to the caller.
+
+    A container freed while a read is in progress crashes the process, so `free` leaves it to the reading thread then:
+    the reading thread must call `free` too when it ends. stop: once set, nothing more is read.
+    """
+
+    def __init__(
+        self, container: InputContainer, stop: threading.Event, *, name: str, thread_type: str = "SLICE"
+    ) -> None:
+        try:
+            stream = _best_stream(container, name)
+        except SourceError:
+            container.close()
+            raise
+        stream.thread_type = ThreadType[thread_type]
+        self.stop, self.stream = stop, stream
+        self.time_base = stream.time_base or Fraction(1, 1_000_000)
+        self.start_pts = stream.start_time
+        self.rate_hz = _rate(container, stream)
+        self.period_s = float(1 / self.rate_hz) if self.rate_hz else _LIKELY_PERIOD_S
+        self._container = container
+        self._packets = container.demux(stream)
+        self._busy = threading.Lock()
+
+    def packet(self) -> "Packet[VideoStream] | None":
+        """The next packet; the last one is empty and flushes the decoder; None after it, or once stopped."""
+        with self._busy:
+            if self.stop.is_set():
+                return None
+            try:
+                return next(self._packets, None)
+            except av.error.FFmpegError:
+                self._packets = self._container.demux(self.stream)  # an error ends a generator, maybe not the stream
+                raise
+
+    def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+        """The pictures that this packet completes; None flushes."""
+        with self._busy:
+            return [] if self.stop.is_set() else self.stream.decode(packet)
+
+    def seek(self, seconds: float) -> None:
+        """Go to a key picture at or before this time since the stream's start, as far as the container can."""
+        with self._busy:
+            if not self.stop.is_set():
+                target = (self.start_pts or 0) + int(seconds / self.time_base)
+                self._container.seek(target, stream=self.stream)
+                self._packets = self._container.demux(self.stream)
+
+    def free(self) -> None:
+        """Close the container, unless a read is in progress; may be called often and from any thread."""
+        if self._busy.acquire(blocking=False):
+            try:
+                self._packets.close()  # type: ignore[attr-defined]  # a generator
+                self._container.close()
+            finally:
+                self._busy.release()
+
+
+class Clock:
+    """Timestamps of one stream to seconds since its start, always rising: gaps in them are filled, jumps closed."""
+
+    def __init__(self, time_base: Fraction, origin: int | None, period_s: float) -> None:
+        self._time_base, self._origin, self._period_s = time_base, origin, period_s
+        self._last_s: float | None = None
+        self._shift_s = 0.0
+
+    def at(self, pts: int | None) -> float:
+        """Seconds of the next picture; its timestamp may be missing."""
+        self._last_s = self._first_s(pts) if self._last_s is None else self._next_s(pts, self._last_s)
+        return self._last_s
+
+    def _first_s(self, pts: int | None) -> float:
+        if pts is None:
+            return 0.0
+        if self._origin is None or pts < self._origin:
+            self._origin = pts
+        return self._seconds(pts)
+
+    def _next_s(self, pts: int | None, last_s: float) -> float:
+        if pts is None:
+            return last_s + self._period_s
+        step_s = self._seconds(pts) - last_s
+        if not -_JUMP_BACK_S < step_s < _JUMP_AHEAD_S:
+            self._shift_s += self._period_s - step_s
+        return max(self._seconds(pts), last_s + float(self._time_base))
+
+    def _seconds(self, pts: int) -> float:
+        return float((pts - (self._origin or 0)) * self._time_base) + self._shift_s
+
+
+def _best_stream(container: InputContainer, name: str) -> VideoStream:
+    """The largest clip, the container's default of equals; every other stream is left unread."""
+    clips = [s for s in container.streams.video if not s.disposition & _NOT_A_CLIP]
+    if not clips:
+        only_cover = " but a cover picture" if container.streams.video else ""
+        raise SourceError(f"{name} has no picture{only_cover}: its streams are {_kinds(container)}.")
+    best = max(clips, key=lambda s: (_area_px(s), bool(s.disposition & Disposition.default), -s.index))
+    if _area_px(best) == 0:
+        raise SourceError(f"{name} has a video stream that cannot be decoded here: its codec or its size is unknown.")
+    for stream in container.streams:
+        if stream is not best:
+            stream.discard = Discard.all
+    return best
+
+
+def _area_px(stream: VideoStream) -> int:
+    context = stream.codec_context
+    return context.width * context.height if context is not None else 0
+
+
+def _kinds(container: InputContainer) -> str:
+    return ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+
+
+def _rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Frames/s. The average is the better of FFmpeg's two guesses, but made up where the container has no clock."""
+    guesses = (stream.average_rate, stream.guessed_rate)
+    return next((rate for rate in (guesses if container.duration else guesses[::-1]) if rate), None)

@@ -1,0 +1,84 @@
+"""A session in figures: what --summary writes and what the terminal shows at the end."""
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from realtime_polyp.histogram import DELAY_PERCENTS, STAGE_PERCENTS
+from realtime_polyp.recording import OutputError
+from realtime_polyp.session import Session
+
+_PACKAGES = ("realtime-polyp", "av", "numpy", "opencv-python", "openvino", "torch")
+
+
+def summary_of(session: Session) -> dict[str, Any]:
+    """Frames, delays, stages, engines and versions, ready for JSON."""
+    tally, analyses = session.tally(), session.analyses.tally()
+    detector, segmenter = session.pipeline.detector, session.pipeline.segmenter
+    engines = [engine for engine in (detector, segmenter) if engine]
+    return {
+        "source": session.source.name,
+        "state": session.state,
+        "warning": session.source.warning,
+        "frames_captured": tally.captured,
+        "frames_shown": tally.shown,
+        "frames_analysed": analyses.shown,
+        "frames_pending": tally.pending,
+        "dropped": tally.dropped,
+        "not_analysed": analyses.dropped,
+        "fps": fps_of(session),
+        "video_delay_ms": session.video_delay_ms.summary(DELAY_PERCENTS),
+        "annotation_delay_ms": session.annotation_delay_ms.summary(DELAY_PERCENTS),
+        "stages_ms": {name: histogram.summary(STAGE_PERCENTS) for name, histogram in session.stages_ms.items()},
+        "engine": " + ".join(dict.fromkeys(engine.name for engine in engines)) or "none",
+        "device": " + ".join(dict.fromkeys(engine.device for engine in engines)) or "none",
+        "models": {
+            "detector": detector.model if detector else None,
+            "segmenter": segmenter.model if segmenter else None,
+        },
+        "versions": versions(),
+    }
+
+
+def fps_of(session: Session) -> float:
+    """Frames analysed a second, from the first frame in to the last result out."""
+    duration_s = session.last_analysed_s - session.first_captured_s
+    analysed = session.analyses.tally().shown
+    return round(analysed / duration_s, 2) if analysed and duration_s > 0 else 0.0
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_summary(session: Session, path: Path) -> None:
+    try:
+        path.write_text(json.dumps(summary_of(session), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write the summary to {path}: {error.strerror}") from error
+
+
+def closing_lines(session: Session) -> str:
+    """What a person reads when a headless run has ended."""
+    summary = summary_of(session)
+    delay = summary["annotation_delay_ms"]
+    lines = [
+        f"{summary['frames_analysed']} of {summary['frames_captured']} frames analysed, {summary['fps']:.1f} frames/s, "
+        f"{summary['engine']} on {summary['device']}"
+    ]
+    if delay["p50"] is not None:
+        lines.append(f"from decoded to overlay: {delay['p50']:.0f} ms (p50), {delay['p99']:.0f} ms (p99)")
+    lines += [
+        f"{stage:>12}  {values['p50']:7.2f} ms (p50) {values['p95']:7.2f} ms (p95)"
+        for stage, values in summary["stages_ms"].items()
+    ]
+    for stage, reasons in summary["dropped"].items():
+        lines += [f"dropped at {stage}: {count} ({reason})" for reason, count in reasons.items()]
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""The bar of buttons and sliders. Nothing in it takes the keyboard: every key goes to the window."""
+from collections.abc import Callable
+
+from PyQt5.QtCore import QSize, Qt
+from PyQt5.QtGui import QMouseEvent
+from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QWidget
+
+from realtime_polyp.overlay import MaskStyle
+from realtime_polyp.viewer.icons import BOX, icon
+from realtime_polyp.viewer.keys import Action, hint
+from realtime_polyp.viewer.theme import TONES
+
+_MASK_NAMES: dict[MaskStyle, str] = {"outline": "Outline", "fill": "Filled", "none": "No mask"}
+_SLIDER_STEPS = 1000
+
+
+class Controls(QWidget):
+    """do: called with a button's action. seek: with seconds. threshold: with a score in [0, 1]."""
+
+    def __init__(
+        self,
+        *,
+        live: bool,
+        duration_s: float | None,
+        do: Callable[[Action], None],
+        seek: Callable[[float], None],
+        threshold: Callable[[float], None],
+    ) -> None:
+        super().__init__()
+        self._live, self._duration_s, self._do, self._seek, self._threshold = live, duration_s, do, seek, threshold
+        self._shown: dict[str, str] = {}
+        row = QHBoxLayout(self)
+        row.setContentsMargins(10, 6, 10, 6)
+        row.setSpacing(4)
+        self._add_transport(row)
+        row.addSpacing(14)
+        self._add_looks(row)
+        row.addSpacing(14)
+        tools: tuple[Action, ...] = ("snapshot", "full screen", "help")
+        for action in tools:
+            row.addWidget(self._button(action))
+
+    def show_playing(self, state: str) -> None:
+        """state: the icon of the main button: "play", "pause" or "again"."""
+        if self._shown.get("pause") != state:
+            self._shown["pause"] = state
+            self._pause.setIcon(icon(state))
+
+    def show_position(self, position_s: float) -> None:
+        if self._duration_s and not self.position.isSliderDown():
+            self.position.setValue(round(position_s / self._duration_s * _SLIDER_STEPS))
+            self._elapsed.setText(clock_text(position_s))
+        elif not self._duration_s:
+            self._elapsed.setText(clock_text(position_s))
+
+    def show_overlay(self, *, on: bool, mask: MaskStyle) -> None:
+        self._overlay.setChecked(on)
+        self._mask.setText(f" {_MASK_NAMES[mask]}")
+        self._mask.setIcon(icon(mask))
+
+    def show_threshold(self, score: float) -> None:
+        self.threshold.blockSignals(True)
+        self.threshold.setValue(round(score * 100))
+        self.threshold.blockSignals(False)
+        self._score.setText(f"{score:.2f}")
+
+    def _add_transport(self, row: QHBoxLayout) -> None:
+        self._pause = self._button("pause")
+        row.addWidget(self._pause)
+        row.addWidget(self._button("step"))
+        self._elapsed = _digits("00:00")
+        self.position = JumpSlider(_SLIDER_STEPS)
+        self.position.setMinimumWidth(100)
+        if self._live:
+            live = QLabel("LIVE")
+            live.setStyleSheet(f"color: {TONES['bad']}; font-weight: bold; padding: 0 8px;")
+            row.addWidget(live)
+            row.addStretch(1)
+            return
+        row.addWidget(self._button("back"))
+        row.addWidget(self._button("forward"))
+        row.addWidget(self._elapsed)
+        if self._duration_s:
+            self.position.setToolTip("Where the recording is: click or drag")
+            self.position.sliderReleased.connect(self._released)
+            self.position.sliderMoved.connect(self._dragged)
+            row.addWidget(self.position, 4)
+            row.addWidget(_digits(clock_text(self._duration_s)))
+        else:
+            row.addStretch(1)
+
+    def _add_looks(self, row: QHBoxLayout) -> None:
+        self._overlay = self._button("overlay", text="Overlay")
+        self._overlay.setCheckable(True)
+        self._mask = self._button("mask", text=_MASK_NAMES["outline"], drawn="outline")
+        self._mask.setFixedWidth(self._mask.fontMetrics().horizontalAdvance("No mask") + BOX + 30)
+        self.threshold = JumpSlider(100)
+        self.threshold.setMinimumWidth(90)
+        self.threshold.setMaximumWidth(150)
+        self.threshold.setToolTip("Boxes that score lower are hidden  [+] [\u2212]")
+        self.threshold.valueChanged.connect(lambda value: self._threshold(value / 100))
+        self._score = _digits("0.00")
+        row.addWidget(self._overlay)
+        row.addWidget(self._mask)
+        row.addSpacing(14)
+        row.addWidget(QLabel("Threshold"))
+        row.addWidget(self.threshold, 1)
+        row.addWidget(self._score)
+
+    def _button(self, action: Action, *, text: str = "", drawn: str = "") -> QToolButton:
+        button = QToolButton()
+        button.setIcon(icon(drawn or action))
+        button.setIconSize(QSize(BOX, BOX))
+        button.setToolTip(hint(action))
+        button.setFocusPolicy(Qt.NoFocus)
+        button.setText(f" {text}" if text else "")  # the style leaves no room after the icon
+        button.setToolButtonStyle(Qt.ToolButtonTextBesideIcon if text else Qt.ToolButtonIconOnly)
+        button.clicked.connect(lambda: self._do(action))
+        return button
+
+    def _dragged(self, value: int) -> None:
+        self._elapsed.setText(clock_text(value / _SLIDER_STEPS * (self._duration_s or 0.0)))
+
+    def _released(self) -> None:
+        self._seek(self.position.value() / _SLIDER_STEPS * (self._duration_s or 0.0))
+
+
+class JumpSlider(QSlider):
+    """A slider that goes where it is clicked."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(Qt.Horizontal)
+        self.setRange(0, steps)
+        self.setFocusPolicy(Qt.NoFocus)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() != Qt.LeftButton:
+            return
+        self.setSliderDown(True)
+        self._go(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if self.isSliderDown():
+            self._go(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.LeftButton and self.isSliderDown():
+            self.setSliderDown(False)
+
+    def _go(self, event: QMouseEvent) -> None:
+        handle = self.style().pixelMetric(QStyle.PM_SliderLength)
+        at = QStyle.sliderValueFromPosition(
+            self.minimum(), self.maximum(), round(event.localPos().x() - handle / 2), self.width() - handle
+        )
+        self.setSliderPosition(at)
+
+
+def clock_text(seconds: float) -> str:
+    """ "01:02", or "1:01:02" from an hour on."""
+    minutes, whole = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes:02d}:{whole:02d}"
+
+
+def _digits(text: str) -> QLabel:
+    """A label that does not move its neighbours as its figures change."""
+    label = QLabel(text)
+    label.setMinimumWidth(label.fontMetrics().horizontalAdvance("0" * len(text)) + 14)
+    label.setAlignment(Qt.AlignCenter)
+    return label

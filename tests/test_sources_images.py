@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import number_of, numbered
+
+from realtime_polyp.sources import ImageFolderSource, SourceError
+
+
+def write_still(path: Path, number: int, size: tuple[int, int] = (96, 64)) -> Path:
+    assert cv2.imwrite(str(path), numbered(number, size)[..., ::-1])
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number, name in enumerate(["1.png", "2.jpg", "10.bmp", "011.tif"]):
+        write_still(tmp_path / name, number, (96 + number, 64))
+    (tmp_path / "notes.txt").write_text("no still")
+    (tmp_path / "._1.png").write_bytes(b"left by macOS")
+    (tmp_path / "more").mkdir()
+    return tmp_path
+
+
+def test_stills_come_in_natural_order_whatever_their_size(folder: Path) -> None:
+    source = ImageFolderSource(folder, rate_hz=10)
+    frames = list(source.frames())
+    assert [number_of(f.image) for f in frames] == [0, 1, 2, 3]
+    assert [f.image.shape[1] for f in frames] == [96, 97, 98, 99]
+    assert [f.pts_s for f in frames] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert (source.size, source.frames_total, source.rate_hz, source.live) == ((96, 64), 4, 10, False)
+    assert source.warning is None
+
+
+def test_stills_are_rgb(folder: Path) -> None:
+    image = next(ImageFolderSource(folder).frames()).image
+    assert np.array_equal(image, numbered(0))
+
+
+def test_unreadable_stills_are_left_out_and_named(folder: Path) -> None:
+    (folder / "3.png").write_bytes(b"broken")
+    (folder / "4.png").touch()
+    source = ImageFolderSource(folder, rate_hz=10)
+    frames = list(source.frames())
+    assert [number_of(f.image) for f in frames] == [0, 1, 2, 3]
+    assert [f.index for f in frames] == [0, 1, 2, 3]
+    assert [f.pts_s for f in frames] == pytest.approx([0, 0.1, 0.4, 0.5])
+    assert source.warning == f"2 of 6 stills in {folder.name} cannot be read: 3.png, 4.png."
+
+
+def test_a_part_of_the_folder_and_loops(folder: Path) -> None:
+    assert [number_of(f.image) for f in ImageFolderSource(folder, rate_hz=10, start_s=0.1, end_s=0.3).frames()] == [1, 2]
+    source = ImageFolderSource(folder, rate_hz=10, loop=True)
+    frames = [frame for frame, _ in zip(source.frames(), range(6), strict=False)]
+    assert [number_of(f.image) for f in frames] == [0, 1, 2, 3, 0, 1]
+    assert [f.pts_s for f in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_close_ends_the_frames(folder: Path) -> None:
+    source = ImageFolderSource(folder, loop=True)
+    frames = source.frames()
+    next(frames)
+    source.close()
+    assert list(frames) == []
+
+
+def test_other_depths_are_brought_to_8_bit_rgb(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((8, 9), 128 * 257, np.uint16))
+    cv2.imwrite(str(tmp_path / "2.png"), np.full((8, 9, 4), 60, np.uint8))
+    for frame, level in zip(ImageFolderSource(tmp_path).frames(), (128, 60), strict=True):
+        assert frame.image.shape == (8, 9, 3) and frame.image.dtype == np.uint8
+        assert np.abs(frame.image.astype(int) - level).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate_hz": 0}, "above 0 and up to 1000 a second, got 0"),
+        ({"start_s": 9.0}, "no still at or after 9 s"),
+        ({"start_s": -1.0}, "0 s or later, got -1 s"),
+    ],
+)
+def test_impossible_wishes_are_refused(folder: Path, options: dict[str, float], message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        ImageFolderSource(folder, **options)  # type: ignore[arg-type]
+
+
+def test_folders_without_a_readable_still_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="is not a folder"):
+        ImageFolderSource(tmp_path / "none")
+    with pytest.raises(SourceError, match="folder without stills"):
+        ImageFolderSource(tmp_path)
+    (tmp_path / "1.png").write_bytes(b"broken")
+    with pytest.raises(SourceError, match="None of the 1 stills"):
+        ImageFolderSource(tmp_path)

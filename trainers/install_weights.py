@@ -1,0 +1,40 @@
+"""Put a trained run's weights among those that the product offers.
+
+python -m trainers.install_weights --run runs/detector --model gflv2-lite0
+"""
+import argparse
+import shutil
+from pathlib import Path
+
+from realtime_polyp.engines.base import Task
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
+from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from trainers.command import report_bad_input
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m trainers.install_weights", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
+    parser.add_argument("--model", choices=[*DETECTORS, *SEGMENTERS], required=True)
+    parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        install(options.run, options.model, options.folder)
+
+
+def install(run: Path, model: str, folder: Path) -> None:
+    """Copy `best.safetensors` of the run and enter it, with its checksum, in the manifest."""
+    best = run / "best.safetensors"
+    if not best.is_file():
+        raise FileNotFoundError(f"{run} has no best.safetensors: has it trained to a first validation?")
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{model}.safetensors"
+    shutil.copyfile(best, folder / name)
+    task: Task = "detector" if model in DETECTORS else "segmenter"
+    size = DETECTORS[model].size if task == "detector" else SEGMENTERS[model].size
+    add_to_manifest(model, task, size, {"safetensors": name}, folder)
+    print(f"installed {folder / name}; its INT8 engine, if it has one, is now out of date: run calibration.int8")
+
+
+if __name__ == "__main__":
+    main()
