@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Where wheels lie on this machine, pip knows; the CPU build of torch must be chosen before anything can ask for another.
+# What is installed is what environment.yml names, torch first: a later package that asks for it then finds it there.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: setup demo test unit bench memory lint clean help
@@ -18,10 +18,13 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml environment.yml
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch==2.13.0
-	$(INSTALL) -e ".[viewer,train,dev]"
+	sed -n 's/^      - //p' environment.yml > $(VENV)/requirements.txt
+	grep '^torch==' $(VENV)/requirements.txt | xargs $(INSTALL)
+	$(INSTALL) -r $(VENV)/requirements.txt
+	$(INSTALL) --no-deps -e .
+	$(BIN)/pip check
 	@touch $@
 
 demo: $(READY)

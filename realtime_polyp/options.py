@@ -11,7 +11,8 @@ from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD
 
 EXIT_BAD_INPUT = 2
 _NONE = "none"
-_DESCRIPTION = """Find and outline polyps in colonoscopy video, live or recorded. Research use only; not a medical device.
+_DESCRIPTION = """Find and outline polyps in colonoscopy video, live or recorded.
+Research use only; not a medical device.
 
 Without --headless a window opens. A recording plays at its own rate, every frame with its own boxes and mask; a live
 source shows its newest picture at once, with the newest result that is not too old."""
@@ -80,7 +81,7 @@ def parse(arguments: list[str] | None = None) -> Options:
 def _add_source(parser: Parser) -> None:
     group = parser.add_argument_group("source")
     group.add_argument("--source", required=True, help="video file, folder of stills, capture device, URL, or pattern")
-    group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="begin there in a recording (default: 0)")
+    group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="begin there in a recording")
     group.add_argument("--end-s", type=float, metavar="S", help="stop there in a recording")
     group.add_argument("--loop", action="store_true", help="begin a recording again at its end, for ever")
 
@@ -99,7 +100,7 @@ def _add_models(parser: Parser) -> None:
         help="show boxes from this score on; 0 keeps all (default: %(default)s)",
     )
     group.add_argument("--nms-iou", type=float, default=NMS_IOU, metavar="IOU", help="default: %(default)s")
-    group.add_argument("--no-smooth", dest="smooth", action="store_false", help="raw results, nothing steadied over time")
+    group.add_argument("--no-smooth", dest="smooth", action="store_false", help="raw results, not steadied over time")
 
 
 def _add_outputs(parser: Parser) -> None:

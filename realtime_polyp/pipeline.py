@@ -12,7 +12,7 @@ from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Resul
 from realtime_polyp.picture import FieldFinder, PictureWatch
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of, nms
 from realtime_polyp.prepare import Batch, prepare
-from realtime_polyp.smooth import Smoother, SmoothConfig
+from realtime_polyp.smooth import SmoothConfig, Smoother
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ class Session:
             self.screen = Channel(1, live=True, on_drop=lambda frame, why: self._drop_picture(frame, "screen", why))
         live = source.live or display == "immediate"
         self.frames: Channel[Frame] = Channel(
-            _QUEUED_LIVE if live else _QUEUED_FILE, live=live, on_drop=lambda frame, why: self._skip(frame, "queue", why)
+            _QUEUED_LIVE if live else _QUEUED_FILE,
+            live=live,
+            on_drop=lambda frame, why: self._skip(frame, "queue", why),
         )
         self.results: Channel[Result] = Channel(
             _QUEUED_FILE, live=live, on_drop=lambda result, why: self._drop_result(result, why)
@@ -121,7 +123,7 @@ class Session:
         read_since = time.perf_counter()
         for frame in self.source.frames():
             self._time("decode", (time.perf_counter() - read_since) * 1e3)
-            self._at["decode"] = frame.index
+            self._at["decode"] = frame.index + 1  # the one that is read next
             self.first_captured_s = self.first_captured_s or frame.captured_s
             self.pictures.captured(frame.index)
             self.analyses.captured(frame.index)

@@ -9,7 +9,7 @@ from realtime_polyp.histogram import DELAY_PERCENTS, STAGE_PERCENTS
 from realtime_polyp.recording import OutputError
 from realtime_polyp.session import Session
 
-_PACKAGES = ("realtime-polyp", "av", "numpy", "opencv-python", "openvino", "torch")
+_PACKAGES = ("realtime-polyp", "av", "numpy", "opencv-python-headless", "openvino", "torch")
 
 
 def summary_of(session: Session) -> dict[str, Any]:

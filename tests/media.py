@@ -136,6 +136,15 @@ def spoil_bytes(path: Path, *, start: float, length: int, seed: int = 0) -> Path
     return path
 
 
+def blank_pictures(path: Path) -> Path:
+    """Zero the picture data of an mp4, leaving its index."""
+    data = bytearray(path.read_bytes())
+    begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[begin:end] = bytes(end - begin)
+    path.write_bytes(data)
+    return path
+
+
 @contextmanager
 def released(path: Path) -> Iterator[Path]:
     """The path, checked on leaving to have no descriptor of this process left open on it (Linux)."""

@@ -50,7 +50,7 @@ def test_what_exists_wins_over_what_its_name_looks_like(tmp_path: Path, monkeypa
         ("device:/dev/video62", "/dev/video62"),
         ("patternn", "is no test pattern"),
         ("tcp://127.0.0.1:1", "refused"),
-        ("gopher://x/y", "gopher://x/y does not exist"),
+        ("gopher://x/y", "scheme 'gopher'; allowed are http"),
     ],
 )
 def test_bad_texts_are_refused_by_name(text: str, message: str) -> None:

@@ -16,11 +16,11 @@ from realtime_polyp.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Detections, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.viewer import qt_setup, snapshot
+from realtime_polyp.viewer.again import with_found
 from realtime_polyp.viewer.condition import Facts, Failure, condition_of
-from realtime_polyp.viewer.merge import with_found
 from realtime_polyp.viewer.pacing import Pacer
-from realtime_polyp.viewer.player import View
 from realtime_polyp.viewer.rates import Rates
+from realtime_polyp.viewer.view import View
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678000)
 
@@ -129,7 +129,8 @@ def test_found_again_adds_only_what_no_track_accounts_for():
 class TestSnapshot:
     def test_without_overlay_is_the_picture_pixel_for_pixel(self, tmp_path: Path):
         result = results(12)[-1]
-        saved = snapshot.save_snapshot(View(result.frame, result), OverlayStyle(), tmp_path / "new", "a b/demo.mp4", NOW)
+        view = View(result.frame, result)
+        saved = snapshot.save_snapshot(view, OverlayStyle(), tmp_path / "new", "a b/demo.mp4", NOW)
         assert saved.plain.name == "demo_2025-01-02_03-04-05-678_at-0.220s.png"
         assert np.array_equal(cv2.imread(str(saved.plain))[..., ::-1], result.frame.image)
         assert sorted(tmp_path.rglob("*.part")) == []

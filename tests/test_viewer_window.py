@@ -24,7 +24,7 @@ from realtime_polyp.viewer.app import run_viewer
 from realtime_polyp.viewer.canvas import Canvas, letterbox
 from realtime_polyp.viewer.condition import RUNNING
 from realtime_polyp.viewer.keys import ACTION_OF, KEYS, help_html
-from realtime_polyp.viewer.player import SourceInfo, View
+from realtime_polyp.viewer.view import SourceInfo, View
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
 
@@ -48,16 +48,18 @@ def canvas(qtbot) -> Canvas:
 def window(qtbot, tmp_path: Path) -> Iterator[Callable[..., ViewerWindow]]:
     made: list[tuple[ViewerWindow, Sessions]] = []
 
-    def make(count: int, *, live: bool = False, detector: FakeDetector | None = None, begin: bool = True, **script):
+    def make(
+        count: int, *, live: bool = False, detector: FakeDetector | None = None, begin: bool = True,
+        trouble: Callable[[], str | None] = lambda: None, **script,
+    ):  # fmt: skip
         sessions = Sessions(
             lambda start_s: FakeSource(count, start_s, live=live, **script),
             display="immediate" if live else "synced",
             detector=detector,
         )
         info = SourceInfo("fake.mp4", live, None if live else count / RATE_HZ)
-        one = ViewerWindow(sessions, info, ViewerOptions("A test", snapshot_folder=tmp_path / "shots"))
+        one = ViewerWindow(sessions, info, ViewerOptions("A test", snapshot_folder=tmp_path / "shots", trouble=trouble))
         qtbot.addWidget(one)
-        one.show()
         made.append((one, sessions))
         if begin:
             one.begin()
@@ -272,6 +274,11 @@ class TestSaid:
         qtbot.waitUntil(lambda: one.condition.name == "running")
 
 
+    def test_trouble_beside_the_session_stays_said(self, window, qtbot):
+        one = window(500, trouble=lambda: "the recording stopped: the disk is full")
+        qtbot.waitUntil(lambda: one.status.right.text() == "the recording stopped: the disk is full")
+
+
 class TestRunViewer:
     """From the entry to the exit code."""
 
@@ -300,6 +307,17 @@ class TestRunViewer:
         sessions = Sessions(lambda start_s: FakeSource(10_000, start_s))
         QTimer.singleShot(300, press)
         assert self.run(qapp, sessions) == 0
+
+    def test_closed_before_it_is_on_the_screen_it_opens_nothing(self, qapp, monkeypatch):
+        monkeypatch.setattr(Canvas, "on_screen", False)
+        QTimer.singleShot(50, lambda: [one.close() for one in qapp.topLevelWidgets()])
+        sessions = Sessions(lambda start_s: FakeSource(10_000, start_s))
+        assert self.run(qapp, sessions) == 0 and sessions.opened == []
+
+    def test_begins_full_screen(self, qapp):
+        sessions = Sessions(lambda start_s: FakeSource(9, start_s))
+        assert self.run(qapp, sessions, quit_at_end=True, full_screen=True) == 0
+        assert sessions.opened[0].tally().shown == 9
 
     def test_control_c_quits(self, qapp):
         QTimer.singleShot(200, lambda: threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start())

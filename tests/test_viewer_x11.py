@@ -14,8 +14,7 @@ assert "QT_QPA_PLATFORM" not in os.environ
 from viewer_fakes import FakeSource, Sessions
 from realtime_polyp.viewer.qt_setup import display_problem
 assert display_problem() is None, display_problem()
-from realtime_polyp.viewer.app import run_viewer
-from realtime_polyp.viewer.player import SourceInfo
+from realtime_polyp.viewer.app import SourceInfo, run_viewer
 sessions = Sessions(lambda start_s: FakeSource(40, start_s))
 code = run_viewer(sessions, title="X", info=SourceInfo("x.mp4", False, 0.8), quit_at_end=True)
 from PyQt5.QtWidgets import QApplication

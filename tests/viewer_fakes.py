@@ -47,18 +47,20 @@ class FakeSource:
         *,
         live: bool = False,
         fails_at: int | None = None,
+        failure: Exception = OSError("the cable is out"),
         blocks_at: int | None = None,
         image_of: Callable[[int], np.ndarray] = picture,
     ) -> None:
         self.live, self.frames_total = live, count
-        self._first, self._fails_at, self._blocks_at, self._image_of = round(start_s * RATE_HZ), fails_at, blocks_at, image_of
+        self._first, self._image_of = round(start_s * RATE_HZ), image_of
+        self._fails_at, self._failure, self._blocks_at = fails_at, failure, blocks_at
         self.closed = threading.Event()
         self.unblock = threading.Event()
 
     def frames(self) -> Iterator[Frame]:
         for index in range(self._first, self.frames_total):
             if index == self._fails_at:
-                raise OSError("the cable is out")
+                raise self._failure
             if index == self._blocks_at:
                 self.unblock.wait()
             if self.live and self.closed.wait(1 / RATE_HZ):
@@ -109,7 +111,7 @@ class Sessions:
         *,
         detector: FakeDetector | None = None,
         display: Display = "synced",
-        config: PipelineConfig = PipelineConfig(),  # noqa: B008 - frozen
+        config: PipelineConfig = PipelineConfig(),
     ) -> None:
         self._make_source, self._display = make_source, display
         self._pipeline = Pipeline(detector or FakeDetector(), FakeSegmenter(), config)

@@ -92,7 +92,7 @@ class Run:
         found, wanted = state["config"], asdict(self.config)
         different = [key for key in wanted if found.get(key) != wanted[key]]
         if different:
-            raise ValueError(f"the checkpoint was trained with other values of {', '.join(different)}: start a new --out")
+            raise ValueError(f"the checkpoint has other values of {', '.join(different)}: start a new --out")
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -100,12 +100,17 @@ class Run:
 
 
 def fit(task: Task, stills: TrainingStills, config: LoopConfig, folder: Path, *, resume: bool = False) -> Run:
-    """Train to the last epoch, from the folder's checkpoint when resuming. Raises FloatingPointError on a non-finite loss."""
+    """Train to the last epoch, from the folder's checkpoint when resuming.
+
+    Raises FloatingPointError on a non-finite loss, FileNotFoundError when there is nothing to resume from.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed)
     run = Run(task, config, max(1, len(stills) // config.batch))
     checkpoint = folder / "checkpoint.pt"
     if resume:
+        if not checkpoint.is_file():
+            raise FileNotFoundError(f"nothing to resume: {checkpoint} is not there; leave out --resume")
         run.restore(torch.load(checkpoint, weights_only=True))
     with SummaryWriter(str(folder)) as board:
         for epoch in range(run.step // run.steps_per_epoch, config.epochs):

@@ -1,16 +1,16 @@
 """What a session leaves behind on disk."""
-from typing import Protocol
 
-from realtime_polyp.packets import Result
+from fractions import Fraction
+from pathlib import Path
+
+from realtime_polyp.recording.base import Output, OutputError
+from realtime_polyp.recording.results import ResultsWriter
+from realtime_polyp.recording.video import VideoWriter
+
+__all__ = ["Output", "OutputError", "ResultsWriter", "VideoWriter", "open_outputs"]
 
 
-class OutputError(RuntimeError):
-    """An output cannot be written; the message names the file and the reason. What was written stays readable."""
-
-
-class Output(Protocol):
-    """Takes every result in order. `write` raises OutputError; `close` may be called at any time, more than once."""
-
-    def write(self, result: Result) -> None: ...
-
-    def close(self) -> None: ...
+def open_outputs(results: Path | None, save: Path | None, rate_hz: Fraction | None) -> list[Output]:
+    """The outputs that were asked for. Raises OutputError when one cannot be opened."""
+    outputs: list[Output] = [ResultsWriter(results)] if results else []
+    return outputs + ([VideoWriter(save, rate_hz=rate_hz)] if save else [])

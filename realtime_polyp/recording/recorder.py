@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.packets import Result
-from realtime_polyp.recording import Output, OutputError
+from realtime_polyp.recording.base import Output, OutputError
 
 _QUEUED = 32
 

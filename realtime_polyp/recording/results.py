@@ -7,7 +7,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from realtime_polyp.packets import Detections, Mask, Result, Track
-from realtime_polyp.recording import OutputError
+from realtime_polyp.recording.base import OutputError
 
 
 class ResultsWriter:

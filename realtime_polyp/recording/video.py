@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 from realtime_polyp.field import Image
 from realtime_polyp.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Result
-from realtime_polyp.recording import OutputError
+from realtime_polyp.recording.base import OutputError
 
 _TIME_BASE = Fraction(1, 90_000)
 # Fragments make what is on disk playable at any moment, also after a crash; closing adds an ordinary index.
@@ -26,7 +26,7 @@ class VideoWriter:
     def __init__(self, path: Path, *, rate_hz: Fraction | None = None, style: OverlayStyle = OverlayStyle()) -> None:
         self._path, self._style, self._rate_hz = path, style, rate_hz or Fraction(30)
         self._stream: VideoStream | None = None
-        self._last_pts = -1
+        self._next_pts = self._shift = 0
         try:
             self._container: OutputContainer | None = av.open(str(path), "w", format="mp4", options=_CONTAINER_OPTIONS)
         except (OSError, av.error.FFmpegError) as error:
@@ -40,7 +40,7 @@ class VideoWriter:
             stream = self._stream or self._open_stream(self._container, painted)
             frame = av.VideoFrame.from_ndarray(painted, format="rgb24")
             frame.time_base = _TIME_BASE
-            frame.pts = self._last_pts = max(self._last_pts + 1, round(result.frame.pts_s / _TIME_BASE))
+            frame.pts = self._pts(result.frame.pts_s)
             self._container.mux(stream.encode(frame))
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from error
@@ -63,6 +63,15 @@ class VideoWriter:
         stream.codec_context.time_base = _TIME_BASE
         stream.gop_size = _KEY_FRAME_EVERY
         return stream
+
+    def _pts(self, pts_s: float) -> int:
+        """The frame's own time; after a seek backwards the saved video goes on where it was."""
+        pts = round(pts_s / _TIME_BASE)
+        if pts + self._shift < self._next_pts:
+            self._shift = self._next_pts - pts
+        shifted = pts + self._shift
+        self._next_pts = shifted + 1
+        return shifted
 
     def _failure(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or str(error)

@@ -2,13 +2,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from realtime_polyp.sources.base import Source, SourceError
 from realtime_polyp.sources.capture import CaptureSource
 from realtime_polyp.sources.file import FileSource
 from realtime_polyp.sources.images import ImageFolderSource
-from realtime_polyp.sources.network import SCHEMES, NetworkSource
+from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.paced import Paced
 from realtime_polyp.sources.pattern import PatternSource, parse_pattern
 
@@ -92,7 +91,7 @@ _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, _Asked], Source]], ...
     (_is_device, _device),
     (lambda text: bool(text.strip()) and Path(text).is_dir(), _folder),
     (lambda text: bool(text.strip()) and Path(text).exists(), _file),
-    (lambda text: urlsplit(text).scheme.lower() in SCHEMES, _network),
+    (lambda text: "://" in text, _network),
     (lambda text: text.startswith("pattern"), _pattern),
     (lambda text: bool(text.strip()), _file),
 )

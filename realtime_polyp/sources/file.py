@@ -61,8 +61,12 @@ class FileSource:
         self._to_rgb = RgbConverter(stream.sample_aspect_ratio)
         self._damage = _Damage()
         self._first_pass: Iterator[Timed] | None = self._one_pass()
-        self._first = self._first_picture(self._first_pass)
-        self.size = self._to_rgb.size(self._first[1])
+        try:
+            self._first = self._first_picture(self._first_pass)
+            self.size = self._to_rgb.size(self._first[1])
+        except SourceError:
+            self.close()
+            raise
 
     def frames(self) -> Iterator[Frame]:
         """Every frame, once; SourceError when asked a second time."""
@@ -96,7 +100,6 @@ class FileSource:
         first = next(first_pass, None)
         if first is not None:
             return first
-        self.close()
         if self._damage.reason or (self._start_s == 0 and self._end_s is None):
             why = self._damage.reason or "it is empty"
             raise SourceError(f"{self._path} has no frame that can be decoded: {why}.")
@@ -106,6 +109,8 @@ class FileSource:
 
     def _timeline(self, first_pass: Iterator[Timed]) -> Iterator[Timed]:
         """The passes over the file, one after the other on a time that keeps rising."""
+        if self._stop.is_set():
+            return
         begin_s = pts_s = self._first[0]
         yield self._first
         shift_s, pictures = 0.0, first_pass

@@ -1,4 +1,5 @@
 """A folder of stills, shown one after the other."""
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from realtime_polyp.sources.file import check_span
 
 STILLS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 _NAMED_AT_MOST = 3
+_SAME_PLACE = 1e-6  # stills; a time typed in decimals means the still that it is nearest to
 
 
 class ImageFolderSource:
@@ -108,11 +110,14 @@ def _part(
     stills: list[Path], rate_hz: Fraction, start_s: float, end_s: float | None
 ) -> list[tuple[int, Path]]:
     """Places and paths of the stills whose time lies in the span."""
-    return [
-        (place, path)
-        for place, path in enumerate(stills)
-        if place / rate_hz >= start_s and (end_s is None or place / rate_hz < end_s)
-    ]
+    first = _place_at(start_s, rate_hz)
+    last = None if end_s is None else _place_at(end_s, rate_hz)
+    return list(enumerate(stills))[first:last]
+
+
+def _place_at(seconds: float, rate_hz: Fraction) -> int:
+    """The first place whose time is not before this one."""
+    return math.ceil(seconds * float(rate_hz) - _SAME_PLACE)
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:

@@ -30,7 +30,6 @@ _OPTIONS: dict[str, dict[str, str]] = {  # by scheme; these schemes are all that
     "http": _HTTP,
     "https": _HTTP,
 }
-SCHEMES = frozenset(_OPTIONS)
 
 _CURES = {
     av.error.ExitError: "nothing answered within {open_timeout_s:g} s",
@@ -65,9 +64,9 @@ class NetworkSource:
         options: dict[str, str] | None = None,
     ) -> None:
         scheme = urlsplit(url).scheme.lower()
-        if scheme not in SCHEMES:
-            raise SourceError(f"{url} has the scheme {scheme!r}; allowed are {', '.join(sorted(SCHEMES))}.")
         self.name = _without_password(url)
+        if scheme not in _OPTIONS:
+            raise SourceError(f"{self.name} has the scheme {scheme!r}; allowed are {', '.join(sorted(_OPTIONS))}.")
         self.warning: str | None = None
         self._silence_s = silence_s
         try:

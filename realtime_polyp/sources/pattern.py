@@ -15,7 +15,7 @@ from realtime_polyp.sources.live import live_frames
 from realtime_polyp.sources.paced import Pacer
 from realtime_polyp.sources.reader import Reader
 
-_TEXT = re.compile(r"pattern(?::(\d+)x(\d+))?(?:@(\d+(?:[./]\d+)?))?(?::(\d+(?:\.\d+)?))?")
+_TEXT = re.compile(r"pattern(?::(\d+)x(\d+))?(?:@(\d+(?:\.\d+|/[1-9]\d*)?))?(?::(\d+(?:\.\d+)?))?")
 _SILENCE_S = 5.0
 
 
@@ -29,7 +29,7 @@ class Pattern:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """`pattern`, `pattern:WxH`, `pattern@fps`, `pattern:WxH@fps:seconds` and so on; SourceError for anything else."""
+    """`pattern:WxH@fps:seconds`, each part optional; SourceError for anything else."""
     match = _TEXT.fullmatch(text)
     if match is None:
         raise SourceError(f"{text!r} is no test pattern; write pattern or pattern:WxH@fps:seconds.")

@@ -11,8 +11,8 @@ from realtime_polyp.packets import Frame
 from realtime_polyp.prepare import shrink
 from realtime_polyp.viewer.condition import READY, Condition
 from realtime_polyp.viewer.paint import paint_badge, paint_cover, paint_shapes
-from realtime_polyp.viewer.player import Painted, View
 from realtime_polyp.viewer.theme import BACKGROUND
+from realtime_polyp.viewer.view import Painted, View
 
 _QUIET = ("running", "seeking")  # conditions the status line says well enough
 

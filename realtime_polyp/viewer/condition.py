@@ -18,7 +18,7 @@ _SAY_CHANGE_S = 4.0
 
 @dataclass(frozen=True)
 class Failure:
-    """stage: decoder, model, output, or viewer where the session could not be opened or left."""
+    """stage: decoder, model, output; signal: a live source gave up; viewer: a session could not be opened or left."""
 
     stage: str
     message: str
@@ -65,6 +65,7 @@ _FAILURES: dict[str, tuple[Name, str]] = {
     "decoder": ("decoder failed", "Decoder failed"),
     "model": ("model failed", "Model failed"),
     "output": ("output failed", "Output failed"),
+    "signal": ("no signal", "No signal"),
     "viewer": ("stopped", "Stopped"),
 }
 

@@ -33,9 +33,9 @@ class Controls(QWidget):
         row.setContentsMargins(10, 6, 10, 6)
         row.setSpacing(4)
         self._add_transport(row)
-        row.addSpacing(14)
+        row.addSpacing(8)
         self._add_looks(row)
-        row.addSpacing(14)
+        row.addSpacing(8)
         tools: tuple[Action, ...] = ("snapshot", "full screen", "help")
         for action in tools:
             row.addWidget(self._button(action))
@@ -102,7 +102,7 @@ class Controls(QWidget):
         self._score = _digits("0.00")
         row.addWidget(self._overlay)
         row.addWidget(self._mask)
-        row.addSpacing(14)
+        row.addSpacing(8)
         row.addWidget(QLabel("Threshold"))
         row.addWidget(self.threshold, 1)
         row.addWidget(self._score)
@@ -165,6 +165,6 @@ def clock_text(seconds: float) -> str:
 def _digits(text: str) -> QLabel:
     """A label that does not move its neighbours as its figures change."""
     label = QLabel(text)
-    label.setMinimumWidth(label.fontMetrics().horizontalAdvance("0" * len(text)) + 14)
+    label.setMinimumWidth(label.fontMetrics().horizontalAdvance("0" * len(text)) + 10)
     label.setAlignment(Qt.AlignCenter)
     return label

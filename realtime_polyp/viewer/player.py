@@ -5,18 +5,18 @@ those pictures when the wanted one is shown, and its overlay is right at once.
 """
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from realtime_polyp.channel import Channel
 from realtime_polyp.engines.base import EngineError
-from realtime_polyp.packets import Detections, Frame, Result
+from realtime_polyp.packets import Frame, Result
 from realtime_polyp.session import Session, SessionError
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.viewer.again import LookAgain, with_found
 from realtime_polyp.viewer.condition import NO_SIGNAL_S, Facts, Failure, Phase
-from realtime_polyp.viewer.merge import with_found
 from realtime_polyp.viewer.pacing import Pacer
 from realtime_polyp.viewer.rates import NO_READING, Rates, Reading
+from realtime_polyp.viewer.view import Painted, SourceInfo, View
 
 OpenSession = Callable[[float, Callable[[Result], None]], Session]
 
@@ -27,31 +27,6 @@ _HELD_RESULTS = 2
 _POLL_S, _IDLE_S, _DUE_S = 0.002, 0.03, 0.0015
 _LEAVE_LIMIT_S = 5.0
 _CANNOT_OPEN = (SourceError, EngineError, OSError)
-
-
-@dataclass(frozen=True)
-class SourceInfo:
-    """name: for the title and the snapshots' names. duration_s: of a recording, where known. live: cannot seek."""
-
-    name: str
-    live: bool
-    duration_s: float | None = None
-
-
-@dataclass(frozen=True)
-class View:
-    """What the screen shows: a picture, and the result whose overlay may be painted over it."""
-
-    frame: Frame
-    result: Result | None
-
-
-@dataclass(frozen=True)
-class Painted:
-    """What reached the screen; nothing does while the window is hidden."""
-
-    picture: bool
-    overlay: bool
 
 
 class Player:
@@ -81,19 +56,19 @@ class Player:
         self._next: Result | None = None  # taken from the mailbox, not yet due
         self._newest: Result | None = None
         self._steps = 0
-        self._start_s = 0.0
+        self._start_s = info.start_s
         self._deadline_s = 0.0
         self._last_picture_s = clock()
         self._changed: tuple[tuple[int, int], tuple[int, int], float] | None = None
-        self._finder = ThreadPoolExecutor(1, thread_name_prefix="find again")
-        self._finding: tuple[View, float, Future[Detections]] | None = None
+        self._again = LookAgain()
 
     # What a person asks for
 
-    def open(self, start_s: float = 0.0) -> None:
-        """Start playing at `start_s`. Raises what `open_session` raises."""
-        self._start_s = start_s
-        session = self._open_session(max(0.0, start_s - _PRE_ROLL_S), lambda result: self._mailbox.put(result))
+    def open(self) -> None:
+        """Start playing where it was last wished for. Raises what `open_session` raises."""
+        # No pre-roll where the person asked to begin: what is recorded there must not begin earlier.
+        pre_roll_s = 0.0 if self._start_s == self.info.start_s else _PRE_ROLL_S
+        session = self._open_session(max(0.0, self._start_s - pre_roll_s), lambda result: self._mailbox.put(result))
         immediate = session.display == "immediate"
         self._mailbox = Channel(1, live=True) if immediate else Channel(_HELD_RESULTS)
         if self.score_threshold is None:
@@ -130,8 +105,7 @@ class Player:
         latest_s = self.info.duration_s if self.info.duration_s is not None else to_s
         self._start_s = min(max(0.0, to_s), max(0.0, latest_s - 0.05))
         if self.phase != "seeking":
-            self._leave()
-            self.phase, self._deadline_s = "seeking", self._clock() + _LEAVE_LIMIT_S
+            self._change_session()
 
     def set_score_threshold(self, score_threshold: float) -> None:
         """For the frames to come, and for the one on the screen while it stands still."""
@@ -140,7 +114,7 @@ class Player:
         if self.session:
             self.session.pipeline.set_score_threshold(score_threshold)
         if lowered:
-            self._find_again()
+            self._look_again()
 
     def close(self, within_s: float = 3.0) -> bool:
         """Leave the session; False if a thread of it still hangs in a blocked read after `within_s`."""
@@ -148,7 +122,7 @@ class Player:
             return True
         self._leave()
         self.phase = "closed"
-        self._finder.shutdown(wait=False, cancel_futures=True)
+        self._again.close()
         deadline_s = time.monotonic() + within_s
         while not self._has_left():
             if time.monotonic() > deadline_s:
@@ -204,7 +178,7 @@ class Player:
 
     def tick(self) -> float:
         """Do what is due; returns the seconds after which to call again."""
-        self._take_found()
+        self._take_look()
         if self.phase == "seeking":
             return self._reopen()
         if self.phase != "playing" or self.session is None:
@@ -212,7 +186,7 @@ class Player:
         try:
             over = self.session.wait(0)  # asked before the mailbox: what is over has delivered everything
         except SessionError as error:
-            return self._fail(Failure(error.stage, str(error)))
+            return self._fail(_failure_of(error, live=self.info.live))
         wait_s = self._tick_immediate(self.session) if self.session.screen else self._tick_synced(self.session)
         if over and wait_s is None:
             return self._end(self.session)
@@ -312,29 +286,28 @@ class Player:
     def _drop(self, session: Session, frame: Frame, reason: str) -> None:
         session.pictures.dropped(frame.index, "screen", reason)
 
-    def _find_again(self) -> None:
-        """Look for more polyps in a picture that stands still, off this thread; one look at a time."""
-        if not (self.still and self.view and self.view.result and self.session) or self._finding:
-            return
-        threshold = self.score_threshold or 0.0
-        work = self._finder.submit(self.session.pipeline.find_again, self.view.result, threshold)
-        self._finding = (self.view, threshold, work)
+    def _look_again(self) -> None:
+        if self.still and self.view and self.view.result and self.session:
+            self._again.begin(self.session.pipeline, self.view.result, self.score_threshold or 0.0)
 
-    def _take_found(self) -> None:
-        if self._finding is None or not self._finding[2].done():
+    def _take_look(self) -> None:
+        look = self._again.take()
+        if look is None:
             return
-        view, threshold, work = self._finding
-        self._finding = None
-        error = work.exception()
+        error = look.found.exception()
         if error:
-            self._fail(Failure("model", f"the model failed at frame {view.frame.index}: {error}"))
-        elif self.view is view and view.result and self.still:
-            self.view = View(view.frame, with_found(view.result, work.result()))
+            self._fail(Failure("model", f"the model failed: {error}"))
+        elif self.view and self.view.result is look.result and self.still:
+            self.view = replace(self.view, result=with_found(look.result, look.found.result()))
             self._paint(self.view)
-        if self.score_threshold is not None and self.score_threshold < threshold:
-            self._find_again()  # the threshold fell further meanwhile
+        if self.score_threshold is not None and self.score_threshold < look.score_threshold:
+            self._look_again()  # the threshold fell further meanwhile
 
     # The ends of a session
+
+    def _change_session(self) -> None:
+        self._leave()
+        self.phase, self._deadline_s = "seeking", self._clock() + _LEAVE_LIMIT_S
 
     def _leave(self) -> None:
         if self.session:
@@ -361,16 +334,16 @@ class Player:
                 return self._fail(Failure("viewer", f"the source did not stop within {_LEAVE_LIMIT_S:g} s"))
             return _POLL_S
         try:
-            self.open(self._start_s)
+            self.open()
         except _CANNOT_OPEN as error:
             return self._fail(Failure("viewer", str(error)))
         return 0.0
 
     def _play_again(self) -> None:
-        failed_at_s = self.position_s if self.phase == "failed" and not self.info.live else 0.0
-        self.paused, self._start_s = False, failed_at_s
-        self._leave()
-        self.phase, self._deadline_s = "seeking", self._clock() + _LEAVE_LIMIT_S
+        failed = self.phase == "failed" and not self.info.live
+        self._start_s = self.position_s if failed else self.info.start_s
+        self.paused = False
+        self._change_session()
 
     def _fail(self, failure: Failure) -> float:
         """The last overlay goes, the last picture stays, and the reason is said."""
@@ -385,9 +358,18 @@ class Player:
     def _end(self, session: Session) -> float:
         session.finish_pictures()
         self.phase = "ended"
+        if self.info.loop and self.view:
+            self._play_again()
         return _IDLE_S
 
 
 def _size(frame: Frame) -> tuple[int, int]:
     height, width = frame.image.shape[:2]
     return width, height
+
+
+def _failure_of(error: SessionError, *, live: bool) -> Failure:
+    """A live source that says itself why there is no picture has lost its signal; anything else is a fault."""
+    if live and isinstance(error.__cause__, SourceError):
+        return Failure("signal", str(error.__cause__))
+    return Failure(error.stage, str(error))

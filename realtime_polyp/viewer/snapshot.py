@@ -10,9 +10,10 @@ import numpy as np
 
 from realtime_polyp.field import Image
 from realtime_polyp.overlay import OverlayStyle, draw, shapes_of
-from realtime_polyp.viewer.player import View
+from realtime_polyp.viewer.view import View
 
 CAPTION = "Research use only - not a medical device"
+CAPTION_COLOUR = (255, 208, 64)
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,18 @@ def annotated_image(view: View, style: OverlayStyle) -> Image:
     shapes = shapes_of(view.result, style)
     painted = draw(view.frame.image, shapes)
     scale = max(0.4, painted.shape[0] / 1400)
-    at = (round(8 * scale), painted.shape[0] - round(10 * scale))
-    for colour, width in (((0, 0, 0), 3), ((255, 208, 64), 1)):
-        cv2.putText(painted, CAPTION, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
+    (width, height), base = cv2.getTextSize(CAPTION, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    bottom = painted.shape[0]
+    cv2.rectangle(painted, (0, bottom - height - 2 * base), (width + 2 * base, bottom), (0, 0, 0), cv2.FILLED)
+    at = (base, bottom - base)
+    cv2.putText(painted, CAPTION, at, cv2.FONT_HERSHEY_SIMPLEX, scale, CAPTION_COLOUR, 1, cv2.LINE_AA)
     return painted
 
 
 def said(saved: Saved) -> str:
     if saved.annotated is None:
         return f"Snapshot saved: {saved.plain} (there is no overlay at this moment)"
-    return f"Snapshot saved: {saved.plain}, and with its overlay"
+    return f"Snapshot saved, with and without overlay: {saved.plain}"
 
 
 def complaint(error: OSError, folder: Path) -> str:

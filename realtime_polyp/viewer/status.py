@@ -9,7 +9,7 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.rates import Reading
-from realtime_polyp.viewer.theme import TEXT_PX, TONES
+from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
 
 _WIDEST = {
     "state": "\u25cf  Decoder failed", "fps": "000.0 fps", "video": "picture 000 ms", "annotation": "overlay 0000 ms",
@@ -43,7 +43,7 @@ class StatusLine(QWidget):
             row.addWidget(label)
         self.right = ElidedLabel()
         row.addWidget(self.right, 1)
-        self._engines = ""
+        self._engines = self._trouble = ""
         self._notice = False
 
     def show_condition(self, condition: Condition) -> None:
@@ -69,21 +69,27 @@ class StatusLine(QWidget):
         label.setStyleSheet(f"color: {TONES['warn']};" if missed else "")
         label.setToolTip(tally_text(tally) if tally else "")
 
-    def show_engines(self, pipeline: Pipeline) -> None:
-        self._engines = engines_text(pipeline)
+    def show_engines(self, pipeline: Pipeline, trouble: str | None) -> None:
+        """trouble: what went wrong beside the session; it takes the place of the engines and stays."""
+        self._engines, self._trouble = engines_text(pipeline), trouble or ""
         if not self._notice:
-            self._say(self._engines, "dim")
+            self.show_notice("")
 
     def show_notice(self, text: str) -> None:
-        """In the place of the engines; an empty text brings them back."""
+        """For a moment; an empty text brings back what was there."""
         self._notice = bool(text)
-        self._say(text or self._engines, "" if text else "dim")
+        if text:
+            self._say(text, TEXT)
+        elif self._trouble:
+            self._say(self._trouble, TONES["warn"])
+        else:
+            self._say(self._engines, DIM)
 
-    def _say(self, text: str, kind: str) -> None:
-        self.right.setObjectName(kind)
-        self.right.setText(text)
-        self.right.setToolTip(text)
-        self.right.style().polish(self.right)
+    def _say(self, text: str, colour: str) -> None:
+        if self.right.text() != text:
+            self.right.setText(text)
+            self.right.setToolTip(text)
+            self.right.setStyleSheet(f"color: {colour};")
 
 
 class ElidedLabel(QLabel):
@@ -117,7 +123,7 @@ def tally_text(tally: Tally) -> str:
 
 
 def _width_px(text: str, *, bold: bool) -> int:
-    return QFontMetrics(font_px(TEXT_PX, bold=bold)).horizontalAdvance(text) + 8
+    return int(QFontMetrics(font_px(TEXT_PX, bold=bold)).horizontalAdvance(text)) + 8
 
 
 def _ms(name: str, value: float | None) -> str:

@@ -28,6 +28,5 @@ QSlider::handle:horizontal:hover {{ background: white; }}
 #strip, #strip QLabel {{ background: {BACKGROUND}; color: {DIM}; font-size: {SMALL_PX}px; }}
 #strip #research {{ color: {TONES["warn"]}; }}
 #status QLabel {{ font-size: {TEXT_PX}px; }}
-#status #dim {{ color: {DIM}; }}
 #help {{ background: rgba(11, 13, 16, 235); border: 1px solid {LINE}; border-radius: 12px; padding: 18px 26px; }}
 """

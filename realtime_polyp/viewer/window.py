@@ -15,10 +15,11 @@ from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.condition import READY, Condition, condition_of
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.keys import ACTION_OF, SCORE_STEP, SEEK_STEP_S, Action, help_html
-from realtime_polyp.viewer.player import OpenSession, Painted, Player, SourceInfo, View
+from realtime_polyp.viewer.player import OpenSession, Player
 from realtime_polyp.viewer.snapshot import Saved, complaint, said, save_snapshot
 from realtime_polyp.viewer.status import StatusLine
 from realtime_polyp.viewer.theme import RESEARCH_ONLY, STYLE
+from realtime_polyp.viewer.view import Painted, SourceInfo, View
 
 _NEXT_MASK: dict[MaskStyle, MaskStyle] = {"outline": "fill", "fill": "none", "none": "outline"}
 _REFRESH_MS = 250
@@ -29,12 +30,14 @@ _MAPPED_LIMIT_S = 2.0
 @dataclass(frozen=True)
 class ViewerOptions:
     """style: its min_score only raises the pipeline's own threshold. quit_at_end: close when the video has ended or
-    failed."""
+    failed. trouble: what went wrong beside the session, in one sentence, such as a recording that could not be written.
+    """
 
     title: str
     style: OverlayStyle = OverlayStyle()
     snapshot_folder: Path = Path("snapshots")
     quit_at_end: bool = False
+    trouble: Callable[[], str | None] = lambda: None
 
 
 class ViewerWindow(QWidget):
@@ -57,11 +60,15 @@ class ViewerWindow(QWidget):
         self._lay_out(info)
         self._connect_timers()
 
-    def begin(self) -> None:
-        """Open the session and play, once there is a screen for the first picture. Raises what `open_session` raises."""
-        deadline_s = time.monotonic() + _MAPPED_LIMIT_S
-        while not self.canvas.on_screen and time.monotonic() < deadline_s:
-            QApplication.processEvents(QEventLoop.AllEvents, 10)
+    def begin(self, *, full_screen: bool = False) -> None:
+        """Appear, open the session and play. Raises what `open_session` raises."""
+        if full_screen:
+            self._set_full_screen(True)
+        else:
+            self.show()
+        self._wait_for_screen()
+        if self.player.phase == "closed":
+            return
         self.player.open()
         asked = self.player.score_threshold or 0.0
         self.set_threshold(max(asked, self.options.style.min_score))
@@ -96,7 +103,7 @@ class ViewerWindow(QWidget):
         self.status.show_reading(self.player.reading())
         self.status.show_missed(self.player.missed, session.tally() if session else None)
         if session:
-            self.status.show_engines(session.pipeline)
+            self.status.show_engines(session.pipeline, self.options.trouble())
         self.controls.show_position(self.player.position_s)
 
     # Making it
@@ -143,6 +150,12 @@ class ViewerWindow(QWidget):
         self._notice_timer.timeout.connect(lambda: self.status.show_notice(""))
 
     # Running
+
+    def _wait_for_screen(self) -> None:
+        """Until the window can be painted on: a picture that comes earlier would be lost."""
+        deadline_s = time.monotonic() + _MAPPED_LIMIT_S
+        while not self.canvas.on_screen and self.player.phase != "closed" and time.monotonic() < deadline_s:
+            QApplication.processEvents(QEventLoop.AllEvents, 10)
 
     def _tick(self) -> None:
         wait_s = self.player.tick()

@@ -1,0 +1,38 @@
+"""What all tests share: where modules are found, how property tests are run, and weights that need no training."""
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import FakeDetector, FakeSegmenter
+from hypothesis import settings
+
+from realtime_polyp import engines
+from realtime_polyp.engines.base import EngineError
+from realtime_polyp.engines.weights import Weights
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run_live.py is no package
+
+settings.register_profile("project", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("project")
+
+
+@pytest.fixture
+def fake_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """Every engine opens a fake of the model "fake" and no other; yields {task: the last one opened}."""
+    opened: dict[str, object] = {}
+    makers = {"detector": FakeDetector, "segmenter": FakeSegmenter}
+
+    def find(model: str, task: str) -> Weights:
+        if model != "fake":
+            raise EngineError(f"unknown {task} {model!r}: choose from fake, or none")
+        return Weights(model, task, makers[task].size, ROOT, {}, {})  # type: ignore[arg-type, attr-defined]
+
+    def open_(weights: Weights, device: str) -> object:
+        return opened.setdefault(weights.task, makers[weights.task]())
+
+    monkeypatch.setattr(engines, "find_weights", find)
+    for name in list(engines.ENGINES):
+        monkeypatch.setitem(engines.ENGINES, name, open_)  # type: ignore[arg-type]
+    yield opened

@@ -1,0 +1,185 @@
+"""Scripted bad luck: sources that fail, engines that are slow, and comparisons that forgive nothing."""
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.packets import Frame, Result
+from realtime_polyp.pipeline import Pipeline, PipelineConfig
+from realtime_polyp.session import Session
+
+SIZE = (96, 72)  # (width, height) px
+RATE_HZ = 25
+POLYP_LEVEL = 200  # blue; nothing else of the picture is so bright
+
+
+def picture(index: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    """Tissue (H, W, 3) RGB with one bright disc that wanders, away during every fourth ten of frames."""
+    width, height = size
+    columns = np.arange(width) / width
+    red = (140 + 40 * np.sin(3 * columns + index / 9))[None].repeat(height, 0)
+    image = np.stack([red, red * 0.6, red * 0.5], -1).astype(np.uint8)
+    if index // 10 % 4 != 3:
+        centre = (round(width * (0.5 + 0.2 * np.sin(index / 15))), round(height * (0.5 + 0.15 * np.cos(index / 20))))
+        cv2.circle(image, centre, height // 6, (255, 220, POLYP_LEVEL + 30), -1)
+    return image
+
+
+def frames_of(count: int, size: tuple[int, int] = SIZE) -> list[Frame]:
+    return [Frame(index, index / RATE_HZ, time.monotonic(), picture(index, size)) for index in range(count)]
+
+
+class ScriptedSource:
+    """`count` frames, as fast as taken, or at `rate_hz` when live.
+
+    fails_at: index of a frame that raises `failure`; blocks_at: of one that never comes until `close`.
+    """
+
+    name, size, warning = "scripted.mp4", SIZE, None
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        live: bool = False,
+        rate_hz: int = RATE_HZ,
+        fails_at: int | None = None,
+        failure: Exception = OSError("the cable is out"),
+        blocks_at: int | None = None,
+    ) -> None:
+        self.live, self.frames_total, self.rate_hz = live, count, Fraction(rate_hz)
+        self._fails_at, self._failure, self._blocks_at = fails_at, failure, blocks_at
+        self.closed = threading.Event()
+
+    def frames(self) -> Iterator[Frame]:
+        begin_s = time.monotonic()
+        for index in range(self.frames_total):
+            if index == self._fails_at:
+                raise self._failure
+            if index == self._blocks_at:
+                self.closed.wait()
+            if self.live:
+                due_s = begin_s + index / float(self.rate_hz) - time.monotonic()
+                if self.closed.wait(max(0.0, due_s)):
+                    return
+            yield Frame(index, index / RATE_HZ, time.monotonic(), picture(index))
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class FakeDetector:
+    """Finds the bright disc with score 0.9, and at the left a rival that scores 0.2.
+
+    delay_s: of every call. fails_at: fails on the frame of this index, counting the frames it was given.
+    """
+
+    name, model, task, device, size = "fake", "fake", "detector", "cpu", (64, 96)
+
+    def __init__(self, *, delay_s: float = 0.0, fails_at: int | None = None) -> None:
+        self._delay_s, self._fails_at, self.seen, self.largest = delay_s, fails_at, 0, 0
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        assert pixels.dtype == np.uint8 and pixels.shape[1:] == (3, *self.size)
+        first, self.seen, self.largest = self.seen, self.seen + len(pixels), max(self.largest, len(pixels))
+        if self._fails_at is not None and first <= self._fails_at < self.seen:
+            raise RuntimeError("out of memory")
+        time.sleep(self._delay_s)
+        boxes = np.stack([np.stack([_box(one), [2, 6, 14, 20]]) for one in pixels])
+        scores = np.stack([[0.9 if box[0].any() else 0.0, 0.2] for box in boxes])
+        return boxes.astype(np.float32), scores.astype(np.float32)
+
+
+def _box(pixels: NDArray[np.uint8]) -> list[int]:
+    rows, columns = np.nonzero(pixels[2] > POLYP_LEVEL)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0, 0, 0, 0]
+
+
+class FakeSegmenter:
+    """The bright disc's mask, at half the input's resolution."""
+
+    name, model, task, device, size = "fake", "fake", "segmenter", "cpu", (64, 96)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return (pixels[:, 2, ::2, ::2].astype(np.float32) / 255) ** 2
+
+
+class ConstantDetector:
+    """The same candidates for every image, whatever it shows."""
+
+    name, model, task, device = "fake", "fake", "detector", "cpu"
+
+    def __init__(self, boxes: object, scores: object, size: tuple[int, int] = (72, 96)) -> None:
+        self.size = size
+        self._boxes, self._scores = np.float32(boxes), np.float32(scores)  # type: ignore[arg-type]
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return np.stack([self._boxes] * len(pixels)), np.stack([self._scores] * len(pixels))
+
+
+def pipeline_of(detector: object | None = None, config: PipelineConfig = PipelineConfig()) -> Pipeline:
+    """A line of fakes, with another detector where one is given."""
+    return Pipeline(detector or FakeDetector(), FakeSegmenter(), config)  # type: ignore[arg-type]
+
+
+def assert_same_results(found: Sequence[Result], expected: Sequence[Result]) -> None:
+    """Equal to the bit in everything but the times they took."""
+    assert [result.frame.index for result in found] == [result.frame.index for result in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.field == other.field and one.signal == other.signal
+        assert np.array_equal(one.detections.boxes, other.detections.boxes)
+        assert np.array_equal(one.detections.scores, other.detections.scores)
+        assert [_plain(track) for track in one.tracks] == [_plain(track) for track in other.tracks]
+        assert (one.mask is None) == (other.mask is None)
+        if one.mask is not None and other.mask is not None:
+            assert np.array_equal(one.mask.probability, other.mask.probability)
+
+
+def _plain(track: object) -> dict[str, object]:
+    return {name: value.tolist() if name == "box" else value for name, value in vars(track).items()}
+
+
+class Auditor:
+    """Looks at a session's books from another thread, again and again; `check` at the end."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._over = session, threading.Event()
+        self.looks, self.faults = 0, list[str]()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Auditor":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(5)
+
+    def _watch(self) -> None:
+        before = (0, 0, 0)
+        while not self._over.is_set():
+            tally = self._session.tally()
+            now = (tally.captured, tally.shown, tally.dropped_total)
+            if not tally.balanced or any(a < b for a, b in zip(now, before, strict=True)):
+                self.faults.append(f"{before} -> {tally}")
+            if not self._session.analyses.tally().balanced:
+                self.faults.append(f"analyses {self._session.analyses.tally()}")
+            before, self.looks = now, self.looks + 1
+            self._over.wait(0.001)
+
+    def check(self) -> None:
+        assert self.looks > 0 and not self.faults, self.faults[:3]
+        for ledger in (self._session.pictures, self._session.analyses):
+            tally = ledger.tally()
+            assert tally.balanced and tally.pending == 0, tally
+
+
+def wait_until(so: Callable[[], bool], *, limit_s: float = 5.0) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not so():
+        assert time.monotonic() < deadline_s, f"not so after {limit_s} s"
+        time.sleep(0.002)
