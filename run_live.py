@@ -28,16 +28,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: Options) -> int:
-    source = open_source(options.source, start_s=options.start_s, end_s=options.end_s, loop=options.loop)
-    pipeline = build_pipeline(options)
     problem = None if options.headless else display_problem()
-    if options.headless or problem:
-        if problem:
-            print(f"run_live.py: {problem}; going on headless", file=sys.stderr)
-        return run_without_window(source, pipeline, options)
-    from realtime_polyp.viewer.watch import watch  # Qt is imported only where there is a screen
+    window = not options.headless and problem is None
+    loop = options.loop and not window  # a window begins again by itself, so that its slider does too
+    source = open_source(options.source, start_s=options.start_s, end_s=options.end_s, loop=loop)
+    pipeline = build_pipeline(options)
+    if window:
+        from realtime_polyp.viewer.watch import watch  # Qt is imported only where there is a screen
 
-    return watch(source, pipeline, options)
+        return watch(source, pipeline, options)
+    if problem:
+        print(f"run_live.py: {problem}; going on headless", file=sys.stderr)
+    return run_without_window(source, pipeline, options)
 
 
 def build_pipeline(options: Options) -> Pipeline:

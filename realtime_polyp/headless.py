@@ -20,7 +20,8 @@ def run_headless(source: Source, pipeline: Pipeline, outputs: Sequence[Output]) 
 
     Ctrl-C and SIGTERM end it early with everything written so far kept. Raises SessionError or OutputError.
     """
-    bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, mininterval=0.5)
+    # None: on a terminal only; elsewhere standard error holds nothing but what went wrong.
+    bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, disable=None)
 
     def deliver(result: Result) -> None:
         for output in outputs:

@@ -3,7 +3,7 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
@@ -47,7 +47,7 @@ class Options:
     start_s: float
     end_s: float | None
     loop: bool
-    display: str | None
+    display: Literal["synced", "immediate"] | None
     full_screen: bool
 
 

@@ -127,12 +127,11 @@ def _draw_box(painted: Image, box: BoxShape, width_px: int) -> None:
 
 def _draw_label(painted: Image, label: str, corner: tuple[int, int], colour: Colour, width_px: int) -> None:
     """Black on the box's colour, above the box, or inside it where the picture ends."""
-    scale = max(0.4, painted.shape[0] / 1100)
-    (width, height), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    scale, thickness_px = max(0.4, painted.shape[0] / 1100), max(1, width_px // 2)
+    (width, height), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness_px)
     x, y = corner[0], corner[1] - base - width_px
     if y - height < 0:
         y = corner[1] + height + base
     cv2.rectangle(painted, (x, y - height - base), (x + width + 2 * base, y + base), colour, cv2.FILLED)
-    cv2.putText(
-        painted, label, (x + base, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), max(1, width_px // 2), cv2.LINE_AA
-    )
+    place = (x + base, y)
+    cv2.putText(painted, label, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness_px, cv2.LINE_AA)

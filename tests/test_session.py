@@ -193,7 +193,7 @@ def test_a_live_source_drops_instead_of_lagging() -> None:
 
 
 def test_what_a_slow_screen_shows_of_a_live_source_is_not_old() -> None:
-    """The screen takes 0.1 s a result: a queue of six would make everything it shows 0.7 s late."""
+    """The screen takes 0.1 s a result: a queue that made the models wait would make all it shows 0.7 s late."""
     ages_s: list[float] = []
 
     def show(result: Result) -> None:

@@ -15,7 +15,11 @@ from realtime_polyp.recording.base import OutputError
 
 _TIME_BASE = Fraction(1, 90_000)
 # Fragments make what is on disk playable at any moment, also after a crash; closing adds an ordinary index.
-_CONTAINER_OPTIONS = {"movflags": "+frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented"}
+# flush_packets hands each of them to the system at once, instead of when FFmpeg's own buffer is full.
+_CONTAINER_OPTIONS = {
+    "movflags": "+frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented",
+    "flush_packets": "1",
+}
 _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20"}
 _KEY_FRAME_EVERY = 60
 
@@ -27,6 +31,7 @@ class VideoWriter:
         self._path, self._style, self._rate_hz = path, style, rate_hz or Fraction(30)
         self._stream: VideoStream | None = None
         self._next_pts = self._shift = 0
+        self._failed = False
         try:
             self._container: OutputContainer | None = av.open(str(path), "w", format="mp4", options=_CONTAINER_OPTIONS)
         except (OSError, av.error.FFmpegError) as error:
@@ -43,6 +48,7 @@ class VideoWriter:
             frame.pts = self._pts(result.frame.pts_s)
             self._container.mux(stream.encode(frame))
         except (OSError, av.error.FFmpegError) as error:
+            self._failed = True
             raise self._failure(error) from error
 
     def close(self) -> None:
@@ -50,11 +56,12 @@ class VideoWriter:
             return
         container, self._container = self._container, None
         try:
-            if self._stream:
+            if self._stream and not self._failed:  # FFmpeg crashes when given more after the header failed
                 container.mux(self._stream.encode(None))
             container.close()
         except (OSError, av.error.FFmpegError) as error:
-            raise self._failure(error) from error
+            if not self._failed:  # else `write` has said it
+                raise self._failure(error) from error
 
     def _open_stream(self, container: OutputContainer, image: Image) -> VideoStream:
         self._stream = stream = container.add_stream("libx264", rate=self._rate_hz, options=_ENCODER_OPTIONS)

@@ -27,9 +27,9 @@ class Watching:
     def open_session(self, start_s: float, show: Callable[[Result], None]) -> Session:
         source = self._source_at(start_s)
         self.pipeline.reset()
-        display: Display = "immediate" if source.live else "synced"
-        if self.options.display == "immediate" and not source.live:
-            source, display = Paced(source), "immediate"
+        display: Display = self.options.display or ("immediate" if source.live else "synced")
+        if display == "immediate" and not source.live:
+            source = Paced(source)
         session = Session(source, self.pipeline, self._recorded(show), display=display, paints=True)
         self.session = session
         return session
