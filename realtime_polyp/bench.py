@@ -50,18 +50,19 @@ def main(arguments: list[str] | None = None) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", type=Path, help="a video; default: the demo clip, re-encoded to 1080p 30 fps H.264")
+    parser.add_argument("--source", type=Path, help="a video; default: the demo clip, at 1080p 30 fps H.264")
     parser.add_argument("--engine", default="auto", help="default: %(default)s")
     parser.add_argument("--detector", default=DEFAULT_DETECTOR, help="default: %(default)s")
     parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER, help="default: %(default)s")
     parser.add_argument("--runs", type=int, default=3, help="the median run is reported (default: %(default)s)")
-    parser.add_argument("--memory-minutes", type=float, help="loop the clip for so much video and watch memory instead")
+    parser.add_argument("--memory-minutes", type=float, help="loop the clip for so long and watch memory instead")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        source = options.source or clip_1080p(Path(folder) / "1080p30.mp4")
+        minutes = options.memory_minutes
+        source = options.source or (_DEMO if minutes else clip_1080p(Path(folder) / "1080p30.mp4"))
         setup = Setup(source, options.engine, options.detector, options.segmenter)
-        report = memory(setup, options.memory_minutes) if options.memory_minutes else speed(setup, options.runs)
+        report = memory(setup, minutes) if minutes else speed(setup, options.runs)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
@@ -100,7 +101,7 @@ def decode_alone(source: Path) -> float:
 
 
 def memory(setup: Setup, minutes: float) -> dict[str, Any]:
-    """Resident memory while a loop of the clip is analysed, until so many minutes of video have passed."""
+    """Resident memory while a loop of the clip is analysed as fast as it goes, for so many minutes."""
     watch = MemoryWatch(minutes * 60)
     source = FileSource(setup.source, loop=True)
     session = Session(source, open_pipeline(setup), watch.see)
@@ -109,26 +110,26 @@ def memory(setup: Setup, minutes: float) -> dict[str, Any]:
     session.wait()
     report = {"machine": machine_facts(), "memory_mb": watch.samples, **summary_of(session)}
     first, last = watch.settled(), watch.samples[-1][1]
-    print(f"{minutes:g} minutes of video, {report['fps']:.1f} frames/s")
+    print(f"\n{minutes:g} minutes, {report['frames_analysed']} frames, {report['fps']:.1f} frames/s")
     print(f"resident memory: {first:.0f} MB after a tenth of the run, {last:.0f} MB at its end ({last - first:+.0f} MB)")
     return report
 
 
 class MemoryWatch:
-    """Samples (video time s, resident MB) as results pass; calls `stop` when enough video has passed."""
+    """Samples (s, resident MB) as results pass; calls `stop` when the time is over."""
 
     def __init__(self, length_s: float) -> None:
         self.samples: list[tuple[float, float]] = []
         self.stop: Callable[[], None] = lambda: None
-        self._length_s, self._next_s = length_s, 0.0
+        self._length_s, self._next_s, self._began_s = length_s, 0.0, time.monotonic()
 
     def see(self, result: Result) -> None:
-        pts_s = result.frame.pts_s
-        if pts_s >= self._next_s:
+        passed_s = time.monotonic() - self._began_s
+        if passed_s >= self._next_s:
             self._next_s += min(_MEMORY_EVERY_S, self._length_s / 20)
-            self.samples.append((round(pts_s, 1), round(resident_mb(), 1)))
-            print(f"\r{pts_s / 60:5.1f} min  {self.samples[-1][1]:7.1f} MB", end="", file=sys.stderr, flush=True)
-        if pts_s >= self._length_s:
+            self.samples.append((round(passed_s, 1), round(resident_mb(), 1)))
+            print(f"\r{passed_s / 60:5.1f} min  {self.samples[-1][1]:7.1f} MB", end="", file=sys.stderr, flush=True)
+        if passed_s >= self._length_s:
             self.stop()
 
     def settled(self) -> float:

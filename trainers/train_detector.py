@@ -59,7 +59,7 @@ def detector_task(model: Detector, chosen: list[Still]) -> Task:
         trunk=model.trunk,
         loss=batch_loss,
         validate=lambda averaged: validate(averaged, chosen),
-        score="AP50",
+        score="AP",
         prepare_training=start_training,
     )
 
