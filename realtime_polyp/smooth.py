@@ -23,8 +23,8 @@ class SmoothConfig:
     unseen (hold_s at least). least_iou: of a box with a track it continues. box_s, mask_s: time constants of the
     averages; 0 turns one off. gap_s: longest pause in a tentative track's sightings."""
 
-    confirm_s: float = 0.10
-    hold_s: float = 0.25
+    confirm_s: float = 0.15
+    hold_s: float = 0.20
     release_s: float = 0.60
     least_iou: float = 0.2
     box_s: float = 0.06

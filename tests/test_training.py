@@ -25,8 +25,9 @@ from trainers.loop import LoopConfig, Run, Task, fit, save_checkpoint
 SIZE, COUNT = (64, 96), 8
 TRUNK = LiteConfig(width=0.25, depth=0.3)
 CONFIG = LoopConfig(
-    epochs=10, batch=4, learning_rate=4e-3, warmup_steps=2, workers=0, small_share=0.0, validate_every=100
-)
+    epochs=10, batch=4, learning_rate=2e-2, trunk_factor=1.0, warmup_steps=2, workers=0, small_share=0.0,
+    validate_every=100,
+)  # fmt: skip
 WITHOUT_POLYP = (2, 5)
 
 
@@ -71,6 +72,7 @@ def stills_of(data: Path, augment: Augment | None = None) -> TrainingStills:
 def detector_task(data: Path) -> Task:
     torch.manual_seed(0)
     model = Detector(DetectorConfig(trunk=TRUNK, size=SIZE, channels=16))
+    nn.init.zeros_(model.head.cls.bias)  # type: ignore[arg-type]  # with the prior, boxes weigh nothing at first
     return train_detector.detector_task(model, read_stills(data / "val.json", data))
 
 
