@@ -1,4 +1,5 @@
 """Find and outline polyps in colonoscopy video: python run_live.py --source video.mp4 (see --help)."""
+
 import sys
 
 from realtime_polyp.engines import EngineError, open_detector, open_segmenter

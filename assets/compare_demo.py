@@ -4,6 +4,7 @@ The results come from `python run_live.py --source assets/demo.mp4 --headless --
 found in a frame when a shown box reaches IoU 0.2 with its true box, a shown box that reaches no polyp, faint ones
 included, as a false alarm; mask Dice is over all frames with a polyp.
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -18,9 +19,7 @@ _TRUTH = Path(__file__).with_name("demo_truth.json")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="what run_live.py --results wrote")
     parser.add_argument("--truth", type=Path, default=_TRUTH, help="default: the demo's")
     options = parser.parse_args()

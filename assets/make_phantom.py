@@ -44,13 +44,20 @@ def parse_fps(text: str) -> tuple[int, int]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=f"{EXAMPLES}\ntruth: {VISIBLE_RULE}.",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"{EXAMPLES}\ntruth: {VISIBLE_RULE}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--out", type=Path, default=HERE / "demo.mp4", help="the clip, H.264 in MP4 (default: assets/demo.mp4)")
     add("--truth", type=Path, default=HERE / "demo_truth.json", help="the truth (default: assets/demo_truth.json)")
-    add("--seconds", type=float, default=SCRIPT_S,
-        help="length; the same journey, faster or slower (default: %(default)s)")
+    add(
+        "--seconds",
+        type=float,
+        default=SCRIPT_S,
+        help="length; the same journey, faster or slower (default: %(default)s)",
+    )
     add("--seed", type=int, default=7, help="which colon; the polyps' places suit the default (default: %(default)s)")
     add("--size", type=parse_size, default=(1280, 720), metavar="WxH", help="frame size in pixels (default: 1280x720)")
     add("--fps", type=parse_fps, default=(30, 1), help="frames a second, a number or a fraction (default: 30)")
@@ -64,8 +71,16 @@ def main(argv: list[str] | None = None) -> None:
     """Render, write, and say what was written."""
     args = parse_args(argv)
     scene = build_scene(seconds=args.seconds, fps=args.fps, seed=args.seed)
-    write_clip(scene, args.out, args.truth, size=args.size, crf=args.crf, detail=args.detail, threads=args.threads,
-               progress=True)
+    write_clip(
+        scene,
+        args.out,
+        args.truth,
+        size=args.size,
+        crf=args.crf,
+        detail=args.detail,
+        threads=args.threads,
+        progress=True,
+    )
     for path in (args.out, args.truth):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 

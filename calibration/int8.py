@@ -1,4 +1,5 @@
 """Quantise a model to INT8 from real frames: python -m calibration.int8 --model gflv2-lite0 --data ../shared/data"""
+
 import argparse
 import os
 from collections.abc import Iterator

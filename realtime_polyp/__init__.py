@@ -1,9 +1,10 @@
 """Find and outline polyps in colonoscopy video. Research use only; not a medical device.
 
-    for result in realtime_polyp.analyse("video.mp4"):
-        for track in result.tracks:
-            print(result.frame.pts_s, track.id, track.box, track.score)
+for result in realtime_polyp.analyse("video.mp4"):
+    for track in result.tracks:
+        print(result.frame.pts_s, track.id, track.box, track.score)
 """
+
 from collections.abc import Iterator
 from pathlib import Path
 

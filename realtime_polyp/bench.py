@@ -1,4 +1,5 @@
 """How fast this machine runs the line: python -m realtime_polyp.bench (make bench, make memory)."""
+
 import argparse
 import json
 import os
@@ -111,7 +112,9 @@ def memory(setup: Setup, minutes: float) -> dict[str, Any]:
     report = {"machine": machine_facts(), "memory_mb": watch.samples, **summary_of(session)}
     first, last = watch.settled(), watch.samples[-1][1]
     print(f"\n{minutes:g} minutes, {report['frames_analysed']} frames, {report['fps']:.1f} frames/s")
-    print(f"resident memory: {first:.0f} MB after a tenth of the run, {last:.0f} MB at its end ({last - first:+.0f} MB)")
+    print(
+        f"resident memory: {first:.0f} MB after a tenth of the run, {last:.0f} MB at its end ({last - first:+.0f} MB)"
+    )
     return report
 
 

@@ -1,4 +1,5 @@
 """Pure functions on boxes (n, 4) xyxy, shared by the models, the trainers and the metrics."""
+
 import torch
 from torch import Tensor
 

@@ -1,4 +1,5 @@
 """Bounded hand-over of packets between two threads."""
+
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,9 +21,7 @@ class Channel(Generic[T]):
     on_drop: told of every packet that leaves without being taken, with the reason, while no other can enter or leave.
     """
 
-    def __init__(
-        self, capacity: int, *, live: bool = False, on_drop: Callable[[T, str], None] | None = None
-    ) -> None:
+    def __init__(self, capacity: int, *, live: bool = False, on_drop: Callable[[T, str], None] | None = None) -> None:
         if capacity < 1:
             raise ValueError(f"a channel's capacity must be at least 1, got {capacity}")
         self._items: deque[T] = deque()

@@ -2,6 +2,7 @@
 
 Models see only this rectangle; results come back in pixels of the whole frame.
 """
+
 from dataclasses import dataclass
 
 import cv2
@@ -42,9 +43,7 @@ class Field:
         return image[self.y1 : self.y2, self.x1 : self.x2]
 
     def union(self, other: "Field") -> "Field":
-        return Field(
-            min(self.x1, other.x1), min(self.y1, other.y1), max(self.x2, other.x2), max(self.y2, other.y2)
-        )
+        return Field(min(self.x1, other.x1), min(self.y1, other.y1), max(self.x2, other.x2), max(self.y2, other.y2))
 
     def contains(self, other: "Field", *, slack_px: int = 0) -> bool:
         return (

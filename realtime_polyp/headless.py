@@ -1,4 +1,5 @@
 """A session without a window: as fast as the machine can, with a progress bar."""
+
 import signal
 import threading
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
 """Percentiles of durations over a session of any length, in fixed memory."""
+
 import math
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Exact accounting of frames: captured = shown + dropped[stage][reason] + pending, at every moment."""
+
 import threading
 from dataclasses import dataclass
 

@@ -1,4 +1,5 @@
 """What `run_live.py` can be asked for, and how bad input is refused: one sentence, exit code 2."""
+
 import argparse
 import sys
 from dataclasses import dataclass

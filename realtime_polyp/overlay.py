@@ -2,6 +2,7 @@
 
 The viewer paints the same shapes with Qt, so that a saved video and the screen never disagree.
 """
+
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,4 +1,5 @@
 """What travels down the line of a frame. Packets are frozen; a stage makes new ones, it never changes one."""
+
 import dataclasses
 from dataclasses import dataclass
 from typing import Literal

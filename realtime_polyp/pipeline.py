@@ -1,4 +1,5 @@
 """The straight line from frames to results."""
+
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -137,9 +138,7 @@ class Pipeline:
         watch.lap("postprocess")
         return masks
 
-    def _smooth(
-        self, detections: Detections, mask: Mask | None, frame: Frame
-    ) -> tuple[tuple[Track, ...], Mask | None]:
+    def _smooth(self, detections: Detections, mask: Mask | None, frame: Frame) -> tuple[tuple[Track, ...], Mask | None]:
         if self._smoother is None:
             return as_tracks(detections), mask
         return self._smoother.update(detections, mask, frame.pts_s)

@@ -1,4 +1,5 @@
 """From a model's raw candidates to detections and masks in source pixels."""
+
 import numba
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,5 @@
 """From frames to model input: crop to the field of view, shrink, letterbox; and the way back to source pixels."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

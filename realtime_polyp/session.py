@@ -1,4 +1,5 @@
 """One video, from source to screen, on three threads: decode, analyse, deliver."""
+
 import threading
 import time
 from collections.abc import Callable

@@ -4,6 +4,7 @@ All times are seconds of the video's own clock, because a live source drops fram
 moving each track on at its own velocity, in the spirit of SORT (Bewley et al., ICIP 2016); confirm, hold and release
 are what an endoscopist feels: when a box appears, how long it survives a blurred frame, when it goes.
 """
+
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -80,9 +81,7 @@ class Smoother:
         }
         kept = [seen.get(index, self._unseen(path)) for index, path in enumerate(moved)]
         born = [
-            self._born(detections, index, pts_s)
-            for index in range(len(detections))
-            if index not in set(pairs.values())
+            self._born(detections, index, pts_s) for index in range(len(detections)) if index not in set(pairs.values())
         ]
         return [path for path in kept if self._alive(path, pts_s)] + born
 

@@ -1,4 +1,5 @@
 """A session in figures: what --summary writes and what the terminal shows at the end."""
+
 import json
 import platform
 from importlib import metadata

@@ -2,6 +2,7 @@
 
 Source: Zhang et al., ATSS (CVPR 2020); the paper, section 2.1.3, which raises k from 9 to 13.
 """
+
 import torch
 from torch import Tensor
 

@@ -1,4 +1,5 @@
 """What a still may look like from another scope, in another hospital."""
+
 from dataclasses import dataclass
 
 import albumentations as A

@@ -1,4 +1,5 @@
 """Stills through the live line, one by one, each with its truth: what the figures and the gallery are made of."""
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

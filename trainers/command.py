@@ -1,4 +1,5 @@
 """The options that both training commands share, and how they report bad input."""
+
 import argparse
 import contextlib
 import sys

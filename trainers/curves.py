@@ -1,4 +1,5 @@
 """A run's losses and validation figures as one picture."""
+
 from pathlib import Path
 
 import matplotlib

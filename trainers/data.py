@@ -2,6 +2,7 @@
 
 Boxes and masks come from one label map (0 background, 1.. polyps), so that whatever moves the pixels moves both.
 """
+
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

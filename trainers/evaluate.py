@@ -2,6 +2,7 @@
 
 The stills go through the live line itself (field, prepare, engine, postprocess); METRICS 1 to 3 define the figures.
 """
+
 import argparse
 import json
 from collections.abc import Sequence

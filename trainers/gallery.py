@@ -1,4 +1,5 @@
 """Contact sheets of an evaluation: the cases worth a look, with the true outline and what was found."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +117,7 @@ def draw_sheet(sheet: Sheet, path: Path) -> None:
     """A grid of tiles with a title and a legend."""
     rows = -(-len(sheet.tiles) // _COLUMNS)
     width_inch, height_inch = _COLUMNS * 4.1, rows * 3.75 + 0.8
-    figure, axes = plt.subplots(
-        rows, _COLUMNS, figsize=(width_inch, height_inch), squeeze=False, facecolor=_BACKGROUND
-    )
+    figure, axes = plt.subplots(rows, _COLUMNS, figsize=(width_inch, height_inch), squeeze=False, facecolor=_BACKGROUND)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, tile in zip(axes.flat, sheet.tiles, strict=False):
@@ -205,9 +204,7 @@ def _chip(canvas: Image, label: str, corner: tuple[int, int], colour: tuple[int,
     left = min(max(0, corner[0]), canvas.shape[1] - width - 4)
     foot = corner[1] if corner[1] >= height + 6 else corner[1] + height + 6
     cv2.rectangle(canvas, (left, foot - height - 6), (left + width + 4, foot), colour, cv2.FILLED)
-    cv2.putText(
-        canvas, label, (left + 2, foot - 3), cv2.FONT_HERSHEY_SIMPLEX, _LABEL_SCALE, (0, 0, 0), 1, cv2.LINE_AA
-    )
+    cv2.putText(canvas, label, (left + 2, foot - 3), cv2.FONT_HERSHEY_SIMPLEX, _LABEL_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def _centred(picture: Image) -> Image:

@@ -1,4 +1,5 @@
 """Where a trunk's ImageNet weights come from: a checkpoint file, or the package that carries one."""
+
 import importlib
 from pathlib import Path
 

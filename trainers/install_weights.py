@@ -2,6 +2,7 @@
 
 python -m trainers.install_weights --run runs/detector --model gflv2-lite0
 """
+
 import argparse
 import shutil
 from pathlib import Path

@@ -3,6 +3,7 @@
 A run lives in one folder: `checkpoint.pt` (all that resuming needs), `best.safetensors` (averaged weights of the best
 validation), `history.json`, `curves.png`, and TensorBoard's event files.
 """
+
 import copy
 import json
 import math
@@ -165,9 +166,7 @@ def scale_of(epoch: int, config: LoopConfig) -> float:
     return config.small_scale if epoch < config.small_share * config.epochs else 1.0
 
 
-def at_scale(
-    pixels: Tensor, boxes: list[Tensor], masks: Tensor, scale: float
-) -> tuple[Tensor, list[Tensor], Tensor]:
+def at_scale(pixels: Tensor, boxes: list[Tensor], masks: Tensor, scale: float) -> tuple[Tensor, list[Tensor], Tensor]:
     """The batch as float32, shrunk by `scale` to a size that the trunk's stride 32 divides."""
     size = [round(length * scale / 32) * 32 for length in pixels.shape[-2:]]
     factor = torch.tensor([size[1] / pixels.shape[-1], size[0] / pixels.shape[-2]] * 2)

@@ -3,6 +3,7 @@
 Detector: quality focal, distribution focal and GIoU loss (Li et al., NeurIPS 2020 and CVPR 2021). Segmenter: cross
 entropy and Dice on the predictions of both F_p and F_l (the paper, section 2.2.3).
 """
+
 from dataclasses import dataclass
 
 import torch

@@ -1,4 +1,5 @@
 """Train the detector: python -m trainers.train_detector --data ../shared/data --out runs/detector"""
+
 import argparse
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Train the segmenter: python -m trainers.train_segmenter --data ../shared/data --out runs/segmenter"""
+
 import argparse
 from pathlib import Path
 

@@ -23,9 +23,11 @@ from phantom.screen import Screen, build_screen, compose
 MIN_AREA_SHARE = 0.0015  # of the field's box: a polyp with fewer visible pixels is too small for the truth
 MIN_LUMA = 40.0  # mean of R, G, B over its pixels, 0..255: a darker polyp is still lost in the depth of the lumen
 MIN_FAINT_PX = 4  # fewer pixels than this are nowhere in the truth
-VISIBLE_RULE = ("a polyp is listed where its visible pixels (not hidden by folds, other polyps or the field's edge) "
-                f"are at least {MIN_AREA_SHARE:.2%} of the field's box and their mean of R, G, B is at least "
-                f"{MIN_LUMA:g}; otherwise it is faint")
+VISIBLE_RULE = (
+    "a polyp is listed where its visible pixels (not hidden by folds, other polyps or the field's edge) "
+    f"are at least {MIN_AREA_SHARE:.2%} of the field's box and their mean of R, G, B is at least "
+    f"{MIN_LUMA:g}; otherwise it is faint"
+)
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ def render_frame(scene: Scene, screen: Screen, index: int, *, detail: float = 1.
     return PhantomFrame(index, pts_s, image, tuple(clear), tuple(faint))
 
 
-def render_frames(scene: Scene, screen: Screen, *, detail: float = 1.0, threads: int = 1,
-                  progress: bool = False) -> Iterator[PhantomFrame]:
+def render_frames(
+    scene: Scene, screen: Screen, *, detail: float = 1.0, threads: int = 1, progress: bool = False
+) -> Iterator[PhantomFrame]:
     """All frames of the clip in order."""
     for index in tqdm(range(frame_count(scene)), unit="frame", disable=not progress):
         yield render_frame(scene, screen, index, detail=detail, threads=threads)
@@ -106,8 +109,13 @@ def clip_truth(scene: Scene, screen: Screen, file: str, frames: list[dict[str, A
     """The truth file's content."""
     layout = screen.layout
     return {
-        "video": {"file": file, "width": layout.width_px, "height": layout.height_px, "fps": list(scene.fps),
-                  "frames": len(frames)},
+        "video": {
+            "file": file,
+            "width": layout.width_px,
+            "height": layout.height_px,
+            "fps": list(scene.fps),
+            "frames": len(frames),
+        },
         "seed": scene.seed,
         "field": list(layout.field),
         "rule": VISIBLE_RULE,
@@ -118,8 +126,9 @@ def clip_truth(scene: Scene, screen: Screen, file: str, frames: list[dict[str, A
 
 def open_stream(container: av.container.OutputContainer, scene: Scene, screen: Screen, crf: int) -> av.VideoStream:
     """An H.264 stream whose colours are tagged BT.709, with a key frame at least every two seconds."""
-    stream = container.add_stream("libx264", rate=Fraction(*scene.fps),
-                                  options={"crf": str(crf), "preset": "slow", "threads": "2"})
+    stream = container.add_stream(
+        "libx264", rate=Fraction(*scene.fps), options={"crf": str(crf), "preset": "slow", "threads": "2"}
+    )
     stream.width, stream.height, stream.pix_fmt = screen.layout.width_px, screen.layout.height_px, "yuv420p"
     codec = stream.codec_context
     codec.gop_size = max(1, round(2 * scene.fps[0] / scene.fps[1]))
@@ -136,8 +145,17 @@ def to_video_frame(frame: PhantomFrame, fps: tuple[int, int]) -> av.VideoFrame:
     return picture
 
 
-def write_clip(scene: Scene, out: Path, truth: Path, *, size: tuple[int, int] = (1280, 720), crf: int = 23,
-               detail: float = 1.0, threads: int = 1, progress: bool = False) -> None:
+def write_clip(
+    scene: Scene,
+    out: Path,
+    truth: Path,
+    *,
+    size: tuple[int, int] = (1280, 720),
+    crf: int = 23,
+    detail: float = 1.0,
+    threads: int = 1,
+    progress: bool = False,
+) -> None:
     """Render the clip and its truth. A file appears under its name only when it is complete."""
     screen = build_screen(scene, *size)
     partial, entries = out.with_name(out.stem + ".partial.mp4"), []

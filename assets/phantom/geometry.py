@@ -56,8 +56,16 @@ def plan_folds(rng: np.random.Generator, z_start: float, z_stop: float) -> list[
     folds, z, angle = [], z_start, rng.uniform(0, 2 * math.pi)
     while z < z_stop:
         angle += 2 * math.pi / 3 + rng.normal(0, 0.5)
-        folds.append(Fold(z=z, depth=rng.uniform(0.2, 0.46), width=rng.uniform(0.085, 0.14), angle=angle,
-                          span=rng.uniform(0.8, 1.6), tilt=rng.normal(0, 0.12)))
+        folds.append(
+            Fold(
+                z=z,
+                depth=rng.uniform(0.2, 0.46),
+                width=rng.uniform(0.085, 0.14),
+                angle=angle,
+                span=rng.uniform(0.8, 1.6),
+                tilt=rng.normal(0, 0.12),
+            )
+        )
         z += rng.uniform(0.3, 0.75)
     return folds
 
@@ -67,7 +75,7 @@ def fold_height(fold: Fold, z: Floats, theta: Floats, warp: Floats) -> Floats:
     away = np.angle(np.exp(1j * (theta - fold.angle)))
     reach = 1.0 / (1.0 + np.exp((np.abs(away) - fold.span) / 0.22))
     offset = z - fold.z - fold.tilt * np.cos(away) - 0.07 * warp
-    crest = np.exp(-np.abs(offset / fold.width) ** 1.7)
+    crest = np.exp(-(np.abs(offset / fold.width) ** 1.7))
     foot = np.exp(-((offset / (2.8 * fold.width)) ** 2))
     return fold.depth * reach * (0.7 * crest + 0.3 * foot)
 
@@ -113,8 +121,12 @@ def sample_centre(centre, z_start, cells_per_unit, z):
     row = clamp((z - z_start) * cells_per_unit, 0.0, centre.shape[0] - 1.001)
     k = int(row)
     f = row - k
-    return (mix(centre[k, 0], centre[k + 1, 0], f), mix(centre[k, 1], centre[k + 1, 1], f),
-            mix(centre[k, 2], centre[k + 1, 2], f), mix(centre[k, 3], centre[k + 1, 3], f))
+    return (
+        mix(centre[k, 0], centre[k + 1, 0], f),
+        mix(centre[k, 1], centre[k + 1, 1], f),
+        mix(centre[k, 2], centre[k + 1, 2], f),
+        mix(centre[k, 3], centre[k + 1, 3], f),
+    )
 
 
 @njit(**JIT)

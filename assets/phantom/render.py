@@ -47,8 +47,13 @@ class Planes:
         shape = (height_px, width_px)
         inside = field_shape(height_px, width_px)[..., 0] > 0
         inside = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        return Planes(inside, np.zeros(shape, np.float32), np.full(shape, -1, np.int8),
-                      np.zeros((*shape, 3), np.float32), np.zeros((*shape, 2), np.float32))
+        return Planes(
+            inside,
+            np.zeros(shape, np.float32),
+            np.full(shape, -1, np.int8),
+            np.zeros((*shape, 3), np.float32),
+            np.zeros((*shape, 2), np.float32),
+        )
 
 
 def world_of(scene: Scene) -> World:
@@ -114,8 +119,11 @@ def look(scene: Scene, index: int, width_px: int, height_px: int, threads: int) 
     bands = [(top, min(top + 8 * BLOCK_PX, height_px)) for top in range(0, height_px, 8 * BLOCK_PX)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda rows: trace(world, view, *rows, p.inside, p.depth, p.owner), bands))
-        list(pool.map(lambda rows: shade(world, view, before, *rows, p.inside, p.depth, p.owner, p.light, p.moved),
-                      bands))
+        list(
+            pool.map(
+                lambda rows: shade(world, view, before, *rows, p.inside, p.depth, p.owner, p.light, p.moved), bands
+            )
+        )
         list(pool.map(lambda rows: smooth_edges(world, view, *rows, p.inside, p.depth, p.light), bands))
     return p
 
@@ -137,8 +145,9 @@ def enlarge_owner(owner: NDArray[np.int8], width_px: int, height_px: int) -> NDA
     return large
 
 
-def render_field(scene: Scene, index: int, width_px: int, height_px: int, *, detail: float = 1.0,
-                 threads: int = 1) -> FieldPicture:
+def render_field(
+    scene: Scene, index: int, width_px: int, height_px: int, *, detail: float = 1.0, threads: int = 1
+) -> FieldPicture:
     """The scope's own picture of frame ``index``, without the screen around it.
 
     With detail below 1 rays are cast on a coarser grid (detail times the size) and the light is enlarged: quicker,

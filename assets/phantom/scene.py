@@ -17,18 +17,36 @@ SCRIPT_S = 30.0  # the script's own length; a clip of another length plays it fa
 
 POLYPS = (
     Polyp(1, "sessile", "0-Is", z=2.79, angle=3.56, blobs=SESSILE, tint=(1.02, 0.66, 0.66), grain=0.25),
-    Polyp(2, "diminutive", "0-Is", z=4.07, angle=4.16, blobs=DIMINUTIVE, tint=(1.05, 0.92, 0.95), grain=0.1,
-          lump=0.006),
+    Polyp(
+        2, "diminutive", "0-Is", z=4.07, angle=4.16, blobs=DIMINUTIVE, tint=(1.05, 0.92, 0.95), grain=0.1, lump=0.006
+    ),
     Polyp(3, "pedunculated", "0-Ip", z=9.58, angle=3.14, blobs=STALKED, tint=(0.98, 0.60, 0.62), grain=0.35),
     Polyp(4, "flat", "0-IIa", z=10.97, angle=5.04, blobs=FLAT, tint=(1.12, 1.08, 1.12), lump=0.012, grain=0.3),
     Polyp(5, "lobed", "0-Isp", z=15.67, angle=4.95, blobs=LOBED, tint=(1.0, 0.72, 0.74), grain=0.45, lump=0.014),
-    Polyp(6, "sessile", "0-Is", z=16.70, angle=2.36, blobs=SESSILE, size=0.72, tint=(1.12, 1.0, 1.02), grain=0.2,
-          turn=1.3),
+    Polyp(
+        6, "sessile", "0-Is", z=16.70, angle=2.36, blobs=SESSILE, size=0.72, tint=(1.12, 1.0, 1.02), grain=0.2, turn=1.3
+    ),
 )
 
 # (time in s, depth z): the scope goes in, slows at polyps, hurries between them, and at the end is drawn back.
-STOPS = ((0.0, -3.9), (2.8, -0.7), (5.0, 1.4), (6.9, 2.35), (8.3, 3.5), (10.0, 4.8), (12.0, 6.8), (13.8, 8.2),
-         (15.9, 9.35), (17.8, 10.6), (18.2, 11.2), (22.0, 13.0), (23.7, 14.9), (25.4, 15.8), (26.9, 16.4), (30.0, 14.5))
+STOPS = (
+    (0.0, -3.9),
+    (2.8, -0.7),
+    (5.0, 1.4),
+    (6.9, 2.35),
+    (8.3, 3.5),
+    (10.0, 4.8),
+    (12.0, 6.8),
+    (13.8, 8.2),
+    (15.9, 9.35),
+    (17.8, 10.6),
+    (18.2, 11.2),
+    (22.0, 13.0),
+    (23.7, 14.9),
+    (25.4, 15.8),
+    (26.9, 16.4),
+    (30.0, 14.5),
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +59,15 @@ class Glance:
     share: float
 
 
-GLANCES = (Glance(1, 2.9, 7.0, 0.55), Glance(2, 6.6, 8.6, 0.6), Glance(3, 12.6, 15.9, 0.5), Glance(4, 15.7, 18.2, 0.6),
-           Glance(5, 21.8, 25.1, 0.5), Glance(6, 24.9, 27.6, 0.55), Glance(5, 27.6, 31.0, 0.45))
+GLANCES = (
+    Glance(1, 2.9, 7.0, 0.55),
+    Glance(2, 6.6, 8.6, 0.6),
+    Glance(3, 12.6, 15.9, 0.5),
+    Glance(4, 15.7, 18.2, 0.6),
+    Glance(5, 21.8, 25.1, 0.5),
+    Glance(6, 24.9, 27.6, 0.55),
+    Glance(5, 27.6, 31.0, 0.45),
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +126,7 @@ def ease(x: float) -> float:
 
 def wander(scene: Scene, time_s: float, first: int) -> NDArray[np.float64]:
     """(2,) slow wandering in about -1..1, made of four of the scene's sway terms."""
-    phase, hz = scene.sway[first:first + 4].T
+    phase, hz = scene.sway[first : first + 4].T
     waves = np.sin(2 * math.pi * hz * time_s + phase)
     return np.array([0.6 * waves[0] + 0.4 * waves[1], 0.6 * waves[2] + 0.4 * waves[3]])
 
@@ -111,8 +136,9 @@ def centre_at(tube: Tube, z: float) -> NDArray[np.float64]:
     return np.array([x, y, z])
 
 
-def glance_at(scene: Scene, origin: NDArray[np.float64], forward: NDArray[np.float64],
-              time_s: float) -> NDArray[np.float64]:
+def glance_at(
+    scene: Scene, origin: NDArray[np.float64], forward: NDArray[np.float64], time_s: float
+) -> NDArray[np.float64]:
     """The forward axis turned towards the polyps that the script looks at now."""
     for glance in GLANCES:
         weight = glance.share * ease((time_s - glance.start_s) / 1.2) * ease((glance.end_s - time_s) / 1.0)

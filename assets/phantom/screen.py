@@ -42,8 +42,9 @@ class Screen:
 def place(width_px: int, height_px: int) -> Layout:
     """The layout of a frame size: the field at the right, the rest in the column at its left, nothing overlapping."""
     if width_px < height_px * 1.3 or height_px < 48 or width_px % 2 or height_px % 2:
-        raise ValueError(f"size must be even, at least 48 high and 1.3 times as wide as high; "
-                         f"found {width_px}x{height_px}")
+        raise ValueError(
+            f"size must be even, at least 48 high and 1.3 times as wide as high; found {width_px}x{height_px}"
+        )
     unit = height_px / DESIGN_HEIGHT_PX
     field_h = 2 * round(346 * unit)
     field_w = min(2 * round(410 * unit), 2 * round(0.34 * width_px))
@@ -59,8 +60,9 @@ def build_screen(scene: Scene, width_px: int, height_px: int) -> Screen:
     """Lay the frame out and render its stills."""
     layout = place(width_px, height_px)
     x1, y1, x2, y2 = layout.still
-    stills = [render_field(scene, round(time_s / script_time_s(scene, 1)), x2 - x1, y2 - y1).image
-              for time_s in STILL_TIMES_S]
+    stills = [
+        render_field(scene, round(time_s / script_time_s(scene, 1)), x2 - x1, y2 - y1).image for time_s in STILL_TIMES_S
+    ]
     return Screen(layout, tuple(stills))
 
 

@@ -47,9 +47,13 @@ def slope_normal(world, active, point):
     """Normal by differences of the joined distance; used where a polyp or its foot is."""
     e = 0.004
     x, y, z = point
-    return unit((gap(world, active, (x + e, y, z)) - gap(world, active, (x - e, y, z)),
-                 gap(world, active, (x, y + e, z)) - gap(world, active, (x, y - e, z)),
-                 gap(world, active, (x, y, z + e)) - gap(world, active, (x, y, z - e))))
+    return unit(
+        (
+            gap(world, active, (x + e, y, z)) - gap(world, active, (x - e, y, z)),
+            gap(world, active, (x, y + e, z)) - gap(world, active, (x, y - e, z)),
+            gap(world, active, (x, y, z + e)) - gap(world, active, (x, y, z - e)),
+        )
+    )
 
 
 @njit(**JIT)
@@ -115,8 +119,11 @@ def surface_at(world, active, point, who, fade):
         if near < 0.03 or who >= 0:
             tint, pits = polyp_colour(world, i, point, fade)
             edge = 1.0 if who >= 0 else clamp(1.0 - near / 0.03, 0.0, 1.0)
-            albedo = (albedo[0] * mix(1.0, tint[0], edge), albedo[1] * mix(1.0, tint[1], edge),
-                      albedo[2] * mix(1.0, tint[2], edge))
+            albedo = (
+                albedo[0] * mix(1.0, tint[0], edge),
+                albedo[1] * mix(1.0, tint[1], edge),
+                albedo[2] * mix(1.0, tint[2], edge),
+            )
             along, around = mix(along, 0.5 * along + 0.8 * pits, edge), mix(around, 0.5 * around - 0.7 * pits, edge)
         if who < 0:
             openness *= beside_polyp(world, active, point, normal)
@@ -151,10 +158,13 @@ def light_leaving(world, view, point, to_eye, who, depth, fade):
         falloff = 1.0 / ((reach * reach + 0.06) * (1.0 + 0.2 * reach * reach))
         half = max(dot(gloss, unit(plus(light, to_eye, 1.0))), 0.0)
         matt += falloff * mix(0.10, 1.0, share) * max((dot(normal, light) + 0.18) / 1.18, 0.0)
-        shine += falloff * share * (2.4 * wet * half ** 360 + 0.02 * half ** 24)
+        shine += falloff * share * (2.4 * wet * half**360 + 0.02 * half**24)
     matt = (matt + 0.008 / (depth + 0.5)) * openness
-    return (albedo[0] * matt + shine, albedo[1] * matt * mix(0.9, 1.0, openness) + 0.94 * shine,
-            albedo[2] * matt * mix(0.9, 1.0, openness) + 0.87 * shine)
+    return (
+        albedo[0] * matt + shine,
+        albedo[1] * matt * mix(0.9, 1.0, openness) + 0.94 * shine,
+        albedo[2] * matt * mix(0.9, 1.0, openness) + 0.87 * shine,
+    )
 
 
 @njit(**JIT)

@@ -16,8 +16,9 @@ TILE_SHAPE = (1536, 1280)  # rows along z, columns around
 MOTTLE, VESSEL, WET, BUMP_Z, BUMP_THETA, DEBRIS = range(6)
 
 
-def grow_vessel(rng: np.random.Generator, canvas: Floats, start: tuple[float, float], heading: float,
-                width_px: float) -> None:
+def grow_vessel(
+    rng: np.random.Generator, canvas: Floats, start: tuple[float, float], heading: float, width_px: float
+) -> None:
     """Draw one vessel tree into canvas: a wandering line that thins and forks until it is a hair."""
     stack = [(start[0], start[1], heading, width_px)]
     while stack:
@@ -78,9 +79,14 @@ def sample_tile(tile, z, theta, zoom):
     f, g = v - i, u - j
     i0, j0 = (i if i < rows else 0), (j if j < columns else 0)
     i1, j1 = (i0 + 1 if i0 + 1 < rows else 0), (j0 + 1 if j0 + 1 < columns else 0)
-    return (mix_texels(tile, i0, i1, j0, j1, f, g, 0), mix_texels(tile, i0, i1, j0, j1, f, g, 1),
-            mix_texels(tile, i0, i1, j0, j1, f, g, 2), mix_texels(tile, i0, i1, j0, j1, f, g, 3),
-            mix_texels(tile, i0, i1, j0, j1, f, g, 4), mix_texels(tile, i0, i1, j0, j1, f, g, 5))
+    return (
+        mix_texels(tile, i0, i1, j0, j1, f, g, 0),
+        mix_texels(tile, i0, i1, j0, j1, f, g, 1),
+        mix_texels(tile, i0, i1, j0, j1, f, g, 2),
+        mix_texels(tile, i0, i1, j0, j1, f, g, 3),
+        mix_texels(tile, i0, i1, j0, j1, f, g, 4),
+        mix_texels(tile, i0, i1, j0, j1, f, g, 5),
+    )
 
 
 @njit(**JIT)

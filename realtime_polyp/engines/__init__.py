@@ -1,4 +1,5 @@
 """Compiled models behind one face: choose with `open_engine`."""
+
 import os
 from collections.abc import Callable
 from typing import Any, cast

@@ -1,4 +1,5 @@
 """What a compiled model looks like to everything else."""
+
 from typing import Literal, Protocol
 
 import numpy as np

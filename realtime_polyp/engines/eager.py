@@ -1,4 +1,5 @@
 """The models as they are, in torch: the reference that every compiled engine is compared with."""
+
 import numpy as np
 import torch
 from numpy.typing import NDArray

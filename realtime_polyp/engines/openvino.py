@@ -1,4 +1,5 @@
 """The models compiled by OpenVINO for a CPU: float32 converted when opened, INT8 from the project's weights."""
+
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray

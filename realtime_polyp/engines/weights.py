@@ -1,4 +1,5 @@
 """The weights that come with the project: which there are, where they lie, and that they are unharmed."""
+
 import hashlib
 import json
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """Detection average precision, COCO style and with the EndoCV2021 challenge's sizes (METRICS 1 and 2)."""
+
 import contextlib
 import io
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 What METRICS leaves open is settled by one rule: a ratio 0/0 is 1 when the two masks agree and 0 when they do not.
 """
+
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields

@@ -4,6 +4,7 @@ A box edge is predicted as a distribution over distances; the shape of the four 
 probabilities and mean) tells how well the box is placed, and scales its score. Sources: Li et al., Generalized Focal
 Loss V2 (CVPR 2021); Lin et al., FPN (CVPR 2017); the paper, section 2.1.
 """
+
 from dataclasses import dataclass
 
 import torch
@@ -70,9 +71,7 @@ class SharedTower(nn.Module):
     def __init__(self, channels: int, depth: int, levels: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(depth))
-        self.norms = nn.ModuleList(
-            nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(levels)) for _ in range(depth)
-        )
+        self.norms = nn.ModuleList(nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(levels)) for _ in range(depth))
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         for conv, norms in zip(self.convs, self.norms, strict=True):

@@ -3,6 +3,7 @@
 Source: Tan and Le, EfficientNet (ICML 2019), in its "Lite" form (no squeeze-and-excitation, ReLU6, stem and head
 widths fixed), which keeps its accuracy in INT8.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -120,9 +121,7 @@ def _build_stage(inputs: int, stage: Stage) -> nn.Sequential:
     blocks = []
     for index in range(stage.blocks):
         stride = stage.stride if index == 0 else 1
-        blocks.append(
-            InvertedResidual(inputs, stage.channels, kernel=stage.kernel, stride=stride, expand=stage.expand)
-        )
+        blocks.append(InvertedResidual(inputs, stage.channels, kernel=stage.kernel, stride=stride, expand=stage.expand))
         inputs = stage.channels
     return nn.Sequential(*blocks)
 

@@ -3,6 +3,7 @@
 Source: Wang et al., Deep High-Resolution Representation Learning (TPAMI 2020). Parameters carry the authors' names, so
 that their checkpoints load as they are.
 """
+
 from dataclasses import dataclass
 
 import torch

@@ -2,6 +2,7 @@
 
 Sources: the paper, sections 2.2.1 and 2.2.2; Wang et al., HRNet (TPAMI 2020) for the trunk of `HRNET_W18_SMALL`.
 """
+
 from dataclasses import dataclass
 
 import torch

@@ -1,4 +1,5 @@
 """The named models, as values. Which of them a new user gets stands in `engines.weights`."""
+
 from realtime_polyp.models.detector import DetectorConfig
 from realtime_polyp.models.hrnet import HRNET_W18_SMALL
 from realtime_polyp.models.segmenter import SegmenterConfig
@@ -8,5 +9,3 @@ SEGMENTERS = {
     "lowrank-lite0": SegmenterConfig(),
     "lowrank-hrnet-w18s": SegmenterConfig(trunk=HRNET_W18_SMALL),
 }
-
-

@@ -1,4 +1,5 @@
 """Outputs on a thread of their own, so that a slow disk never delays what is on the screen."""
+
 import threading
 from collections.abc import Sequence
 

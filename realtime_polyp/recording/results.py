@@ -1,4 +1,5 @@
 """Results as one JSON line a frame, written as they come."""
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
 """The picture with its overlay as an MP4, each frame at its own time."""
+
 from fractions import Fraction
 from pathlib import Path
 

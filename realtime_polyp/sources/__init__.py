@@ -1,4 +1,5 @@
 """Where frames come from. `open_source` takes what a person would type; `Paced` shows a recording as if live."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,5 @@
 """What every source of frames offers, and the errors it reports."""
+
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Protocol

@@ -1,4 +1,5 @@
 """Capture cards, frame grabbers and webcams, through FFmpeg's own device readers."""
+
 import sys
 import threading
 from collections.abc import Iterator

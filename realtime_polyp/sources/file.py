@@ -1,4 +1,5 @@
 """Recordings: every frame of a video file, in order, at its own time, as far as the file can be read."""
+
 import threading
 import time
 from collections.abc import Iterator

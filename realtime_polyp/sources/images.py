@@ -1,4 +1,5 @@
 """A folder of stills, shown one after the other."""
+
 import math
 import re
 import time
@@ -106,9 +107,7 @@ def read_still(path: Path) -> Image | None:
     return None if found is None else np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _part(
-    stills: list[Path], rate_hz: Fraction, start_s: float, end_s: float | None
-) -> list[tuple[int, Path]]:
+def _part(stills: list[Path], rate_hz: Fraction, start_s: float, end_s: float | None) -> list[tuple[int, Path]]:
     """Places and paths of the stills whose time lies in the span."""
     first = _place_at(start_s, rate_hz)
     last = None if end_s is None else _place_at(end_s, rate_hz)

@@ -1,4 +1,5 @@
 """Reading what cannot be paused: cameras and streams, whose silence and whose end must both be noticed."""
+
 import time
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
 """Video over the network: RTSP, RTMP, SRT, UDP, TCP and HTTP streams."""
+
 import threading
 import time
 from collections.abc import Iterator

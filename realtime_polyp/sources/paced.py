@@ -1,4 +1,5 @@
 """A recording shown as if it were live: its frames come at their own times."""
+
 import threading
 import time
 from collections.abc import Iterator

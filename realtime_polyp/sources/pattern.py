@@ -1,4 +1,5 @@
 """A test camera: a moving pattern in real time, for trying out a screen, a recorder and a pipeline without a scope."""
+
 import re
 import threading
 import time

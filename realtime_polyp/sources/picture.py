@@ -1,4 +1,5 @@
 """From a decoded frame to the RGB picture a person would be shown: colours, pixel shape and orientation put right."""
+
 from fractions import Fraction
 
 import av.error

@@ -1,4 +1,5 @@
 """One opened video stream of FFmpeg, read by one thread and closable from any; and its timestamps as seconds."""
+
 import threading
 from fractions import Fraction
 

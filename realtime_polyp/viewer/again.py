@@ -1,4 +1,5 @@
 """A still picture looked at again when the threshold falls: what the tracker never kept is found, and shown."""
+
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 

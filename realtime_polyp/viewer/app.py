@@ -1,4 +1,5 @@
 """From a way to open sessions to a window that has been closed: the viewer's one entry."""
+
 import signal
 import sys
 from collections.abc import Callable, Iterator

@@ -1,4 +1,5 @@
 """The picture: letterboxed, scaled once per frame, its overlay painted over it as vectors."""
+
 import numpy as np
 from numpy.typing import NDArray
 from PyQt5.QtCore import QPointF, QRectF, QSize, Qt

@@ -1,4 +1,5 @@
 """What a person must see at a glance: one condition at a time, the most serious first."""
+
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,8 +8,20 @@ from realtime_polyp.packets import Signal
 Phase = Literal["ready", "playing", "seeking", "ended", "failed", "closed"]
 Tone = Literal["good", "busy", "warn", "bad"]
 Name = Literal[
-    "ready", "running", "paused", "seeking", "ended", "no signal", "black picture", "frozen picture", "format changed",
-    "overlay late", "decoder failed", "model failed", "output failed", "stopped",
+    "ready",
+    "running",
+    "paused",
+    "seeking",
+    "ended",
+    "no signal",
+    "black picture",
+    "frozen picture",
+    "format changed",
+    "overlay late",
+    "decoder failed",
+    "model failed",
+    "output failed",
+    "stopped",
 ]
 
 NO_SIGNAL_S = 1.0

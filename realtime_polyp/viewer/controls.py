@@ -1,4 +1,5 @@
 """The bar of buttons and sliders. Nothing in it takes the keyboard: every key goes to the window."""
+
 from collections.abc import Callable
 
 from PyQt5.QtCore import QSize, Qt

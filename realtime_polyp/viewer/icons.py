@@ -1,4 +1,5 @@
 """The buttons' pictures, as paths in a box of 24 x 24: sharp at any pixel ratio, and no fonts or files needed."""
+
 from collections.abc import Callable
 
 from PyQt5.QtCore import QPointF, QRectF, Qt
@@ -71,9 +72,7 @@ def _forward(painter: QPainter) -> None:
 def _overlay(painter: QPainter) -> None:
     """A box around a polyp."""
     for x, y, toward_x, toward_y in ((3, 3, 1, 1), (21, 3, -1, 1), (3, 21, 1, -1), (21, 21, -1, -1)):
-        painter.drawPolyline(
-            QPolygonF([QPointF(x + 5 * toward_x, y), QPointF(x, y), QPointF(x, y + 5 * toward_y)])
-        )
+        painter.drawPolyline(QPolygonF([QPointF(x + 5 * toward_x, y), QPointF(x, y), QPointF(x, y + 5 * toward_y)]))
     painter.drawEllipse(QRectF(8, 8, 8, 8))
 
 
@@ -111,9 +110,7 @@ def _camera(painter: QPainter) -> None:
 
 def _full(painter: QPainter) -> None:
     for x, y, toward_x, toward_y in ((3, 5, 1, 1), (21, 5, -1, 1), (3, 19, 1, -1), (21, 19, -1, -1)):
-        painter.drawPolyline(
-            QPolygonF([QPointF(x + 6 * toward_x, y), QPointF(x, y), QPointF(x, y + 5 * toward_y)])
-        )
+        painter.drawPolyline(QPolygonF([QPointF(x + 6 * toward_x, y), QPointF(x, y), QPointF(x, y + 5 * toward_y)]))
 
 
 def _help(painter: QPainter) -> None:

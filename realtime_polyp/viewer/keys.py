@@ -1,4 +1,5 @@
 """The keys, in one table: what the window obeys, the tooltips name and the help lists."""
+
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,8 +50,6 @@ def hint(action: Action) -> str:
 
 def help_html(*, live: bool) -> str:
     rows = "".join(
-        f"<tr><td><b>{key.shown}</b></td><td>{key.does}</td></tr>"
-        for key in KEYS
-        if not (live and key.recordings_only)
+        f"<tr><td><b>{key.shown}</b></td><td>{key.does}</td></tr>" for key in KEYS if not (live and key.recordings_only)
     )
     return f"<p><b>Keys</b></p><table cellpadding='4' cellspacing='4'>{rows}</table>"

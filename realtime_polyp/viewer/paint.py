@@ -1,4 +1,5 @@
 """The shapes of `overlay` and the words over the picture, as vector paint."""
+
 import math
 
 from PyQt5.QtCore import QPointF, QRectF, Qt
@@ -47,9 +48,7 @@ def _paint_box(painter: QPainter, box: BoxShape, shown: QRectF, scale: float, wi
         _paint_label(painter, box.label, rect, shown, colour, width)
 
 
-def _paint_label(
-    painter: QPainter, label: str, rect: QRectF, shown: QRectF, colour: Colour, width: float
-) -> None:
+def _paint_label(painter: QPainter, label: str, rect: QRectF, shown: QRectF, colour: Colour, width: float) -> None:
     """Black on the box's colour, above the box, or inside it where the picture ends."""
     font = font_px(max(13.0, shown.height() / _LABEL_PER_HEIGHT), bold=True)
     metrics = QFontMetricsF(font)

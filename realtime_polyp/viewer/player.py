@@ -3,6 +3,7 @@
 A source cannot rewind, so a seek leaves the session and opens another one, a moment earlier: the tracker has seen
 those pictures when the wanted one is shown, and its overlay is right at once.
 """
+
 import time
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,5 @@
 """What must be right before Qt starts; importing this module does not import Qt."""
+
 import functools
 import os
 import subprocess

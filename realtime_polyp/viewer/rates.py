@@ -1,4 +1,5 @@
 """The few numbers of the status line: over the last second or so, not over the session."""
+
 import statistics
 from collections import deque
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """A picture as it is on the screen, saved as two PNG files: untouched, and with its overlay."""
+
 import os
 import re
 from dataclasses import dataclass

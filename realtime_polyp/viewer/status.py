@@ -128,5 +128,3 @@ def _width_px(text: str, *, bold: bool) -> int:
 
 def _ms(name: str, value: float | None) -> str:
     return f"{name} \u2013" if value is None else f"{name} {value:.0f} ms"
-
-

@@ -1,4 +1,5 @@
 """The colours and sizes of the viewer: dark, for a dim endoscopy room; only the picture is bright."""
+
 from realtime_polyp.viewer.condition import Tone
 
 BACKGROUND = "#0b0d10"

@@ -1,4 +1,5 @@
 """What player, canvas and snapshot tell each other."""
+
 from dataclasses import dataclass
 
 from realtime_polyp.packets import Frame, Result

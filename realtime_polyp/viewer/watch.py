@@ -1,4 +1,5 @@
 """A source on the screen: what `run_live.py` does when there is a display."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,4 +1,5 @@
 """The window: strip, picture, controls, status line; and what keys and buttons do."""
+
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
