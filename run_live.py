@@ -7,6 +7,7 @@ from realtime_polyp.headless import run_headless
 from realtime_polyp.options import EXIT_BAD_INPUT, Options, parse
 from realtime_polyp.pipeline import Pipeline, PipelineConfig
 from realtime_polyp.recording import OutputError, open_outputs
+from realtime_polyp.recording.paths import check_paths
 from realtime_polyp.session import SessionError
 from realtime_polyp.smooth import SmoothConfig
 from realtime_polyp.sources import Paced, Source, SourceError, open_source
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: Options) -> int:
+    check_paths(options.source, (options.results, options.save, options.summary))
     problem = None if options.headless else display_problem()
     window = not options.headless and problem is None
     loop = options.loop and not window  # a window begins again by itself, so that its slider does too

@@ -46,6 +46,7 @@ NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 class Track:
     """A polyp followed over time; box (4,) xyxy source px.
 
+    id: 1, 2, ... in the order of being shown; negative while tentative, so that what a person reads has no gaps.
     state: tentative (not yet confirmed, not drawn), shown, held (unseen just now, still drawn).
     """
 

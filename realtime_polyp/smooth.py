@@ -35,15 +35,19 @@ class SmoothConfig:
 
 @dataclass(frozen=True)
 class _Path:
-    """A track's memory. velocity: of the box (4,) px/s. shown: it was confirmed once."""
+    """A track's memory. number: what a person reads, given when confirmed. velocity: of the box (4,) px/s."""
 
-    id: int
+    key: int
+    number: int | None
     box: Boxes
     velocity: Boxes
     score: float
     first_s: float
     seen_s: float
-    confirmed: bool
+
+    @property
+    def confirmed(self) -> bool:
+        return self.number is not None
 
 
 class Smoother:
@@ -56,7 +60,8 @@ class Smoother:
     def reset(self) -> None:
         """Forget everything: a cut, a seek, another video."""
         self._paths: list[_Path] = []
-        self._ids: Iterator[int] = itertools.count(1)
+        self._keys: Iterator[int] = itertools.count(1)
+        self._numbers: Iterator[int] = itertools.count(1)
         self._mask: Mask | None = None
         self._now_s: float | None = None
 
@@ -66,7 +71,7 @@ class Smoother:
         if step_s < 0 or step_s > _CUT_S:
             self._paths, self._mask, step_s = [], None, 0.0
         self._now_s = pts_s
-        before = {path.id: path.box for path in self._paths}
+        before = {path.key: path.box for path in self._paths}
         self._paths = self._follow(detections, pts_s, step_s)
         steadied = self._steady(mask, before, step_s)
         self._mask = steadied
@@ -96,17 +101,20 @@ class Smoother:
             velocity=velocity.astype(np.float32),
             score=float(path.score + weight * (float(detections.scores[index]) - path.score)),
             seen_s=pts_s,
-            confirmed=path.confirmed or pts_s - path.first_s >= self._config.confirm_s,
+            number=path.number or self._number(pts_s - path.first_s),
         )
+
+    def _number(self, age_s: float) -> int | None:
+        """The next polyp's number, for a track old enough to be shown."""
+        return next(self._numbers) if age_s >= self._config.confirm_s else None
 
     def _unseen(self, path: _Path) -> _Path:
         return replace(path, velocity=np.zeros(4, np.float32))  # a blind guess drifts: hold the box where it is
 
     def _born(self, detections: Detections, index: int, pts_s: float) -> _Path:
         score = float(detections.scores[index])
-        confirmed = self._config.confirm_s <= 0
         box = detections.boxes[index]
-        return _Path(next(self._ids), box, np.zeros(4, np.float32), score, pts_s, pts_s, confirmed)
+        return _Path(next(self._keys), self._number(0.0), box, np.zeros(4, np.float32), score, pts_s, pts_s)
 
     def _alive(self, path: _Path, pts_s: float) -> bool:
         limit_s = self._config.release_s if path.confirmed else self._config.gap_s
@@ -116,7 +124,7 @@ class Smoother:
         unseen_s = pts_s - path.seen_s
         hidden = not path.confirmed or unseen_s > self._config.hold_s
         state = "tentative" if hidden else "held" if unseen_s > 0 else "shown"
-        return Track(path.id, path.box, path.score, state, pts_s - path.first_s, unseen_s)  # type: ignore[arg-type]
+        return Track(path.number or -path.key, path.box, path.score, state, pts_s - path.first_s, unseen_s)  # type: ignore[arg-type]
 
     def _steady(self, mask: Mask | None, before: dict[int, Boxes], step_s: float) -> Mask | None:
         """Blend the mask with its past, moved along with the tracks; where nothing is tracked, the present alone."""
@@ -128,8 +136,8 @@ class Smoother:
         blended = mask.probability.copy()
         weight = _weight(step_s, self._config.mask_s)
         for path in self._paths:
-            if path.id in before:
-                _blend(blended, mask, past, before[path.id], path.box, weight)
+            if path.key in before:
+                _blend(blended, mask, past, before[path.key], path.box, weight)
         return replace(mask, probability=blended)
 
 

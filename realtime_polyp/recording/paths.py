@@ -1,0 +1,27 @@
+"""Where outputs may be written, asked before an hour of video is analysed and before any file is emptied."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from realtime_polyp.recording.base import OutputError
+
+
+def check_paths(source: str, paths: Sequence[Path | None]) -> None:
+    """Raises OutputError for a path that is the source, another output, a folder, or in no writable folder."""
+    taken = {Path(source).resolve(): "the source itself"}
+    for path in (path for path in paths if path is not None):
+        place = path.resolve()
+        if place in taken:
+            raise OutputError(f"cannot write to {path}: it is {taken[place]}")
+        taken[place] = "another output"
+        _check_place(path)
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise OutputError(f"cannot write to {path}: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write to {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OutputError(f"cannot write to {path}: permission denied")
