@@ -1,6 +1,5 @@
 """Training on a made-up data set of eight stills, with toy models: it learns, resumes to the bit, and never loses a
 checkpoint."""
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -265,10 +264,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 
 
 def test_options_become_the_loop_s_configuration() -> None:
-    from trainers.command import add_arguments, loop_config
+    from trainers.command import loop_config, training_parser
 
-    parser = argparse.ArgumentParser()
-    add_arguments(parser, LoopConfig())
+    parser = training_parser("train", description="", examples="", models=["one"], default_model="one")
     options = parser.parse_args(["--out", "x", "--epochs", "3", "--batch", "5", "--learning-rate", "0.5", "--seed", "9"])
-    found = loop_config(options, LoopConfig())
+    found = loop_config(options)
     assert found == replace(LoopConfig(), epochs=3, batch=5, learning_rate=0.5, seed=9)

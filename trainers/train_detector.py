@@ -2,54 +2,49 @@
 
 import argparse
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR
-from realtime_polyp.field import find_field, whole
-from realtime_polyp.metrics.detection import ImageBoxes, coco_ap
+from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.efficientnet_lite import freeze
 from realtime_polyp.models.variants import DETECTORS
-from realtime_polyp.postprocess import detections_of
-from realtime_polyp.prepare import prepare
 from trainers.augment import Augment
-from trainers.command import add_arguments, loop_config, report_bad_input
-from trainers.data import Still, TrainingStills, read_image, read_stills
+from trainers.cases import evaluate
+from trainers.command import loop_config, report_bad_input, training_parser, training_sets
+from trainers.data import Still, TrainingStills
 from trainers.imagenet import load_imagenet
-from trainers.loop import LoopConfig, Task, fit, in_batches, seed_everything
+from trainers.loop import Task, fit, seed_everything
 from trainers.losses import detector_loss
 
 _FROZEN_STAGES = 2  # with the stem, as the paper freezes its first stage; also the costliest ones to learn
-_EPILOG = """examples:
-  python -m trainers.train_detector --out runs/detector
+_EXAMPLES = """  python -m trainers.train_detector --out runs/detector
   python -m trainers.train_detector --out runs/detector --resume
   python -m trainers.train_detector --epochs 3 --limit 100 --out runs/try"""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.train_detector",
+    parser = training_parser(
+        "python -m trainers.train_detector",
         description="Train the polyp detector (GFLv2 head, ATSS k = 13).",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
+        models=DETECTORS,
+        default_model=DEFAULT_DETECTOR,
     )
-    parser.add_argument("--model", choices=DETECTORS, default=DEFAULT_DETECTOR, help="default: %(default)s")
-    add_arguments(parser, LoopConfig())
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
         train(options)
 
 
 def train(options: argparse.Namespace) -> None:
-    config = loop_config(options, LoopConfig())
-    stills = read_stills(options.data / "train.json", options.data)[: options.limit]
-    chosen = read_stills(options.data / "val.json", options.data)[: options.limit]
+    config = loop_config(options)
+    learnt, chosen = training_sets(options)
     seed_everything(config.seed)
     model = Detector(DETECTORS[options.model]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     load_imagenet(model.trunk, options.init)
-    training = TrainingStills(stills, model.config.size, Augment(), seed=config.seed)
+    training = TrainingStills(learnt, model.config.size, Augment(), seed=config.seed)
     fit(detector_task(model, chosen), training, config, options.out, resume=options.resume)
 
 
@@ -75,28 +70,12 @@ def batch_loss(model: nn.Module, pixels: Tensor, boxes: list[Tensor], masks: Ten
     return detector_loss(model.maps(pixels), model.config, boxes)
 
 
-@torch.inference_mode()
 def validate(model: nn.Module, stills: list[Still]) -> dict[str, float]:
-    """AP and AP50 with every candidate kept, through the live line's own prepare and postprocess."""
+    """AP and AP50 with every candidate kept, through the line that `trainers.evaluate` measures."""
     assert isinstance(model, Detector)
-    model.eval()
-    found = [boxes for group in in_batches(stills, 8) for boxes in _detect(model, group)]
-    figures = coco_ap(found)
+    engine = EagerEngine(model, "in training", "detector", model.config.size, "cpu")
+    figures = coco_ap([case.boxes for case in evaluate(stills, engine, None)])  # type: ignore[arg-type]
     return {name: figures[name] or 0.0 for name in ("AP", "AP50")}
-
-
-def _detect(model: Detector, stills: list[Still]) -> list[ImageBoxes]:
-    images = [read_image(still.image_path) for still in stills]
-    batch = prepare(images, [find_field(image) or whole(image) for image in images], model.config.size)
-    boxes, scores = model(torch.from_numpy(batch.pixels).float())
-    detections = [
-        detections_of(box.numpy(), score.numpy(), placement, score_threshold=0.0)
-        for box, score, placement in zip(boxes, scores, batch.placements, strict=True)
-    ]
-    return [
-        ImageBoxes(still.boxes, np.asarray(one.boxes), one.scores)
-        for still, one in zip(stills, detections, strict=True)
-    ]
 
 
 if __name__ == "__main__":

@@ -7,51 +7,47 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.engines.weights import DEFAULT_SEGMENTER
-from realtime_polyp.field import find_field, whole
-from realtime_polyp.metrics.segmentation import count, scores_of
+from realtime_polyp.metrics.segmentation import mean_scores, scores_of
 from realtime_polyp.models.efficientnet_lite import freeze
 from realtime_polyp.models.segmenter import LiteFusion, Segmenter
 from realtime_polyp.models.variants import SEGMENTERS
-from realtime_polyp.postprocess import mask_of
-from realtime_polyp.prepare import prepare
 from trainers.augment import Augment
-from trainers.command import add_arguments, loop_config, report_bad_input
-from trainers.data import Still, TrainingStills, read_image, read_mask, read_stills
+from trainers.cases import evaluate
+from trainers.command import loop_config, report_bad_input, training_parser, training_sets
+from trainers.data import Still, TrainingStills
 from trainers.imagenet import load_imagenet
-from trainers.loop import LoopConfig, Task, fit, in_batches, seed_everything
+from trainers.loop import Task, fit, seed_everything
 from trainers.losses import segmenter_loss
 
 _FROZEN_STAGES = 2
-_EPILOG = """examples:
-  python -m trainers.train_segmenter --out runs/segmenter --trunk-of runs/detector/best.safetensors
+_EXAMPLES = """  python -m trainers.train_segmenter --out runs/segmenter --trunk-of runs/detector/best.safetensors
   python -m trainers.train_segmenter --out runs/segmenter --resume
   python -m trainers.train_segmenter --model lowrank-hrnet-w18s --out runs/hrnet"""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.train_segmenter",
+    parser = training_parser(
+        "python -m trainers.train_segmenter",
         description="Train the polyp segmenter (high-resolution features and the low-rank module).",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
+        models=SEGMENTERS,
+        default_model=DEFAULT_SEGMENTER,
     )
-    parser.add_argument("--model", choices=SEGMENTERS, default=DEFAULT_SEGMENTER, help="default: %(default)s")
     parser.add_argument("--trunk-of", type=Path, help="start from the trunk of this trained detector (.safetensors)")
-    add_arguments(parser, LoopConfig())
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
         train(options)
 
 
 def train(options: argparse.Namespace) -> None:
-    config = loop_config(options, LoopConfig())
-    stills = read_stills(options.data / "train.json", options.data)[: options.limit]
-    chosen = read_stills(options.data / "val.json", options.data)[: options.limit]
+    config = loop_config(options)
+    learnt, chosen = training_sets(options)
     seed_everything(config.seed)
     model = Segmenter(SEGMENTERS[options.model]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     initialise_trunk(model, options.init, options.trunk_of)
-    training = TrainingStills(stills, model.config.size, Augment(), seed=config.seed)
+    training = TrainingStills(learnt, model.config.size, Augment(), seed=config.seed)
     fit(segmenter_task(model, chosen), training, config, options.out, resume=options.resume)
 
 
@@ -100,29 +96,13 @@ def batch_loss(model: nn.Module, pixels: Tensor, boxes: list[Tensor], masks: Ten
     return segmenter_loss(model.logits(pixels), masks)
 
 
-@torch.inference_mode()
 def validate(model: nn.Module, stills: list[Still]) -> dict[str, float]:
-    """Dice and mIoU per image at the stored size, through the live line's own prepare and postprocess."""
+    """Dice and mIoU per image at the stored size, through the line that `trainers.evaluate` measures."""
     assert isinstance(model, Segmenter)
-    model.eval()
-    scores = [score for group in in_batches(stills, 8) for score in _scores(model, group)]
-    return {
-        "dice": sum(dice for dice, _ in scores) / len(scores),
-        "miou": sum(miou for _, miou in scores) / len(scores),
-    }
-
-
-def _scores(model: Segmenter, stills: list[Still]) -> list[tuple[float, float]]:
-    images = [read_image(still.image_path) for still in stills]
-    size = model.config.size
-    batch = prepare(images, [find_field(image) or whole(image) for image in images], size)
-    probabilities = model(torch.from_numpy(batch.pixels).float()).numpy()
-    found = []
-    for still, image, probability, placement in zip(stills, images, probabilities, batch.placements, strict=True):
-        mask = mask_of(probability, placement, size).to_source(*image.shape[:2])
-        score = scores_of(count(mask, read_mask(still.mask_path)))
-        found.append((score.dice, score.miou))
-    return found
+    engine = EagerEngine(model, "in training", "segmenter", model.config.size, "cpu")
+    cases = evaluate(stills, None, engine)  # type: ignore[arg-type]
+    mean = mean_scores([scores_of(case.segmentation.counts) for case in cases if case.segmentation])
+    return {"dice": mean.dice, "miou": mean.miou}
 
 
 if __name__ == "__main__":
