@@ -1,4 +1,5 @@
 """What all tests share: where modules are found, how property tests are run, and weights that need no training."""
+
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Scripted bad luck: sources that fail, engines that are slow, and comparisons that forgive nothing."""
+
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,5 @@
 """Which place learns which polyp: against the plainest loop, and against mmdetection's own assignments."""
+
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,7 @@ MMDET_SHAPES = [(20, 24), (10, 12), (5, 6), (3, 3), (2, 2)]  # of 160 x 192 px a
 MMDET_STRIDES = (8, 16, 32, 64, 128)
 
 
-def anchors_of(
-    shapes: list[tuple[int, int]], strides: tuple[int, ...], scale: float = 8.0
-) -> tuple[Tensor, list[int]]:
+def anchors_of(shapes: list[tuple[int, int]], strides: tuple[int, ...], scale: float = 8.0) -> tuple[Tensor, list[int]]:
     points, repeated = points_of([torch.Size(shape) for shape in shapes], strides)
     return square_anchors(points, repeated, scale), [height * width for height, width in shapes]
 

@@ -1,4 +1,5 @@
 """Box functions against a loop over one box at a time."""
+
 import pytest
 import torch
 from hypothesis import given

@@ -1,4 +1,5 @@
 """The hand-over between two threads: bounded, in order, accounted for, and never a dead end."""
+
 import threading
 import time
 from collections.abc import Callable

@@ -1,4 +1,5 @@
 """Compiled engines against the eager reference, and every wrong choice as one sentence."""
+
 from pathlib import Path
 from typing import Any
 

@@ -1,4 +1,5 @@
 """The field of view in frames such as recorders make them."""
+
 import cv2
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
 """Percentiles in fixed memory against percentiles of everything."""
+
 import math
 
 import pytest

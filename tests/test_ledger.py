@@ -1,4 +1,5 @@
 """The books: captured = shown + dropped + pending, and no frame counted twice."""
+
 import threading
 
 import pytest

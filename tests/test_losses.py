@@ -1,4 +1,5 @@
 """Losses against the plainest loops and mmdetection's own numbers; finite and learnable whatever the batch holds."""
+
 import math
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """The models against the reference implementations, the paper's equations and plain loops."""
+
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """What the picture says over time: a steady field, and whether there is a picture at all."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """The straight line without threads: the same however a video is cut, and honest about what it saw."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,9 @@ def test_results_do_not_depend_on_how_the_video_is_cut(lengths: list[int]) -> No
 
 def installed_int8(task: str) -> str | None:
     manifest = json.loads((WEIGHTS_FOLDER / "manifest.json").read_text())
-    return next((name for name, entry in manifest.items() if entry["task"] == task and "int8-xml" in entry["files"]), None)
+    return next(
+        (name for name, entry in manifest.items() if entry["task"] == task and "int8-xml" in entry["files"]), None
+    )
 
 
 def real_pipeline() -> Pipeline:
@@ -99,7 +102,9 @@ def test_either_engine_may_be_absent(detector: bool, segmenter: bool) -> None:
 
 def test_models_of_different_sizes_each_get_their_own() -> None:
     detector = ConstantDetector([[0, 0, 50, 50]], [0.9], size=(100, 200))
-    result = Pipeline(detector, FakeSegmenter(), RAW).analyse([Frame(0, 0.0, 0.0, np.full((50, 100, 3), 99, np.uint8))])[0]
+    result = Pipeline(detector, FakeSegmenter(), RAW).analyse(
+        [Frame(0, 0.0, 0.0, np.full((50, 100, 3), 99, np.uint8))]
+    )[0]
     assert result.detections.boxes.tolist() == [[0, 0, 25, 25]] and result.mask is not None
 
 

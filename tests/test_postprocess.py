@@ -1,4 +1,5 @@
 """Candidates to detections and maps to masks, against the plainest code that could do it."""
+
 import numpy as np
 import pytest
 from hypothesis import given

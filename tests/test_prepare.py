@@ -1,4 +1,5 @@
 """Into the model's input and back to the source's pixels."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,4 +1,5 @@
 """What holds for the project as a whole: who may import whom, what is declared, what is shipped."""
+
 import ast
 import re
 import subprocess
@@ -117,7 +118,9 @@ def test_the_product_needs_nothing_that_is_not_declared() -> None:
     """Third-party modules imported anywhere under realtime_polyp are in the core or the viewer's extra."""
     known = {"cv2": "opencv-python-headless", "pycocotools": "pycocotools", "PyQt5": "PyQt5"}
     project = pyproject()["project"]
-    declared = {re.split("[=<>]", one)[0] for one in project["dependencies"] + project["optional-dependencies"]["viewer"]}
+    declared = {
+        re.split("[=<>]", one)[0] for one in project["dependencies"] + project["optional-dependencies"]["viewer"]
+    }
     declared |= {re.split("[=<>]", one)[0] for one in project["optional-dependencies"].get("gpu", [])}
     for path in PRODUCT.rglob("*.py"):
         for name in {name.split(".")[0] for name in imports_of(path)}:
@@ -142,7 +145,11 @@ def test_no_file_holds_a_path_of_somebody_s_machine() -> None:
     for path in tracked():
         if path == Path(__file__).resolve() or path.suffix in (".safetensors", ".bin", ".npz", ".mp4", ".png", ".jpg"):
             continue
-        guilty += [f"{path.relative_to(ROOT)}: {line[:80]!r}" for line in path.read_bytes().split(b"\n") if pattern.search(line)]
+        guilty += [
+            f"{path.relative_to(ROOT)}: {line[:80]!r}"
+            for line in path.read_bytes().split(b"\n")
+            if pattern.search(line)
+        ]
     assert not guilty
 
 

@@ -1,4 +1,5 @@
 """The command: what it writes, and that whatever goes wrong is one sentence, exit code 2, and nothing lost."""
+
 import errno
 import json
 import os
@@ -112,7 +113,9 @@ def test_the_summary_has_every_figure(run: Run, clip: Path, tmp_path: Path) -> N
     assert summary["dropped"] == {} and summary["fps"] > 0
     for name in ("video_delay_ms", "annotation_delay_ms"):
         values = [summary[name][key] for key in ("p50", "p95", "p99", "p999", "max")]
-        assert list(summary[name]) == ["p50", "p95", "p99", "p999", "max"] and values == sorted(values) and values[0] > 0
+        assert (
+            list(summary[name]) == ["p50", "p95", "p99", "p999", "max"] and values == sorted(values) and values[0] > 0
+        )
     assert {"decode", "prepare", "detect", "segment", "postprocess", "smooth"} <= set(summary["stages_ms"])
     assert all(set(times) == {"p50", "p95"} for times in summary["stages_ms"].values())
     assert summary["engine"] == "fake" and summary["device"] == "cpu"
@@ -120,9 +123,7 @@ def test_the_summary_has_every_figure(run: Run, clip: Path, tmp_path: Path) -> N
     assert {"python", "av", "numpy", "openvino"} <= set(summary["versions"])
 
 
-def test_drops_of_a_live_source_are_in_the_summary(
-    run: Run, fake_engines: dict[str, object], tmp_path: Path
-) -> None:
+def test_drops_of_a_live_source_are_in_the_summary(run: Run, fake_engines: dict[str, object], tmp_path: Path) -> None:
     fake_engines["detector"] = FakeDetector(delay_s=0.1)
     assert run("--source", "pattern:96x64@100:1", "--summary", tmp_path / "out.json")[0] == 0
     summary = json.loads((tmp_path / "out.json").read_text())
@@ -258,9 +259,12 @@ def test_a_bad_source_is_one_sentence(run: Run, tmp_path: Path, make: Callable[[
         (["--start-s", "2", "--end-s", "1"], "end must come after the start"),
         (["--start-s", "100"], "no frame at or after 100 s"),
         (["--no-such-option"], "--no-such-option"),
-        (["--results", "{tmp}/no/such/folder/out.jsonl"], "cannot write results"),
-        (["--save", "{tmp}/no/such/folder/out.mp4"], "cannot write video"),
-        (["--save", "{tmp}"], "cannot write video"),
+        (["--results", "{tmp}/no/such/folder/out.jsonl"], "out.jsonl: there is no folder"),
+        (["--save", "{tmp}/no/such/folder/out.mp4"], "out.mp4: there is no folder"),
+        (["--save", "{tmp}"], "it is a folder; name a file in it"),
+        (["--summary", "{tmp}/no/such/folder/out.json"], "out.json: there is no folder"),
+        (["--save", "{tmp}/clip.mp4"], "it is the source itself"),
+        (["--save", "{tmp}/a", "--results", "{tmp}/a"], "it is another output"),
     ],
 )
 def test_a_bad_option_is_one_sentence(run: Run, clip: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -344,7 +348,9 @@ def test_cuda_without_a_gpu_is_refused(own_weights: Path, clip: Path, capfd: pyt
 def test_a_disk_full_of_results(run: Run, clip: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    assert_refused(run("--source", clip, "--results", "/dev/full"), "cannot write results to /dev/full", "No space left")
+    assert_refused(
+        run("--source", clip, "--results", "/dev/full"), "cannot write results to /dev/full", "No space left"
+    )
     assert_refused(run("--source", clip, "--save", "/dev/full"), "cannot write video to /dev/full", "No space left")
     assert_refused(run("--source", clip, "--summary", "/dev/full"), "cannot write the summary", "No space left")
 
@@ -464,7 +470,9 @@ folder = {str(tmp_path)!r}
 sys.exit(run_live.main(["--source", "x", "--headless", "--results", folder + "/a.jsonl", "--save", folder + "/a.mp4",
     "--summary", folder + "/a.json"]))
 """
-    return lambda: subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return lambda: subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def _written(folder: Path, count: int) -> None:

@@ -1,4 +1,5 @@
 """The threads: nothing changes, nothing is lost, nothing lags, and nothing is left behind, whatever fails."""
+
 import random
 import threading
 import time
@@ -272,9 +273,7 @@ def test_immediate_display_with_a_source_that_fails() -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_any_bad_luck_ends_with_the_books_closed(seed: int) -> None:
     luck = random.Random(seed)
-    detector = FakeDetector(
-        delay_s=luck.choice([0, 0, 0.003]), fails_at=luck.choice([None, None, luck.randrange(60)])
-    )
+    detector = FakeDetector(delay_s=luck.choice([0, 0, 0.003]), fails_at=luck.choice([None, None, luck.randrange(60)]))
     source = ScriptedSource(
         luck.randrange(60), live=luck.random() < 0.5, rate_hz=300, fails_at=luck.choice([None, luck.randrange(60)])
     )

@@ -1,4 +1,5 @@
 """The list of weights: what there is, unharmed, with the cure in every error."""
+
 import json
 from pathlib import Path
 

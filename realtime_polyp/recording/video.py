@@ -26,7 +26,7 @@ _KEY_FRAME_EVERY = 60
 
 
 class VideoWriter:
-    """Takes results; the video's size is the first frame's, made even. Frames of another size are refused."""
+    """Takes results; the video's size is the first frame's, made even. A later frame of another size is scaled to it."""
 
     def __init__(self, path: Path, *, rate_hz: Fraction | None = None, style: OverlayStyle = OverlayStyle()) -> None:
         self._path, self._style, self._rate_hz = path, style, rate_hz or Fraction(30)

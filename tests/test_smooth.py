@@ -1,0 +1,246 @@
+"""Steadiness over time, in seconds of the video's own clock."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime_polyp.field import Field
+from realtime_polyp.packets import NO_DETECTIONS, Detections, Mask, Track
+from realtime_polyp.smooth import SmoothConfig, Smoother, match, pairwise_iou
+
+CONFIG = SmoothConfig(confirm_s=0.1, hold_s=0.25, release_s=0.6, gap_s=0.15)
+BOX = (100.0, 100.0, 200.0, 180.0)
+FIELD = Field(0, 0, 384, 320)
+
+
+def found(*boxes: tuple[float, ...], score: float = 0.8) -> Detections:
+    return Detections(np.float32(boxes).reshape(-1, 4), np.full(len(boxes), score, np.float32))
+
+
+def play(
+    smoother: Smoother, frames: list[Detections], *, rate_hz: float = 25, start: int = 0
+) -> list[tuple[Track, ...]]:
+    return [smoother.update(one, None, (start + index) / rate_hz)[0] for index, one in enumerate(frames)]
+
+
+def states(history: list[tuple[Track, ...]]) -> str:
+    """t(entative), s(hown), h(eld) or - for the only track of each frame."""
+    assert all(len(tracks) <= 1 for tracks in history)
+    return "".join(tracks[0].state[0] if tracks else "-" for tracks in history)
+
+
+@pytest.mark.parametrize("rate_hz", [20, 25, 30, 50, 60])
+def test_a_polyp_is_shown_held_and_released_by_the_clock_at_any_rate(rate_hz: int) -> None:
+    history = play(Smoother(CONFIG), [found(BOX)] * rate_hz + [NO_DETECTIONS] * rate_hz, rate_hz=rate_hz)
+    line = states(history)
+    assert re.fullmatch("t+s+h+t+-+", line)
+    frame_s = 1 / rate_hz
+    assert line.index("s") * frame_s == pytest.approx(CONFIG.confirm_s, abs=frame_s)
+    assert line.count("h") * frame_s == pytest.approx(CONFIG.hold_s, abs=frame_s)
+    assert (line.index("-") - rate_hz) * frame_s == pytest.approx(CONFIG.release_s, abs=2 * frame_s)
+
+
+def test_a_flash_is_never_shown() -> None:
+    assert "s" not in states(play(Smoother(CONFIG), [found(BOX)] * 2 + [NO_DETECTIONS] * 20))
+
+
+def test_a_gap_is_bridged_under_the_same_number() -> None:
+    history = play(Smoother(CONFIG), [found(BOX)] * 10 + [NO_DETECTIONS] * 5 + [found(BOX)] * 5)
+    assert states(history)[10:] == "h" * 5 + "s" * 5
+    assert {tracks[0].id for tracks in history[5:]} == {1}
+
+
+def test_a_polyp_unseen_for_longer_comes_back_hidden_then_shown_as_itself() -> None:
+    """Between hold and release it is remembered, not drawn."""
+    history = play(Smoother(CONFIG), [found(BOX)] * 10 + [NO_DETECTIONS] * 12 + [found(BOX)] * 3)
+    assert states(history)[10:] == "h" * 6 + "t" * 6 + "s" * 3
+    assert history[-1][0].id == 1
+
+
+def test_numbers_count_what_was_shown() -> None:
+    """A hundred flashes on the way do not use numbers up; the tentative have negative ones."""
+    random, smoother, seen = np.random.default_rng(0), Smoother(CONFIG), list[int]()
+    for index in range(400):
+        flash = found(*(random.uniform(250, 300, (1, 4)) + [0, 0, 30, 30]).tolist()) if index % 7 == 0 else None
+        boxes = [BOX] if index % 100 < 50 else []
+        one = Detections(
+            np.concatenate([found(*boxes).boxes, flash.boxes if flash else np.zeros((0, 4), np.float32)]),
+            np.full(len(boxes) + bool(flash), 0.8, np.float32),
+        )
+        for track in smoother.update(one, None, index / 25)[0]:
+            assert track.id > 0 or not track.visible
+            if track.visible and track.id not in seen:
+                seen.append(track.id)
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_still_polyp_s_box_is_its_detection_s() -> None:
+    last = play(Smoother(CONFIG), [found(BOX)] * 20)[-1][0]
+    assert last.box.tolist() == pytest.approx(BOX) and last.score == pytest.approx(0.8)
+    assert last.unseen_s == 0 and last.age_s == pytest.approx(19 / 25)
+
+
+def test_jitter_is_reduced_and_motion_is_followed() -> None:
+    random = np.random.default_rng(1)
+    true = [np.array(BOX) + [4 * i, 2 * i, 4 * i, 2 * i] for i in range(60)]  # 100 px/s
+    seen = [box + random.normal(0, 4, 4) for box in true]
+    history = play(Smoother(CONFIG), [found(tuple(box)) for box in seen])
+    errors = [np.abs(tracks[0].box - box).mean() for tracks, box in zip(history, true, strict=True)]
+    raw = [np.abs(a - b).mean() for a, b in zip(seen, true, strict=True)]
+    assert np.mean(errors[10:]) < 0.95 * np.mean(raw[10:]) and max(errors[10:]) < 12
+    steps = np.diff([tracks[0].box for tracks in history[10:]], axis=0)
+    assert np.std(steps) < 0.8 * np.std(np.diff(seen[10:], axis=0))
+    assert {len(tracks) for tracks in history} == {1}
+
+
+@settings(max_examples=20)
+@given(st.permutations([0, 1, 2]), st.integers(0, 100))
+def test_the_order_of_detections_does_not_matter(order: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    places = np.array([[10, 10, 60, 60], [150, 20, 220, 90], [40, 200, 120, 290]], float)
+    frames = [places + random.normal(0, 3, (3, 4)) for _ in range(12)]
+    first = play(Smoother(CONFIG), [found(*boxes.tolist()) for boxes in frames])[-1]
+    second = play(Smoother(CONFIG), [found(*boxes[order].tolist()) for boxes in frames])[-1]
+    assert {tuple(track.box.tolist()) for track in first} == {tuple(track.box.tolist()) for track in second}
+    assert len(first) == 3 and {track.id for track in first} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("jump_s", [-0.5, 1.5, 3600.0])
+def test_a_cut_or_a_seek_begins_anew_under_a_new_number(jump_s: float) -> None:
+    smoother = Smoother(CONFIG)
+    play(smoother, [found(BOX)] * 10)
+    after = [smoother.update(found(BOX), None, 9 / 25 + jump_s + index / 25)[0][0] for index in range(10)]
+    assert after[0].state == "tentative" and after[0].age_s == 0
+    assert after[-1].state == "shown" and after[-1].id == 2
+
+
+def test_reset_forgets_all() -> None:
+    smoother = Smoother(CONFIG)
+    first = play(smoother, [found(BOX)] * 10)
+    smoother.reset()
+    again = play(smoother, [found(BOX)] * 10)
+    assert [[(t.id, t.state) for t in tracks] for tracks in first] == [
+        [(t.id, t.state) for t in tracks] for tracks in again
+    ]
+
+
+def test_dropped_frames_change_little() -> None:
+    """A live source gives every third frame: the clock decides, not the count."""
+    smoother, times_s = Smoother(CONFIG), dict[str, float]()
+    for index in range(0, 60, 3):
+        tracks, _ = smoother.update(found(BOX) if index < 30 else NO_DETECTIONS, None, index / 30)
+        times_s.setdefault(states([tracks]), index / 30)
+    assert times_s["s"] == pytest.approx(CONFIG.confirm_s, abs=0.1)
+    assert times_s["-"] == pytest.approx(0.9 + CONFIG.release_s, abs=0.11)
+
+
+# association
+
+
+@given(st.integers(0, 10_000), st.integers(0, 5), st.integers(0, 5), st.sampled_from([0.05, 0.2, 0.5]))
+def test_matching_is_greedy_by_overlap(seed: int, tracks: int, detections: int, least: float) -> None:
+    random = np.random.default_rng(seed)
+    corners = random.uniform(0, 20, (tracks + detections, 2))
+    boxes = np.concatenate([corners, corners + random.uniform(5, 30, corners.shape)], 1).astype(np.float32)
+    olds, news = list(boxes[:tracks]), boxes[tracks:]
+    expected: dict[int, int] = {}
+    overlaps = {(i, j): plain_iou(olds[i], news[j]) for i, j in itertools.product(range(tracks), range(detections))}
+    for (i, j), overlap in sorted(overlaps.items(), key=lambda item: -item[1]):
+        if overlap >= least and i not in expected and j not in expected.values():
+            expected[i] = j
+    assert match(olds, news, least) == expected
+    if tracks and detections:
+        assert pairwise_iou(np.stack(olds), news) == pytest.approx(
+            np.array([[overlaps[i, j] for j in range(detections)] for i in range(tracks)]), abs=1e-5
+        )
+
+
+def plain_iou(a: np.ndarray, b: np.ndarray) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, float(width)) * max(0.0, float(height))
+    return shared / float((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+# the mask
+
+
+def mask_of(box: tuple[float, ...], *, level: float = 0.9, noise: float = 0.0, seed: int = 0) -> Mask:
+    """A map at a quarter of the field's size, `level` within the box."""
+    probability = np.zeros((80, 96), np.float32)
+    x1, y1, x2, y2 = (round(value / 4) for value in box)
+    probability[y1:y2, x1:x2] = level
+    probability += np.random.default_rng(seed).normal(0, noise, probability.shape).astype(np.float32)
+    return Mask(probability.astype(np.float32), FIELD)
+
+
+def masks(frames: list[tuple[Detections, Mask]], config: SmoothConfig = CONFIG) -> list[Mask]:
+    smoother = Smoother(config)
+    return [smoother.update(*frame, index / 25)[1] for index, frame in enumerate(frames)]  # type: ignore[misc]
+
+
+def test_a_still_mask_stays_as_it_is() -> None:
+    still = mask_of(BOX)
+    assert all(np.allclose(one.probability, still.probability, atol=1e-5) for one in masks([(found(BOX), still)] * 10))
+
+
+def test_flicker_within_a_track_is_damped_and_outside_the_present_alone_counts() -> None:
+    frames = [(found(BOX), mask_of(BOX, noise=0.1, seed=index)) for index in range(40)]
+    steadied = masks(frames)
+    inside, outside = np.s_[26:44, 27:48], np.s_[60:, 70:]
+    raw = np.std([frame[1].probability[inside] for frame in frames[10:]], axis=0).mean()
+    assert np.std([one.probability[inside] for one in steadied[10:]], axis=0).mean() < 0.7 * raw
+    assert all(
+        np.array_equal(a.probability[outside], b[1].probability[outside]) for a, b in zip(steadied, frames, strict=True)
+    )
+
+
+def test_the_mask_s_past_moves_with_the_polyp() -> None:
+    """Without that it would drag a tail behind."""
+    moving = [tuple(np.array(BOX) + 4 * index) for index in range(20)]
+    last = masks([(found(box), mask_of(box)) for box in moving])[-1].probability
+    true = mask_of(moving[-1]).probability
+    assert ((last >= 0.5) != (true >= 0.5)).mean() < 0.01
+
+
+def test_without_tracks_the_mask_is_the_model_s() -> None:
+    frames = [(NO_DETECTIONS, mask_of(BOX, noise=0.1, seed=index)) for index in range(5)]
+    assert all(np.array_equal(a.probability, b[1].probability) for a, b in zip(masks(frames), frames, strict=True))
+
+
+def test_averages_of_no_length_change_nothing() -> None:
+    plain = SmoothConfig(confirm_s=0.0, box_s=0.0, mask_s=0.0)
+    frames = [(found(tuple(np.array(BOX) + index)), mask_of(BOX, noise=0.1, seed=index)) for index in range(8)]
+    smoother = Smoother(plain)
+    for index, (one, mask) in enumerate(frames):
+        tracks, steadied = smoother.update(one, mask, index / 25)
+        assert tracks[0].box.tolist() == one.boxes[0].tolist() and tracks[0].state == "shown"
+        assert steadied is mask
+
+
+def test_a_field_that_changed_is_not_blended_with_its_past() -> None:
+    smoother, other = Smoother(CONFIG), Mask(np.full((80, 96), 0.3, np.float32), Field(10, 10, 200, 200))
+    smoother.update(found(BOX), mask_of(BOX), 0.0)
+    assert smoother.update(found(BOX), other, 0.04)[1] is other
+
+
+def test_boxes_at_and_beyond_the_rim_are_no_trouble() -> None:
+    for box in [(-50.0, -50.0, 20.0, 20.0), (350.0, 300.0, 500.0, 400.0), (500.0, 500.0, 600.0, 600.0)]:
+        result = masks([(found(box), mask_of(BOX))] * 4)[-1].probability
+        assert np.isfinite(result).all() and result.shape == (80, 96)
+
+
+def test_the_answer_given_is_not_written_into_later() -> None:
+    smoother = Smoother(CONFIG)
+    kept = []
+    for index in range(6):
+        tracks, mask = smoother.update(
+            found(tuple(np.array(BOX) + 3 * index)), mask_of(BOX, noise=0.1, seed=index), index / 25
+        )
+        assert mask is not None
+        kept.append((tracks[0].box, tracks[0].box.copy(), mask.probability, mask.probability.copy()))
+    for box, box_then, probability, probability_then in kept:
+        assert np.array_equal(box, box_then) and np.array_equal(probability, probability_then)
