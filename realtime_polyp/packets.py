@@ -20,12 +20,14 @@ class Frame:
     """One picture of a source: image (H, W, 3) uint8 RGB.
 
     pts_s: the video's own clock. captured_s: time.monotonic() when the picture reached this machine.
+    alone: a still that continues no other frame.
     """
 
     index: int
     pts_s: float
     captured_s: float
     image: Image
+    alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field import Field
-from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Track
+from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal, Track
 from realtime_polyp.picture import FieldFinder, PictureWatch
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of, nms
 from realtime_polyp.prepare import Batch, prepare
@@ -85,8 +85,8 @@ class Pipeline:
 
     def _analyse(self, frames: Sequence[Frame]) -> list[Result]:
         watch = Stopwatch()
-        signals = [self._watch.update(frame.image, frame.pts_s) for frame in frames]
-        fields = [self._fields.update(frame.image, frame.pts_s) for frame in frames]
+        looks = [self._look(frame) for frame in frames]
+        fields = [field for field, _ in looks]
         watch.lap("field")
         batches = self._prepare(frames, fields)
         watch.lap("prepare")
@@ -96,10 +96,15 @@ class Pipeline:
         watch.lap("smooth")
         return [
             Result(frame, field, found, tracks, mask, signal, watch.stages_ms, time.monotonic())
-            for frame, field, found, (tracks, mask), signal in zip(
-                frames, fields, detections, smoothed, signals, strict=True
-            )
+            for frame, (field, signal), found, (tracks, mask) in zip(frames, looks, detections, smoothed, strict=True)
         ]
+
+    def _look(self, frame: Frame) -> tuple[Field, Signal]:
+        """Where the picture is and whether it lives; a still that stands alone is judged by itself."""
+        if frame.alone:
+            self._fields, self._watch = FieldFinder(), PictureWatch()
+        signal = self._watch.update(frame.image, frame.pts_s)
+        return self._fields.update(frame.image, frame.pts_s), signal
 
     def _prepare(self, frames: Sequence[Frame], fields: Sequence[Field]) -> dict[tuple[int, int], Batch]:
         """One batch for each input size; two models of one size share theirs."""
@@ -139,7 +144,7 @@ class Pipeline:
         return masks
 
     def _smooth(self, detections: Detections, mask: Mask | None, frame: Frame) -> tuple[tuple[Track, ...], Mask | None]:
-        if self._smoother is None:
+        if self._smoother is None or frame.alone:
             return as_tracks(detections), mask
         return self._smoother.update(detections, mask, frame.pts_s)
 

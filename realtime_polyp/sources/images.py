@@ -22,6 +22,7 @@ _SAME_PLACE = 1e-6  # stills; a time typed in decimals means the still that it i
 
 class ImageFolderSource:
     """The stills of a folder (not of folders in it), in natural order: 2.png before 10.png; sizes may differ.
+    Each stands alone: nothing is steadied from one to the next.
 
     rate_hz: stills per second of pts_s, which is the place in the folder over the rate. start_s, end_s, loop: as for a
     file. Unreadable stills are left out and named in warning. size: of the first readable still.
@@ -33,7 +34,7 @@ class ImageFolderSource:
         self,
         path: str | Path,
         *,
-        rate_hz: Fraction | float = 25,
+        rate_hz: Fraction | float = 1,
         start_s: float = 0.0,
         end_s: float | None = None,
         loop: bool = False,
@@ -63,7 +64,7 @@ class ImageFolderSource:
                 if image is None:
                     self._note_unreadable(path)
                     continue
-                yield Frame(index, float(place / self._rate_hz) + round_s, time.monotonic(), image)
+                yield Frame(index, float(place / self._rate_hz) + round_s, time.monotonic(), image, alone=True)
                 index += 1
             if not self._loop:
                 return
