@@ -72,6 +72,12 @@ def test_a_line_of_text_that_touches_the_picture_is_not_picture() -> None:
     assert_near(find_field(image), BOX)
 
 
+def test_a_bar_that_touches_the_picture_is_not_picture() -> None:
+    image = with_shape(octagon(*BOX, 110))
+    image[340:380, :400] = 220
+    assert_near(find_field(image), BOX)
+
+
 @pytest.mark.parametrize("corner", [(20, 480), (20, 20)])
 def test_a_picture_in_the_picture_is_not_the_picture(corner: tuple[int, int]) -> None:
     image = with_shape(octagon(*BOX, 110))

@@ -146,6 +146,13 @@ def test_warming_up_and_resetting_leave_no_trace() -> None:
     assert_same_results(list(run_inline(frames_of(45), pipeline)), ALONE)
 
 
+def test_what_was_found_while_warming_up_is_forgotten() -> None:
+    detector = ConstantDetector([[10, 10, 40, 40]], [0.9])
+    cold, warm = Pipeline(detector, None), Pipeline(detector, None)
+    warm.warm_up()
+    assert_same_results(list(run_inline(frames_of(10), warm)), list(run_inline(frames_of(10), cold)))
+
+
 def test_without_smoothing_each_detection_is_a_track_shown_at_once() -> None:
     result = pipeline_of(config=replace(RAW, score_threshold=0.0)).analyse(frames_of(1))[0]
     assert [track.state for track in result.tracks] == ["shown", "shown"]

@@ -17,7 +17,7 @@ from realtime_polyp.pipeline import run_inline
 from realtime_polyp.recording import OutputError, VideoWriter, open_outputs
 from realtime_polyp.recording.paths import check_paths
 from realtime_polyp.recording.recorder import Recorder, close_all
-from realtime_polyp.recording.results import encode_mask
+from realtime_polyp.recording.results import ResultsWriter, encode_mask
 from realtime_polyp.recording.video import even
 from realtime_polyp.sources import FileSource
 
@@ -98,6 +98,15 @@ def test_outputs_are_those_asked_for(tmp_path: Path) -> None:
     close_all(outputs)  # twice does no harm
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 20
     assert len(list(FileSource(tmp_path / "a.mp4").frames())) == 20
+
+
+def test_each_line_is_whole_on_disk_before_the_next_frame(tmp_path: Path) -> None:
+    writer = ResultsWriter(tmp_path / "a.jsonl")
+    for count, result in enumerate(RESULTS, 1):
+        writer.write(result)
+        text = (tmp_path / "a.jsonl").read_text()
+        assert text.count("\n") == count and text.endswith("\n")
+    writer.close()
 
 
 def test_a_mask_s_run_lengths_are_the_mask() -> None:
