@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
         return run(options)
     except MENDABLE as error:
         return report(error, EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        return report("interrupted before anything was analysed", EXIT_INTERRUPTED)
     except SessionError as error:
         mendable = isinstance(error.__cause__, MENDABLE)
         return report(error.__cause__ if mendable else error, EXIT_BAD_INPUT if mendable else EXIT_FAILED)
@@ -61,6 +63,8 @@ def run_without_window(source: Source, pipeline: Pipeline, options: Options) -> 
     print(closing_lines(session))
     if options.summary:
         write_summary(session, options.summary)
+    if session.error:
+        raise session.error
     if source.warning:
         return report(source.warning, EXIT_BAD_INPUT)
     return EXIT_INTERRUPTED if session.state == "stopped" else 0

@@ -20,7 +20,9 @@ from trainers.command import report_bad_input
 from trainers.data import Still, read_image, read_stills
 
 _EXACT_TYPES = {"MatMul", "Softmax", "TopK", "ReduceMean", "ReduceSum"}
-_EXACT_NAMES = (r".*head.*", r".*low_rank.*")  # of modules: the detector's head past its towers, the low-rank module
+# Of modules: the detector's head past its towers (all that is named after the head itself or its last layers), the
+# low-rank module.
+_EXACT_NAMES = (r".*\bhead/.*", r".*\bhead\.(cls|reg|quality)\b.*", r".*low_rank.*")
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
   python -m calibration.int8 --model lowrank-lite0 --frames 500 --data ../shared/data"""

@@ -5,6 +5,7 @@ for result in realtime_polyp.analyse("video.mp4"):
         print(result.frame.pts_s, track.id, track.box, track.score)
 """
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
-from realtime_polyp.sources import open_source
+from realtime_polyp.sources import Source, open_source
 
 __all__ = ["Pipeline", "PipelineConfig", "Result", "analyse"]
 
@@ -31,7 +32,7 @@ def analyse(
     """One result for each frame of a recording, in order; boxes and masks in pixels of the source.
 
     Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot
-    be opened.
+    be opened. A recording that is damaged yields what could be read, then warns with a RuntimeWarning.
     """
     opened = open_source(str(source), start_s=start_s, end_s=end_s)
     pipeline = Pipeline(
@@ -39,4 +40,10 @@ def analyse(
         open_segmenter(segmenter, engine, device) if segmenter else None,
         config,
     )
-    return run_inline(opened.frames(), pipeline)
+    return _results(opened, pipeline)
+
+
+def _results(source: Source, pipeline: Pipeline) -> Iterator[Result]:
+    yield from run_inline(source.frames(), pipeline)
+    if source.warning:
+        warnings.warn(source.warning, RuntimeWarning, stacklevel=2)

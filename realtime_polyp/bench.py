@@ -18,11 +18,15 @@ import cv2
 import numpy as np
 
 from realtime_polyp.engines import open_detector, open_segmenter
+from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.options import EXIT_BAD_INPUT
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording import OutputError
+from realtime_polyp.recording.paths import check_paths
 from realtime_polyp.session import Session
-from realtime_polyp.sources import FileSource
+from realtime_polyp.sources import FileSource, SourceError
 from realtime_polyp.summary import summary_of
 
 _DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo.mp4"
@@ -59,6 +63,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--memory-minutes", type=float, help="loop the clip for so long and watch memory instead")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args(arguments)
+    try:
+        run(options)
+    except (SourceError, EngineError, OutputError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT) from error
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.runs < 1:
+        raise ValueError(f"--runs must be at least 1, got {options.runs}")
+    check_paths(str(options.source or _DEMO), [options.json])
     with tempfile.TemporaryDirectory() as folder:
         minutes = options.memory_minutes
         source = options.source or (_DEMO if minutes else clip_1080p(Path(folder) / "1080p30.mp4"))
@@ -69,10 +84,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def speed(setup: Setup, runs: int) -> dict[str, Any]:
-    """The median run of several, beside each stage run alone in the same process."""
+    """The median run of several, beside decoding alone in the same process."""
     pipeline = open_pipeline(setup)
     summaries = sorted((measure(setup, pipeline) for _ in range(runs)), key=lambda summary: summary["fps"])
-    report = {"machine": machine_facts(), "alone_fps": decode_alone(setup.source), **summaries[len(summaries) // 2]}
+    report = {
+        "machine": machine_facts(),
+        "decode_alone_fps": decode_alone(setup.source),
+        **summaries[len(summaries) // 2],
+    }
     print(table_of(report, [summary["fps"] for summary in summaries]))
     return report
 
@@ -178,7 +197,7 @@ def table_of(report: dict[str, Any], all_fps: list[float]) -> str:
         f"{report['models']['detector']} + {report['models']['segmenter']}",
         f"{report['source']}: {report['frames_analysed']} of {report['frames_captured']} frames analysed",
         f"throughput {report['fps']:.1f} frames/s (runs: {', '.join(f'{fps:.1f}' for fps in all_fps)})",
-        f"decode alone {report['alone_fps']:.1f} frames/s",
+        f"decode alone {report['decode_alone_fps']:.1f} frames/s",
         f"{'stage':>12} {'p50 ms':>8} {'p95 ms':>8}",
     ]
     return "\n".join(

@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.recording import Output
+from realtime_polyp.recording import Output, OutputError
 from realtime_polyp.recording.recorder import close_all
-from realtime_polyp.session import Session
+from realtime_polyp.session import Session, SessionError
 from realtime_polyp.sources import Source
 
 _JOIN_EVERY_S = 0.2  # so that Ctrl-C is heard while waiting
@@ -19,7 +19,8 @@ _JOIN_EVERY_S = 0.2  # so that Ctrl-C is heard while waiting
 def run_headless(source: Source, pipeline: Pipeline, outputs: Sequence[Output]) -> Session:
     """Analyse to the end, every result to every output, which are closed whatever happens.
 
-    Ctrl-C and SIGTERM end it early with everything written so far kept. Raises SessionError or OutputError.
+    Ctrl-C and SIGTERM end it early with everything written so far kept. What failed is in the session's `error`, also
+    when it was an output's closing: what was analysed can still be reported.
     """
     # None: on a terminal only; elsewhere standard error holds nothing but what went wrong.
     bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, disable=None)
@@ -35,10 +36,19 @@ def run_headless(source: Source, pipeline: Pipeline, outputs: Sequence[Output]) 
         try:
             while not session.wait(_JOIN_EVERY_S):
                 continue
+        except SessionError as error:
+            assert session.error is error
         finally:
             bar.close()
-            close_all(outputs)
+            _close(outputs, session)
     return session
+
+
+def _close(outputs: Sequence[Output], session: Session) -> None:
+    try:
+        close_all(outputs)
+    except OutputError as error:
+        session.error = session.error or SessionError("output", None, error)
 
 
 class _stopping_on_signals:  # noqa: N801 - reads as the statement it is

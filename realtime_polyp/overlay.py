@@ -85,8 +85,7 @@ def outlines_of(mask: Mask, tracks: list[Track], result: Result) -> tuple[NDArra
     corner = np.array([mask.field.x1, mask.field.y1], np.float32)
     large = [c for c in contours if cv2.contourArea(c) >= _LEAST_MASK_CELLS * factor**2]
     outlines = [(contour[:, 0].astype(np.float32) + 0.5) * cell + corner for contour in large]
-    detects = bool(result.tracks) or len(result.detections) > 0
-    return tuple(line for line in outlines if not detects or any(_near(line, track) for track in tracks))
+    return tuple(line for line in outlines if not result.detecting or any(_near(line, track) for track in tracks))
 
 
 def _near(outline: NDArray[np.float32], track: Track) -> bool:

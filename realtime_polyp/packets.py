@@ -48,8 +48,8 @@ NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 class Track:
     """A polyp followed over time; box (4,) xyxy source px.
 
-    id: 1, 2, ... in the order of being shown; negative while tentative, so that what a person reads has no gaps.
-    state: tentative (not yet confirmed, not drawn), shown, held (unseen just now, still drawn).
+    id: 1, 2, ... in the order of being shown first; negative before that, so that what a person reads has no gaps.
+    state: tentative (not confirmed, or lost for too long: not drawn), shown, held (unseen just now, still drawn).
     """
 
     id: int
@@ -87,8 +87,9 @@ class Mask:
 class Result:
     """What is known about one frame.
 
-    signal: whether the picture lives. stages_ms: time of each stage of the batch it came in, shared by its frames.
-    analysed_s: time.monotonic() when the result was ready.
+    detecting: a detector is in the line, so that a mask without a box is not to be drawn. signal: whether the picture
+    lives. stages_ms: time of each stage of the batch it came in, shared by its frames. analysed_s: time.monotonic()
+    when the result was ready.
     """
 
     frame: Frame
@@ -96,6 +97,7 @@ class Result:
     detections: Detections
     tracks: tuple[Track, ...]
     mask: Mask | None
+    detecting: bool = True
     signal: Signal = "ok"
     stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     analysed_s: float = 0.0

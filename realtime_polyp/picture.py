@@ -10,6 +10,8 @@ _FIELD_EVERY_S = 0.5
 _SHRINK_AFTER = 4  # searches in a row that find a clearly smaller field before the field shrinks
 _FROZEN_AFTER_S = 1.0
 _SAMPLE_STEP = 16
+_STILL_LEVEL = 1.0  # of 255, mean change of a picture that is frozen and encoded again
+_BLACK_LEVEL = 24
 
 
 class FieldFinder:
@@ -56,18 +58,24 @@ class FieldFinder:
 
 
 class PictureWatch:
-    """Tells a black and a frozen picture from a living one."""
+    """Tells a black and a frozen picture from a living one, by the field alone: a clock in the banner goes on."""
 
     def __init__(self) -> None:
-        self._sample: NDArray[np.uint8] | None = None
+        self._reference: NDArray[np.int16] | None = None
         self._changed_s = 0.0
 
-    def update(self, image: Image, pts_s: float) -> Signal:
-        """The signal's state at this frame, image (H, W, 3)."""
-        sample = image[::_SAMPLE_STEP, ::_SAMPLE_STEP].copy()
-        if self._sample is None or not np.array_equal(sample, self._sample) or pts_s < self._changed_s:
-            self._changed_s = pts_s
-        self._sample = sample
-        if sample.max(initial=0) < 24:
+    def update(self, field: Image, pts_s: float) -> Signal:
+        """The signal's state at this frame; field: the view of it that shows the endoscope's picture (h, w, 3)."""
+        sample = field[::_SAMPLE_STEP, ::_SAMPLE_STEP].astype(np.int16)
+        if self._moved(sample) or pts_s < self._changed_s:
+            self._reference, self._changed_s = sample, pts_s
+        if sample.max(initial=0) < _BLACK_LEVEL:
             return "black"
         return "frozen" if pts_s - self._changed_s >= _FROZEN_AFTER_S else "ok"
+
+    def _moved(self, sample: NDArray[np.int16]) -> bool:
+        """Against the picture at the last change, so that slow movement adds up; encoding alone stays below."""
+        reference = self._reference
+        if reference is None or reference.shape != sample.shape:
+            return True
+        return float(np.abs(sample - reference).mean()) > _STILL_LEVEL

@@ -12,7 +12,7 @@ from realtime_polyp.field import Field
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal, Track
 from realtime_polyp.picture import FieldFinder, PictureWatch
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of, nms
-from realtime_polyp.prepare import Batch, prepare
+from realtime_polyp.prepare import Batch, clip_boxes, prepare
 from realtime_polyp.smooth import SmoothConfig, Smoother
 
 
@@ -58,6 +58,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget the past: another video begins, or the same one elsewhere."""
+        self._shape: tuple[int, ...] = ()
         self._fields, self._watch = FieldFinder(), PictureWatch()
         self._smoother = Smoother(self.config.smooth) if self.config.smooth else None
 
@@ -92,19 +93,20 @@ class Pipeline:
         watch.lap("prepare")
         detections = self._detect(batches, len(frames), watch)
         masks = self._segment(batches, len(frames), watch)
-        smoothed = [self._smooth(*one) for one in zip(detections, masks, frames, strict=True)]
+        smoothed = [self._smooth(*one) for one in zip(detections, masks, frames, fields, strict=True)]
         watch.lap("smooth")
+        detecting = self.detector is not None
         return [
-            Result(frame, field, found, tracks, mask, signal, watch.stages_ms, time.monotonic())
+            Result(frame, field, found, tracks, mask, detecting, signal, watch.stages_ms, time.monotonic())
             for frame, (field, signal), found, (tracks, mask) in zip(frames, looks, detections, smoothed, strict=True)
         ]
 
     def _look(self, frame: Frame) -> tuple[Field, Signal]:
-        """Where the picture is and whether it lives; a still that stands alone is judged by itself."""
+        """Where the picture is and whether it lives; a still that stands alone has no past."""
         if frame.alone:
             self._fields, self._watch = FieldFinder(), PictureWatch()
-        signal = self._watch.update(frame.image, frame.pts_s)
-        return self._fields.update(frame.image, frame.pts_s), signal
+        field = self._fields.update(frame.image, frame.pts_s)
+        return field, self._watch.update(field.crop(frame.image), frame.pts_s)
 
     def _prepare(self, frames: Sequence[Frame], fields: Sequence[Field]) -> dict[tuple[int, int], Batch]:
         """One batch for each input size; two models of one size share theirs."""
@@ -143,10 +145,22 @@ class Pipeline:
         watch.lap("postprocess")
         return masks
 
-    def _smooth(self, detections: Detections, mask: Mask | None, frame: Frame) -> tuple[tuple[Track, ...], Mask | None]:
+    def _smooth(
+        self, detections: Detections, mask: Mask | None, frame: Frame, field: Field
+    ) -> tuple[tuple[Track, ...], Mask | None]:
         if self._smoother is None or frame.alone:
             return as_tracks(detections), mask
-        return self._smoother.update(detections, mask, frame.pts_s)
+        if frame.image.shape != self._shape:  # here, not in `_look`: frames of a batch are smoothed one by one
+            self._shape = frame.image.shape
+            self._smoother.forget()
+        tracks, steadied = self._smoother.update(detections, mask, frame.pts_s)
+        return inside(tracks, field), steadied
+
+
+def inside(tracks: tuple[Track, ...], field: Field) -> tuple[Track, ...]:
+    """The tracks cut to the field; without those that have left it."""
+    cut = [replace(track, box=clip_boxes(track.box, field)) for track in tracks]
+    return tuple(track for track in cut if track.box[2] > track.box[0] and track.box[3] > track.box[1])
 
 
 def as_tracks(detections: Detections) -> tuple[Track, ...]:

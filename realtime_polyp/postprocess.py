@@ -32,17 +32,12 @@ def detections_of(
 
 
 def mask_of(probability: NDArray[np.float32], placement: Placement, size: tuple[int, int]) -> Mask:
-    """The field's part of a model-space map (h', w') of the input size (h, w): padding cut away, nothing scaled up.
+    """The field's part of a map (h', w') of the input size (h, w): the padding cut away, nothing scaled or moved.
 
-    The map may be coarser than the input; the cut is then made at its own resolution, to the nearest cell.
+    The map's cells must be of the size that placements keep to: 1, 2 or 4 px.
     """
-    rows, columns = placement.inner(size)
-    down_y, down_x = probability.shape[0] / size[0], probability.shape[1] / size[1]
-    cut = probability[
-        round(rows.start * down_y) : max(1, round(rows.stop * down_y)),
-        round(columns.start * down_x) : max(1, round(columns.stop * down_x)),
-    ]
-    return Mask(np.ascontiguousarray(cut, np.float32), placement.field)
+    rows, columns = placement.inner(size[0] // probability.shape[0])
+    return Mask(np.ascontiguousarray(probability[rows, columns], np.float32), placement.field)
 
 
 @numba.njit(cache=True)

@@ -9,33 +9,50 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field import Field, Image
 
+MAP_CELL_PX = 4  # the segmenters answer at a quarter of their input's resolution
 _PAD_LEVEL = 0  # black, as around every scope's picture
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the field lies in the model's input: model px = (source px - field corner) * scale + (left, top)."""
+    """Where the field lies in the model's input: its corner and its size there, px, in whole cells of the mask's map.
+
+    model px = (source px - field corner) * scale + (left, top), with one scale a direction: they differ by less than
+    two pixels over the picture.
+    """
 
     field: Field
-    scale: float
     left_px: int
     top_px: int
+    width_px: int
+    height_px: int
+
+    @property
+    def scale_x(self) -> float:
+        return self.width_px / self.field.width
+
+    @property
+    def scale_y(self) -> float:
+        return self.height_px / self.field.height
 
     def boxes_to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes (n, 4) xyxy from model px to source px, clipped to the field."""
         offset = np.array([self.left_px, self.top_px] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
         corner = np.array([self.field.x1, self.field.y1] * 2, np.float32)
-        limits = np.array(self.field.box, np.float32)
-        moved = (boxes - offset) / np.float32(self.scale) + corner
-        low, high = np.tile(limits[:2], 2), np.tile(limits[2:], 2)
-        return np.asarray(np.clip(moved, low, high), np.float32)
+        return clip_boxes((boxes - offset) / scale + corner, self.field)
 
-    def inner(self, size: tuple[int, int]) -> tuple[slice, slice]:
-        """Rows and columns of a model-space map of this size (h, w) px that show the field, not the padding."""
-        height, width = size
-        bottom = min(height, self.top_px + max(1, round(self.field.height * self.scale)))
-        right = min(width, self.left_px + max(1, round(self.field.width * self.scale)))
-        return slice(self.top_px, bottom), slice(self.left_px, right)
+    def inner(self, cell_px: int = 1) -> tuple[slice, slice]:
+        """Rows and columns of the model's input that show the field, not the padding; of a map of such cells."""
+        top, left = self.top_px // cell_px, self.left_px // cell_px
+        return slice(top, top + self.height_px // cell_px), slice(left, left + self.width_px // cell_px)
+
+
+def clip_boxes(boxes: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
+    """Boxes (n, 4) xyxy source px, cut to the field; one outside it is left with no area."""
+    low = np.array([field.x1, field.y1] * 2, np.float32)
+    high = np.array([field.x2, field.y2] * 2, np.float32)
+    return np.asarray(np.clip(boxes, low, high), np.float32)
 
 
 @dataclass(frozen=True)
@@ -53,19 +70,30 @@ def prepare(images: Sequence[Image], fields: Sequence[Field], size: tuple[int, i
     placements = []
     for target, image, field in zip(pixels, images, fields, strict=True):
         placement = place(field, size)
-        rows, columns = placement.inner(size)
+        rows, columns = placement.inner()
         target[rows, columns] = shrink(field.crop(image), (rows.stop - rows.start, columns.stop - columns.start))
         placements.append(placement)
     return Batch(pixels.transpose(0, 3, 1, 2), tuple(placements))
 
 
 def place(field: Field, size: tuple[int, int]) -> Placement:
-    """The largest centred placement of the field, proportions kept, in a model input of size (h, w)."""
+    """The largest centred placement of the field, proportions kept, in a model input of size (h, w).
+
+    Corner and size fall on whole cells of the segmenter's map, so that cutting the padding off a mask moves nothing.
+    """
     height, width = size
     scale = min(height / field.height, width / field.width)
-    left = (width - round(field.width * scale)) // 2
-    top = (height - round(field.height * scale)) // 2
-    return Placement(field, scale, max(0, left), max(0, top))
+    width_px, height_px = _whole_cells(field.width * scale, width), _whole_cells(field.height * scale, height)
+    return Placement(field, _margin(width - width_px), _margin(height - height_px), width_px, height_px)
+
+
+def _margin(spare_px: int) -> int:
+    """Half of what is left over, in whole cells."""
+    return spare_px // 2 // MAP_CELL_PX * MAP_CELL_PX
+
+
+def _whole_cells(length: float, most: int) -> int:
+    return min(most, max(MAP_CELL_PX, round(length / MAP_CELL_PX) * MAP_CELL_PX))
 
 
 def shrink(image: Image, size: tuple[int, int]) -> Image:

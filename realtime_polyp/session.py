@@ -51,6 +51,8 @@ class Session:
         display: Display = "synced",
         paints: bool = False,
     ) -> None:
+        if display == "immediate" and not paints:
+            raise ValueError("an immediate display needs a viewer that paints: pass paints=True")
         self.source, self.pipeline, self.display = source, pipeline, display
         self.pictures, self.analyses = Ledger(), Ledger()
         self.error: SessionError | None = None
@@ -68,7 +70,7 @@ class Session:
             on_drop=lambda frame, why: self._skip(frame, "queue", why),
         )
         self.results: Channel[Result] = Channel(
-            _QUEUED_FILE, live=live, on_drop=lambda result, why: self._drop_result(result, why)
+            _QUEUED_LIVE if live else _QUEUED_FILE, live=live, on_drop=self._drop_result
         )
         self._show, self._paints = show, paints
         self._at: dict[str, int] = {}
@@ -140,9 +142,9 @@ class Session:
         for frames in self.frames.batches(_LARGEST_BATCH):
             self._at["analyse"] = frames[0].index
             results = self.pipeline.analyse(frames)
-            for stage, duration_ms in results[0].stages_ms.items():
-                self._time(stage, duration_ms / len(frames))
             for result in results:
+                for stage, duration_ms in result.stages_ms.items():
+                    self._time(stage, duration_ms / len(frames))
                 self.analyses.shown(result.frame.index)
                 self.last_analysed_s = result.analysed_s
                 self.results.put(result)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.packets import Boxes, Detections, Mask, Track
 
+_ROUNDING_S = 1e-6
 _CUT_S = 1.0  # a longer step of the clock, or one backwards, is a cut or a seek
 
 
@@ -35,7 +36,7 @@ class SmoothConfig:
 
 @dataclass(frozen=True)
 class _Path:
-    """A track's memory. number: what a person reads, given when confirmed. velocity: of the box (4,) px/s."""
+    """A track's memory. number: what a person reads, given when confirmed. velocity: of its centre (2,) px/s."""
 
     key: int
     number: int | None
@@ -55,21 +56,22 @@ class Smoother:
 
     def __init__(self, config: SmoothConfig = SmoothConfig()) -> None:
         self._config = config
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything: a cut, a seek, another video."""
-        self._paths: list[_Path] = []
         self._keys: Iterator[int] = itertools.count(1)
         self._numbers: Iterator[int] = itertools.count(1)
+        self._paths: list[_Path] = []
         self._mask: Mask | None = None
         self._now_s: float | None = None
+
+    def forget(self) -> None:
+        """What was followed is gone: a cut, a seek, a picture of another size. Polyps are counted on."""
+        self._paths, self._mask, self._now_s = [], None, None
 
     def update(self, detections: Detections, mask: Mask | None, pts_s: float) -> tuple[tuple[Track, ...], Mask | None]:
         """Tracks and steadied mask of the frame at `pts_s`."""
         step_s = 0.0 if self._now_s is None else pts_s - self._now_s
         if step_s < 0 or step_s > _CUT_S:
-            self._paths, self._mask, step_s = [], None, 0.0
+            self.forget()
+            step_s = 0.0
         self._now_s = pts_s
         before = {path.key: path.box for path in self._paths}
         self._paths = self._follow(detections, pts_s, step_s)
@@ -78,23 +80,25 @@ class Smoother:
         return tuple(self._track(path, pts_s) for path in self._paths), steadied
 
     def _follow(self, detections: Detections, pts_s: float, step_s: float) -> list[_Path]:
-        moved = [replace(path, box=path.box + path.velocity * step_s) for path in self._paths]
+        self._paths = [path for path in self._paths if self._alive(path, pts_s, step_s)]
+        moved = [replace(path, box=path.box + np.tile(path.velocity * step_s, 2)) for path in self._paths]
         pairs = match([path.box for path in moved], detections.boxes, self._config.least_iou)
         seen = {
             path_index: self._seen(self._paths[path_index], moved[path_index], detections, found, pts_s)
             for path_index, found in pairs.items()
         }
-        kept = [seen.get(index, self._unseen(path)) for index, path in enumerate(moved)]
+        kept = [seen.get(index, self._unseen(path)) for index, path in enumerate(self._paths)]
         born = [
             self._born(detections, index, pts_s) for index in range(len(detections)) if index not in set(pairs.values())
         ]
-        return [path for path in kept if self._alive(path, pts_s)] + born
+        return kept + born
 
     def _seen(self, last: _Path, path: _Path, detections: Detections, index: int, pts_s: float) -> _Path:
         step_s = max(1e-3, pts_s - path.seen_s)
         weight = _weight(step_s, self._config.box_s)
         box = path.box + weight * (detections.boxes[index] - path.box)
-        velocity = path.velocity + 0.5 * weight * ((box - last.box) / step_s - path.velocity)
+        shift = (box - last.box).reshape(2, 2).mean(0)
+        velocity = path.velocity + 0.5 * weight * (shift / step_s - path.velocity)
         return replace(
             path,
             box=box.astype(np.float32),
@@ -109,20 +113,21 @@ class Smoother:
         return next(self._numbers) if age_s >= self._config.confirm_s else None
 
     def _unseen(self, path: _Path) -> _Path:
-        return replace(path, velocity=np.zeros(4, np.float32))  # a blind guess drifts: hold the box where it is
+        return replace(path, velocity=np.zeros(2, np.float32))  # a blind guess drifts: hold the box where it was
 
     def _born(self, detections: Detections, index: int, pts_s: float) -> _Path:
         score = float(detections.scores[index])
         box = detections.boxes[index]
-        return _Path(next(self._keys), self._number(0.0), box, np.zeros(4, np.float32), score, pts_s, pts_s)
+        return _Path(next(self._keys), self._number(0.0), box, np.zeros(2, np.float32), score, pts_s, pts_s)
 
-    def _alive(self, path: _Path, pts_s: float) -> bool:
+    def _alive(self, path: _Path, pts_s: float, step_s: float) -> bool:
+        """Seen lately enough to be continued; at a low rate, in the frame before."""
         limit_s = self._config.release_s if path.confirmed else self._config.gap_s
-        return pts_s - path.seen_s <= limit_s
+        return pts_s - path.seen_s <= max(limit_s, step_s) + _ROUNDING_S
 
     def _track(self, path: _Path, pts_s: float) -> Track:
         unseen_s = pts_s - path.seen_s
-        hidden = not path.confirmed or unseen_s > self._config.hold_s
+        hidden = not path.confirmed or unseen_s > self._config.hold_s + _ROUNDING_S
         state = "tentative" if hidden else "held" if unseen_s > 0 else "shown"
         return Track(path.number or -path.key, path.box, path.score, state, pts_s - path.first_s, unseen_s)  # type: ignore[arg-type]
 

@@ -1,4 +1,5 @@
 """Tiny clips made on the spot, each frame carrying its own number, so that a test can tell which frame it was given."""
+
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence

@@ -45,7 +45,7 @@ def test_the_table_names_every_stage_and_every_run() -> None:
         "frames_analysed": 9,
         "frames_captured": 10,
         "fps": 31.4,
-        "alone_fps": 200.0,
+        "decode_alone_fps": 200.0,
         "stages_ms": {"decode": {"p50": 1.0, "p95": 2.0}, "detect": {"p50": 3.25, "p95": 4.0}},
     }
     table = bench.table_of(report, [30.0, 31.4, 33.0])

@@ -1,4 +1,5 @@
 """Evaluation from files to figures on a made-up data set: green blobs on pink, found by engines that look for green."""
+
 import json
 from pathlib import Path
 from typing import Any

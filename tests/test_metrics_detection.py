@@ -1,4 +1,5 @@
 """METRICS 1 and 2: the challenge's own fixture, hand-made cases, and a brute-force average precision."""
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
 """METRICS 3: hand-made masks, METRICS' conventions for empty masks, and brute force over small random ones."""
+
 import math
 from dataclasses import asdict, astuple
 

@@ -36,9 +36,9 @@ def mask_of(*boxes: tuple[float, ...], level: float = 0.95) -> Mask:
     return Mask(probability, FIELD)
 
 
-def result_of(*tracks: Track, mask: Mask | None = None, signal: str = "ok") -> Result:
+def result_of(*tracks: Track, mask: Mask | None = None, signal: str = "ok", detecting: bool = True) -> Result:
     found = Detections(np.float32([t.box for t in tracks]).reshape(-1, 4), np.float32([t.score for t in tracks]))
-    return Result(Frame(0, 0.0, 0.0, GREY), FIELD, found, tracks, mask, signal)  # type: ignore[arg-type]
+    return Result(Frame(0, 0.0, 0.0, GREY), FIELD, found, tracks, mask, detecting, signal)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("signal", ["black", "frozen"])
@@ -79,15 +79,16 @@ def test_an_outline_of_a_field_within_the_frame_is_moved_and_stretched_with_it()
 
 
 def test_specks_of_the_mask_are_left_out() -> None:
-    assert not shapes_of(result_of(mask=mask_of((40, 40, 48, 52)))).outlines
-    assert shapes_of(result_of(mask=mask_of((40, 40, 60, 60)))).outlines
+    assert not shapes_of(result_of(mask=mask_of((40, 40, 48, 52)), detecting=False)).outlines
+    assert shapes_of(result_of(mask=mask_of((40, 40, 60, 60)), detecting=False)).outlines
 
 
 def test_box_and_mask_tell_one_story() -> None:
-    """With detections to go by, islands away from every shown box are left out; without, all are drawn."""
+    """Beside a detector, islands away from every shown box are left out; without one, all are drawn."""
     away = (300.0, 240.0, 360.0, 300.0)
     both = mask_of(BOX, away)
-    assert len(shapes_of(result_of(mask=both)).outlines) == 2
+    assert len(shapes_of(result_of(mask=both, detecting=False)).outlines) == 2
+    assert not shapes_of(result_of(mask=both)).outlines
     (line,) = shapes_of(result_of(track(), mask=both)).outlines
     assert line[:, 0].max() < 250
     assert not shapes_of(result_of(track("tentative"), mask=both)).outlines

@@ -146,8 +146,11 @@ def test_committed_polyps_stand_out_in_the_committed_picture(truth):
     fps = truth["video"]["fps"]
     with av.open(str(ASSETS / truth["video"]["file"])) as container:
         container.seek(round(entry["pts_s"] * 1e6))
-        image = next(frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)
-                     if frame.time >= entry["pts_s"] - 0.5 * fps[1] / fps[0])
+        image = next(
+            frame.to_ndarray(format="rgb24")
+            for frame in container.decode(video=0)
+            if frame.time >= entry["pts_s"] - 0.5 * fps[1] / fps[0]
+        )
     for polyp in entry["polyps"]:
         mask = coco_mask.decode(polyp["mask"]).astype(bool)
         red, green, _ = image[mask].mean(axis=0)

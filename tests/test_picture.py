@@ -69,16 +69,24 @@ def test_a_picture_is_frozen_after_a_second_and_lives_again_at_once() -> None:
     watch = PictureWatch()
     assert [watch.update(WIDE, t) for t in (0.0, 0.5, 0.96, 1.0, 5.0)] == ["ok", "ok", "ok", "frozen", "frozen"]
     changed = WIDE.copy()
-    changed[::16, ::16] += 1
+    changed[::16, ::16] += 5
     assert watch.update(changed, 5.04) == "ok"
     assert watch.update(changed, 5.9) == "ok" and watch.update(changed, 6.1) == "frozen"
 
 
-def test_noise_is_life() -> None:
+@pytest.mark.parametrize("noise,expected", [(2, "frozen"), (8, "ok")])
+def test_an_encoder_s_flicker_is_still_frozen_and_more_is_life(noise: int, expected: str) -> None:
     watch, random = PictureWatch(), np.random.default_rng(0)
     for index in range(40):
-        image = (WIDE + random.integers(0, 3, WIDE.shape)).astype(np.uint8)
-        assert watch.update(image, index / 10) == "ok"
+        image = (WIDE + random.integers(0, noise + 1, WIDE.shape)).astype(np.uint8)
+        signal = watch.update(image, index / 10)
+    assert signal == expected
+
+
+def test_slow_movement_adds_up_to_life() -> None:
+    watch = PictureWatch()
+    signals = [watch.update((WIDE + index // 4).astype(np.uint8), index / 10) for index in range(60)]
+    assert set(signals) == {"ok"}
 
 
 def test_a_clock_that_goes_back_is_no_freeze() -> None:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_polyp.field import Field, whole
-from realtime_polyp.prepare import place, prepare, shrink
+from realtime_polyp.prepare import MAP_CELL_PX, place, prepare, shrink
 
+CELL = MAP_CELL_PX
 SIDES = st.integers(16, 4096)
 SIZES = st.tuples(st.integers(1, 20), st.integers(1, 20)).map(lambda s: (32 * s[0], 32 * s[1]))
 
@@ -22,8 +23,9 @@ def test_boxes_come_back_within_a_thousandth_of_a_pixel(
     boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
     offset = np.array([placement.left_px, placement.top_px] * 2)
     # Exact here: what is tested is the way back, which has only float32.
-    model = (boxes - np.array([x, y] * 2)) * placement.scale + offset
-    unit = max(1.0, max(np.abs(boxes).max(), np.abs(model).max() / placement.scale) / 2048)
+    scale = np.array([placement.scale_x, placement.scale_y] * 2)
+    model = (boxes - np.array([x, y] * 2)) * scale + offset
+    unit = max(1.0, np.abs(boxes).max() / 2048, (np.abs(model) / scale).max() / 2048)
     assert np.abs(placement.boxes_to_source(model.astype(np.float32)) - boxes).max() < 1e-3 * unit
 
 
@@ -32,12 +34,20 @@ def test_the_field_fills_the_input_in_one_direction_centred_and_undistorted(
     width: int, height: int, size: tuple[int, int]
 ) -> None:
     placement = place(Field(7, 9, 7 + width, 9 + height), size)
-    rows, columns = placement.inner(size)
+    rows, columns = placement.inner()
     inner = (rows.stop - rows.start, columns.stop - columns.start)
     assert inner[0] == size[0] or inner[1] == size[1]
     assert 0 <= rows.start < rows.stop <= size[0] and 0 <= columns.start < columns.stop <= size[1]
-    assert abs(rows.start - (size[0] - rows.stop)) <= 1 and abs(columns.start - (size[1] - columns.stop)) <= 1
-    assert abs(inner[0] - height * placement.scale) <= 1 and abs(inner[1] - width * placement.scale) <= 1
+    assert (
+        abs(rows.start - (size[0] - rows.stop)) <= 2 * CELL
+        and abs(columns.start - (size[1] - columns.stop)) <= 2 * CELL
+    )
+    scale = min(size[0] / height, size[1] / width)
+    assert (
+        abs(inner[0] - max(CELL, height * scale)) <= CELL / 2 and abs(inner[1] - max(CELL, width * scale)) <= CELL / 2
+    )
+    for edge in (rows.start, rows.stop, columns.start, columns.stop):
+        assert edge % CELL == 0, "a mask's map could not be cut there"
 
 
 @given(SIDES, SIDES, SIZES)
@@ -76,7 +86,7 @@ def test_a_batch_shows_each_field_and_black_around_it() -> None:
     batch = prepare([bright, dim], [Field(50, 20, 150, 80), whole(dim)], (64, 96))
     assert batch.pixels.shape == (2, 3, 64, 96) and batch.pixels.dtype == np.uint8
     for pixels, placement, colour in zip(batch.pixels, batch.placements, [(10, 200, 90), (77, 77, 77)], strict=True):
-        rows, columns = placement.inner((64, 96))
+        rows, columns = placement.inner()
         assert (pixels[:, rows, columns] == np.array(colour)[:, None, None]).all()
         padding = pixels.copy()
         padding[:, rows, columns] = 0

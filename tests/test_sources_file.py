@@ -134,9 +134,7 @@ def test_a_start_between_frames_gives_the_next_one(tmp_path: Path) -> None:
         ({"start_s": 0.51, "end_s": 0.55}, "no frame at or after 0.51 s and before 0.55 s"),
     ],
 )
-def test_impossible_spans_are_refused_with_their_values(
-    tmp_path: Path, span: dict[str, float], message: str
-) -> None:
+def test_impossible_spans_are_refused_with_their_values(tmp_path: Path, span: dict[str, float], message: str) -> None:
     with released(write_clip(tmp_path / "a.mp4")) as path, pytest.raises(SourceError, match=message):
         FileSource(path, **span)  # type: ignore[arg-type]
 

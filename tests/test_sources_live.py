@@ -1,4 +1,5 @@
 """Cameras, streams and patterns: nothing here waits longer than it says."""
+
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -63,9 +63,7 @@ def test_matrices_that_the_scaler_does_not_know_are_no_failure(matrix: int) -> N
 @pytest.mark.parametrize("matrix", [BT709, BT601])
 @pytest.mark.parametrize("colour_range", [LIMITED, FULL])
 def test_tags_survive_a_file(tmp_path: Path, matrix: int, colour_range: int) -> None:
-    path = write_clip(
-        tmp_path / "a.mp4", count=1, size=(192, 128), colour=(matrix, colour_range), options={"qp": "4"}
-    )
+    path = write_clip(tmp_path / "a.mp4", count=1, size=(192, 128), colour=(matrix, colour_range), options={"qp": "4"})
     image = next(FileSource(path).frames()).image
     for corner, colour in corner_colours(image).items():
         assert np.abs(np.subtract(colour, CORNERS[corner])).max() <= 10, corner

@@ -1,4 +1,5 @@
 """The parts of the viewer that need no screen: pacing, conditions, rates, merging, snapshots, and no Qt."""
+
 import errno
 import subprocess
 import sys

@@ -1,4 +1,5 @@
 """The player without a screen: what it shows, when, and that every picture is accounted for."""
+
 import time
 from collections.abc import Callable, Iterator
 

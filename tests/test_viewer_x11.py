@@ -1,4 +1,5 @@
 """The viewer on a real X server, where cv2's own Qt plugins would abort it; offscreen tests do not show that."""
+
 import os
 import shutil
 import subprocess

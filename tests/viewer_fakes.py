@@ -1,4 +1,5 @@
 """Scripted sources and engines for the viewer's tests: a disc that wanders over tissue, found by two fake models."""
+
 import threading
 import time
 from collections.abc import Callable, Iterator

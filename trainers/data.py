@@ -121,7 +121,7 @@ def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8],
         raise ValueError(f"{still.mask_path} is {labels.shape}, its image {image.shape[:2]}: sizes must agree")
     field = find_field(image) or whole(image)
     batch = prepare([image], [field], size)
-    rows, columns = place(field, size).inner(size)
+    rows, columns = place(field, size).inner()
     placed = np.zeros(size, np.uint8)
     inner_size = (columns.stop - columns.start, rows.stop - rows.start)
     placed[rows, columns] = cv2.resize(field.crop(labels), inner_size, interpolation=cv2.INTER_NEAREST)

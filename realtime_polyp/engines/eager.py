@@ -14,19 +14,22 @@ from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
 
 class EagerEngine:
-    """Runs a batch of any length at once, in float32."""
+    """In float32. A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch."""
 
     def __init__(self, module: nn.Module, model: str, task: Task, size: tuple[int, int], device: str) -> None:
         self.name, self.model, self.task, self.size, self.device = "eager", model, task, size, device
         self._module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
+        together = len(pixels) if self.device == "cuda" else 1
+        parts = [self._infer(pixels[start : start + together]) for start in range(0, len(pixels), together)]
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return (columns[0], columns[1]) if self.task == "detector" else columns[0]
+
+    @torch.inference_mode()
+    def _infer(self, pixels: Pixels) -> list[NDArray[np.float32]]:
         outputs = self._module(torch.from_numpy(pixels).to(self.device).float())
-        if self.task == "segmenter":
-            return outputs.cpu().numpy()  # type: ignore[no-any-return]
-        boxes, scores = outputs
-        return boxes.cpu().numpy(), scores.cpu().numpy()
+        return [output.cpu().numpy() for output in (outputs if self.task == "detector" else (outputs,))]
 
 
 def open_eager(weights: Weights, device: str) -> EagerEngine:

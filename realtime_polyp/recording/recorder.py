@@ -40,15 +40,20 @@ class Recorder:
             raise self.error
 
     def _write_all(self) -> None:
+        ended = False
         try:
             for results in self._results.batches(1):
                 for output in self._outputs:
                     output.write(results[0])
+            ended = True
         except OutputError as error:
             self.error = error
-            self._results.stop()
         except Stopped:
-            return
+            ended = True
+        finally:  # whatever happened, nobody may wait for this thread
+            if not ended and self.error is None:
+                self.error = OutputError("recording failed: the reason stands on standard error")
+            self._results.stop()
 
     def _count(self, result: Result, reason: str) -> None:
         self.dropped += 1

@@ -21,12 +21,12 @@ _CONTAINER_OPTIONS = {
     "movflags": "+frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented",
     "flush_packets": "1",
 }
-_ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20"}
-_KEY_FRAME_EVERY = 60
+_ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0"}
+_KEY_FRAME_EVERY = 30
 
 
 class VideoWriter:
-    """Takes results; the video's size is the first frame's, made even. A later frame of another size is scaled to it."""
+    """Takes results. The video's size is the first frame's, made even; later frames of other sizes are scaled to it."""
 
     def __init__(self, path: Path, *, rate_hz: Fraction | None = None, style: OverlayStyle = OverlayStyle()) -> None:
         self._path, self._style, self._rate_hz = path, style, rate_hz or Fraction(30)

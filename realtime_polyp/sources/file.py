@@ -25,6 +25,7 @@ _DURATION_STORED = {"mov", "matroska", "avi", "asf", "flv"}  # others only estim
 _EARLY_END_S = 0.5  # a file this much shorter than it says has lost its tail; less may be rounding
 _SEEK_MARGINS_S = (0.0, 2.0, 10.0)  # a seek may land late (MPEG-TS has no index): try earlier, then from the start
 _SAME_TIME_S = 1e-6
+_TS_PACKETS_BYTES = (188, 192, 204)  # plain, with a time stamp, with error correction
 _READ_ERRORS_ALLOWED = 3  # in a row
 
 
@@ -139,6 +140,7 @@ class FileSource:
             count, end_s = count + 1, pts_s + self._shown_s(picture)
         else:
             self._damage.check_end(end_s, self.duration_s)
+            self._damage.check_packets(end_s, self._reader.container_name, self._path.stat().st_size)
         if self.warning is None and count and not self._stop.is_set():
             self.warning = self._damage.sentence(self.name, count)
 
@@ -215,6 +217,7 @@ class _Damage:
     packets_lost: int = 0
     pictures_incomplete: int = 0
     announced_s: float | None = None
+    cut: bool = False
 
     def unreadable(self, at_s: float, error: av.error.FFmpegError) -> None:
         self._note(at_s)
@@ -230,6 +233,12 @@ class _Damage:
             self._note(end_s)
             self.announced_s = announced_s
 
+    def check_packets(self, end_s: float, container_name: str, size_bytes: int) -> None:
+        """A transport stream announces no length, but consists of whole packets."""
+        if container_name == "mpegts" and all(size_bytes % packet_bytes for packet_bytes in _TS_PACKETS_BYTES):
+            self._note(end_s)
+            self.cut = True
+
     def sentence(self, name: str, count: int) -> str | None:
         """None when all was well."""
         if self.first_s is None:
@@ -241,6 +250,8 @@ class _Damage:
             found.append(f"{_counted(self.pictures_incomplete, 'picture')} incomplete")
         if self.announced_s is not None:
             found.append(f"it should last {self.announced_s:.2f} s but ends early")
+        if self.cut and not found:
+            found.append("it ends in the middle of a packet")
         frames = _counted(count, "frame")
         return f"{name} is damaged after {self.first_s:.2f} s ({frames} could be read): {', '.join(found)}."
 

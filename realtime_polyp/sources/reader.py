@@ -40,6 +40,7 @@ class Reader:
         self.start_pts = stream.start_time
         self.rate_hz = _rate(container, stream)
         self.period_s = float(1 / self.rate_hz) if self.rate_hz else _LIKELY_PERIOD_S
+        self.container_name = container.format.name
         self._container = container
         self._packets = container.demux(stream)
         self._busy = threading.Lock()
