@@ -19,7 +19,8 @@ from fakes import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media import write_clip
+from media import cut_file, write_clip
+from numpy.typing import NDArray
 
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
@@ -191,3 +192,39 @@ def test_the_public_function_refuses_at_once_and_analyses_in_order(
 
 def test_the_scripted_source_is_a_source() -> None:
     assert [frame.index for frame in ScriptedSource(3).frames()] == [0, 1, 2]
+
+
+def test_a_box_of_the_old_picture_is_not_held_over_one_of_another_size() -> None:
+    large, small = frames_of(12, (192, 144)), frames_of(3)
+    later = [replace(frame, pts_s=0.48 + frame.pts_s, image=np.full_like(frame.image, 120)) for frame in small]
+    results = list(run_inline([*large, *later], pipeline_of()))
+    assert any(track.visible for track in results[11].tracks)
+    assert not any(track.visible for result in results[12:] for track in result.tracks)
+
+
+def test_tracks_stay_inside_the_field_though_the_polyp_leaves_it() -> None:
+    class Leaving(ConstantDetector):
+        """A box that walks out of the picture on the right."""
+
+        step = 0
+
+        def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            left = 40.0 + 4 * self.step
+            self.step += 1
+            box = np.float32([[[left, 20, left + 24, 44]]])
+            return box, np.float32([[0.9 if left < 96 else 0.0]])
+
+    results = list(run_inline(frames_of(30), Pipeline(Leaving([[0, 0, 1, 1]], [0.9], size=(72, 96)), None)))
+    boxes = np.array([track.box for result in results for track in result.tracks])
+    assert len(boxes) > 10
+    assert boxes.min() >= 0 and boxes[:, 2].max() <= 96 and boxes[:, 3].max() <= 72
+    assert (boxes[:, 2] > boxes[:, 0]).all() and (boxes[:, 3] > boxes[:, 1]).all()
+
+
+def test_a_damaged_recording_warns_after_what_could_be_read(tmp_path: Path, fake_engines: dict[str, object]) -> None:
+    import realtime_polyp
+
+    clip = cut_file(write_clip(tmp_path / "a.mkv", count=40), 0.6)
+    with pytest.warns(RuntimeWarning, match="damaged"):
+        results = list(realtime_polyp.analyse(clip, detector="fake", segmenter=None))
+    assert 0 < len(results) < 40

@@ -190,3 +190,21 @@ def test_places_are_checked_before_anything_is_written(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=said):
             check_paths(str(source), paths)
     assert source.read_bytes() == b"precious"
+
+
+def test_an_output_with_a_bug_never_leaves_anyone_waiting() -> None:
+    class Broken(Disk):
+        def write(self, result: Result) -> None:
+            raise ZeroDivisionError("a bug")
+
+    hook, threading.excepthook = threading.excepthook, lambda args: None
+    try:
+        recorder = Recorder([Broken()], live=False)
+        feeder = threading.Thread(target=lambda: [recorder.write(result) for result in RESULTS * 5], daemon=True)
+        feeder.start()
+        feeder.join(5)
+        assert not feeder.is_alive()
+        with pytest.raises(OutputError, match="recording failed"):
+            recorder.close()
+    finally:
+        threading.excepthook = hook

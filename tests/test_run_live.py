@@ -544,3 +544,22 @@ def test_results_of_no_frames_are_an_empty_file(tmp_path: Path) -> None:
     writer.close()
     writer.close()
     assert (tmp_path / "out.jsonl").read_text() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_failed_session_still_leaves_its_summary(run: Run, clip: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "out.json"
+    assert_refused(run("--source", clip, "--results", "/dev/full", "--summary", summary), "/dev/full")
+    told = json.loads(summary.read_text())
+    assert told["state"] == "failed" and told["frames_captured"] > 0
+    dropped = sum(count for reasons in told["dropped"].values() for count in reasons.values())
+    assert told["frames_captured"] == told["frames_shown"] + dropped + told["frames_pending"]
+
+
+def test_a_transport_stream_cut_in_a_packet_is_said(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.ts", count=40)
+    size = clip.stat().st_size
+    clip.write_bytes(clip.read_bytes()[: size * 6 // 10 // 188 * 188 + 50])
+    results = tmp_path / "out.jsonl"
+    assert_refused(run("--source", clip, "--results", results), "a.ts is damaged")
+    assert 0 < len(lines_of(results)) < 40

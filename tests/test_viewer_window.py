@@ -335,7 +335,7 @@ class TestRunViewer:
         assert sessions.opened[0].tally().shown == 9
 
     def test_control_c_quits(self):
-        """In a process of its own: pytest's fault handler leaves signals a small stack, on which real ones can crash."""
+        """In a process of its own: after numba and OpenVINO, pytest itself crashed when the signal came."""
         here = Path(__file__).parent
         env = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(here.parent), str(here)]),
