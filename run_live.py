@@ -43,7 +43,8 @@ def run(options: Options) -> int:
 
         return watch(source, pipeline, options)
     if problem:
-        print(f"run_live.py: {problem}; going on headless", file=sys.stderr)
+        advice = "" if options.save or options.results else "; --save OUT.mp4 keeps the picture with its overlay"
+        print(f"run_live.py: {problem}; going on headless{advice}", file=sys.stderr)
     return run_without_window(source, pipeline, options)
 
 
