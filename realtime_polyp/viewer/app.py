@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from PyQt5.QtCore import QTimer
+
 from realtime_polyp.overlay import OverlayStyle
 from realtime_polyp.viewer.player import OpenSession
 from realtime_polyp.viewer.qt_setup import application
@@ -67,7 +69,7 @@ def _ends_well(window: ViewerWindow) -> Iterator[_Ending]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         ending.interrupted = True
-        window.close()
+        QTimer.singleShot(0, window.close)  # a signal may come in the middle of painting: close between two events
 
     def fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         ending.error = ending.error or error
