@@ -12,8 +12,22 @@ from realtime_polyp import engines
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.weights import Weights
 
+NO_QT = ""
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run_live.py is no package
+
+try:
+    import PyQt5.QtWidgets  # noqa: F401 - what the viewer needs, with the libraries that a bare server may lack
+
+    pytest_plugins = ["pytestqt.plugin"]
+except ImportError as error:
+    NO_QT = str(error)
+    collect_ignore = ["test_viewer_window.py", "test_viewer_x11.py"]
+
+
+def pytest_report_header() -> str:
+    return "viewer tests: " + (f"left out, Qt cannot be loaded here ({NO_QT})" if NO_QT else "with Qt")
+
 
 settings.register_profile("project", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("project")

@@ -46,7 +46,10 @@ def display_problem() -> str | None:
     if probe.returncode == 0:
         return None
     said = [line.strip() for line in probe.stderr.splitlines() if line.strip()]
-    return f"no usable display: {said[0] if said else f'Qt ended with code {probe.returncode}'}"
+    if not said:
+        return f"no usable display: Qt ended with code {probe.returncode}"
+    # Qt says the reason first; where it cannot even be imported, Python says it last.
+    return f"no usable display: {said[-1] if said[0].startswith('Traceback') else said[0]}"
 
 
 def has_display() -> bool:
