@@ -18,9 +18,9 @@ HERE = Path(__file__).resolve().parent
 EXAMPLES = """examples:
   python assets/make_phantom.py
       the committed clip: assets/demo.mp4 and assets/demo_truth.json (half an hour on one core)
-  python assets/make_phantom.py --out /tmp/a.mp4 --truth /tmp/a.json --size 320x180 --fps 10
+  python assets/make_phantom.py --out a.mp4 --truth a.json --size 320x180 --fps 10
       the whole journey, small: about a minute
-  python assets/make_phantom.py --out /tmp/b.mp4 --truth /tmp/b.json --seed 8 --detail 0.5
+  python assets/make_phantom.py --out b.mp4 --truth b.json --seed 8 --detail 0.5
       another colon, rays on a coarser grid: softer, twice as fast
 """
 
