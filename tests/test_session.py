@@ -172,6 +172,7 @@ def test_a_stop_wakes_a_source_that_blocks() -> None:
     wait_until(lambda: session.tally().shown == 5)
     session.stop()
     finish(session, within_s=1.0)
+    assert session.state == "stopped" and session.tally().pending == 0
 
 
 def test_a_session_that_was_over_may_be_stopped_and_waited_for_again() -> None:
