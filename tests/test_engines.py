@@ -18,6 +18,7 @@ from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest, find
 from realtime_polyp.field import whole
 from realtime_polyp.models.detector import Detector, DetectorConfig
 from realtime_polyp.models.efficientnet_lite import LiteConfig
+from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.segmenter import Segmenter, SegmenterConfig
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 from realtime_polyp.prepare import prepare
@@ -25,7 +26,9 @@ from realtime_polyp.prepare import prepare
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside OpenVINO's converter
 BOX_TOLERANCE_PX, PROBABILITY_TOLERANCE = 0.05, 1e-3
 TRUNK = LiteConfig(width=0.25, depth=0.3)
-TOY_DETECTOR = DetectorConfig(trunk=TRUNK, size=(64, 96), channels=16)
+TOY_DETECTOR = DetectorConfig(
+    trunk=TRUNK, size=(64, 96), neck=NeckConfig(channels=16, levels=4, relu_before_extra=True)
+)
 TOY_SEGMENTER = SegmenterConfig(trunk=TRUNK, size=(64, 96), width=12, bases=3)
 
 

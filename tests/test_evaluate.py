@@ -7,98 +7,30 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from green import (
+    HEIGHT,
+    WIDTH,
+    BlindDetector,
+    BlindSegmenter,
+    EagerGreenDetector,
+    GreenDetector,
+    GreenSegmenter,
+    write_green_data,
+)
 
 import trainers.evaluate as command
-from realtime_polyp.engines.base import Task
 from realtime_polyp.packets import Detections
 from trainers.cases import Case, evaluate
 from trainers.data import Still, read_stills
-from trainers.evaluate import figures_of, generalisation, main, report_of, tables
+from trainers.evaluate import main
+from trainers.figures import figures_of, generalisation, report_of
 from trainers.gallery import false_alarms, iou, misses, sheets_of
-
-WIDTH, HEIGHT, BORDER = 240, 200, 16
-BLOBS = [[(80, 90, 30, 24)], [(150, 80, 28, 36)], [(80, 60, 30, 24), (170, 140, 30, 24)], []]  # x, y, radii; px
+from trainers.tables import tables
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four images of two centres with masks and data.json; the last has no polyp. Original px: twice the stored."""
-    root = tmp_path_factory.mktemp("stills")
-    images, annotations = [], []
-    for number, blobs in enumerate(BLOBS, 1):
-        mask = _draw(root, number, blobs)
-        _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-        boxes = [[int(value) for value in row[:4]] for row in stats[1:]]
-        annotations += [{"image_id": number, "category_id": 1, "bbox": box} for box in boxes]
-        size = {"width": WIDTH, "height": HEIGHT, "original_width": 2 * WIDTH, "original_height": 2 * HEIGHT}
-        names = {"file_name": f"{number}.jpg", "mask_name": f"{number}.png"}
-        images.append({"id": number, **names, **size, "centre": "north" if number % 2 else "south"})
-    (root / "data.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    return root
-
-
-def _draw(root: Path, number: int, blobs: list[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
-    """A lit picture within a black border, as a scope's."""
-    image, mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
-    image[BORDER:-BORDER, BORDER:-BORDER] = (110, 120, 210)  # BGR
-    for x, y, across, down in blobs:
-        cv2.ellipse(image, (x, y), (across, down), 0, 0, 360, (60, 220, 60), -1)
-        cv2.ellipse(mask, (x, y), (across, down), 0, 0, 360, 255, -1)
-    cv2.imwrite(str(root / f"{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 98])
-    cv2.imwrite(str(root / f"{number}.png"), mask)
-    return mask
-
-
-class GreenEngine:
-    """What both fakes share: where a batch (N, 3, h, w) is green."""
-
-    name, device = "fake", "cpu"
-    size = (128, 160)
-
-    def green(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        assert pixels.shape[1:] == (3, *self.size) and pixels.dtype == np.uint8
-        red, green, _ = pixels.astype(int).transpose(1, 0, 2, 3)
-        return np.asarray(green - red > 0)
-
-
-class GreenDetector(GreenEngine):
-    """Five candidates an image, those without a blob of no area and no score."""
-
-    model = "green-boxes"
-    task: Task = "detector"
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        boxes, scores = np.zeros((len(pixels), 5, 4), np.float32), np.zeros((len(pixels), 5), np.float32)
-        for image, green in enumerate(self.green(pixels)):
-            _, _, stats, _ = cv2.connectedComponentsWithStats(green.astype(np.uint8))
-            for place, (x, y, width, height, area) in enumerate(row for row in stats[1:] if row[4] > 50):
-                boxes[image, place], scores[image, place] = (x, y, x + width, y + height), min(0.99, area / 3000)
-        return boxes, scores
-
-
-class GreenSegmenter(GreenEngine):
-    """At a quarter of the input's resolution, as the real ones."""
-
-    model = "green-mask"
-    task: Task = "segmenter"
-    size = (160, 192)
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        height, width = self.size
-        maps = [cv2.resize(green.astype(np.float32), (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-                for green in self.green(pixels)]  # fmt: skip
-        return np.stack(maps)
-
-
-class BlindDetector(GreenDetector):
-    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return np.zeros((1, 5, 4), np.float32), np.zeros((1, 5), np.float32)
-
-
-class BlindSegmenter(GreenSegmenter):
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.zeros((1, 40, 48), np.float32)
+    return write_green_data(tmp_path_factory.mktemp("stills"))
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +141,63 @@ def test_the_deviation_from_a_mixed_set_is_told(
     assert said + "detection (dev_g) -, segmentation 0.000" in capsys.readouterr().out  # dev_g lacks small and large
 
 
+def test_final_average_and_deviation_from_two_written_reports(
+    root: Path, tmp_path: Path, engines: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tmp_path / name) for name in ("a.json", "b.json")]
+    for path, more in zip(paths, ([], ["--limit", "1"]), strict=True):
+        main([*_data(root), "--segmenter", "mask", "--json", path, *more])
+        content = json.loads(Path(path).read_text())
+        content["data"], content["detection"]["endocv"]["AP"] = Path(path).name, 0.5
+        Path(path).write_text(json.dumps(content))
+    out = tmp_path / "mixed.json"
+    main([*_data(root), "--segmenter", "mask", "--generalisation", *paths, "--json", str(out)])
+    report = json.loads(out.read_text())
+    expected = (report["detection"]["endocv"]["AP"] + 0.5 + 0.5) / 3
+    assert report["challenge"]["final_dAvg"] == pytest.approx(expected)
+    printed = capsys.readouterr().out
+    assert f"final_dAvg, mean AP of this set with a.json and b.json: {100 * expected:.1f} %" in printed
+    assert "Deviation of b.json, as the challenge defines it: detection (dev_g) -" in printed
+
+
+def test_intervals_are_printed_and_written_with_how_they_were_made(
+    root: Path, tmp_path: Path, engines: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    main([*_data(root), "--segmenter", "mask", "--bootstrap", "30", "--json", str(out)])
+    report = json.loads(out.read_text())
+    assert report["bootstrap"] == {"samples": 30, "level": 0.95, "seed": 0, "drawn": "images"}
+    for figures in (report["detection"], report["detection"]["endocv"], report["segmentation"]):
+        for name, interval in figures["intervals"].items():
+            assert interval is None or 0 <= interval[0] <= interval[1]
+            assert (interval is None) == (figures[name] is None), name
+    low, high = report["segmentation"]["intervals"]["dice"]
+    assert low < report["segmentation"]["dice"] < high
+    printed = capsys.readouterr().out
+    assert "95 % interval, percentiles of 30 draws of images" in printed
+    assert f"[{100 * low:.1f} {100 * high:.1f}]" in printed
+    for block in printed.strip().split("\n\n")[1:4]:
+        assert len({len(row) for row in block.split("\n")[1:]}) == 1
+
+
+def test_a_multi_scale_test_opens_eager_engines_and_says_so(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    monkeypatch.setattr(command, "open_detector", lambda model, engine: asked.append(engine) or EagerGreenDetector())
+    out = tmp_path / "figures.json"
+    main([*_data(root), "--segmenter", "none", "--multi-scale", "--json", str(out)])
+    assert asked == ["eager"]
+    assert json.loads(out.read_text())["multi_scale"] == {"scales": [0.75, 1.0, 1.25], "mirrored": True}
+    assert "each image at 0.75, 1, 1.25 of the model's size, mirrored too" in capsys.readouterr().out
+
+
+def test_the_command_draws_plots(root: Path, tmp_path: Path, engines: None) -> None:
+    main([*_data(root), "--segmenter", "mask", "--plots", str(tmp_path)])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"precision_recall.png", "reliability_boxes.png", "reliability_masks.png"}
+
+
 def test_deviation_of_reports() -> None:
     segmentation = {"dice": 0.5, "sensitivity": 0.5, "precision": 0.5, "hausdorff_normalised": 0.5}
     endocv = dict.fromkeys(("AP", "AP_small", "AP_medium", "AP_large"), 0.5)
@@ -237,7 +226,10 @@ def _data(root: Path) -> list[str]:
         (["--data", "{root}/mismatch.json"], "sizes must agree"),
         (["--mixed", "nowhere.json"], "nowhere.json"),
         (["--mixed", "{root}/data.json"], "holds no figures as --json writes them: 'data'"),
+        (["--generalisation", "nowhere.json", "nowhere.json"], "nowhere.json"),
         (["--limit", "0"], "--limit is 0"),
+        (["--bootstrap", "-5"], "--bootstrap is -5"),
+        (["--multi-scale", "--engine", "openvino-int8"], "openvino-int8 is compiled for one input size"),
         (["--score-threshold", "30"], "--score-threshold is 30.0"),
         (["--detector", "none", "--segmenter", "none"], "nothing to evaluate"),
     ],

@@ -13,13 +13,16 @@ from torch import Tensor
 from realtime_polyp.models.detector import Detector, DetectorConfig, DetectorMaps, GFLHead, decode, points_of
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE2, EfficientNetLite, LiteConfig, freeze, from_published
 from realtime_polyp.models.hrnet import HRNet, HRNetConfig
+from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.segmenter import LowRank, Segmenter, SegmenterConfig
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
 GOLDEN = Path(__file__).parent / "data" / "hrnet_tiny.npz"
 NARROW = LiteConfig(width=0.25, depth=0.3)
-TOY_DETECTOR = DetectorConfig(trunk=NARROW, size=(64, 96), channels=16)
-TOY_HRNET = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2)
+TOY_DETECTOR = DetectorConfig(
+    trunk=NARROW, size=(64, 96), neck=NeckConfig(channels=16, levels=4, relu_before_extra=True)
+)
+TOY_HRNET = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
 
 
 def test_hrnet_is_the_authors_network() -> None:
@@ -188,5 +191,5 @@ def _publish(state: dict[str, Tensor], module: torch.nn.Module, conv: str, bn: s
 
 
 def test_a_configuration_is_changed_by_replacing_its_values() -> None:
-    wide = replace(TOY_DETECTOR, channels=24)
+    wide = replace(TOY_DETECTOR, neck=replace(TOY_DETECTOR.neck, channels=24))
     assert Detector(wide).head.cls.in_channels == 24 and Detector(TOY_DETECTOR).head.cls.in_channels == 16

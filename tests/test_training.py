@@ -1,41 +1,38 @@
-"""Training on a made-up data set of eight stills, with toy models: it learns, resumes to the bit, and never loses a
+"""The loop on a made-up data set of eight stills, with toy models: it learns, resumes to the bit, and never loses a
 checkpoint."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stills import COUNT, WITHOUT_POLYP, write_stills
 from torch import Tensor, nn
+from toys import LOOP, SIZE, toy
 
 import trainers.loop as loop
-from realtime_polyp.models.detector import Detector, DetectorConfig
-from realtime_polyp.models.efficientnet_lite import LiteConfig
-from realtime_polyp.models.segmenter import Segmenter, SegmenterConfig
 from trainers import train_detector, train_segmenter
-from trainers.augment import NONE, Augment
-from trainers.command import loop_config, training_parser
+from trainers.augment import NONE, STRONG, Augment
+from trainers.compose import copy_paste, mosaic
+from trainers.contract import Losses, Targets
 from trainers.data import TrainingStills, boxes_of, collate, epoch_order, read_stills
-from trainers.loop import LoopConfig, Run, Task, fit, save_checkpoint
+from trainers.distributed import Team
+from trainers.loop import Run, Task, fit, save_checkpoint
+from trainers.recipes import RECIPES
+from trainers.schedule import LoopConfig, learning_rate, picture_scale, scaled_down
+from trainers.train import task_of
 
-SIZE, COUNT = (64, 96), 8
-TRUNK = LiteConfig(width=0.25, depth=0.3)
-CONFIG = LoopConfig(
-    epochs=10, batch=4, learning_rate=2e-2, trunk_factor=1.0, warmup_steps=2, workers=0, small_share=0.0,
-    validate_every=100,
-)  # fmt: skip
-WITHOUT_POLYP = (2, 5)
+NAMES = ["gflv2-lite0", "lowrank-lite0"]
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No curves drawn at every epoch, and one thread, whose sums do not depend on how work is shared."""
-    monkeypatch.setattr(loop, "draw_curves", lambda history, path: None)
+    monkeypatch.setattr(loop, "draw_curves", lambda history, path: path.write_bytes(b""))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,103 +41,77 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight stills laid out as --data wants them: bright discs on tissue, two without any."""
-    root = tmp_path_factory.mktemp("stills")
-    images, annotations = [], []
-    for number in range(COUNT):
-        image = np.full((128, 192, 3), (70, 80, 150), np.uint8)
-        mask = np.zeros((128, 192), np.uint8)
-        image += np.random.default_rng(number).integers(0, 25, image.shape, np.uint8)
-        if number not in WITHOUT_POLYP:
-            x, y, radius = 50 + 11 * number, 40 + 6 * number, 20 + number
-            cv2.circle(image, (x, y), radius, (190, 220, 250), -1)
-            cv2.circle(mask, (x, y), radius, 255, -1)
-            box = [x - radius, y - radius, 2 * radius + 1, 2 * radius + 1]
-            annotations.append({"image_id": number, "category_id": 1, "bbox": box})
-        cv2.imwrite(str(root / f"{number}.png"), image)
-        cv2.imwrite(str(root / f"{number}_mask.png"), mask)
-        images.append({"id": number, "file_name": f"{number}.png", "mask_name": f"{number}_mask.png",
-                       "width": 192, "height": 128})  # fmt: skip
-    for name in ("train", "val"):
-        (root / f"{name}.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    return root
+    return write_stills(tmp_path_factory.mktemp("stills"))
 
 
 def stills_of(data: Path, augment: Augment | None = None) -> TrainingStills:
     return TrainingStills(read_stills(data / "train.json", data), SIZE, augment or Augment(NONE), seed=0)
 
 
-def detector_task(data: Path) -> Task:
+def task(data: Path, name: str) -> Task:
     torch.manual_seed(0)
-    model = Detector(DetectorConfig(trunk=TRUNK, size=SIZE, channels=16))
-    nn.init.zeros_(model.head.cls.bias)  # type: ignore[arg-type]  # with the prior, boxes weigh nothing at first
-    return train_detector.detector_task(model, read_stills(data / "val.json", data))
+    recipe = toy(RECIPES[name])
+    net = recipe.build(recipe.config)
+    if name.startswith("gflv2"):
+        nn.init.zeros_(net.head.cls.bias)  # type: ignore[union-attr, arg-type]  # with the prior, boxes weigh nothing
+    return task_of(recipe, net, read_stills(data / "val.json", data), pretrained=False)
 
 
-def segmenter_task(data: Path) -> Task:
-    torch.manual_seed(0)
-    model = Segmenter(SegmenterConfig(trunk=TRUNK, size=SIZE, width=12, bases=4))
-    return train_segmenter.segmenter_task(model, read_stills(data / "val.json", data))
+Seen = Callable[[int, Targets, Losses], None]
 
 
-TASKS = [detector_task, segmenter_task]
+def watched(task: Task, seen: Seen) -> Task:
+    """The task, its loss calling `seen` (step, targets, losses) at every step."""
+    steps, original = iter(range(10_000)), task.learner._loss
 
-
-def watched(task: Task, seen: Callable[[int, list[Tensor], dict[str, Tensor]], None]) -> Task:
-    """The task, its loss calling `seen` (step, boxes, losses) at every step."""
-    steps = iter(range(10_000))
-
-    def loss(model: nn.Module, pixels: Tensor, boxes: list[Tensor], masks: Tensor) -> dict[str, Tensor]:
-        losses = task.loss(model, pixels, boxes, masks)
-        seen(next(steps), boxes, losses)
+    def loss(net: nn.Module, images: Tensor, targets: Targets) -> Losses:
+        losses = original(net, images, targets)
+        seen(next(steps), targets, losses)
         return losses
 
-    return replace(task, loss=loss)
+    task.learner._loss = loss
+    return task
 
 
-@pytest.mark.parametrize("make", TASKS)
-def test_twenty_steps_make_the_loss_fall(data: Path, tmp_path: Path, make: Callable[[Path], Task]) -> None:
-    totals: list[float] = []
-    task = watched(make(data), lambda step, boxes, losses: totals.append(sum(x.item() for x in losses.values())))
-    run = fit(task, stills_of(data), CONFIG, tmp_path)
-    assert run.step == len(totals) == 20
-    assert np.mean(totals[-4:]) < 0.85 * np.mean(totals[:4])
-    assert load_file(tmp_path / "best.safetensors").keys() == run.model.state_dict().keys()
-    history = json.loads((tmp_path / "history.json").read_text())
-    assert len(history) == 10 and task.score in history[-1]
+@pytest.mark.parametrize("name", NAMES)
+def test_frames_without_a_polyp_are_used(data: Path, tmp_path: Path, name: str) -> None:
+    counts: list[int] = []
+    seen = watched(task(data, name), lambda step, targets, losses: counts.extend(len(one) for one in targets.boxes))
+    fit(seen, stills_of(data), replace(LOOP, epochs=1), tmp_path)
+    assert sorted(counts) == [0] * len(WITHOUT_POLYP) + [1] * (COUNT - len(WITHOUT_POLYP))
 
 
-@pytest.mark.parametrize("make", TASKS)
-def test_a_run_that_broke_off_goes_on_to_the_same_weights(
-    data: Path, tmp_path: Path, make: Callable[[Path], Task]
-) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_broke_off_goes_on_to_the_same_weights(data: Path, tmp_path: Path, name: str) -> None:
     """Interrupted in the middle of an epoch, and once more; augmented, so that the data's chance matters too."""
-    config = replace(CONFIG, epochs=4, batch=2, checkpoint_s=0.0, small_share=0.5)  # sixteen steps
-    unbroken = fit(make(data), stills_of(data, Augment()), config, tmp_path / "unbroken")
+    config = replace(LOOP, epochs=4, batch=2, checkpoint_s=-1.0, small_share=0.5, scales=(1.0, 1.34))  # sixteen steps
+    augment = Augment(STRONG)
+    unbroken = fit(task(data, name), stills_of(data, augment), config, tmp_path / "unbroken")
     for resume, breaks_at in ((False, 6), (True, 3)):
         with pytest.raises(KeyboardInterrupt):
-            fit(watched(make(data), _breaking(breaks_at)), stills_of(data, Augment()), config, tmp_path / "broken",
-                resume=resume)  # fmt: skip
-    resumed = fit(make(data), stills_of(data, Augment()), config, tmp_path / "broken", resume=True)
+            broken = watched(task(data, name), _breaking(breaks_at))
+            fit(broken, stills_of(data, augment), config, tmp_path / "broken", resume=resume)
+    resumed = fit(task(data, name), stills_of(data, augment), config, tmp_path / "broken", resume=True)
     assert unbroken.step == resumed.step == 16
-    for first, second in ((unbroken.model, resumed.model), (unbroken.averaged, resumed.averaged)):
-        assert_equal(first.state_dict(), second.state_dict())
-    assert_equal(unbroken.optimizer.state_dict()["state"], resumed.optimizer.state_dict()["state"])
-    assert_equal(
-        load_file(tmp_path / "unbroken" / "best.safetensors"), load_file(tmp_path / "broken" / "best.safetensors")
-    )
-    learnt = [
-        not torch.equal(a, b) for a, b in zip(make(data).model.parameters(), resumed.model.parameters(), strict=True)
-    ]
-    assert any(learnt)
+    assert_same_run(unbroken, resumed)
+    assert_equal(load_file(tmp_path / "unbroken" / loop.BEST), load_file(tmp_path / "broken" / loop.BEST))
+    assert unbroken.history == resumed.history
+    begun = task(data, name).learner.net.parameters()
+    assert any(not torch.equal(a, b) for a, b in zip(begun, resumed.net.parameters(), strict=True))
 
 
-def _breaking(at: int) -> Callable[[int, list[Tensor], dict[str, Tensor]], None]:
-    def seen(step: int, boxes: list[Tensor], losses: dict[str, Tensor]) -> None:
+def _breaking(at: int) -> Seen:
+    def seen(step: int, targets: Targets, losses: Losses) -> None:
         if step == at:
             raise KeyboardInterrupt
 
     return seen
+
+
+def assert_same_run(first: Run, second: Run) -> None:
+    assert_equal(first.net.state_dict(), second.net.state_dict())
+    assert_equal(first.averaged.state_dict(), second.averaged.state_dict())
+    assert_equal(first.optimizer.state_dict()["state"], second.optimizer.state_dict()["state"])
 
 
 def assert_equal(first: dict, second: dict) -> None:  # type: ignore[type-arg]
@@ -152,18 +123,10 @@ def assert_equal(first: dict, second: dict) -> None:  # type: ignore[type-arg]
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[name])), name
 
 
-@pytest.mark.parametrize("make", TASKS)
-def test_frames_without_a_polyp_are_used(data: Path, tmp_path: Path, make: Callable[[Path], Task]) -> None:
-    counts: list[int] = []
-    task = watched(make(data), lambda step, boxes, losses: counts.extend(len(one) for one in boxes))
-    fit(task, stills_of(data), replace(CONFIG, epochs=1), tmp_path)
-    assert sorted(counts) == [0] * len(WITHOUT_POLYP) + [1] * (COUNT - len(WITHOUT_POLYP))
-
-
 def test_a_checkpoint_is_replaced_whole_or_not_at_all(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, path = Run(detector_task(data), CONFIG, 2), tmp_path / "checkpoint.pt"
+    run, path = Run(task(data, NAMES[0]), LOOP, Team(), 2), tmp_path / loop.CHECKPOINT
     save_checkpoint(run, path)
     before = path.read_bytes()
 
@@ -182,27 +145,79 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
-    fit(detector_task(data), stills_of(data), replace(CONFIG, epochs=1), tmp_path)
+    fit(task(data, NAMES[0]), stills_of(data), replace(LOOP, epochs=1), tmp_path)
     with pytest.raises(ValueError, match="other values of learning_rate: start a new --out"):
-        other = replace(CONFIG, epochs=1, learning_rate=1e-4)
-        fit(detector_task(data), stills_of(data), other, tmp_path, resume=True)
+        other = replace(LOOP, epochs=1, learning_rate=1e-4)
+        fit(task(data, NAMES[0]), stills_of(data), other, tmp_path, resume=True)
 
 
 def test_nothing_to_resume_is_said(data: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
-        fit(detector_task(data), stills_of(data), CONFIG, tmp_path, resume=True)
+        fit(task(data, NAMES[0]), stills_of(data), LOOP, tmp_path, resume=True)
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run(data: Path, tmp_path: Path) -> None:
-    def spoil(step: int, boxes: list[Tensor], losses: dict[str, Tensor]) -> None:
-        losses["quality"] = losses["quality"] * float("nan")
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_its_batch(data: Path, tmp_path: Path) -> None:
+    def spoil(step: int, targets: Targets, losses: Losses) -> None:
+        if step == 3:
+            losses["quality"] = losses["quality"] * float("nan")
 
-    with pytest.raises(FloatingPointError, match="loss is nan at step 0"):
-        fit(watched(detector_task(data), spoil), stills_of(data), CONFIG, tmp_path)
+    with pytest.raises(FloatingPointError, match="the loss is no number at step 3 .*quality nan.*bad_batch.pt"):
+        fit(watched(task(data, NAMES[0]), spoil), stills_of(data), LOOP, tmp_path)
+    kept = torch.load(tmp_path / loop.BAD_BATCH, weights_only=True)
+    assert kept["step"] == 3 and kept["images"].shape == (4, 3, *SIZE) and len(kept["boxes"]) == 4
+
+
+def test_bfloat16_learns_as_well(data: Path, tmp_path: Path) -> None:
+    totals: list[float] = []
+    seen = watched(
+        task(data, "lowrank-lite0"), lambda s, t, losses: totals.append(sum(x.item() for x in losses.values()))
+    )
+    fit(seen, stills_of(data), replace(LOOP, precision="bfloat16", learning_rate=3e-2), tmp_path)
+    assert np.mean(totals[-4:]) < 0.85 * np.mean(totals[:4])
+
+
+# the schedule
+
+
+def test_the_paper_s_rate_falls_tenfold_at_epochs_16_and_22() -> None:
+    config = replace(RECIPES["gflv2-r50"].loop, warmup_steps=0)
+    rates = [learning_rate(config, epoch * 100, 2400) for epoch in range(24)]
+    assert rates[:16] == [0.01] * 16
+    assert rates[16:22] == pytest.approx([0.001] * 6) and rates[22:] == pytest.approx([0.0001] * 2)
+
+
+def test_a_shorter_run_keeps_its_proportions_and_a_smaller_batch_its_rate_per_image() -> None:
+    config = replace(RECIPES["gflv2-r50"].loop, warmup_steps=0)
+    small = scaled_down(config, epochs=12, batch=2)
+    assert (small.epochs, small.batch) == (12, 2) and small.learning_rate == pytest.approx(0.0025)
+    assert learning_rate(small, 799, 1200) == pytest.approx(0.0025)
+    assert learning_rate(small, 800, 1200) == pytest.approx(0.00025)
+    adam = scaled_down(LoopConfig(learning_rate=1e-3, batch=8), batch=2)
+    assert adam.learning_rate == pytest.approx(5e-4)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step", "poly"])
+def test_every_schedule_warms_up_and_never_rises_again(schedule: str) -> None:
+    config = LoopConfig(schedule=schedule, warmup_steps=10, learning_rate=1.0)  # type: ignore[arg-type]
+    rates = [learning_rate(config, step, 200) for step in range(200)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01) and max(rates) > 0.89
+    assert all(later <= earlier + 1e-12 for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert 0 < rates[-1] < 0.02 or schedule == "step"
+
+
+def test_multi_scale_training_draws_all_sizes_of_the_paper_and_the_same_ones_again() -> None:
+    config = RECIPES["gflv2-x101-dcn-ms"].loop
+    drawn = [picture_scale(config, step, 0) for step in range(200)]
+    assert sorted({round(scale * 800) for scale in drawn}) == [480, 600, 720, 840, 960]
+    assert drawn == [picture_scale(config, step, 0) for step in range(200)]
+
+
+# the data
 
 
 def test_boxes_follow_their_polyps_through_every_augmentation(data: Path) -> None:
-    stills = stills_of(data, Augment())
+    plain = replace(STRONG, mosaic=0.0, specular_probability=0.0, grey_world=0.0, hue=0.0)
+    stills = stills_of(data, Augment(plain))
     seen = 0
     for epoch in range(4):
         stills.epoch = epoch
@@ -212,13 +227,51 @@ def test_boxes_follow_their_polyps_through_every_augmentation(data: Path) -> Non
             for x1, y1, x2, y2 in boxes.long().tolist():
                 seen += 1
                 assert mask[y1:y2, x1:x2].any(0).all() and mask[y1:y2, x1:x2].any(1).all()  # tight
+            if len(boxes):
                 polyp, rest = pixels[:, mask == 1].float().mean(), pixels[:, mask == 0].float().mean()
-                assert polyp > rest + 10  # the mask lies on the bright disc
-    assert seen > 10
+                assert polyp > rest + 5  # the mask lies on the bright discs, pasted ones too
+    assert seen > 20
+
+
+def test_a_pasted_polyp_brings_its_label_and_leaves_the_others_alone() -> None:
+    chance = np.random.default_rng(3)
+    image, labels = np.full((80, 120, 3), 120, np.uint8), np.zeros((80, 120), np.uint8)
+    labels[5:25, 5:25] = 1
+    donor_labels = np.zeros((80, 120), np.uint8)
+    donor_labels[30:50, 40:60] = 1
+    donor = np.full((80, 120, 3), 90, np.uint8)
+    donor[30:50, 40:60] = (250, 200, 180)
+    pasted, found = copy_paste((image, labels), (donor, donor_labels), chance)
+    assert set(np.unique(found)) == {0, 1, 2} and (found == 2).sum() > 50
+    assert (found == 1).sum() >= 0.9 * 400
+    changed = (pasted != image).any(axis=2)
+    assert changed[found == 2].mean() > 0.9 and not changed[40:][:, 110:][found[40:][:, 110:] == 0].any()
+    assert image.min() == image.max() == 120  # the original is untouched
+
+
+@pytest.mark.parametrize("donor_has", [False, True])
+def test_nothing_is_pasted_where_nothing_fits(donor_has: bool) -> None:
+    dark = np.zeros((80, 120, 3), np.uint8), np.zeros((80, 120), np.uint8)
+    labels = np.zeros((80, 120), np.uint8)
+    if donor_has:
+        labels[30:50, 40:60] = 1
+    image, found = copy_paste(dark, (np.full((80, 120, 3), 200, np.uint8), labels), np.random.default_rng(0))
+    assert not found.any() and not image.any()
+
+
+def test_a_mosaic_holds_four_stills_and_numbers_their_polyps_apart() -> None:
+    items = []
+    for level in (40, 90, 140, 190):
+        labels = np.zeros((64, 96), np.uint8)
+        labels[20:40, 30:60] = 1
+        items.append((np.full((64, 96, 3), level, np.uint8), labels))
+    image, labels = mosaic(items, np.random.default_rng(1))
+    assert set(np.unique(labels)) == {0, 1, 2, 3, 4} and len(boxes_of(labels)) == 4
+    assert [int(image[row, column, 0]) for row, column in ((2, 2), (2, -3), (-3, 2), (-3, -3))] == [40, 90, 140, 190]
 
 
 def test_an_item_depends_on_seed_epoch_and_index_alone(data: Path) -> None:
-    first, second = stills_of(data, Augment()), stills_of(data, Augment())
+    first, second = stills_of(data, Augment(STRONG)), stills_of(data, Augment(STRONG))
     for _ in range(3):
         second[0]  # another history
     for epoch in (0, 1):
@@ -226,6 +279,13 @@ def test_an_item_depends_on_seed_epoch_and_index_alone(data: Path) -> None:
         assert torch.equal(first[4][0], second[4][0])
     first.epoch = 0
     assert not torch.equal(first[4][0], second[4][0])
+
+
+def test_stills_that_do_not_fit_in_memory_are_read_one_by_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = stills_of(data, Augment(STRONG))
+    monkeypatch.setattr("trainers.data._MOST_HELD_BYTES", 0)
+    read = stills_of(data, Augment(STRONG))
+    assert read._held is None and torch.equal(held[3][0], read[3][0]) and torch.equal(held[3][2], read[3][2])
 
 
 def test_an_epoch_sees_each_still_once_in_an_order_of_its_own() -> None:
@@ -249,17 +309,27 @@ def test_boxes_of_a_label_map_are_tight_and_specks_are_none() -> None:
     assert boxes_of(np.zeros((4, 4), np.uint8)).shape == (0, 4)
 
 
+# the commands
+
+
 @pytest.mark.parametrize("module", [train_detector, train_segmenter])
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--data", "{tmp}/nowhere"], "no such data file"),
-        (["--data", "{data}", "--init", "{tmp}/nothing.pth"], "no such checkpoint"),
+        (["--data", "{data}", "--init", "{tmp}/nothing.safetensors"], "no such checkpoint"),
+        (["--data", "{data}", "--init", "{data}/train.json"], "checkpoint"),
+        (["--data", "{data}", "--epochs", "0"], "--epochs must be at least 1, got 0"),
+        (["--data", "{data}", "--size", "100", "96"], "multiples of 32 from 64 on"),
+        (["--data", "{data}", "--batch", "64"], "fewer than one batch of 64"),
+        (["--data", "{data}", "--device", "cuda"], "torch sees no GPU here"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], module: object, arguments: list[str], said: str
 ) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("a GPU is here")
     words = [word.format(tmp=tmp_path, data=data) for word in arguments]
     with pytest.raises(SystemExit) as end:
         module.main([*words, "--out", str(tmp_path / "out")])  # type: ignore[attr-defined]
@@ -267,10 +337,26 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_options_become_the_loop_s_configuration() -> None:
-    parser = training_parser("train", description="", examples="", models=["one"], default_model="one")
-    words = ["--out", "x", "--epochs", "3", "--batch", "5", "--learning-rate", "0.5", "--seed", "9"]
-    found = loop_config(parser.parse_args(words))
-    assert found == replace(LoopConfig(), epochs=3, batch=5, learning_rate=0.5, seed=9)
-    with pytest.raises(ValueError, match="--epochs must be at least 1, got 0"):
-        loop_config(parser.parse_args([*words, "--epochs", "0"]))
+def test_a_run_says_where_it_left_the_paper(data: Path, tmp_path: Path) -> None:
+    recipe = json.loads(_trained(data, tmp_path, ["--epochs", "1", "--batch", "4", "--size", "64", "96"]).read_text())
+    differs = recipe["differs"]
+    assert differs["epochs"] == "1, not 484" and differs["batch"] == "4, not 16"
+    assert differs["learning_rate"] == "0.0025, not 0.01" and differs["size"] == "64x96, not 512x512"
+    assert differs["init"] == "random, not ImageNet" and "8 stills" in differs["data"]
+    assert recipe["loop"]["learning_rate"] == pytest.approx(0.0025)
+
+
+def _trained(data: Path, out: Path, words: list[str]) -> Path:
+    patched = pytest.MonkeyPatch()
+    narrow = {name: replace(recipe, config=toy(recipe).config) for name, recipe in RECIPES.items()}
+    patched.setattr("trainers.train.recipes_of", lambda task: {n: r for n, r in narrow.items() if r.task == task})
+    patched.setitem(
+        narrow, "hrnet-w48", replace(narrow["hrnet-w48"], config=replace(narrow["hrnet-w48"].config, size=(512, 512)))
+    )
+    try:
+        train_segmenter.main(
+            ["--config", "hrnet-w48", "--data", str(data), "--out", str(out), "--workers", "0", *words]
+        )
+    finally:
+        patched.undo()
+    return out / "recipe.json"

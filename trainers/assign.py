@@ -51,3 +51,27 @@ def _centre_inside(anchors: Tensor, truth: Tensor) -> Tensor:
     x, y = centres(anchors)[:, None].unbind(-1)
     inside = torch.stack([x - truth[:, 0], y - truth[:, 1], truth[:, 2] - x, truth[:, 3] - y])
     return inside.amin(0) > 0.01
+
+
+def max_iou(
+    anchors: Tensor, truth: Tensor, *, positive: float, negative: float, least: float = 0.0, rescue: bool = True
+) -> Tensor:
+    """Index of the true box (m, 4) that each anchor (P, 4) learns, -1 for background, -2 for neither: (P,) int64.
+
+    An anchor whose best IoU reaches `positive` learns that box, below `negative` it is background. With `rescue`, a
+    box's best anchors learn it too where their IoU is at least `least` (and above 0), so that no polyp goes unlearnt.
+    Source: Ren et al., Faster R-CNN, section 3.1.2.
+    """
+    if len(truth) == 0:
+        return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+    overlaps = pairwise_iou(anchors, truth)
+    best, index = overlaps.max(dim=1)
+    learnt = torch.where(best >= positive, index, -2)
+    learnt = torch.where(best < negative, -1, learnt)
+    if rescue:
+        for number, most in enumerate(
+            overlaps.amax(0)
+        ):  # a later box takes an anchor that both want, as in mmdetection
+            if most >= max(least, 1e-9):
+                learnt[overlaps[:, number] == most] = number
+    return learnt

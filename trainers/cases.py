@@ -1,6 +1,6 @@
 """Stills through the live line, one by one, each with its truth: what the figures and the gallery are made of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from realtime_polyp.packets import Detections, Mask
 from realtime_polyp.postprocess import detections_of, mask_of
 from realtime_polyp.prepare import Batch, prepare
 from trainers.data import Still, read_image, read_mask
+from trainers.multi_scale import detect_at_scales, segment_at_scales
 
 
 @dataclass(frozen=True)
@@ -45,33 +46,36 @@ def evaluate(
     *,
     score_threshold: float = 0.0,
     mask_threshold: float = 0.5,
+    scales: Sequence[float] = (),
     progress: bool = False,
 ) -> list[Case]:
     """Field, prepare, engines, postprocess, exactly as live at batch 1; a still without a field is taken whole.
 
+    scales: for a multi-scale test, which engines that take any size can do; empty: at the engine's own size, as live.
     Raises FileNotFoundError or ValueError naming the image or mask that cannot be read, or whose sizes differ.
     """
     with tqdm(stills, desc="evaluating", unit="image", disable=not progress) as shown:
-        return [
-            _case(still, detector, segmenter, score_threshold=score_threshold, mask_threshold=mask_threshold)
-            for still in shown
-        ]
+        return [_case(still, detector, segmenter, (score_threshold, mask_threshold), scales) for still in shown]
 
 
 def _case(
     still: Still,
     detector: DetectorEngine | None,
     segmenter: SegmenterEngine | None,
-    *,
-    score_threshold: float,
-    mask_threshold: float,
+    thresholds: tuple[float, float],
+    scales: Sequence[float],
 ) -> Case:
+    score_threshold, mask_threshold = thresholds
     image = read_image(still.image_path)
     field = find_field(image) or whole(image)
-    sizes = {engine.size for engine in (detector, segmenter) if engine is not None}
-    batches = {size: prepare([image], [field], size) for size in sizes}
-    detections = detect(detector, batches[detector.size], score_threshold) if detector else None
-    mask = segment(segmenter, batches[segmenter.size]) if segmenter else None
+    if scales:
+        detections = detect_at_scales(detector, image, field, scales, score_threshold) if detector else None
+        mask = segment_at_scales(segmenter, image, field, scales) if segmenter else None
+    else:
+        sizes = {engine.size for engine in (detector, segmenter) if engine is not None}
+        batches = {size: prepare([image], [field], size) for size in sizes}
+        detections = detect(detector, batches[detector.size], score_threshold) if detector else None
+        mask = segment(segmenter, batches[segmenter.size]) if segmenter else None
     segmentation = _compare(mask, image, still, mask_threshold) if mask else None
     return Case(still, field, detections, mask, segmentation)
 

@@ -21,7 +21,10 @@ from tqdm import tqdm
 from realtime_polyp.field import find_field, whole
 from realtime_polyp.prepare import place, prepare
 from trainers.augment import Augment
+from trainers.compose import Item, copy_paste, mosaic
 
+_ITEM_BYTES = 4  # a pixel's three levels and its label
+_MOST_HELD_BYTES = 4e9
 _MIN_POLYP_PX = 25
 _MIN_POLYP_SHARE = 1e-4  # of the image: the truth's own rule for what is too small to be a polyp
 
@@ -30,7 +33,8 @@ _MIN_POLYP_SHARE = 1e-4  # of the image: the truth's own rule for what is too sm
 class Still:
     """One entry of a COCO file: paths, size in px, centre, and true boxes (n, 4) xyxy in stored px.
 
-    original_scale: original px a stored px, for images that were stored smaller than they were taken.
+    original_scale: original px a stored px, for images that were stored smaller than they were taken. group: the
+    patient or video that it comes from, "" where that is not known.
     """
 
     id: int
@@ -41,6 +45,7 @@ class Still:
     centre: str
     boxes: NDArray[np.float32]
     original_scale: float = 1.0
+    group: str = ""
 
 
 def read_stills(coco_path: Path, root: Path) -> list[Still]:
@@ -74,6 +79,7 @@ def _still(image: dict[str, Any], root: Path, boxes: list[list[float]]) -> Still
         image.get("centre", "unknown"),
         np.array(boxes, np.float32).reshape(-1, 4),
         image.get("original_width", image["width"]) / image["width"],
+        image.get("group", ""),
     )
 
 
@@ -129,26 +135,41 @@ def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8],
 
 
 class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Stills held in memory at model size, augmented anew each epoch.
+    """Stills at model size, augmented anew each epoch; held in memory where they fit.
 
     Item: pixels (3, h, w) uint8, boxes (n, 4) px, mask (h, w) uint8. What an item is depends only on seed, epoch and
     index, so a resumed run sees what an unbroken one would have seen.
     """
 
     def __init__(self, stills: list[Still], size: tuple[int, int], augment: Augment, *, seed: int = 0) -> None:
-        with ThreadPoolExecutor() as pool:
-            jobs = pool.map(lambda still: letterboxed(still, size), stills)
-            self._items = list(tqdm(jobs, total=len(stills), desc="reading stills", unit="image"))
-        self._augment, self._seed = augment, seed
+        self._stills, self._size, self._augment, self._seed = stills, size, augment, seed
         self.epoch = 0
+        self._held: list[Item] | None = None
+        if len(stills) * size[0] * size[1] * _ITEM_BYTES <= _MOST_HELD_BYTES:
+            with ThreadPoolExecutor() as pool:
+                jobs = pool.map(lambda still: letterboxed(still, size), stills)
+                self._held = list(tqdm(jobs, total=len(stills), desc="reading stills", unit="image"))
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._stills)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        image, labels = self._augment(*self._items[index], seed=hash((self._seed, self.epoch, index)) % 2**31)
+        seed = hash((self._seed, self.epoch, index)) % 2**31
+        image, labels = self._augment(*self._composed(index, np.random.default_rng(seed)), seed=seed)
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
         return pixels, torch.from_numpy(boxes_of(labels)), torch.from_numpy((labels > 0).astype(np.uint8))
+
+    def _item(self, index: int) -> Item:
+        return self._held[index] if self._held is not None else letterboxed(self._stills[index], self._size)
+
+    def _composed(self, index: int, chance: np.random.Generator) -> Item:
+        """The item itself, with a polyp of another pasted in, or in a mosaic with three others."""
+        config, item = self._augment.config, self._item(index)
+        if chance.random() < config.mosaic:
+            return mosaic([item, *(self._item(int(i)) for i in chance.integers(len(self), size=3))], chance)
+        if chance.random() < config.copy_paste:
+            return copy_paste(item, self._item(int(chance.integers(len(self)))), chance)
+        return item
 
 
 def collate(items: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, list[Tensor], Tensor]:

@@ -1,6 +1,7 @@
 """Where a trunk's ImageNet weights come from: a checkpoint file, or the package that carries one."""
 
 import importlib
+import pickle
 from pathlib import Path
 
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE1, LITE2, EfficientNetLite, LiteConfig, load_published
@@ -19,7 +20,11 @@ def load_imagenet(trunk: EfficientNetLite, path: Path | None, config: LiteConfig
     """
     if path is not None and not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
-    load_published(trunk, str(path) if path else _package_file(config), config)
+    try:
+        load_published(trunk, str(path) if path else _package_file(config), config)
+    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
+        found = str(error).splitlines()[0]
+        raise ValueError(f"{path} is no ImageNet checkpoint of this EfficientNet-Lite: {found}") from error
 
 
 def _package_file(config: LiteConfig) -> str:

@@ -1,17 +1,15 @@
-"""The training loop that both models share: schedule, average of weights, checkpoints, curves.
+"""The training loop that all models share: steps, average of weights, checkpoints, validation.
 
 A run lives in one folder: `checkpoint.pt` (all that resuming needs), `best.safetensors` (averaged weights of the best
-validation), `history.json`, `curves.png`, and TensorBoard's event files.
+validation), `recipe.json`, `history.json`, `curves.png`, and TensorBoard's event files.
 """
 
 import copy
 import json
-import math
-import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,66 +21,71 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from trainers.contract import Learner, Losses, Targets
 from trainers.curves import draw_curves
 from trainers.data import TrainingStills, collate, epoch_order
+from trainers.depthwise import quicken
+from trainers.distributed import Team, any_of, shared, wait
+from trainers.files import replacing
+from trainers.schedule import PRECISIONS, LoopConfig, learning_rate, picture_scale
 
-Losses = dict[str, Tensor]
-BatchLoss = Callable[[nn.Module, Tensor, list[Tensor], Tensor], Losses]
 Validate = Callable[[nn.Module], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """trunk_factor: learning rate of the pretrained trunk relative to the rest. small_share: share of the epochs that
-    train at `small_scale` of the input size (progressive resizing). average_decay: of the moving average of weights."""
-
-    epochs: int = 18
-    batch: int = 8
-    learning_rate: float = 1e-3
-    trunk_factor: float = 0.3
-    weight_decay: float = 0.02
-    warmup_steps: int = 200
-    clip_norm: float = 10.0
-    average_decay: float = 0.998
-    small_share: float = 0.5
-    small_scale: float = 0.8
-    validate_every: int = 3
-    checkpoint_s: float = 180.0
-    workers: int = 1
-    seed: int = 0
+CHECKPOINT, BEST, HISTORY, BAD_BATCH = "checkpoint.pt", "best.safetensors", "history.json", "bad_batch.pt"
+_GRID_PX = 32  # every trunk's coarsest stride
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt. `score` names the validation figure that chooses the best weights."""
+    """What is learnt. trunk: the part with a learning rate of its own. start: sets modes and freezes what stays frozen,
+    at every epoch's beginning. `score` names the validation figure that chooses the best weights."""
 
-    model: nn.Module
+    learner: Learner
     trunk: nn.Module
-    loss: BatchLoss
     validate: Validate
     score: str
-    prepare_training: Callable[[nn.Module], None]
+    start: Callable[[nn.Module], None]
 
 
+@dataclass
 class Run:
     """The state of one training run: everything that a checkpoint holds."""
 
-    def __init__(self, task: Task, config: LoopConfig, steps_per_epoch: int) -> None:
-        self.task, self.config = task, config
-        self.model, self.averaged = task.model, copy.deepcopy(task.model)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(task, config), weight_decay=config.weight_decay)
-        self.total_steps = config.epochs * steps_per_epoch
-        self.steps_per_epoch = steps_per_epoch
-        self.step = 0
-        self.history: list[dict[str, float]] = []
-        self.best = -1.0
+    task: Task
+    config: LoopConfig
+    team: Team
+    steps_per_epoch: int
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -1.0
+
+    def __post_init__(self) -> None:
+        net = self.task.learner.net
+        self.averaged = copy.deepcopy(net) if self.config.average_decay is not None else net
+        self.task.learner.to(self.team.device)
+        self.averaged.to(self.team.device)
+        self.optimizer = _optimizer(self.task, self.config)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "float16")
+        if self.team.device == "cpu":
+            quicken(net)
+        self.model = shared(self.task.learner, self.team)
+
+    @property
+    def net(self) -> nn.Module:
+        return self.task.learner.net
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.epochs * self.steps_per_epoch
 
     def state(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
+            "model": self.net.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "step": self.step,
+            "sums": self.sums,
             "history": self.history,
             "best": self.best,
             "config": asdict(self.config),
@@ -91,143 +94,206 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Raises ValueError when the checkpoint was made with another configuration."""
         found, wanted = state["config"], asdict(self.config)
-        different = [key for key in wanted if found.get(key) != wanted[key]]
+        different = [key for key in wanted if found.get(key) != wanted[key] and key not in ("workers", "checkpoint_s")]
         if different:
             raise ValueError(f"the checkpoint has other values of {', '.join(different)}: start a new --out")
-        self.model.load_state_dict(state["model"])
+        self.net.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
+        self.sums = state["sums"]
 
 
-def fit(task: Task, stills: TrainingStills, config: LoopConfig, folder: Path, *, resume: bool = False) -> Run:
+def fit(
+    task: Task,
+    stills: TrainingStills,
+    config: LoopConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    team: Team = Team(),
+) -> Run:
     """Train to the last epoch, from the folder's checkpoint when resuming.
 
-    Raises FloatingPointError on a non-finite loss, FileNotFoundError when there is nothing to resume from.
+    Raises FloatingPointError on a non-finite loss, FileNotFoundError when there is nothing to resume from, ValueError
+    for a batch that the team cannot share.
     """
+    if config.batch % team.size:
+        raise ValueError(f"a batch of {config.batch} cannot be shared by {team.size} processes: choose a multiple")
     folder.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed)
-    run = Run(task, config, max(1, len(stills) // config.batch))
-    checkpoint = folder / "checkpoint.pt"
+    run = Run(task, config, team, max(1, len(stills) // config.batch))
     if resume:
-        if not checkpoint.is_file():
-            raise FileNotFoundError(f"nothing to resume: {checkpoint} is not there; leave out --resume")
-        run.restore(torch.load(checkpoint, weights_only=True))
-    with SummaryWriter(str(folder)) as board:
-        for epoch in range(run.step // run.steps_per_epoch, config.epochs):
-            losses = train_epoch(run, stills, epoch, checkpoint)
-            figures = {"epoch": epoch + 1.0, **losses}
-            if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
-                figures |= task.validate(run.averaged)
-                keep_if_best(run, figures, folder)
-            record(run, figures, board, folder)
-            save_checkpoint(run, checkpoint)
+        restore_from(folder / CHECKPOINT, run)
+    with SummaryWriter(str(folder)) if team.leads else _NoBoard() as board:
+        for epoch in range(len(run.history), config.epochs):
+            train_epoch(run, stills, epoch, folder)
+            finish_epoch(run, epoch, board, folder)
     return run
 
 
-def train_epoch(run: Run, stills: TrainingStills, epoch: int, checkpoint: Path) -> dict[str, float]:
-    """One epoch from wherever the run stands in it; mean of each loss over the steps taken."""
-    run.task.prepare_training(run.model)
+def restore_from(path: Path, run: Run) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
+    run.restore(torch.load(path, weights_only=True, map_location=run.team.device))
+
+
+def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:
+    """One epoch from wherever the run stands in it; nothing is left of one that broke off before it was written down."""
+    run.task.start(run.net)
     stills.epoch = epoch
-    done = run.step % run.steps_per_epoch
+    done = run.step - epoch * run.steps_per_epoch
+    if done == 0:
+        run.sums = {}
     order = list(epoch_order(len(stills), run.config.batch, seed=run.config.seed, epoch=epoch))[done:]
-    loader = DataLoader(stills, batch_sampler=order, collate_fn=collate, num_workers=run.config.workers)
-    sums: dict[str, float] = {}
+    mine = [batch[run.team.rank :: run.team.size] for batch in order]
+    loader = DataLoader(stills, batch_sampler=mine, collate_fn=collate, num_workers=run.config.workers)
     saved_s = time.monotonic()
-    bar = tqdm(loader, initial=done, total=run.steps_per_epoch, desc=f"epoch {epoch + 1}/{run.config.epochs}")
+    title = f"epoch {epoch + 1}/{run.config.epochs}"
+    bar = tqdm(loader, initial=done, total=run.steps_per_epoch, desc=title, disable=not run.team.leads)
     for pixels, boxes, masks in bar:
-        losses = train_step(run, *at_scale(pixels, boxes, masks, scale_of(epoch, run.config)))
+        scale = picture_scale(run.config, run.step, epoch)
+        losses = train_step(run, *at_scale(pixels, boxes, masks, scale, run.team.device), folder)
         for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value
-        bar.set_postfix(loss=f"{sum(losses.values()):.3f}")
+            run.sums[name] = run.sums.get(name, 0.0) + value
+        bar.set_postfix(loss=f"{losses['loss']:.3f}")
         if time.monotonic() - saved_s > run.config.checkpoint_s:
-            save_checkpoint(run, checkpoint)
+            save_checkpoint(run, folder / CHECKPOINT)
             saved_s = time.monotonic()
-    return {name: value / max(1, len(order)) for name, value in sums.items()}
 
 
-def train_step(run: Run, pixels: Tensor, boxes: list[Tensor], masks: Tensor) -> dict[str, float]:
+def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict[str, float]:
     """Forward, backward, one step of the optimiser and of the moving average."""
-    set_learning_rate(run)
-    losses = run.task.loss(run.model, pixels, boxes, masks)
-    total = torch.stack(list(losses.values())).sum()
-    if not torch.isfinite(total):
-        raise FloatingPointError(f"loss is {total.item()} at step {run.step}: {losses}")
+    # What is drawn within a step (samples of regions, dropout) depends on the step alone, also after a resume.
+    torch.manual_seed(_mixed(run.config.seed, run.step, run.team.rank))
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["factor"] * learning_rate(run.config, run.step, run.total_steps)
+    device = run.team.device.split(":")[0]
+    precision = PRECISIONS.get(run.config.precision)
+    with torch.autocast(device, dtype=precision, enabled=precision is not None):
+        losses = run.model(images, targets)
+    refuse_non_finite(run, losses, images, targets, folder)
     run.optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
-    run.optimizer.step()
+    run.scaler.scale(losses["loss"]).backward()
+    if run.config.clip_norm is not None:
+        run.scaler.unscale_(run.optimizer)
+        nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
     run.step += 1
     update_average(run)
     return {name: value.item() for name, value in losses.items()}
 
 
-def scale_of(epoch: int, config: LoopConfig) -> float:
-    return config.small_scale if epoch < config.small_share * config.epochs else 1.0
+def refuse_non_finite(run: Run, losses: Losses, images: Tensor, targets: Targets, folder: Path) -> None:
+    """Keep the batch that made the loss no number, then end the run: every process of it."""
+    bad = not bool(torch.isfinite(losses["loss"]))
+    if bad:
+        with replacing(folder / BAD_BATCH) as path:
+            torch.save({"images": images, "boxes": targets.boxes, "masks": targets.masks, "step": run.step}, path)
+    if any_of(bad, run.team):
+        values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+        raise FloatingPointError(
+            f"the loss is no number at step {run.step} ({values}); the batch is kept in {folder / BAD_BATCH}, "
+            f"the weights before it in {folder / CHECKPOINT} if one was due: try a lower --learning-rate"
+        )
 
 
-def at_scale(pixels: Tensor, boxes: list[Tensor], masks: Tensor, scale: float) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The batch as float32, shrunk by `scale` to a size that the trunk's stride 32 divides."""
-    size = [round(length * scale / 32) * 32 for length in pixels.shape[-2:]]
+def at_scale(
+    pixels: Tensor, boxes: list[Tensor], masks: Tensor, scale: float, device: str = "cpu"
+) -> tuple[Tensor, Targets]:
+    """The batch on its device in float32, scaled to a size that the trunk's stride divides."""
+    pixels, masks = pixels.to(device, non_blocking=True).float(), masks.to(device, non_blocking=True).float()
+    size = [round(length * scale / _GRID_PX) * _GRID_PX for length in pixels.shape[-2:]]
     factor = torch.tensor([size[1] / pixels.shape[-1], size[0] / pixels.shape[-2]] * 2)
     if size != list(pixels.shape[-2:]):
-        pixels = nn.functional.interpolate(pixels.float(), size=size, mode="bilinear", antialias=True)
-        masks = nn.functional.interpolate(masks[:, None].float(), size=size, mode="nearest")[:, 0]
-    pixels = pixels.float().contiguous(memory_format=torch.channels_last)
-    return pixels, [box * factor for box in boxes], masks.float()
-
-
-def set_learning_rate(run: Run) -> None:
-    """Linear warm-up, then a cosine to one hundredth."""
-    warmup = min(1.0, (run.step + 1) / max(1, run.config.warmup_steps))
-    cosine = 0.505 + 0.495 * math.cos(math.pi * run.step / max(1, run.total_steps))
-    for group in run.optimizer.param_groups:
-        group["lr"] = run.config.learning_rate * group["factor"] * warmup * cosine
+        pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+        masks = nn.functional.interpolate(masks[:, None], size=size, mode="nearest")[:, 0]
+    moved = [(box * factor).to(device) for box in boxes]
+    return pixels.contiguous(memory_format=torch.channels_last), Targets(moved, masks)
 
 
 def update_average(run: Run) -> None:
     """Exponential moving average of weights and batch-norm statistics; quicker while the run is young."""
+    if run.config.average_decay is None:
+        return
     decay = min(run.config.average_decay, (1 + run.step) / (10 + run.step))
     with torch.no_grad():
-        for average, value in zip(run.averaged.state_dict().values(), run.model.state_dict().values(), strict=True):
+        for average, value in zip(run.averaged.state_dict().values(), run.net.state_dict().values(), strict=True):
             if average.is_floating_point():
                 average.lerp_(value, 1 - decay)
             else:
                 average.copy_(value)
 
 
-def _parameter_groups(task: Task, config: LoopConfig) -> list[dict[str, Any]]:
+def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
     trunk = {id(parameter) for parameter in task.trunk.parameters()}
-    task.prepare_training(task.model)  # freezes what stays frozen, so that the optimiser never holds it
-    learnt = [p for p in task.model.parameters() if p.requires_grad]
-    return [
+    task.start(task.learner.net)  # freezes what stays frozen, so that the optimiser never holds it
+    learnt = [p for p in task.learner.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in learnt if id(p) in trunk], "factor": config.trunk_factor},
         {"params": [p for p in learnt if id(p) not in trunk], "factor": 1.0},
     ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def finish_epoch(run: Run, epoch: int, board: Any, folder: Path) -> None:
+    """Validate where it is due, and write down what the epoch brought; the other processes wait."""
+    if run.team.leads:
+        figures = {"epoch": epoch + 1.0, **{name: value / run.steps_per_epoch for name, value in run.sums.items()}}
+        if (epoch + 1) % run.config.validate_every == 0 or epoch + 1 == run.config.epochs:
+            figures |= run.task.validate(run.averaged)
+            keep_if_best(run, figures, folder)
+        record(run, figures, board, folder)
+        save_checkpoint(run, folder / CHECKPOINT)
+    wait(run.team)
 
 
 def keep_if_best(run: Run, figures: dict[str, float], folder: Path) -> None:
     if figures[run.task.score] > run.best:
         run.best = figures[run.task.score]
-        temporary = folder / "best.safetensors.part"
-        save_file({name: value.contiguous() for name, value in run.averaged.state_dict().items()}, temporary)
-        os.replace(temporary, folder / "best.safetensors")
+        state = {name: value.contiguous().cpu() for name, value in run.averaged.state_dict().items()}
+        with replacing(folder / BEST) as path:
+            save_file(state, path)
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
     """Written beside and moved into place, so that a kill never leaves half a file."""
-    temporary = path.with_suffix(".part")
-    torch.save(run.state(), temporary)
-    os.replace(temporary, path)
+    if run.team.leads:
+        with replacing(path) as temporary:
+            torch.save(run.state(), temporary)
 
 
 def record(run: Run, figures: dict[str, float], board: SummaryWriter, folder: Path) -> None:
     run.history.append(figures)
     for name, value in figures.items():
         board.add_scalar(name, value, int(figures["epoch"]))
-    (folder / "history.json").write_text(json.dumps(run.history, indent=1))
-    draw_curves(run.history, folder / "curves.png")
+    with replacing(folder / HISTORY) as path:
+        path.write_text(json.dumps(run.history, indent=1))
+    with replacing(folder / "curves.png") as path:
+        draw_curves(run.history, path)
     tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+class _NoBoard:
+    """What the processes that do not write hold in place of TensorBoard."""
+
+    def __enter__(self) -> "_NoBoard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def seed_everything(seed: int) -> None:

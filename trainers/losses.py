@@ -70,6 +70,14 @@ def quality_focal(scores: Tensor, quality: Tensor, *, beta: float = 2.0) -> Tens
     return (scores - quality).abs().pow(beta) * bce
 
 
+def focal(logits: Tensor, truth: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Binary focal loss (Lin et al., ICCV 2017, equation 5), elementwise; truth in {0, 1}, `alpha` weighs its ones."""
+    probability = logits.sigmoid()
+    miss = probability * (1 - truth) + (1 - probability) * truth
+    weight = (alpha * truth + (1 - alpha) * (1 - truth)) * miss.pow(gamma)
+    return weight * F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+
+
 def distribution_focal(logits: Tensor, target: Tensor) -> Tensor:
     """Cross entropy with the two bins around each target (n, 4) in bins; logits (n, 4, bins) -> (n, 4)."""
     left = target.long()

@@ -32,7 +32,7 @@ class ImageBoxes:
 
 def coco_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
     """AP, AP50, AP75, AP_s, AP_m, AP_l and AR in 0..1; None where a size has no true box."""
-    evaluation = _evaluate(_truth(images), _found(images), COCO_RANGES)
+    evaluation = evaluate_boxes(coco_truth(images), coco_results(images), COCO_RANGES)
     return {
         "AP": _mean(evaluation, "all"),
         "AP50": _mean(evaluation, "all", iou=0.5),
@@ -46,7 +46,7 @@ def coco_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
 
 def endocv_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
     """The challenge's figures; the boxes must be in original pixels. score_d is None when a size is missing."""
-    return endocv_ap_of(_truth(images), _found(images))
+    return endocv_ap_of(coco_truth(images), coco_results(images))
 
 
 def endocv_ap_of(truth: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, float | None]:
@@ -54,7 +54,7 @@ def endocv_ap_of(truth: dict[str, Any], found: list[dict[str, Any]]) -> dict[str
 
     Raises ValueError when a result names an image that the truth does not have.
     """
-    evaluation = _evaluate(truth, found, ENDOCV_RANGES)
+    evaluation = evaluate_boxes(truth, found, ENDOCV_RANGES)
     sizes = {f"AP_{name}": _mean(evaluation, name) for name in ("small", "medium", "large")}
     overall = _mean(evaluation, "all")
     return {
@@ -90,7 +90,8 @@ def _mean_of(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _truth(images: Sequence[ImageBoxes]) -> dict[str, Any]:
+def coco_truth(images: Sequence[ImageBoxes]) -> dict[str, Any]:
+    """The true boxes as a COCO data set whose images count from 1."""
     annotations = [
         {
             "image_id": index,
@@ -109,7 +110,8 @@ def _truth(images: Sequence[ImageBoxes]) -> dict[str, Any]:
     }
 
 
-def _found(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
+def coco_results(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
+    """The found boxes as COCO results of the same images."""
     return [
         {"image_id": index, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
         for index, image in enumerate(images, 1)
@@ -117,7 +119,8 @@ def _found(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluate(truth: dict[str, Any], found: list[dict[str, Any]], ranges: Ranges) -> COCOeval:
+def evaluate_boxes(truth: dict[str, Any], found: list[dict[str, Any]], ranges: Ranges) -> COCOeval:
+    """pycocotools' evaluation, done and accumulated; ValueError for results of images that are not in the truth."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress on stdout
         coco = COCO()
         coco.dataset = {"info": {}, **truth, "annotations": _numbered(truth["annotations"])}

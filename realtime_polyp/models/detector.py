@@ -1,31 +1,43 @@
-"""The polyp detector: trunk, FPN, GFLv2 head.
+"""The polyp detector: trunk, neck, GFLv2 head. The paper's own is `DetectorConfig(trunk=X101 with deformable
+convolution, ...)` of `variants.py`; what ships is the same line on a trunk that two cores run.
 
 A box edge is predicted as a distribution over distances; the shape of the four distributions (their top-4
 probabilities and mean) tells how well the box is placed, and scales its score. Sources: Li et al., Generalized Focal
 Loss V2 (CVPR 2021); Lin et al., FPN (CVPR 2017); the paper, section 2.1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.boxes import from_distances
-from realtime_polyp.models.efficientnet_lite import LITE0, EfficientNetLite, LiteConfig
+from realtime_polyp.models.efficientnet_lite import LITE0, LiteConfig
+from realtime_polyp.models.necks import NeckConfig, build_neck
+from realtime_polyp.models.resnet import ResNetConfig
+from realtime_polyp.models.trunks import build_trunk
 
 _TOP_K = 4  # probabilities of each edge's distribution that the quality branch sees
 _QUALITY_CHANNELS = 64
+_GROUPS = 32
 _PRIOR_LOGIT = -4.6  # sigmoid gives 0.01: at the start almost every place is background
+
+
+Norm = Literal["batch", "group"]
+_LITE_NECK = NeckConfig(channels=96, levels=4, relu_before_extra=True)
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """size: input (h, w) px. strides: of the pyramid's levels. anchor_scale: anchor side in strides (ATSS only)."""
+    """size: input (h, w) px. norm: of the head's towers, batch norms of each level's own or shared group norms.
+    strides: of the pyramid's levels. anchor_scale: anchor side in strides (ATSS only)."""
 
-    trunk: LiteConfig = LITE0
+    trunk: LiteConfig | ResNetConfig = LITE0
+    neck: NeckConfig = field(default=_LITE_NECK)
     size: tuple[int, int] = (320, 384)
-    channels: int = 96
+    norm: Norm = "batch"
     stacked_convs: int = 2
     strides: tuple[int, ...] = (8, 16, 32, 64)
     reg_max: int = 16
@@ -45,38 +57,26 @@ class DetectorMaps:
     strides: Tensor
 
 
-class FeaturePyramid(nn.Module):
-    """Top-down pyramid over the trunk's last three features, then stride-2 levels on top of the coarsest."""
-
-    def __init__(self, inputs: tuple[int, ...], channels: int, levels: int) -> None:
-        super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in inputs)
-        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in inputs)
-        extra = levels - len(inputs)
-        self.extra = nn.ModuleList(nn.Conv2d(channels, channels, 3, 2, 1) for _ in range(extra))
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        maps = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
-        for fine in range(len(maps) - 2, -1, -1):
-            maps[fine] = maps[fine] + F.interpolate(maps[fine + 1], size=maps[fine].shape[-2:], mode="nearest")
-        maps = [smooth(level) for smooth, level in zip(self.smooth, maps, strict=True)]
-        for conv in self.extra:
-            maps.append(conv(F.relu(maps[-1])))
-        return maps
-
-
 class SharedTower(nn.Module):
-    """Convolutions shared by all levels, each with a batch norm per level: levels differ in statistics."""
+    """Convolutions shared by all levels. Levels differ in statistics: each has its own batch norm; a group norm, which
+    keeps none, is shared too."""
 
-    def __init__(self, channels: int, depth: int, levels: int) -> None:
+    def __init__(self, channels: int, depth: int, levels: int, norm: Norm = "batch") -> None:
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(depth))
-        self.norms = nn.ModuleList(nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(levels)) for _ in range(depth))
+        self.norms = nn.ModuleList(_norms(channels, levels, norm) for _ in range(depth))
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         for conv, norms in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norms[level](conv(x)))  # type: ignore[index]
+            own = norms[level if len(norms) > 1 else 0]  # type: ignore[index, arg-type]
+            x = F.relu(own(conv(x)))
         return x
+
+
+def _norms(channels: int, levels: int, norm: Norm) -> nn.ModuleList:
+    if norm == "group":
+        return nn.ModuleList([nn.GroupNorm(min(_GROUPS, channels // 2), channels)])
+    return nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(levels))
 
 
 class GFLHead(nn.Module):
@@ -84,10 +84,10 @@ class GFLHead(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        levels, channels = len(config.strides), config.channels
+        levels, channels = len(config.strides), config.neck.channels
         self.bins = config.reg_max + 1
-        self.cls_tower = SharedTower(channels, config.stacked_convs, levels)
-        self.reg_tower = SharedTower(channels, config.stacked_convs, levels)
+        self.cls_tower = SharedTower(channels, config.stacked_convs, levels, config.norm)
+        self.reg_tower = SharedTower(channels, config.stacked_convs, levels, config.norm)
         self.cls = nn.Conv2d(channels, 1, 3, padding=1)
         self.reg = nn.Conv2d(channels, 4 * self.bins, 3, padding=1)
         self.reg_scale = nn.Parameter(torch.ones(levels))
@@ -117,8 +117,8 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = EfficientNetLite(config.trunk)
-        self.pyramid = FeaturePyramid(self.trunk.channels[2:], config.channels, len(config.strides))
+        self.trunk = build_trunk(config.trunk)
+        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
         self.head = GFLHead(config)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,8 +127,7 @@ class Detector(nn.Module):
 
     def maps(self, pixels: Tensor) -> DetectorMaps:
         """What the losses compare with the truth."""
-        features = self.trunk((pixels - 127.0) / 128.0)  # EfficientNet-Lite's own normalisation
-        levels = self.pyramid(features[2:])
+        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
         outputs = [self.head(x, level) for level, x in enumerate(levels)]
         points, strides = points_of([x.shape[-2:] for x in levels], self.config.strides)
         return DetectorMaps(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-BATCH_NORM_EPS = 1e-3  # what the published checkpoints were trained with
+_MEAN, _STD = 127.0, 128.0  # what the published checkpoints take levels of 0..255 with
+BATCH_NORM_EPS = 1e-3  # theirs too
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,11 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """(N, 3, h, w) in [-1, 1] -> features at strides 2, 4, 8, 16 and 32; `channels` names their widths."""
+    """Pixels (N, 3, h, w) in 0..255 -> features at strides 4, 8, 16 and 32; `channels` names their widths."""
 
     def __init__(self, config: LiteConfig = LITE0) -> None:
         super().__init__()
+        self.config = config
         self.stem = conv_bn(3, _STEM_CHANNELS, 3, stride=2)
         self.stages = nn.ModuleList()
         inputs = _STEM_CHANNELS
@@ -106,15 +108,15 @@ class EfficientNetLite(nn.Module):
             self.stages.append(_build_stage(inputs, stage))
             inputs = stage.channels
         widths = [stage.channels for stage in stages_of(config)]
-        self.channels = (widths[0], widths[1], widths[2], widths[4], widths[6])
+        self.channels = (widths[1], widths[2], widths[4], widths[6])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         outputs = []
-        x = self.stem(x)
+        x = self.stem((x - _MEAN) / _STD)
         for stage in self.stages:
             x = stage(x)
             outputs.append(x)
-        return [outputs[0], outputs[1], outputs[2], outputs[4], outputs[6]]
+        return [outputs[1], outputs[2], outputs[4], outputs[6]]
 
 
 def _build_stage(inputs: int, stage: Stage) -> nn.Sequential:

@@ -17,13 +17,16 @@ _BOTTLENECK_EXPANSION = 4
 @dataclass(frozen=True)
 class HRNetConfig:
     """widths: of the four branches. stem_width: inside the first stage's bottlenecks. modules: exchanges in stages 2
-    to 4. blocks: residual blocks of a branch between exchanges."""
+    to 4. blocks: residual blocks of a branch between exchanges. mean, std: what pixels in 0..255 are normalised with,
+    to [-1, 1] as the paper has it."""
 
     widths: tuple[int, int, int, int]
     stem_width: int = 64
     stem_blocks: int = 4
     modules: tuple[int, int, int] = (1, 4, 3)
     blocks: int = 4
+    mean: float = 127.0
+    std: float = 128.0
 
 
 HRNET_W18_SMALL = HRNetConfig((16, 32, 64, 128), stem_width=32, stem_blocks=1, modules=(1, 1, 1), blocks=2)
@@ -112,10 +115,11 @@ def _bring(widths: tuple[int, ...], source: int, target: int) -> nn.Module:
 
 
 class HRNet(nn.Module):
-    """Pixels, normalised (N, 3, h, w) -> the four branches joined, (N, sum(widths), h/4, w/4)."""
+    """Pixels (N, 3, h, w) in 0..255 -> the four branches joined, (N, sum(widths), h/4, w/4)."""
 
     def __init__(self, config: HRNetConfig) -> None:
         super().__init__()
+        self.config = config
         self.conv1, self.bn1 = _conv_bn(3, _STEM_CHANNELS, 3, 2)
         self.conv2, self.bn2 = _conv_bn(_STEM_CHANNELS, _STEM_CHANNELS, 3, 2)
         first = config.stem_width * _BOTTLENECK_EXPANSION
@@ -130,8 +134,8 @@ class HRNet(nn.Module):
         )
         self.channels = sum(config.widths)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1((pixels - self.config.mean) / self.config.std)))
         x = self.layer1(F.relu(self.bn2(self.conv2(x))))
         features = [x]
         for transition, stage in (

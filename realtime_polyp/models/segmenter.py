@@ -44,20 +44,20 @@ class LowRank(nn.Module):
 class LiteFusion(nn.Module):
     """EfficientNet-Lite with its four resolutions fused at stride 4, as HRNetV2 fuses its branches.
 
-    Pixels in [-1, 1] (N, 3, h, w) -> features (N, 4 * branch, h/4, w/4).
+    Pixels (N, 3, h, w) in 0..255 -> features (N, 4 * branch, h/4, w/4).
     """
 
     def __init__(self, config: LiteConfig, branch: int = 48) -> None:
         super().__init__()
         self.trunk = EfficientNetLite(config)
-        self.lateral = nn.ModuleList(conv_bn(width, branch, 1) for width in self.trunk.channels[1:])
+        self.lateral = nn.ModuleList(conv_bn(width, branch, 1) for width in self.trunk.channels)
         self.mix = nn.ModuleList(
             nn.Sequential(conv_bn(branch, branch, 5, groups=branch), conv_bn(branch, branch, 1)) for _ in range(4)
         )
         self.channels = 4 * branch
 
     def forward(self, x: Tensor) -> Tensor:
-        branches = [conv(x) for conv, x in zip(self.lateral, self.trunk(x)[1:], strict=True)]
+        branches = [conv(x) for conv, x in zip(self.lateral, self.trunk(x), strict=True)]
         for fine in (2, 1, 0):
             branches[fine] = branches[fine] + _resize(branches[fine + 1], branches[fine])
         mixed = [mix(branch) for mix, branch in zip(self.mix, branches, strict=True)]
@@ -89,5 +89,5 @@ class Segmenter(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, h/4, w/4) from F_p and from F_l; both are supervised, the second is the answer."""
-        full = self.project(self.fusion((pixels - 127.0) / 128.0))
+        full = self.project(self.fusion(pixels))
         return self.full_head(full)[:, 0], self.low_rank_head(self.low_rank(full))[:, 0]

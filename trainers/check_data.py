@@ -1,0 +1,135 @@
+"""Look at the data before hours are spent on it: python -m trainers.check_data --data ../shared/data
+
+Missing and unreadable files, masks of another size, boxes that are empty or lie outside, masks and boxes that disagree,
+and images, patients or videos that stand in more than one split.
+"""
+
+import argparse
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from trainers.command import report_bad_input
+from trainers.data import Still, read_mask, read_stills
+
+_MOST_NAMED = 5  # of the images with one kind of trouble
+_EPILOG = """examples:
+  python -m trainers.check_data --data ../shared/data
+  python -m trainers.check_data --train mine/train.json --val mine/val.json --root mine"""
+Splits = dict[str, list[Still]]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.check_data",
+        description="Check stills and truth for what would spoil a training run or its figures.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")
+    parser.add_argument("--root", type=Path, help="folder that image paths start from (default: --data)")
+    parser.add_argument("--train", type=Path, help="COCO file (default: train.json in --data)")
+    parser.add_argument("--val", type=Path, help="COCO file (default: val.json in --data)")
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        root = options.root or options.data
+        splits = {
+            "train": read_stills(options.train or options.data / "train.json", root),
+            "val": read_stills(options.val or options.data / "val.json", root),
+        }
+        splits |= {path.stem: read_stills(path, root) for path in sorted(options.data.glob("unseen*.json"))}
+        refuse(splits)
+        print("; ".join(f"{name}: {describe(stills)}" for name, stills in splits.items()))
+
+
+def describe(stills: list[Still]) -> str:
+    polyps = sum(len(still.boxes) for still in stills)
+    empty = sum(len(still.boxes) == 0 for still in stills)
+    return f"{len(stills)} images of {len({s.centre for s in stills})} centres, {polyps} polyps, {empty} without one"
+
+
+def refuse(splits: Splits) -> None:
+    """Raises ValueError that names every kind of trouble, with examples; nothing where all is well."""
+    troubles = problems(splits)
+    if troubles:
+        kinds = "; ".join(f"{kind}: {_some(names)}" for kind, names in troubles.items())
+        raise ValueError(f"the data cannot be used as they are: {kinds}")
+
+
+def problems(splits: Splits) -> dict[str, list[str]]:
+    """{kind of trouble: where}."""
+    found: dict[str, list[str]] = defaultdict(list)
+    stills = [still for split in splits.values() for still in split]
+    for still in tqdm(stills, desc="checking data", unit="image"):
+        for kind in _troubles_of(still):
+            found[kind].append(still.image_path.name)
+    for kind, names in _leaks(splits).items():
+        found[kind] += names
+    return dict(found)
+
+
+def _troubles_of(still: Still) -> Iterable[str]:
+    if not still.image_path.is_file():
+        yield "missing images"
+        return
+    if not still.mask_path.is_file():
+        yield "missing masks"
+        return
+    widths, heights = still.boxes[:, 2] - still.boxes[:, 0], still.boxes[:, 3] - still.boxes[:, 1]
+    if ((widths <= 0) | (heights <= 0)).any():
+        yield "empty boxes"
+    if (still.boxes < -1).any() or (still.boxes > [still.width + 1, still.height + 1] * 2).any():
+        yield "boxes outside their image"
+    if not cv2.haveImageReader(str(still.image_path)):
+        yield "unreadable images"
+    try:
+        mask = read_mask(still.mask_path)
+    except FileNotFoundError:
+        yield "unreadable masks"
+        return
+    if mask.shape != (still.height, still.width):
+        yield "masks of another size than the data file says"
+    elif len(still.boxes) and not mask.any():
+        yield "boxes with an empty mask"
+
+
+def _leaks(splits: Splits) -> dict[str, list[str]]:
+    """Groups and pictures, to the byte, that stand in more than one split."""
+    groups = {name: {s.group: s.group for s in stills if s.group} for name, stills in splits.items()}
+    pictures = {
+        name: {_content(s.image_path): s.image_path.name for s in stills if s.image_path.is_file()}
+        for name, stills in splits.items()
+    }
+    kinds = {
+        "patients or videos in more than one split": _in_several(groups),
+        "images in more than one split": _in_several(pictures),
+    }
+    return {kind: names for kind, names in kinds.items() if names}
+
+
+def _in_several(members: dict[str, dict[str, str]]) -> list[str]:
+    """members: {split: {key: its name}} -> the names of keys that several splits have, with those."""
+    where: dict[str, list[str]] = defaultdict(list)
+    names: dict[str, str] = {}
+    for split, keys in members.items():
+        for key, name in keys.items():
+            where[key].append(split)
+            names[key] = name
+    return [f"{names[key]} in {' and '.join(found)}" for key, found in where.items() if len(found) > 1]
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{len(names)} ({', '.join(names[:_MOST_NAMED])}{more})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""FCOS with one square anchor a place and adaptive training sample selection: the second row of the paper's Table 2.
+
+Source: Zhang et al., ATSS (CVPR 2020); the paper, section 2.1.3, which raises k from 9 to 13.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from realtime_polyp.boxes import centres, giou, to_distances
+from realtime_polyp.models.necks import NeckConfig, build_neck
+from realtime_polyp.models.resnet import R50, ResNetConfig
+from realtime_polyp.models.trunks import build_trunk
+from trainers.anchors import AnchorShapes, anchors_of, clip_to, decode
+from trainers.assign import PAPER_K, atss
+from trainers.contract import Losses, Targets, in_full_precision
+from trainers.detectors.dense import (
+    QUALITY_HEAD_NAMES,
+    SIZE,
+    STRIDES,
+    QualityHead,
+    boxes_of,
+    centerness,
+    entropy,
+    shapes_of,
+    sizes_of,
+)
+from trainers.losses import focal
+
+STDS = (0.1, 0.1, 0.2, 0.2)
+_GIOU_WEIGHT = 2.0
+MMDET_NAMES = QUALITY_HEAD_NAMES
+
+
+@dataclass(frozen=True)
+class ATSSConfig:
+    """size: input (h, w) px. strides: of the pyramid's levels. anchor_scale: anchor side in strides. k: candidates that
+    each level gives a polyp."""
+
+    trunk: ResNetConfig = R50
+    neck: NeckConfig = NeckConfig()
+    size: tuple[int, int] = SIZE
+    stacked_convs: int = 4
+    strides: tuple[int, ...] = STRIDES
+    anchor_scale: float = 8.0
+    k: int = PAPER_K
+
+
+@dataclass(frozen=True)
+class ATSSMaps:
+    """classes (N, P) logits; deltas (N, P, 4) of the anchors (P, 4) px; centerness (N, P) logits; sizes: places of each
+    level."""
+
+    classes: Tensor
+    deltas: Tensor
+    centerness: Tensor
+    anchors: Tensor
+    sizes: tuple[int, ...]
+
+
+class ATSS(nn.Module):
+    """Pixels (N, 3, h, w) in [0, 255] -> boxes (N, P, 4) in input px, inside the image, and scores (N, P)."""
+
+    def __init__(self, config: ATSSConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = build_trunk(config.trunk)
+        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        levels = len(config.strides)
+        self.head = QualityHead(config.neck.channels, config.stacked_convs, levels, quality_of_boxes=True)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(pixels)
+        boxes = decode(maps.anchors, maps.deltas, STDS)
+        return clip_to(boxes, pixels.shape[-2:]), maps.classes.sigmoid() * maps.centerness.sigmoid()
+
+    def maps(self, pixels: Tensor) -> ATSSMaps:
+        """What the losses compare with the truth."""
+        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
+        anchors = anchors_of(shapes_of(levels), self.config.strides, AnchorShapes((self.config.anchor_scale,)))
+        return ATSSMaps(*self.head(levels), anchors.to(pixels.device), sizes_of(levels))
+
+
+build = ATSS
+
+
+def loss(model: ATSS, images: Tensor, targets: Targets) -> Losses:
+    return _criterion(model.maps(images), model.config, targets)
+
+
+@in_full_precision
+def _criterion(maps: ATSSMaps, config: ATSSConfig, targets: Targets) -> Losses:
+    """Classes and centerness count over the positive anchors; GIoU is weighted by the true centerness."""
+    index = torch.stack([atss(maps.anchors, list(maps.sizes), truth, k=config.k) for truth in targets.boxes])
+    learnt = index >= 0
+    anchors, true = maps.anchors.expand_as(maps.deltas)[learnt], boxes_of(index, targets.boxes)[learnt]
+    overlap = giou(decode(anchors, maps.deltas[learnt], STDS), true)
+    weight = centerness(to_distances(centres(anchors), true))
+    positives = learnt.sum().clamp(min=1)
+    return {
+        "cls": focal(maps.classes, learnt.float()).sum() / positives,
+        "bbox": _GIOU_WEIGHT * (weight * (1 - overlap)).sum() / weight.sum().clamp(min=1),
+        "centerness": entropy(maps.centerness[learnt], weight) / positives,
+    }

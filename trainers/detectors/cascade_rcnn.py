@@ -1,0 +1,139 @@
+"""Cascade R-CNN: three heads in a row, each trained on the boxes that the one before it gives, to a stricter overlap.
+
+Source: Cai and Vasconcelos (CVPR 2018). As in mmdetection, each head sees its own stage's boxes while detecting too,
+and the heads' class logits are averaged before the softmax.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from realtime_polyp.models.necks import NeckConfig, build_neck
+from realtime_polyp.models.resnet import R50, ResNetConfig
+from realtime_polyp.models.trunks import build_trunk
+from trainers.anchors import clip_to
+from trainers.contract import Losses, Targets, in_full_precision
+from trainers.detectors.regions import (
+    FCHead,
+    Lesson,
+    Sampling,
+    Stds,
+    box_loss,
+    class_loss,
+    draw_regions,
+    in_fixed_number,
+    levels_of,
+    moved,
+    polyp_probability,
+    proposed,
+    proposed_to_learn,
+)
+from trainers.detectors.roi_align import RoIs, pool_levels
+from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, RPNConfig, rpn_criterion
+from trainers.naming import Rule
+
+_BINS = 7
+_BETA = 1.0  # of the heads' smooth L1
+
+MMDET_NAMES: tuple[Rule, ...] = (
+    *RPN_FROM_MMDET,
+    (r"roi_head\.bbox_head\.(\d)\.shared_fcs\.(.*)", r"heads.\1.shared.\2"),
+    (r"roi_head\.bbox_head\.(\d)\.fc_(cls|reg)\.(.*)", r"heads.\1.\2.\3"),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """positive: IoU from which a region learns a polyp. stds: of this stage's deltas. weight: of its losses."""
+
+    positive: float
+    stds: Stds
+    weight: float
+
+
+STAGES = (
+    Stage(0.5, (0.1, 0.1, 0.2, 0.2), 1.0),
+    Stage(0.6, (0.05, 0.05, 0.1, 0.1), 0.5),
+    Stage(0.7, (0.033, 0.033, 0.067, 0.067), 0.25),
+)
+
+
+@dataclass(frozen=True)
+class CascadeRCNNConfig:
+    """As `FasterRCNNConfig`, and the stages, whose IoUs take the place of `sampling.positive`."""
+
+    trunk: ResNetConfig = R50
+    neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
+    size: tuple[int, int] = (800, 1344)
+    rpn: RPNConfig = RPNConfig(beta=1 / 9)
+    proposals: int = 1000
+    training_proposals: int = 1000
+    strides: tuple[int, ...] = (4, 8, 16, 32)
+    sampling: Sampling = Sampling()
+    stages: tuple[Stage, ...] = STAGES
+    fc_width: int = 1024
+
+
+class CascadeRCNN(nn.Module):
+    """Pixels (N, 3, h, w) in 0..255 -> boxes (N, P, 4) input px and scores (N, P), P = `config.proposals`."""
+
+    def __init__(self, config: CascadeRCNNConfig = CascadeRCNNConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = build_trunk(config.trunk)
+        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.rpn = RPN(config.neck.channels, config.rpn)
+        inputs = config.neck.channels * _BINS**2
+        self.heads = nn.ModuleList(FCHead(inputs, config.fc_width) for _ in config.stages)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        levels = levels_of(self, pixels)
+        rois, said = proposed(self, levels, pixels), []
+        for number in range(len(self.heads)):
+            logits, deltas = self.look(number, levels, rois)
+            said.append(logits.float())
+            rois = self.refined(number, rois, deltas, tuple(pixels.shape[-2:]))
+        scores = polyp_probability(torch.stack(said).mean(0))
+        return in_fixed_number(rois, scores, len(pixels), self.config.proposals)
+
+    def look(self, number: int, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
+        """What head `number` says of regions: class logits (n, 2) and deltas (n, 4)."""
+        strides = self.config.strides
+        return self.heads[number](pool_levels(levels[: len(strides)], rois, strides, size=_BINS))
+
+    def refined(self, number: int, rois: RoIs, deltas: Tensor, size: tuple[int, int]) -> RoIs:
+        """The regions where head `number` puts them, within an image of (h, w) px."""
+        return replace(rois, boxes=clip_to(moved(rois.boxes, deltas, self.config.stages[number].stds), size))
+
+
+build = CascadeRCNN
+
+
+def loss(model: CascadeRCNN, images: Tensor, targets: Targets) -> Losses:
+    config = model.config
+    levels = levels_of(model, images)
+    maps = model.rpn(levels)
+    losses = rpn_criterion(maps, config.rpn, targets.boxes)
+    proposals = proposed_to_learn(model, maps, images)
+    for number, stage in enumerate(config.stages):
+        lesson = draw_regions(proposals, targets.boxes, replace(config.sampling, positive=stage.positive))
+        logits, deltas = model.look(number, levels, lesson.rois)
+        parts = _criterion(logits, deltas, lesson, stage)
+        losses |= {f"{name}_{number + 1}": value for name, value in parts.items()}
+        rois = model.refined(number, lesson.rois, deltas.detach(), tuple(images.shape[-2:]))
+        proposals = _handed_on(rois, lesson, len(images))
+    return losses
+
+
+def _handed_on(rois: RoIs, lesson: Lesson, images: int) -> list[Tensor]:
+    """What the next stage draws from: all regions but the true boxes, which drawing adds anew."""
+    return [rois.boxes[(rois.image == image) & ~lesson.added] for image in range(images)]
+
+
+@in_full_precision
+def _criterion(logits: Tensor, deltas: Tensor, lesson: Lesson, stage: Stage) -> Losses:
+    return {
+        "class": stage.weight * class_loss(logits, lesson.positive),
+        "box": stage.weight * box_loss(deltas, lesson, stage.stds, beta=_BETA),
+    }

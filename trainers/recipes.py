@@ -1,0 +1,124 @@
+"""Every model that can be trained, as a named value: its configuration, its loss, and how it learns.
+
+The paper's rows carry the paper's recipe (section 3); what it leaves open is decided here, and said. `gflv2-lite0`,
+`lowrank-lite2` and the others that run on two cores carry our own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from realtime_polyp.engines.base import Task
+from realtime_polyp.models.hrnet import HRNET_W48
+from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from trainers.augment import OURS, PAPER_DETECTOR, PAPER_SEGMENTER, STRONG, AugmentConfig
+from trainers.contract import Loss
+from trainers.detectors import (
+    atss,
+    cascade_rcnn,
+    d2det,
+    double_head,
+    faster_rcnn,
+    fcos,
+    gfl,
+    paa,
+    retinanet,
+)
+from trainers.schedule import LoopConfig
+from trainers.segmenters import acfnet, acsnet, hrnet, lowrank, pranet, unetpp
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """config: of the net that `build` makes. loss: of that net. paper: whether it is a row of the paper's tables."""
+
+    name: str
+    task: Task
+    config: Any
+    build: Callable[[Any], nn.Module]
+    loss: Loss
+    loop: LoopConfig
+    augment: AugmentConfig
+    paper: bool = True
+
+    def sized(self, size: tuple[int, int]) -> "Recipe":
+        """The same at another input size (h, w) px."""
+        return replace(self, config=replace(self.config, size=size))
+
+
+# Section 3.1: SGD 0.01, batch 8, 24 epochs, a tenth at epochs 16 and 22. Left open there, taken from the published
+# detectors' own recipes: momentum, weight decay, 500 steps of warm-up, gradients clipped at 35, one rate for all.
+PAPER_DETECTOR_LOOP = LoopConfig(
+    epochs=24, batch=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=1e-4, trunk_factor=1.0,
+    schedule="step", milestones=(16 / 24, 22 / 24), warmup_steps=500, clip_norm=35.0, average_decay=None, workers=4,
+)  # fmt: skip
+# (1333, 480) to (1333, 960) in steps of 120, relative to the 800 of the model's size.
+MULTI_SCALE = tuple(short / 800 for short in range(480, 961, 120))
+# Section 3.2: SGD 0.01, momentum 0.9, weight decay 5e-4, batch 16, 484 epochs. Left open: the schedule; HRNet's own.
+PAPER_SEGMENTER_LOOP = LoopConfig(
+    epochs=484, batch=16, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=5e-4, trunk_factor=1.0,
+    schedule="poly", warmup_steps=0, clip_norm=None, average_decay=None, validate_every=10, workers=4,
+)  # fmt: skip
+OUR_LOOP = LoopConfig(small_share=0.5)
+
+
+def _paper_detector(name: str, module: Any, config: Any, *, multi_scale: bool = False) -> Recipe:
+    loop = replace(PAPER_DETECTOR_LOOP, scales=MULTI_SCALE) if multi_scale else PAPER_DETECTOR_LOOP
+    return Recipe(name, "detector", config, module.build, module.loss, loop, PAPER_DETECTOR)
+
+
+def _paper_segmenter(name: str, module: Any, config: Any) -> Recipe:
+    return Recipe(name, "segmenter", config, module.build, module.loss, PAPER_SEGMENTER_LOOP, PAPER_SEGMENTER)
+
+
+def _ours(name: str, module: Any, task: Task, loop: LoopConfig, augment: AugmentConfig) -> Recipe:
+    config = (DETECTORS if task == "detector" else SEGMENTERS)[name]
+    return Recipe(name, task, config, module.build, module.loss, loop, augment, paper=False)
+
+
+_ALL = (
+    # Table 1
+    _paper_detector("faster-rcnn-r50", faster_rcnn, faster_rcnn.FasterRCNNConfig()),
+    _paper_detector("cascade-rcnn-r50", cascade_rcnn, cascade_rcnn.CascadeRCNNConfig()),
+    _paper_detector("double-head-r50", double_head, double_head.DoubleHeadConfig()),
+    _paper_detector("d2det-r50", d2det, d2det.D2DetConfig()),
+    _paper_detector("retinanet-r50", retinanet, retinanet.RetinaNetConfig()),
+    _paper_detector("fcos-r50", fcos, fcos.FCOSConfig()),
+    _paper_detector("paa-r50", paa, paa.PAAConfig()),
+    _paper_detector("atss-r50", atss, atss.ATSSConfig()),
+    # Tables 2 and 3
+    _paper_detector("gflv2-r50", gfl, DETECTORS["gflv2-r50"]),
+    _paper_detector("gflv2-r50-dcn", gfl, DETECTORS["gflv2-r50-dcn"]),
+    _paper_detector("gflv2-r50-dcn-ms", gfl, DETECTORS["gflv2-r50-dcn"], multi_scale=True),
+    _paper_detector("gflv2-r101-dcn-ms", gfl, DETECTORS["gflv2-r101-dcn"], multi_scale=True),
+    _paper_detector("gflv2-x101-dcn-ms", gfl, DETECTORS["gflv2-x101-dcn"], multi_scale=True),
+    _paper_detector("gflv2-x101-dcn-pafpn-ms", gfl, DETECTORS["gflv2-x101-dcn-pafpn"], multi_scale=True),
+    _paper_detector("gflv2-x101-dcn-bifpn-ms", gfl, DETECTORS["gflv2-x101-dcn-bifpn"], multi_scale=True),
+    # Table 4
+    _paper_segmenter("unetpp", unetpp, unetpp.UNetPPConfig()),
+    _paper_segmenter("pranet", pranet, pranet.PraNetConfig()),
+    _paper_segmenter("acsnet", acsnet, acsnet.ACSNetConfig()),
+    _paper_segmenter("acfnet", acfnet, acfnet.ACFNetConfig()),
+    _paper_segmenter("hrnet-w48", hrnet, hrnet.HRNetSegmenterConfig(trunk=HRNET_W48)),
+    _paper_segmenter("lowrank-hrnet-w48", lowrank, SEGMENTERS["lowrank-hrnet-w48"]),
+    _paper_segmenter("lowrank-hrnet-w32", lowrank, SEGMENTERS["lowrank-hrnet-w32"]),
+    _paper_segmenter("lowrank-hrnet-w18", lowrank, SEGMENTERS["lowrank-hrnet-w18"]),
+    # Ours
+    _ours("gflv2-lite0", gfl, "detector", OUR_LOOP, OURS),
+    _ours("lowrank-lite0", lowrank, "segmenter", replace(OUR_LOOP, epochs=9), OURS),
+    _ours(
+        "lowrank-lite2",
+        lowrank,
+        "segmenter",
+        replace(OUR_LOOP, epochs=26, average_decay=0.999, precision="bfloat16", validate_every=4),
+        STRONG,
+    ),
+    _ours("lowrank-hrnet-w18s", lowrank, "segmenter", replace(OUR_LOOP, epochs=5, trunk_factor=1.0), OURS),
+)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+
+
+def recipes_of(task: Task) -> dict[str, Recipe]:
+    return {name: recipe for name, recipe in RECIPES.items() if recipe.task == task}

@@ -1,0 +1,231 @@
+"""The paper's tables beside what was trained here: python -m trainers.table --markdown
+
+A result is a JSON file: {"config": "gflv2-r50", "set": "val", "figures": {"AP": 0.51, ...}, and, where there are any,
+"intervals": {"AP": [0.48, 0.54]}, "differs": {"data": "...", "init": "...", "epochs": "...", "size": "..."},
+"multi_scale_test": true, "command": "how it was measured"}.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainers.command import report_bad_input
+from trainers.paper_tables import TABLES, Row, Table
+
+RESULTS = Path("docs/results")
+NOT_TRAINED = "not trained"
+_HEADINGS = {
+    "dice": "Dice",
+    "specificity": "Spe",
+    "sensitivity": "Sen",
+    "accuracy": "Acc",
+    "iou_p": "IoU_p",
+    "iou_b": "IoU_b",
+    "miou": "mIoU",
+}
+_EPILOG = """examples:
+  python -m trainers.table
+  python -m trainers.table --table 2 --markdown
+  python -m trainers.table --results runs/results --set unseen_C6"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one file says. figures and intervals in 0..1; differs: from the paper, what -> how."""
+
+    path: Path
+    config: str
+    set: str
+    figures: dict[str, float | None]
+    intervals: dict[str, list[float] | None]
+    differs: dict[str, str]
+    multi_scale_test: bool
+    command: str
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        return self.config, self.multi_scale_test
+
+
+Results = dict[tuple[str, bool], Result]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        results = of_set(read_results(options.results), options.set)
+        chosen = [table for table in TABLES if options.table in (None, table.number)]
+        write = markdown if options.markdown else plain
+        print("\n\n".join(write(table, results) for table in chosen))
+
+
+def command_line() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.table",
+        description="The paper's tables beside this project's own results. What has no result is 'not trained'.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of result files (default: %(default)s)")
+    add("--table", type=int, choices=[table.number for table in TABLES], help="only this one")
+    add("--set", default="val", metavar="NAME", help="the results of this set (default: %(default)s)")
+    add("--markdown", action="store_true", help="as a Markdown table")
+    return parser
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Every result of a folder; none where the folder is not there yet and is the default one.
+
+    Raises FileNotFoundError for another folder that is not there, ValueError for a file that is no result.
+    """
+    if not folder.is_dir():
+        if folder == RESULTS:
+            return []
+        raise FileNotFoundError(f"no such folder of results: {folder}")
+    return [read_result(path) for path in sorted(folder.glob("*.json"))]
+
+
+def read_result(path: Path) -> Result:
+    """Raises ValueError naming the file and what is wrong with it."""
+    try:
+        content = json.loads(path.read_text())
+        result = Result(
+            path,
+            _text(content["config"]),
+            _text(content["set"]),
+            {name: _share(name, value) for name, value in content["figures"].items()},
+            {name: _span(name, value) for name, value in content.get("intervals", {}).items()},
+            {name: str(how) for name, how in content.get("differs", {}).items()},
+            bool(content.get("multi_scale_test", False)),
+            str(content.get("command", "")),
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} is not a result: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a result: {error}") from error
+    if not {"AP", "dice"} & set(result.figures):
+        raise ValueError(f"{path} is not a result: its figures hold neither AP nor dice")
+    return result
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"a name was expected, not {value!r}")
+    return value
+
+
+def _share(name: str, value: Any) -> float | None:
+    """A figure in 0..1, so that a percentage is never taken for one; distances may be larger."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} is {value!r}, not a number")
+    if not name.endswith("_px") and not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}: figures are written in 0..1")
+    return float(value)
+
+
+def _span(name: str, value: Any) -> list[float] | None:
+    if value is None:
+        return None
+    low, high = (_share(f"the interval of {name}", end) for end in value)
+    if low is None or high is None or low > high:
+        raise ValueError(f"the interval of {name} is {value}: it must be [low, high]")
+    return [low, high]
+
+
+def of_set(results: Sequence[Result], name: str) -> Results:
+    """The results of one set by config. Raises ValueError when two files hold the same."""
+    found: Results = {}
+    for result in results:
+        if result.set == name:
+            if result.key in found:
+                raise ValueError(f"{found[result.key].path} and {result.path} both hold {result.config} on {name}")
+            found[result.key] = result
+    return found
+
+
+def own_rows(table: Table, results: Results) -> list[Row]:
+    """The configs with figures of this table's kind that no row of the paper is."""
+    kin = {(row.config, row.multi_scale_test) for one in TABLES if one.figures == table.figures for row in one.rows}
+    own = [result for key, result in results.items() if key not in kin and table.figures[0] in result.figures]
+    names = {True: " (MS test)", False: ""}
+    return [Row(one.config + names[one.multi_scale_test], one.config, (), one.multi_scale_test) for one in own]
+
+
+def plain(table: Table, results: Results) -> str:
+    """For a terminal: the paper's figures, ours, and what differed; intervals in brackets on a line below."""
+    rows = [*table.rows, *own_rows(table, results)]
+    label = max(len(row.label) for row in rows)
+    config = max(len(row.config) for row in rows)
+    block = 7 * len(table.figures)
+    headings = "".join(f"{_HEADINGS.get(name, name):>7}" for name in table.figures)
+    lines = [
+        f"Table {table.number}. {table.title}; in %",
+        f"{'':{label}}  {'':{config}} |{'paper':>{block}} |{'ours':>{block}} | what differed",
+        f"{'':{label}}  {'config':{config}} |{headings} |{headings} |",
+    ]
+    for number, row in enumerate(rows):
+        if number == len(table.rows):
+            lines.append(f"{'our own:':{label}}  {'':{config}} |{'':{block}} |{'':{block}} |")
+        paper = "".join(f"{value:7.1f}" for value in row.values) or f"{'':{block}}"
+        result = results.get((row.config, row.multi_scale_test))
+        ours = "".join(f"{one:>7}" for one in cells(table, result)) if result else f"{NOT_TRAINED:>{block}}"
+        lines.append(f"{row.label:{label}}  {row.config:{config}} |{paper} |{ours} | {differences(result)}".rstrip())
+        if result and spans(table, result):
+            lines.append(f"{'':{label}}  {'':{config}} |{'':{block}} |  {spans(table, result)}")
+    return "\n".join([*lines, *([table.note] if table.note else [])])
+
+
+def markdown(table: Table, results: Results) -> str:
+    """A Markdown table of the same columns; intervals stand beside the figure."""
+    headings = [_HEADINGS.get(name, name) for name in table.figures]
+    columns = ["", "config", *(f"{one}, paper" for one in headings), *(f"{one}, ours" for one in headings), "differed"]
+    lines = [f"**Table {table.number}.** {table.title}; in %.", "", _line(columns)]
+    lines.append(_line(["---", "---", *["---:"] * (2 * len(headings)), "---"]))
+    for row in [*table.rows, *own_rows(table, results)]:
+        paper = [f"{value:.1f}" for value in row.values] or [""] * len(headings)
+        result = results.get((row.config, row.multi_scale_test))
+        ours = cells(table, result, with_intervals=True) if result else [NOT_TRAINED, *[""] * (len(headings) - 1)]
+        label = row.label if row.values else f"our own: {row.label}"
+        lines.append(_line([label.replace("*", "\\*"), f"`{row.config}`", *paper, *ours, differences(result)]))
+    return "\n".join([*lines, *(["", table.note.replace("*", "\\*")] if table.note else [])])
+
+
+def _line(cells_: Sequence[str]) -> str:
+    return "| " + " | ".join(cells_) + " |"
+
+
+def cells(table: Table, result: Result, *, with_intervals: bool = False) -> list[str]:
+    """Our figures in percent, a dash where a file has none."""
+    told = []
+    for name in table.figures:
+        value, interval = result.figures.get(name), result.intervals.get(name)
+        text = "-" if value is None else f"{100 * value:.1f}"
+        told.append(f"{text} [{_percent(interval)}]" if with_intervals and interval else text)
+    return told
+
+
+def spans(table: Table, result: Result) -> str:
+    """The intervals of the table's figures in one line; empty where there are none."""
+    known = [(name, result.intervals.get(name)) for name in table.figures]
+    return ", ".join(f"{_HEADINGS.get(name, name)} [{_percent(one)}]" for name, one in known if one)
+
+
+def _percent(interval: list[float]) -> str:
+    return " ".join(f"{100 * end:.1f}" for end in interval)
+
+
+def differences(result: Result | None) -> str:
+    if result is None:
+        return ""
+    return "; ".join(f"{what}: {how}" for what, how in result.differs.items()) or "not said"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Train any of the named recipes; `train_detector` and `train_segmenter` are its two commands."""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from realtime_polyp.engines.base import Task as ModelTask
+from realtime_polyp.engines.eager import EagerEngine
+from realtime_polyp.metrics.detection import coco_ap
+from realtime_polyp.metrics.segmentation import mean_scores, scores_of
+from trainers import check_data
+from trainers.augment import Augment
+from trainers.cases import evaluate
+from trainers.command import report_bad_input
+from trainers.contract import Learner
+from trainers.data import Still, TrainingStills, read_stills
+from trainers.distributed import Team, joined, wait
+from trainers.files import replacing
+from trainers.initial import initialise, starter, trunk_of
+from trainers.loop import Task, fit, seed_everything
+from trainers.recipes import Recipe, recipes_of
+from trainers.schedule import LoopConfig, scaled_down
+
+RECIPE = "recipe.json"
+_PAPER_DATA = "1,062 stills of EndoCV2021"
+
+
+def command(task: ModelTask, default: str, examples: str, arguments: list[str] | None) -> None:
+    """The command of one task, from its words to the end of the run."""
+    parser = _parser(task, default, examples)
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser), joined(options.device) as team:
+        train(recipes_of(task)[options.config], options, team)
+
+
+def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m trainers.train_{task}",
+        description=f"Train a polyp {task} by one of the named recipes (trainers/recipes.py).",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--config", choices=list(recipes_of(task)), default=default, metavar="NAME",
+        help=f"{', '.join(recipes_of(task))} (default: %(default)s)")  # fmt: skip
+    add("--out", type=Path, required=True, help="folder of this run: checkpoints, curves, weights")
+    add(
+        "--data",
+        type=Path,
+        default=Path("../shared/data"),
+        help="folder of train.json, val.json (default: %(default)s)",
+    )
+    add("--root", type=Path, help="folder that image paths start from (default: --data)")
+    add("--init", type=Path, metavar="FILE", help="start from these weights: what import_weights wrote, or a run's")
+    add("--trunk-of", type=Path, metavar="FILE", help="start from the trunk of this trained detector")
+    add("--epochs", type=int, help="instead of the recipe's; the schedule follows")
+    add("--batch", type=int, help="images a step, over all processes; the learning rate follows")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size in px instead of the recipe's")
+    add("--learning-rate", type=float, help="instead of what follows from recipe and batch")
+    add("--precision", choices=["float32", "bfloat16", "float16"], help="instead of the recipe's")
+    add("--checkpoint-minutes", type=float, metavar="N", help="between checkpoints (default: 3)")
+    add("--workers", type=int, help="loading processes, each process's own")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
+    add("--limit", type=int, help="use only the first N images of each set, to try a recipe")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    return parser
+
+
+def train(recipe: Recipe, options: argparse.Namespace, team: Team) -> None:
+    """Raises OSError, ValueError or FloatingPointError, one sentence each, for what the user can mend."""
+    recipe = adapted(recipe, options)
+    learnt, chosen = training_sets(options)
+    if team.leads:
+        check_data.refuse({"train": learnt, "val": chosen})
+    wait(team)
+    seed_everything(recipe.loop.seed)
+    net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    init = initialise(net, options.init, options.trunk_of)
+    if team.leads:
+        write_recipe(recipe, init, learnt, options.out)
+    training = TrainingStills(learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
+    task = task_of(recipe, net, chosen, pretrained=init != "random", device=team.device)
+    fit(task, training, recipe.loop, options.out, resume=options.resume, team=team)
+
+
+def adapted(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """The recipe with what the command line changed. Raises ValueError for a count below 1 or a size off the grid."""
+    for name in ("epochs", "batch"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if options.size:
+        if any(length < 64 or length % 32 for length in options.size):
+            raise ValueError(f"--size {options.size[0]} {options.size[1]}: multiples of 32 from 64 on are allowed")
+        recipe = recipe.sized((options.size[0], options.size[1]))
+    return replace(recipe, loop=_loop(recipe.loop, options))
+
+
+def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
+    loop = replace(scaled_down(loop, epochs=options.epochs, batch=options.batch), seed=options.seed)
+    if options.checkpoint_minutes is not None:
+        loop = replace(loop, checkpoint_s=60 * options.checkpoint_minutes)
+    named = {name: getattr(options, name) for name in ("learning_rate", "precision", "workers")}
+    return replace(loop, **{name: value for name, value in named.items() if value is not None})
+
+
+def training_sets(options: argparse.Namespace) -> tuple[list[Still], list[Still]]:
+    """The stills to learn from, frames without a polyp among them, and those to choose by."""
+    root = options.root or options.data
+    learnt = read_stills(options.data / "train.json", root)[: options.limit]
+    chosen = read_stills(options.data / "val.json", root)[: options.limit]
+    if options.batch and len(learnt) < options.batch:
+        raise ValueError(f"{len(learnt)} training images are fewer than one batch of {options.batch}")
+    return learnt, chosen
+
+
+def task_of(recipe: Recipe, net: nn.Module, chosen: list[Still], *, pretrained: bool, device: str = "cpu") -> Task:
+    """What the loop needs to know of a recipe; validated on the stills `chosen`."""
+    return Task(
+        learner=Learner(net, recipe.loss),
+        trunk=trunk_of(net),
+        validate=lambda averaged: _VALIDATE[recipe.task](engine_of(recipe, averaged, device), chosen),
+        score=_SCORE[recipe.task],
+        start=starter(net, pretrained=pretrained),
+    )
+
+
+def engine_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> Any:
+    """The net as the live line would run it."""
+    return EagerEngine(net, recipe.name, recipe.task, recipe.config.size, device)
+
+
+def _validate_detector(engine: Any, stills: list[Still]) -> dict[str, float]:
+    """AP and AP50 with every candidate kept, through the line that `trainers.evaluate` measures."""
+    figures = coco_ap([case.boxes for case in evaluate(stills, engine, None)])
+    return {name: figures[name] or 0.0 for name in ("AP", "AP50")}
+
+
+def _validate_segmenter(engine: Any, stills: list[Still]) -> dict[str, float]:
+    """Dice and mIoU per image at the stored size, through the line that `trainers.evaluate` measures."""
+    cases = evaluate(stills, None, engine)
+    mean = mean_scores([scores_of(case.segmentation.counts) for case in cases if case.segmentation])
+    return {"dice": mean.dice, "miou": mean.miou}
+
+
+_VALIDATE: dict[str, Callable[[Any, list[Still]], dict[str, float]]] = {
+    "detector": _validate_detector,
+    "segmenter": _validate_segmenter,
+}
+_SCORE = {"detector": "AP", "segmenter": "dice"}
+
+
+def write_recipe(recipe: Recipe, init: str, learnt: list[Still], folder: Path) -> None:
+    """What the run is made of, and where it leaves the paper's, for its report and the table of results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "config": recipe.name,
+        "task": recipe.task,
+        "size": list(recipe.config.size),
+        "init": init,
+        "images": len(learnt),
+        "loop": asdict(recipe.loop),
+        "augment": asdict(recipe.augment),
+        "differs": differences(recipe, init, len(learnt)),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    with replacing(folder / RECIPE) as path:
+        path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def differences(recipe: Recipe, init: str, images: int) -> dict[str, str]:
+    """Where a run leaves the paper: data, init, and epochs, batch, rate and size that the command line scaled."""
+    original = recipes_of(recipe.task)[recipe.name]
+    found = {"data": f"{images:,} stills of C1-C5 and Kvasir-SEG, not {_PAPER_DATA}"}
+    if init != "ImageNet":
+        found["init"] = f"{init}, not ImageNet"
+    for name in ("epochs", "batch", "learning_rate", "precision"):
+        ours, recipes = getattr(recipe.loop, name), getattr(original.loop, name)
+        if ours != recipes:
+            found[name] = f"{ours:g}, not {recipes:g}" if name != "precision" else f"{ours}, not {recipes}"
+    if recipe.config.size != original.config.size:
+        found["size"] = "{}x{}, not {}x{}".format(*recipe.config.size, *original.config.size)
+    if not recipe.paper:
+        found["recipe"] = "our own"
+    return found
