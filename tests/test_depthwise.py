@@ -50,3 +50,16 @@ def test_only_depthwise_convolutions_are_touched_and_states_stay() -> None:
     quicken(model)
     assert "forward" in vars(model[0]) and not any("forward" in vars(layer) for layer in model[1:])
     assert list(model.state_dict()) == names and torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_keeps_its_threads(threads: int) -> None:
+    """Else sums would be shared otherwise after the first step than before it, and a resumed run would part."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        x, weight = torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(4, 1, 3, 3, requires_grad=True)
+        Depthwise.apply(x, weight, 1).sum().backward()
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

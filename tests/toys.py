@@ -23,6 +23,18 @@ NARROW: dict[str, Any] = {
     "width": 12,
     "bases": 4,
     "fc_width": 32,
+    "proposals": 40,
+    "training_proposals": 40,
+    "candidates": 50,
+    "training_candidates": 50,
+    "samples": 48,
+    "placed": 20,
+    "tower_width": 36,
+    "tower_depth": 1,
+    "conv_width": 32,
+    "conv_blocks": 1,
+    "branch": 8,
+    "squeeze": 4,
     "stacked_convs": 1,
     "repeats": 1,
 }
@@ -30,7 +42,9 @@ NARROW: dict[str, Any] = {
 
 def toy(recipe: Recipe) -> Recipe:
     """The recipe at toy width, without augmentation, with a loop of twenty steps on eight stills."""
-    return replace(recipe, config=narrow(recipe.config), loop=LOOP, augment=NONE)
+    # What learns from few regions drawn by chance steps less far.
+    loop = replace(LOOP, learning_rate=1e-3) if hasattr(recipe.config, "proposals") else LOOP
+    return replace(recipe, config=narrow(recipe.config), loop=loop, augment=NONE)
 
 
 def narrow(config: Any) -> Any:
@@ -49,6 +63,6 @@ def narrow(config: Any) -> Any:
             changed[one.name] = narrow(value)
         elif one.name in NARROW:
             changed[one.name] = NARROW[one.name]
-        elif one.name.endswith("channels") or one.name.endswith("width"):
-            changed[one.name] = 16 if isinstance(value, int) else value
+        elif one.name.endswith("widths"):
+            changed[one.name] = (16,) * len(value)
     return replace(config, **changed)

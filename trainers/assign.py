@@ -38,7 +38,8 @@ def atss(anchors: Tensor, level_sizes: list[int], truth: Tensor, *, k: int = PAP
 
 
 def _nearest_per_level(anchors: Tensor, level_sizes: list[int], truth: Tensor, k: int) -> Tensor:
-    distance = torch.cdist(centres(anchors), centres(truth))
+    # not by way of a matrix product, whose rounding may part what is equally far from one run to the next
+    distance = torch.cdist(centres(anchors), centres(truth), compute_mode="donot_use_mm_for_euclid_dist")
     chosen, start = [], 0
     for size in level_sizes:
         nearest = distance[start : start + size].topk(min(k, size), dim=0, largest=False).indices

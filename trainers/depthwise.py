@@ -78,7 +78,10 @@ def weight_gradient(
     x: NDArray[np.float32], gradient: NDArray[np.float32], kernel: int, stride: int
 ) -> NDArray[np.float32]:
     """x (N, h, w, C), gradient (N, h', w', C) of the output -> gradient of the weight (C, kernel, kernel)."""
+    threads = torch.get_num_threads()
     parts = _products(x, gradient, kernel, stride)
+    if torch.get_num_threads() != threads:  # numba, when it starts, tells the library that they share how many to use
+        torch.set_num_threads(threads)
     return np.ascontiguousarray(parts.sum(0).T.reshape(-1, kernel, kernel))
 
 

@@ -140,7 +140,7 @@ def restore_from(path: Path, run: Run) -> None:
 
 
 def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:
-    """One epoch from wherever the run stands in it; nothing is left of one that broke off before it was written down."""
+    """One epoch from wherever the run stands in it; nothing is left to do of one that only lacks its figures."""
     run.task.start(run.net)
     stills.epoch = epoch
     done = run.step - epoch * run.steps_per_epoch

@@ -24,8 +24,9 @@ from trainers.data import Still, TrainingStills, read_stills
 from trainers.distributed import Team, joined, wait
 from trainers.files import replacing
 from trainers.initial import initialise, starter, trunk_of
-from trainers.loop import Task, fit, seed_everything
+from trainers.loop import BEST, Task, fit, seed_everything
 from trainers.recipes import Recipe, recipes_of
+from trainers.report import write_report
 from trainers.schedule import LoopConfig, scaled_down
 
 RECIPE = "recipe.json"
@@ -89,6 +90,8 @@ def train(recipe: Recipe, options: argparse.Namespace, team: Team) -> None:
     training = TrainingStills(learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
     task = task_of(recipe, net, chosen, pretrained=init != "random", device=team.device)
     fit(task, training, recipe.loop, options.out, resume=options.resume, team=team)
+    if team.leads:
+        print(f"weights: {options.out / BEST}; report: {write_report(options.out)}")
 
 
 def adapted(recipe: Recipe, options: argparse.Namespace) -> Recipe:
