@@ -73,6 +73,10 @@ def _stray_box(root: Path) -> None:
     _edit(root / "train.json", lambda c: c["annotations"][0].update(bbox=[150, 5, 90, 9]))
 
 
+def _forget_box(root: Path) -> None:
+    _edit(root / "train.json", lambda c: c["annotations"].pop(0))
+
+
 def _same_picture(root: Path) -> None:
     (root / "7.png").write_bytes((root / "1.png").read_bytes())
 
@@ -92,6 +96,7 @@ def _same_patient(root: Path) -> None:
         (_empty_mask, "boxes with an empty mask: 1 (1.png)"),
         (_empty_box, "empty boxes: 1 (0.png)"),
         (_stray_box, "boxes outside their image: 1 (0.png)"),
+        (_forget_box, "polyps in the mask that have no box: 1 (0.png)"),
         (_same_picture, "images in more than one split: 1 (7.png in train and val)"),
         (_same_patient, "patients or videos in more than one split: 1 (patient 9 in train and val)"),
     ],

@@ -99,3 +99,14 @@ def test_torch_export_takes_it(modulated: bool) -> None:
     assert torch.allclose(exported.module()(x), conv(x), atol=1e-6)
     used = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
     assert any("grid_sampler" in name for name in used) and not any("deform" in name for name in used)
+
+
+def test_half_precision_still_tells_neighbouring_pixels_apart() -> None:
+    """On a map as wide as the paper's, under autocast: bfloat16 alone counts in steps of two pixels there."""
+    torch.manual_seed(2)
+    conv = DeformConv2d(2, 2, 3)
+    x = torch.randn(1, 2, 4, 336)
+    wanted = conv(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = conv(x)
+    assert found.dtype == torch.bfloat16 and (found.float() - wanted).abs().max() < 0.05 * wanted.abs().max()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from golden import golden, golden_state
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from toys import narrow
 
 from realtime_polyp.models.efficientnet_lite import LITE0
@@ -57,7 +57,7 @@ def test_mmdetection_s_checkpoints_are_taken_whole(
     wanted = {key for key in net.state_dict() if not key.endswith("num_batches_tracked")}
     assert set(load_file(out)) == wanted
     assert "left out" not in said and "stay at their start" not in said and f"{len(wanted)} tensors matched" in said
-    assert initialise(net, out) == "out.safetensors"
+    assert initialise(net, out) == "published.pth"  # where they come from, for what the run says of itself
     assert torch.equal(net.trunk.conv1.weight, state["backbone.conv1.weight"])
     with safe_open(out, "pt") as file:
         assert file.metadata()["config"] == config and len(file.metadata()["sha256"]) == 64
@@ -215,3 +215,32 @@ def test_a_torchvision_detector_gives_its_trunk_and_pyramid(tmp_path: Path, monk
     taken = load_file(tmp_path / "out.safetensors")
     assert {name.split(".")[0] for name in taken} == {"trunk", "pyramid"}
     assert len(taken) == len(state) - 1
+
+
+def test_a_two_stage_detector_of_eighty_classes_leaves_their_boxes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = golden_state(golden("faster_rcnn_r50"))
+    monkeypatch.setitem(RECIPES, "faster-rcnn-r50", as_in_the_golden(RECIPES["faster-rcnn-r50"]))
+    for name, rows in (("fc_cls", 81), ("fc_reg", 320)):
+        for leaf in ("weight", "bias"):
+            own = state[f"roi_head.bbox_head.{name}.{leaf}"]
+            state[f"roi_head.bbox_head.{name}.{leaf}"] = torch.zeros(rows, *own.shape[1:])
+    torch.save(state, tmp_path / "coco.pth")
+    import_weights.run(tmp_path / "coco.pth", "mmdet", "faster-rcnn-r50", tmp_path / "out.safetensors")
+    said = capsys.readouterr().out
+    assert "81 outputs of other classes, 2 here: 2" in said and "320 outputs of other classes, 4 here: 2" in said
+    taken = load_file(tmp_path / "out.safetensors")
+    assert "rpn.conv.weight" in taken and not any(".reg." in name and "rpn" not in name for name in taken)
+
+
+def test_double_head_s_extra_layers_stay_at_their_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = toy_recipe("double-head-r50", monkeypatch)
+    state = recipe.build(recipe.config).state_dict()
+    file = tmp_path / "published.safetensors"
+    extra = ("fc_head.reg", "conv_head.cls")
+    save_file({name: value for name, value in state.items() if not name.startswith(extra)}, file)
+    import_weights.run(file, "mmdet", "double-head-r50", tmp_path / "out.safetensors")
+    assert "stay at their start: 4" in capsys.readouterr().out

@@ -73,12 +73,12 @@ def test_the_command_writes_a_folder_a_centre_and_says_how_to_use_it(
     main(["--data", str(write(tmp_path)), "--out", str(out)])
     assert {path.name for path in out.iterdir()} == {"a", "b", "c"}
     centres = {name: {still.centre for still in read_stills(out / "a" / f"{name}.json", tmp_path)}
-               for name in ("train", "val", "test")}  # fmt: skip
-    assert centres == {"train": {"b", "c"}, "val": {"b", "c"}, "test": {"a"}}
+               for name in ("train", "val", "test_a")}  # fmt: skip
+    assert centres == {"train": {"b", "c"}, "val": {"b", "c"}, "test_a": {"a"}}
     printed = capsys.readouterr().out
     assert "# without a: images in train 2, val 2, test 3" in printed
     assert f"python -m trainers.train_detector --data {out / 'a'} --root {tmp_path}" in printed
-    assert f"--data {out / 'a' / 'test.json'} --root {tmp_path}" in printed
+    assert f"--data {out / 'a' / 'test_a.json'} --root {tmp_path}" in printed
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_real_data_loses_no_image(tmp_path: Path) -> None:
     if not DATA.is_dir():
         pytest.skip(f"the stills are not at {DATA}")
     main(["--data", str(DATA), "--out", str(tmp_path), "--centre", "polypgen_C3"])
-    tested = read_stills(tmp_path / "polypgen_C3" / "test.json", DATA)
+    tested = read_stills(tmp_path / "polypgen_C3" / "test_polypgen_C3.json", DATA)
     learnt = read_stills(tmp_path / "polypgen_C3" / "train.json", DATA)
     chosen = read_stills(tmp_path / "polypgen_C3" / "val.json", DATA)
     assert len(tested) == 359 + 98 and len(learnt) == 1977 - 359 and len(chosen) == 472 - 98

@@ -322,6 +322,8 @@ def test_boxes_of_a_label_map_are_tight_and_specks_are_none() -> None:
         (["--data", "{data}", "--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["--data", "{data}", "--size", "100", "96"], "multiples of 32 from 64 on"),
         (["--data", "{data}", "--batch", "64"], "fewer than one batch of 64"),
+        (["--data", "{data}", "--limit", "3"], "3 training images are fewer than one batch"),
+        (["--data", "{data}", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["--data", "{data}", "--device", "cuda"], "torch sees no GPU here"),
     ],
 )
@@ -344,6 +346,23 @@ def test_a_run_says_where_it_left_the_paper(data: Path, tmp_path: Path) -> None:
     assert differs["learning_rate"] == "0.0025, not 0.01" and differs["size"] == "64x96, not 512x512"
     assert differs["init"] == "random, not ImageNet" and "8 stills" in differs["data"]
     assert recipe["loop"]["learning_rate"] == pytest.approx(0.0025)
+
+
+def test_a_resumed_run_is_the_one_that_began(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--epochs", "1", "--batch", "4", "--size", "64", "96"]
+    before = _trained(data, tmp_path, words).read_text()
+    for changed, said in (
+        (words, "holds a run: go on with --resume, or begin in another --out"),
+        ([*words, "--resume", "--batch", "2"], "began with another loop"),
+        ([*words, "--resume", "--size", "96", "96"], "began with another size [64, 96], not [96, 96]"),
+        ([*words, "--resume", "--limit", "4"], "began with another images 8, not 4"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            _trained(data, tmp_path, changed)
+        assert end.value.code == 2 and said in capsys.readouterr().err.strip().splitlines()[-1]
+        assert (tmp_path / "recipe.json").read_text() == before
+    _trained(data, tmp_path, [*words, "--resume"])  # all done, and nothing lost
+    assert (tmp_path / "recipe.json").read_text() == before and (tmp_path / "report.html").is_file()
 
 
 def _trained(data: Path, out: Path, words: list[str]) -> Path:

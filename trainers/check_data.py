@@ -14,7 +14,7 @@ import cv2
 from tqdm import tqdm
 
 from trainers.command import report_bad_input
-from trainers.data import Still, read_mask, read_stills
+from trainers.data import Still, label_polyps, read_mask, read_stills
 
 _MOST_NAMED = 5  # of the images with one kind of trouble
 _EPILOG = """examples:
@@ -93,8 +93,10 @@ def _troubles_of(still: Still) -> Iterable[str]:
         return
     if mask.shape != (still.height, still.width):
         yield "masks of another size than the data file says"
-    elif len(still.boxes) and not mask.any():
+    elif any(not mask[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1].any() for x1, y1, x2, y2 in still.boxes):
         yield "boxes with an empty mask"
+    elif not len(still.boxes) and label_polyps(mask).any():
+        yield "polyps in the mask that have no box"
 
 
 def _leaks(splits: Splits) -> dict[str, list[str]]:

@@ -37,8 +37,8 @@ def copy_paste(item: Item, donor: Item, chance: np.random.Generator) -> Item:
 def _turned(image: Image, mask: NDArray[np.bool_], chance: np.random.Generator) -> tuple[Image, NDArray[np.bool_]]:
     """The polyp's surroundings, rotated and scaled about its centre: pixels and mask, cut to the mask."""
     ys, xs = np.nonzero(mask)
-    side = int(np.ceil(np.hypot(np.ptp(xs) + 1, np.ptp(ys) + 1))) + 2 * _FEATHER_PX
     scale, angle_deg = float(chance.uniform(0.5, 1.2)), float(chance.uniform(-180, 180))
+    side = int(np.ceil(1.3 * scale * np.hypot(np.ptp(xs) + 1, np.ptp(ys) + 1))) + 2 * _FEATHER_PX
     turn = cv2.getRotationMatrix2D((float(xs.mean()), float(ys.mean())), angle_deg, scale)
     turn[:, 2] += side / 2 - np.array([xs.mean(), ys.mean()])
     patch = cv2.warpAffine(image, turn, (side, side), borderMode=cv2.BORDER_REFLECT)

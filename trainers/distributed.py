@@ -1,6 +1,6 @@
 """Several processes on one run: the same command, started by torchrun.
 
-torchrun --nproc-per-node 4 -m trainers.train_detector --config gflv2-x101-dcn --out runs/x101
+torchrun --nproc-per-node 4 -m trainers.train_detector --config gflv2-x101-dcn-ms --out runs/x101
 """
 
 import contextlib
@@ -38,10 +38,9 @@ def joined(device: str = "auto") -> Iterator[Team]:
         yield team
         return
     dist.init_process_group("gloo" if team.device == "cpu" else "nccl", timeout=_PATIENCE)
-    try:
-        yield team
-    finally:
-        dist.destroy_process_group()
+    yield team
+    # Only where all went well: a process that fails must end, so that torchrun ends the others, and not wait for them.
+    dist.destroy_process_group()
 
 
 def _device(wanted: str) -> str:

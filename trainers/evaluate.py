@@ -18,7 +18,7 @@ from trainers.gallery import write_gallery
 from trainers.multi_scale import SCALES
 from trainers.plots import write_plots
 from trainers.results import Origin, origin_of_run, origin_of_weights, write_result
-from trainers.runs import engine_of_run
+from trainers.runs import engine_of_run, read_recipe
 from trainers.tables import tables
 
 _NONE = "none"
@@ -75,6 +75,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    origin = result_origin(options) if options.result else None
     stills = chosen_stills(options)
     mixed = read_report(options.mixed) if options.mixed else None
     others = [read_report(path) for path in options.generalisation or ()]
@@ -99,8 +100,8 @@ def run(options: argparse.Namespace) -> None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=2) + "\n")
         print(f"figures: {options.json}")
-    if options.result:
-        print(f"result: {write_result(options.result, report, result_origin(options))}")
+    if origin:
+        print(f"result: {write_result(options.result, report, origin)}")
     write_pictures(cases, options)
 
 
@@ -123,7 +124,10 @@ def command_of(options: argparse.Namespace) -> str:
         words.append(f"--run {options.run}")
     else:
         words += [f"--detector {options.detector}", f"--segmenter {options.segmenter}", f"--engine {options.engine}"]
-    words += [f"--bootstrap {options.bootstrap}"] if options.bootstrap else []
+    changed = {"bootstrap": 0, "limit": None, "score_threshold": 0.0}
+    for name, usual in changed.items():
+        if getattr(options, name) != usual:
+            words.append(f"--{name.replace('_', '-')} {getattr(options, name)}")
     return " ".join(words + (["--multi-scale"] if options.multi_scale else []))
 
 
@@ -147,8 +151,8 @@ def chosen_stills(options: argparse.Namespace) -> list[Still]:
     stills = read_stills(options.data, options.root)[: options.limit]
     if not stills:
         raise ValueError(f"{options.data} has no images: nothing to evaluate")
-    needs_masks = options.run is not None or options.segmenter != _NONE or options.gallery is not None
-    check_files(stills, masks=needs_masks)
+    segments = read_recipe(options.run)["task"] == "segmenter" if options.run else options.segmenter != _NONE
+    check_files(stills, masks=segments or options.gallery is not None)
     return stills
 
 

@@ -26,9 +26,7 @@ from trainers.recipes import RECIPES
 _NESTED = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 _PREFIXES = ("module.", "model.")
 # Layers as wide as a data set has classes: another data set's say nothing about polyps.
-_CLASS_LAYERS = re.compile(
-    r"head\.(cls|retina_cls|atss_cls|conv_cls)\..*|.*\b(fc_cls|fc_reg|cls_score|bbox_pred|cls)\.(weight|bias)|last_layer\.3\..*"
-)
+_CLASS_LAYERS = re.compile(r".*\bcls\.(weight|bias)|(head|fc_head|conv_head)\.reg\.(weight|bias)|last_layer\.3\..*")
 _MOST_NAMED = 4
 _EPILOG = """examples:
   python -m trainers.import_weights resnet50-0676ba61.pth --layout torchvision --config gflv2-r50 --out r50.safetensors
@@ -113,7 +111,7 @@ def match(state: State, net: nn.Module, layout: Callable[[State, Any], State], b
             account.left_out[name] = "this model has no such tensor"
         elif own[name].shape == value.shape:
             account.taken[name] = value.contiguous()
-        elif _CLASS_LAYERS.fullmatch(name) and own[name].shape[1:] == value.shape[1:]:
+        elif _is_of_other_classes(name, value, own[name]):
             account.left_out[name] = f"{len(value)} outputs of other classes, {len(own[name])} here"
         else:
             raise ValueError(
@@ -123,6 +121,10 @@ def match(state: State, net: nn.Module, layout: Callable[[State, Any], State], b
     account.untouched = [name for name in own if name not in account.taken and not name.endswith("num_batches_tracked")]
     _refuse_holes(account, net)
     return account
+
+
+def _is_of_other_classes(name: str, value: Tensor, own: Tensor) -> bool:
+    return bool(_CLASS_LAYERS.fullmatch(name)) and own.shape[1:] == value.shape[1:]
 
 
 def _refuse_holes(account: Account, net: nn.Module) -> None:

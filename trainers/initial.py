@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from realtime_polyp.engines.base import Task
 from realtime_polyp.models import efficientnet_lite, resnet
 from realtime_polyp.models.efficientnet_lite import EfficientNetLite
 from realtime_polyp.models.resnet import ResNet
@@ -31,6 +32,8 @@ def initialise(net: nn.Module, init: Path | None, trunk_from: Path | None = None
     Raises FileNotFoundError or ValueError for a file that does not fit.
     """
     trunk = trunk_of(net)
+    if init is not None and trunk_from is not None:
+        raise ValueError("--init and --trunk-of are two beginnings: give one")
     if trunk_from is not None:
         state = {
             name.removeprefix("trunk."): value
@@ -41,13 +44,19 @@ def initialise(net: nn.Module, init: Path | None, trunk_from: Path | None = None
         return f"trunk of {trunk_from.name}"
     if init is not None and init.suffix == ".safetensors":
         load_part(net, read_tensors(init), init)
-        return f"{init.name}"
+        return source_of(init)
     if isinstance(trunk, EfficientNetLite):
         load_imagenet(trunk, init, trunk.config)
         return "ImageNet"
     if init is not None:
         raise ValueError(f"--init {init} is no .safetensors file: convert it with python -m trainers.import_weights")
     return "random"
+
+
+def source_of(path: Path) -> str:
+    """The published checkpoint that a file was imported from, or the file's own name."""
+    with safe_open(path, "pt") as file:
+        return str((file.metadata() or {}).get("source", path.name))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -72,13 +81,13 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: Path) -> None
     module.load_state_dict(state, strict=False)
 
 
-def starter(net: nn.Module, *, pretrained: bool) -> Callable[[nn.Module], None]:
-    """What sets a net's modes before each epoch. A pretrained trunk's first stages stay as they are (section 2.1.1);
-    one that begins at random learns whole."""
+def starter(net: nn.Module, *, task: Task, pretrained: bool) -> Callable[[nn.Module], None]:
+    """What sets a net's modes before each epoch. A pretrained detector's first stages stay as they are (section 2.1.1),
+    and a Lite trunk's; the paper's segmenters, and what begins at random, learn whole."""
     trunk = trunk_of(net)
     if pretrained and isinstance(trunk, EfficientNetLite):
         return _hold_lite_stages
-    if pretrained and isinstance(trunk, ResNet):
+    if pretrained and task == "detector" and isinstance(trunk, ResNet):
         return _hold_first_stage
     return _train
 

@@ -1,7 +1,7 @@
 """How a model does on a hospital it never saw: python -m trainers.leave_one_out --out runs/leave_out
 
-For every centre, DIR/CENTRE/train.json and val.json without it and test.json with all of its images. Image paths stay
-relative to the data's own folder: the commands that it prints say --root.
+For every centre, DIR/CENTRE/train.json and val.json without it and test_CENTRE.json with all of its images. Image paths
+stay relative to the data's own folder: the commands that it prints say --root.
 """
 
 import argparse
@@ -57,9 +57,11 @@ def run(data: Path, out: Path, centre: str | None = None) -> str:
     told = []
     for name in [centre] if centre else known:
         learnt, tested = leave_out(sets["train"], {"val": sets["val"]}, name)
-        chosen, _ = leave_out(sets["val"], {}, name)
+        chosen = _only(sets["val"], lambda image, name=name: image["centre"] != name)
         told.append(
-            _write(out / name, {"train": learnt, "val": chosen, "test": tested}) + "\n" + _commands(out / name, data)
+            _write(out / name, {"train": learnt, "val": chosen, f"test_{name}": tested})
+            + "\n"
+            + _commands(out / name, data)
         )
     return "\n\n".join(told)
 
@@ -136,7 +138,7 @@ def _commands(folder: Path, root: Path) -> str:
         trained = folder / task
         lines += [
             f"python -m trainers.train_{task} --data {folder} --root {root} --config {config} --out {trained}",
-            f"python -m trainers.evaluate --data {folder / 'test.json'} --root {root} --run {trained} "
+            f"python -m trainers.evaluate --data {folder / f'test_{folder.name}.json'} --root {root} --run {trained} "
             f"--json {trained / 'figures.json'}",
         ]
     return "\n".join(lines)

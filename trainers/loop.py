@@ -136,7 +136,7 @@ def fit(
 def restore_from(path: Path, run: Run) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
-    run.restore(torch.load(path, weights_only=True, map_location=run.team.device))
+    run.restore(torch.load(path, weights_only=True, map_location="cpu"))
 
 
 def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:
@@ -189,13 +189,13 @@ def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict
 def refuse_non_finite(run: Run, losses: Losses, images: Tensor, targets: Targets, folder: Path) -> None:
     """Keep the batch that made the loss no number, then end the run: every process of it."""
     bad = not bool(torch.isfinite(losses["loss"]))
-    if bad:
-        with replacing(folder / BAD_BATCH) as path:
-            torch.save({"images": images, "boxes": targets.boxes, "masks": targets.masks, "step": run.step}, path)
     if any_of(bad, run.team):
+        kept = folder / (BAD_BATCH if run.team.leads else f"{run.team.rank}.{BAD_BATCH}")
+        with replacing(kept) as path:
+            torch.save({"images": images, "boxes": targets.boxes, "masks": targets.masks, "step": run.step}, path)
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
         raise FloatingPointError(
-            f"the loss is no number at step {run.step} ({values}); the batch is kept in {folder / BAD_BATCH}, "
+            f"the loss is no number at step {run.step} ({values}); the batch is kept in {kept}, "
             f"the weights before it in {folder / CHECKPOINT} if one was due: try a lower --learning-rate"
         )
 
@@ -297,6 +297,8 @@ def _mixed(*numbers: int) -> int:
 
 
 def seed_everything(seed: int) -> None:
+    """And leave nothing to a GPU's choice of kernel; a few of its sums stay without an order (docs/training.md)."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True

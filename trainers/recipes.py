@@ -12,6 +12,7 @@ from torch import nn
 
 from realtime_polyp.engines.base import Task
 from realtime_polyp.models.hrnet import HRNET_W48
+from realtime_polyp.models.resnet import R50
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 from trainers.augment import OURS, PAPER_DETECTOR, PAPER_SEGMENTER, STRONG, AugmentConfig
 from trainers.contract import Loss
@@ -61,6 +62,8 @@ PAPER_SEGMENTER_LOOP = LoopConfig(
     epochs=484, batch=16, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=5e-4, trunk_factor=1.0,
     schedule="poly", warmup_steps=0, clip_norm=None, average_decay=None, validate_every=10, workers=4,
 )  # fmt: skip
+# "We normalize these images into [-1, 1]" (section 3.2), not by ImageNet's mean as detectors are.
+SEGMENTER_R50 = replace(R50, mean=(127.5,) * 3, std=(127.5,) * 3)
 OUR_LOOP = LoopConfig(small_share=0.5)
 
 
@@ -97,10 +100,10 @@ _ALL = (
     _paper_detector("gflv2-x101-dcn-pafpn-ms", gfl, DETECTORS["gflv2-x101-dcn-pafpn"], multi_scale=True),
     _paper_detector("gflv2-x101-dcn-bifpn-ms", gfl, DETECTORS["gflv2-x101-dcn-bifpn"], multi_scale=True),
     # Table 4
-    _paper_segmenter("unetpp", unetpp, unetpp.UNetPPConfig()),
-    _paper_segmenter("pranet", pranet, pranet.PraNetConfig()),
-    _paper_segmenter("acsnet", acsnet, acsnet.ACSNetConfig()),
-    _paper_segmenter("acfnet", acfnet, acfnet.ACFNetConfig()),
+    _paper_segmenter("unetpp", unetpp, unetpp.UNetPPConfig(trunk=SEGMENTER_R50)),
+    _paper_segmenter("pranet", pranet, pranet.PraNetConfig(trunk=SEGMENTER_R50)),
+    _paper_segmenter("acsnet", acsnet, acsnet.ACSNetConfig(trunk=SEGMENTER_R50)),
+    _paper_segmenter("acfnet", acfnet, acfnet.ACFNetConfig(trunk=SEGMENTER_R50)),
     _paper_segmenter("hrnet-w48", hrnet, hrnet.HRNetSegmenterConfig(trunk=HRNET_W48)),
     _paper_segmenter("lowrank-hrnet-w48", lowrank, SEGMENTERS["lowrank-hrnet-w48"]),
     _paper_segmenter("lowrank-hrnet-w32", lowrank, SEGMENTERS["lowrank-hrnet-w32"]),

@@ -18,7 +18,7 @@ _EPILOG = """examples:
   python -m trainers.report --run runs/detector --without-gallery --out page.html
 
 What a full page needs, beside the run itself:
-  python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data \\
+  python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data --run runs/detector \\
       --bootstrap 1000 --json runs/detector/figures.json --gallery runs/detector/gallery"""
 
 

@@ -32,7 +32,13 @@ def origin_of_weights(model: str, command: str, *, multi_scale: bool = False) ->
     """Of weights that the project ships: how they were trained stands in their card."""
     if model not in RECIPES:
         raise ValueError(f"{model!r} is no recipe's name: choose from {', '.join(RECIPES)}")
-    return Origin(model, {"recipe": f"our own (assets/weights/{model}.md)"}, command, multi_scale)
+    recipe = RECIPES[model]
+    differs = {
+        "recipe": "our own" if not recipe.paper else "the paper's",
+        "data, init, epochs": f"see assets/weights/{model}.md",
+        "size": "{}x{}".format(*recipe.config.size),
+    }
+    return Origin(model, differs, command, multi_scale)
 
 
 def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:

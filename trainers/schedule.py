@@ -54,7 +54,8 @@ def scaled_down(config: LoopConfig, *, epochs: int | None = None, batch: int | N
 
 def learning_rate(config: LoopConfig, step: int, total_steps: int) -> float:
     """Of the step that comes next: a linear warm-up, then the schedule."""
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    warmup_steps = min(config.warmup_steps, total_steps // 10)  # a run of a few steps must come to its rate, too
+    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
     return config.learning_rate * warmup * _SCHEDULES[config.schedule](config, step / max(1, total_steps))
 
 

@@ -24,13 +24,16 @@ from trainers.data import Still, TrainingStills, read_stills
 from trainers.distributed import Team, joined, wait
 from trainers.files import replacing
 from trainers.initial import initialise, starter, trunk_of
-from trainers.loop import BEST, Task, fit, seed_everything
+from trainers.loop import BEST, CHECKPOINT, Task, fit, seed_everything
 from trainers.recipes import Recipe, recipes_of
 from trainers.report import write_report
 from trainers.schedule import LoopConfig, scaled_down
 
 RECIPE = "recipe.json"
 _PAPER_DATA = "1,062 stills of EndoCV2021"
+# What a run keeps from its first step to its last, and of that what can be told in a word.
+_LASTING = ("config", "size", "images", "processes", "augment", "loop")
+_SHORT = ("config", "size", "images", "processes")
 
 
 def command(task: ModelTask, default: str, examples: str, arguments: list[str] | None) -> None:
@@ -78,15 +81,20 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
 def train(recipe: Recipe, options: argparse.Namespace, team: Team) -> None:
     """Raises OSError, ValueError or FloatingPointError, one sentence each, for what the user can mend."""
     recipe = adapted(recipe, options)
-    learnt, chosen = training_sets(options)
+    learnt, chosen = training_sets(options, recipe.loop.batch)
+    before = earlier_run(options)
     if team.leads:
         check_data.refuse({"train": learnt, "val": chosen})
     wait(team)
     seed_everything(recipe.loop.seed)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    init = initialise(net, options.init, options.trunk_of)
-    if team.leads:
-        write_recipe(recipe, init, learnt, options.out)
+    # What is resumed has its weights in the checkpoint: how they began is known from its recipe.
+    init = before["init"] if before else initialise(net, options.init, options.trunk_of)
+    content = described(recipe, init, learnt, team)
+    if before:
+        refuse_another(before, content, options.out)
+    elif team.leads:
+        write_recipe(content, options.out)
     training = TrainingStills(learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
     task = task_of(recipe, net, chosen, pretrained=init != "random", device=team.device)
     fit(task, training, recipe.loop, options.out, resume=options.resume, team=team)
@@ -115,14 +123,43 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
     return replace(loop, **{name: value for name, value in named.items() if value is not None})
 
 
-def training_sets(options: argparse.Namespace) -> tuple[list[Still], list[Still]]:
+def training_sets(options: argparse.Namespace, batch: int) -> tuple[list[Still], list[Still]]:
     """The stills to learn from, frames without a polyp among them, and those to choose by."""
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {options.limit}")
     root = options.root or options.data
     learnt = read_stills(options.data / "train.json", root)[: options.limit]
     chosen = read_stills(options.data / "val.json", root)[: options.limit]
-    if options.batch and len(learnt) < options.batch:
-        raise ValueError(f"{len(learnt)} training images are fewer than one batch of {options.batch}")
+    if len(learnt) < batch:
+        raise ValueError(f"{len(learnt)} training images are fewer than one batch of {batch}: choose a smaller --batch")
     return learnt, chosen
+
+
+def earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The recipe of the run to resume; None for a new one. Raises FileNotFoundError where there is nothing to resume,
+    ValueError where a new run would take an old one's place."""
+    checkpoint, recipe = options.out / CHECKPOINT, options.out / RECIPE
+    if not options.resume:
+        if checkpoint.exists():
+            raise ValueError(f"{options.out} holds a run: go on with --resume, or begin in another --out")
+        return None
+    for path in (checkpoint, recipe):
+        if not path.is_file():
+            raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
+    content: dict[str, Any] = json.loads(recipe.read_text())
+    return content
+
+
+def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError naming what a resumed run would do otherwise than it began."""
+    now = json.loads(json.dumps(now))  # tuples as the lists that they were written as
+    for content in (before, now):
+        for name in ("workers", "checkpoint_s"):
+            content["loop"].pop(name, None)
+    different = [key for key in _LASTING if before.get(key) != now[key]]
+    if different:
+        named = ", ".join(f"{key} {before.get(key)}, not {now[key]}" if key in _SHORT else key for key in different)
+        raise ValueError(f"the run in {folder} began with another {named}: repeat its options, or start a new --out")
 
 
 def task_of(recipe: Recipe, net: nn.Module, chosen: list[Still], *, pretrained: bool, device: str = "cpu") -> Task:
@@ -132,7 +169,7 @@ def task_of(recipe: Recipe, net: nn.Module, chosen: list[Still], *, pretrained: 
         trunk=trunk_of(net),
         validate=lambda averaged: _VALIDATE[recipe.task](engine_of(recipe, averaged, device), chosen),
         score=_SCORE[recipe.task],
-        start=starter(net, pretrained=pretrained),
+        start=starter(net, task=recipe.task, pretrained=pretrained),
     )
 
 
@@ -161,30 +198,35 @@ _VALIDATE: dict[str, Callable[[Any, list[Still]], dict[str, float]]] = {
 _SCORE = {"detector": "AP", "segmenter": "dice"}
 
 
-def write_recipe(recipe: Recipe, init: str, learnt: list[Still], folder: Path) -> None:
+def described(recipe: Recipe, init: str, learnt: list[Still], team: Team) -> dict[str, Any]:
     """What the run is made of, and where it leaves the paper's, for its report and the table of results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
+    return {
         "config": recipe.name,
         "task": recipe.task,
         "size": list(recipe.config.size),
         "init": init,
         "images": len(learnt),
+        "processes": team.size,
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),
-        "differs": differences(recipe, init, len(learnt)),
+        "differs": differences(recipe, init, learnt),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
+
+
+def write_recipe(content: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / RECIPE) as path:
         path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def differences(recipe: Recipe, init: str, images: int) -> dict[str, str]:
+def differences(recipe: Recipe, init: str, learnt: list[Still]) -> dict[str, str]:
     """Where a run leaves the paper: data, init, and epochs, batch, rate and size that the command line scaled."""
     original = recipes_of(recipe.task)[recipe.name]
-    found = {"data": f"{images:,} stills of C1-C5 and Kvasir-SEG, not {_PAPER_DATA}"}
+    centres = ", ".join(sorted({still.centre for still in learnt}))
+    found = {"data": f"{len(learnt):,} stills of {centres}, not {_PAPER_DATA}"}
     if init != "ImageNet":
-        found["init"] = f"{init}, not ImageNet"
+        found["init"] = "random, not ImageNet" if init == "random" else init
     for name in ("epochs", "batch", "learning_rate", "precision"):
         ours, recipes = getattr(recipe.loop, name), getattr(original.loop, name)
         if ours != recipes:

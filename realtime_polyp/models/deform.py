@@ -42,18 +42,22 @@ def deform_conv2d(
     x: Tensor, offsets: Tensor, weight: Tensor, strength: Tensor | None = None, *, stride: int = 1, groups: int = 1
 ) -> Tensor:
     """x (N, C, h, w), offsets (N, 2 k², h', w') as dy, dx of each tap, weight (O, C / groups, k, k), strength
-    (N, k², h', w') or None -> (N, O, h', w'). Padding is k // 2; beyond the picture there are zeros."""
+    (N, k², h', w') or None -> (N, O, h', w'). Padding is k // 2; beyond the picture there are zeros.
+
+    Places are computed in float32 at least: half precision cannot tell neighbouring pixels of a large map apart.
+    """
     count, channels, height, width = x.shape
     kernel = weight.shape[-1]
     taps = kernel * kernel
     out_height, out_width = offsets.shape[-2:]
-    by_tap = offsets.reshape(count, taps, 2, out_height, out_width)
-    places = _tap_places(kernel, stride, out_height, out_width).to(offsets) + by_tap
+    exact = torch.promote_types(x.dtype, torch.float32)
+    by_tap = offsets.to(exact).reshape(count, taps, 2, out_height, out_width)
+    places = _tap_places(kernel, stride, out_height, out_width).to(by_tap) + by_tap
     # grid_sample counts from -1 to 1 over the picture's outer edges: a pixel's centre lies at (2 i + 1) / size - 1.
     y, x_place = (places[:, :, 0] * 2 + 1) / height - 1, (places[:, :, 1] * 2 + 1) / width - 1
     grid = torch.stack([x_place, y], dim=-1).flatten(2, 3)  # (N, taps, h' w', 2)
-    sampled = F.grid_sample(x, grid.to(x.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
-    columns = sampled.reshape(count, channels, taps, out_height, out_width)  # (N, C, taps, h', w')
+    sampled = F.grid_sample(x.to(exact), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    columns = sampled.to(x.dtype).reshape(count, channels, taps, out_height, out_width)  # (N, C, taps, h', w')
     if strength is not None:
         columns = columns * strength[:, None]
     flat = weight.flatten(2).flatten(1)[..., None, None]  # (O, C / groups * taps, 1, 1)

@@ -36,7 +36,8 @@ class LowRank(nn.Module):
     def forward(self, full: Tensor) -> Tensor:
         pixels = full.flatten(2)  # F_p^T: (N, C, hw)
         assignment = self.phi(full).softmax(dim=1).flatten(2)  # F_a^T: (N, D, hw)
-        bases = pixels @ assignment.transpose(1, 2) / pixels.shape[-1]  # b: (N, C, D)
+        shares = assignment.transpose(1, 2) / pixels.shape[-1]  # divided first: half precision could not hold the sum
+        bases = pixels @ shares  # b: (N, C, D)
         low_rank: Tensor = bases @ assignment
         return low_rank.view_as(full)
 

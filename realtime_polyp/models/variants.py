@@ -13,7 +13,7 @@ from realtime_polyp.models.segmenter import SegmenterConfig
 def paper_detector(trunk: ResNetConfig, *, deform: Deform = "v2", neck: NeckConfig = NeckConfig()) -> DetectorConfig:
     """GFLv2 as in the paper's Table 2: levels P3 to P7, four group-normed convolutions a branch, anchors of 8 strides.
 
-    At 800 x 1344 px, the paper's (1333, 800) in whole steps of the coarsest stride.
+    At 800 x 1344 px, the paper's (1333, 800) in whole steps of 32 px.
     """
     return DetectorConfig(
         trunk=replace(trunk, deform=deform),

@@ -1,4 +1,4 @@
-"""FCOS with one square anchor a place and adaptive training sample selection: the second row of the paper's Table 2.
+"""FCOS with one square anchor a place and adaptive training sample selection: the second row of the paper's Table 3.
 
 Source: Zhang et al., ATSS (CVPR 2020); the paper, section 2.1.3, which raises k from 9 to 13.
 """

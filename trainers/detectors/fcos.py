@@ -1,6 +1,6 @@
 """FCOS: every point inside a polyp learns its four distances to the edges, near the middle more than far from it.
 
-Source: Tian et al., FCOS (ICCV 2019); the baseline of the paper's Tables 1 and 2.
+Source: Tian et al., FCOS (ICCV 2019); the baseline of the paper's Tables 1 and 3.
 """
 
 import math

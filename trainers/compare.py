@@ -1,0 +1,133 @@
+"""Whether one model is better than another on the same images, or may only seem so.
+
+python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data ../shared/data/val.json --root ../shared/data
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from realtime_polyp.engines import open_engine
+from realtime_polyp.engines.weights import read_manifest
+from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, means_of, weights_of
+from realtime_polyp.metrics.matches import match
+from trainers.cases import Case, check_files, evaluate
+from trainers.command import report_bad_input
+from trainers.data import Still, read_stills
+from trainers.figures import groups_of, per_image
+from trainers.runs import engine_of_run
+
+_SHOWN = {
+    "detector": ("AP", "AP50", "AP75", "AP_s", "AP_m", "AP_l"),
+    "segmenter": ("dice", "miou", "iou_p", "sensitivity", "specificity", "hd95_px"),
+}
+_EPILOG = """examples:
+  python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data ../shared/data/val.json --root ../shared/data
+  python -m trainers.compare lowrank-lite2 lowrank-lite0 --data ../shared/data/val.json --root ../shared/data"""
+Figures = dict[str, float | None]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.compare",
+        description="Both models' figures on the same images and their difference, with its interval: draws of whole "
+        "patients or videos, told to both, so that how hard the images are cancels out.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("first", help="a run's folder, or the name of installed weights")
+    parser.add_argument("second", help="likewise, of the same kind")
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder that image paths start from")
+    parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--engine", default="auto", help="of installed weights (default: %(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        print(run(options))
+
+
+def run(options: argparse.Namespace) -> str:
+    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    if options.draws < 1:
+        raise ValueError(f"--draws is {options.draws}: it must be 1 or more")
+    engines = [opened(name, options.engine) for name in (options.first, options.second)]
+    if engines[0].task != engines[1].task:
+        raise ValueError(
+            f"{options.first} is a {engines[0].task}, {options.second} a {engines[1].task}: not comparable"
+        )
+    stills = read_stills(options.data, options.root)[: options.limit]
+    check_files(stills, masks=engines[0].task == "segmenter")
+    told = compared([_cases(engine, stills) for engine in engines], engines[0].task, options.draws)
+    return table(told, options.first, options.second, f"{options.data.name}, {len(stills)} images")
+
+
+def opened(name: str, engine: str) -> Any:
+    """The engine of a run's folder or of installed weights."""
+    if Path(name).is_dir():
+        return engine_of_run(Path(name))
+    known = read_manifest()
+    if name not in known:
+        raise ValueError(f"{name} is neither a run's folder nor installed: there are {', '.join(sorted(known))}")
+    return open_engine(name, known[name]["task"], engine)
+
+
+def _cases(engine: Any, stills: list[Still]) -> list[Case]:
+    roles = (engine, None) if engine.task == "detector" else (None, engine)
+    return evaluate(stills, *roles, progress=True)
+
+
+def compared(sides: list[list[Case]], task: str, count: int) -> dict[str, tuple[Figures, Any]]:
+    """{figure: ({"first", "second"} values, interval of first - second)} of two models on the same stills."""
+    tell = [_teller(cases, task) for cases in sides]
+    cases = sides[0]
+    every = draws(len(cases), samples=count, groups=groups_of(cases))
+
+    def difference(draw: Draw) -> Figures:
+        first, second = (one(draw) for one in tell)
+        return {name: _minus(first[name], second[name]) for name in _SHOWN[task]}
+
+    spans = intervals(tqdm(every, total=count, desc="resampling", leave=False), difference)
+    values = [one(np.arange(len(cases))) for one in tell]
+    return {name: ({"first": values[0][name], "second": values[1][name]}, spans[name]) for name in _SHOWN[task]}
+
+
+def _teller(cases: list[Case], task: str) -> Callable[[Any], Figures]:
+    """A function from a draw of the images to the model's figures on it."""
+    if task == "detector":
+        matches = match([case.boxes for case in cases])
+        return lambda draw: matches.figures(weights_of(draw, len(cases)))
+    columns = per_image([case.segmentation for case in cases if case.segmentation is not None])
+    return lambda draw: means_of(columns, draw)
+
+
+def _minus(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def table(told: dict[str, tuple[Figures, Interval | None]], first: str, second: str, data: str) -> str:
+    """In percent, distances in px; a difference whose interval leaves out 0 is marked."""
+    lines = [
+        f"{data}; first: {first}, second: {second}",
+        f"{'':12}{'first':>9}{'second':>9}{'first - second [95 %]':>30}",
+    ]
+    for name, (values, span) in told.items():
+        scale = 1 if name.endswith("_px") else 100
+        cells = [_number(values[side], scale) for side in ("first", "second")]
+        change = _number(_minus(values["first"], values["second"]), scale)
+        low, high = (_number(end, scale) for end in ((span.low, span.high) if span else (None, None)))
+        clear = " *" if span and (span.low > 0 or span.high < 0) else ""
+        lines.append(f"{name:12}{cells[0]:>9}{cells[1]:>9}{f'{change} [{low} {high}]':>30}{clear}")
+    return "\n".join([*lines, "* the interval leaves out 0"])
+
+
+def _number(value: float | None, scale: int) -> str:
+    return "-" if value is None else f"{scale * value:.1f}"
+
+
+if __name__ == "__main__":
+    main()
