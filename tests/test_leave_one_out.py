@@ -76,7 +76,7 @@ def test_the_command_writes_a_folder_a_centre_and_says_how_to_use_it(
                for name in ("train", "val", "test_a")}  # fmt: skip
     assert centres == {"train": {"b", "c"}, "val": {"b", "c"}, "test_a": {"a"}}
     printed = capsys.readouterr().out
-    assert "# without a: images in train 2, val 2, test 3" in printed
+    assert "# without a: images in train 2, val 2, test_a 3" in printed
     assert f"python -m trainers.train_detector --data {out / 'a'} --root {tmp_path}" in printed
     assert f"--data {out / 'a' / 'test_a.json'} --root {tmp_path}" in printed
 
