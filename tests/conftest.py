@@ -51,3 +51,17 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]
     for name in list(engines.ENGINES):
         monkeypatch.setitem(engines.ENGINES, name, open_)  # type: ignore[arg-type]
     yield opened
+
+
+@pytest.fixture
+def quick_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No curves drawn at every epoch, and one thread, whose sums do not depend on how work is shared."""
+    import torch
+
+    import trainers.loop
+
+    monkeypatch.setattr(trainers.loop, "draw_curves", lambda history, path: path.write_bytes(b""))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,6 +1,5 @@
 """Every named recipe, narrow, on eight stills: it builds, learns, breaks off, goes on to the bit, and evaluates."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,16 +21,8 @@ from trainers.paper_tables import TABLES
 from trainers.recipes import RECIPES, Recipe
 from trainers.train import engine_of, task_of
 
+pytestmark = pytest.mark.usefixtures("quick_loop")
 STEPS, BREAKS_AT = 20, 13
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(loop, "draw_curves", lambda history, path: path.write_bytes(b""))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 checkpoint."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,17 +26,8 @@ from trainers.recipes import RECIPES
 from trainers.schedule import LoopConfig, learning_rate, picture_scale, scaled_down
 from trainers.train import task_of
 
+pytestmark = pytest.mark.usefixtures("quick_loop")
 NAMES = ["gflv2-lite0", "lowrank-lite0"]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No curves drawn at every epoch, and one thread, whose sums do not depend on how work is shared."""
-    monkeypatch.setattr(loop, "draw_curves", lambda history, path: path.write_bytes(b""))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
