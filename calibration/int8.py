@@ -25,7 +25,7 @@ _EXACT_TYPES = {"MatMul", "Softmax", "TopK", "ReduceMean", "ReduceSum"}
 _EXACT_NAMES = (r".*\bhead/.*", r".*\bhead\.(cls|reg|quality)\b.*", r".*low_rank.*")
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
-  python -m calibration.int8 --model lowrank-lite0 --frames 500 --data ../shared/data"""
+  python -m calibration.int8 --model lowrank-lite2 --frames 500 --data ../shared/data"""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,6 +11,8 @@ from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 from trainers.command import report_bad_input
+from trainers.runs import read_recipe
+from trainers.train import RECIPE
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,13 +30,24 @@ def install(run: Path, model: str, folder: Path) -> None:
     best = run / "best.safetensors"
     if not best.is_file():
         raise FileNotFoundError(f"{run} has no best.safetensors: has it trained to a first validation?")
+    task: Task = "detector" if model in DETECTORS else "segmenter"
+    size = DETECTORS[model].size if task == "detector" else SEGMENTERS[model].size
+    refuse_another_model(run, model, size)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{model}.safetensors"
     shutil.copyfile(best, folder / name)
-    task: Task = "detector" if model in DETECTORS else "segmenter"
-    size = DETECTORS[model].size if task == "detector" else SEGMENTERS[model].size
     add_to_manifest(model, task, size, {"safetensors": name}, folder)
     print(f"installed {folder / name}; its INT8 engine, if it has one, is now out of date: run calibration.int8")
+
+
+def refuse_another_model(run: Path, model: str, size: tuple[int, int]) -> None:
+    """Raises ValueError where the run says that it trained something else, or at another size."""
+    if not (run / RECIPE).is_file():
+        return
+    recipe = read_recipe(run)
+    if recipe["config"].removesuffix("-ms") != model or tuple(recipe["size"]) != size:
+        trained = "{} at {}x{}".format(recipe["config"], *recipe["size"])
+        raise ValueError(f"{run} trained {trained}, which is not {model} at {size[0]}x{size[1]}")
 
 
 if __name__ == "__main__":

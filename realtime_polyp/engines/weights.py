@@ -11,7 +11,7 @@ from realtime_polyp.engines.base import EngineError, Task
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "weights"
 MANIFEST = "manifest.json"
 DEFAULT_DETECTOR = "gflv2-lite0"
-DEFAULT_SEGMENTER = "lowrank-lite0"
+DEFAULT_SEGMENTER = "lowrank-lite2"
 
 
 @dataclass(frozen=True)

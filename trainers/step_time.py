@@ -1,0 +1,71 @@
+"""What a training step costs here, and what makes it cheaper: python -m trainers.step_time --config lowrank-lite2"""
+
+import argparse
+import time
+from contextlib import nullcontext
+
+import torch
+
+from trainers.command import report_bad_input
+from trainers.contract import Learner, Targets
+from trainers.depthwise import quicken
+from trainers.initial import starter
+from trainers.recipes import RECIPES, Recipe
+
+_EPILOG = """examples:
+  python -m trainers.step_time --config lowrank-lite2
+  python -m trainers.step_time --config gflv2-lite0 --steps 10"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.step_time",
+        description="Seconds of a training step on the CPU, by precision and by whose depthwise gradient it takes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", choices=list(RECIPES), default="lowrank-lite2", metavar="NAME")
+    parser.add_argument("--steps", type=int, default=5, help="of which the median counts (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        if options.steps < 1:
+            raise ValueError(f"--steps must be at least 1, got {options.steps}")
+        print(table(RECIPES[options.config], options.steps))
+
+
+def table(recipe: Recipe, steps: int) -> str:
+    """A line for each way, with its ratio to the first; all in one run, since machines differ."""
+    lines = [f"{recipe.name}, batch {recipe.loop.batch}, {recipe.config.size[0]}x{recipe.config.size[1]}"]
+    first = 0.0
+    for precision in ("float32", "bfloat16"):
+        for quick in (False, True):
+            seconds = median_step_s(recipe, steps, half=precision == "bfloat16", quick=quick)
+            first = first or seconds
+            whose = "ours" if quick else "torch's"
+            lines.append(f"{precision:9} depthwise gradient {whose:8}{seconds:7.2f} s {first / seconds:5.2f} x")
+    return "\n".join(lines)
+
+
+def median_step_s(recipe: Recipe, steps: int, *, half: bool, quick: bool) -> float:
+    """Of forward and backward on random pictures, after one step that does not count."""
+    torch.manual_seed(0)
+    net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    starter(net, task=recipe.task, pretrained=True)(net)
+    if quick:
+        quicken(net)
+    learner = Learner(net, recipe.loss)
+    images = (torch.rand(recipe.loop.batch, 3, *recipe.config.size) * 255).contiguous(memory_format=torch.channels_last)
+    box = torch.tensor([[40.0, 40.0, 160.0, 150.0]])
+    targets = Targets([box] * len(images), (torch.rand(len(images), *recipe.config.size) > 0.5).float())
+    taken = []
+    for _ in range(steps + 1):
+        begun = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+            losses = learner(images, targets)
+        losses["loss"].backward()
+        taken.append(time.perf_counter() - begun)
+    return sorted(taken[1:])[steps // 2]
+
+
+if __name__ == "__main__":
+    main()
