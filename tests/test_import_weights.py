@@ -4,14 +4,17 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from golden import golden, golden_state
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from toys import narrow
 
 from realtime_polyp.models.efficientnet_lite import LITE0
+from realtime_polyp.models.hrnet import HRNetConfig
 from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.resnet import ResNetConfig
 from trainers import import_weights
@@ -244,3 +247,20 @@ def test_double_head_s_extra_layers_stay_at_their_start(
     save_file({name: value for name, value in state.items() if not name.startswith(extra)}, file)
     import_weights.run(file, "mmdet", "double-head-r50", tmp_path / "out.safetensors")
     assert "stay at their start: 4" in capsys.readouterr().out
+
+
+def test_the_hrnet_authors_checkpoint_gives_their_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the command, their two classes left out; the same numbers come out of the trunk."""
+    numbers = np.load(ROOT / "tests" / "data" / "hrnet_tiny.npz")
+    widths = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
+    recipe = replace(RECIPES["hrnet-w48"], config=replace(RECIPES["hrnet-w48"].config, trunk=widths))
+    monkeypatch.setitem(RECIPES, "hrnet-w48", recipe)
+    torch.save(
+        {"state_dict": {f"model.{name}": value for name, value in golden_state(numbers).items()}}, tmp_path / "h.pth"
+    )
+    import_weights.run(tmp_path / "h.pth", "hrnet", "hrnet-w48", tmp_path / "out.safetensors")
+    net = recipe.build(recipe.config)
+    initialise(net, tmp_path / "out.safetensors")
+    with torch.inference_mode():
+        fused = net.eval().trunk(torch.from_numpy(numbers["image"]))
+    assert np.abs(fused.numpy() - numbers["fused"]).max() <= 1e-4
