@@ -48,8 +48,8 @@ BASELINES = {
         retinanet, retinanet.RetinaNetConfig, "deltas", None, ("cls", "bbox"), extra="on_input", count=9
     ),
     "fcos": Baseline(fcos, fcos.FCOSConfig, "log_distances", "centerness", ("cls", "bbox", "centerness")),
-    "atss": Baseline(atss, atss.ATSSConfig, "deltas", "centerness", ("cls", "bbox", "centerness")),
-    "paa": Baseline(paa, paa.PAAConfig, "deltas", "overlaps", ("cls", "bbox", "iou")),
+    "atss": Baseline(atss, atss.ATSSConfig, "deltas", "quality", ("cls", "bbox", "centerness")),
+    "paa": Baseline(paa, paa.PAAConfig, "deltas", "quality", ("cls", "bbox", "iou")),
 }
 each = pytest.mark.parametrize("name", BASELINES)
 

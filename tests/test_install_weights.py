@@ -14,7 +14,9 @@ from trainers.install_weights import main
 def run_of(folder: Path, config: str, size: list[int]) -> Path:
     folder.mkdir()
     save_file({"a": torch.zeros(1)}, folder / "best.safetensors")
-    (folder / "recipe.json").write_text(json.dumps({"config": config, "size": size, "differs": {}, "task": "detector"}))
+    (folder / "recipe.json").write_text(
+        json.dumps({"config": config, "size": size, "differs": {}, "task": "detector", "init": "random", "loop": {}})
+    )
     return folder
 
 

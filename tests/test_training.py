@@ -356,6 +356,21 @@ def test_a_resumed_run_is_the_one_that_began(data: Path, tmp_path: Path, capsys:
     assert (tmp_path / "recipe.json").read_text() == before and (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("recipe.json", b"{"), ("recipe.json", b"[1]"), ("checkpoint.pt", b"PK no")]
+)
+def test_a_harmed_run_is_said_and_left_as_it_is(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    words = ["--epochs", "1", "--batch", "4", "--size", "64", "96"]
+    _trained(data, tmp_path, words)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SystemExit) as end:
+        _trained(data, tmp_path, [*words, "--resume"])
+    assert end.value.code == 2 and f"{name} is harmed" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert (tmp_path / name).read_bytes() == content
+
+
 def _trained(data: Path, out: Path, words: list[str]) -> Path:
     patched = pytest.MonkeyPatch()
     narrow = {name: replace(recipe, config=toy(recipe).config) for name, recipe in RECIPES.items()}

@@ -7,7 +7,7 @@ import matplotlib
 matplotlib.use("Agg")  # training runs on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402
 
-_VALIDATION = ("AP", "AP50", "dice", "miou")
+VALIDATION = ("AP", "AP50", "AP75", "dice", "miou")  # what is no loss in a run's history
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
@@ -16,7 +16,7 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     names = sorted({name for entry in history for name in entry} - {"epoch"})
     for name in names:
         points = [(entry["epoch"], entry[name]) for entry in history if name in entry]
-        axis = right if name in _VALIDATION else left
+        axis = right if name in VALIDATION else left
         axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     for axis, title in ((left, "training loss"), (right, "validation")):
         axis.set(title=title, xlabel="epoch")

@@ -18,7 +18,8 @@ from trainers.gallery import write_gallery
 from trainers.multi_scale import SCALES
 from trainers.plots import write_plots
 from trainers.results import Origin, origin_of_run, origin_of_weights, write_result
-from trainers.runs import engine_of_run, read_recipe
+from trainers.run_recipe import read_recipe
+from trainers.runs import engine_of_run
 from trainers.tables import tables
 
 _NONE = "none"

@@ -6,6 +6,7 @@ validation), `recipe.json`, `history.json`, `curves.png`, and TensorBoard's even
 
 import copy
 import json
+import pickle
 import random
 import time
 from collections.abc import Callable
@@ -136,7 +137,11 @@ def fit(
 def restore_from(path: Path, run: Run) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
-    run.restore(torch.load(path, weights_only=True, map_location="cpu"))
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is harmed and cannot be read: begin in a new --out") from error
+    run.restore(state)
 
 
 def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trainers.chart import chart
+from trainers.curves import VALIDATION
 from trainers.report_style import STYLE
 from trainers.tables import COCO, ENDOCV, SEGMENTATION, cell, span
-
-_VALIDATION = ("AP", "AP50", "AP75", "dice", "miou")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def _charts(run: RunFolder) -> Iterator[str]:
         for name in names
     }
     for title, validation in (("training loss", False), ("validation, 0 to 1", True)):
-        chosen = {name: line for name, line in series.items() if line and (name in _VALIDATION) == validation}
+        chosen = {name: line for name, line in series.items() if line and (name in VALIDATION) == validation}
         if chosen:
             yield chart(chosen, title=title, x_label="epoch")
 

@@ -8,7 +8,7 @@ from typing import Any
 from trainers.files import replacing
 from trainers.paper_tables import DETECTION, SEGMENTATION
 from trainers.recipes import RECIPES
-from trainers.runs import read_recipe
+from trainers.run_recipe import read_recipe
 
 _OURS = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
 

@@ -22,14 +22,13 @@ from trainers.command import report_bad_input
 from trainers.contract import Learner
 from trainers.data import Still, TrainingStills, read_stills
 from trainers.distributed import Team, joined, wait
-from trainers.files import replacing
 from trainers.initial import initialise, starter, trunk_of
 from trainers.loop import BEST, CHECKPOINT, Task, fit, seed_everything
 from trainers.recipes import Recipe, recipes_of
 from trainers.report import write_report
+from trainers.run_recipe import read_recipe, write_recipe
 from trainers.schedule import LoopConfig, scaled_down
 
-RECIPE = "recipe.json"
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # What a run keeps from its first step to its last, and of that what can be told in a word.
 _LASTING = ("config", "size", "images", "processes", "augment", "loop")
@@ -132,22 +131,22 @@ def training_sets(options: argparse.Namespace, batch: int) -> tuple[list[Still],
     chosen = read_stills(options.data / "val.json", root)[: options.limit]
     if len(learnt) < batch:
         raise ValueError(f"{len(learnt)} training images are fewer than one batch of {batch}: choose a smaller --batch")
+    if not chosen:
+        raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
     return learnt, chosen
 
 
 def earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
     """The recipe of the run to resume; None for a new one. Raises FileNotFoundError where there is nothing to resume,
     ValueError where a new run would take an old one's place."""
-    checkpoint, recipe = options.out / CHECKPOINT, options.out / RECIPE
+    checkpoint = options.out / CHECKPOINT
     if not options.resume:
         if checkpoint.exists():
             raise ValueError(f"{options.out} holds a run: go on with --resume, or begin in another --out")
         return None
-    for path in (checkpoint, recipe):
-        if not path.is_file():
-            raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
-    content: dict[str, Any] = json.loads(recipe.read_text())
-    return content
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"nothing to resume: {checkpoint} is not there; leave out --resume")
+    return read_recipe(options.out)
 
 
 def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -212,12 +211,6 @@ def described(recipe: Recipe, init: str, learnt: list[Still], team: Team) -> dic
         "differs": differences(recipe, init, learnt),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
-
-
-def write_recipe(content: dict[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / RECIPE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def differences(recipe: Recipe, init: str, learnt: list[Still]) -> dict[str, str]:

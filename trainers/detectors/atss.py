@@ -12,19 +12,19 @@ from realtime_polyp.boxes import centres, giou, to_distances
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import AnchorShapes, anchors_of, clip_to, decode
+from trainers.anchors import clip_to, decode
 from trainers.assign import PAPER_K, atss
 from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.dense import (
     QUALITY_HEAD_NAMES,
     SIZE,
     STRIDES,
+    AnchorMaps,
     QualityHead,
+    anchor_maps,
     boxes_of,
     centerness,
     entropy,
-    shapes_of,
-    sizes_of,
 )
 from trainers.losses import focal
 
@@ -47,18 +47,6 @@ class ATSSConfig:
     k: int = PAPER_K
 
 
-@dataclass(frozen=True)
-class ATSSMaps:
-    """classes (N, P) logits; deltas (N, P, 4) of the anchors (P, 4) px; centerness (N, P) logits; sizes: places of each
-    level."""
-
-    classes: Tensor
-    deltas: Tensor
-    centerness: Tensor
-    anchors: Tensor
-    sizes: tuple[int, ...]
-
-
 class ATSS(nn.Module):
     """Pixels (N, 3, h, w) in [0, 255] -> boxes (N, P, 4) in input px, inside the image, and scores (N, P)."""
 
@@ -73,13 +61,11 @@ class ATSS(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.maps(pixels)
         boxes = decode(maps.anchors, maps.deltas, STDS)
-        return clip_to(boxes, pixels.shape[-2:]), maps.classes.sigmoid() * maps.centerness.sigmoid()
+        return clip_to(boxes, pixels.shape[-2:]), maps.classes.sigmoid() * maps.quality.sigmoid()
 
-    def maps(self, pixels: Tensor) -> ATSSMaps:
+    def maps(self, pixels: Tensor) -> AnchorMaps:
         """What the losses compare with the truth."""
-        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
-        anchors = anchors_of(shapes_of(levels), self.config.strides, AnchorShapes((self.config.anchor_scale,)))
-        return ATSSMaps(*self.head(levels), anchors.to(pixels.device), sizes_of(levels))
+        return anchor_maps(self, pixels)
 
 
 build = ATSS
@@ -90,7 +76,7 @@ def loss(model: ATSS, images: Tensor, targets: Targets) -> Losses:
 
 
 @in_full_precision
-def _criterion(maps: ATSSMaps, config: ATSSConfig, targets: Targets) -> Losses:
+def _criterion(maps: AnchorMaps, config: ATSSConfig, targets: Targets) -> Losses:
     """Classes and centerness count over the positive anchors; GIoU is weighted by the true centerness."""
     index = torch.stack([atss(maps.anchors, list(maps.sizes), truth, k=config.k) for truth in targets.boxes])
     learnt = index >= 0
@@ -101,5 +87,5 @@ def _criterion(maps: ATSSMaps, config: ATSSConfig, targets: Targets) -> Losses:
     return {
         "cls": focal(maps.classes, learnt.float()).sum() / positives,
         "bbox": _GIOU_WEIGHT * (weight * (1 - overlap)).sum() / weight.sum().clamp(min=1),
-        "centerness": entropy(maps.centerness[learnt], weight) / positives,
+        "centerness": entropy(maps.quality[learnt], weight) / positives,
     }

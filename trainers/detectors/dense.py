@@ -1,10 +1,14 @@
 """What the one-stage baselines share: levels put one after the other, a head of two towers, what a centre is worth."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.detector import SharedTower
+from trainers.anchors import AnchorShapes, anchors_of
 from trainers.naming import Rule
 
 STRIDES = (8, 16, 32, 64, 128)  # of the levels P3 to P7
@@ -18,6 +22,25 @@ QUALITY_HEAD_NAMES: tuple[Rule, ...] = (
     (r"bbox_head\.(?:conv|atss)_centerness\.(.*)", r"head.quality.\1"),
     (r"bbox_head\.scales\.(\d+)\.scale", r"head.scales.\1"),
 )
+
+
+@dataclass(frozen=True)
+class AnchorMaps:
+    """classes (N, P) logits; deltas (N, P, 4) of the anchors (P, 4) px; quality (N, P), logits of the centerness (ATSS)
+    or the IoU (PAA); sizes: places of each level."""
+
+    classes: Tensor
+    deltas: Tensor
+    quality: Tensor
+    anchors: Tensor
+    sizes: tuple[int, ...]
+
+
+def anchor_maps(model: Any, pixels: Tensor) -> AnchorMaps:
+    """Of a net with one square anchor a place: trunk, pyramid and a `QualityHead`."""
+    levels = model.pyramid(model.trunk(pixels)[model.config.neck.start :])
+    anchors = anchors_of(shapes_of(levels), model.config.strides, AnchorShapes((model.config.anchor_scale,)))
+    return AnchorMaps(*model.head(levels), anchors.to(pixels.device), sizes_of(levels))
 
 
 class QualityHead(nn.Module):

@@ -14,18 +14,18 @@ from realtime_polyp.boxes import giou, iou
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import AnchorShapes, anchors_of, clip_to, decode
+from trainers.anchors import clip_to, decode
 from trainers.assign import max_iou
 from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.dense import (
     QUALITY_HEAD_NAMES,
     SIZE,
     STRIDES,
+    AnchorMaps,
     QualityHead,
+    anchor_maps,
     boxes_of,
     entropy,
-    shapes_of,
-    sizes_of,
 )
 from trainers.detectors.mixture import fit, log_densities
 from trainers.losses import focal
@@ -51,18 +51,6 @@ class PAAConfig:
     k: int = 9
 
 
-@dataclass(frozen=True)
-class PAAMaps:
-    """classes (N, P) logits; deltas (N, P, 4) of the anchors (P, 4) px; overlaps (N, P), logits of the IoU; sizes:
-    places of each level."""
-
-    classes: Tensor
-    deltas: Tensor
-    overlaps: Tensor
-    anchors: Tensor
-    sizes: tuple[int, ...]
-
-
 class PAA(nn.Module):
     """Pixels (N, 3, h, w) in [0, 255] -> boxes (N, P, 4) in input px, inside the image, and scores (N, P)."""
 
@@ -77,14 +65,12 @@ class PAA(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.maps(pixels)
         boxes = decode(maps.anchors, maps.deltas, STDS)
-        scores = (maps.classes.sigmoid() * maps.overlaps.sigmoid()).sqrt()
+        scores = (maps.classes.sigmoid() * maps.quality.sigmoid()).sqrt()
         return clip_to(boxes, pixels.shape[-2:]), scores
 
-    def maps(self, pixels: Tensor) -> PAAMaps:
+    def maps(self, pixels: Tensor) -> AnchorMaps:
         """What the losses compare with the truth."""
-        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
-        anchors = anchors_of(shapes_of(levels), self.config.strides, AnchorShapes((self.config.anchor_scale,)))
-        return PAAMaps(*self.head(levels), anchors.to(pixels.device), sizes_of(levels))
+        return anchor_maps(self, pixels)
 
 
 build = PAA
@@ -95,7 +81,7 @@ def loss(model: PAA, images: Tensor, targets: Targets) -> Losses:
 
 
 @in_full_precision
-def _criterion(maps: PAAMaps, config: PAAConfig, targets: Targets) -> Losses:
+def _criterion(maps: AnchorMaps, config: PAAConfig, targets: Targets) -> Losses:
     """Classes and IoU count over the positive anchors; GIoU is weighted by the IoU that the box has now."""
     index = _assign(maps, config, targets.boxes)
     learnt = index >= 0
@@ -106,12 +92,12 @@ def _criterion(maps: PAAMaps, config: PAAConfig, targets: Targets) -> Losses:
     return {
         "cls": focal(maps.classes, learnt.float()).sum() / positives.clamp(min=len(index)),
         "bbox": _GIOU_WEIGHT * (overlap * (1 - giou(predicted, true))).sum() / overlap.sum().clamp(min=1e-6),
-        "iou": _IOU_WEIGHT * entropy(maps.overlaps[learnt], overlap) / positives.clamp(min=1),
+        "iou": _IOU_WEIGHT * entropy(maps.quality[learnt], overlap) / positives.clamp(min=1),
     }
 
 
 @torch.no_grad()
-def _assign(maps: PAAMaps, config: PAAConfig, truths: list[Tensor]) -> Tensor:
+def _assign(maps: AnchorMaps, config: PAAConfig, truths: list[Tensor]) -> Tensor:
     """Index of the true box that each anchor of each image learns, -1 for background: (N, P) int64."""
     limit = config.candidate_iou
     index = torch.stack([max_iou(maps.anchors, truth, positive=limit, negative=limit) for truth in truths])
@@ -120,7 +106,7 @@ def _assign(maps: PAAMaps, config: PAAConfig, truths: list[Tensor]) -> Tensor:
     return torch.stack(chosen)
 
 
-def _costs(maps: PAAMaps, index: Tensor, true: Tensor) -> Tensor:
+def _costs(maps: AnchorMaps, index: Tensor, true: Tensor) -> Tensor:
     """What each candidate would lose by learning its box, class and box together; 0 elsewhere: (N, P)."""
     at = index >= 0
     boxes = decode(maps.anchors.expand_as(maps.deltas)[at], maps.deltas[at], STDS)
