@@ -330,6 +330,15 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_a_run_on_what_is_only_to_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_stills(tmp_path / "stills")
+    (root / "unseen_x.json").write_text((root / "train.json").read_text())
+    with pytest.raises(SystemExit) as end:
+        train_detector.main(["--data", str(root), "--out", str(tmp_path / "out")])
+    assert end.value.code == 2 and "0.png in train and unseen_x" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_says_where_it_left_the_paper(data: Path, tmp_path: Path) -> None:
     recipe = json.loads(_trained(data, tmp_path, ["--epochs", "1", "--batch", "4", "--size", "64", "96"]).read_text())
     differs = recipe["differs"]

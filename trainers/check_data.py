@@ -41,9 +41,14 @@ def main(arguments: list[str] | None = None) -> None:
             "train": read_stills(options.train or options.data / "train.json", root),
             "val": read_stills(options.val or options.data / "val.json", root),
         }
-        splits |= {path.stem: read_stills(path, root) for path in sorted(options.data.glob("unseen*.json"))}
+        splits |= unseen(options.data, root)
         refuse(splits)
         print("; ".join(f"{name}: {describe(stills)}" for name, stills in splits.items()))
+
+
+def unseen(data: Path, root: Path) -> Splits:
+    """The sets that are only ever measured, unseen*.json of the folder: nothing of them may be learnt or chosen by."""
+    return {path.stem: read_stills(path, root) for path in sorted(data.glob("unseen*.json"))}
 
 
 def describe(stills: list[Still]) -> str:

@@ -83,7 +83,8 @@ def train(recipe: Recipe, options: argparse.Namespace, team: Team) -> None:
     learnt, chosen = training_sets(options, recipe.loop.batch)
     before = earlier_run(options)
     if team.leads:
-        check_data.refuse({"train": learnt, "val": chosen})
+        reported = check_data.unseen(options.data, options.root or options.data)
+        check_data.refuse({"train": learnt, "val": chosen, **reported})
     wait(team)
     seed_everything(recipe.loop.seed)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
