@@ -9,10 +9,11 @@ import numpy as np
 
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field import Field
+from realtime_polyp.inference import Answers, HostInference, Inference
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal, Track
 from realtime_polyp.picture import FieldFinder, PictureWatch
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of, nms
-from realtime_polyp.prepare import Batch, clip_boxes, prepare
+from realtime_polyp.prepare import clip_boxes
 from realtime_polyp.smooth import SmoothConfig, Smoother
 
 
@@ -51,8 +52,12 @@ class Pipeline:
         detector: DetectorEngine | None,
         segmenter: SegmenterEngine | None,
         config: PipelineConfig = PipelineConfig(),
+        *,
+        inference: Inference | None = None,
     ) -> None:
+        """inference: how the engines are run, where that is not plainly one after the other on the host."""
         self.detector, self.segmenter, self.config = detector, segmenter, config
+        self.inference = inference or HostInference(detector, segmenter)
         self._engines = threading.Lock()
         self.reset()
 
@@ -80,19 +85,20 @@ class Pipeline:
 
     def find_again(self, result: Result, score_threshold: float) -> Detections:
         """What a frame holds at another threshold, without memory; from any thread, between two batches."""
-        alone = Pipeline(self.detector, None, replace(self.config, score_threshold=score_threshold))
+        alone = HostInference(self.detector, None)
         with self._engines:
-            return alone._detect(alone._prepare([result.frame], [result.field]), 1, Stopwatch())[0]
+            answers = alone([result.frame.image], [result.field], lambda stage: None)
+        return self._detections(answers, 1, score_threshold)[0]
 
     def _analyse(self, frames: Sequence[Frame]) -> list[Result]:
         watch = Stopwatch()
         looks = [self._look(frame) for frame in frames]
         fields = [field for field, _ in looks]
         watch.lap("field")
-        batches = self._prepare(frames, fields)
-        watch.lap("prepare")
-        detections = self._detect(batches, len(frames), watch)
-        masks = self._segment(batches, len(frames), watch)
+        answers = self.inference([frame.image for frame in frames], fields, watch.lap)
+        detections = self._detections(answers, len(frames), self.config.score_threshold)
+        masks = self._masks(answers, len(frames))
+        watch.lap("postprocess")
         smoothed = [self._smooth(*one) for one in zip(detections, masks, frames, fields, strict=True)]
         watch.lap("smooth")
         detecting = self.detector is not None
@@ -108,42 +114,19 @@ class Pipeline:
         field = self._fields.update(frame.image, frame.pts_s)
         return field, self._watch.update(field.crop(frame.image), frame.pts_s)
 
-    def _prepare(self, frames: Sequence[Frame], fields: Sequence[Field]) -> dict[tuple[int, int], Batch]:
-        """One batch for each input size; two models of one size share theirs."""
-        sizes = {engine.size for engine in (self.detector, self.segmenter) if engine is not None}
-        return {size: prepare([frame.image for frame in frames], fields, size) for size in sizes}
-
-    def _detect(self, batches: dict[tuple[int, int], Batch], count: int, watch: Stopwatch) -> list[Detections]:
-        if self.detector is None:
+    def _detections(self, answers: Answers, count: int, score_threshold: float) -> list[Detections]:
+        if answers.candidates is None:
             return [NO_DETECTIONS] * count
-        batch = batches[self.detector.size]
-        boxes, scores = self.detector(batch.pixels)
-        watch.lap("detect")
-        found = [
-            detections_of(
-                candidates,
-                score,
-                placement,
-                score_threshold=self.config.score_threshold,
-                nms_iou=self.config.nms_iou,
-            )
-            for candidates, score, placement in zip(boxes, scores, batch.placements, strict=True)
+        return [
+            detections_of(boxes, scores, placement, score_threshold=score_threshold, nms_iou=self.config.nms_iou)
+            for boxes, scores, placement in zip(*answers.candidates, answers.detector_placements, strict=True)
         ]
-        watch.lap("postprocess")
-        return found
 
-    def _segment(self, batches: dict[tuple[int, int], Batch], count: int, watch: Stopwatch) -> list[Mask | None]:
-        if self.segmenter is None:
+    def _masks(self, answers: Answers, count: int) -> list[Mask | None]:
+        if answers.probability is None or self.segmenter is None:
             return [None] * count
-        size = self.segmenter.size
-        batch = batches[size]
-        probability = self.segmenter(batch.pixels)
-        watch.lap("segment")
-        masks: list[Mask | None] = [
-            mask_of(one, placement, size) for one, placement in zip(probability, batch.placements, strict=True)
-        ]
-        watch.lap("postprocess")
-        return masks
+        pairs = zip(answers.probability, answers.segmenter_placements, strict=True)
+        return [mask_of(probability, placement, self.segmenter.size) for probability, placement in pairs]
 
     def _smooth(
         self, detections: Detections, mask: Mask | None, frame: Frame, field: Field

@@ -44,7 +44,7 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]
             raise EngineError(f"unknown {task} {model!r}: choose from fake, or none")
         return Weights(model, task, makers[task].size, ROOT, {}, {})  # type: ignore[arg-type, attr-defined]
 
-    def open_(weights: Weights, device: str) -> object:
+    def open_(weights: Weights, device: str, hint: str = "latency") -> object:
         return opened.setdefault(weights.task, makers[weights.task]())
 
     monkeypatch.setattr(engines, "find_weights", find)

@@ -79,7 +79,7 @@ class FakeDetector:
     delay_s: of every call. fails_at: fails on the frame of this index, counting the frames it was given.
     """
 
-    name, model, task, device, size = "fake", "fake", "detector", "cpu", (64, 96)
+    name, model, task, device, key, size = "fake", "fake", "detector", "cpu", "fake", (64, 96)
 
     def __init__(self, *, delay_s: float = 0.0, fails_at: int | None = None) -> None:
         self._delay_s, self._fails_at, self.seen, self.largest = delay_s, fails_at, 0, 0
@@ -103,7 +103,7 @@ def _box(pixels: NDArray[np.uint8]) -> list[int]:
 class FakeSegmenter:
     """The bright disc's mask, at half the input's resolution."""
 
-    name, model, task, device, size = "fake", "fake", "segmenter", "cpu", (64, 96)
+    name, model, task, device, key, size = "fake", "fake", "segmenter", "cpu", "fake", (64, 96)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return (pixels[:, 2, ::2, ::2].astype(np.float32) / 255) ** 2
@@ -112,7 +112,7 @@ class FakeSegmenter:
 class ConstantDetector:
     """The same candidates for every image, whatever it shows."""
 
-    name, model, task, device = "fake", "fake", "detector", "cpu"
+    name, model, task, device, key = "fake", "fake", "detector", "cpu", "fake"
 
     def __init__(self, boxes: object, scores: object, size: tuple[int, int] = (72, 96)) -> None:
         self.size = size

@@ -68,7 +68,7 @@ def _spread(layer: torch.nn.Conv2d, model: torch.nn.Module, pixels: torch.Tensor
     """Scale a layer so that what it gives for these pixels has a standard deviation of 2 about 0."""
     outputs: list[torch.Tensor] = []
     hook = layer.register_forward_hook(lambda _, inputs, output: outputs.append(output.flatten()))
-    model(pixels)
+    model.logits(pixels) if isinstance(model, Segmenter) else model(pixels)
     hook.remove()
     found = torch.cat(outputs)
     layer.weight *= 2 / found.std()

@@ -2,35 +2,38 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
-from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, SegmenterEngine, Task
+from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, Hint, SegmenterEngine, Task
 from realtime_polyp.engines.weights import Weights, find_weights
 
 _NVIDIA_DRIVER = "/proc/driver/nvidia/version"
 
 
-def _open_eager(weights: Weights, device: str) -> Engine:
+def _open_eager(weights: Weights, device: str, hint: Hint, *, precision: str = "float32") -> Engine:
     from realtime_polyp.engines.eager import open_eager
 
-    return open_eager(weights, device)
+    return open_eager(weights, device, precision=precision)
 
 
-def _open_openvino(weights: Weights, device: str) -> Engine:
+def _open_openvino(weights: Weights, device: str, hint: Hint) -> Engine:
     from realtime_polyp.engines.openvino import open_float32
 
-    return open_float32(weights, device)
+    return open_float32(weights, device, hint)
 
 
-def _open_openvino_int8(weights: Weights, device: str) -> Engine:
+def _open_openvino_int8(weights: Weights, device: str, hint: Hint) -> Engine:
     from realtime_polyp.engines.openvino import open_int8
 
-    return open_int8(weights, device)
+    return open_int8(weights, device, hint)
 
 
 # Each opens its own module only when chosen: torch and OpenVINO take seconds to import.
-ENGINES: dict[str, Callable[[Weights, str], Engine]] = {
+ENGINES: dict[str, Callable[[Weights, str, Hint], Engine]] = {
     "eager": _open_eager,
+    "eager-fp16": partial(_open_eager, precision="float16"),
+    "eager-bf16": partial(_open_eager, precision="bfloat16"),
     "openvino": _open_openvino,
     "openvino-int8": _open_openvino_int8,
 }
@@ -38,8 +41,11 @@ ENGINE_NAMES = ("auto", *ENGINES)
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def open_engine(model: str, task: Task, engine: str = "auto", device: str = "auto") -> Any:
-    """Open the model `model` in the engine named. Raises EngineError, one sentence, for whatever is not there."""
+def open_engine(model: str, task: Task, engine: str = "auto", device: str = "auto", *, hint: Hint = "latency") -> Any:
+    """Open the model `model` in the engine named, compiled for short delays or for many frames.
+
+    Raises EngineError, one sentence, for whatever is not there.
+    """
     if engine not in ENGINE_NAMES:
         raise EngineError(f"unknown engine {engine!r}: choose from {', '.join(ENGINE_NAMES)}")
     if device not in DEVICES:
@@ -47,15 +53,17 @@ def open_engine(model: str, task: Task, engine: str = "auto", device: str = "aut
     weights = find_weights(model, task)
     chosen_device = _choose_device(engine) if device == "auto" else device
     chosen = _choose_engine(weights, chosen_device) if engine == "auto" else engine
-    return ENGINES[chosen](weights, chosen_device)
+    return ENGINES[chosen](weights, chosen_device, hint)
 
 
-def open_detector(model: str, engine: str = "auto", device: str = "auto") -> DetectorEngine:
-    return cast(DetectorEngine, open_engine(model, "detector", engine, device))
+def open_detector(model: str, engine: str = "auto", device: str = "auto", *, hint: Hint = "latency") -> DetectorEngine:
+    return cast(DetectorEngine, open_engine(model, "detector", engine, device, hint=hint))
 
 
-def open_segmenter(model: str, engine: str = "auto", device: str = "auto") -> SegmenterEngine:
-    return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device))
+def open_segmenter(
+    model: str, engine: str = "auto", device: str = "auto", *, hint: Hint = "latency"
+) -> SegmenterEngine:
+    return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device, hint=hint))
 
 
 def _choose_engine(weights: Weights, device: str) -> str:

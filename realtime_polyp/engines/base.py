@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
 Task = Literal["detector", "segmenter"]
+Hint = Literal["latency", "throughput"]  # a live source wants each result soon, a file wants all of them soon
 
 
 class EngineError(ValueError):
@@ -15,13 +16,15 @@ class EngineError(ValueError):
 
 
 class Engine(Protocol):
-    """name: such as "openvino-int8". model: the weights' name. size: input (h, w) px. device: where it runs."""
+    """name: such as "openvino-int8". model: the weights' name. size: input (h, w) px. device: where it runs.
+    key: what exactly was compiled (`identity.engine_key`)."""
 
     name: str
     model: str
     task: Task
     size: tuple[int, int]
     device: str
+    key: str
 
 
 class DetectorEngine(Engine, Protocol):

@@ -7,18 +7,35 @@ from safetensors.torch import load_file
 from torch import nn
 
 from realtime_polyp.engines.base import Candidates, EngineError, Pixels, Task
+from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.weights import Weights
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
+SHORT = {"float16": "fp16", "bfloat16": "bf16"}
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
 
 class EagerEngine:
-    """In float32. A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch."""
+    """A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch. Below float32,
+    weights and pixels are rounded, and answers come back as float32."""
 
-    def __init__(self, module: nn.Module, model: str, task: Task, size: tuple[int, int], device: str) -> None:
-        self.name, self.model, self.task, self.size, self.device = "eager", model, task, size, device
-        self._module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(
+        self,
+        module: nn.Module,
+        model: str,
+        task: Task,
+        size: tuple[int, int],
+        device: str,
+        *,
+        name: str = "eager",
+        key: str = "eager",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name, self.model, self.task, self.size, self.device, self.key = name, model, task, size, device, key
+        self._dtype = dtype
+        self._module = module.eval().to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
         together = len(pixels) if self.device == "cuda" else 1
@@ -28,15 +45,26 @@ class EagerEngine:
 
     @torch.inference_mode()
     def _infer(self, pixels: Pixels) -> list[NDArray[np.float32]]:
-        outputs = self._module(torch.from_numpy(pixels).to(self.device).float())
-        return [output.cpu().numpy() for output in (outputs if self.task == "detector" else (outputs,))]
+        outputs = self._module(torch.from_numpy(pixels).to(self.device).to(self._dtype))
+        return [output.float().cpu().numpy() for output in (outputs if self.task == "detector" else (outputs,))]
 
 
-def open_eager(weights: Weights, device: str) -> EagerEngine:
+def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> EagerEngine:
     """device: "cpu" or "cuda". Raises EngineError where there is no such device."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("device cuda: torch sees no GPU here; use --device cpu")
-    return EagerEngine(load_module(weights), weights.model, weights.task, weights.size, device)
+    name = "eager" if precision == "float32" else f"eager-{SHORT[precision]}"
+    key = engine_key(name, weights, ("safetensors",), torch=torch.__version__, device=device)
+    return EagerEngine(
+        load_module(weights),
+        weights.model,
+        weights.task,
+        weights.size,
+        device,
+        name=name,
+        key=key,
+        dtype=PRECISIONS[precision],
+    )
 
 
 def load_module(weights: Weights) -> nn.Module:

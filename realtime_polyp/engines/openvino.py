@@ -1,63 +1,125 @@
 """The models compiled by OpenVINO for a CPU: float32 converted when opened, INT8 from the project's weights."""
 
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
-from realtime_polyp.engines.base import Candidates, EngineError, Pixels, Task
+from realtime_polyp.engines.base import Candidates, EngineError, Hint, Pixels, Task
+from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # bf16, which OpenVINO picks by itself on some CPUs, is slower here and less exact.
 _COMPILE_OPTIONS = {properties.hint.inference_precision: ov.Type.f32}
 
 
 class OpenVinoEngine:
-    """Runs images one after the other, each on all threads: a batch's results do not depend on its length."""
+    """Runs image by image, so that a batch's results do not depend on its length: for latency one after the other on
+    all threads (`__call__`), for throughput side by side on a thread each (`start`, then collect)."""
 
-    def __init__(self, name: str, compiled: ov.CompiledModel, weights: Weights) -> None:
-        self.name, self.model, self.device = name, weights.model, "cpu"
+    def __init__(self, name: str, compiled: ov.CompiledModel, weights: Weights, key: str) -> None:
+        self.name, self.model, self.device, self.key = name, weights.model, "cpu", key
         self.task: Task = weights.task
         self.size = weights.size
-        self._request = compiled.create_infer_request()
+        self._compiled = compiled
+        self._requests = [compiled.create_infer_request()]
         self._outputs = range(len(compiled.outputs))
 
     def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
-        rows = [self._infer(image) for image in pixels.transpose(0, 2, 3, 1)]  # the graph reads rows of RGB pixels
+        return self._joined([self._infer(image) for image in _rows(pixels)])
+
+    def _infer(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        self._requests[0].infer({0: image})
+        return self._answers(self._requests[0])
+
+    def _begin(self, pixels: Pixels) -> Callable[[], Candidates | NDArray[np.float32]]:
+        images = _rows(pixels)
+        while len(self._requests) < len(images):
+            self._requests.append(self._compiled.create_infer_request())
+        running = self._requests[: len(images)]
+        for request, image in zip(running, images, strict=True):
+            request.start_async({0: image}, share_inputs=True)
+
+        def collect() -> Candidates | NDArray[np.float32]:
+            for request in running:
+                request.wait()
+            del images[:]  # kept until here: the requests read them
+            return self._joined([self._answers(request) for request in running])
+
+        return collect
+
+    def _answers(self, request: ov.InferRequest) -> list[NDArray[np.float32]]:
+        return [request.get_output_tensor(index).data.copy() for index in self._outputs]
+
+    def _joined(self, rows: list[list[NDArray[np.float32]]]) -> Candidates | NDArray[np.float32]:
         columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
-    def _infer(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        self._request.infer({0: np.ascontiguousarray(image)[None]})
-        return [self._request.get_output_tensor(index).data.copy() for index in self._outputs]
+
+class OverlappingOpenVinoEngine(OpenVinoEngine):
+    """Compiled for throughput: can be started without waiting."""
+
+    def start(self, pixels: Pixels) -> Callable[[], Candidates | NDArray[np.float32]]:
+        """Begin a batch; the function returned waits for its answers, which `__call__` would give too."""
+        return self._begin(pixels)
 
 
-def open_float32(weights: Weights, device: str) -> OpenVinoEngine:
+def _rows(pixels: Pixels) -> list[NDArray[np.uint8]]:
+    """Each image as the graph reads it: (1, h, w, 3), contiguous."""
+    return [np.ascontiguousarray(image)[None] for image in pixels.transpose(0, 2, 3, 1)]
+
+
+def open_float32(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
     _refuse_gpu("openvino", device)
     from realtime_polyp.engines.eager import load_module  # torch takes seconds to import, and INT8 needs none of it
 
-    return OpenVinoEngine("openvino", compile_for_cpu(convert(load_module(weights), weights.size)), weights)
+    graph = convert(load_module(weights), weights.size)
+    return _open("openvino", graph, weights, ("safetensors",), hint)
 
 
-def open_int8(weights: Weights, device: str) -> OpenVinoEngine:
+def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
     _refuse_gpu("openvino-int8", device)
     weights.path("int8-bin")  # verified too; OpenVINO finds it beside the graph
-    compiled = compile_for_cpu(ov.Core().read_model(weights.path("int8-xml")))
-    return OpenVinoEngine("openvino-int8", compiled, weights)
+    graph = ov.Core().read_model(weights.path("int8-xml"))
+    return _open("openvino-int8", graph, weights, ("int8-xml", "int8-bin"), hint)
 
 
-def compile_for_cpu(graph: ov.Model, *, hint: properties.hint.PerformanceMode | None = None) -> ov.CompiledModel:
-    options = {**_COMPILE_OPTIONS, properties.hint.performance_mode: hint or properties.hint.PerformanceMode.LATENCY}
+def _open(name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], hint: Hint) -> OpenVinoEngine:
+    key = engine_key(name, weights, kinds, openvino=ov.__version__)
+    kind = OverlappingOpenVinoEngine if hint == "throughput" else OpenVinoEngine
+    return kind(name, compile_for_cpu(graph, hint=hint), weights, key)
+
+
+def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency") -> ov.CompiledModel:
+    """For latency one image on all cores; for throughput an image a core, unpinned: decoding needs a place too."""
+    options: dict[object, object] = dict(_COMPILE_OPTIONS)
+    if hint == "latency":
+        options[properties.hint.performance_mode] = properties.hint.PerformanceMode.LATENCY
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        options |= {properties.num_streams: cores, properties.inference_num_threads: cores}
+        options[properties.hint.enable_cpu_pinning] = False
     return ov.Core().compile_model(graph, "CPU", options)
 
 
-def convert(module: object, size: tuple[int, int]) -> ov.Model:
+def convert(module: "nn.Module", size: tuple[int, int]) -> ov.Model:
     """A torch module -> a graph that reads uint8 (1, h, w, 3) pixels, conversion and normalisation inside."""
     import torch  # as above
 
+    from realtime_polyp.engines.exported import exported
+
     height, width = size
-    graph = ov.convert_model(module, example_input=torch.zeros(1, 3, height, width), input=[1, 3, height, width])
+    graph = ov.convert_model(
+        exported(module), example_input=torch.zeros(1, 3, height, width), input=[1, 3, height, width]
+    )
     steps = PrePostProcessor(graph)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().preprocess().convert_element_type(ov.Type.f32)

@@ -80,7 +80,10 @@ def _norms(channels: int, levels: int, norm: Norm) -> nn.ModuleList:
 
 
 class GFLHead(nn.Module):
-    """One level's features (N, C, h, w) -> scores (N, h*w) and edge logits (N, h*w, 4, reg_max + 1)."""
+    """One level's features (N, C, h, w) -> scores (N, h*w) and edge logits (N, h*w, 4, reg_max + 1).
+
+    `raw` gives the class's probability before the quality of the edges scales it.
+    """
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -99,13 +102,16 @@ class GFLHead(nn.Module):
         nn.init.constant_(self.cls.bias, _PRIOR_LOGIT)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        classes, edges = self.raw(x, level)
+        return classes * self.placement_quality(edges.softmax(-1)), edges
+
+    def raw(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
         classes = self.cls(self.cls_tower(x, level)).flatten(1)
         edges = self.reg(self.reg_tower(x, level)) * self.reg_scale[level]
-        edges = edges.flatten(2).transpose(1, 2).unflatten(2, (4, self.bins))
-        return classes.sigmoid() * self._placement_quality(edges), edges
+        return classes.sigmoid(), edges.flatten(2).transpose(1, 2).unflatten(2, (4, self.bins))
 
-    def _placement_quality(self, edges: Tensor) -> Tensor:
-        probability = edges.softmax(-1)
+    def placement_quality(self, probability: Tensor) -> Tensor:
+        """How well edges are placed, from their distributions (N, P, 4, reg_max + 1): (N, P) in 0..1."""
         top = probability.topk(_TOP_K, dim=-1).values
         statistics = torch.cat([top, top.mean(-1, keepdim=True)], dim=-1)
         return self.quality(statistics.flatten(2)).squeeze(-1)  # type: ignore[no-any-return]
@@ -124,6 +130,24 @@ class Detector(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.maps(pixels)
         return decode(maps), maps.scores
+
+    def best(self, pixels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Boxes (N, count, 4) and scores (N, count) of the places most likely a polyp by class alone, likeliest first.
+
+        Edges are decoded and judged there only: what compiled engines run. A score is at most its class's probability,
+        so a place left out scores less than the last class probability let in.
+        """
+        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
+        outputs = [self.head.raw(x, level) for level, x in enumerate(levels)]
+        classes, places = torch.cat([found for found, _ in outputs], dim=1).topk(count, dim=1)
+        edges = torch.cat([found for _, found in outputs], dim=1).flatten(2)
+        chosen = edges.gather(1, places[..., None].expand(-1, -1, edges.shape[-1]))
+        probability = chosen.reshape(*places.shape, 4, self.head.bins).softmax(-1)
+        points, strides = (
+            x.to(pixels.device)[places] for x in points_of([x.shape[-2:] for x in levels], self.config.strides)
+        )
+        boxes = from_distances(points, mean_distance(probability) * strides[..., None])
+        return boxes, classes * self.head.placement_quality(probability)
 
     def maps(self, pixels: Tensor) -> DetectorMaps:
         """What the losses compare with the truth."""
@@ -146,8 +170,13 @@ def decode(maps: DetectorMaps) -> Tensor:
 
 def expected_distance(edges: Tensor) -> Tensor:
     """Mean of each edge's distribution (..., 4, bins) in strides: (..., 4)."""
-    bins = torch.arange(edges.shape[-1], dtype=edges.dtype, device=edges.device)
-    return (edges.softmax(-1) * bins).sum(-1)
+    return mean_distance(edges.softmax(-1))
+
+
+def mean_distance(probability: Tensor) -> Tensor:
+    """Mean of each edge's distribution (..., 4, bins), already probabilities: (..., 4)."""
+    bins = torch.arange(probability.shape[-1], dtype=probability.dtype, device=probability.device)
+    return (probability * bins).sum(-1)
 
 
 def points_of(shapes: list[torch.Size], strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,83 @@
+"""Which engines have been compared with the float32 reference, and how that came out: the gate's records.
+
+`python -m calibration.gate` writes them: of the engines that ship beside the weights, of engines that a machine built
+for itself in its cache. `run_live` refuses an engine without a passing record.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from realtime_polyp.engines.base import Engine, EngineError
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER
+
+RECORDS = "gates.json"
+REFERENCE = "eager"  # in float32: what every other engine is compared with
+
+
+@dataclass(frozen=True)
+class GateRecord:
+    """One comparison. reasons: the limits that were passed, one sentence each; empty when accepted. data: the set's
+    name and size. figures: of the reference and of the engine, overall and per centre. machine: where it ran."""
+
+    key: str
+    engine: str
+    model: str
+    reasons: tuple[str, ...]
+    data: str
+    figures: dict[str, Any]
+    machine: dict[str, Any]
+    date: str
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what it built for itself: $XDG_CACHE_HOME/realtime-polyp or ~/.cache/realtime-polyp."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "realtime-polyp"
+
+
+def read_records(folder: Path) -> dict[str, GateRecord]:
+    """{key: record} of one folder; empty where there is no file. Raises EngineError when it cannot be read."""
+    path = folder / RECORDS
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        return {key: GateRecord(**{**one, "key": key, "reasons": tuple(one["reasons"])}) for key, one in found.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise EngineError(
+            f"cannot read the gate's records {path}: {error}; make them again with calibration.gate"
+        ) from error
+
+
+def find_record(engine: Engine) -> GateRecord | None:
+    """The record of exactly this engine, the machine's own before the shipped one."""
+    for folder in (cache_folder(), WEIGHTS_FOLDER):
+        if record := read_records(folder).get(engine.key):
+            return record
+    return None
+
+
+def check_gate(engine: Engine) -> None:
+    """EngineError unless this engine is the reference itself or passed the gate."""
+    if problem := gate_problem(engine):
+        raise EngineError(f"{problem}, or pass --allow-unverified")
+
+
+def gate_problem(engine: Engine) -> str | None:
+    """One sentence with the cure when the engine may not be trusted yet; None when it may."""
+    if engine.name == REFERENCE:
+        return None
+    record = find_record(engine)
+    command = f"python -m calibration.gate --model {engine.model} --engine {engine.name}"
+    if record is None:
+        return f"engine {engine.name} of {engine.model} was never compared with float32: run {command}"
+    if not record.passed:
+        return f"engine {engine.name} of {engine.model} failed its gate ({record.reasons[0]}): see {command}"
+    return None
