@@ -2,26 +2,32 @@
 
 import sys
 
-from realtime_polyp.engines import EngineError, open_detector, open_segmenter
+from realtime_polyp.calibrated import CalibrationError
+from realtime_polyp.engines import EngineError
 from realtime_polyp.headless import run_headless
-from realtime_polyp.options import EXIT_BAD_INPUT, Options, parse
-from realtime_polyp.pipeline import Pipeline, PipelineConfig
+from realtime_polyp.line import Line, open_line, say
+from realtime_polyp.options import EXIT_BAD_INPUT, Options, numbered, parse
 from realtime_polyp.recording import OutputError, open_outputs
 from realtime_polyp.recording.paths import check_paths
 from realtime_polyp.session import SessionError
-from realtime_polyp.smooth import SmoothConfig
 from realtime_polyp.sources import Paced, Source, SourceError, open_source
-from realtime_polyp.summary import closing_lines, write_summary
+from realtime_polyp.streams import Stream, run_streams, together_lines
+from realtime_polyp.summary import closing_lines, write_json, write_summary, write_trace
+from realtime_polyp.trace import Trace
 from realtime_polyp.viewer.qt_setup import display_problem
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
-MENDABLE = (SourceError, EngineError, OutputError)
+MENDABLE = (SourceError, EngineError, OutputError, CalibrationError)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    trace = Trace() if options.trace else None
     try:
-        return run(options)
+        code = run(options, trace)
+        if options.trace and trace:
+            write_trace(trace, options.trace)
+        return code
     except MENDABLE as error:
         return report(error, EXIT_BAD_INPUT)
     except KeyboardInterrupt:
@@ -31,33 +37,30 @@ def main(arguments: list[str] | None = None) -> int:
         return report(error.__cause__ if mendable else error, EXIT_BAD_INPUT if mendable else EXIT_FAILED)
 
 
-def run(options: Options) -> int:
-    check_paths(options.source, (options.results, options.save, options.summary))
-    problem = None if options.headless else display_problem()
-    window = not options.headless and problem is None
+def run(options: Options, trace: Trace | None) -> int:
+    for text in dict.fromkeys(options.sources):
+        check_paths(text, options.outputs)
+    several = len(options.sources) > 1
+    problem = None if options.headless or several else display_problem()
+    window = not options.headless and not several and problem is None
     loop = options.loop and not window  # a window begins again by itself, so that its slider does too
-    source = open_source(options.source, start_s=options.start_s, end_s=options.end_s, loop=loop)
-    pipeline = build_pipeline(options)
+    sources = [open_source(text, start_s=options.start_s, end_s=options.end_s, loop=loop) for text in options.sources]
+    line = open_line(options, live=sources[0].live)
+    say(line)
     if window:
         from realtime_polyp.viewer.watch import watch  # Qt is imported only where there is a screen
 
-        return watch(source, pipeline, options)
+        return watch(sources[0], line.pipeline(trace), options, unverified=bool(line.unverified))
     if problem:
         advice = "" if options.save or options.results else "; --save OUT.mp4 keeps the picture with its overlay"
         print(f"run_live.py: {problem}; going on headless{advice}", file=sys.stderr)
-    return run_without_window(source, pipeline, options)
+    if several:
+        return run_together(sources, line, options, trace)
+    return run_without_window(sources[0], line, options, trace)
 
 
-def build_pipeline(options: Options) -> Pipeline:
-    detector = open_detector(options.detector, options.engine, options.device) if options.detector else None
-    segmenter = open_segmenter(options.segmenter, options.engine, options.device) if options.segmenter else None
-    smooth = SmoothConfig() if options.smooth else None
-    pipeline = Pipeline(detector, segmenter, PipelineConfig(options.score_threshold, options.nms_iou, smooth))
-    pipeline.warm_up()
-    return pipeline
-
-
-def run_without_window(source: Source, pipeline: Pipeline, options: Options) -> int:
+def run_without_window(source: Source, line: Line, options: Options, trace: Trace | None) -> int:
+    pipeline = line.pipeline(trace)
     paced = options.display == "immediate" and not source.live  # a recording to be taken as if it were live
     outputs = open_outputs(options.results, options.save, source.rate_hz)
     session = run_headless(Paced(source) if paced else source, pipeline, outputs)
@@ -69,6 +72,25 @@ def run_without_window(source: Source, pipeline: Pipeline, options: Options) -> 
     if source.warning:
         return report(source.warning, EXIT_BAD_INPUT)
     return EXIT_INTERRUPTED if session.state == "stopped" else 0
+
+
+def run_together(sources: list[Source], line: Line, options: Options, trace: Trace | None) -> int:
+    line.pipeline()  # warms the models up
+    outputs = [
+        open_outputs(numbered(options.results, number), numbered(options.save, number), source.rate_hz)
+        for number, source in enumerate(sources, 1)
+    ]
+    streams = [Stream(source, written) for source, written in zip(sources, outputs, strict=True)]
+    went = run_streams(streams, line.inference, line.config, trace=trace)
+    print(together_lines(went))
+    if options.summary:
+        write_json(went.summary(), options.summary, "the summary")
+    if went.error:
+        raise went.error
+    warnings = [source.warning for source in sources if source.warning]
+    if warnings:
+        return report(" ".join(warnings), EXIT_BAD_INPUT)
+    return EXIT_INTERRUPTED if went.stopped else 0
 
 
 def report(problem: object, code: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from realtime_polyp.engines import open_detector, open_segmenter
+from realtime_polyp.engines.acceptance import check_gate
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
@@ -28,19 +29,21 @@ def analyse(
     config: PipelineConfig = PipelineConfig(),
     start_s: float = 0.0,
     end_s: float | None = None,
+    allow_unverified: bool = False,
 ) -> Iterator[Result]:
     """One result for each frame of a recording, in order; boxes and masks in pixels of the source.
 
-    Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot
-    be opened. A recording that is damaged yields what could be read, then warns with a RuntimeWarning.
+    Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot be
+    opened, and for an engine that has not passed the accuracy gate, unless `allow_unverified`. A recording that is
+    damaged yields what could be read, then warns with a RuntimeWarning.
     """
     opened = open_source(str(source), start_s=start_s, end_s=end_s)
-    pipeline = Pipeline(
-        open_detector(detector, engine, device) if detector else None,
-        open_segmenter(segmenter, engine, device) if segmenter else None,
-        config,
-    )
-    return _results(opened, pipeline)
+    boxes = open_detector(detector, engine, device) if detector else None
+    masks = open_segmenter(segmenter, engine, device) if segmenter else None
+    for one in (boxes, masks):
+        if one is not None and not allow_unverified:
+            check_gate(one)
+    return _results(opened, Pipeline(boxes, masks, config))
 
 
 def _results(source: Source, pipeline: Pipeline) -> Iterator[Result]:

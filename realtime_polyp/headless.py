@@ -31,7 +31,7 @@ def run_headless(source: Source, pipeline: Pipeline, outputs: Sequence[Output]) 
         bar.update()
 
     session = Session(source, pipeline, deliver)
-    with _stopping_on_signals(session):
+    with stopping_on_signals(session):
         session.start()
         try:
             while not session.wait(_JOIN_EVERY_S):
@@ -51,17 +51,21 @@ def _close(outputs: Sequence[Output], session: Session) -> None:
         session.error = session.error or SessionError("output", None, error)
 
 
-class _stopping_on_signals:  # noqa: N801 - reads as the statement it is
-    """While inside, Ctrl-C and SIGTERM stop the session instead of raising in the middle of something."""
+class stopping_on_signals:  # noqa: N801 - reads as the statement it is
+    """While inside, Ctrl-C and SIGTERM stop the sessions instead of raising in the middle of something."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, *sessions: Session) -> None:
+        self._sessions = sessions
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, lambda *_: self._session.stop())
+                self._before[number] = signal.signal(number, lambda *_: self._stop())
+
+    def _stop(self) -> None:
+        for session in self._sessions:
+            session.stop()
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

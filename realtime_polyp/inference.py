@@ -7,11 +7,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.engines.base import Candidates, DetectorEngine, SegmenterEngine
+from realtime_polyp.engines.base import Candidates, DetectorEngine, Pixels, SegmenterEngine
 from realtime_polyp.field import Field, Image
 from realtime_polyp.prepare import Batch, Placement, prepare
 
 Lap = Callable[[str], None]
+Both = tuple[Candidates | None, NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
@@ -46,24 +47,33 @@ class HostInference:
 
     def __init__(self, detector: DetectorEngine | None, segmenter: SegmenterEngine | None) -> None:
         self.detector, self.segmenter = detector, segmenter
+        self._overlap = hasattr(detector, "start") and hasattr(segmenter, "start")
 
     def __call__(self, images: Sequence[Image], fields: Sequence[Field], lap: Lap) -> Answers:
         sizes = {engine.size for engine in (self.detector, self.segmenter) if engine is not None}
         batches = {size: prepare(images, fields, size) for size in sizes}  # two models of one size share theirs
         lap("prepare")
-        detect, segment = self.detector, self.segmenter
-        detector_batch = batches[detect.size] if detect else _NOTHING
-        segmenter_batch = batches[segment.size] if segment else _NOTHING
-        if hasattr(detect, "start") and hasattr(segment, "start"):
-            collect, collect_too = detect.start(detector_batch.pixels), segment.start(segmenter_batch.pixels)  # type: ignore[union-attr]
-            candidates, probability = collect(), collect_too()
-            lap("models")
-        else:
-            candidates = detect(detector_batch.pixels) if detect else None
+        boxes_of = batches[self.detector.size] if self.detector else _NOTHING
+        mask_of = batches[self.segmenter.size] if self.segmenter else _NOTHING
+        both = self._side_by_side if self._overlap else self._one_by_one
+        candidates, probability = both(boxes_of.pixels, mask_of.pixels, lap)
+        return Answers(candidates, probability, boxes_of.placements, mask_of.placements)
+
+    def _one_by_one(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Both:
+        candidates = probability = None
+        if self.detector:
+            candidates = self.detector(boxes_of)
             lap("detect")
-            probability = segment(segmenter_batch.pixels) if segment else None
+        if self.segmenter:
+            probability = self.segmenter(mask_of)
             lap("segment")
-        return Answers(candidates, probability, detector_batch.placements, segmenter_batch.placements)
+        return candidates, probability
+
+    def _side_by_side(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Both:
+        collect, collect_too = self.detector.start(boxes_of), self.segmenter.start(mask_of)  # type: ignore[union-attr]
+        answers = collect(), collect_too()
+        lap("models")
+        return answers
 
 
 _NOTHING = Batch(np.zeros((0, 3, 0, 0), np.uint8), ())

@@ -25,24 +25,31 @@ _EPILOG = """examples:
   python run_live.py --source rtsp://scope.example/1    a network stream
   python run_live.py --source pattern:1920x1080@30      a test picture, to try the screen
   python run_live.py --source folder/of/stills --detector none
+  python run_live.py --source a.mp4 b.mp4 --results out.jsonl      two at once: out-1.jsonl and out-2.jsonl
+  python run_live.py --source video.mp4 --streams 4   four copies of one source, to see what a machine carries
+  python run_live.py --source video.mp4 --headless --trace trace.json      open it at ui.perfetto.dev
 
 exit codes: 0 done, 2 bad input or an output that could not be written, 1 a failure inside, 130 interrupted"""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command line, checked. detector, segmenter: a name, or None for none."""
+    """The command line, checked. detector, segmenter: a name, or None for none. sources: one a stream; score_threshold:
+    None where the calibration or the usual one decides."""
 
-    source: str
+    sources: tuple[str, ...]
     headless: bool
     save: Path | None
     results: Path | None
     summary: Path | None
+    trace: Path | None
+    calibration: Path | None
+    allow_unverified: bool
     engine: str
     device: str
     detector: str | None
     segmenter: str | None
-    score_threshold: float
+    score_threshold: float | None
     nms_iou: float
     smooth: bool
     start_s: float
@@ -50,6 +57,24 @@ class Options:
     loop: bool
     display: Literal["synced", "immediate"] | None
     full_screen: bool
+
+    @property
+    def source(self) -> str:
+        """The first one; the only one in a window."""
+        return self.sources[0]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file that will be written."""
+        several = range(1, len(self.sources) + 1) if len(self.sources) > 1 else ()
+        each = [numbered(path, number) for path in (self.results, self.save) for number in several]
+        own = [] if several else [self.results, self.save]
+        return [path for path in (*each, *own, self.summary, self.trace) if path is not None]
+
+
+def numbered(path: Path | None, number: int) -> Path | None:
+    """ "out.jsonl" of the second stream is "out-2.jsonl"."""
+    return path.with_stem(f"{path.stem}-{number}") if path else None
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,16 +97,27 @@ def parse(arguments: list[str] | None = None) -> Options:
     _add_outputs(parser)
     found = vars(parser.parse_args(arguments))
     for name in ("score_threshold", "nms_iou"):
-        if not 0 <= found[name] <= 1:
+        if found[name] is not None and not 0 <= found[name] <= 1:
             parser.error(f"--{name.replace('_', '-')} must lie in [0, 1], got {found[name]:g}")
     for name in ("detector", "segmenter"):
         found[name] = None if found[name] == _NONE else found[name]
+    sources, streams = found.pop("source"), found.pop("streams")
+    if streams is not None and (streams < 1 or len(sources) not in (1, streams)):
+        parser.error(f"--streams must be 1 or more, and as many as there are sources if several: got {streams}")
+    found["sources"] = tuple(sources) * (streams or 1) if len(sources) == 1 else tuple(sources)
     return Options(**found)
 
 
 def _add_source(parser: Parser) -> None:
     group = parser.add_argument_group("source")
-    group.add_argument("--source", required=True, help="video file, folder of stills, capture device, URL, or pattern")
+    group.add_argument(
+        "--source",
+        required=True,
+        nargs="+",
+        metavar="SOURCE",
+        help="video file, folder of stills, capture device, URL, or pattern; several are analysed together, headless",
+    )
+    group.add_argument("--streams", type=int, metavar="K", help="analyse K copies of one source, headless")
     group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="begin there in a recording")
     group.add_argument("--end-s", type=float, metavar="S", help="stop there in a recording")
     group.add_argument("--loop", action="store_true", help="begin a recording again at its end, for ever")
@@ -96,11 +132,16 @@ def _add_models(parser: Parser) -> None:
     group.add_argument(
         "--score-threshold",
         type=float,
-        default=SCORE_THRESHOLD,
         metavar="P",
-        help="show boxes from this score on; 0 keeps all (default: %(default)s)",
+        help=f"show boxes from this score on; 0 keeps all (default: the calibration's, else {SCORE_THRESHOLD:g})",
     )
     group.add_argument("--nms-iou", type=float, default=NMS_IOU, metavar="IOU", help="default: %(default)s")
+    group.add_argument("--calibration", type=Path, metavar="FILE.json", help="scores and operating point to use")
+    group.add_argument(
+        "--allow-unverified",
+        action="store_true",
+        help="use an engine that was not compared with float32, or lost too much; the viewer says so",
+    )
     group.add_argument("--no-smooth", dest="smooth", action="store_false", help="raw results, not steadied over time")
 
 
@@ -117,3 +158,4 @@ def _add_outputs(parser: Parser) -> None:
     group.add_argument("--save", type=Path, metavar="OUT.mp4", help="write the video with its overlay")
     group.add_argument("--results", type=Path, metavar="OUT.jsonl", help="write one JSON line for each analysed frame")
     group.add_argument("--summary", type=Path, metavar="OUT.json", help="write frames, delays, stages and versions")
+    group.add_argument("--trace", type=Path, metavar="OUT.json", help="write what ran when, for ui.perfetto.dev")

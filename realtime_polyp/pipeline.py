@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from realtime_polyp.calibrated import Calibration
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field import Field
 from realtime_polyp.inference import Answers, HostInference, Inference
@@ -15,15 +16,18 @@ from realtime_polyp.picture import FieldFinder, PictureWatch
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of, nms
 from realtime_polyp.prepare import clip_boxes
 from realtime_polyp.smooth import SmoothConfig, Smoother
+from realtime_polyp.trace import Trace
 
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """smooth: None shows every detection at once and the raw mask."""
+    """smooth: None shows every detection at once and the raw mask. calibration: what the detector's scores become; a
+    segmenter's is not asked, because it leaves every outline where it is."""
 
     score_threshold: float = SCORE_THRESHOLD
     nms_iou: float = NMS_IOU
     smooth: SmoothConfig | None = SmoothConfig()
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "nms_iou"):
@@ -32,15 +36,18 @@ class PipelineConfig:
 
 
 class Stopwatch:
-    """Collects the duration of each stage of one batch, ms."""
+    """Collects the duration of each stage of one batch, ms, and tells the trace where there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None, track: str = "", **arguments: object) -> None:
         self.stages_ms: dict[str, float] = {}
+        self._trace, self._track, self._arguments = trace, track, arguments
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + (now - self._since) * 1e3
+        if self._trace:
+            self._trace.add(self._track, stage, self._since, now, **self._arguments)
         self._since = now
 
 
@@ -54,10 +61,13 @@ class Pipeline:
         config: PipelineConfig = PipelineConfig(),
         *,
         inference: Inference | None = None,
+        trace: Trace | None = None,
+        name: str = "analyse",
     ) -> None:
-        """inference: how the engines are run, where that is not plainly one after the other on the host."""
+        """inference: how the engines are run, where that is not plainly on the host. name: the row of the trace."""
         self.detector, self.segmenter, self.config = detector, segmenter, config
         self.inference = inference or HostInference(detector, segmenter)
+        self.trace, self.name = trace, name
         self._engines = threading.Lock()
         self.reset()
 
@@ -91,7 +101,7 @@ class Pipeline:
         return self._detections(answers, 1, score_threshold)[0]
 
     def _analyse(self, frames: Sequence[Frame]) -> list[Result]:
-        watch = Stopwatch()
+        watch = Stopwatch(self.trace, self.name, first_frame=frames[0].index, frames=len(frames))
         looks = [self._look(frame) for frame in frames]
         fields = [field for field, _ in looks]
         watch.lap("field")
@@ -117,9 +127,12 @@ class Pipeline:
     def _detections(self, answers: Answers, count: int, score_threshold: float) -> list[Detections]:
         if answers.candidates is None:
             return [NO_DETECTIONS] * count
+        boxes, scores = answers.candidates
+        if self.config.calibration:
+            scores = self.config.calibration.apply(scores)
         return [
-            detections_of(boxes, scores, placement, score_threshold=score_threshold, nms_iou=self.config.nms_iou)
-            for boxes, scores, placement in zip(*answers.candidates, answers.detector_placements, strict=True)
+            detections_of(one, score, placement, score_threshold=score_threshold, nms_iou=self.config.nms_iou)
+            for one, score, placement in zip(boxes, scores, answers.detector_placements, strict=True)
         ]
 
     def _masks(self, answers: Answers, count: int) -> list[Mask | None]:

@@ -15,8 +15,8 @@ from realtime_polyp.sources.base import Source
 Display = Literal["synced", "immediate"]
 State = Literal["ready", "running", "ended", "stopped", "failed"]
 
-_LARGEST_BATCH = 2
-_QUEUED_FILE = 6
+_LARGEST_BATCH = 4  # of a file: two models on two cores share eight inferences evenly
+_QUEUED_FILE = 8
 _QUEUED_LIVE = 1  # at most one batch in flight and one frame waiting: anything more is delay
 _STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
 
@@ -126,6 +126,7 @@ class Session:
         read_since = time.perf_counter()
         for frame in self.source.frames():
             self._time("decode", (time.perf_counter() - read_since) * 1e3)
+            self._trace("decode", read_since, frame.index)
             self._at["decode"] = frame.index + 1  # the one that is read next
             self.first_captured_s = self.first_captured_s or frame.captured_s
             self.pictures.captured(frame.index)
@@ -154,7 +155,9 @@ class Session:
         for results in self.results.batches(1):
             for result in results:
                 self._at["deliver"] = result.frame.index
+                since = time.perf_counter()
                 self._show(result)
+                self._trace("deliver", since, result.frame.index)
                 if not self._paints:
                     self.annotated(result)
                     self.shown(result.frame)
@@ -177,6 +180,11 @@ class Session:
         if self.screen:
             self.screen.stop()
         self.source.close()
+
+    def _trace(self, stage: str, since_s: float, frame_index: int) -> None:
+        if trace := self.pipeline.trace:
+            track = stage if self.pipeline.name == "analyse" else f"{self.pipeline.name} {stage}"
+            trace.add(track, stage, since_s, time.perf_counter(), frame=frame_index)
 
     def _time(self, stage: str, duration_ms: float) -> None:
         self.stages_ms.setdefault(stage, Histogram()).add(duration_ms)

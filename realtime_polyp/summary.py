@@ -9,6 +9,7 @@ from typing import Any
 from realtime_polyp.histogram import DELAY_PERCENTS, STAGE_PERCENTS
 from realtime_polyp.recording import OutputError
 from realtime_polyp.session import Session
+from realtime_polyp.trace import Trace, events_of
 
 _PACKAGES = ("realtime-polyp", "av", "numpy", "opencv-python-headless", "openvino", "torch")
 
@@ -60,10 +61,19 @@ def versions() -> dict[str, str]:
 
 
 def write_summary(session: Session, path: Path) -> None:
+    write_json(summary_of(session), path, "the summary")
+
+
+def write_trace(trace: Trace, path: Path) -> None:
+    write_json(events_of(trace.spans(), lost=trace.lost), path, "the trace", indent=None)
+
+
+def write_json(content: object, path: Path, what: str, *, indent: int | None = 1) -> None:
+    """Raises OutputError, one sentence."""
     try:
-        path.write_text(json.dumps(summary_of(session), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"cannot write the summary to {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {what} to {path}: {error.strerror}") from error
 
 
 def closing_lines(session: Session) -> str:

@@ -9,6 +9,8 @@ from fakes import FakeDetector, FakeSegmenter
 from hypothesis import settings
 
 from realtime_polyp import engines
+from realtime_polyp.engines import acceptance
+from realtime_polyp.engines.acceptance import GateRecord
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.weights import Weights
 
@@ -48,6 +50,8 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]
         return opened.setdefault(weights.task, makers[weights.task]())
 
     monkeypatch.setattr(engines, "find_weights", find)
+    passed = GateRecord("fake", "fake", "fake", (), "none", {}, {}, "2026-11-25")
+    monkeypatch.setattr(acceptance, "find_record", lambda engine: passed)
     for name in list(engines.ENGINES):
         monkeypatch.setitem(engines.ENGINES, name, open_)  # type: ignore[arg-type]
     yield opened

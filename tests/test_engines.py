@@ -112,14 +112,32 @@ def pixels_of(size: tuple[int, int], *, count: int = 2) -> NDArray[np.uint8]:
 
 
 def assert_close(found: object, expected: object, *, box_px: float, probability: float) -> None:
+    """Maps cell by cell. Of candidates, a compiled detector keeps the likeliest: each of them is one of the
+    reference's, and the reference's best fifty are among them."""
     if isinstance(expected, tuple):
-        assert isinstance(found, tuple)
-        assert found[0].shape == expected[0].shape and found[1].shape == expected[1].shape
-        assert np.abs(found[0] - expected[0]).max() <= box_px
-        found, expected = found[1], expected[1]
+        assert isinstance(found, tuple) and found[0].dtype == found[1].dtype == np.float32
+        for boxes, scores, true_boxes, true_scores in zip(*found, *expected, strict=True):
+            best = np.argsort(-true_scores)[:50]
+            assert _within(boxes, scores, true_boxes, true_scores, box_px, probability)
+            assert _within(true_boxes[best], true_scores[best], boxes, scores, box_px, probability)
+        return
     assert isinstance(found, np.ndarray) and isinstance(expected, np.ndarray)
     assert found.shape == expected.shape and found.dtype == expected.dtype == np.float32
     assert np.abs(found - expected).max() <= probability
+
+
+def _within(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    others: NDArray[np.float32],
+    other_scores: NDArray[np.float32],
+    box_px: float,
+    probability: float,
+) -> bool:
+    """Every candidate has its like among the others."""
+    apart_px = np.abs(boxes[:, None] - others[None]).max(-1) / box_px
+    apart = np.maximum(apart_px, np.abs(scores[:, None] - other_scores[None]) / probability)
+    return bool((apart.min(1) <= 1).all())
 
 
 def test_openvino_agrees_with_eager(toy: tuple[Any, Any]) -> None:
@@ -141,6 +159,21 @@ def test_a_batch_of_two_is_two_batches_of_one(toy: tuple[Any, Any], index: int) 
         if index == 1:
             assert np.array_equal(together, joined)
         assert np.allclose(together, joined, rtol=1e-4, atol=1e-4)  # torch may choose another kernel
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("model", "task"), [("toy-boxes", "detector"), ("toy-mask", "segmenter")])
+def test_compiled_for_throughput_it_says_the_same(model: str, task: Any) -> None:
+    pixels = pixels_of((64, 96), count=3)
+    expected = parts_of(open_engine(model, task, "openvino", "cpu")(pixels))
+    overlapping = open_engine(model, task, "openvino", "cpu", hint="throughput")
+    collect, collect_too = (
+        overlapping.start(pixels),
+        open_engine(model, task, "openvino", "cpu", hint="throughput").start(pixels),
+    )
+    for found in (collect(), collect_too(), overlapping(pixels)):
+        for one, other in zip(parts_of(found), expected, strict=True):
+            assert np.allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_an_engine_does_not_write_into_the_answers_it_gave(toy: tuple[Any, Any]) -> None:
@@ -179,17 +212,18 @@ def test_int8_tells_the_same_story_as_float(model: str, task: str) -> None:
     if task == "segmenter":
         assert np.abs(found - expected).mean() < 0.05
         return
-    assert np.abs(found[1] - expected[1]).max() < 0.5 and np.abs(found[1] - expected[1]).mean() < 0.01
-    assert np.corrcoef(found[1].ravel(), expected[1].ravel())[0, 1] > 0.9
-    likely = expected[1] > 0.2
-    assert np.median(np.abs(found[0] - expected[0])[likely if likely.any() else expected[1] > 0.05]) < 8
+    for boxes, scores, true_boxes, true_scores in zip(*found, *expected, strict=True):
+        likeliest = np.argsort(-true_scores)[:3]
+        assert abs(scores.max() - true_scores.max()) < 0.5
+        apart = np.abs(boxes[None] - true_boxes[likeliest, None]).max(-1)
+        assert np.median(apart.min(1)) < 8
 
 
 # wrong choices
 
 
 def test_unknown_names_are_refused_with_what_there_is() -> None:
-    with pytest.raises(EngineError, match="unknown engine 'steam': choose from auto, eager, openvino, openvino-int8"):
+    with pytest.raises(EngineError, match="unknown engine 'steam': choose from auto, eager, .*openvino, openvino-int8"):
         open_detector("gflv2-lite0", "steam")
     with pytest.raises(EngineError, match="unknown device 'tpu': choose from auto, cpu, cuda"):
         open_detector("gflv2-lite0", "auto", "tpu")
@@ -212,7 +246,7 @@ def test_cuda_without_a_gpu_is_one_clear_sentence(engine: str) -> None:
 @pytest.mark.usefixtures("installed")
 def test_auto_takes_int8_where_there_is_some_and_float_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(engines.ENGINES):
-        monkeypatch.setitem(engines.ENGINES, name, lambda weights, device, name=name: (name, device))  # type: ignore[misc]
+        monkeypatch.setitem(engines.ENGINES, name, lambda weights, device, hint, name=name: (name, device))  # type: ignore[misc]
     assert open_detector("gflv2-lite0", "auto", "cpu") == ("openvino-int8", "cpu")
     assert open_detector("toy-boxes", "auto", "cpu") == ("openvino", "cpu")
     assert open_detector("gflv2-lite0", "auto", "cuda") == ("eager", "cuda")

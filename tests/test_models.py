@@ -102,6 +102,32 @@ def test_the_score_is_class_times_quality_of_the_four_distributions() -> None:
             assert scores[0, place] == pytest.approx((classes[0, place] * quality).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 20, 128])
+def test_the_best_candidates_are_those_of_the_whole_answer(count: int) -> None:
+    """By class alone: the places chosen, their boxes and their scores are the whole answer's."""
+    torch.manual_seed(0)
+    model = Detector(TOY_DETECTOR).eval()
+    torch.nn.init.normal_(model.head.cls.weight, std=0.2)
+    torch.nn.init.normal_(model.head.reg.weight, std=0.2)
+    pixels = torch.rand(2, 3, 64, 96) * 255
+    with torch.inference_mode():
+        boxes, scores = model(pixels)
+        levels = model.pyramid(model.trunk(pixels)[model.config.neck.start :])
+        classes = torch.cat([model.head.raw(x, level)[0] for level, x in enumerate(levels)], dim=1)
+        best_boxes, best_scores = model.best(pixels, count)
+    chosen = classes.argsort(dim=1, descending=True)[:, :count]
+    assert torch.allclose(best_boxes, boxes.gather(1, chosen[..., None].expand(-1, -1, 4)), atol=1e-3)
+    assert torch.allclose(best_scores, scores.gather(1, chosen), atol=1e-6)
+    assert count == 128 or scores.scatter(1, chosen, 0).max() <= classes.sort(descending=True).values[:, count].max()
+
+
+def test_the_low_rank_answer_is_the_head_on_the_low_rank_map() -> None:
+    torch.manual_seed(0)
+    module, head, full = LowRank(12, 3), torch.nn.Conv2d(12, 1, 1), torch.randn(2, 12, 5, 7)
+    with torch.inference_mode():
+        assert torch.allclose(module.seen_through(head, full), head(module(full)), atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_shapes_and_ranges_of_the_detector(count: int) -> None:
     torch.manual_seed(0)

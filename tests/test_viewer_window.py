@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PyQt5.QtCore import QPoint, Qt, QTimer
 from PyQt5.QtGui import QImage
+from PyQt5.QtWidgets import QLabel
 from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Sessions, picture
 
 from realtime_polyp.field import Image
@@ -52,7 +53,7 @@ def window(qtbot, tmp_path: Path) -> Iterator[Callable[..., ViewerWindow]]:
 
     def make(
         count: int, *, live: bool = False, detector: FakeDetector | None = None, begin: bool = True,
-        trouble: Callable[[], str | None] = lambda: None, **script,
+        trouble: Callable[[], str | None] = lambda: None, unverified: bool = False, **script,
     ):  # fmt: skip
         sessions = Sessions(
             lambda start_s: FakeSource(count, start_s, live=live, **script),
@@ -60,7 +61,8 @@ def window(qtbot, tmp_path: Path) -> Iterator[Callable[..., ViewerWindow]]:
             detector=detector,
         )
         info = SourceInfo("fake.mp4", live, None if live else count / RATE_HZ)
-        one = ViewerWindow(sessions, info, ViewerOptions("A test", snapshot_folder=tmp_path / "shots", trouble=trouble))
+        options = ViewerOptions("A test", snapshot_folder=tmp_path / "shots", trouble=trouble, unverified=unverified)
+        one = ViewerWindow(sessions, info, options)
         qtbot.addWidget(one)
         made.append((one, sessions))
         if begin:
@@ -257,6 +259,12 @@ class TestSaid:
         still = np.full((128, 160, 3), level, np.uint8)
         one = window(500, image_of=lambda index: still)
         qtbot.waitUntil(lambda: one.condition.name == name, timeout=3000)
+
+    @pytest.mark.parametrize("unverified", [False, True])
+    def test_an_unverified_engine_is_shown_all_the_time(self, window, unverified):
+        one = window(3, unverified=unverified)
+        labels = [label.text() for label in one.findChildren(QLabel) if label.isVisible()]
+        assert any("UNVERIFIED" in text for text in labels) == unverified
 
     def test_live_delays_and_research_use_are_shown(self, window, qtbot):
         one = window(10_000, live=True)

@@ -67,7 +67,7 @@ def find_record(engine: Engine) -> GateRecord | None:
 def check_gate(engine: Engine) -> None:
     """EngineError unless this engine is the reference itself or passed the gate."""
     if problem := gate_problem(engine):
-        raise EngineError(f"{problem}, or pass --allow-unverified")
+        raise EngineError(f"{problem}, or allow it unverified (--allow-unverified)")
 
 
 def gate_problem(engine: Engine) -> str | None:

@@ -32,6 +32,7 @@ def run_viewer(
     full_screen: bool = False,
     quit_at_end: bool = False,
     trouble: Callable[[], str | None] = lambda: None,
+    unverified: bool = False,
 ) -> int:
     """Show a source until the window is closed; 0, or 1 when the session had failed, or 130 after Ctrl-C or SIGTERM.
 
@@ -39,9 +40,10 @@ def run_viewer(
     `start_s` of the video. The session before it has ended by then, so both may share engines and a pipeline, which is
     to be reset. It is called on this thread. The first call's errors pass through; a later one's are shown.
     trouble: asked now and then for what went wrong beside the session, such as a recording that could not be written.
+    unverified: an engine runs that passed no accuracy gate; the strip above the picture says so all the time.
     """
     app = application()
-    options = ViewerOptions(title, style, snapshot_folder, quit_at_end, trouble)
+    options = ViewerOptions(title, style, snapshot_folder, quit_at_end, trouble, unverified)
     window = ViewerWindow(open_session, info, options)
     try:
         with _ends_well(window) as ending:

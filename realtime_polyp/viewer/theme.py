@@ -12,6 +12,7 @@ TONES: dict[Tone, str] = {"good": "#40e080", "busy": "#5db4ff", "warn": "#ffc23d
 TEXT_PX, SMALL_PX = 15, 13
 
 RESEARCH_ONLY = "Research use only \u2013 not a medical device"
+UNVERIFIED = "UNVERIFIED ENGINE \u2013 accuracy not proven"
 
 STYLE = f"""
 QWidget {{ background: {BAR}; color: {TEXT}; font-size: {TEXT_PX}px; }}
@@ -28,6 +29,7 @@ QSlider::handle:horizontal {{ width: 16px; height: 16px; margin: -6px 0; border-
 QSlider::handle:horizontal:hover {{ background: white; }}
 #strip, #strip QLabel {{ background: {BACKGROUND}; color: {DIM}; font-size: {SMALL_PX}px; }}
 #strip #research {{ color: {TONES["warn"]}; }}
+#strip #unverified {{ background: {TONES["bad"]}; color: {BACKGROUND}; font-weight: bold; padding: 1px 8px; }}
 #status QLabel {{ font-size: {TEXT_PX}px; }}
 #help {{ background: rgba(11, 13, 16, 235); border: 1px solid {LINE}; border-radius: 12px; padding: 18px 26px; }}
 """

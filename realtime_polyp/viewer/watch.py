@@ -59,8 +59,11 @@ class Watching:
         return str(self.recorder.error) if self.recorder and self.recorder.error else None
 
 
-def watch(source: Source, pipeline: Pipeline, options: Options) -> int:
-    """Show the source until the window is closed; the exit code. Raises OutputError once the window is closed."""
+def watch(source: Source, pipeline: Pipeline, options: Options, *, unverified: bool = False) -> int:
+    """Show the source until the window is closed; the exit code.
+
+    unverified: the strip above the picture says so. Raises OutputError once the window is closed.
+    """
     outputs = open_outputs(options.results, options.save, source.rate_hz)
     recorder = Recorder(outputs, live=source.live) if outputs else None
     watching = Watching(source, pipeline, options, recorder)
@@ -72,6 +75,7 @@ def watch(source: Source, pipeline: Pipeline, options: Options) -> int:
             info=info,
             full_screen=options.full_screen,
             trouble=watching.trouble,
+            unverified=unverified,
         )
     finally:
         if recorder:

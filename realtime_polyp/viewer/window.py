@@ -19,7 +19,7 @@ from realtime_polyp.viewer.keys import ACTION_OF, SCORE_STEP, SEEK_STEP_S, Actio
 from realtime_polyp.viewer.player import OpenSession, Player
 from realtime_polyp.viewer.snapshot import Saved, complaint, said, save_snapshot
 from realtime_polyp.viewer.status import StatusLine
-from realtime_polyp.viewer.theme import RESEARCH_ONLY, STYLE
+from realtime_polyp.viewer.theme import RESEARCH_ONLY, STYLE, UNVERIFIED
 from realtime_polyp.viewer.view import Painted, SourceInfo, View
 
 _NEXT_MASK: dict[MaskStyle, MaskStyle] = {"outline": "fill", "fill": "none", "none": "outline"}
@@ -39,6 +39,7 @@ class ViewerOptions:
     snapshot_folder: Path = Path("snapshots")
     quit_at_end: bool = False
     trouble: Callable[[], str | None] = lambda: None
+    unverified: bool = False
 
 
 class ViewerWindow(QWidget):
@@ -133,7 +134,7 @@ class ViewerWindow(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        column.addWidget(_strip(self.options.title))
+        column.addWidget(_strip(self.options))
         column.addWidget(self.canvas, 1)
         column.addWidget(self.controls)
         column.addWidget(self.status)
@@ -276,15 +277,20 @@ class ViewerWindow(QWidget):
         )
 
 
-def _strip(title: str) -> QWidget:
-    """Above the picture, never over it: what is watched, and what it must not be used for."""
+def _strip(options: ViewerOptions) -> QWidget:
+    """Above the picture, never over it: what is watched, what it must not be used for, and whether to trust it."""
     strip = QWidget()
     strip.setObjectName("strip")
     strip.setAttribute(Qt.WA_StyledBackground)
     row = QHBoxLayout(strip)
     row.setContentsMargins(14, 4, 14, 4)
-    row.addWidget(QLabel(title))
+    row.addWidget(QLabel(options.title))
     row.addStretch(1)
+    if options.unverified:
+        warning = QLabel(UNVERIFIED)
+        warning.setObjectName("unverified")
+        warning.setToolTip("This engine did not pass the accuracy gate: run calibration.gate")
+        row.addWidget(warning)
     research = QLabel(RESEARCH_ONLY)
     research.setObjectName("research")
     row.addWidget(research)
