@@ -3,7 +3,7 @@
 import sys
 
 from realtime_polyp.calibrated import CalibrationError
-from realtime_polyp.engines import EngineError
+from realtime_polyp.engines import EngineError, decoding_device
 from realtime_polyp.headless import run_headless
 from realtime_polyp.line import Line, open_line, say
 from realtime_polyp.options import EXIT_BAD_INPUT, Options, numbered, parse
@@ -44,8 +44,13 @@ def run(options: Options, trace: Trace | None) -> int:
     problem = None if options.headless or several else display_problem()
     window = not options.headless and not several and problem is None
     loop = options.loop and not window  # a window begins again by itself, so that its slider does too
-    sources = [open_source(text, start_s=options.start_s, end_s=options.end_s, loop=loop) for text in options.sources]
-    line = open_line(options, live=sources[0].live)
+    sources = [
+        open_source(
+            text, start_s=options.start_s, end_s=options.end_s, loop=loop, hardware=decoding_device(options.device)
+        )
+        for text in options.sources
+    ]
+    line = open_line(options, live=sources[0].live, trace=trace)
     say(line)
     if window:
         from realtime_polyp.viewer.watch import watch  # Qt is imported only where there is a screen

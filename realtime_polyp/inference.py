@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.engines.base import Candidates, DetectorEngine, Pixels, SegmenterEngine
-from realtime_polyp.field import Field, Image
+from realtime_polyp.field import Field
 from realtime_polyp.prepare import Batch, Placement, prepare
 
 Lap = Callable[[str], None]
@@ -30,12 +30,14 @@ class Answers:
 
 
 class Inference(Protocol):
-    """Owned by one thread at a time. lap: told the name of each stage as it ends."""
+    """Owned by one thread at a time. lap: told the name of each stage as it ends. takes_planes: pictures may also come
+    as a GPU decoded them."""
 
     detector: DetectorEngine | None
     segmenter: SegmenterEngine | None
+    takes_planes: bool
 
-    def __call__(self, images: Sequence[Image], fields: Sequence[Field], lap: Lap) -> Answers: ...
+    def __call__(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Answers: ...
 
 
 class HostInference:
@@ -45,11 +47,13 @@ class HostInference:
     others one after the other.
     """
 
+    takes_planes = False
+
     def __init__(self, detector: DetectorEngine | None, segmenter: SegmenterEngine | None) -> None:
         self.detector, self.segmenter = detector, segmenter
         self._overlap = hasattr(detector, "start") and hasattr(segmenter, "start")
 
-    def __call__(self, images: Sequence[Image], fields: Sequence[Field], lap: Lap) -> Answers:
+    def __call__(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Answers:
         sizes = {engine.size for engine in (self.detector, self.segmenter) if engine is not None}
         batches = {size: prepare(images, fields, size) for size in sizes}  # two models of one size share theirs
         lap("prepare")

@@ -33,7 +33,7 @@ class Line:
         return pipeline
 
 
-def open_line(options: Options, *, live: bool) -> Line:
+def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Line:
     """A live source wants each result soon, a file all of them soon. Raises EngineError or CalibrationError."""
     hint: Hint = "latency" if live or options.display == "immediate" else "throughput"
     names, chosen = (options.detector, options.segmenter), (options.engine, options.device)
@@ -46,8 +46,18 @@ def open_line(options: Options, *, live: bool) -> Line:
             check_gate(engine)
     calibration = read_calibration(options.calibration) if options.calibration else Calibration("none")
     cautions = [caution for engine in engines if (caution := calibration.check(engine))]
-    config = _config(options, calibration)
-    return Line(detector, segmenter, HostInference(detector, segmenter), config, tuple(unverified), tuple(cautions))
+    inference = _inference(detector, segmenter, trace)
+    return Line(detector, segmenter, inference, _config(options, calibration), tuple(unverified), tuple(cautions))
+
+
+def _inference(detector: DetectorEngine | None, segmenter: SegmenterEngine | None, trace: Trace | None) -> Inference:
+    """On streams of its own where both models live on a GPU, else on the host."""
+    devices = {engine.device for engine in (detector, segmenter) if engine is not None}
+    if devices != {"cuda"}:
+        return HostInference(detector, segmenter)
+    from realtime_polyp.cuda.inference import CudaInference  # torch takes seconds to import, and a CPU needs none of it
+
+    return CudaInference(detector, segmenter, trace=trace)
 
 
 def _config(options: Options, calibration: Calibration) -> PipelineConfig:

@@ -133,7 +133,8 @@ def _add_models(parser: Parser) -> None:
         "--score-threshold",
         type=float,
         metavar="P",
-        help=f"show boxes from this score on; 0 keeps all (default: the calibration's, else {SCORE_THRESHOLD:g})",
+        help=f"show boxes from this score on, calibrated where there is a calibration; 0 keeps all "
+        f"(default: the calibration's, else {SCORE_THRESHOLD:g})",
     )
     group.add_argument("--nms-iou", type=float, default=NMS_IOU, metavar="IOU", help="default: %(default)s")
     group.add_argument("--calibration", type=Path, metavar="FILE.json", help="scores and operating point to use")

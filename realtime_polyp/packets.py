@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.field import Field, Image
+from realtime_polyp.nv12 import Nv12
 
 Boxes = NDArray[np.float32]
 Signal = Literal["ok", "black", "frozen"]
@@ -20,7 +21,7 @@ class Frame:
     """One picture of a source: image (H, W, 3) uint8 RGB.
 
     pts_s: the video's own clock. captured_s: time.monotonic() when the picture reached this machine.
-    alone: a still that continues no other frame.
+    alone: a still that continues no other frame. planes: the same picture as a GPU decoded it, where one did.
     """
 
     index: int
@@ -28,6 +29,7 @@ class Frame:
     captured_s: float
     image: Image
     alone: bool = False
+    planes: Nv12 | None = None
 
 
 @dataclass(frozen=True)

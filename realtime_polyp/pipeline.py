@@ -66,7 +66,7 @@ class Pipeline:
     ) -> None:
         """inference: how the engines are run, where that is not plainly on the host. name: the row of the trace."""
         self.detector, self.segmenter, self.config = detector, segmenter, config
-        self.inference = inference or HostInference(detector, segmenter)
+        self.inference: Inference = inference or HostInference(detector, segmenter)
         self.trace, self.name = trace, name
         self._engines = threading.Lock()
         self.reset()
@@ -105,7 +105,9 @@ class Pipeline:
         looks = [self._look(frame) for frame in frames]
         fields = [field for field, _ in looks]
         watch.lap("field")
-        answers = self.inference([frame.image for frame in frames], fields, watch.lap)
+        planes = self.inference.takes_planes
+        pictures = [frame.planes if planes and frame.planes else frame.image for frame in frames]
+        answers = self.inference(pictures, fields, watch.lap)
         detections = self._detections(answers, len(frames), self.config.score_threshold)
         masks = self._masks(answers, len(frames))
         watch.lap("postprocess")

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
-from realtime_polyp.field import Field, Image
+from realtime_polyp.field import Field
 from realtime_polyp.inference import Answers, Inference, Lap
 
 
@@ -14,7 +14,7 @@ from realtime_polyp.inference import Answers, Inference, Lap
 class _Job:
     """What one caller asks; batch: once it is known, the batch's answers to come and the caller's rows of them."""
 
-    images: Sequence[Image]
+    images: Sequence[Any]
     fields: Sequence[Field]
     batch: "Future[tuple[Future[Answers], slice]]" = field(default_factory=Future)
 
@@ -29,13 +29,14 @@ class SharedInference:
 
     def __init__(self, inference: Inference, *, largest: int = 8) -> None:
         self.detector, self.segmenter = inference.detector, inference.segmenter
+        self.takes_planes = inference.takes_planes
         self.batch_sizes: dict[int, int] = {}  # {images in a batch: how often}
         self._inference, self._largest = inference, largest
         self._waiting: list[_Job] = []
         self._lock = threading.Lock()
         self._owner = ThreadPoolExecutor(1, thread_name_prefix="shared inference")
 
-    def __call__(self, images: Sequence[Image], fields: Sequence[Field], lap: Lap) -> Answers:
+    def __call__(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Answers:
         job = _Job(images, fields)
         with self._lock:
             self._waiting.append(job)

@@ -110,7 +110,7 @@ class Smoother:
 
     def _number(self, age_s: float) -> int | None:
         """The next polyp's number, for a track old enough to be shown."""
-        return next(self._numbers) if age_s >= self._config.confirm_s else None
+        return next(self._numbers) if age_s >= self._config.confirm_s - _ROUNDING_S else None
 
     def _unseen(self, path: _Path) -> _Path:
         return replace(path, velocity=np.zeros(2, np.float32))  # a blind guess drifts: hold the box where it was

@@ -21,6 +21,7 @@ def summary_of(session: Session) -> dict[str, Any]:
     engines = [engine for engine in (detector, segmenter) if engine]
     return {
         "source": session.source.name,
+        "decoder": getattr(session.source, "decoder", None),
         "state": session.state,
         "warning": session.source.warning,
         "frames_captured": tally.captured,

@@ -72,6 +72,11 @@ def _choose_engine(weights: Weights, device: str) -> str:
     return "openvino-int8" if "int8-xml" in weights.files else "openvino"
 
 
+def decoding_device(device: str) -> str | None:
+    """What may decode video where models run on `device`: "cuda", or None for the processor."""
+    return "cuda" if device == "cuda" or (device == "auto" and os.path.exists(_NVIDIA_DRIVER)) else None
+
+
 def _choose_device(engine: str) -> str:
     """A GPU where there is one that torch can use and the engine can run on."""
     if engine.startswith("openvino") or not os.path.exists(_NVIDIA_DRIVER):

@@ -44,9 +44,13 @@ class EagerEngine:
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
     @torch.inference_mode()
+    def on_device(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """pixels (N, 3, h, w) uint8 on the device -> float32 answers there; never waits for it."""
+        outputs = self._module(pixels.to(self._dtype))
+        return tuple(output.float() for output in (outputs if self.task == "detector" else (outputs,)))
+
     def _infer(self, pixels: Pixels) -> list[NDArray[np.float32]]:
-        outputs = self._module(torch.from_numpy(pixels).to(self.device).to(self._dtype))
-        return [output.float().cpu().numpy() for output in (outputs if self.task == "detector" else (outputs,))]
+        return [output.cpu().numpy() for output in self.on_device(torch.from_numpy(pixels).to(self.device))]
 
 
 def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> EagerEngine:

@@ -52,7 +52,7 @@ def deform_conv2d(
     out_height, out_width = offsets.shape[-2:]
     exact = torch.promote_types(x.dtype, torch.float32)
     by_tap = offsets.to(exact).reshape(count, taps, 2, out_height, out_width)
-    places = _tap_places(kernel, stride, out_height, out_width).to(by_tap) + by_tap
+    places = _tap_places(kernel, stride, out_height, out_width, x.device).to(by_tap) + by_tap
     # grid_sample counts from -1 to 1 over the picture's outer edges: a pixel's centre lies at (2 i + 1) / size - 1.
     y, x_place = (places[:, :, 0] * 2 + 1) / height - 1, (places[:, :, 1] * 2 + 1) / width - 1
     grid = torch.stack([x_place, y], dim=-1).flatten(2, 3)  # (N, taps, h' w', 2)
@@ -64,11 +64,14 @@ def deform_conv2d(
     return F.conv2d(columns.reshape(count, channels * taps, out_height, out_width), flat, groups=groups)
 
 
-def _tap_places(kernel: int, stride: int, height: int, width: int) -> Tensor:
-    """Where each tap looks when nothing is deformed: (1, k², 2, h', w') as y, x px of the input."""
-    rows = torch.arange(height) * stride - kernel // 2
-    columns = torch.arange(width) * stride - kernel // 2
-    tap = torch.arange(kernel)
+def _tap_places(kernel: int, stride: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Where each tap looks when nothing is deformed: (1, k², 2, h', w') as y, x px of the input.
+
+    Made on the device: a copy from the host would stop a CUDA graph from being captured.
+    """
+    rows = torch.arange(height, device=device) * stride - kernel // 2
+    columns = torch.arange(width, device=device) * stride - kernel // 2
+    tap = torch.arange(kernel, device=device)
     y = (rows[None, None, :, None] + tap[:, None, None, None]).expand(kernel, kernel, height, width)
     x = (columns[None, None, None, :] + tap[None, :, None, None]).expand(kernel, kernel, height, width)
     return torch.stack([y, x], dim=2).reshape(1, kernel * kernel, 2, height, width)

@@ -143,9 +143,8 @@ class Detector(nn.Module):
         edges = torch.cat([found for _, found in outputs], dim=1).flatten(2)
         chosen = edges.gather(1, places[..., None].expand(-1, -1, edges.shape[-1]))
         probability = chosen.reshape(*places.shape, 4, self.head.bins).softmax(-1)
-        points, strides = (
-            x.to(pixels.device)[places] for x in points_of([x.shape[-2:] for x in levels], self.config.strides)
-        )
+        everywhere = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
+        points, strides = (x[places] for x in everywhere)
         boxes = from_distances(points, mean_distance(probability) * strides[..., None])
         return boxes, classes * self.head.placement_quality(probability)
 
@@ -153,12 +152,12 @@ class Detector(nn.Module):
         """What the losses compare with the truth."""
         levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
         outputs = [self.head(x, level) for level, x in enumerate(levels)]
-        points, strides = points_of([x.shape[-2:] for x in levels], self.config.strides)
+        points, strides = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
         return DetectorMaps(
             torch.cat([scores for scores, _ in outputs], dim=1),
             torch.cat([edges for _, edges in outputs], dim=1),
-            points.to(pixels.device),
-            strides.to(pixels.device),
+            points,
+            strides,
         )
 
 
@@ -179,13 +178,18 @@ def mean_distance(probability: Tensor) -> Tensor:
     return (probability * bins).sum(-1)
 
 
-def points_of(shapes: list[torch.Size], strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Where each prediction stands: points (P, 2) xy px, and its level's stride (P,)."""
+def points_of(
+    shapes: list[torch.Size], strides: tuple[int, ...], device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Where each prediction stands: points (P, 2) xy px, and its level's stride (P,).
+
+    Made on the device: a copy from the host would stop a CUDA graph from being captured.
+    """
     points, repeated = [], []
     for (height, width), stride in zip(shapes, strides, strict=True):
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
         points.append(torch.stack([x.flatten(), y.flatten()], dim=1) * float(stride))
-        repeated.append(torch.full((height * width,), float(stride)))
+        repeated.append(torch.full((height * width,), float(stride), device=device))
     return torch.cat(points), torch.cat(repeated)
 
 

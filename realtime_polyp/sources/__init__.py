@@ -33,6 +33,7 @@ class _Asked:
     end_s: float | None = None
     loop: bool = False
     device_format: str | None = None
+    hardware: str | None = None
 
 
 def open_source(
@@ -42,13 +43,15 @@ def open_source(
     end_s: float | None = None,
     loop: bool = False,
     device_format: str | None = None,
+    hardware: str | None = None,
 ) -> Source:
     """Open a video file, a folder of stills, a camera (`0`, `/dev/video0`, `device:NAME`), a URL or `pattern[...]`.
 
-    start_s, end_s, loop are for files and folders; device_format (FFmpeg's device reader) for cameras.
+    start_s, end_s, loop are for files and folders; device_format (FFmpeg's device reader) for cameras;
+    hardware: "cuda" to decode files on a GPU where it can.
     SourceError says what is wrong with the text or with what it names.
     """
-    asked = _Asked(start_s, end_s, loop, device_format)
+    asked = _Asked(start_s, end_s, loop, device_format, hardware)
     for recognises, build in _KINDS:
         if recognises(text):
             return build(text, asked)
@@ -56,7 +59,7 @@ def open_source(
 
 
 def _file(text: str, asked: _Asked) -> Source:
-    return FileSource(text, start_s=asked.start_s, end_s=asked.end_s, loop=asked.loop)
+    return FileSource(text, start_s=asked.start_s, end_s=asked.end_s, loop=asked.loop, hardware=asked.hardware)
 
 
 def _folder(text: str, asked: _Asked) -> Source:

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.reader import Clock, Reader
 
@@ -35,6 +36,7 @@ class FileSource:
     start_s, end_s: the part to read, in seconds since the stream's start; the end is excluded. The first frame is the
     first one at or after start_s, exactly. loop: begin again at the end, with pts_s and index rising on.
     thread_type: "SLICE" or "AUTO"; AUTO adds frame threads, faster for some files at a delay of a few frames.
+    hardware: "cuda" to decode on a GPU if it takes the file; `decoder` says which way it went.
     warning is set at the end of a damaged file; what could be decoded of it has been yielded by then.
     """
 
@@ -48,6 +50,7 @@ class FileSource:
         end_s: float | None = None,
         loop: bool = False,
         thread_type: str = "SLICE",
+        hardware: str | None = None,
     ) -> None:
         check_span(start_s, end_s)
         self._path = _checked(Path(path))
@@ -55,9 +58,11 @@ class FileSource:
         self.warning: str | None = None
         self._start_s, self._end_s, self._loop, self._thread_type = start_s, end_s, loop, thread_type
         self._stop = threading.Event()
+        self._hwaccel = hwaccel_for(self._path, hardware)
         self._reader, self.duration_s = self._open()
         stream = self._reader.stream
         self.rate_hz = self._reader.rate_hz
+        self.decoder = decoder_name(stream.codec_context.name, self._hwaccel, hardware)
         whole = start_s == 0 and end_s is None and not loop
         self.frames_total: int | None = (stream.frames or None) if whole else None
         self._to_rgb = RgbConverter(stream.sample_aspect_ratio)
@@ -78,7 +83,8 @@ class FileSource:
         try:
             for index, (pts_s, picture) in enumerate(self._timeline(first_pass)):
                 image = self._to_rgb(picture)
-                yield Frame(index, pts_s, time.monotonic(), image)
+                planes = self._to_rgb.planes(picture) if self._hwaccel else None
+                yield Frame(index, pts_s, time.monotonic(), image, planes=planes)
         finally:
             self.close()
 
@@ -89,7 +95,7 @@ class FileSource:
     def _open(self) -> tuple[Reader, float | None]:
         """A reader at the file's start, and the seconds that the container announces, where it stores them."""
         try:
-            container = av.open(str(self._path), "r", metadata_errors="replace")
+            container = av.open(str(self._path), "r", metadata_errors="replace", hwaccel=self._hwaccel)
         except av.error.FFmpegError as error:
             raise SourceError(_not_a_video(self._path, error)) from error
         if container.format.name in _TEXT_READERS:

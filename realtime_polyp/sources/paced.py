@@ -43,6 +43,10 @@ class Paced:
         return self._source.size
 
     @property
+    def decoder(self) -> str | None:
+        return getattr(self._source, "decoder", None)
+
+    @property
     def rate_hz(self) -> Fraction | None:
         return self._source.rate_hz
 

@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from realtime_polyp.field import Image
+from realtime_polyp.nv12 import MATRICES, Nv12, nv12_of
 from realtime_polyp.sources.base import SourceError
 
 # Matrix numbers as in H.273; FFmpeg's scaler takes only these, anything else is guessed from the size.
@@ -39,16 +40,30 @@ class RgbConverter:
     def __init__(self, aspect: Fraction | None = None) -> None:
         self._aspect = _usable_aspect(aspect)
         self._scaler = VideoReformatter()  # kept: it reuses its tables while the format stays
+        self._splitter = VideoReformatter()
         self._turn: _Turn | None = None
 
     def __call__(self, frame: VideoFrame) -> Image:
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
-        return self._turn_of(frame).apply(_array(_scaled(self._scaler, frame, width, height)))
+        return self._turn_of(frame).apply(_array(_scaled(self._scaler, self._planar(frame), width, height)))
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
         """(width, height) px of the picture that this frame becomes."""
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
         return (height, width) if self._turn_of(frame).transposed else (width, height)
+
+    def planes(self, frame: VideoFrame) -> Nv12 | None:
+        """The picture as a GPU decoded it; None where it was not, or is not shown the way it was stored."""
+        turn, matrix = self._turn_of(frame), MATRICES.get(_matrix(frame) or 0)
+        if frame.format.name != "nv12" or matrix is None or not turn.plain or self._aspect != 1:
+            return None
+        return nv12_of(frame, matrix)
+
+    def _planar(self, frame: VideoFrame) -> VideoFrame:
+        """What a GPU decoded with its two colours taken apart, as software decodes: FFmpeg's quick way starts there."""
+        if frame.format.name != "nv12":
+            return frame
+        return self._splitter.reformat(frame, format="yuv420p", threads=1)
 
     def _turn_of(self, frame: VideoFrame) -> "_Turn":
         if self._turn is None:  # the stream's, so looked up once
@@ -62,6 +77,7 @@ class _Turn:
     def __init__(self, transposed: bool = False, mirror_x: bool = False, mirror_y: bool = False) -> None:
         self.transposed = transposed
         self._flip = _FLIP_CODES.get((mirror_x, mirror_y))
+        self.plain = not transposed and self._flip is None
 
     def apply(self, image: Image) -> Image:
         turned = cv2.transpose(image) if self.transposed else image

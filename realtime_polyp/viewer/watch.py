@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from realtime_polyp.engines import decoding_device
 from realtime_polyp.options import Options
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
@@ -41,7 +42,12 @@ class Watching:
             return first
         if first is not None:
             first.close()
-        return open_source(self.options.source, start_s=start_s, end_s=self.options.end_s)
+        return open_source(
+            self.options.source,
+            start_s=start_s,
+            end_s=self.options.end_s,
+            hardware=decoding_device(self.options.device),
+        )
 
     def _recorded(self, show: Callable[[Result], None]) -> Callable[[Result], None]:
         recorder = self.recorder

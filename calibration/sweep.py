@@ -1,0 +1,160 @@
+"""Every operating point there is to choose from: thresholds and confirmation times through the tracker that runs live.
+
+The detector runs once over a video; a higher threshold only drops boxes of what a lower one found, because suppression
+goes from the best score down. So the sweep costs the tracker's time, not the detector's, and is exact.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from calibration.truth import VideoTruth
+from realtime_polyp.calibrated import Calibration
+from realtime_polyp.engines.base import DetectorEngine
+from realtime_polyp.field import Field
+from realtime_polyp.metrics.detection import ImageBoxes
+from realtime_polyp.metrics.events import SeenFrame, event_figures, false_boxes, matches, video_record
+from realtime_polyp.packets import Detections
+from realtime_polyp.pipeline import Pipeline, PipelineConfig, inside, run_inline
+from realtime_polyp.smooth import SmoothConfig, Smoother
+from realtime_polyp.sources.base import Source
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+CONFIRM_TIMES_S = (0.0, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class FoundFrame:
+    """What a detector found in one frame, scores calibrated. alive: neither black nor frozen, so boxes are drawn."""
+
+    pts_s: float
+    detections: Detections
+    field: Field
+    alive: bool
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    truth: VideoTruth
+    frames: Sequence[FoundFrame]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One choice and what it does. confirm_s, first_shown_s: None on stills. false_rate: what is to be limited, false
+    alarms a minute or false boxes an image. told: every figure, for the file."""
+
+    score_threshold: float
+    confirm_s: float | None
+    sensitivity: float
+    first_shown_s: float | None
+    false_rate: float
+    told: dict[str, Any]
+
+
+def watched(source: Source, truth: VideoTruth, detector: DetectorEngine, calibration: Calibration) -> LabelledVideo:
+    """The detector once over the video. Raises ValueError when video and truth do not belong together."""
+    pipeline = Pipeline(detector, None, PipelineConfig(score_threshold=0.0, smooth=None))
+    frames = []
+    shown = tqdm(source.frames(), total=len(truth.frames), desc=source.name, unit="frame")
+    for result in run_inline(shown, pipeline):
+        truth.check_frame(result.frame)
+        scores = calibration.apply(result.detections.scores)
+        likely = at_least(Detections(result.detections.boxes, scores), THRESHOLDS[0])
+        frames.append(FoundFrame(result.frame.pts_s, likely, result.field, result.signal == "ok"))
+    if len(frames) != len(truth.frames):
+        raise ValueError(f"{truth.name} describes {len(truth.frames)} frames, {source.name} has {len(frames)}")
+    return LabelledVideo(truth, frames)
+
+
+def at_least(detections: Detections, score_threshold: float) -> Detections:
+    kept = detections.scores >= score_threshold
+    return Detections(detections.boxes[kept], detections.scores[kept])
+
+
+def sweep(
+    videos: Sequence[LabelledVideo],
+    *,
+    usual: SmoothConfig,
+    alarms_from_s: float,
+    thresholds: Sequence[float] = THRESHOLDS,
+    confirm_times_s: Sequence[float] = CONFIRM_TIMES_S,
+) -> list[Point]:
+    """Every threshold with every confirmation time. alarms_from_s: the class of false alarms that is limited."""
+    pairs = [(threshold, confirm_s) for confirm_s in confirm_times_s for threshold in thresholds]
+    shown = tqdm(pairs, desc="thresholds and times", unit="point")
+    return [_point(videos, one, replace(usual, confirm_s=confirm_s), alarms_from_s) for one, confirm_s in shown]
+
+
+def _point(videos: Sequence[LabelledVideo], threshold: float, config: SmoothConfig, alarms_from_s: float) -> Point:
+    seen = [(list(seen_frames(video, threshold, config)), video.truth.period_s) for video in videos]
+    figures = event_figures([video_record(frames, period_s=period_s) for frames, period_s in seen])
+    assert figures.sensitivity is not None  # every truth has a polyp
+    told = {
+        "sensitivity": round(figures.sensitivity, 4),
+        "polyps": figures.polyps,
+        "missed": figures.missed,
+        "first_shown_s": None if figures.first_shown_s is None else round(figures.first_shown_s, 3),
+        "minutes": round(figures.minutes, 3),
+        "false_alarms_per_minute": {
+            f"{least_s:g} s": round(rate, 3) for least_s, rate in figures.false_alarms_per_minute.items()
+        },
+    }
+    rate = figures.false_alarms_per_minute[alarms_from_s]
+    return Point(threshold, config.confirm_s, figures.sensitivity, figures.first_shown_s, rate, told)
+
+
+def seen_frames(video: LabelledVideo, threshold: float, config: SmoothConfig) -> Iterator[SeenFrame]:
+    """What a person would see of the video, beside what is true."""
+    smoother = Smoother(config)
+    for found, true in zip(video.frames, video.truth.frames, strict=True):
+        if true.cut:
+            smoother.forget()
+        tracks, _ = smoother.update(at_least(found.detections, threshold), None, found.pts_s)
+        drawn = [track.box for track in inside(tracks, found.field) if track.visible and found.alive]
+        boxes = np.array(drawn, np.float32).reshape(-1, 4)
+        yield SeenFrame(found.pts_s, true.polyps, true.faint, boxes, true.cut)
+
+
+def sweep_stills(images: Sequence[ImageBoxes]) -> list[Point]:
+    """Every threshold on stills: true boxes reached, false boxes an image. Raises ValueError without a true box."""
+    if not any(len(image.true) for image in images):
+        raise ValueError("no still has a polyp: sensitivity needs one")
+    return [_still_point(images, threshold) for threshold in THRESHOLDS]
+
+
+def _still_point(images: Sequence[ImageBoxes], threshold: float) -> Point:
+    shown = [image.found[image.scores >= threshold] for image in images]
+    reached = sum(int(matches(boxes, image.true).any(0).sum()) for boxes, image in zip(shown, images, strict=True))
+    false = sum(int(false_boxes(boxes, image.true).sum()) for boxes, image in zip(shown, images, strict=True))
+    polyps = sum(len(image.true) for image in images)
+    sensitivity, rate = reached / polyps, false / len(images)
+    told = {
+        "sensitivity": round(sensitivity, 4),
+        "polyps": polyps,
+        "missed": polyps - reached,
+        "images": len(images),
+        "false_boxes_per_image": round(rate, 4),
+    }
+    return Point(threshold, None, sensitivity, None, rate, told)
+
+
+def choose(points: Sequence[Point], most: float) -> Point | None:
+    """The most sensitive, then the quickest, then the quietest point that finds something and keeps to `most`."""
+    allowed = [point for point in points if point.sensitivity > 0 and point.false_rate <= most + _ROUNDING]
+    return min(allowed, key=_preference, default=None)
+
+
+def nearest(points: Sequence[Point]) -> Point | None:
+    """The quietest point that finds something at all, then the best of these; None where none finds anything."""
+    finding = [point for point in points if point.sensitivity > 0]
+    return min(finding, key=lambda point: (point.false_rate, *_preference(point)), default=None)
+
+
+def _preference(point: Point) -> tuple[float, float, float, float]:
+    first_shown_s = 0.0 if point.first_shown_s is None else point.first_shown_s
+    return -point.sensitivity, first_shown_s, point.false_rate, -point.score_threshold
