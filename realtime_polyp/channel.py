@@ -25,14 +25,15 @@ class Channel(Generic[T]):
         if capacity < 1:
             raise ValueError(f"a channel's capacity must be at least 1, got {capacity}")
         self._items: deque[T] = deque()
-        self._capacity, self._live, self._on_drop = capacity, live, on_drop
+        self.live = live
+        self._capacity, self._on_drop = capacity, on_drop
         self._closed = self._stopped = False
         self._changed = threading.Condition()
 
     def put(self, item: T) -> None:
         """Hand over; waits for room unless live. Raises Stopped, the item then dropped."""
         with self._changed:
-            if self._live and len(self._items) == self._capacity:
+            if self.live and len(self._items) == self._capacity:
                 self._drop(self._items.popleft(), "newer frame")
             self._changed.wait_for(lambda: self._stopped or len(self._items) < self._capacity)
             if self._stopped:

@@ -1,5 +1,6 @@
 """Both models on one batch of frames: where the line leaves numpy for engines, and comes back with raw answers."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from realtime_polyp.engines.base import Candidates, DetectorEngine, Pixels, Segm
 from realtime_polyp.field import Field
 from realtime_polyp.prepare import Batch, Placement, prepare
 
-Lap = Callable[[str], None]
+Lap = Callable[[str, float | None], None]
 Both = tuple[Candidates | None, NDArray[np.float32] | None]
 
 
@@ -30,54 +31,69 @@ class Answers:
 
 
 class Inference(Protocol):
-    """Owned by one thread at a time. lap: told the name of each stage as it ends. takes_planes: pictures may also come
-    as a GPU decoded them."""
+    """Owned by one thread at a time. takes_planes: pictures may also come as a GPU decoded them. overlaps: a batch may
+    be begun before the one before it is collected, which then costs no waiting.
+
+    lap: told the name of each stage as it ends, and since when where that is not the end of the stage before.
+    """
 
     detector: DetectorEngine | None
     segmenter: SegmenterEngine | None
     takes_planes: bool
+    overlaps: bool
 
-    def __call__(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Answers: ...
+    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
+        """Start on a batch; the function returned waits for its answers. In order, two under way at most."""
+        ...
 
 
 class HostInference:
     """Prepared on the host; each engine takes the pixels wherever it runs.
 
-    Engines that can be started without waiting (compiled for throughput) work side by side on the whole batch; the
-    others one after the other.
+    Engines that can be started without waiting (compiled for throughput) work side by side on the whole batch; others
+    one after the other, and then `begin` does not return before they have answered.
     """
 
     takes_planes = False
 
     def __init__(self, detector: DetectorEngine | None, segmenter: SegmenterEngine | None) -> None:
         self.detector, self.segmenter = detector, segmenter
-        self._overlap = hasattr(detector, "start") and hasattr(segmenter, "start")
+        engines = [engine for engine in (detector, segmenter) if engine is not None]
+        self.overlaps = bool(engines) and all(hasattr(engine, "start") for engine in engines)
+        self._free_s = 0.0  # when the engines answered last
 
-    def __call__(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Answers:
+    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
         sizes = {engine.size for engine in (self.detector, self.segmenter) if engine is not None}
         batches = {size: prepare(images, fields, size) for size in sizes}  # two models of one size share theirs
-        lap("prepare")
+        lap("prepare", None)
         boxes_of = batches[self.detector.size] if self.detector else _NOTHING
         mask_of = batches[self.segmenter.size] if self.segmenter else _NOTHING
-        both = self._side_by_side if self._overlap else self._one_by_one
-        candidates, probability = both(boxes_of.pixels, mask_of.pixels, lap)
-        return Answers(candidates, probability, boxes_of.placements, mask_of.placements)
+        both = self._side_by_side if self.overlaps else self._one_by_one
+        collect = both(boxes_of.pixels, mask_of.pixels, lap)
+        return lambda: Answers(*collect(), boxes_of.placements, mask_of.placements)
 
-    def _one_by_one(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Both:
+    def _one_by_one(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Callable[[], Both]:
         candidates = probability = None
         if self.detector:
             candidates = self.detector(boxes_of)
-            lap("detect")
+            lap("detect", None)
         if self.segmenter:
             probability = self.segmenter(mask_of)
-            lap("segment")
-        return candidates, probability
+            lap("segment", None)
+        return lambda: (candidates, probability)
 
-    def _side_by_side(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Both:
-        collect, collect_too = self.detector.start(boxes_of), self.segmenter.start(mask_of)  # type: ignore[union-attr]
-        answers = collect(), collect_too()
-        lap("models")
-        return answers
+    def _side_by_side(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Callable[[], Both]:
+        begun_s = time.perf_counter()
+        boxes = self.detector.start(boxes_of) if self.detector else lambda: None  # type: ignore[attr-defined]
+        mask = self.segmenter.start(mask_of) if self.segmenter else lambda: None  # type: ignore[attr-defined]
+
+        def collect() -> Both:
+            answers = boxes(), mask()
+            lap("models", max(begun_s, self._free_s))  # without what it waited for the batch before it
+            self._free_s = time.perf_counter()
+            return answers
+
+        return collect
 
 
 _NOTHING = Batch(np.zeros((0, 3, 0, 0), np.uint8), ())

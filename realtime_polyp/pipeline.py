@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,14 +41,16 @@ class Stopwatch:
     def __init__(self, trace: Trace | None = None, track: str = "", **arguments: object) -> None:
         self.stages_ms: dict[str, float] = {}
         self._trace, self._track, self._arguments = trace, track, arguments
-        self._since = time.perf_counter()
+        self._since_s = time.perf_counter()
 
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + (now - self._since) * 1e3
+    def lap(self, stage: str, since_s: float | None = None) -> None:
+        """A stage has ended, that began with the end of the one before or `since_s` by time.perf_counter()."""
+        now_s = time.perf_counter()
+        began_s = self._since_s if since_s is None else since_s
+        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + (now_s - began_s) * 1e3
         if self._trace:
-            self._trace.add(self._track, stage, self._since, now, **self._arguments)
-        self._since = now
+            self._trace.add(self._track, stage, began_s, now_s, **self._arguments)
+        self._since_s = now_s
 
 
 class Pipeline:
@@ -90,27 +92,42 @@ class Pipeline:
 
     def analyse(self, frames: Sequence[Frame]) -> list[Result]:
         """Results of a batch; the same whatever way a video is cut into batches."""
+        return self.begin(frames)() if frames else []
+
+    def begin(self, frames: Sequence[Frame]) -> Callable[[], list[Result]]:
+        """Start on a batch of at least one frame; the function returned waits for its results.
+
+        A second batch may be begun before the first is finished, where the inference overlaps; they are finished in
+        order, and each of them must be.
+        """
+        watch = Stopwatch(self.trace, self.name, first_frame=frames[0].index, frames=len(frames))
         with self._engines:
-            return self._analyse(frames) if frames else []
+            looks = [self._look(frame) for frame in frames]
+            watch.lap("field")
+            planes = self.inference.takes_planes
+            pictures = [frame.planes if planes and frame.planes else frame.image for frame in frames]
+            collect = self.inference.begin(pictures, [field for field, _ in looks], watch.lap)
+        return lambda: self._finish(frames, looks, collect, watch)
 
     def find_again(self, result: Result, score_threshold: float) -> Detections:
         """What a frame holds at another threshold, without memory; from any thread, between two batches."""
-        alone = HostInference(self.detector, None)
         with self._engines:
-            answers = alone([result.frame.image], [result.field], lambda stage: None)
+            answers = self.inference.begin([result.frame.image], [result.field], lambda stage, since_s: None)()
         return self._detections(answers, 1, score_threshold)[0]
 
-    def _analyse(self, frames: Sequence[Frame]) -> list[Result]:
-        watch = Stopwatch(self.trace, self.name, first_frame=frames[0].index, frames=len(frames))
-        looks = [self._look(frame) for frame in frames]
-        fields = [field for field, _ in looks]
-        watch.lap("field")
-        planes = self.inference.takes_planes
-        pictures = [frame.planes if planes and frame.planes else frame.image for frame in frames]
-        answers = self.inference(pictures, fields, watch.lap)
+    def _finish(
+        self,
+        frames: Sequence[Frame],
+        looks: Sequence[tuple[Field, Signal]],
+        collect: Callable[[], Answers],
+        watch: Stopwatch,
+    ) -> list[Result]:
+        with self._engines:
+            answers = collect()
         detections = self._detections(answers, len(frames), self.config.score_threshold)
         masks = self._masks(answers, len(frames))
         watch.lap("postprocess")
+        fields = [field for field, _ in looks]
         smoothed = [self._smooth(*one) for one in zip(detections, masks, frames, fields, strict=True)]
         watch.lap("smooth")
         detecting = self.detector is not None

@@ -21,6 +21,9 @@ _QUEUED_LIVE = 1  # at most one batch in flight and one frame waiting: anything 
 _STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
 
 
+_Begun = tuple[list[Frame], Callable[[], list[Result]]]
+
+
 class SessionError(RuntimeError):
     """What ended a session: the stage, the frame it was at, and the cause (`__cause__`)."""
 
@@ -140,16 +143,30 @@ class Session:
             self.screen.close()
 
     def _analyse_all(self) -> None:
-        for frames in self.frames.batches(_LARGEST_BATCH):
-            self._at["analyse"] = frames[0].index
-            results = self.pipeline.analyse(frames)
-            for result in results:
-                for stage, duration_ms in result.stages_ms.items():
-                    self._time(stage, duration_ms / len(frames))
-                self.analyses.shown(result.frame.index)
-                self.last_analysed_s = result.analysed_s
-                self.results.put(result)
+        """One batch after the other; of a file, the next is begun before one is finished, so that no model waits."""
+        ahead = self.pipeline.inference.overlaps and not self.frames.live
+        under_way: list[_Begun] = []
+        try:
+            for frames in self.frames.batches(_LARGEST_BATCH):
+                self._at["analyse"] = frames[0].index
+                under_way.append((frames, self.pipeline.begin(frames)))
+                if len(under_way) > ahead:
+                    self._finish(*under_way.pop(0))
+            while under_way:
+                self._finish(*under_way.pop(0))
+        finally:
+            for _, finish in under_way:  # stopped or failed: nothing of the engines may stay under way
+                finish()
         self.results.close()
+
+    def _finish(self, frames: list[Frame], finish: Callable[[], list[Result]]) -> None:
+        self._at["analyse"] = frames[0].index
+        for result in finish():
+            for stage, duration_ms in result.stages_ms.items():
+                self._time(stage, duration_ms / len(frames))
+            self.analyses.shown(result.frame.index)
+            self.last_analysed_s = result.analysed_s
+            self.results.put(result)
 
     def _deliver_all(self) -> None:
         for results in self.results.batches(1):

@@ -1,7 +1,8 @@
 """One pair of models for several videos: whoever asks at the same moment shares a batch."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -29,22 +30,27 @@ class SharedInference:
 
     def __init__(self, inference: Inference, *, largest: int = 8) -> None:
         self.detector, self.segmenter = inference.detector, inference.segmenter
-        self.takes_planes = inference.takes_planes
+        self.takes_planes, self.overlaps = inference.takes_planes, True
         self.batch_sizes: dict[int, int] = {}  # {images in a batch: how often}
         self._inference, self._largest = inference, largest
         self._waiting: list[_Job] = []
         self._lock = threading.Lock()
         self._owner = ThreadPoolExecutor(1, thread_name_prefix="shared inference")
 
-    def __call__(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Answers:
+    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
+        asked_s = time.perf_counter()
         job = _Job(images, fields)
         with self._lock:
             self._waiting.append(job)
         self._owner.submit(self._gather)
-        batch, rows = job.batch.result()
-        answers = part_of(batch.result(), rows)
-        lap("shared models")
-        return answers
+
+        def collect() -> Answers:
+            batch, rows = job.batch.result()
+            answers = part_of(batch.result(), rows)
+            lap("shared models", asked_s)
+            return answers
+
+        return collect
 
     def close(self) -> None:
         self._owner.shutdown()
@@ -82,7 +88,7 @@ class SharedInference:
         images = [image for job in jobs for image in job.images]
         fields = [field for job in jobs for field in job.fields]
         self.batch_sizes[len(images)] = self.batch_sizes.get(len(images), 0) + 1
-        return self._inference(images, fields, lambda stage: None)
+        return self._inference.begin(images, fields, lambda stage, since_s: None)()
 
 
 def part_of(answers: Answers, rows: slice) -> Answers:

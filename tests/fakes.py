@@ -109,6 +109,27 @@ class FakeSegmenter:
         return (pixels[:, 2, ::2, ::2].astype(np.float32) / 255) ** 2
 
 
+class StartedDetector(FakeDetector):
+    """Answers when collected, as an engine compiled for throughput; counts the batches under way."""
+
+    under_way = most_under_way = 0
+
+    def start(self, pixels: NDArray[np.uint8]) -> Callable[[], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+
+        def collect() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            self.under_way -= 1
+            return self(pixels)
+
+        return collect
+
+
+class StartedSegmenter(FakeSegmenter):
+    def start(self, pixels: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
+        return lambda: self(pixels)
+
+
 class ConstantDetector:
     """The same candidates for every image, whatever it shows."""
 

@@ -40,7 +40,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=with_gpu)]
 DETECTOR_SIZE, SEGMENTER_SIZE = (64, 96), (96, 96)
 LEVEL = 1.5 / 255  # what one level of a pixel may change in the answers of the toys below, and a little rounding
 BOX_PX = 0.2
-NO_LAP: Callable[[str], None] = lambda stage: None  # noqa: E731
+NO_LAP: Callable[[str, float | None], None] = lambda stage, since_s: None  # noqa: E731
 
 
 class Blobs(nn.Module):
@@ -103,9 +103,9 @@ def assert_near(found: NDArray[np.float32], expected: NDArray[np.float32], most:
 def test_it_answers_as_the_host_does(device: str, count: int) -> None:
     """Batches that fill a bucket, that do not, and that are larger than any."""
     images, fields = scenes(count)
-    expected = HostInference(*toys())(images, fields, NO_LAP)
+    expected = HostInference(*toys()).begin(images, fields, NO_LAP)()
     assert expected.probability is not None and expected.probability.std() > 0.1  # there is something to get wrong
-    assert_alike(inference_of(device)(images, fields, NO_LAP), expected)
+    assert_alike(inference_of(device).begin(images, fields, NO_LAP)(), expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -114,7 +114,7 @@ def test_a_model_may_be_absent(device: str, absent: str) -> None:
     images, fields = scenes(2)
     present = [None if absent in (task, "both") else toys(device)[index] for index, task in enumerate(TASKS)]
     inference = CudaInference(*present, lanes=lanes_on(device), buckets=(2,))
-    assert_alike(inference(images, fields, NO_LAP), HostInference(*present)(images, fields, NO_LAP))
+    assert_alike(inference.begin(images, fields, NO_LAP)(), HostInference(*present).begin(images, fields, NO_LAP)())
 
 
 TASKS = ("detector", "segmenter")
@@ -133,8 +133,8 @@ def test_the_project_s_own_kind_of_models_agrees_too(device: str) -> None:
     ]
     images = [np.full((64, 96, 3), 40 * index, np.uint8) + picture(index, (96, 64)) // 8 for index in range(3)]
     fields = [whole(image) for image in images]  # of the models' size: pixels are equal to the bit
-    found = CudaInference(*engines, lanes=lanes_on(device), buckets=(4,))(images, fields, NO_LAP)
-    assert_alike(found, HostInference(*engines)(images, fields, NO_LAP), box_px=1e-2, level=1e-4)
+    found = CudaInference(*engines, lanes=lanes_on(device), buckets=(4,)).begin(images, fields, NO_LAP)()
+    assert_alike(found, HostInference(*engines).begin(images, fields, NO_LAP)(), box_px=1e-2, level=1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -161,7 +161,7 @@ def test_nv12_gives_nearly_the_answers_of_rgb(device: str) -> None:
     frame = nv12_frame(textured((241, 180)), *BT709_LIMITED)
     nv12, rgb, fields = nv12_of(frame, "bt709"), RgbConverter()(frame), [Field(17, 3, 200, 178)]
     inference = inference_of(device)
-    found, expected = inference([nv12], fields, NO_LAP), inference([rgb], fields, NO_LAP)
+    found, expected = inference.begin([nv12], fields, NO_LAP)(), inference.begin([rgb], fields, NO_LAP)()
     assert_alike(found, expected, box_px=0.5, level=0.02)
 
 
@@ -171,8 +171,8 @@ def test_nv12_gives_nearly_the_answers_of_rgb(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_only_the_best_candidates_leave_the_device(device: str) -> None:
     images, fields = scenes(3)
-    found = inference_of(device, most_candidates=9)(images, fields, NO_LAP).candidates
-    every = HostInference(*toys())(images, fields, NO_LAP).candidates
+    found = inference_of(device, most_candidates=9).begin(images, fields, NO_LAP)().candidates
+    every = HostInference(*toys()).begin(images, fields, NO_LAP)().candidates
     assert found is not None and every is not None and found[0].shape == (3, 9, 4)
     for boxes, scores, all_boxes, all_scores in zip(*found, *every, strict=True):
         best = np.sort(all_scores)[::-1][:9]
@@ -226,40 +226,40 @@ def test_two_batches_under_way_do_not_mix(device: str) -> None:
     inference = inference_of(device.replace("fixed", "cpu"), FixedLanes() if device == "fixed" else None)
     batches = [scenes(count, first=10 * count) for count in (1, 3, 2, 4, 1, 2)]
     host = HostInference(*toys())
-    pending = inference.begin(*batches[0])
+    pending = inference.queue(*batches[0])
     found = []
     for batch in batches[1:]:
-        started = inference.begin(*batch)
+        started = inference.queue(*batch)
         found.append(pending())
         pending = started
     found.append(pending())
     for answers, batch in zip(found, batches, strict=True):
-        assert_alike(answers, host(*batch, NO_LAP))
+        assert_alike(answers, host.begin(*batch, NO_LAP)())
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_answers_and_pictures_are_nobody_s_buffers(device: str) -> None:
     images, fields = scenes(2)
-    expected = HostInference(*toys())(images, fields, NO_LAP)
+    expected = HostInference(*toys()).begin(images, fields, NO_LAP)()
     inference = inference_of(device)
-    collect = inference.begin(images, fields)
+    collect = inference.queue(images, fields)
     for image in images:
         image[:] = 0  # the source may reuse its memory as soon as the batch is begun
     found = collect()
     for _ in range(3):
-        inference(*scenes(2, first=50), NO_LAP)
+        inference.begin(*scenes(2, first=50), NO_LAP)()
     assert_alike(found, expected)
 
 
 def test_a_third_batch_is_refused_and_none_is_collected_twice() -> None:
     inference = inference_of()
-    first, second = inference.begin(*scenes(1)), inference.begin(*scenes(2))
+    first, second = inference.queue(*scenes(1)), inference.queue(*scenes(2))
     with pytest.raises(RuntimeError, match="2 batches are under way, as many as there are buffers: collect one"):
-        inference.begin(*scenes(1))
+        inference.queue(*scenes(1))
     first(), second()
     with pytest.raises(RuntimeError, match="collected already"):
         second()
-    inference(*scenes(1), NO_LAP)
+    inference.begin(*scenes(1), NO_LAP)()
 
 
 def test_a_failure_leaves_the_buffers_free() -> None:
@@ -267,8 +267,8 @@ def test_a_failure_leaves_the_buffers_free() -> None:
     images, fields = scenes(2)
     for _ in range(3):  # more often than there are buffers
         with pytest.raises(ValueError, match="zip"):
-            inference.begin(images, fields[:1])
-    assert_alike(inference(images, fields, NO_LAP), HostInference(*toys())(images, fields, NO_LAP))
+            inference.queue(images, fields[:1])
+    assert_alike(inference.begin(images, fields, NO_LAP)(), HostInference(*toys()).begin(images, fields, NO_LAP)())
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -277,17 +277,17 @@ def test_the_picture_may_grow_and_shrink(device: str) -> None:
     for size in [(120, 90), (640, 480), (97, 65), (800, 600)]:
         images = [textured(size)]
         fields = [whole(image) for image in images]
-        assert_alike(inference(images, fields, NO_LAP), host(images, fields, NO_LAP))
+        assert_alike(inference.begin(images, fields, NO_LAP)(), host.begin(images, fields, NO_LAP)())
 
 
 def test_any_thread_may_use_it_one_after_the_other() -> None:
     inference = inference_of()
     images, fields = scenes(2)
     found: list[Answers] = []
-    thread = threading.Thread(target=lambda: found.append(inference(images, fields, NO_LAP)))
+    thread = threading.Thread(target=lambda: found.append(inference.begin(images, fields, NO_LAP)()))
     thread.start()
     thread.join(20)
-    assert_alike(found[0], inference(images, fields, NO_LAP))
+    assert_alike(found[0], inference.begin(images, fields, NO_LAP)())
 
 
 # order and times
@@ -297,7 +297,7 @@ def test_work_waits_for_what_it_reads_and_for_nothing_else() -> None:
     lanes = FixedLanes()
     inference = inference_of(lanes=lanes)
     lanes.queued.clear()
-    inference(*scenes(2), NO_LAP)
+    inference.begin(*scenes(2), NO_LAP)()
     works = {work.name: work for work, _ in lanes.queued}
     assert {work.lane for work in works.values()} == {"copy", "prepare", "detector", "segmenter", "download"}
     assert lanes.before(works["upload"]) == set()
@@ -310,9 +310,9 @@ def test_the_next_upload_waits_for_no_model() -> None:
     lanes = FixedLanes()
     inference = inference_of(lanes=lanes)
     lanes.queued.clear()
-    collect = inference.begin(*scenes(1))
+    collect = inference.queue(*scenes(1))
     already = len(lanes.queued)
-    collect_too = inference.begin(*scenes(1))
+    collect_too = inference.queue(*scenes(1))
     upload, prepared = (work for work, _ in lanes.queued[already : already + 2])
     assert upload.name == "upload" and lanes.before(upload) == {"upload"}
     assert prepared.name == "prepare" and lanes.before(prepared) == {"upload", "prepare"}
@@ -331,7 +331,7 @@ def test_the_trace_shows_every_lane_at_its_time(device: str) -> None:
     trace = Trace()
     inference = inference_of(device, lanes_on(device, timed=True), trace=trace)
     began_s = time.perf_counter()
-    inference(*scenes(2), NO_LAP)
+    inference.begin(*scenes(2), NO_LAP)()
     ended_s = time.perf_counter()
     spans = {span.name: span for span in trace.spans()}
     assert set(spans) == {"upload", "prepare", "detector", "segmenter", "download"}
@@ -346,7 +346,7 @@ def test_the_trace_shows_every_lane_at_its_time(device: str) -> None:
 
 def test_stages_are_told_as_they_end() -> None:
     laps: list[str] = []
-    inference_of()(*scenes(2), laps.append)
+    inference_of().begin(*scenes(2), lambda stage, since_s: laps.append(stage))()
     assert laps == ["prepare", "models"]
 
 
@@ -360,7 +360,7 @@ def test_an_engine_that_answers_to_the_host_is_refused() -> None:
 
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="1 to 4 images, got 0"):
-        inference_of()([], [], NO_LAP)
+        inference_of().begin([], [], NO_LAP)()
 
 
 # the books
@@ -400,8 +400,8 @@ def test_idle_is_what_no_span_covers(spans: list[tuple[int, int]]) -> None:
 @with_gpu
 def test_a_graph_says_what_the_calls_said_that_it_was_captured_from() -> None:
     images, fields = scenes(4)
-    graphed = inference_of("cuda", CudaLanes(graphs=True))(images, fields, NO_LAP)
-    plain = inference_of("cuda", CudaLanes(graphs=False))(images, fields, NO_LAP)
+    graphed = inference_of("cuda", CudaLanes(graphs=True)).begin(images, fields, NO_LAP)()
+    plain = inference_of("cuda", CudaLanes(graphs=False)).begin(images, fields, NO_LAP)()
     assert_alike(graphed, plain, box_px=1e-4, level=1e-6)
 
 
@@ -420,7 +420,7 @@ def test_it_stays_right_while_other_threads_use_the_gpu() -> None:
         inference, host = inference_of("cuda"), HostInference(*toys())
         for first in range(20):
             batch = scenes(1 + first % 4, first=first)
-            assert_alike(inference(*batch, NO_LAP), host(*batch, NO_LAP))
+            assert_alike(inference.begin(*batch, NO_LAP)(), host.begin(*batch, NO_LAP)())
     finally:
         over.set()
         thread.join(20)
@@ -436,15 +436,15 @@ def test_what_cannot_be_captured_runs_without_a_graph_and_says_so() -> None:
     with pytest.warns(UserWarning, match="segmenter runs without a CUDA graph"):
         inference = CudaInference(None, engine, lanes=CudaLanes(), buckets=(1,))
     batch = scenes(1)
-    assert_alike(inference(*batch, NO_LAP), HostInference(None, toys()[1])(*batch, NO_LAP))
+    assert_alike(inference.begin(*batch, NO_LAP)(), HostInference(None, toys()[1]).begin(*batch, NO_LAP)())
 
 
 @with_gpu
 def test_no_memory_is_taken_once_it_runs() -> None:
     inference = inference_of("cuda")
-    inference(*scenes(4), NO_LAP)
+    inference.begin(*scenes(4), NO_LAP)()
     gc.collect()
     before = torch.cuda.memory_reserved()
     for first in range(10):
-        inference(*scenes(4, first=first), NO_LAP)
+        inference.begin(*scenes(4, first=first), NO_LAP)()
     assert torch.cuda.memory_reserved() == before

@@ -11,6 +11,8 @@ from fakes import (
     Auditor,
     FakeDetector,
     ScriptedSource,
+    StartedDetector,
+    StartedSegmenter,
     assert_same_results,
     frames_of,
     pipeline_of,
@@ -18,7 +20,7 @@ from fakes import (
 )
 
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.pipeline import PipelineConfig, run_inline
+from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
 from realtime_polyp.session import Session, SessionError
 
 JOIN_S = 3.0
@@ -55,7 +57,7 @@ def test_threads_change_nothing(config: PipelineConfig) -> None:
     shown: list[Result] = []
     pipeline = pipeline_of(config=config)
     run(Session(ScriptedSource(120), pipeline, shown.append), within_s=20)
-    assert pipeline.detector.largest == 2  # batches were cut: it is not the same run twice
+    assert pipeline.detector.largest == 4  # batches were cut: it is not the same run twice
     alone = list(run_inline(frames_of(120), pipeline_of(config=config)))
     assert sum(len(result.tracks) for result in alone) > 50
     assert_same_results(shown, alone)
@@ -302,6 +304,33 @@ def _unlucky_screen(luck: random.Random) -> Callable[[Result], None]:
     return show
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.002])
+def test_a_batch_begun_before_the_last_is_finished_changes_nothing(delay_s: float) -> None:
+    detector, shown = StartedDetector(delay_s=delay_s), list[Result]()
+    run(Session(ScriptedSource(120), Pipeline(detector, StartedSegmenter()), shown.append), within_s=20)  # type: ignore[arg-type]
+    assert_same_results(shown, list(run_inline(frames_of(120), pipeline_of())))
+    assert detector.most_under_way == 2 and detector.under_way == 0
+
+
+def test_a_live_source_s_batch_is_finished_before_the_next_is_begun() -> None:
+    detector = StartedDetector()
+    run(Session(ScriptedSource(20, live=True, rate_hz=200), Pipeline(detector, StartedSegmenter()), ignore))  # type: ignore[arg-type]
+    assert detector.most_under_way == 1 and detector.under_way == 0
+
+
+def test_nothing_stays_under_way_in_an_engine_that_was_stopped_or_failed() -> None:
+    stopped, failed = StartedDetector(delay_s=0.01), StartedDetector(fails_at=21)
+    session = Session(ScriptedSource(500), Pipeline(stopped, StartedSegmenter()), ignore)  # type: ignore[arg-type]
+    session.start()
+    while stopped.most_under_way < 2:
+        time.sleep(0.001)
+    session.stop()
+    finish(session, within_s=5)
+    with pytest.raises(SessionError, match="the model failed at frame 2[01]: out of memory"):
+        run(Session(ScriptedSource(500), Pipeline(failed, StartedSegmenter()), ignore))  # type: ignore[arg-type]
+    assert stopped.under_way == failed.under_way == 0
+
+
 def test_delays_and_stages_are_measured() -> None:
     session = Session(ScriptedSource(20), pipeline_of(FakeDetector(delay_s=0.01)), ignore)
     run(session)
@@ -309,4 +338,4 @@ def test_delays_and_stages_are_measured() -> None:
     assert session.annotation_delay_ms.percentile(50) >= 10
     stages = {"decode", "field", "prepare", "detect", "segment", "postprocess", "smooth"}
     assert set(session.stages_ms) == stages
-    assert session.stages_ms["detect"].largest_ms >= 5  # 10 ms a call, of two frames at most
+    assert session.stages_ms["detect"].largest_ms >= 2.5  # 10 ms a call, of four frames at most

@@ -1,14 +1,15 @@
 """Several videos on one pair of models: equal to each alone, batches shared, one failure that stays alone."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fakes import FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, frames_of, pipeline_of
 
-from realtime_polyp.field import Field, Image, whole
+from realtime_polyp.field import Field, whole
 from realtime_polyp.inference import Answers, HostInference, Lap
 from realtime_polyp.options import numbered
 from realtime_polyp.packets import Result
@@ -39,10 +40,10 @@ class Gate(HostInference):
         super().__init__(FakeDetector(), FakeSegmenter())  # type: ignore[arg-type]
         self.open, self.begun = threading.Event(), threading.Event()
 
-    def __call__(self, images: Sequence[Image], fields: Sequence[Field], lap: Lap) -> Answers:
+    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
         self.begun.set()
         assert self.open.wait(10)
-        return super().__call__(images, fields, lap)
+        return super().begin(images, fields, lap)
 
 
 def test_each_stream_gets_what_it_would_have_got_alone() -> None:
@@ -65,7 +66,8 @@ def test_whoever_waits_shares_a_batch_no_larger_than_allowed() -> None:
 
         def ask(number: int) -> None:
             image = np.full((72, 96, 3), 10 * number, np.uint8)
-            answers[number] = shared([image] * (1 + number % 2), [whole(image)] * (1 + number % 2), lambda stage: None)
+            count = 1 + number % 2
+            answers[number] = shared.begin([image] * count, [whole(image)] * count, lambda stage, since_s: None)()
 
         first = threading.Thread(target=ask, args=(0,))
         first.start()

@@ -10,6 +10,7 @@
 Each lane waits for the one above it by an event; the host waits once, for the download.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class CudaInference:
     which CUDA lanes must be timed. Raises EngineError for an engine that does not answer on the device.
     """
 
-    takes_planes = True
+    takes_planes = overlaps = True
 
     def __init__(
         self,
@@ -82,23 +83,33 @@ class CudaInference:
         sizes = {model.engine.size for model in self._models}
         length = max((self._layout(bucket)[-1].stop for bucket in self._buckets if self._models), default=0)
         self._ring = Ring([Slot(self._lanes, sizes, self._buckets[-1], length) for _ in range(_UNDER_WAY)])
+        self._free_s = 0.0  # when the last batch was answered
         self._lanes.settle()  # buffers are cleared on a stream of their own
 
-    def __call__(self, images: Sequence[Picture], fields: Sequence[Field], lap: Lap) -> Answers:
-        """RGB (H, W, 3) or NV12 pictures, at least one, and their fields -> what the models say of them."""
-        parts = []
-        for piece in pieces(len(images), self._buckets) or [slice(0)]:
-            collect = self.begin(images[piece], fields[piece])
-            lap("prepare")
-            parts.append(collect())
-            lap("models")
-        return parts[0] if len(parts) == 1 else _joined(parts)
+    def begin(self, images: Sequence[Picture], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
+        """RGB (H, W, 3) or NV12 pictures, at least one, and their fields; the function returned waits for the answers.
 
-    def begin(self, images: Sequence[Picture], fields: Sequence[Field]) -> Callable[[], Answers]:
+        Two batches may be under way; RuntimeError for a third, and for collecting one twice. A batch larger than any
+        graph is cut, and then answered before this returns.
+        """
+        begun_s = time.perf_counter()
+        *earlier, last = pieces(len(images), self._buckets) or [slice(0)]
+        parts = [self.queue(images[piece], fields[piece])() for piece in earlier]
+        collect_last = self.queue(images[last], fields[last])
+        lap("prepare", None)
+
+        def collect() -> Answers:
+            answers = _joined([*parts, collect_last()])
+            lap("models", max(begun_s, self._free_s))
+            self._free_s = time.perf_counter()
+            return answers
+
+        return collect
+
+    def queue(self, images: Sequence[Picture], fields: Sequence[Field]) -> Callable[[], Answers]:
         """Queue a batch of 1 to max(buckets) pictures and return at once; the function returned waits for its answers.
 
-        Two batches may be under way; RuntimeError for a third, and for collecting one twice. The pictures may be
-        changed as soon as this returns.
+        The pictures may be changed as soon as this returns.
         """
         bucket = bucket_for(len(images), self._buckets)
         slot = self._ring.take()
@@ -178,6 +189,8 @@ class CudaInference:
 
 def _joined(parts: Sequence[Answers]) -> Answers:
     """The answers of a batch that was cut."""
+    if len(parts) == 1:
+        return parts[0]
     candidates = [part.candidates for part in parts if part.candidates is not None]
     probability = [part.probability for part in parts if part.probability is not None]
     return Answers(

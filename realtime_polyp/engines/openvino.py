@@ -30,31 +30,21 @@ class OpenVinoEngine:
         self.task: Task = weights.task
         self.size = weights.size
         self._compiled = compiled
-        self._requests = [compiled.create_infer_request()]
+        self._idle: list[ov.InferRequest] = []  # requests; a batch takes what it needs and gives it back
         self._outputs = range(len(compiled.outputs))
 
     def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
         return self._joined([self._infer(image) for image in _rows(pixels)])
 
     def _infer(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        self._requests[0].infer({0: image})
-        return self._answers(self._requests[0])
+        request = self._request()
+        request.infer({0: image}, share_inputs=True)  # always: a copy would go where the last shared picture was
+        answers = self._answers(request)
+        self._idle.append(request)
+        return answers
 
-    def _begin(self, pixels: Pixels) -> Callable[[], Candidates | NDArray[np.float32]]:
-        images = _rows(pixels)
-        while len(self._requests) < len(images):
-            self._requests.append(self._compiled.create_infer_request())
-        running = self._requests[: len(images)]
-        for request, image in zip(running, images, strict=True):
-            request.start_async({0: image}, share_inputs=True)
-
-        def collect() -> Candidates | NDArray[np.float32]:
-            for request in running:
-                request.wait()
-            del images[:]  # kept until here: the requests read them
-            return self._joined([self._answers(request) for request in running])
-
-        return collect
+    def _request(self) -> ov.InferRequest:
+        return self._idle.pop() if self._idle else self._compiled.create_infer_request()
 
     def _answers(self, request: ov.InferRequest) -> list[NDArray[np.float32]]:
         return [request.get_output_tensor(index).data.copy() for index in self._outputs]
@@ -68,8 +58,22 @@ class OverlappingOpenVinoEngine(OpenVinoEngine):
     """Compiled for throughput: can be started without waiting."""
 
     def start(self, pixels: Pixels) -> Callable[[], Candidates | NDArray[np.float32]]:
-        """Begin a batch; the function returned waits for its answers, which `__call__` would give too."""
-        return self._begin(pixels)
+        """Begin a batch; the function returned waits for its answers, which `__call__` would give too. Batches may be
+        under way at once; each is to be collected once."""
+        images = _rows(pixels)
+        running = [self._request() for _ in images]
+        for request, image in zip(running, images, strict=True):
+            request.start_async({0: image}, share_inputs=True)
+
+        def collect() -> Candidates | NDArray[np.float32]:
+            for request in running:
+                request.wait()
+            del images[:]  # kept until here: the requests read them
+            answers = self._joined([self._answers(request) for request in running])
+            self._idle.extend(running)
+            return answers
+
+        return collect
 
 
 def _rows(pixels: Pixels) -> list[NDArray[np.uint8]]:
