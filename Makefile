@@ -36,8 +36,9 @@ test: $(READY) lint
 unit: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
+# All of it: make bench BENCH="--against naive --json bench.json", BENCH="--live --minutes 10", BENCH=--steps.
 bench: $(READY)
-	$(BIN)/python -m realtime_polyp.bench
+	$(BIN)/python -m realtime_polyp.bench $(BENCH)
 
 memory: $(READY)
 	$(BIN)/python -m realtime_polyp.bench --memory-minutes 20

@@ -1,0 +1,91 @@
+"""What is played: the demo clip at a scope's resolution, or frames that lie decoded in memory."""
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from realtime_polyp.field import Image
+from realtime_polyp.packets import Frame
+from realtime_polyp.sources import FileSource, Source
+
+DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo.mp4"
+SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}  # (width, height) px
+_RATE_HZ = 30
+_BITS_A_PIXEL = 8_000_000 / (1920 * 1080)  # a second: what recorders write at 1080p
+_KEPT_BYTES = 2**29  # of decoded frames; far more than any processor caches
+_LEAST_KEPT = 8
+
+
+def make_clip(folder: Path, size: str, *, seconds: float) -> Path:
+    """The start of the demo clip at one of SIZES, 30 fps H.264 as a recorder would write it; made once a folder."""
+    path = folder / f"{size}30.mp4"
+    if path.exists():
+        return path
+    width, height = SIZES[size]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(_RATE_HZ), options={"preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = round(_BITS_A_PIXEL * width * height)
+        total = round(seconds * _RATE_HZ)
+        for frame in tqdm(
+            FileSource(DEMO, end_s=seconds).frames(), f"making a {size} clip", total, unit="frame", disable=None
+        ):
+            image = np.asarray(cv2.resize(frame.image, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def images_of(clip: Path) -> list[Image]:
+    """The clip's first frames, as many as half a gigabyte holds, but eight at least."""
+    source = FileSource(clip)
+    width, height = source.size
+    count = max(_LEAST_KEPT, _KEPT_BYTES // (width * height * 3))
+    return [frame.image for frame in itertools.islice(source.frames(), count)]
+
+
+class MemorySource:
+    """A file whose decoding costs nothing: `count` frames out of a few images, forwards and backwards in turn, so that
+    nothing in the picture jumps."""
+
+    name, live, warning = "memory", False, None
+    rate_hz: Fraction | None = Fraction(_RATE_HZ)
+
+    def __init__(self, images: Sequence[Image], count: int) -> None:
+        self._images = images
+        self.frames_total: int | None = count
+        self._count = count
+        height, width = images[0].shape[:2]
+        self.size = (width, height)
+
+    def frames(self) -> Iterator[Frame]:
+        there_and_back = [*self._images, *self._images[-2:0:-1]]
+        for index, image in zip(range(self._count), itertools.cycle(there_and_back), strict=False):
+            yield Frame(index, index / _RATE_HZ, time.monotonic(), image)
+
+    def close(self) -> None:
+        """Nothing is held that others could need."""
+
+
+class Lasting:
+    """Another source that ends when its own clock has reached `length_s`, as a camera that is switched off."""
+
+    def __init__(self, source: Source, length_s: float) -> None:
+        self._source, self._length_s = source, length_s
+        self.name, self.live, self.size, self.rate_hz = source.name, source.live, source.size, source.rate_hz
+        self.frames_total: int | None = None
+        self.close = source.close
+
+    @property
+    def warning(self) -> str | None:
+        return self._source.warning
+
+    def frames(self) -> Iterator[Frame]:
+        return itertools.takewhile(lambda frame: frame.pts_s < self._length_s, self._source.frames())

@@ -1,0 +1,117 @@
+"""Every figure as a table that a person reads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_DELAY_COLUMNS = ("p50", "p95", "p99", "p999", "max", "jitter")
+
+
+def machine_line(facts: dict[str, Any]) -> str:
+    flags = ", ".join(facts["cpu_flags"]) or "no vector units known"
+    load = facts["load_average"][0]
+    return (
+        f"{facts['cores']} cores, {facts['cpu']} ({flags}), {facts['memory_mb'] / 1024:.0f} GB; commit "
+        f"{facts['commit']}; load before {load:.2f}{' (not quiet: trust the ratios only)' if load > 0.5 else ''}"
+    )
+
+
+def file_table(name: str, report: dict[str, Any]) -> str:
+    alone = ", ".join(f"{stage} {fps:.1f}" for stage, fps in report["alone_fps"].items())
+    runs = ", ".join(f"{fps:.1f}" for fps in report["runs_fps"])
+    cpu_ms = report["cpu_ms_per_frame"]
+    lines = [
+        f"{name}, from file, {report['engine']}: {report['models']['detector']} + {report['models']['segmenter']}, "
+        f"{report['frames_analysed']} of {report['frames_captured']} frames analysed",
+        f"throughput   {report['fps']:.1f} frames/s (runs: {runs})",
+        f"alone        {alone} frames/s",
+        f"efficiency   {report['efficiency']:.2f} of {report['slowest_stage']} alone, which has all cores to itself",
+        f"cores        {report['cores_busy']:.2f} busy; processor time a frame {cpu_ms['line']:.1f} ms "
+        f"({cpu_ms['decode']:.1f} decode + {cpu_ms['analyse']:.1f} analyse when alone); without any waiting "
+        f"{report['packing_limit_fps']:.1f} frames/s, of which this is {report['of_packing_limit']:.2f}",
+        f"memory       {report['resident_mb']:.0f} MB resident, {report['peak_mb']:.0f} MB at most, after a whole run",
+        "",
+        aligned(("stage, ms a frame", "p50", "p95"), _stage_rows(report)),
+        "",
+        _delays(report),
+        "a file's frames wait in the queue for their turn: what a person feels is measured with --live",
+    ]
+    return "\n".join(lines)
+
+
+def live_table(name: str, report: dict[str, Any]) -> str:
+    dropped = report["dropped"] or "nothing"
+    lines = [
+        f"{name}, paced as if live, {report['minutes']:g} minutes, painted on: {report['screen']}",
+        f"captured {report['frames_captured']}, shown {report['frames_shown']}, analysed {report['frames_analysed']}, "
+        f"overlays painted {report['overlays_painted']}",
+        f"dropped: {dropped}; not analysed: {report['not_analysed'] or 'nothing'}",
+        f"cores busy {report['cores_busy']:.2f}; memory {report['memory_mb'][0][1]:.0f} MB at the start, "
+        f"{report['memory_mb'][-1][1]:.0f} MB at the end, {report['peak_mb']:.0f} MB at most",
+        "",
+        _delays(report),
+        "from the hand-over of the decoded frame to the end of its paint",
+        "",
+        aligned(("stage, ms a frame", "p50", "p95"), _stage_rows(report)),
+        "decode has the wait for the next frame in it",
+    ]
+    return "\n".join(lines)
+
+
+def memory_table(name: str, report: dict[str, Any]) -> str:
+    first, last = report["settled_mb"], report["end_mb"]
+    return (
+        f"{name}, {report['minutes']:g} minutes, {report['frames_analysed']} frames, {report['fps']:.1f} frames/s\n"
+        f"resident memory: {first:.0f} MB after a tenth of the run, {last:.0f} MB at its end ({last - first:+.0f} MB)"
+    )
+
+
+def against_table(name: str, report: dict[str, Any]) -> str:
+    rows = [
+        (peer["title"], f"{peer['fps']:.1f}", f"{peer['ours_to_it']:.2f}" if peer["ours_to_it"] else "")
+        for peer in report.values()
+    ]
+    notes = [f"{peer['title']}: {_told_of(peer)}" for peer in report.values() if peer["note"]]
+    return "\n".join([f"{name}, in turn, whole file", aligned(("", "frames/s", "ours : it"), rows), *notes])
+
+
+def steps_table(name: str, report: dict[str, Any]) -> str:
+    blocks = [name]
+    for step, told in report.items():
+        rows = [
+            (variant, f"{one['fps']:.1f}", f"{one['ms']:.2f}", f"{one['ratio']:.2f}")
+            for variant, one in told["variants"].items()
+        ]
+        blocks += ["", f"{step}: {told['measured']}", aligned(("", "frames/s", "ms a frame", "ratio"), rows)]
+    return "\n".join(blocks)
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The first column to the left, figures to the right."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
+
+
+def _stage_rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(name, f"{ms['p50']:.2f}", f"{ms['p95']:.2f}") for name, ms in report["stages_ms"].items()]
+
+
+def _delays(report: dict[str, Any]) -> str:
+    rows = [
+        (name, *(_number(report[key][column]) for column in _DELAY_COLUMNS))
+        for name, key in (("video delay, ms", "video_delay_ms"), ("annotation delay, ms", "annotation_delay_ms"))
+    ]
+    return aligned(("", *(column.replace("p999", "p99.9") for column in _DELAY_COLUMNS)), rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _told_of(peer: dict[str, Any]) -> str:
+    """The note, with what each stage took where the peer tells."""
+    stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in peer.get("stages_ms", {}).items())
+    return f"{peer['note']}; {stages} ms a frame" if stages else str(peer["note"])
