@@ -35,7 +35,8 @@ class Line:
 
 def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Line:
     """A live source wants each result soon, a file all of them soon. Raises EngineError or CalibrationError."""
-    hint: Hint = "latency" if live or options.display == "immediate" else "throughput"
+    soon: Hint = "shared latency" if options.detector and options.segmenter else "latency"
+    hint = soon if live or options.display == "immediate" else "throughput"
     names, chosen = (options.detector, options.segmenter), (options.engine, options.device)
     detector = open_detector(names[0], *chosen, hint=hint) if names[0] else None
     segmenter = open_segmenter(names[1], *chosen, hint=hint) if names[1] else None

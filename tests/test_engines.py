@@ -162,14 +162,15 @@ def test_a_batch_of_two_is_two_batches_of_one(toy: tuple[Any, Any], index: int) 
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("hint", ["throughput", "shared latency"])
 @pytest.mark.parametrize(("model", "task"), [("toy-boxes", "detector"), ("toy-mask", "segmenter")])
-def test_compiled_for_throughput_it_says_the_same(model: str, task: Any) -> None:
+def test_compiled_to_run_beside_another_it_says_the_same(model: str, task: Any, hint: Any) -> None:
     pixels = pixels_of((64, 96), count=3)
     expected = parts_of(open_engine(model, task, "openvino", "cpu")(pixels))
-    overlapping = open_engine(model, task, "openvino", "cpu", hint="throughput")
+    overlapping = open_engine(model, task, "openvino", "cpu", hint=hint)
     collect, collect_too = (
         overlapping.start(pixels),
-        open_engine(model, task, "openvino", "cpu", hint="throughput").start(pixels),
+        open_engine(model, task, "openvino", "cpu", hint=hint).start(pixels),
     )
     for found in (collect(), collect_too(), overlapping(pixels)):
         for one, other in zip(parts_of(found), expected, strict=True):

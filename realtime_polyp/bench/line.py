@@ -25,7 +25,7 @@ class Setup:
 
 
 def open_pipeline(setup: Setup, hint: Hint) -> Pipeline:
-    """Compiled for a file ("throughput") or for a live source ("latency"), and warm."""
+    """Compiled for a file ("throughput") or for a live source ("shared latency"), and warm."""
     detector = open_detector(setup.detector, setup.engine, hint=hint)
     pipeline = Pipeline(detector, open_segmenter(setup.segmenter, setup.engine, hint=hint))
     pipeline.warm_up()

@@ -23,7 +23,7 @@ from realtime_polyp.sources import FileSource
 from realtime_polyp.summary import fps_of
 
 _ENGINES = ("eager", "openvino", "openvino-int8")
-_HINTS: tuple[Hint, ...] = ("latency", "throughput")
+_HINTS: tuple[Hint, ...] = ("latency", "shared latency", "throughput")
 _DECODER_THREADS = ("NONE", "AUTO", "SLICE")
 _BATCHES = (1, 2, 4)
 _BATCH_FRAMES = 96

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
 def watch(setup: Setup, clip: Path, length_s: float, *, full_screen: bool = False) -> dict[str, Any]:
     """Raises SessionError when the session failed, KeyboardInterrupt when it was stopped."""
-    pipeline, opened = open_pipeline(setup, "latency"), list[Session]()
+    pipeline, opened = open_pipeline(setup, "shared latency"), list[Session]()
     bar = tqdm(total=round(length_s), desc="live", unit="s", dynamic_ncols=True, disable=None)
     watcher = Watcher(bar)
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
 Task = Literal["detector", "segmenter"]
-Hint = Literal["latency", "throughput"]  # a live source wants each result soon, a file wants all of them soon
+# A live source wants each result soon: alone on all cores, or shared with another model beside it, on half of them; a
+# file wants all results soon.
+Hint = Literal["latency", "shared latency", "throughput"]
 
 
 class EngineError(ValueError):
