@@ -37,9 +37,10 @@ def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Li
     """A live source wants each result soon, a file all of them soon. Raises EngineError or CalibrationError."""
     soon: Hint = "shared latency" if options.detector and options.segmenter else "latency"
     hint = soon if live or options.display == "immediate" else "throughput"
-    names, chosen = (options.detector, options.segmenter), (options.engine, options.device)
-    detector = open_detector(names[0], *chosen, hint=hint) if names[0] else None
-    segmenter = open_segmenter(names[1], *chosen, hint=hint) if names[1] else None
+    boxes, masks, chosen = options.detector, options.segmenter, (options.engine, options.device)
+    brave = options.allow_unverified
+    detector = open_detector(boxes, *chosen, hint=hint, allow_unverified=brave) if boxes else None
+    segmenter = open_segmenter(masks, *chosen, hint=hint, allow_unverified=brave) if masks else None
     engines: list[Engine] = [engine for engine in (detector, segmenter) if engine is not None]
     unverified = [problem for engine in engines if (problem := gate_problem(engine))]
     if not options.allow_unverified:

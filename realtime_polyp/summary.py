@@ -35,6 +35,7 @@ def summary_of(session: Session) -> dict[str, Any]:
         "annotation_delay_ms": session.annotation_delay_ms.summary(DELAY_PERCENTS),
         "stages_ms": {name: histogram.summary(STAGE_PERCENTS) for name, histogram in session.stages_ms.items()},
         "engine": " + ".join(dict.fromkeys(engine.name for engine in engines)) or "none",
+        "engine_notes": [note for engine in engines for note in getattr(engine, "notes", ())],
         "device": " + ".join(dict.fromkeys(engine.device for engine in engines)) or "none",
         "models": {
             "detector": detector.model if detector else None,

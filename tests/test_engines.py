@@ -250,7 +250,6 @@ def test_auto_takes_int8_where_there_is_some_and_float_where_not(monkeypatch: py
         monkeypatch.setitem(engines.ENGINES, name, lambda weights, device, hint, name=name: (name, device))  # type: ignore[misc]
     assert open_detector("gflv2-lite0", "auto", "cpu") == ("openvino-int8", "cpu")
     assert open_detector("toy-boxes", "auto", "cpu") == ("openvino", "cpu")
-    assert open_detector("gflv2-lite0", "auto", "cuda") == ("eager", "cuda")
     assert open_detector("gflv2-lite0", "openvino-int8") == ("openvino-int8", "cpu")
 
 

@@ -185,7 +185,7 @@ def test_files_are_compiled_for_throughput_and_live_sources_for_latency(
 ) -> None:
     asked: list[str] = []
 
-    def open_(model: str, engine: str, device: str, *, hint: str) -> FakeDetector:
+    def open_(model: str, engine: str, device: str, *, hint: str, allow_unverified: bool) -> FakeDetector:
         asked.append(hint)
         return FakeDetector()
 

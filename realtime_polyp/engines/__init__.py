@@ -29,6 +29,18 @@ def _open_openvino_int8(weights: Weights, device: str, hint: Hint) -> Engine:
     return open_int8(weights, device, hint)
 
 
+def _open_compiled(weights: Weights, device: str, hint: Hint, *, precision: str = "float32") -> Engine:
+    from realtime_polyp.engines.compiled import open_compiled
+
+    return open_compiled(weights, device, hint, precision=precision)
+
+
+def _open_tensorrt(weights: Weights, device: str, hint: Hint, *, precision: str = "float32") -> Engine:
+    from realtime_polyp.engines.tensorrt import open_tensorrt
+
+    return open_tensorrt(weights, device, hint, precision=precision)
+
+
 # Each opens its own module only when chosen: torch and OpenVINO take seconds to import.
 ENGINES: dict[str, Callable[[Weights, str, Hint], Engine]] = {
     "eager": _open_eager,
@@ -36,15 +48,32 @@ ENGINES: dict[str, Callable[[Weights, str, Hint], Engine]] = {
     "eager-bf16": partial(_open_eager, precision="bfloat16"),
     "openvino": _open_openvino,
     "openvino-int8": _open_openvino_int8,
+    "compiled": _open_compiled,
+    "compiled-fp16": partial(_open_compiled, precision="float16"),
+    "compiled-bf16": partial(_open_compiled, precision="bfloat16"),
+    "tensorrt": _open_tensorrt,
+    "tensorrt-fp16": partial(_open_tensorrt, precision="float16"),
+    "tensorrt-bf16": partial(_open_tensorrt, precision="bfloat16"),
+    "tensorrt-int8": partial(_open_tensorrt, precision="int8"),
+    "tensorrt-fp8": partial(_open_tensorrt, precision="fp8"),
 }
 ENGINE_NAMES = ("auto", *ENGINES)
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def open_engine(model: str, task: Task, engine: str = "auto", device: str = "auto", *, hint: Hint = "latency") -> Any:
+def open_engine(
+    model: str,
+    task: Task,
+    engine: str = "auto",
+    device: str = "auto",
+    *,
+    hint: Hint = "latency",
+    allow_unverified: bool = False,
+) -> Any:
     """Open the model `model` in the engine named, compiled for short delays or for many frames.
 
-    Raises EngineError, one sentence, for whatever is not there.
+    allow_unverified: on a GPU, `auto` may take an engine that passed no gate. Raises EngineError, one sentence, for
+    whatever is not there.
     """
     if engine not in ENGINE_NAMES:
         raise EngineError(f"unknown engine {engine!r}: choose from {', '.join(ENGINE_NAMES)}")
@@ -52,23 +81,40 @@ def open_engine(model: str, task: Task, engine: str = "auto", device: str = "aut
         raise EngineError(f"unknown device {device!r}: choose from {', '.join(DEVICES)}")
     weights = find_weights(model, task)
     chosen_device = _choose_device(engine) if device == "auto" else device
-    chosen = _choose_engine(weights, chosen_device) if engine == "auto" else engine
+    if engine == "auto" and chosen_device == "cuda":
+        from realtime_polyp.engines.fallback import open_best
+
+        return open_best(weights, chosen_device, hint, ENGINES, allow_unverified=allow_unverified)
+    chosen = _choose_engine(weights) if engine == "auto" else engine
     return ENGINES[chosen](weights, chosen_device, hint)
 
 
-def open_detector(model: str, engine: str = "auto", device: str = "auto", *, hint: Hint = "latency") -> DetectorEngine:
-    return cast(DetectorEngine, open_engine(model, "detector", engine, device, hint=hint))
+def open_detector(
+    model: str,
+    engine: str = "auto",
+    device: str = "auto",
+    *,
+    hint: Hint = "latency",
+    allow_unverified: bool = False,
+) -> DetectorEngine:
+    opened = open_engine(model, "detector", engine, device, hint=hint, allow_unverified=allow_unverified)
+    return cast(DetectorEngine, opened)
 
 
 def open_segmenter(
-    model: str, engine: str = "auto", device: str = "auto", *, hint: Hint = "latency"
+    model: str,
+    engine: str = "auto",
+    device: str = "auto",
+    *,
+    hint: Hint = "latency",
+    allow_unverified: bool = False,
 ) -> SegmenterEngine:
-    return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device, hint=hint))
+    opened = open_engine(model, "segmenter", engine, device, hint=hint, allow_unverified=allow_unverified)
+    return cast(SegmenterEngine, opened)
 
 
-def _choose_engine(weights: Weights, device: str) -> str:
-    if device == "cuda":
-        return "eager"
+def _choose_engine(weights: Weights) -> str:
+    """On a processor."""
     return "openvino-int8" if "int8-xml" in weights.files else "openvino"
 
 

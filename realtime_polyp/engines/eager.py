@@ -19,7 +19,10 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 
 class EagerEngine:
     """A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch. Below float32,
-    weights and pixels are rounded, and answers come back as float32."""
+    weights and pixels are rounded, and answers come back as float32. notes: why nothing faster was taken, where `auto`
+    looked for it."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ DEFAULT_SEGMENTER = "lowrank-lite2"
 
 @dataclass(frozen=True)
 class Weights:
-    """One trained model. size: input (h, w) px. files: {"safetensors" | "int8-xml" | "int8-bin": file name};
+    """One trained model. size: input (h, w) px. files: {"safetensors" | "int8-xml" | "int8-bin" | "ranges": file name};
     checksums: sha256 of each file."""
 
     model: str

@@ -1,0 +1,161 @@
+"""Whether TensorRT takes the models, proved without a GPU: python -m calibration.convertible
+
+Each model goes the whole way, torch -> ONNX -> an engine of fixed shape, with TensorRT-RTX, whose builder runs on any
+computer. It says nothing of speed or accuracy, and engines of this way are not kept.
+"""
+
+import argparse
+import io
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from realtime_polyp.engines.eager import load_module
+from realtime_polyp.engines.precision import at_precision
+from realtime_polyp.engines.quantised import int8_in_torch, measure_ranges, quantise
+from realtime_polyp.engines.weights import find_weights, read_manifest
+from realtime_polyp.models.detector import Detector
+from realtime_polyp.models.segmenter import Segmenter
+from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from trainers.command import report_bad_input
+
+PAPER = ("gflv2-x101-dcn", "lowrank-hrnet-w48")
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32}  # int8: explicit, around it float32
+_OPSET = 18
+_PACKAGE = "tensorrt-rtx"
+_EPILOG = """examples:
+  python -m calibration.convertible
+  python -m calibration.convertible --model gflv2-lite0 --model lowrank-lite2 --precision int8"""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the builder made of one model. refused: the units it refuses, one sentence each; empty when it converts."""
+
+    model: str
+    layers: int
+    build_s: float
+    engine_mb: float
+    refused: tuple[str, ...]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m calibration.convertible",
+        description="Convert models to TensorRT engines without a GPU and say what is refused. Exit code 1 when "
+        "something is.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help="may be repeated (default: all that ship, and the paper's pair with random weights)",
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        proofs = [
+            prove(name, module_of(name), options.precision)
+            for name in tqdm(options.model or [*read_manifest(), *PAPER], unit="model", disable=None)
+        ]
+    print(table(proofs, options.precision))
+    if any(proof.refused for proof in proofs):
+        raise SystemExit(1)
+
+
+def module_of(name: str) -> nn.Module:
+    """The model with its trained weights where they ship, with random ones otherwise. ValueError of an unknown name."""
+    known = read_manifest()
+    if name in known:
+        return load_module(find_weights(name, known[name]["task"]))
+    torch.manual_seed(0)
+    if name in DETECTORS:
+        return Detector(DETECTORS[name]).eval()
+    if name in SEGMENTERS:
+        return Segmenter(SEGMENTERS[name]).eval()
+    raise ValueError(f"unknown model {name!r}: choose from {', '.join([*DETECTORS, *SEGMENTERS])}")
+
+
+def prove(name: str, module: nn.Module, precision: str = "fp32", *, size: tuple[int, int] | None = None) -> Proof:
+    """Convert one model at one image of `size` (h, w) px, its own by default. ValueError without TensorRT-RTX."""
+    height, width = size or module.config.size  # type: ignore[union-attr, misc]
+    pixels = 255 * torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(0))
+    return build(name, onnx_of(module, pixels, precision))
+
+
+def onnx_of(module: nn.Module, pixels: torch.Tensor, precision: str) -> bytes:
+    """The model as an ONNX file. int8: with the ranges of `pixels`, which are enough to see whether it converts."""
+    dtype = PRECISIONS[precision]
+    cast = at_precision(module, dtype)
+    if precision == "int8":
+        quantise(module, measure_ranges(module, [pixels]), int8_in_torch, per_filter=True)
+    written = io.BytesIO()
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the exporter by tracing is old, but needs no further package
+        torch.onnx.export(cast, (pixels.to(dtype),), written, dynamo=False, opset_version=_OPSET)
+    return written.getvalue()
+
+
+def build(name: str, model: bytes) -> Proof:
+    """Parse and build one ONNX file."""
+    trt = _tensorrt()
+    log = _log_of(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    began_s = time.perf_counter()
+    plan = None
+    if parser.parse(model):
+        plan = builder.build_serialized_network(network, builder.create_builder_config())
+    built_s = time.perf_counter() - began_s
+    refused = _errors(parser) or (() if plan else tuple(log.errors) or ("the builder gave no engine and no reason",))
+    return Proof(name, network.num_layers, built_s, plan.nbytes / 1e6 if plan else 0.0, refused)
+
+
+def _errors(parser: Any) -> tuple[str, ...]:
+    """What the parser refuses: operation, node and reason."""
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    return tuple(f"{one.node_operator()} ({one.node_name() or 'no name'}): {one.desc().strip()}" for one in errors)
+
+
+def _tensorrt() -> Any:
+    try:
+        import tensorrt_rtx
+    except ImportError as error:
+        raise ValueError(f"{_PACKAGE} is not installed ({error}): pip install {_PACKAGE}") from error
+    return tensorrt_rtx
+
+
+def _log_of(trt: Any) -> Any:
+    """A logger that keeps errors to be told and prints nothing."""
+
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message.strip())
+
+    return Log()
+
+
+def table(proofs: Iterable[Proof], precision: str) -> str:
+    lines = [f"{'model (' + precision + ')':24}{'layers':>8}{'build s':>9}{'engine MB':>11}  result"]
+    for one in proofs:
+        result = "converts" if not one.refused else "REFUSED: " + "; ".join(one.refused)
+        lines.append(f"{one.model:24}{one.layers:>8}{one.build_s:>9.1f}{one.engine_mb:>11.1f}  {result}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Measure a model's activation ranges for eight bits on a GPU: python -m calibration.ranges --model gflv2-lite0"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from calibration.int8 import pixels_of, spread
+from realtime_polyp.engines.eager import load_module
+from realtime_polyp.engines.quantised import measure_ranges
+from realtime_polyp.engines.ranges import RANGES
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights, read_manifest
+from trainers.command import report_bad_input
+from trainers.data import Still, read_stills
+
+_EPILOG = """examples:
+  python -m calibration.ranges --model gflv2-lite0
+  python -m calibration.ranges --model lowrank-lite2 --frames 500 --data ../shared/data"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m calibration.ranges",
+        description="Measure on real training frames how large a model's activations get: what the engines "
+        "tensorrt-int8 and tensorrt-fp8 scale their eight bits by.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="one of the installed weights")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")
+    parser.add_argument("--frames", type=int, default=300, help="calibration frames (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    known = read_manifest(options.folder)
+    if options.model not in known:
+        raise ValueError(f"unknown model {options.model!r}: choose from {', '.join(sorted(known))}")
+    weights = find_weights(options.model, known[options.model]["task"], options.folder)
+    stills = spread(read_stills(options.data / "train.json", options.data), options.frames)
+    save(measure_ranges(load_module(weights), _batches(stills, weights.size)), weights, len(stills))
+
+
+def _batches(stills: list[Still], size: tuple[int, int]) -> Iterator[torch.Tensor]:
+    frames = tqdm(pixels_of(stills, size), total=len(stills), desc="calibration frames", unit="frame", disable=None)
+    for pixels in frames:
+        yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+
+
+def save(ranges: dict[str, float], weights: Weights, frames: int) -> None:
+    """Write them beside the weights they belong to, under their name only when complete."""
+    name = f"{weights.model}.ranges.json"
+    made_on = weights.checksums[weights.files["safetensors"]]
+    temporary = weights.folder / f"writing-{name}"
+    rounded = {layer: float(f"{value:.6g}") for layer, value in sorted(ranges.items())}
+    temporary.write_text(json.dumps({"weights": made_on, "frames": frames, "largest": rounded}, indent=1) + "\n")
+    os.replace(temporary, weights.folder / name)
+    add_to_manifest(weights.model, weights.task, weights.size, {RANGES: name}, weights.folder)
+    print(f"wrote {weights.folder / name}")
+
+
+if __name__ == "__main__":
+    main()
