@@ -1,16 +1,26 @@
-"""Quantise a model to INT8 from real frames: python -m calibration.int8 --model gflv2-lite0 --data ../shared/data"""
+"""Quantise a model to INT8 from real frames: python -m calibration.int8 --model gflv2-lite0 --data ../shared/data
+
+Frames that cover centres and lighting set the ranges; layers whose INT8 moves the answers most stay in float32. The
+gate (`calibration.gate`) says whether the engine is accepted.
+"""
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import nncf
 import numpy as np
 import openvino as ov
+from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from calibration.card import section, write_section
+from calibration.frames import choose, frame_table, lights_of
+from calibration.layers import exact_names
+from calibration.sensitivity import Choice, choose_kept, float_weights
+from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.openvino import convert
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights, read_manifest
@@ -18,17 +28,27 @@ from realtime_polyp.field import find_field, whole
 from realtime_polyp.prepare import prepare
 from trainers.command import report_bad_input
 from trainers.data import Still, read_image, read_stills
+from trainers.leave_one_out import UNSEEN
 
-_EXACT_TYPES = {"MatMul", "Softmax", "TopK", "ReduceMean", "ReduceSum"}
-# Of modules: the detector's head past its towers (all that is named after the head itself or its last layers), the
-# low-rank module.
-_EXACT_NAMES = (r".*\bhead/.*", r".*\bhead\.(cls|reg|quality)\b.*", r".*low_rank.*")
+# The error of a model's answers that INT8 may make, by `sensitivity.ERRORS`: the largest with which the default models
+# pass the gate on val.
+BOUNDS: dict[Task, float] = {"detector": 0.02, "segmenter": 0.01}
+_SCAN_FRAMES = 100  # that set the ranges while layers are compared, of all that are chosen
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
-  python -m calibration.int8 --model lowrank-lite2 --frames 500 --data ../shared/data"""
+  python -m calibration.int8 --model lowrank-lite2 --frames 500 --data ../shared/data
+  python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, closer to it and slower"""
+Pixels = NDArray[np.uint8]
 
 
 def main(arguments: list[str] | None = None) -> None:
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        run(options)
+
+
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m calibration.int8",
         description="Quantise a model to INT8 with activations measured on real training frames.",
@@ -37,62 +57,102 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--model", required=True, help="one of the installed weights")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")
-    parser.add_argument("--frames", type=int, default=300, help="calibration frames (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=300, help="that set the ranges (default: %(default)s)")
+    parser.add_argument("--held-out", type=int, default=48, help="more, to measure on (default: %(default)s)")
+    parser.add_argument("--bound", type=float, help=f"most error of the answers (default: {BOUNDS} by task)")
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="default: %(default)s")
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    known = read_manifest(options.folder)
-    if options.model not in known:
-        raise ValueError(f"unknown model {options.model!r}: choose from {', '.join(sorted(known))}")
-    weights = find_weights(options.model, known[options.model]["task"], options.folder)
-    stills = spread(read_stills(options.data / "train.json", options.data), options.frames)
-    save(quantise(weights, stills), weights)
-
-
-def quantise(weights: Weights, stills: list[Still]) -> ov.Model:
-    """The model in INT8; stills are the frames whose activations set the scales."""
+    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    weights = _weights(options.model, options.folder)
+    bound = BOUNDS[weights.task] if options.bound is None else options.bound
+    stills = training_stills(options.data)
+    lights = lights_of(stills)
+    chosen = choose(stills, lights, options.frames)
+    table = frame_table(stills, lights, chosen)
+    print(table)
+    others = sorted({*range(len(stills))} - {*chosen})
+    held_out = [others[i] for i in choose([stills[i] for i in others], [lights[i] for i in others], options.held_out)]
+    frames, measured = (_pixels([stills[i] for i in some], weights.size) for some in (chosen, held_out))
     graph = convert(load_module(weights), weights.size)
-    frames = list(tqdm(pixels_of(stills, weights.size), total=len(stills), desc="calibration frames", unit="frame"))
+    choice = sensitive_layers(graph, frames, measured, weights.task, bound)
+    save(quantise(graph, frames, [layer.name for layer in choice.kept]), weights)
+    told = section(choice, bound, table, command_of(options))
+    print(told)
+    write_section(weights.folder / f"{weights.model}.md", told)
+
+
+def _weights(model: str, folder: Path) -> Weights:
+    known = read_manifest(folder)
+    if model not in known:
+        raise ValueError(f"unknown model {model!r}: choose from {', '.join(sorted(known))}")
+    return find_weights(model, known[model]["task"], folder)
+
+
+def training_stills(data: Path) -> list[Still]:
+    """Raises ValueError where the unseen centre is among them: nothing may be calibrated on it."""
+    stills = read_stills(data / "train.json", data)
+    if any(still.centre == UNSEEN for still in stills):
+        raise ValueError(f"{data / 'train.json'} holds images of {UNSEEN}, the unseen centre: it is only ever reported")
+    return stills
+
+
+def command_of(options: argparse.Namespace) -> str:
+    words = [f"python -m calibration.int8 --model {options.model} --frames {options.frames}"]
+    return " ".join(words + ([] if options.bound is None else [f"--bound {options.bound:g}"]))
+
+
+def sensitive_layers(
+    graph: ov.Model, frames: Sequence[Pixels], held_out: Sequence[Pixels], task: Task, bound: float
+) -> Choice:
+    """The layers to leave in float32, measured on `held_out`; a share of the frames sets the ranges meanwhile."""
+    if not held_out:
+        raise ValueError("no training stills are left to measure sensitivity on: lower --frames")
+    few = frames[:: max(1, len(frames) // _SCAN_FRAMES)]
+    everything = quantise(graph, few, [], correct_biases=False)
+    return choose_kept(everything, float_weights(graph), held_out, task, bound)
+
+
+def quantise(
+    graph: ov.Model, frames: Sequence[Pixels], kept: Sequence[str], *, correct_biases: bool = True
+) -> ov.Model:
+    """The graph in INT8 but for the layers `kept` and what follows the body.
+
+    Ranges reach from the least to the most that was seen: averaged over frames, as NNCF would have them, they cut off
+    what only some frames show, and the boxes moved twice as far.
+    """
     return nncf.quantize(
-        graph,
-        nncf.Dataset(frames),
+        graph.clone(),
+        nncf.Dataset(list(frames)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(frames),
         fast_bias_correction=False,  # slower to make; the boxes then lie closer to the float model's
-        ignored_scope=kept_exact(graph),
+        ignored_scope=nncf.IgnoredScope(names=[*exact_names(graph), *kept], validate=False),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            disable_bias_correction=not correct_biases,
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        ),
     )
 
 
-def kept_exact(graph: ov.Model) -> nncf.IgnoredScope:
-    """Everything after the towers' convolutions stays in float32: the scores' product with the quality, the mean over
-    distances, the low-rank products. They cost no time that could be measured, and in INT8 they took points of AP50
-    with them (see the detector's card)."""
-    types = {node.get_type_name() for node in graph.get_ops()} & _EXACT_TYPES
-    return nncf.IgnoredScope(types=sorted(types), patterns=list(_EXACT_NAMES), validate=False)
+def _pixels(stills: Sequence[Still], size: tuple[int, int]) -> list[Pixels]:
+    return [pixels_of(still, size) for still in tqdm(stills, desc="calibration frames", unit="frame")]
 
 
-def spread(stills: list[Still], count: int) -> list[Still]:
-    """`count` stills, evenly over the file, which lists centre after centre: every scope and light has its share."""
-    if not stills:
-        raise ValueError("no training stills to calibrate with")
-    return [stills[index] for index in np.linspace(0, len(stills) - 1, min(count, len(stills))).astype(int)]
-
-
-def pixels_of(stills: list[Still], size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
-    """Each still as the graph reads it: (1, h, w, 3) uint8."""
-    for still in stills:
-        image = read_image(still.image_path)
-        yield prepare([image], [find_field(image) or whole(image)], size).pixels.transpose(0, 2, 3, 1)
+def pixels_of(still: Still, size: tuple[int, int]) -> Pixels:
+    """A still as the graph reads it: (1, h, w, 3) uint8."""
+    image = read_image(still.image_path)
+    return np.ascontiguousarray(
+        prepare([image], [find_field(image) or whole(image)], size).pixels.transpose(0, 2, 3, 1)
+    )
 
 
 def save(graph: ov.Model, weights: Weights) -> None:
     """Write the graph beside the float weights, under its name only when complete."""
     names = {"int8-xml": f"{weights.model}.int8.xml", "int8-bin": f"{weights.model}.int8.bin"}
-    temporary = weights.folder / "writing.xml"
+    temporary = weights.folder / f"writing-{os.getpid()}.xml"
     ov.save_model(graph, temporary, compress_to_fp16=False)
     os.replace(temporary, weights.folder / names["int8-xml"])
     os.replace(temporary.with_suffix(".bin"), weights.folder / names["int8-bin"])

@@ -8,6 +8,7 @@ from torch import nn
 
 from realtime_polyp.engines.base import Candidates, EngineError, Pixels, Task
 from realtime_polyp.engines.identity import engine_key
+from realtime_polyp.engines.precision import at_precision
 from realtime_polyp.engines.weights import Weights
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
@@ -18,9 +19,11 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 
 
 class EagerEngine:
-    """A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch. Below float32,
-    weights and pixels are rounded, and answers come back as float32. notes: why nothing faster was taken, where `auto`
-    looked for it."""
+    """A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch.
+
+    dtype: of pixels, and of the module's weights by and large (`at_precision`); answers are float32. notes: why nothing
+    faster was taken, where `auto` looked for it.
+    """
 
     notes: tuple[str, ...] = ()
 
@@ -38,7 +41,7 @@ class EagerEngine:
     ) -> None:
         self.name, self.model, self.task, self.size, self.device, self.key = name, model, task, size, device, key
         self._dtype = dtype
-        self._module = module.eval().to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
         together = len(pixels) if self.device == "cuda" else 1
@@ -50,7 +53,7 @@ class EagerEngine:
     def on_device(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """pixels (N, 3, h, w) uint8 on the device -> float32 answers there; never waits for it."""
         outputs = self._module(pixels.to(self._dtype))
-        return tuple(output.float() for output in (outputs if self.task == "detector" else (outputs,)))
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _infer(self, pixels: Pixels) -> list[NDArray[np.float32]]:
         return [output.cpu().numpy() for output in self.on_device(torch.from_numpy(pixels).to(self.device))]
@@ -62,8 +65,11 @@ def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> 
         raise EngineError("device cuda: torch sees no GPU here; use --device cpu")
     name = "eager" if precision == "float32" else f"eager-{SHORT[precision]}"
     key = engine_key(name, weights, ("safetensors",), torch=torch.__version__, device=device)
+    module = load_module(weights)
+    if precision != "float32":
+        module = at_precision(module, PRECISIONS[precision])
     return EagerEngine(
-        load_module(weights),
+        module,
         weights.model,
         weights.task,
         weights.size,
