@@ -8,13 +8,16 @@ for result in realtime_polyp.analyse("video.mp4"):
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.acceptance import check_gate
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
-from realtime_polyp.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from realtime_polyp.sources import Source
 
 __all__ = ["Pipeline", "PipelineConfig", "Result", "analyse"]
 
@@ -37,6 +40,8 @@ def analyse(
     opened, and for an engine that has not passed the accuracy gate, unless `allow_unverified`. A recording that is
     damaged yields what could be read, then warns with a RuntimeWarning.
     """
+    from realtime_polyp.sources import open_source  # PyAV, which a part of the package alone may do without
+
     opened = open_source(str(source), start_s=start_s, end_s=end_s)
     boxes = open_detector(detector, engine, device) if detector else None
     masks = open_segmenter(segmenter, engine, device) if segmenter else None
@@ -46,7 +51,7 @@ def analyse(
     return _results(opened, Pipeline(boxes, masks, config))
 
 
-def _results(source: Source, pipeline: Pipeline) -> Iterator[Result]:
+def _results(source: "Source", pipeline: Pipeline) -> Iterator[Result]:
     yield from run_inline(source.frames(), pipeline)
     if source.warning:
         warnings.warn(source.warning, RuntimeWarning, stacklevel=2)

@@ -1,14 +1,16 @@
 """Pictures as video decoders make them: a plane of brightness and one of colour at half its size. No torch here."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
 from realtime_polyp.field import Field, Image
+
+if TYPE_CHECKING:  # a machine that decodes nothing, such as a bare one with a GPU, needs no PyAV
+    from av.video.frame import VideoFrame
+    from av.video.plane import VideoPlane
 
 Matrix = Literal["bt601", "bt709"]
 MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # as numbered in H.273
@@ -28,7 +30,7 @@ class Nv12:
 Picture = Image | Nv12
 
 
-def nv12_of(frame: VideoFrame, matrix: Matrix) -> Nv12:
+def nv12_of(frame: "VideoFrame", matrix: Matrix) -> Nv12:
     """The planes of a decoded frame of format nv12; no copy, so they live as long as the frame."""
     luma, chroma = (_lines(plane) for plane in frame.planes)
     height, width = frame.height, frame.width
@@ -36,7 +38,7 @@ def nv12_of(frame: VideoFrame, matrix: Matrix) -> Nv12:
     return Nv12(luma[:height, :width], pairs, matrix, frame.color_range == _FULL_RANGE)
 
 
-def _lines(plane: VideoPlane) -> NDArray[np.uint8]:
+def _lines(plane: "VideoPlane") -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload, no-any-return]
 
 

@@ -3,14 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.histogram import Histogram
 from realtime_polyp.ledger import Ledger, Tally
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.sources.base import Source
+
+if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do not need
+    from realtime_polyp.sources.base import Source
 
 Display = Literal["synced", "immediate"]
 State = Literal["ready", "running", "ended", "stopped", "failed"]
@@ -47,7 +49,7 @@ class Session:
 
     def __init__(
         self,
-        source: Source,
+        source: "Source",
         pipeline: Pipeline,
         show: Callable[[Result], None],
         *,
