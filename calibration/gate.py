@@ -1,0 +1,125 @@
+"""The accuracy gate: whether an engine may stand in for the float32 model, overall and on every centre.
+
+python -m calibration.gate --model gflv2-lite0 --engine openvino-int8
+
+The stills go through the live line with the engine and with the reference (torch, float32). An engine that loses more
+than the limits allow is refused by run_live, and this command ends with exit code 1.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from calibration.gate_figures import Comparison, compare
+from calibration.gate_records import record_of, write_record
+from calibration.gate_table import table
+from calibration.remembered import RememberedEngine
+from realtime_polyp.engines import DEVICES, ENGINE_NAMES, open_engine
+from realtime_polyp.engines.acceptance import REFERENCE, GateRecord, cache_folder
+from realtime_polyp.engines.base import Engine
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER, read_manifest
+from trainers.cases import Case, check_files, evaluate
+from trainers.command import report_bad_input
+from trainers.data import Still, read_stills
+from trainers.leave_one_out import UNSEEN
+
+EXIT_REFUSED = 1
+_DATA = Path("../shared/data")
+_EPILOG = """examples:
+  python -m calibration.gate --model gflv2-lite0 --engine openvino-int8
+  python -m calibration.gate --model lowrank-lite2 --engine eager-fp16 --device cuda --json verdict.json
+  python -m calibration.gate --model gflv2-lite0 --engine openvino-int8 --ship
+
+exit codes: 0 accepted, 1 refused, 2 cannot be compared"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        record = run(options)
+    if not record.passed:
+        raise SystemExit(EXIT_REFUSED)
+
+
+def command_line() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m calibration.gate",
+        description="Compare an engine with eager float32 on a fixed set, and record whether it is accepted.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="NAME", help="installed weights of a detector or a segmenter")
+    add("--engine", required=True, metavar="NAME", help=", ".join(name for name in ENGINE_NAMES if name != REFERENCE))
+    add("--device", choices=DEVICES, default="auto", help="default: %(default)s")
+    add("--data", type=Path, default=_DATA / "val.json", metavar="FILE.json", help="default: %(default)s")
+    add("--root", type=Path, default=_DATA, metavar="DIR", help="where its paths start from (default: %(default)s)")
+    add("--limit", type=int, metavar="N", help="use only the first N images, to try it: nothing is recorded")
+    add("--ship", action="store_true", help="record beside the weights, for engines that ship, not for this machine")
+    add("--json", type=Path, metavar="OUT", help="write the record there too")
+    return parser
+
+
+def run(options: argparse.Namespace) -> GateRecord:
+    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    stills = fixed_set(options.data, options.root)[: options.limit]
+    engine, reference = opened(options.model, options.engine, options.device)
+    check_files(stills, masks=engine.task == "segmenter")
+    compared = measure(engine, reference, stills)
+    record = record_of(engine, compared, f"{options.data.name}, {len(stills)} images")
+    print(table(record, compared))
+    if options.limit is None:
+        print(f"record: {write_record(record, WEIGHTS_FOLDER if options.ship else cache_folder())}")
+    if options.json:
+        options.json.write_text(json.dumps(asdict(record), indent=1) + "\n")
+    return record
+
+
+def fixed_set(path: Path, root: Path) -> list[Still]:
+    """The stills to compare on. Raises ValueError for the unseen centre's, for training data, and for none."""
+    stills = read_stills(path, root)
+    if not stills:
+        raise ValueError(f"{path} has no images: nothing to compare on")
+    if path.stem.startswith("unseen") or any(still.centre == UNSEEN for still in stills):
+        raise ValueError(f"{path} holds the unseen centre, which is only ever reported: gate engines on val.json")
+    training = path.with_name("train.json")
+    learnt = {still.image_path for still in read_stills(training, root)} if training.is_file() else set()
+    if shared := sorted(still.image_path.name for still in stills if still.image_path in learnt):
+        raise ValueError(
+            f"{path} shares {len(shared)} images with {training} ({shared[0]}): gate engines on what they never saw"
+        )
+    return stills
+
+
+def opened(model: str, engine: str, device: str) -> tuple[Engine, Engine]:
+    """The engine and the reference of the same model. Raises ValueError for the reference itself."""
+    known = read_manifest()
+    if model not in known:
+        raise ValueError(f"unknown model {model!r}: choose from {', '.join(sorted(known))}")
+    if engine == REFERENCE:
+        raise ValueError(f"--engine {REFERENCE} is the reference itself: choose another")
+    found = open_engine(model, known[model]["task"], engine, device)
+    if found.name == REFERENCE:
+        raise ValueError(f"--engine {engine} opens {REFERENCE} here, the reference itself: choose another")
+    return found, open_engine(model, known[model]["task"], REFERENCE, "cpu")
+
+
+def measure(engine: Engine, reference: Engine, stills: list[Still]) -> dict[str, Comparison]:
+    """{"overall" or centre: figures}; what the reference answers is remembered for the next time."""
+    remembered = RememberedEngine(reference)
+    try:
+        before = _cases(remembered, stills)
+    finally:
+        remembered.save()
+    return compare(before, _cases(engine, stills), engine.task)
+
+
+def _cases(engine: Engine, stills: list[Still]) -> list[Case]:
+    roles = (engine, None) if engine.task == "detector" else (None, engine)
+    return evaluate(stills, *roles, progress=True)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
