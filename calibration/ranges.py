@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from calibration.int8 import pixels_of, spread
+from calibration.frames import choose, lights_of
+from calibration.int8 import pixels_of, training_stills
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.quantised import measure_ranges
 from realtime_polyp.engines.ranges import RANGES
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights, read_manifest
 from trainers.command import report_bad_input
-from trainers.data import Still, read_stills
+from trainers.data import Still
 
 _EPILOG = """examples:
   python -m calibration.ranges --model gflv2-lite0
@@ -44,14 +45,14 @@ def run(options: argparse.Namespace) -> None:
     if options.model not in known:
         raise ValueError(f"unknown model {options.model!r}: choose from {', '.join(sorted(known))}")
     weights = find_weights(options.model, known[options.model]["task"], options.folder)
-    stills = spread(read_stills(options.data / "train.json", options.data), options.frames)
+    every = training_stills(options.data)
+    stills = [every[index] for index in choose(every, lights_of(every), options.frames)]
     save(measure_ranges(load_module(weights), _batches(stills, weights.size)), weights, len(stills))
 
 
 def _batches(stills: list[Still], size: tuple[int, int]) -> Iterator[torch.Tensor]:
-    frames = tqdm(pixels_of(stills, size), total=len(stills), desc="calibration frames", unit="frame", disable=None)
-    for pixels in frames:
-        yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    for still in tqdm(stills, desc="calibration frames", unit="frame", disable=None):
+        yield torch.from_numpy(pixels_of(still, size)).permute(0, 3, 1, 2).float()
 
 
 def save(ranges: dict[str, float], weights: Weights, frames: int) -> None:

@@ -77,6 +77,14 @@ def test_the_reference_needs_no_record_but_its_roundings_do(folders: tuple[Path,
     assert gate_problem(engine_of("eager-fp16")) is not None
 
 
+def test_refused_is_what_no_make_of_the_engine_passed(folders: tuple[Path, Path]) -> None:
+    assert not acceptance.was_refused("m", "swift")  # never compared is not refused
+    write(folders[1], abc=record(["AP50 fell by 0.100"]))
+    assert acceptance.was_refused("m", "swift") and not acceptance.was_refused("m", "slow")
+    write(folders[0], abd=record([]))
+    assert not acceptance.was_refused("m", "swift")
+
+
 @pytest.mark.parametrize("content", ["not json", "[]", '{"abc": {"engine": "swift"}}', '{"abc": 3}'])
 def test_a_harmed_file_is_one_sentence(folders: tuple[Path, Path], content: str) -> None:
     (folders[0] / RECORDS).write_text(content)

@@ -9,7 +9,7 @@ from toys import narrow
 
 from calibration import convertible
 from calibration.convertible import PAPER, Proof, build, main, module_of, prove, table
-from realtime_polyp.engines.weights import read_manifest
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, read_manifest
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
@@ -39,8 +39,11 @@ def test_the_paper_s_pair_converts_at_toy_width(model: str, precision: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("model", list(read_manifest()))
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [*((model, "fp32") for model in read_manifest())]
+    + [(model, precision) for model in (DEFAULT_DETECTOR, DEFAULT_SEGMENTER) for precision in ("fp16", "int8")],
+)
 def test_every_model_that_ships_converts(model: str, precision: str) -> None:
     proof = prove(model, module_of(model), precision)
     assert proof.refused == () and proof.engine_mb > 1, proof

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+from realtime_polyp.engines.acceptance import was_refused
 from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, Hint, SegmenterEngine, Task
 from realtime_polyp.engines.weights import Weights, find_weights
 
@@ -114,8 +115,9 @@ def open_segmenter(
 
 
 def _choose_engine(weights: Weights) -> str:
-    """On a processor."""
-    return "openvino-int8" if "int8-xml" in weights.files else "openvino"
+    """On a processor: INT8 where there is one that the gate has not refused."""
+    quick = "openvino-int8"
+    return quick if "int8-xml" in weights.files and not was_refused(weights.model, quick) else "openvino"
 
 
 def decoding_device(device: str) -> str | None:

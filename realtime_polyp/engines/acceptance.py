@@ -64,6 +64,13 @@ def find_record(engine: Engine) -> GateRecord | None:
     return None
 
 
+def was_refused(model: str, engine: str) -> bool:
+    """The gate has refused this engine of the model, in every make of it that is on record."""
+    records = [one for folder in (cache_folder(), WEIGHTS_FOLDER) for one in read_records(folder).values()]
+    verdicts = [one.passed for one in records if (one.model, one.engine) == (model, engine)]
+    return bool(verdicts) and not any(verdicts)
+
+
 def check_gate(engine: Engine) -> None:
     """EngineError unless this engine is the reference itself or passed the gate."""
     if problem := gate_problem(engine):
