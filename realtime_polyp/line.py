@@ -42,10 +42,10 @@ def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Li
     detector = open_detector(boxes, *chosen, hint=hint, allow_unverified=brave) if boxes else None
     segmenter = open_segmenter(masks, *chosen, hint=hint, allow_unverified=brave) if masks else None
     engines: list[Engine] = [engine for engine in (detector, segmenter) if engine is not None]
-    unverified = [problem for engine in engines if (problem := gate_problem(engine))]
-    if not options.allow_unverified:
+    if not brave:
         for engine in engines:
             check_gate(engine)
+    unverified = [problem for engine in engines if brave and (problem := gate_problem(engine))]
     calibration = read_calibration(options.calibration) if options.calibration else Calibration("none")
     cautions = [caution for engine in engines if (caution := calibration.check(engine))]
     inference = _inference(detector, segmenter, trace)

@@ -68,7 +68,7 @@ def test_a_passing_record_counts_for_that_key_only(folders: tuple[Path, Path]) -
 def test_what_this_machine_measured_comes_first(folders: tuple[Path, Path]) -> None:
     write(folders[1], abc=record([]))
     write(folders[0], abc=record(["boxes moved by 9 px"]))
-    found = find_record(engine_of())
+    found = find_record("abc")
     assert found is not None and not found.passed
 
 

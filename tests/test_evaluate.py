@@ -260,9 +260,13 @@ def _write_bad_files(root: Path) -> None:
     (root / "text.json").write_text("not JSON")
 
 
-def test_a_mask_is_not_needed_to_measure_a_detector(root: Path, engines: None) -> None:
+def test_a_mask_is_not_needed_to_measure_a_detector(
+    root: Path, engines: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     _write_bad_files(root)
     main(["--data", str(root / "maskless.json"), "--root", str(root), "--segmenter", "none"])
+    said = capsys.readouterr().out
+    assert "Detection" in said and "Segmentation" not in said
 
 
 def test_an_unknown_model_is_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,10 +37,10 @@ def ladder(monkeypatch: pytest.MonkeyPatch, *, missing: tuple[str, ...] = (), un
 
         return open_
 
-    def problem(engine: Any) -> str | None:
-        return f"engine {engine.name} was never compared" if engine.name in ungated else None
+    def problem(name: str, model: str, key: str) -> str | None:
+        return f"engine {name} was never compared" if name in ungated else None
 
-    monkeypatch.setattr(fallback, "gate_problem", problem)
+    monkeypatch.setattr(fallback, "problem_of", problem)
     monkeypatch.setattr(fallback, "require_device", lambda device: None)
     steps = tuple((name, lambda weights, device: "key") for name, _ in fallback.LADDER)
     monkeypatch.setattr(fallback, "LADDER", steps)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from realtime_polyp.engines.acceptance import was_refused
 from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, Hint, SegmenterEngine, Task
@@ -90,28 +90,19 @@ def open_engine(
     return ENGINES[chosen](weights, chosen_device, hint)
 
 
-def open_detector(
-    model: str,
-    engine: str = "auto",
-    device: str = "auto",
-    *,
-    hint: Hint = "latency",
-    allow_unverified: bool = False,
-) -> DetectorEngine:
-    opened = open_engine(model, "detector", engine, device, hint=hint, allow_unverified=allow_unverified)
-    return cast(DetectorEngine, opened)
+class How(TypedDict, total=False):
+    """The options of `open_engine` that a detector and a segmenter share."""
+
+    hint: Hint
+    allow_unverified: bool
 
 
-def open_segmenter(
-    model: str,
-    engine: str = "auto",
-    device: str = "auto",
-    *,
-    hint: Hint = "latency",
-    allow_unverified: bool = False,
-) -> SegmenterEngine:
-    opened = open_engine(model, "segmenter", engine, device, hint=hint, allow_unverified=allow_unverified)
-    return cast(SegmenterEngine, opened)
+def open_detector(model: str, engine: str = "auto", device: str = "auto", **how: Unpack[How]) -> DetectorEngine:
+    return cast(DetectorEngine, open_engine(model, "detector", engine, device, **how))
+
+
+def open_segmenter(model: str, engine: str = "auto", device: str = "auto", **how: Unpack[How]) -> SegmenterEngine:
+    return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device, **how))
 
 
 def _choose_engine(weights: Weights) -> str:

@@ -56,10 +56,10 @@ def read_records(folder: Path) -> dict[str, GateRecord]:
         ) from error
 
 
-def find_record(engine: Engine) -> GateRecord | None:
-    """The record of exactly this engine, the machine's own before the shipped one."""
+def find_record(key: str) -> GateRecord | None:
+    """The record of exactly the engine of this key, the machine's own before the shipped one."""
     for folder in (cache_folder(), WEIGHTS_FOLDER):
-        if record := read_records(folder).get(engine.key):
+        if record := read_records(folder).get(key):
             return record
     return None
 
@@ -79,12 +79,17 @@ def check_gate(engine: Engine) -> None:
 
 def gate_problem(engine: Engine) -> str | None:
     """One sentence with the cure when the engine may not be trusted yet; None when it may."""
-    if engine.name == REFERENCE:
+    return problem_of(engine.name, engine.model, engine.key)
+
+
+def problem_of(name: str, model: str, key: str) -> str | None:
+    """The same of an engine that need not be built yet, which may take minutes."""
+    if name == REFERENCE:
         return None
-    record = find_record(engine)
-    command = f"python -m calibration.gate --model {engine.model} --engine {engine.name}"
+    record = find_record(key)
+    command = f"python -m calibration.gate --model {model} --engine {name}"
     if record is None:
-        return f"engine {engine.name} of {engine.model} was never compared with float32: run {command}"
+        return f"engine {name} of {model} was never compared with float32: run {command}"
     if not record.passed:
-        return f"engine {engine.name} of {engine.model} failed its gate ({record.reasons[0]}): see {command}"
+        return f"engine {name} of {model} failed its gate ({record.reasons[0]}): see {command}"
     return None

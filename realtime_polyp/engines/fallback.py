@@ -2,27 +2,14 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from realtime_polyp.engines.acceptance import gate_problem
-from realtime_polyp.engines.base import Engine, EngineError, Hint, Task
+from realtime_polyp.engines.acceptance import problem_of
+from realtime_polyp.engines.base import EngineError, Hint
 from realtime_polyp.engines.static import require_device
 from realtime_polyp.engines.weights import Weights
 
 Open = Callable[[Weights, str, Hint], Any]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """An engine before it is built, which may take minutes: enough of it to look up its gate's record."""
-
-    name: str
-    model: str
-    task: Task
-    size: tuple[int, int]
-    device: str
-    key: str
 
 
 def _tensorrt_key(weights: Weights, device: str) -> str:
@@ -56,7 +43,7 @@ def open_best(
     notes: list[str] = []
     for name, key_of in LADDER:
         try:
-            if not allow_unverified and (problem := _unverified(name, weights, device, key_of)):
+            if not allow_unverified and (problem := problem_of(name, weights.model, key_of(weights, device))):
                 raise EngineError(problem)
             engine = engines[name](weights, device, hint)
         except EngineError as error:
@@ -68,8 +55,3 @@ def open_best(
     engine = engines[LAST](weights, device, hint)
     engine.notes = tuple(notes)
     return engine
-
-
-def _unverified(name: str, weights: Weights, device: str, key_of: Callable[[Weights, str], str]) -> str | None:
-    planned = Planned(name, weights.model, weights.task, weights.size, device, key_of(weights, device))
-    return gate_problem(cast(Engine, planned))
