@@ -73,9 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def module_of(name: str) -> nn.Module:
     """The model with its trained weights where they ship, with random ones otherwise. ValueError of an unknown name."""
-    known = read_manifest()
-    if name in known:
-        return load_module(find_weights(name, known[name]["task"]))
+    if name in read_manifest():
+        return load_module(find_weights(name))
     torch.manual_seed(0)
     if name in DETECTORS:
         return Detector(DETECTORS[name]).eval()

@@ -18,7 +18,7 @@ from calibration.remembered import RememberedEngine
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES, open_engine
 from realtime_polyp.engines.acceptance import REFERENCE, GateRecord, cache_folder
 from realtime_polyp.engines.base import Engine
-from realtime_polyp.engines.weights import WEIGHTS_FOLDER, read_manifest
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from trainers.cases import Case, check_files, evaluate
 from trainers.command import report_bad_input
 from trainers.data import Still, read_stills
@@ -95,15 +95,12 @@ def fixed_set(path: Path, root: Path) -> list[Still]:
 
 def opened(model: str, engine: str, device: str) -> tuple[Engine, Engine]:
     """The engine and the reference of the same model. Raises ValueError for the reference itself."""
-    known = read_manifest()
-    if model not in known:
-        raise ValueError(f"unknown model {model!r}: choose from {', '.join(sorted(known))}")
     if engine == REFERENCE:
         raise ValueError(f"--engine {REFERENCE} is the reference itself: choose another")
-    found = open_engine(model, known[model]["task"], engine, device)
+    found = open_engine(model, None, engine, device)
     if found.name == REFERENCE:
         raise ValueError(f"--engine {engine} opens {REFERENCE} here, the reference itself: choose another")
-    return found, open_engine(model, known[model]["task"], REFERENCE, "cpu")
+    return found, open_engine(model, None, REFERENCE, "cpu")
 
 
 def measure(engine: Engine, reference: Engine, stills: list[Still]) -> dict[str, Comparison]:

@@ -23,7 +23,7 @@ from calibration.sensitivity import Choice, choose_kept, float_weights
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.openvino import convert
-from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights, read_manifest
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
 from realtime_polyp.field import find_field, whole
 from realtime_polyp.prepare import prepare
 from trainers.command import report_bad_input
@@ -66,7 +66,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Raises OSError or ValueError, one sentence each, for what the user can mend."""
-    weights = _weights(options.model, options.folder)
+    weights = find_weights(options.model, folder=options.folder)
     bound = BOUNDS[weights.task] if options.bound is None else options.bound
     stills = training_stills(options.data)
     lights = lights_of(stills)
@@ -82,13 +82,6 @@ def run(options: argparse.Namespace) -> None:
     told = section(choice, bound, table, command_of(options))
     print(told)
     write_section(weights.folder / f"{weights.model}.md", told)
-
-
-def _weights(model: str, folder: Path) -> Weights:
-    known = read_manifest(folder)
-    if model not in known:
-        raise ValueError(f"unknown model {model!r}: choose from {', '.join(sorted(known))}")
-    return find_weights(model, known[model]["task"], folder)
 
 
 def training_stills(data: Path) -> list[Still]:

@@ -14,7 +14,7 @@ from calibration.int8 import pixels_of, training_stills
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.quantised import measure_ranges
 from realtime_polyp.engines.ranges import RANGES
-from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights, read_manifest
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
 from trainers.command import report_bad_input
 from trainers.data import Still
 
@@ -41,10 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    known = read_manifest(options.folder)
-    if options.model not in known:
-        raise ValueError(f"unknown model {options.model!r}: choose from {', '.join(sorted(known))}")
-    weights = find_weights(options.model, known[options.model]["task"], options.folder)
+    weights = find_weights(options.model, folder=options.folder)
     every = training_stills(options.data)
     stills = [every[index] for index in choose(every, lights_of(every), options.frames)]
     save(measure_ranges(load_module(weights), _batches(stills, weights.size)), weights, len(stills))

@@ -21,7 +21,6 @@ from calibration.pictures import draw_reliability
 from realtime_polyp.calibrated import TemperatureMap
 from realtime_polyp.engines import ENGINE_NAMES, open_engine
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
-from realtime_polyp.engines.weights import read_manifest
 from realtime_polyp.field import find_field, whole
 from realtime_polyp.metrics.detection import COCO_RANGES
 from realtime_polyp.metrics.matches import match
@@ -73,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """Raises OSError or ValueError, one sentence each, for what the user can mend."""
     document = load_or_begin(options.out)
-    engine = opened(options.model, options.engine)
+    engine = open_engine(options.model, None, options.engine)
     if engine.task == "segmenter" and options.method != "temperature":
         raise ValueError(
             f"--method {options.method} is for detectors: a mask's map must leave 0.5 in its place, as temperature does"
@@ -91,13 +90,6 @@ def run(options: argparse.Namespace) -> None:
         draw_reliability(found, options.picture, title=f"{engine.model}, {engine.name}, on {data}", things=things)
         print(f"picture: {options.picture}")
     print(f"calibration: {options.out}")
-
-
-def opened(model: str, engine: str) -> Any:
-    known = read_manifest()
-    if model not in known:
-        raise ValueError(f"unknown model {model!r}: choose from {', '.join(sorted(known))}")
-    return open_engine(model, known[model]["task"], engine)
 
 
 def labelled_stills(data: Path, root: Path, limit: int | None = None) -> list[Still]:

@@ -192,7 +192,7 @@ class PaleMask(KeyedMask):
 
 
 def calibrate(root: Path, monkeypatch: pytest.MonkeyPatch, engine: object, *more: str) -> Path:
-    monkeypatch.setattr(scores, "opened", lambda model, name: engine)
+    monkeypatch.setattr(scores, "open_engine", lambda model, task, name: engine)
     out = root / "calibration.json"
     scores.main(["--model", "m", "--data", str(root / "data.json"), "--root", str(root), "--out", str(out), *more])
     return out
@@ -234,6 +234,9 @@ def test_the_unseen_centre_and_a_masks_steps_are_refused(
     assert end.value.code == 2 and "nothing may be calibrated on it" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_installed_is_said() -> None:
-    with pytest.raises(ValueError, match="unknown model 'nowhere': choose from .*gflv2-lite0"):
-        scores.opened("nowhere", "auto")
+def test_a_model_that_is_not_installed_is_said(stills: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(stills / "data.json"), "--root", str(stills), "--out", str(stills / "out.json")]
+    with pytest.raises(SystemExit) as end:
+        scores.main(["--model", "nowhere", *data])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "unknown model 'nowhere': choose from " in said and "gflv2-lite0" in said

@@ -73,7 +73,7 @@ def opened(name: str, engine: str) -> Any:
     known = read_manifest()
     if name not in known:
         raise ValueError(f"{name} is neither a run's folder nor installed: there are {', '.join(sorted(known))}")
-    return open_engine(name, known[name]["task"], engine)
+    return open_engine(name, None, engine)
 
 
 def _cases(engine: Any, stills: list[Still]) -> list[Case]:

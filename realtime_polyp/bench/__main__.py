@@ -10,6 +10,7 @@ from typing import Any
 
 from realtime_polyp.bench import table
 from realtime_polyp.bench.clips import DEMO, SIZES, images_of, make_clip
+from realtime_polyp.bench.ending import ends_well
 from realtime_polyp.bench.line import Setup
 from realtime_polyp.bench.machine import machine_facts
 from realtime_polyp.bench.memory import memory
@@ -18,16 +19,10 @@ from realtime_polyp.bench.peers import PEERS, against, check_peers
 from realtime_polyp.bench.steps import Scene, steps
 from realtime_polyp.bench.throughput import throughput
 from realtime_polyp.bench.variants import STEPS
-from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from realtime_polyp.options import EXIT_BAD_INPUT
-from realtime_polyp.recording import OutputError
 from realtime_polyp.recording.paths import check_paths
-from realtime_polyp.session import SessionError
-from realtime_polyp.sources import SourceError
 from realtime_polyp.summary import write_json
 
-_EXIT_FAILED, _EXIT_INTERRUPTED = 1, 130
 _EPILOG = """examples:
   python -m realtime_polyp.bench                                      throughput from a 1080p file
   python -m realtime_polyp.bench --size 720p 1080p 4k --json bench.json
@@ -42,19 +37,8 @@ _EPILOG = """examples:
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
+    with ends_well(parser):
         run(options, shlex.join(sys.argv[1:] if arguments is None else arguments))
-    except (SourceError, EngineError, OutputError, ValueError) as error:
-        _leave(parser, str(error), EXIT_BAD_INPUT)
-    except SessionError as error:
-        _leave(parser, str(error), _EXIT_FAILED)
-    except KeyboardInterrupt:
-        _leave(parser, "interrupted", _EXIT_INTERRUPTED)
-
-
-def _leave(parser: argparse.ArgumentParser, problem: str, code: int) -> None:
-    print(f"{parser.prog}: {problem}", file=sys.stderr)
-    raise SystemExit(code)
 
 
 def run(options: argparse.Namespace, command: str) -> None:

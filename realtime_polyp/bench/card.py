@@ -30,11 +30,11 @@ from realtime_polyp.bench.card_figures import (
 from realtime_polyp.bench.card_lines import PAIRS, WAYS, Budget, Opening, open_lines, usual_ways
 from realtime_polyp.bench.card_paced import scenes
 from realtime_polyp.bench.card_table import card_table
+from realtime_polyp.bench.ending import EXIT_FAILED, ends_well, leave
 from realtime_polyp.bench.flops import flops_of
 from realtime_polyp.engines.buckets import BUCKETS
 from realtime_polyp.engines.static import first_line
 
-_EXIT_FAILED, _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 1, 2, 130
 _IMAGES = 16  # 100 MB at 1080p, more than any processor's cache holds
 _EPILOG = """examples:
   python -m realtime_polyp.bench.card --json card.json --trace card-trace.json
@@ -50,23 +50,12 @@ exit codes: 0 measured, whether or not the goals are met, 2 bad input or no GPU,
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
+    with ends_well(parser):
         check(options)
         report = measure(options, shlex.join(sys.argv[1:] if arguments is None else arguments))
         print("\n" + card_table(report))
         if report["failures"]:
-            _leave(parser, "; ".join(report["failures"]), _EXIT_FAILED)
-    except (OSError, ValueError) as error:
-        _leave(parser, str(error), _EXIT_BAD_INPUT)
-    except RuntimeError as error:
-        _leave(parser, str(error), _EXIT_FAILED)
-    except KeyboardInterrupt:
-        _leave(parser, "interrupted", _EXIT_INTERRUPTED)
-
-
-def _leave(parser: argparse.ArgumentParser, problem: str, code: int) -> None:
-    print(f"{parser.prog}: {problem}", file=sys.stderr)
-    raise SystemExit(code)
+            leave(parser, "; ".join(report["failures"]), EXIT_FAILED)
 
 
 def check(options: argparse.Namespace) -> None:

@@ -64,7 +64,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 def open_engine(
     model: str,
-    task: Task,
+    task: Task | None = None,
     engine: str = "auto",
     device: str = "auto",
     *,
@@ -73,8 +73,8 @@ def open_engine(
 ) -> Any:
     """Open the model `model` in the engine named, compiled for short delays or for many frames.
 
-    allow_unverified: on a GPU, `auto` may take an engine that passed no gate. Raises EngineError, one sentence, for
-    whatever is not there.
+    task: what the model must be for; None for either. allow_unverified: on a GPU, `auto` may take an engine that passed
+    no gate. Raises EngineError, one sentence, for whatever is not there.
     """
     if engine not in ENGINE_NAMES:
         raise EngineError(f"unknown engine {engine!r}: choose from {', '.join(ENGINE_NAMES)}")

@@ -38,15 +38,16 @@ class Weights:
         return path
 
 
-def find_weights(model: str, task: Task, folder: Path = WEIGHTS_FOLDER) -> Weights:
-    """The weights named `model`. Raises EngineError that lists what there is."""
+def find_weights(model: str, task: Task | None = None, folder: Path = WEIGHTS_FOLDER) -> Weights:
+    """The weights named `model`, of this task or of any. Raises EngineError that lists what there is."""
     known = read_manifest(folder)
-    names = sorted(name for name, entry in known.items() if entry["task"] == task)
+    names = sorted(name for name, entry in known.items() if task in (None, entry["task"]))
     if model not in names:
-        raise EngineError(f"unknown {task} {model!r}: choose from {', '.join(names) or 'none installed'}, or none")
+        choice = ", ".join(names) or "none installed"
+        raise EngineError(f"unknown {task or 'model'} {model!r}: choose from {choice}{', or none' if task else ''}")
     entry = known[model]
     height, width = entry["size"]
-    return Weights(model, task, (height, width), folder, entry["files"], entry["sha256"])
+    return Weights(model, entry["task"], (height, width), folder, entry["files"], entry["sha256"])
 
 
 def read_manifest(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Protocol
 from realtime_polyp.packets import Result
 
 
-class OutputError(RuntimeError):
+class OutputError(ValueError):
     """An output cannot be written; the message names the file and the reason. What was written stays readable."""
 
 
