@@ -14,7 +14,7 @@ from toys import narrow
 from calibration.ranges import save
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.eager import PRECISIONS, load_module
-from realtime_polyp.engines.precision import at_precision
+from realtime_polyp.engines.precision import at_precision, rounded
 from realtime_polyp.engines.quantised import QuantisedConv2d, int8_in_torch, measure_ranges, quantisable, quantise
 from realtime_polyp.engines.ranges import RANGES, read_ranges
 from realtime_polyp.engines.weights import Weights, find_weights, sha256_of
@@ -71,6 +71,21 @@ def test_eight_bits_move_answers_a_little_and_leave_the_heads_alone(weights: Wei
 def test_where_a_deformed_convolution_looks_is_not_rounded() -> None:
     names = quantisable(Detector(narrow(DETECTORS["gflv2-x101-dcn"])))
     assert names and not [name for name in names if "conv_offset" in name]
+
+
+def test_a_cpu_s_half_precision_rounds_weights_and_every_layer(weights: Weights) -> None:
+    exact, pixels = load_module(weights), torch.from_numpy(pixels_of(2)).float()
+    half = rounded(load_module(weights), torch.float16)
+    assert all(torch.equal(p, p.half().float()) for p in half.parameters())
+    seen: list[torch.Tensor] = []
+    conv = next(layer for layer in half.modules() if isinstance(layer, nn.Conv2d))
+    conv.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        found, expected = half(pixels), exact(pixels)
+    assert torch.equal(seen[0], seen[0].half().float())
+    for one, other in zip(*((x if isinstance(x, tuple) else (x,)) for x in (found, expected)), strict=True):
+        assert not torch.equal(one, other)
+        assert (one - other).abs().max() < 0.03 * other.abs().max()
 
 
 def test_int8_rounds_to_the_nearest_of_255_steps() -> None:

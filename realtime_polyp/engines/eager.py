@@ -8,7 +8,7 @@ from torch import nn
 
 from realtime_polyp.engines.base import Candidates, EngineError, Pixels, Task
 from realtime_polyp.engines.identity import engine_key
-from realtime_polyp.engines.precision import at_precision
+from realtime_polyp.engines.precision import at_precision, rounded
 from realtime_polyp.engines.weights import Weights
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
@@ -60,14 +60,17 @@ class EagerEngine:
 
 
 def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> EagerEngine:
-    """device: "cpu" or "cuda". Raises EngineError where there is no such device."""
+    """device: "cpu" or "cuda"; a CPU computes float16 as `precision.rounded` says. Raises EngineError where there is no
+    such device."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("device cuda: torch sees no GPU here; use --device cpu")
     name = "eager" if precision == "float32" else f"eager-{SHORT[precision]}"
     key = engine_key(name, weights, ("safetensors",), torch=torch.__version__, device=device)
-    module = load_module(weights)
-    if precision != "float32":
-        module = at_precision(module, PRECISIONS[precision])
+    module, dtype = load_module(weights), PRECISIONS[precision]
+    if precision == "float16" and device == "cpu":
+        module, dtype = rounded(module, dtype), torch.float32
+    elif precision != "float32":
+        module = at_precision(module, dtype)
     return EagerEngine(
         module,
         weights.model,
@@ -76,7 +79,7 @@ def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> 
         device,
         name=name,
         key=key,
-        dtype=PRECISIONS[precision],
+        dtype=dtype,
     )
 
 

@@ -46,3 +46,18 @@ def _last_layers(module: nn.Module) -> list[nn.Module]:
 
 def _widen(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     return output.float()
+
+
+def rounded(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module in float32, with weights and every layer's output rounded to `dtype`; the module itself is changed.
+
+    What a tensor core does, whose sums are float32, at a processor's own speed: it has no quick half precision. Sums of
+    branches and resized maps, which are no layers, are rounded where the next layer has read them.
+    """
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(parameter.to(dtype))
+    for layer in module.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda layer, inputs, output: output.to(dtype).float())
+    return module.eval()
