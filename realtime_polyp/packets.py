@@ -90,7 +90,7 @@ class Result:
     """What is known about one frame.
 
     detecting: a detector is in the line, so that a mask without a box is not to be drawn. signal: whether the picture
-    lives. stages_ms: time of each stage of the batch it came in, shared by its frames. analysed_s: time.monotonic()
+    lives. stages_ms: this frame's share of the time that each stage took for its batch. analysed_s: time.monotonic()
     when the result was ready.
     """
 

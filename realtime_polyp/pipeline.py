@@ -131,8 +131,9 @@ class Pipeline:
         smoothed = [self._smooth(*one) for one in zip(detections, masks, frames, fields, strict=True)]
         watch.lap("smooth")
         detecting = self.detector is not None
+        shares_ms = {stage: duration_ms / len(frames) for stage, duration_ms in watch.stages_ms.items()}
         return [
-            Result(frame, field, found, tracks, mask, detecting, signal, watch.stages_ms, time.monotonic())
+            Result(frame, field, found, tracks, mask, detecting, signal, shares_ms, time.monotonic())
             for frame, (field, signal), found, (tracks, mask) in zip(frames, looks, detections, smoothed, strict=True)
         ]
 

@@ -165,7 +165,7 @@ class Session:
         self._at["analyse"] = frames[0].index
         for result in finish():
             for stage, duration_ms in result.stages_ms.items():
-                self._time(stage, duration_ms / len(frames))
+                self._time(stage, duration_ms)
             self.analyses.shown(result.frame.index)
             self.last_analysed_s = result.analysed_s
             self.results.put(result)

@@ -101,6 +101,12 @@ def test_either_engine_may_be_absent(detector: bool, segmenter: bool) -> None:
     assert all(duration_ms >= 0 for result in results for duration_ms in result.stages_ms.values())
 
 
+def test_a_frame_s_stages_are_its_share_of_the_batch() -> None:
+    results = pipeline_of(FakeDetector(delay_s=0.02)).analyse(frames_of(4))
+    shares_ms = [result.stages_ms["detect"] for result in results]
+    assert len(set(shares_ms)) == 1 and sum(shares_ms) >= 20
+
+
 def test_models_of_different_sizes_each_get_their_own() -> None:
     detector = ConstantDetector([[0, 0, 50, 50]], [0.9], size=(100, 200))
     result = Pipeline(detector, FakeSegmenter(), RAW).analyse(

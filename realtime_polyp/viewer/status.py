@@ -19,7 +19,7 @@ _TIPS = {
     "fps": "Pictures a second on the screen",
     "video": "From capture to the picture on the screen, median",
     "annotation": "From capture to the overlay computed from that picture on the screen, median",
-    "analysis": "Time the models and all around them take for one batch, median",
+    "analysis": "Time the models and all around them take for one picture, median",
 }
 _NUMBERS_LIVE = ("fps", "video", "annotation", "missed")
 _NUMBERS_RECORDING = ("fps", "analysis", "missed")
