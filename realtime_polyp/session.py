@@ -10,6 +10,7 @@ from realtime_polyp.histogram import Histogram
 from realtime_polyp.ledger import Ledger, Tally
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.priority import give_way
 
 if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do not need
     from realtime_polyp.sources.base import Source
@@ -146,6 +147,8 @@ class Session:
 
     def _analyse_all(self) -> None:
         """One batch after the other; of a file, the next is begun before one is finished, so that no model waits."""
+        if self.frames.live:
+            give_way()
         ahead = self.pipeline.inference.overlaps and not self.frames.live
         under_way: list[_Begun] = []
         try:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from openvino.preprocess import PrePostProcessor
 from realtime_polyp.engines.base import Candidates, EngineError, Hint, Pixels, Task
 from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.weights import Weights
+from realtime_polyp.priority import giving_way
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +100,9 @@ def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
 def _open(name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], hint: Hint) -> OpenVinoEngine:
     key = engine_key(name, weights, kinds, openvino=ov.__version__)
     kind = OpenVinoEngine if hint == "latency" else OverlappingOpenVinoEngine
-    return kind(name, compile_for_cpu(graph, hint=hint), weights, key)
+    compile_ = partial(compile_for_cpu, graph, hint=hint)
+    compiled = compile_() if hint == "throughput" else giving_way(compile_)  # a live picture is shown first
+    return kind(name, compiled, weights, key)
 
 
 def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency") -> ov.CompiledModel:

@@ -1,0 +1,63 @@
+"""The models give way to the picture: of a live source, and only there."""
+
+import os
+import sys
+import threading
+
+import pytest
+from fakes import FakeDetector, FakeSegmenter, ScriptedSource
+
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.priority import give_way, giving_way
+from realtime_polyp.session import Session
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+
+
+def nice() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+class Watched(FakeDetector):
+    """Notes the priority it is called at."""
+
+    found: int | None = None
+
+    def __call__(self, pixels):  # type: ignore[no-untyped-def]
+        self.found = nice()
+        return super().__call__(pixels)
+
+
+def test_a_thread_that_gives_way_passes_it_on_and_nobody_else_does() -> None:
+    def work() -> tuple[int, int]:
+        started: list[int] = []
+        thread = threading.Thread(target=lambda: started.append(nice()))
+        thread.start()
+        thread.join()
+        return nice(), started[0]
+
+    before = nice()
+    assert giving_way(work) == (19, 19) and nice() == before
+
+
+def test_what_fails_on_such_a_thread_fails_here() -> None:
+    def work() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        giving_way(work)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_analysis_of_a_live_source_gives_way(live: bool) -> None:
+    before, detector = nice(), Watched()
+    source = ScriptedSource(10, live=live, rate_hz=200)
+    session = Session(source, Pipeline(detector, FakeSegmenter()), lambda result: None)  # type: ignore[arg-type]
+    session.start()
+    session.wait()
+    assert detector.found == (19 if live else before) and nice() == before
+
+
+def test_giving_way_twice_is_no_error() -> None:
+    giving_way(lambda: (give_way(), give_way()))
+    assert giving_way(nice) == 19
