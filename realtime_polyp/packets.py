@@ -13,6 +13,7 @@ from realtime_polyp.nv12 import Nv12
 
 Boxes = NDArray[np.float32]
 Signal = Literal["ok", "black", "frozen"]
+View = Literal["clear", "blurred", "glare", "water", "no mucosa", "outside"]
 TrackState = Literal["tentative", "shown", "held"]
 
 
@@ -90,8 +91,8 @@ class Result:
     """What is known about one frame.
 
     detecting: a detector is in the line, so that a mask without a box is not to be drawn. signal: whether the picture
-    lives. stages_ms: this frame's share of the time that each stage took for its batch. analysed_s: time.monotonic()
-    when the result was ready.
+    lives. view: what keeps the picture from showing mucosa, if anything does. stages_ms: this frame's share of the time
+    that each stage took for its batch. analysed_s: time.monotonic() when the result was ready.
     """
 
     frame: Frame
@@ -101,5 +102,6 @@ class Result:
     mask: Mask | None
     detecting: bool = True
     signal: Signal = "ok"
+    view: View = "clear"
     stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     analysed_s: float = 0.0

@@ -133,7 +133,7 @@ class Pipeline:
         detecting = self.detector is not None
         shares_ms = {stage: duration_ms / len(frames) for stage, duration_ms in watch.stages_ms.items()}
         return [
-            Result(frame, field, found, tracks, mask, detecting, signal, shares_ms, time.monotonic())
+            Result(frame, field, found, tracks, mask, detecting, signal, "clear", shares_ms, time.monotonic())
             for frame, (field, signal), found, (tracks, mask) in zip(frames, looks, detections, smoothed, strict=True)
         ]
 

@@ -129,6 +129,8 @@ class Session:
         return self.pictures.tally()
 
     def _decode_all(self) -> None:
+        if getattr(self.source, "reads_ahead", False):
+            give_way()
         read_since = time.perf_counter()
         for frame in self.source.frames():
             self._time("decode", (time.perf_counter() - read_since) * 1e3)

@@ -58,6 +58,21 @@ def test_the_analysis_of_a_live_source_gives_way(live: bool) -> None:
     assert detector.found == (19 if live else before) and nice() == before
 
 
+@pytest.mark.parametrize("reads_ahead", [True, False])
+def test_a_decoder_that_reads_ahead_gives_way_to_the_picture_it_has_shown(reads_ahead: bool) -> None:
+    class Source(ScriptedSource):
+        def frames(self):  # type: ignore[no-untyped-def]
+            self.found = nice()
+            yield from super().frames()
+
+    before, source = nice(), Source(3, live=True, rate_hz=200)
+    source.reads_ahead = reads_ahead  # type: ignore[attr-defined]
+    session = Session(source, Pipeline(FakeDetector(), FakeSegmenter()), lambda result: None)  # type: ignore[arg-type]
+    session.start()
+    session.wait()
+    assert source.found == (19 if reads_ahead else before)
+
+
 def test_giving_way_twice_is_no_error() -> None:
     giving_way(lambda: (give_way(), give_way()))
     assert giving_way(nice) == 19

@@ -29,9 +29,10 @@ class Paced:
     """A source that yields another's frames in real time; close() from any thread ends a wait at once.
 
     live is True: a watcher that falls behind misses frames, as with a scope. captured_s is the time of the hand-over.
+    reads_ahead: a frame is decoded before it is due, so whoever shows the last one may go first.
     """
 
-    live = True
+    live = reads_ahead = True
 
     def __init__(self, source: Source) -> None:
         self._source = source
