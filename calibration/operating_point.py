@@ -16,13 +16,13 @@ from calibration.document import load_or_begin, save, scores_for, with_operating
 from calibration.pictures import draw_operating_points
 from calibration.scores import labelled_stills
 from calibration.sweep import LabelledVideo, Point, choose, nearest, sweep, sweep_stills, watched
-from calibration.truth import read_truth
 from realtime_polyp.calibrated import Calibration
 from realtime_polyp.engines import ENGINE_NAMES, open_detector
 from realtime_polyp.engines.base import DetectorEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import DURATIONS_S
+from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.smooth import SmoothConfig
 from realtime_polyp.sources.file import FileSource
 from trainers.cases import check_files, evaluate
@@ -134,14 +134,20 @@ def points_of(
         return sweep_stills(mapped), f"{options.stills.name}, {len(stills)} images"
     # All are opened before the first is run: a name mistyped is told at once.
     pairs = [(FileSource(video), read_truth(path)) for video, path in zip(options.video, options.truth, strict=True)]
+    if not any(frame.polyps for _, truth in pairs for frame in truth.frames):
+        raise ValueError(f"{names_of([truth for _, truth in pairs])} has no polyp in any frame: sensitivity needs one")
     videos = [watched(source, truth, detector, calibration) for source, truth in pairs]
     return sweep(videos, usual=SmoothConfig(), alarms_from_s=options.alarms_from_s), described(videos)
 
 
 def described(videos: Sequence[LabelledVideo]) -> str:
-    names = ", ".join(video.truth.name for video in videos)
+    names = names_of([video.truth for video in videos])
     minutes = sum(len(video.truth.frames) * video.truth.period_s for video in videos) / 60
     return f"{names}, {minutes:.1f} minutes"
+
+
+def names_of(truths: Sequence[VideoTruth]) -> str:
+    return ", ".join(truth.name for truth in truths)
 
 
 def report(chosen: Point | None, closest: Point, wanted: float, options: argparse.Namespace) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from calibration.truth import VideoTruth
 from realtime_polyp.calibrated import Calibration
 from realtime_polyp.engines.base import DetectorEngine
 from realtime_polyp.field import Field
 from realtime_polyp.metrics.detection import ImageBoxes
-from realtime_polyp.metrics.events import SeenFrame, event_figures, false_boxes, matches, video_record
+from realtime_polyp.metrics.events import SeenFrame, event_figures, video_record
+from realtime_polyp.metrics.overlaps import false_boxes, matches
+from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.packets import Detections
 from realtime_polyp.pipeline import Pipeline, PipelineConfig, inside, run_inline
 from realtime_polyp.smooth import SmoothConfig, Smoother

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_polyp.metrics.events import SeenFrame, event_figures, false_boxes, matches, video_record
+from realtime_polyp.metrics.events import SeenFrame, event_figures, video_record
+from realtime_polyp.metrics.overlaps import false_boxes, matches
 
 NTSC_S = float(Fraction(1001, 30000))
 HERE, THERE = [10, 10, 50, 50], [100, 100, 140, 140]

@@ -14,10 +14,10 @@ from green import GreenDetector, write_green_data
 from calibration import operating_point
 from calibration.pictures import frontier
 from calibration.sweep import LabelledVideo, Point, choose, nearest, seen_frames, sweep, sweep_stills, watched
-from calibration.truth import read_truth
 from realtime_polyp.calibrated import Calibration, read_calibration
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import event_figures, video_record
+from realtime_polyp.metrics.truth import read_truth
 from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
 from realtime_polyp.smooth import SmoothConfig
 
@@ -146,7 +146,7 @@ def test_the_frontier_leaves_out_what_another_beats() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"frames": []}, "no polyp in any frame"),
+        ({"frames": []}, "every frame once"),
         ({"video": {"width": 96, "height": 72}}, "'fps' is missing"),
         ({"video": {"width": 96, "height": 72, "fps": [25, 0]}}, "not a truth file"),
         ({"frames": truth()["frames"][1:]}, "every frame once, in order from index 0"),
@@ -256,6 +256,15 @@ def test_options_that_do_not_go_together_are_one_sentence(
     with pytest.raises(SystemExit) as end:
         operating_point.main(command(prepared, *more))
     assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_truth_without_a_polyp_is_told_before_anything_is_run(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_truth(prepared, truth(frames=[{"index": index, "polyps": []} for index in range(COUNT)]))
+    with pytest.raises(SystemExit) as end:
+        operating_point.main(command(prepared, "--wanted-per-minute", "1"))
+    assert end.value.code == 2 and "truth.json has no polyp in any frame" in capsys.readouterr().err
 
 
 class Keyed(GreenDetector):

@@ -4,6 +4,7 @@ All times are seconds of the video's own clock: a frame lasts until the next one
 the end for the video's exact period. Nothing here knows how the boxes were found or smoothed.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Boxes = NDArray[np.float32]
+from realtime_polyp.metrics.overlaps import Boxes, matches, stacked
 
-LEAST_IOU = 0.2  # of a shown box with a true one, to count as showing it
 DURATIONS_S = (0.0, 0.5, 1.0, 2.0)  # classes of false alarms: as long as this or longer; 0 is any
-WITHIN_S, FOR_S = 3.0, 0.5  # σ and τ of per-polyp sensitivity
+WITHIN_S = 3.0  # σ of per-polyp sensitivity
+FOR_S, FOR_LONGER_S = 0.5, 2.0  # τ, both told
 LONGEST_STEP_S = 1.0  # a longer step of the clock, or none, or one backwards, is a cut or a seek
 _ROUNDING_S = 1e-6
 _NO_BOXES = np.zeros((0, 4), np.float32)
@@ -82,29 +83,41 @@ class VideoRecord:
 class EventFigures:
     """Over one or more videos; None where there is nothing to tell it from.
 
-    sensitivity: share of polyps found (σ = WITHIN_S, τ = FOR_S). first_shown_s: median over the polyps that were shown
-    at all. minutes: of video. false_alarms_per_minute: of each class of DURATIONS_S.
+    sensitivity, sensitivity_longer: share of polyps found within σ = WITHIN_S for τ = FOR_S, FOR_LONGER_S.
+    first_shown_s, first_shown_quartiles_s: median and quartiles over the polyps that were shown at all. missed: polyps
+    that never were. minutes: of video. false_alarms_per_minute: of each class of DURATIONS_S.
     """
 
     minutes: float
     polyps: int
     missed: int
     sensitivity: float | None
+    sensitivity_longer: float | None
     first_shown_s: float | None
+    first_shown_quartiles_s: tuple[float, float] | None
     false_alarms_per_minute: Mapping[float, float]
 
 
 def video_record(frames: Sequence[SeenFrame], *, period_s: float) -> VideoRecord:
     """frames: in order of the video. period_s: one over its exact rate. Raises ValueError for a period of 0 or less."""
+    alike = [np.zeros(len(frame.shown)) for frame in frames]
+    return records_by_level(frames, alike, (0.0,), period_s=period_s)[0.0]
+
+
+def records_by_level(
+    frames: Sequence[SeenFrame], values: Sequence[NDArray[np.floating]], levels: Sequence[float], *, period_s: float
+) -> dict[float, VideoRecord]:
+    """For each level the record there would be, had only the boxes of that value or more been shown.
+
+    values: one of each shown box (n,) of each frame, such as its score or for how long it has been there. Boxes are
+    held against the truth once, however many levels there are. Raises ValueError as `video_record` does.
+    """
     if not period_s > 0:
         raise ValueError(f"a frame's period must be above 0 s, not {period_s}")
-    lasting = _durations(frames, period_s)
-    identities = sorted({identity for frame in frames for identity in frame.polyps})
-    return VideoRecord(
-        sum(lasting),
-        tuple(_polyp_record(identity, frames, lasting) for identity in identities),
-        tuple(_runs((_shows_falsely(frame) for frame in frames), frames, lasting)),
-    )
+    lasting = durations(frames, period_s)
+    judged = [_judged(frame, value) for frame, value in zip(frames, values, strict=True)]
+    places = _places(frames)
+    return {level: _record(frames, judged, lasting, places, level) for level in levels}
 
 
 def event_figures(videos: Sequence[VideoRecord]) -> EventFigures:
@@ -113,54 +126,40 @@ def event_figures(videos: Sequence[VideoRecord]) -> EventFigures:
     firsts = [polyp.first_shown_s for polyp in polyps if polyp.first_shown_s is not None]
     minutes = sum(video.duration_s for video in videos) / 60
     alarms = [run for video in videos for run in video.false_alarms]
+    low_s, median_s, high_s = np.percentile(firsts, [25, 50, 75]).tolist() if firsts else (None, None, None)
     return EventFigures(
         minutes,
         len(polyps),
         len(polyps) - len(firsts),
-        sum(polyp.found() for polyp in polyps) / len(polyps) if polyps else None,
-        float(np.median(firsts)) if firsts else None,
+        _share_found(polyps, FOR_S),
+        _share_found(polyps, FOR_LONGER_S),
+        median_s,
+        (low_s, high_s) if firsts else None,
         {least_s: sum(run.lasts(least_s) for run in alarms) / minutes for least_s in DURATIONS_S} if minutes else {},
     )
 
 
-def matches(boxes: Boxes, true: Boxes, *, least_iou: float = LEAST_IOU) -> NDArray[np.bool_]:
-    """Which of boxes (n, 4) reaches which of true boxes (m, 4): (n, m)."""
-    low, high = np.maximum(boxes[:, None, :2], true[None, :, :2]), np.minimum(boxes[:, None, 2:], true[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas, true_areas = (np.clip(one[:, 2:] - one[:, :2], 0, None).prod(-1) for one in (boxes, true))
-    union = areas[:, None] + true_areas[None] - shared
-    return np.asarray((shared > 0) & (shared >= least_iou * union))
+def _share_found(polyps: Sequence[PolypRecord], for_s: float) -> float | None:
+    return sum(polyp.found(for_s=for_s) for polyp in polyps) / len(polyps) if polyps else None
 
 
-def false_boxes(shown: Boxes, true: Boxes) -> NDArray[np.bool_]:
-    """Which of shown boxes (n, 4) reaches no true box (m, 4), also beside one that does: (n,)."""
-    return np.asarray(~matches(shown, true).any(axis=1))
-
-
-def _shows_falsely(frame: SeenFrame) -> bool:
-    if not len(frame.shown):
-        return False
-    return bool(false_boxes(frame.shown, _stacked([*frame.polyps.values(), *frame.faint.values()])).any())
-
-
-def _durations(frames: Sequence[SeenFrame], period_s: float) -> list[float]:
-    """How long each frame stays."""
-    lasting = [
-        period_s if _continues_not(frame, after) else after.pts_s - frame.pts_s for frame, after in pairwise(frames)
-    ]
+def durations(frames: Sequence[SeenFrame], period_s: float) -> list[float]:
+    """How long each frame stays, s."""
+    lasting = [after.pts_s - frame.pts_s if continues(frame, after) else period_s for frame, after in pairwise(frames)]
     return [*lasting, *([period_s] if frames else [])]
 
 
-def _continues_not(frame: SeenFrame, after: SeenFrame) -> bool:
-    return after.cut or not 0 < after.pts_s - frame.pts_s <= LONGEST_STEP_S
+def continues(frame: SeenFrame, after: SeenFrame) -> bool:
+    """Whether the next frame is of the same time: no cut between, and no seek."""
+    return not after.cut and 0 < after.pts_s - frame.pts_s <= LONGEST_STEP_S
 
 
-def _runs(marked: Iterable[bool], frames: Sequence[SeenFrame], lasting: Sequence[float]) -> Iterator[Run]:
-    """The runs of marked frames, which end at a cut too."""
+def runs(marked: Iterable[bool], frames: Sequence[SeenFrame], lasting: Sequence[float]) -> Iterator[Run]:
+    """The runs of marked frames, which end at a cut too. lasting: as `durations` has it."""
     start_s, duration_s = 0.0, 0.0
     before: SeenFrame | None = None
     for mark, frame, frame_s in zip(marked, frames, lasting, strict=True):
-        cut = before is not None and _continues_not(before, frame)
+        cut = before is not None and not continues(before, frame)
         if duration_s and (cut or not mark):
             yield Run(start_s, duration_s)
             duration_s = 0.0
@@ -172,29 +171,73 @@ def _runs(marked: Iterable[bool], frames: Sequence[SeenFrame], lasting: Sequence
         yield Run(start_s, duration_s)
 
 
-def _polyp_record(identity: int, frames: Sequence[SeenFrame], lasting: Sequence[float]) -> PolypRecord:
+@dataclass(frozen=True)
+class _Judged:
+    """One frame's boxes. hits: {id: the highest value of a box that reaches this polyp}. false: of one that reaches
+    none; minus infinity where there is none."""
+
+    hits: Mapping[int, float]
+    false: float
+
+
+def _judged(frame: SeenFrame, values: NDArray[np.floating]) -> _Judged:
+    if not len(frame.shown):
+        return _Judged({}, -math.inf)
+    true = {**frame.faint, **frame.polyps}
+    reached = matches(frame.shown, stacked(list(true.values())))
+    hits = {
+        identity: float(values[reached[:, place]].max())
+        for place, identity in enumerate(true)
+        if reached[:, place].any()
+    }
+    false = values[~reached.any(axis=1)]
+    return _Judged(hits, float(false.max()) if len(false) else -math.inf)
+
+
+def _places(frames: Sequence[SeenFrame]) -> dict[int, list[int]]:
+    """The frames in which each polyp is there, faint or not; of those polyps that are to be found at all."""
+    places: dict[int, list[int]] = {}
+    for place, frame in enumerate(frames):
+        for identity in {**frame.faint, **frame.polyps}:
+            places.setdefault(identity, []).append(place)
+    return {one: places[one] for one in sorted({identity for frame in frames for identity in frame.polyps})}
+
+
+def _record(
+    frames: Sequence[SeenFrame],
+    judged: Sequence[_Judged],
+    lasting: Sequence[float],
+    places: Mapping[int, Sequence[int]],
+    level: float,
+) -> VideoRecord:
+    return VideoRecord(
+        sum(lasting),
+        tuple(_polyp_record(identity, frames, judged, lasting, there, level) for identity, there in places.items()),
+        tuple(runs((one.false >= level for one in judged), frames, lasting)),
+    )
+
+
+def _polyp_record(
+    identity: int,
+    frames: Sequence[SeenFrame],
+    judged: Sequence[_Judged],
+    lasting: Sequence[float],
+    there: Sequence[int],
+    level: float,
+) -> PolypRecord:
     view_s = 0.0
     shown: list[Run] = []
     going = False
-    before: SeenFrame | None = None
-    for frame, frame_s in zip(frames, lasting, strict=True):
-        going = going and before is not None and not _continues_not(before, frame)
-        hit = _shows(identity, frame)
+    last = -1
+    for place in there:
+        going = going and last == place - 1 and continues(frames[last], frames[place])
+        hit = judged[place].hits.get(identity, -math.inf) >= level
         if hit and going:
-            shown[-1] = Run(shown[-1].start_s, shown[-1].duration_s + frame_s)
+            shown[-1] = Run(shown[-1].start_s, shown[-1].duration_s + lasting[place])
         elif hit:
-            shown.append(Run(view_s, frame_s))
+            shown.append(Run(view_s, lasting[place]))
         # Faint and not shown: not demanded, and so no interruption.
-        going = hit or (going and identity in frame.faint)
-        view_s += frame_s if identity in frame.polyps else 0.0
-        before = frame
+        going = hit or (going and identity not in frames[place].polyps)
+        view_s += lasting[place] if identity in frames[place].polyps else 0.0
+        last = place
     return PolypRecord(identity, view_s, tuple(shown))
-
-
-def _shows(identity: int, frame: SeenFrame) -> bool:
-    box = frame.polyps.get(identity, frame.faint.get(identity))
-    return box is not None and bool(len(frame.shown)) and bool(matches(frame.shown, box[None]).any())
-
-
-def _stacked(boxes: Sequence[Boxes]) -> Boxes:
-    return np.stack(boxes) if boxes else _NO_BOXES

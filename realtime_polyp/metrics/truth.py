@@ -1,0 +1,152 @@
+"""Labelled videos: the truth file (docs/video_truth.md) and what it says of each frame."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.metrics.run_lengths import RunLengths, checked
+from realtime_polyp.packets import Boxes, Frame
+
+Affine = NDArray[
+    np.float64
+]  # (2, 3): [[a, b, tx], [c, d, ty]], a point (x, y) goes to (a x + b y + tx, c x + d y + ty)
+
+
+@dataclass(frozen=True)
+class TrueFrame:
+    """polyps, faint: {id: box (4,) xyxy source px}. cut: this frame continues nothing.
+
+    masks: {id: run lengths} of those polyps whose outline is known. motion: where the picture of the frame before has
+    gone to in this one, source px; None where nobody knows, and always at a cut.
+    """
+
+    polyps: Mapping[int, Boxes]
+    faint: Mapping[int, Boxes]
+    cut: bool = False
+    masks: Mapping[int, RunLengths] = field(default_factory=dict)
+    motion: Affine | None = None
+
+    def box(self, identity: int) -> Boxes | None:
+        """Of a polyp that is there, faint or not."""
+        return self.polyps.get(identity, self.faint.get(identity))
+
+
+@dataclass(frozen=True)
+class VideoTruth:
+    """name: the file's. size: (width, height) px. rate_hz: exact. frames: by index."""
+
+    name: str
+    size: tuple[int, int]
+    rate_hz: Fraction
+    frames: Sequence[TrueFrame]
+
+    @property
+    def period_s(self) -> float:
+        return float(1 / self.rate_hz)
+
+    def pts_s(self, index: int) -> float:
+        """When a frame begins: a fraction until the last step, so that an hour of 30000/1001 does not drift."""
+        return float(index / self.rate_hz)
+
+    def check_frame(self, frame: Frame) -> None:
+        """Raises ValueError for a frame of another video: beyond the truth's last, of another size or time."""
+        height, width = frame.image.shape[:2]
+        if (width, height) != self.size and frame.index < len(self.frames):
+            raise ValueError(f"{self.name} describes pictures of {self.size} px, the video's are {(width, height)} px")
+        self.check_time(frame.index, frame.pts_s)
+
+    def check_time(self, index: int, pts_s: float) -> None:
+        """Raises ValueError for a frame beyond the truth's last one, or at another time than the truth has it."""
+        if index >= len(self.frames):
+            raise ValueError(f"{self.name} describes {len(self.frames)} frames and the video has more: another video?")
+        if abs(pts_s - self.pts_s(index)) > self.period_s:
+            raise ValueError(
+                f"frame {index} is at {self.pts_s(index):.3f} s in {self.name} and at {pts_s:.3f} s in the video: "
+                "another rate, or frames left out"
+            )
+
+
+def read_truth(path: Path) -> VideoTruth:
+    """Raises FileNotFoundError, or ValueError for a file that is no truth, or without frames."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such truth file: {path}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        video = content["video"]
+        rate_hz = Fraction(*video["fps"])
+        size = (int(video["width"]), int(video["height"]))
+        frames = [_true_frame(one, size) for one in content["frames"]]
+        in_order = [one["index"] for one in content["frames"]] == list(range(len(frames)))
+    except KeyError as error:
+        raise ValueError(f"{path} is not a truth file (docs/video_truth.md): {error} is missing") from error
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise ValueError(f"{path} is not a truth file (docs/video_truth.md): {error}") from error
+    if not frames or not in_order or rate_hz <= 0:
+        raise ValueError(f"{path} must list every frame once, in order from index 0, at a rate above 0")
+    return VideoTruth(path.name, size, rate_hz, frames)
+
+
+def _true_frame(one: dict[str, Any], size: tuple[int, int]) -> TrueFrame:
+    cut = bool(one.get("cut", False))
+    masks = {int(polyp["id"]): checked(polyp["mask"], size) for polyp in one["polyps"] if polyp.get("mask")}
+    motion = None if cut else _motion(one.get("motion"))
+    return TrueFrame(_boxes(one["polyps"]), _boxes(one.get("faint", [])), cut, masks, motion)
+
+
+def _boxes(listed: list[dict[str, Any]]) -> dict[int, Boxes]:
+    boxes = {int(one["id"]): np.array(one["box"], np.float32).reshape(4) for one in listed}
+    if len(boxes) != len(listed):
+        raise ValueError("one polyp is listed twice in one frame")
+    for identity, (x1, y1, x2, y2) in boxes.items():
+        if not (x1 < x2 and y1 < y2 and np.isfinite([x1, y1, x2, y2]).all()):
+            raise ValueError(f"the box of polyp {identity} must be x1 < x2, y1 < y2, not {[x1, y1, x2, y2]}")
+    return boxes
+
+
+def _motion(listed: Any) -> Affine | None:
+    if listed is None:
+        return None
+    motion = np.array(listed, np.float64)
+    if motion.shape != (2, 3) or not np.isfinite(motion).all():
+        raise ValueError(f"motion must be two rows of three numbers, not {listed}")
+    return motion
+
+
+def write_truth(truth: VideoTruth, path: Path, *, video: str) -> None:
+    """The truth as a file that `read_truth` reads, one line a frame. video: the name of the video file."""
+    width, height = truth.size
+    rate = [truth.rate_hz.numerator, truth.rate_hz.denominator]
+    head = {"file": video, "width": width, "height": height, "fps": rate, "frames": len(truth.frames)}
+    lines = [json.dumps(_told(truth, index), separators=(",", ":")) for index in range(len(truth.frames))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{{"video":{json.dumps(head)},"frames":[\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
+
+
+def _told(truth: VideoTruth, index: int) -> dict[str, Any]:
+    frame = truth.frames[index]
+    told: dict[str, Any] = {
+        "index": index,
+        "pts_s": round(truth.pts_s(index), 6),
+        "polyps": [_polyp_told(one, box, frame.masks.get(one)) for one, box in frame.polyps.items()],
+        "faint": [_polyp_told(one, box, None) for one, box in frame.faint.items()],
+    }
+    if frame.cut:
+        told["cut"] = True
+    if frame.motion is not None:
+        told["motion"] = [[round(float(value), 6) for value in row] for row in frame.motion]
+    return told
+
+
+def _polyp_told(identity: int, box: Boxes, mask: RunLengths | None) -> dict[str, Any]:
+    told = {"id": identity, "box": _rounded(box)}
+    return {**told, "mask": dict(mask)} if mask else told
+
+
+def _rounded(box: Boxes) -> list[float]:
+    return [round(float(value), 2) for value in box]
