@@ -1,7 +1,8 @@
 """Every operating point there is to choose from: thresholds and confirmation times through the tracker that runs live.
 
-The detector runs once over a video; a higher threshold only drops boxes of what a lower one found, because suppression
-goes from the best score down. So the sweep costs the tracker's time, not the detector's, and is exact.
+The detector runs once over a video; a higher threshold only drops boxes of what a lower one found, because
+suppression goes from the best score down. So the sweep costs the tracker's time, not the detector's, and is exact:
+polyps are not known again by their looks here, which changes their numbers and not what is shown.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from realtime_polyp.calibrated import Calibration
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import DetectorEngine
 from realtime_polyp.field import Field
 from realtime_polyp.metrics.detection import ImageBoxes
@@ -19,9 +21,11 @@ from realtime_polyp.metrics.events import SeenFrame, event_figures, video_record
 from realtime_polyp.metrics.overlaps import false_boxes, matches
 from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.packets import Detections
-from realtime_polyp.pipeline import Pipeline, PipelineConfig, inside, run_inline
-from realtime_polyp.smooth import SmoothConfig, Smoother
+from realtime_polyp.pipeline import Pipeline, run_inline
+from realtime_polyp.postprocess import WEAK_THRESHOLD
+from realtime_polyp.smooth import STILL, Camera, Motion, Scene, SmoothConfig, Smoother
 from realtime_polyp.sources.base import Source
+from realtime_polyp.steady import inside
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 CONFIRM_TIMES_S = (0.0, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -30,12 +34,16 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class FoundFrame:
-    """What a detector found in one frame, scores calibrated. alive: neither black nor frozen, so boxes are drawn."""
+    """What a detector found in one frame, scores calibrated. alive: neither black nor frozen, so boxes are drawn.
+
+    motion: the camera's, since the frame before.
+    """
 
     pts_s: float
     detections: Detections
     field: Field
     alive: bool
+    motion: Motion = STILL
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,14 @@ def watched(source: Source, truth: VideoTruth, detector: DetectorEngine, calibra
     """The detector once over the video. Raises ValueError when video and truth do not belong together."""
     pipeline = Pipeline(detector, None, PipelineConfig(score_threshold=0.0, smooth=None))
     frames = []
+    camera = Camera()
     shown = tqdm(source.frames(), total=len(truth.frames), desc=source.name, unit="frame")
     for result in run_inline(shown, pipeline):
         truth.check_frame(result.frame)
         scores = calibration.apply(result.detections.scores)
+        motion = camera.update(result.frame.image, result.field)
         likely = at_least(Detections(result.detections.boxes, scores), THRESHOLDS[0])
-        frames.append(FoundFrame(result.frame.pts_s, likely, result.field, result.signal == "ok"))
+        frames.append(FoundFrame(result.frame.pts_s, likely, result.field, result.signal == "ok", motion))
     if len(frames) != len(truth.frames):
         raise ValueError(f"{truth.name} describes {len(truth.frames)} frames, {source.name} has {len(frames)}")
     return LabelledVideo(truth, frames)
@@ -115,7 +125,9 @@ def seen_frames(video: LabelledVideo, threshold: float, config: SmoothConfig) ->
     for found, true in zip(video.frames, video.truth.frames, strict=True):
         if true.cut:
             smoother.forget()
-        tracks, _ = smoother.update(at_least(found.detections, threshold), None, found.pts_s)
+        scene = Scene(found.motion, start_score=threshold)
+        likely = at_least(found.detections, min(threshold, WEAK_THRESHOLD))
+        tracks, _ = smoother.update(likely, None, found.pts_s, scene)
         drawn = [track.box for track in inside(tracks, found.field) if track.visible and found.alive]
         boxes = np.array(drawn, np.float32).reshape(-1, 4)
         yield SeenFrame(found.pts_s, true.polyps, true.faint, boxes, true.cut)

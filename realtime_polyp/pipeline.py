@@ -3,36 +3,20 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from realtime_polyp.calibrated import Calibration
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
-from realtime_polyp.field import Field
+from realtime_polyp.field import Field, whole
 from realtime_polyp.inference import Answers, HostInference, Inference
-from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal, Track
+from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal
 from realtime_polyp.picture import FieldFinder, PictureWatch
-from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, detections_of, mask_of, nms
-from realtime_polyp.prepare import clip_boxes
-from realtime_polyp.smooth import SmoothConfig, Smoother
+from realtime_polyp.postprocess import detections_of, mask_of, nms
+from realtime_polyp.smooth import warm_up as warm_smoothing
+from realtime_polyp.steady import Steadier
 from realtime_polyp.trace import Trace
-
-
-@dataclass(frozen=True)
-class PipelineConfig:
-    """smooth: None shows every detection at once and the raw mask. calibration: what the detector's scores become; a
-    segmenter's is not asked, because it leaves every outline where it is."""
-
-    score_threshold: float = SCORE_THRESHOLD
-    nms_iou: float = NMS_IOU
-    smooth: SmoothConfig | None = SmoothConfig()
-    calibration: Calibration | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("score_threshold", "nms_iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
 
 class Stopwatch:
@@ -75,15 +59,15 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget the past: another video begins, or the same one elsewhere."""
-        self._shape: tuple[int, ...] = ()
         self._fields, self._watch = FieldFinder(), PictureWatch()
-        self._smoother = Smoother(self.config.smooth) if self.config.smooth else None
+        self._steadier = Steadier(self.config)
 
     def warm_up(self) -> None:
         """Run a black frame through, so that the first real one does not pay for what is compiled on first use."""
         image = np.zeros((360, 480, 3), np.uint8)
         self.analyse([Frame(0, 0.0, time.monotonic(), image)])
         nms(np.zeros((1, 4), np.float32), self.config.nms_iou)
+        warm_smoothing(image, whole(image))
         self.reset()
 
     def set_score_threshold(self, score_threshold: float) -> None:
@@ -124,17 +108,29 @@ class Pipeline:
     ) -> list[Result]:
         with self._engines:
             answers = collect()
-        detections = self._detections(answers, len(frames), self.config.score_threshold)
+        config = self.config
+        detections = self._detections(answers, len(frames), config.floor)
         masks = self._masks(answers, len(frames))
         watch.lap("postprocess")
-        fields = [field for field, _ in looks]
-        smoothed = [self._smooth(*one) for one in zip(detections, masks, frames, fields, strict=True)]
-        watch.lap("smooth")
-        detecting = self.detector is not None
+        moments = [
+            self._steadier.update(frame, field, found, mask, config, watch.lap)
+            for frame, (field, _), found, mask in zip(frames, looks, detections, masks, strict=True)
+        ]
         shares_ms = {stage: duration_ms / len(frames) for stage, duration_ms in watch.stages_ms.items()}
         return [
-            Result(frame, field, found, tracks, mask, detecting, signal, "clear", shares_ms, time.monotonic())
-            for frame, (field, signal), found, (tracks, mask) in zip(frames, looks, detections, smoothed, strict=True)
+            Result(
+                frame=frame,
+                field=field,
+                detections=moment.detections,
+                tracks=moment.tracks,
+                mask=moment.mask,
+                detecting=self.detector is not None,
+                signal=signal,
+                view=moment.view,
+                stages_ms=shares_ms,
+                analysed_s=time.monotonic(),
+            )
+            for frame, (field, signal), moment in zip(frames, looks, moments, strict=True)
         ]
 
     def _look(self, frame: Frame) -> tuple[Field, Signal]:
@@ -160,29 +156,6 @@ class Pipeline:
             return [None] * count
         pairs = zip(answers.probability, answers.segmenter_placements, strict=True)
         return [mask_of(probability, placement, self.segmenter.size) for probability, placement in pairs]
-
-    def _smooth(
-        self, detections: Detections, mask: Mask | None, frame: Frame, field: Field
-    ) -> tuple[tuple[Track, ...], Mask | None]:
-        if self._smoother is None or frame.alone:
-            return as_tracks(detections), mask
-        if frame.image.shape != self._shape:  # here, not in `_look`: frames of a batch are smoothed one by one
-            self._shape = frame.image.shape
-            self._smoother.forget()
-        tracks, steadied = self._smoother.update(detections, mask, frame.pts_s)
-        return inside(tracks, field), steadied
-
-
-def inside(tracks: tuple[Track, ...], field: Field) -> tuple[Track, ...]:
-    """The tracks cut to the field; without those that have left it."""
-    cut = [replace(track, box=clip_boxes(track.box, field)) for track in tracks]
-    return tuple(track for track in cut if track.box[2] > track.box[0] and track.box[3] > track.box[1])
-
-
-def as_tracks(detections: Detections) -> tuple[Track, ...]:
-    """Each detection as a track of its own, shown at once."""
-    pairs = zip(detections.boxes, detections.scores, strict=True)
-    return tuple(Track(i, box, float(score), "shown", 0.0, 0.0) for i, (box, score) in enumerate(pairs, 1))
 
 
 def run_inline(frames: Iterable[Frame], pipeline: Pipeline) -> Iterator[Result]:

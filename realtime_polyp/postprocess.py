@@ -9,6 +9,7 @@ from realtime_polyp.prepare import Placement
 
 NMS_IOU = 0.01  # the paper's: polyps in one picture do not overlap
 SCORE_THRESHOLD = 0.3
+WEAK_THRESHOLD = 0.1
 MOST_DETECTIONS = 100
 _MOST_CANDIDATES = 1000  # of the best, before NMS
 
@@ -29,6 +30,12 @@ def detections_of(
     moved, order = moved[has_area], order[has_area]
     kept = nms(moved, nms_iou)[:MOST_DETECTIONS]
     return Detections(moved[kept], scores[order[kept]].astype(np.float32))
+
+
+def stronger(detections: Detections, score_threshold: float) -> Detections:
+    """Those that reach the threshold."""
+    count = int((detections.scores >= score_threshold).sum())
+    return Detections(detections.boxes[:count], detections.scores[:count])
 
 
 def mask_of(probability: NDArray[np.float32], placement: Placement, size: tuple[int, int]) -> Mask:

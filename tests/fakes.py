@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.pipeline import Pipeline, PipelineConfig
+from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.session import Session
 
 SIZE = (96, 72)  # (width, height) px

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from test_device_prepare import BT709_LIMITED, nv12_frame, textured
 from torch import Tensor, nn
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.cuda.idle import idle_share
 from realtime_polyp.cuda.inference import DEVICE_TRACK, CudaInference
 from realtime_polyp.cuda.lanes import CpuLanes, CpuWork, CudaLanes, Lanes, Run, Work
@@ -30,7 +31,7 @@ from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.segmenter import Segmenter, SegmenterConfig
 from realtime_polyp.nv12 import nv12_of
-from realtime_polyp.pipeline import Pipeline, PipelineConfig
+from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.trace import Trace
 

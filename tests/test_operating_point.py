@@ -15,10 +15,11 @@ from calibration import operating_point
 from calibration.pictures import frontier
 from calibration.sweep import LabelledVideo, Point, choose, nearest, seen_frames, sweep, sweep_stills, watched
 from realtime_polyp.calibrated import Calibration, read_calibration
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import event_figures, video_record
 from realtime_polyp.metrics.truth import read_truth
-from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
+from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.smooth import SmoothConfig
 
 COUNT = 80  # frames: the disc is away from 30 to 39 and from 70 to 79

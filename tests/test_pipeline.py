@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from media import cut_file, write_clip
 from numpy.typing import NDArray
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.field import whole
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
+from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.recording.results import line_of
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource

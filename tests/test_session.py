@@ -19,8 +19,9 @@ from fakes import (
     wait_until,
 )
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
+from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.session import Session, SessionError
 
 JOIN_S = 3.0
@@ -336,6 +337,6 @@ def test_delays_and_stages_are_measured() -> None:
     run(session)
     assert session.video_delay_ms.count == session.annotation_delay_ms.count == 20
     assert session.annotation_delay_ms.percentile(50) >= 10
-    stages = {"decode", "field", "prepare", "detect", "segment", "postprocess", "smooth"}
+    stages = {"decode", "field", "prepare", "detect", "segment", "postprocess", "motion", "smooth"}
     assert set(session.stages_ms) == stages
     assert session.stages_ms["detect"].largest_ms >= 2.5  # 10 ms a call, of four frames at most

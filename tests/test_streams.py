@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from fakes import FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, frames_of, pipeline_of
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field import Field, whole
 from realtime_polyp.inference import Answers, HostInference, Lap
 from realtime_polyp.options import numbered
 from realtime_polyp.packets import Result
-from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
+from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.shared import SharedInference
 from realtime_polyp.streams import Stream, run_streams, together_lines
 from realtime_polyp.trace import Trace

@@ -104,7 +104,8 @@ class TestCanvas:
         assert letterbox(np.zeros((1, 5000, 3), np.uint8), 100, 100) == (0, 49, 100, 1)
 
     def test_paints_boxes_and_outline_in_overlays_colours_where_they_are(self, canvas):
-        from realtime_polyp.pipeline import Pipeline, PipelineConfig, run_inline
+        from realtime_polyp.config import PipelineConfig
+        from realtime_polyp.pipeline import Pipeline, run_inline
 
         pipeline = Pipeline(FakeDetector(), None, PipelineConfig(smooth=None))
         result = next(run_inline(FakeSource(1).frames(), pipeline))

@@ -8,8 +8,9 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.pipeline import Pipeline, PipelineConfig
+from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.session import Display, Session
 
 RATE_HZ = 50

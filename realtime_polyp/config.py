@@ -1,0 +1,30 @@
+"""How the line is set, as one frozen value."""
+
+from dataclasses import dataclass
+
+from realtime_polyp.calibrated import Calibration
+from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
+from realtime_polyp.smooth import SmoothConfig
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """weak_threshold: from what score on a box keeps a track alive that others began. smooth: None shows every
+    detection at once and the raw mask. calibration: what the detector's scores become; a segmenter's is not asked,
+    because it leaves every outline where it is."""
+
+    score_threshold: float = SCORE_THRESHOLD
+    weak_threshold: float = WEAK_THRESHOLD
+    nms_iou: float = NMS_IOU
+    smooth: SmoothConfig | None = SmoothConfig()
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "weak_threshold", "nms_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
+    @property
+    def floor(self) -> float:
+        """The least score that matters to anyone."""
+        return min(self.score_threshold, self.weak_threshold) if self.smooth else self.score_threshold

@@ -1,0 +1,166 @@
+"""Steadiness over time: polyps followed from frame to frame, and the mask with them; the only memory between frames.
+
+All times are seconds of the video's own clock, because a live source drops frames. `motion` tells how the camera moved,
+`tracks` follows boxes, `masks` the outline, `looks` knows a polyp again.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from realtime_polyp.field import Field, Image
+from realtime_polyp.packets import Boxes, Detections, Mask, Track
+from realtime_polyp.smooth.associate import match, nearness, pairwise_iou
+from realtime_polyp.smooth.config import SmoothConfig
+from realtime_polyp.smooth.looks import likeness, looks_of
+from realtime_polyp.smooth.masks import MaskMemory, Moved
+from realtime_polyp.smooth.motion import STILL, Camera, Motion
+from realtime_polyp.smooth.tracks import (
+    Path,
+    Step,
+    alive,
+    as_track,
+    born,
+    may_start,
+    paired,
+    predicted,
+    ripe,
+    seen,
+    shown,
+)
+
+__all__ = ["STILL", "Camera", "Motion", "Scene", "SmoothConfig", "Smoother", "match", "pairwise_iou", "warm_up"]
+
+_CUT_S = 1.0  # a longer step of the clock, or one backwards, is a cut or a seek
+_LIKE = 0.5  # correlation of looks from which a polyp is known again
+_LOOKS_EVERY_S = 0.25  # of a track
+_REACH = 2.0  # of its size, how far from where it should be a polyp is known again
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the tracker is told of a frame beside its boxes. motion: of the camera, since the frame before.
+
+    image: (H, W, 3) RGB, to know polyps again by their looks; None: they are not. start_score: what a box must reach
+    to start a track; weaker ones only continue one. trusted: the view is clear enough to begin with.
+    """
+
+    motion: Motion = STILL
+    image: Image | None = None
+    start_score: float = 0.0
+    trusted: bool = True
+
+
+class Smoother:
+    """One `update` a frame, in order."""
+
+    def __init__(self, config: SmoothConfig = SmoothConfig()) -> None:
+        self._config = config
+        self._keys: Iterator[int] = itertools.count(1)
+        self._numbers: Iterator[int] = itertools.count(1)
+        self._mask = MaskMemory(config.mask_s)
+        self.forget()
+
+    def forget(self) -> None:
+        """What was followed is gone: a cut, a seek, a picture of another size. Polyps are counted on."""
+        self._paths: list[Path] = []
+        self._lost: list[Path] = []
+        self._now_s: float | None = None
+        self._mask.forget()
+
+    def update(
+        self, detections: Detections, mask: Mask | None, pts_s: float, scene: Scene = Scene()
+    ) -> tuple[tuple[Track, ...], Mask | None]:
+        """Tracks and steadied mask of the frame at `pts_s`."""
+        step_s = self._step(pts_s, cut=scene.motion.cut)
+        step = Step(detections, scene.motion, pts_s, step_s, scene.start_score, scene.trusted)
+        before = {path.key: path.box for path in self._paths}
+        self._paths = self._follow(step, scene.image)
+        moves = [
+            Moved(before[path.key], path.box, unseen=path.seen_s < pts_s) for path in self._paths if path.key in before
+        ]
+        steadied = self._mask.update(mask, moves, scene.motion, step_s)
+        return tuple(as_track(path, pts_s, self._config) for path in self._paths), steadied
+
+    def _step(self, pts_s: float, *, cut: bool) -> float:
+        """Seconds since the frame before; 0 with nothing to continue."""
+        step_s = 0.0 if self._now_s is None else pts_s - self._now_s
+        if cut or step_s < 0 or step_s > _CUT_S:
+            self.forget()
+            step_s = 0.0
+        self._now_s = pts_s
+        return step_s
+
+    def _follow(self, step: Step, image: Image | None) -> list[Path]:
+        paths = [predicted(path, step, self._config) for path in self._paths]
+        kept = [path for path in paths if alive(path, step, self._config)]
+        self._lose([path for path in paths if path.confirmed and not alive(path, step, self._config)], step)
+        pairs = paired(kept, step, self._config)
+        followed = [
+            seen(path, pairs[index], step, self._config) if index in pairs else path for index, path in enumerate(kept)
+        ]
+        new = [
+            born(next(self._keys), index, step, self._config)
+            for index in range(len(step.detections))
+            if index not in pairs.values() and may_start(index, step)
+        ]
+        return self._named([*followed, *new], step, image)
+
+    def _lose(self, paths: list[Path], step: Step) -> None:
+        """Keep in mind what is no longer followed, for as long as it may be known again."""
+        kept = [predicted(path, step, self._config) for path in self._lost]
+        self._lost = [path for path in kept if step.pts_s - path.seen_s <= self._config.remember_s] + paths
+
+    def _named(self, paths: list[Path], step: Step, image: Image | None) -> list[Path]:
+        """Give what has been found for long enough its number, its old one if it is known again."""
+        hidden = [path for path in paths if not shown(path, step.pts_s, self._config)]
+        taken: set[int] = set()
+        named = []
+        for path in paths:
+            if image is not None and path.seen_s == step.pts_s and _wants_looks(path, self._config, step):
+                path = replace(path, looks=looks_of(image, path.box), looked_s=step.pts_s)
+            if not path.confirmed and ripe(path, self._config):
+                known = self._known_again(path, hidden, taken)
+                first_s, number = (known.first_s, known.number) if known else (path.first_s, next(self._numbers))
+                path = replace(path, number=number, first_s=first_s)
+                taken |= {known.key} if known else set()
+            named.append(path)
+        self._lost = [path for path in self._lost if path.key not in taken]
+        return [path for path in named if path.key not in taken]
+
+    def _known_again(self, path: Path, hidden: list[Path], taken: set[int]) -> Path | None:
+        """The polyp out of sight that this one looks like and is near to, if any."""
+        ways = [(_resemblance(path, one), -one.key, one) for one in [*self._lost, *hidden] if one.confirmed]
+        best = max((way for way in ways if way[2].key not in taken), default=None)
+        return best[2] if best and best[0] >= _LIKE else None
+
+
+def warm_up(image: Image, field: Field) -> None:
+    """Compile what is compiled on first use, with any picture."""
+    camera = Camera()
+    smoother = Smoother(SmoothConfig(confirm_s=0.0))
+    boxes = np.array([[8, 8, 40, 40]], np.float32)
+    for index in range(3):
+        scene = Scene(camera.update(image, field), image)
+        smoother.update(Detections(boxes, np.ones(1, np.float32)), None, index / 30, scene)
+
+
+def _wants_looks(path: Path, config: SmoothConfig, step: Step) -> bool:
+    """When it is about to get a number, and every so often after."""
+    if path.looks is None:
+        return path.confirmed or ripe(path, config)
+    return step.trusted and step.pts_s - path.looked_s >= _LOOKS_EVERY_S
+
+
+def _resemblance(path: Path, other: Path) -> float:
+    """Likeness of two polyps' looks, -1 where they are too far apart or too unlike in size to be one."""
+    near = nearness(_grown(path.box)[None], _grown(other.box)[None])[0, 0] > 0
+    return likeness(path.looks, other.looks) if near and path.looks is not None and other.looks is not None else -1.0
+
+
+def _grown(box: Boxes) -> Boxes:
+    """The box _REACH times as wide and high."""
+    half = (box[2:] - box[:2]) * (_REACH - 1) / 2
+    return np.concatenate([box[:2] - half, box[2:] + half])

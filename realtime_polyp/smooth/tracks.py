@@ -1,0 +1,134 @@
+"""Polyps followed from frame to frame.
+
+Boxes that reach the threshold start and continue tracks; weaker ones only continue them (two thresholds, after
+ByteTrack, Zhang et al., ECCV 2022). Tracks are carried along with the camera before anything is matched (as BoT-SORT
+does), and each has a Kalman filter of its own for what remains (as in SORT, Bewley et al., ICIP 2016). Why these: a
+scope's shake moves every box by more than its size, blur lowers scores for a few frames, and polyps are few and
+apart, so that greedy pairs by overlap do what an optimal assignment would. Confirm, hold and release are what an
+endoscopist feels: when a box appears, how long it survives frames that miss it, when it goes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from realtime_polyp.packets import Boxes, Detections, Track
+from realtime_polyp.smooth import kalman
+from realtime_polyp.smooth.associate import match, match_near
+from realtime_polyp.smooth.config import SmoothConfig
+from realtime_polyp.smooth.looks import Looks
+from realtime_polyp.smooth.motion import Motion
+
+_ROUNDING_S = 1e-6
+_SCORE_S = 0.15  # time constant of a track's score
+_WEAK_NOISE = 3.0  # a box of score 0 strays by so much more than one of score 1
+
+
+@dataclass(frozen=True)
+class Path:
+    """A track's memory. number: what a person reads, given when confirmed. found_s: for how long it was found by boxes
+    that reach the threshold. first_s, seen_s: when found first and last. looks: as of looked_s."""
+
+    key: int
+    number: int | None
+    state: kalman.State
+    spread: kalman.Spread
+    score: float
+    first_s: float
+    seen_s: float
+    found_s: float = 0.0
+    looks: Looks | None = None
+    looked_s: float = 0.0
+
+    @property
+    def confirmed(self) -> bool:
+        return self.number is not None
+
+    @property
+    def box(self) -> Boxes:
+        return kalman.box_of(self.state)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one frame brings. start_score: what a box must reach to start a track or to help confirm it. trusted: the
+    picture is clear enough for that."""
+
+    detections: Detections
+    motion: Motion
+    pts_s: float
+    step_s: float
+    start_score: float = 0.0
+    trusted: bool = True
+
+
+def alive(path: Path, step: Step, config: SmoothConfig) -> bool:
+    """Seen lately enough to be continued; at a low rate, in the frame before."""
+    limit_s = config.release_s if path.confirmed else config.gap_s
+    return step.pts_s - path.seen_s <= max(limit_s, step.step_s) + _ROUNDING_S
+
+
+def predicted(path: Path, step: Step, config: SmoothConfig) -> Path:
+    """Where it should be now: carried with the camera, then on by its own velocity."""
+    state = kalman.carried(path.state, step.motion.matrix, step.motion.zoom)
+    spread = path.spread * step.motion.zoom**2
+    state, spread = kalman.predict(state, spread, step.step_s, config.box_unrest)
+    return replace(path, state=state, spread=spread)
+
+
+def paired(paths: Sequence[Path], step: Step, config: SmoothConfig) -> dict[int, int]:
+    """Pairs {path: detection}: strong boxes by overlap, weak boxes by overlap, then strong boxes by nearness."""
+    strong = step.detections.scores >= step.start_score
+    pairs: dict[int, int] = {}
+    for wanted, near in ((strong, False), (~strong, False), (strong, True)):
+        free = [index for index in range(len(paths)) if index not in pairs]
+        left = [index for index in np.flatnonzero(wanted) if index not in pairs.values()]
+        boxes = step.detections.boxes[left]
+        tracks = [paths[index].box for index in free]
+        found = match_near(tracks, boxes) if near else match(tracks, boxes, config.least_iou)
+        pairs |= {free[track]: int(left[detection]) for track, detection in found.items()}
+    return pairs
+
+
+def seen(path: Path, index: int, step: Step, config: SmoothConfig) -> Path:
+    """A predicted path with the box that continues it."""
+    score = float(step.detections.scores[index])
+    noise = config.box_noise * (1 + (_WEAK_NOISE - 1) * (1 - score))
+    state, spread = kalman.correct(path.state, path.spread, step.detections.boxes[index], noise)
+    since_s = step.pts_s - path.seen_s
+    counts = step.trusted and score >= step.start_score
+    weight = 1 - float(np.exp(-since_s / _SCORE_S))
+    return replace(
+        path,
+        state=state,
+        spread=spread,
+        score=path.score + weight * (score - path.score),
+        seen_s=step.pts_s,
+        found_s=path.found_s + (since_s if counts else 0.0),
+    )
+
+
+def born(key: int, index: int, step: Step, config: SmoothConfig) -> Path:
+    state, spread = kalman.begin(step.detections.boxes[index], config.box_noise)
+    return Path(key, None, state, spread, float(step.detections.scores[index]), step.pts_s, step.pts_s)
+
+
+def may_start(index: int, step: Step) -> bool:
+    return step.trusted and bool(step.detections.scores[index] >= step.start_score)
+
+
+def ripe(path: Path, config: SmoothConfig) -> bool:
+    """Found for long enough to be shown."""
+    return path.found_s >= config.confirm_s - _ROUNDING_S
+
+
+def shown(path: Path, pts_s: float, config: SmoothConfig) -> bool:
+    """Confirmed, and seen lately enough to be drawn."""
+    return path.confirmed and pts_s - path.seen_s <= config.hold_s + _ROUNDING_S
+
+
+def as_track(path: Path, pts_s: float, config: SmoothConfig) -> Track:
+    unseen_s = pts_s - path.seen_s
+    state = "tentative" if not shown(path, pts_s, config) else "held" if unseen_s > 0 else "shown"
+    return Track(path.number or -path.key, path.box, path.score, state, pts_s - path.first_s, unseen_s)  # type: ignore[arg-type]

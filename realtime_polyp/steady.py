@@ -1,0 +1,64 @@
+"""What becomes of the models' answers once a frame's past is known: the part of the line that has a memory.
+
+Frames go through one by one and in order, whatever way they were cut into batches, so that results do not depend on it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.field import Field
+from realtime_polyp.packets import Detections, Frame, Mask, Track, View
+from realtime_polyp.postprocess import stronger
+from realtime_polyp.prepare import clip_boxes
+from realtime_polyp.smooth import Camera, Scene, Smoother
+
+Lap = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame's answers, steadied; detections: those that reach the threshold."""
+
+    detections: Detections
+    tracks: tuple[Track, ...]
+    mask: Mask | None
+    view: View = "clear"
+
+
+class Steadier:
+    """One `update` a frame, in order."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self._smoother = Smoother(config.smooth) if config.smooth else None
+        self._camera = Camera()
+        self._shape: tuple[int, ...] = ()
+
+    def update(
+        self, frame: Frame, field: Field, detections: Detections, mask: Mask | None, config: PipelineConfig, lap: Lap
+    ) -> Moment:
+        """detections: down to config.floor. A still that stands alone has no past and is none."""
+        strong = stronger(detections, config.score_threshold)
+        if self._smoother is None or frame.alone:
+            return Moment(strong, as_tracks(strong), mask)
+        if frame.image.shape != self._shape:
+            self._shape = frame.image.shape
+            self._smoother.forget()
+        motion = self._camera.update(frame.image, field)
+        lap("motion")
+        scene = Scene(motion, frame.image, config.score_threshold)
+        tracks, steadied = self._smoother.update(detections, mask, frame.pts_s, scene)
+        lap("smooth")
+        return Moment(strong, inside(tracks, field), steadied)
+
+
+def inside(tracks: tuple[Track, ...], field: Field) -> tuple[Track, ...]:
+    """The tracks cut to the field; without those that have left it."""
+    cut = [replace(track, box=clip_boxes(track.box, field)) for track in tracks]
+    return tuple(track for track in cut if track.box[2] > track.box[0] and track.box[3] > track.box[1])
+
+
+def as_tracks(detections: Detections) -> tuple[Track, ...]:
+    """Each detection as a track of its own, shown at once."""
+    pairs = zip(detections.boxes, detections.scores, strict=True)
+    return tuple(Track(i, box, float(score), "shown", 0.0, 0.0) for i, (box, score) in enumerate(pairs, 1))
