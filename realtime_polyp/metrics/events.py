@@ -126,15 +126,15 @@ def event_figures(videos: Sequence[VideoRecord]) -> EventFigures:
     firsts = [polyp.first_shown_s for polyp in polyps if polyp.first_shown_s is not None]
     minutes = sum(video.duration_s for video in videos) / 60
     alarms = [run for video in videos for run in video.false_alarms]
-    low_s, median_s, high_s = np.percentile(firsts, [25, 50, 75]).tolist() if firsts else (None, None, None)
+    quartiles = [float(value) for value in np.percentile(firsts, [25, 50, 75])] if firsts else None
     return EventFigures(
         minutes,
         len(polyps),
         len(polyps) - len(firsts),
         _share_found(polyps, FOR_S),
         _share_found(polyps, FOR_LONGER_S),
-        median_s,
-        (low_s, high_s) if firsts else None,
+        quartiles[1] if quartiles else None,
+        (quartiles[0], quartiles[2]) if quartiles else None,
         {least_s: sum(run.lasts(least_s) for run in alarms) / minutes for least_s in DURATIONS_S} if minutes else {},
     )
 

@@ -1,6 +1,6 @@
 """Masks as COCO's compressed run lengths: a frame's mask in a few hundred bytes, in files and in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,13 @@ def decode(runs: RunLengths) -> NDArray[np.uint8]:
     """The mask (H, W), 0 or 1. Raises ValueError for run lengths that do not add up to their size."""
     decoded = coco_mask.decode(runs)
     return np.asarray(decoded, np.uint8)
+
+
+def dice(masks: Sequence[RunLengths], others: Sequence[RunLengths]) -> float:
+    """Of the union of some masks with the union of others; 1 where both are empty. Nothing is decoded for it."""
+    sides = [coco_mask.merge(list(one)) for one in (masks, others)]
+    shared, total = coco_mask.area(coco_mask.merge(sides, intersect=True)), sum(coco_mask.area(one) for one in sides)
+    return 2 * float(shared) / float(total) if total else 1.0
 
 
 def checked(runs: Any, size: tuple[int, int]) -> RunLengths:
