@@ -1,0 +1,90 @@
+"""What a video was like to watch: python -m trainers.evaluate_video --truth T.json --results R.jsonl
+
+The results are what `run_live.py --results` wrote of the video that the truth describes; METRICS 4 defines the figures.
+A frame without a result, as a live source drops some, keeps what the result before it showed for 0.2 s, as the viewer
+does, and then shows nothing. What is told of every detection at once has the detections of the same run, from the score
+that it was run with.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from realtime_polyp.metrics.shown import ShownFrame, check_results, read_results
+from realtime_polyp.metrics.timeline import timeline
+from realtime_polyp.metrics.truth import VideoTruth, read_truth
+from realtime_polyp.metrics.video import combined, figures, video_report
+from realtime_polyp.metrics.video_table import table
+from trainers.command import report_bad_input
+from trainers.video_pictures import write_video_pictures
+
+_EPILOG = """examples:
+  python run_live.py --source assets/demo.mp4 --headless --results out.jsonl
+  python -m trainers.evaluate_video --truth assets/demo_truth.json --results out.jsonl --pictures runs/demo
+  python -m trainers.evaluate_video --truth a.json --results a.jsonl --truth b.json --results b.jsonl --json all.json
+
+The truth file is described in docs/video_truth.md; trainers.video_truth makes one from CVAT or COCO-video.
+exit codes: 0 told, 2 bad input"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        run(options)
+
+
+def command_line() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.evaluate_video",
+        description="Tell how soon polyps were shown in labelled videos, how steadily, and how often something that is "
+        "none. Several videos are told one by one and together.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--truth", type=Path, action="append", required=True, metavar="T.json", help="a video's truth; may be repeated")
+    add(
+        "--results",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="R.jsonl",
+        help="what run_live --results wrote of the video of the --truth in the same place",
+    )
+    add("--pictures", type=Path, metavar="DIR", help="draw FROC, withholding, first detection and timelines there")
+    add("--json", type=Path, metavar="OUT", help="write every figure there, 0..1 and s")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    videos = read_pairs(options.truth, options.results)
+    reports = [video_report(truth, shown) for truth, shown in tqdm(videos, desc="videos", disable=len(videos) < 2)]
+    whole = combined(reports)
+    columns = {f"{number} {one.names[0]}": one for number, one in enumerate(reports, 1)}
+    print(table({**columns, "all": whole} if len(reports) > 1 else {whole.names[0]: whole}))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        told = {"all": figures(whole), "videos": [figures(one) for one in reports]}
+        options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        print(f"figures: {options.json}")
+    if options.pictures:
+        lines = [timeline(truth, shown) for truth, shown in videos]
+        print(f"pictures: {', '.join(str(path) for path in write_video_pictures(whole, lines, options.pictures))}")
+
+
+def read_pairs(truths: list[Path], results: list[Path]) -> list[tuple[VideoTruth, list[ShownFrame]]]:
+    """Every truth with its results, each found to be of one video. Raises as `run` does."""
+    if len(truths) != len(results):
+        raise ValueError(f"{len(truths)} --truth and {len(results)} --results were given: give pairs of them")
+    pairs = [(read_truth(truth), read_results(result)) for truth, result in zip(truths, results, strict=True)]
+    for truth, shown in pairs:
+        check_results(truth, shown)
+    return pairs
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Pictures of how a video was to watch (METRICS 4), to be read by the person who would have watched it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+
+from realtime_polyp.metrics.events import FOR_S, WITHIN_S, EventFigures, Run, event_figures
+from realtime_polyp.metrics.levels import Levels, price
+from realtime_polyp.metrics.timeline import Timeline
+from realtime_polyp.metrics.video import VideoReport
+
+matplotlib.use("Agg")  # evaluation runs on machines without a screen
+import matplotlib.pyplot as plt  # noqa: E402
+
+_BLUE, _ORANGE, _GREEN, _GREY, _RED = "#0072b2", "#d55e00", "#009e73", "#c8c8c8", "#c0392b"
+_MARKED_SCORES = (0.3, 0.5, 0.7, 0.9)
+_BIN_S, _LAST_BIN_S = 0.1, 3.0
+_FEW = 0.05  # of an axis, that points at its end stand clear of the frame
+
+
+def write_video_pictures(report: VideoReport, timelines: Sequence[Timeline], folder: Path) -> list[Path]:
+    """All four, the event timeline one a video; what there is nothing to draw of is left out. The paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("froc", "withholding", "first_shown")
+    paths = {name: folder / f"{name}.png" for name in names}
+    for path in paths.values():
+        path.unlink(missing_ok=True)
+    if report.events.polyps:
+        draw_froc(report, paths["froc"])
+        draw_first_shown(report, paths["first_shown"])
+    if any(record.false_alarms for record in report.single_ages[0.0]):
+        draw_withholding(report, paths["withholding"])
+    drawn = [path for path in paths.values() if path.exists()]
+    for number, one in enumerate(timelines, 1):
+        path = folder / f"timeline_{number}_{Path(one.name).stem}.png"
+        draw_timeline(one, path)
+        drawn.append(path)
+    return drawn
+
+
+def draw_froc(report: VideoReport, path: Path) -> None:
+    """Polyps found against false alarms a minute, as the score that a box must have rises."""
+    figure, axis = plt.subplots(figsize=(8.4, 5.6), constrained_layout=True)
+    lines = {
+        "every detection at once": (report.single_scores, _ORANGE, (6, -12)),
+        "as shown, steadied over time": (report.scores, _BLUE, (6, 6)),
+    }
+    for name, (levels, colour, offset) in lines.items():
+        _froc_line(axis, levels, name, colour, offset)
+    axis.plot(*_froc_point(report.events), "*", color=_BLUE, ms=18, mec="white", zorder=5, label="as it ran")
+    axis.plot([], [], "o", color="#666666", ms=5, label="at the score written beside it")
+    axis.set(
+        xlabel="false alarms a minute, any", ylabel=f"polyps found within {WITHIN_S:g} s, shown for {FOR_S:g} s, %"
+    )
+    axis.set_ylim(-3, 104)
+    axis.set_xlim(left=-_FEW * axis.get_xlim()[1])
+    axis.set_title(f"Up and to the left is better: {_what(report)}", fontsize=11)
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    _save(figure, path)
+
+
+def _froc_point(events: EventFigures) -> tuple[float, float]:
+    return events.false_alarms_per_minute[0.0], 100 * (events.sensitivity or 0.0)
+
+
+def _froc_line(axis: Axes, levels: Levels, name: str, colour: str, offset: tuple[int, int]) -> None:
+    points = {level: _froc_point(event_figures(records)) for level, records in levels.items()}
+    axis.plot(*zip(*points.values(), strict=True), "-", color=colour, lw=1.8, label=name)
+    for score in _MARKED_SCORES:
+        axis.plot(*points[score], "o", color=colour, ms=5)
+        axis.annotate(f"{score:g}", points[score], xytext=offset, textcoords="offset points", fontsize=9, color=colour)
+
+
+def draw_withholding(report: VideoReport, path: Path) -> None:
+    """What it brings, and costs, to show a box only once it has been there for a while."""
+    figure, (top, foot) = plt.subplots(2, 1, figsize=(8.4, 6.8), sharex=True, constrained_layout=True)
+    before = report.single_ages[0.0]
+    paid = {level: price(before, records) for level, records in report.single_ages.items()}
+    times = list(paid)
+    removed = {"any": 0.0, "lasting 0.5 s or longer": 0.5}
+    for (name, least_s), colour in zip(removed.items(), (_BLUE, _ORANGE), strict=True):
+        shares = [_percent(one.removed[least_s]) for one in paid.values()]
+        top.plot(times, shares, "o-", color=colour, lw=1.8, ms=5, label=f"false alarms, {name}")
+    delays = [np.nan if one.delay_s is None else one.delay_s for one in paid.values()]
+    foot.plot(times, delays, "o-", color=_BLUE, lw=1.8, ms=5, label="first shown later by (median)")
+    for level, delay_s in zip(times, delays, strict=True):
+        if paid[level].lost:
+            foot.annotate(f"{paid[level].lost} lost", (level, delay_s), xytext=(0, -16), textcoords="offset points",
+                          ha="center", fontsize=9, color=_RED)  # fmt: skip
+    _mark_smoothing(report, top, foot)
+    top.set(ylabel="false alarms removed, %", ylim=(min(-4, top.get_ylim()[0]), 104))
+    foot.set(ylabel="delay paid, s", xlabel="a box is withheld until it has been there for, s")
+    top.set_title(f"Withholding short bursts: {_what(report)}", fontsize=11)
+    for axis in (top, foot):
+        axis.grid(alpha=0.3)
+        axis.legend(loc="best", fontsize=9)
+    _save(figure, path)
+
+
+def _mark_smoothing(report: VideoReport, top: Axes, foot: Axes) -> None:
+    """What the whole of the smoothing did on the same video."""
+    found = report.smoothing
+    lines = ((top, found.removed[0.0], 100.0, "{:.0f} %, any"), (foot, found.delay_s, 1.0, "{:.2f} s"))
+    for axis, value, unit, words in lines:
+        if value is not None:
+            label = f"the program as it ran: {words.format(unit * value)}"
+            axis.axhline(unit * value, color=_GREEN, ls="--", lw=1.8, label=label)
+
+
+def _percent(share: float | None) -> float:
+    return np.nan if share is None else 100 * share
+
+
+def draw_first_shown(report: VideoReport, path: Path) -> None:
+    """How long polyps had been in view when a box first came, and how many never had one."""
+    figure, axis = plt.subplots(figsize=(8.4, 4.8), constrained_layout=True)
+    polyps = [polyp for record in report.records for polyp in record.polyps]
+    firsts = [polyp.first_shown_s for polyp in polyps if polyp.first_shown_s is not None]
+    edges = np.arange(0, _LAST_BIN_S + _BIN_S / 2, _BIN_S)
+    # A time on an edge belongs to the bin that begins there, whatever its last digit says.
+    places = np.minimum(np.array(firsts) + 1e-6, _LAST_BIN_S + _BIN_S / 2)
+    counts, _ = np.histogram(places, np.append(edges, _LAST_BIN_S + _BIN_S))
+    axis.bar([*edges], counts, width=_BIN_S, align="edge", color=_BLUE, edgecolor="white", label="polyps first shown")
+    axis.bar(_LAST_BIN_S + 4 * _BIN_S, report.events.missed, width=2 * _BIN_S, color=_RED, label="never shown")
+    median_s = report.events.first_shown_s
+    if median_s is not None:
+        axis.axvline(median_s, color=_ORANGE, lw=2, label=f"median: {median_s:.2f} s")
+    axis.set(xlabel="in view for, s", ylabel="polyps", xlim=(-0.05, _LAST_BIN_S + 0.6))
+    axis.set_xticks([0, 0.5, 1, 1.5, 2, 2.5, _LAST_BIN_S + _BIN_S / 2, _LAST_BIN_S + 4 * _BIN_S])
+    axis.set_xticklabels(["0", "0.5", "1", "1.5", "2", "2.5", "3\nor more", "never"])
+    axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axis.set_title(f"How soon each polyp was shown: {_what(report)}", fontsize=11)
+    axis.grid(alpha=0.3, axis="y")
+    axis.legend(loc="upper right")
+    _save(figure, path)
+
+
+def draw_timeline(one: Timeline, path: Path) -> None:
+    """A line a polyp: there (grey), shown (green); below them what was shown where there was none (red)."""
+    count = len(one.polyps) + 1
+    figure, axis = plt.subplots(figsize=(12, 1.6 + 0.42 * count), constrained_layout=True)
+    for row, polyp in enumerate(one.polyps):
+        _bars(axis, polyp.faint, row, 0.16, _GREY, "polyp faint: not demanded")
+        _bars(axis, polyp.in_view, row, 0.62, _GREY, "polyp in view")
+        _bars(axis, polyp.shown, row, 0.34, _GREEN, "shown")
+    _bars(axis, one.false_alarms, count - 1, 0.62, _RED, "false alarm")
+    for cut_s in one.cuts_s:
+        axis.axvline(cut_s, color="#444444", lw=0.8, ls=":", label="cut")
+    axis.set_yticks(range(count), [*(f"polyp {polyp.id}" for polyp in one.polyps), "no polyp"])
+    axis.set(xlim=(0, one.duration_s or 1), ylim=(count - 0.5, -0.5), xlabel="time, s")
+    axis.set_title(one.name, fontsize=11)
+    axis.grid(alpha=0.3, axis="x")
+    _legend_once(axis)
+    _save(figure, path)
+
+
+def _bars(axis: Axes, runs: Sequence[Run], row: int, height: float, colour: str, label: str) -> None:
+    spans = [(run.start_s, run.duration_s) for run in runs]
+    if spans:
+        axis.broken_barh(spans, (row - height / 2, height), facecolors=colour, label=label)
+
+
+def _legend_once(axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    once: Mapping[str, object] = dict(zip(labels, handles, strict=True))
+    axis.legend(once.values(), once.keys(), loc="upper left", bbox_to_anchor=(1.005, 1.0), fontsize=9)
+
+
+def _what(report: VideoReport) -> str:
+    events = report.events
+    videos = "1 video" if len(report.names) == 1 else f"{len(report.names)} videos"
+    return f"{videos}, {events.minutes:.1f} minutes, {events.polyps} polyp{'s' * (events.polyps != 1)}"
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
