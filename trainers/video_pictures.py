@@ -15,10 +15,12 @@ from realtime_polyp.metrics.video import VideoReport
 matplotlib.use("Agg")  # evaluation runs on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402
 
-_BLUE, _ORANGE, _GREEN, _GREY, _RED = "#0072b2", "#d55e00", "#009e73", "#c8c8c8", "#c0392b"
+_BLUE, _ORANGE, _GREEN, _RED = "#0072b2", "#d55e00", "#009e73", "#c0392b"
+_GREY, _PALE = "#b4b4b4", "#dedede"
 _MARKED_SCORES = (0.3, 0.5, 0.7, 0.9)
 _BIN_S, _LAST_BIN_S = 0.1, 3.0
-_FEW = 0.05  # of an axis, that points at its end stand clear of the frame
+_RATES = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # false alarms a minute, written on the axis
+_LINEAR_TO = 1.0  # of them: none at all must be on the axis, and few be told from many
 
 
 def write_video_pictures(report: VideoReport, timelines: Sequence[Timeline], folder: Path) -> list[Path]:
@@ -55,12 +57,21 @@ def draw_froc(report: VideoReport, path: Path) -> None:
     axis.set(
         xlabel="false alarms a minute, any", ylabel=f"polyps found within {WITHIN_S:g} s, shown for {FOR_S:g} s, %"
     )
-    axis.set_ylim(-3, 104)
-    axis.set_xlim(left=-_FEW * axis.get_xlim()[1])
+    axis.set_ylim(-6, 106)
+    _scale_rates(axis)
     axis.set_title(f"Up and to the left is better: {_what(report)}", fontsize=11)
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     _save(figure, path)
+
+
+def _scale_rates(axis: Axes) -> None:
+    largest = max(2 * _LINEAR_TO, axis.get_xlim()[1])
+    axis.set_xscale("symlog", linthresh=_LINEAR_TO, linscale=1)
+    axis.set_xlim(-0.06 * _LINEAR_TO, 1.5 * largest)
+    axis.set_xticks([rate for rate in _RATES if rate <= 1.5 * largest])
+    axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _froc_point(events: EventFigures) -> tuple[float, float]:
@@ -76,43 +87,38 @@ def _froc_line(axis: Axes, levels: Levels, name: str, colour: str, offset: tuple
 
 
 def draw_withholding(report: VideoReport, path: Path) -> None:
-    """What it brings, and costs, to show a box only once it has been there for a while."""
-    figure, (top, foot) = plt.subplots(2, 1, figsize=(8.4, 6.8), sharex=True, constrained_layout=True)
+    """What it brings, and costs, to show a box only once it has been there for a while without a break."""
+    figure, axes = plt.subplots(3, 1, figsize=(8.4, 8.6), sharex=True, constrained_layout=True)
     before = report.single_ages[0.0]
     paid = {level: price(before, records) for level, records in report.single_ages.items()}
-    times = list(paid)
-    removed = {"any": 0.0, "lasting 0.5 s or longer": 0.5}
-    for (name, least_s), colour in zip(removed.items(), (_BLUE, _ORANGE), strict=True):
-        shares = [_percent(one.removed[least_s]) for one in paid.values()]
-        top.plot(times, shares, "o-", color=colour, lw=1.8, ms=5, label=f"false alarms, {name}")
-    delays = [np.nan if one.delay_s is None else one.delay_s for one in paid.values()]
-    foot.plot(times, delays, "o-", color=_BLUE, lw=1.8, ms=5, label="first shown later by (median)")
-    for level, delay_s in zip(times, delays, strict=True):
-        if paid[level].lost:
-            foot.annotate(f"{paid[level].lost} lost", (level, delay_s), xytext=(0, -16), textcoords="offset points",
-                          ha="center", fontsize=9, color=_RED)  # fmt: skip
-    _mark_smoothing(report, top, foot)
-    top.set(ylabel="false alarms removed, %", ylim=(min(-4, top.get_ylim()[0]), 104))
-    foot.set(ylabel="delay paid, s", xlabel="a box is withheld until it has been there for, s")
-    top.set_title(f"Withholding short bursts: {_what(report)}", fontsize=11)
-    for axis in (top, foot):
-        axis.grid(alpha=0.3)
-        axis.legend(loc="best", fontsize=9)
+    found = [event_figures(records).sensitivity for records in report.single_ages.values()]
+    whole = report.smoothing
+    _curve(axes[0], list(paid), [_percent(one.removed[0.0]) for one in paid.values()], _percent(whole.removed[0.0]))
+    _curve(axes[1], list(paid), [_percent(one) for one in found], _percent(report.events.sensitivity))
+    _curve(axes[2], list(paid), [_known(one.delay_s) for one in paid.values()], _known(whole.delay_s))
+    axes[0].set(ylabel="false alarms removed, %", ylim=(min(-4, axes[0].get_ylim()[0]), 104))
+    axes[1].set(ylabel="polyps still found, %", ylim=(-4, 104))
+    axes[2].set(
+        ylabel="shown later by, s (median)", xlabel="a box is shown once the detector saw it without a break for, s"
+    )
+    axes[0].set_title(f"Withholding short bursts: {_what(report)}", fontsize=11)
+    axes[0].legend(loc="lower right", fontsize=9)
     _save(figure, path)
 
 
-def _mark_smoothing(report: VideoReport, top: Axes, foot: Axes) -> None:
-    """What the whole of the smoothing did on the same video."""
-    found = report.smoothing
-    lines = ((top, found.removed[0.0], 100.0, "{:.0f} %, any"), (foot, found.delay_s, 1.0, "{:.2f} s"))
-    for axis, value, unit, words in lines:
-        if value is not None:
-            label = f"the program as it ran: {words.format(unit * value)}"
-            axis.axhline(unit * value, color=_GREEN, ls="--", lw=1.8, label=label)
+def _curve(axis: Axes, times: Sequence[float], values: Sequence[float], whole: float) -> None:
+    """whole: what all of the smoothing did on the same videos; NaN where there is nothing to tell it from."""
+    axis.plot(times, values, "o-", color=_BLUE, lw=1.8, ms=5, label="withholding alone")
+    axis.axhline(whole, color=_GREEN, ls="--", lw=1.8, label="the program as it ran")
+    axis.grid(alpha=0.3)
 
 
 def _percent(share: float | None) -> float:
     return np.nan if share is None else 100 * share
+
+
+def _known(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def draw_first_shown(report: VideoReport, path: Path) -> None:
@@ -125,7 +131,8 @@ def draw_first_shown(report: VideoReport, path: Path) -> None:
     places = np.minimum(np.array(firsts) + 1e-6, _LAST_BIN_S + _BIN_S / 2)
     counts, _ = np.histogram(places, np.append(edges, _LAST_BIN_S + _BIN_S))
     axis.bar([*edges], counts, width=_BIN_S, align="edge", color=_BLUE, edgecolor="white", label="polyps first shown")
-    axis.bar(_LAST_BIN_S + 4 * _BIN_S, report.events.missed, width=2 * _BIN_S, color=_RED, label="never shown")
+    if report.events.missed:
+        axis.bar(_LAST_BIN_S + 4 * _BIN_S, report.events.missed, width=2 * _BIN_S, color=_RED, label="never shown")
     median_s = report.events.first_shown_s
     if median_s is not None:
         axis.axvline(median_s, color=_ORANGE, lw=2, label=f"median: {median_s:.2f} s")
@@ -144,24 +151,30 @@ def draw_timeline(one: Timeline, path: Path) -> None:
     count = len(one.polyps) + 1
     figure, axis = plt.subplots(figsize=(12, 1.6 + 0.42 * count), constrained_layout=True)
     for row, polyp in enumerate(one.polyps):
-        _bars(axis, polyp.faint, row, 0.16, _GREY, "polyp faint: not demanded")
+        _bars(axis, polyp.faint, row, 0.2, _PALE, "polyp faint: not demanded")
         _bars(axis, polyp.in_view, row, 0.62, _GREY, "polyp in view")
         _bars(axis, polyp.shown, row, 0.34, _GREEN, "shown")
     _bars(axis, one.false_alarms, count - 1, 0.62, _RED, "false alarm")
     for cut_s in one.cuts_s:
         axis.axvline(cut_s, color="#444444", lw=0.8, ls=":", label="cut")
-    axis.set_yticks(range(count), [*(f"polyp {polyp.id}" for polyp in one.polyps), "no polyp"])
+    axis.set_yticks(range(count), [*(f"polyp {polyp.id}" for polyp in one.polyps), "false alarms"])
     axis.set(xlim=(0, one.duration_s or 1), ylim=(count - 0.5, -0.5), xlabel="time, s")
-    axis.set_title(one.name, fontsize=11)
+    axis.set_title(_told(one), fontsize=11)
     axis.grid(alpha=0.3, axis="x")
     _legend_once(axis)
     _save(figure, path)
 
 
+def _told(one: Timeline) -> str:
+    shown = sum(bool(polyp.shown) for polyp in one.polyps)
+    alarms = len(one.false_alarms)
+    return f"{one.name}: {shown} of {len(one.polyps)} polyps shown, {alarms} false alarm{'s' * (alarms != 1)}"
+
+
 def _bars(axis: Axes, runs: Sequence[Run], row: int, height: float, colour: str, label: str) -> None:
     spans = [(run.start_s, run.duration_s) for run in runs]
     if spans:
-        axis.broken_barh(spans, (row - height / 2, height), facecolors=colour, label=label)
+        axis.broken_barh(spans, (row - height / 2, height), facecolors=colour, edgecolors=colour, lw=0.6, label=label)
 
 
 def _legend_once(axis: Axes) -> None:
