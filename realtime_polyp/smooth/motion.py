@@ -15,9 +15,9 @@ from realtime_polyp.field import Field, Image
 
 Matrix = NDArray[np.float32]
 
-_WIDTH_PX = 160
+_WIDTH_PX = 128
 _SPACING_PX = 12
-_FLOW = {"winSize": (13, 13), "maxLevel": 3, "criteria": (3, 8, 0.03), "minEigThreshold": 2e-4}
+_FLOW = {"winSize": (11, 11), "maxLevel": 2, "criteria": (3, 6, 0.03), "minEigThreshold": 2e-4}
 _FEWEST_POINTS = 8
 _WITHIN_PX = 1.5  # of the small picture
 _LEAST_AGREEING = 0.35
