@@ -6,9 +6,9 @@ from realtime_polyp.calibrated import CalibrationError
 from realtime_polyp.engines import EngineError, decoding_device
 from realtime_polyp.headless import run_headless
 from realtime_polyp.line import Line, open_line, say
-from realtime_polyp.options import EXIT_BAD_INPUT, Options, numbered, parse
-from realtime_polyp.recording import OutputError, open_outputs
-from realtime_polyp.recording.paths import check_paths
+from realtime_polyp.options import EXIT_BAD_INPUT, Options, parse
+from realtime_polyp.recording import OutputError, alarms_of, open_outputs
+from realtime_polyp.recording.paths import check_folder, check_paths
 from realtime_polyp.session import SessionError
 from realtime_polyp.sources import Paced, Source, SourceError, open_source
 from realtime_polyp.streams import Stream, run_streams, together_lines
@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: Options, trace: Trace | None) -> int:
     for text in dict.fromkeys(options.sources):
         check_paths(text, options.outputs)
+    for wanted in options.wanted:
+        check_folder(wanted.pictures)
     several = len(options.sources) > 1
     problem = None if options.headless or several else display_problem()
     window = not options.headless and not several and problem is None
@@ -67,11 +69,12 @@ def run(options: Options, trace: Trace | None) -> int:
 def run_without_window(source: Source, line: Line, options: Options, trace: Trace | None) -> int:
     pipeline = line.pipeline(trace)
     paced = options.display == "immediate" and not source.live  # a recording to be taken as if it were live
-    outputs = open_outputs(options.results, options.save, source.rate_hz)
+    outputs = open_outputs(options.wanted[0], source.rate_hz)
     session = run_headless(Paced(source) if paced else source, pipeline, outputs)
-    print(closing_lines(session))
+    alarms = alarms_of(outputs)
+    print(closing_lines(session, alarms))
     if options.summary:
-        write_summary(session, options.summary)
+        write_summary(session, options.summary, alarms)
     if session.error:
         raise session.error
     if source.warning:
@@ -81,10 +84,7 @@ def run_without_window(source: Source, line: Line, options: Options, trace: Trac
 
 def run_together(sources: list[Source], line: Line, options: Options, trace: Trace | None) -> int:
     line.pipeline()  # warms the models up
-    outputs = [
-        open_outputs(numbered(options.results, number), numbered(options.save, number), source.rate_hz)
-        for number, source in enumerate(sources, 1)
-    ]
+    outputs = [open_outputs(wanted, source.rate_hz) for wanted, source in zip(options.wanted, sources, strict=True)]
     streams = [Stream(source, written) for source, written in zip(sources, outputs, strict=True)]
     went = run_streams(streams, line.inference, line.config, trace=trace)
     print(together_lines(went))

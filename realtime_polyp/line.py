@@ -1,15 +1,16 @@
 """From what was asked for to a line that is ready: engines that may be trusted, calibration, and how they are run."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from realtime_polyp.calibrated import Calibration, read_calibration
+from realtime_polyp.calibrated import Calibration, CalibrationError, read_calibration
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.acceptance import check_gate, gate_problem
 from realtime_polyp.engines.base import DetectorEngine, Engine, Hint, SegmenterEngine
 from realtime_polyp.inference import HostInference, Inference
 from realtime_polyp.options import Options
-from realtime_polyp.pipeline import Pipeline, PipelineConfig
+from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.postprocess import SCORE_THRESHOLD
 from realtime_polyp.smooth import SmoothConfig
 from realtime_polyp.trace import Trace
@@ -66,11 +67,23 @@ def _config(options: Options, calibration: Calibration) -> PipelineConfig:
     """What was typed counts before what the calibration says."""
     threshold = options.score_threshold
     return PipelineConfig(
-        calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
-        options.nms_iou,
-        calibration.smooth(SmoothConfig()) if options.smooth else None,
-        calibration if options.calibration else None,
+        score_threshold=calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
+        nms_iou=options.nms_iou,
+        smooth=_times(options, calibration.smooth(SmoothConfig())) if options.smooth else None,
+        calibration=calibration if options.calibration else None,
     )
+
+
+def _times(options: Options, usual: SmoothConfig) -> SmoothConfig:
+    """Raises CalibrationError where a polyp would be forgotten while it is shown."""
+    typed = {"confirm_s": options.confirm_s, "hold_s": options.hold_s, "release_s": options.release_s}
+    chosen = replace(usual, **{name: time_s for name, time_s in typed.items() if time_s is not None})
+    if chosen.release_s < chosen.hold_s:
+        raise CalibrationError(
+            f"--release-s {chosen.release_s:g} must be no less than --hold-s {chosen.hold_s:g}, or a polyp would be "
+            "forgotten while it is shown: name both"
+        )
+    return chosen
 
 
 def say(line: Line) -> None:

@@ -44,7 +44,7 @@ class Steadier:
         if frame.image.shape != self._shape:
             self._shape = frame.image.shape
             self._smoother.forget()
-        motion = self._camera.update(frame.image, field)
+        motion = self._camera.update(frame.image, field, wanted=not self._smoother.idle)
         lap("motion")
         scene = Scene(motion, frame.image, config.score_threshold)
         tracks, steadied = self._smoother.update(detections, mask, frame.pts_s, scene)

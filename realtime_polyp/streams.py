@@ -7,11 +7,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.headless import stopping_on_signals
 from realtime_polyp.inference import Inference
 from realtime_polyp.packets import Result
-from realtime_polyp.pipeline import Pipeline, PipelineConfig
-from realtime_polyp.recording import Output, OutputError
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording import AlarmFigures, Output, OutputError, alarms_of
 from realtime_polyp.recording.recorder import close_all
 from realtime_polyp.session import Session, SessionError
 from realtime_polyp.shared import SharedInference
@@ -32,10 +33,11 @@ class Stream:
 
 @dataclass
 class Streams:
-    """How several sessions went. batch_sizes: {images in a batch: how often}."""
+    """How several sessions went. batch_sizes: {images in a batch: how often}. alarms: of each, None if not followed."""
 
     sessions: list[Session] = field(default_factory=list)
     batch_sizes: dict[int, int] = field(default_factory=dict)
+    alarms: list[AlarmFigures | None] = field(default_factory=list)
 
     @property
     def error(self) -> SessionError | None:
@@ -57,7 +59,7 @@ class Streams:
     def summary(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
-            "streams": [summary_of(session) for session in self.sessions],
+            "streams": [summary_of(*one) for one in zip(self.sessions, self.alarms, strict=True)],
             "fps": self.fps,
             "mean_batch": self.mean_batch,
             "batch_sizes": {str(size): count for size, count in sorted(self.batch_sizes.items())},
@@ -87,6 +89,7 @@ def run_streams(
         went.batch_sizes = shared.batch_sizes
     for stream, session in zip(streams, went.sessions, strict=True):
         _close(stream, session)
+        went.alarms.append(alarms_of(stream.outputs))
     return went
 
 

@@ -6,16 +6,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.histogram import DELAY_PERCENTS, STAGE_PERCENTS
-from realtime_polyp.recording import OutputError
+from realtime_polyp.recording import AlarmFigures, OutputError
 from realtime_polyp.session import Session
 from realtime_polyp.trace import Trace, events_of
 
 _PACKAGES = ("realtime-polyp", "av", "numpy", "opencv-python-headless", "openvino", "torch")
 
 
-def summary_of(session: Session) -> dict[str, Any]:
-    """Frames, delays, stages, engines and versions, ready for JSON."""
+def summary_of(session: Session, alarms: AlarmFigures | None = None) -> dict[str, Any]:
+    """Frames, alarms, delays, stages, engines, what decides when a box is shown, and versions, ready for JSON."""
     tally, analyses = session.tally(), session.analyses.tally()
     detector, segmenter = session.pipeline.detector, session.pipeline.segmenter
     engines = [engine for engine in (detector, segmenter) if engine]
@@ -30,6 +31,7 @@ def summary_of(session: Session) -> dict[str, Any]:
         "frames_pending": tally.pending,
         "dropped": tally.dropped,
         "not_analysed": analyses.dropped,
+        "alarms": vars(alarms) if alarms else None,
         "fps": fps_of(session),
         "video_delay_ms": session.video_delay_ms.summary(DELAY_PERCENTS),
         "annotation_delay_ms": session.annotation_delay_ms.summary(DELAY_PERCENTS),
@@ -41,8 +43,15 @@ def summary_of(session: Session) -> dict[str, Any]:
             "detector": detector.model if detector else None,
             "segmenter": segmenter.model if segmenter else None,
         },
+        "operating_point": _operating_point(session.pipeline.config),
         "versions": versions(),
     }
+
+
+def _operating_point(config: PipelineConfig) -> dict[str, float | None]:
+    """From what score on a box is shown, and the times of its track; None without smoothing."""
+    times = {name: getattr(config.smooth, name, None) for name in ("confirm_s", "hold_s", "release_s")}
+    return {"score_threshold": round(config.score_threshold, 4), **times}
 
 
 def fps_of(session: Session) -> float:
@@ -62,8 +71,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_summary(session: Session, path: Path) -> None:
-    write_json(summary_of(session), path, "the summary")
+def write_summary(session: Session, path: Path, alarms: AlarmFigures | None = None) -> None:
+    write_json(summary_of(session, alarms), path, "the summary")
 
 
 def write_trace(trace: Trace, path: Path) -> None:
@@ -78,7 +87,7 @@ def write_json(content: object, path: Path, what: str, *, indent: int | None = 1
         raise OutputError(f"cannot write {what} to {path}: {error.strerror}") from error
 
 
-def closing_lines(session: Session) -> str:
+def closing_lines(session: Session, alarms: AlarmFigures | None = None) -> str:
     """What a person reads when a headless run has ended."""
     summary = summary_of(session)
     delay = summary["annotation_delay_ms"]
@@ -88,6 +97,9 @@ def closing_lines(session: Session) -> str:
     ]
     if delay["p50"] is not None:
         lines.append(f"from decoded to overlay: {delay['p50']:.0f} ms (p50), {delay['p99']:.0f} ms (p99)")
+    if alarms:
+        lasting = "" if alarms.median_duration_s is None else f", {alarms.median_duration_s:.1f} s long (median)"
+        lines.append(f"{alarms.count} alarm{'' if alarms.count == 1 else 's'}{lasting}")
     lines += [
         f"{stage:>12}  {values['p50']:7.2f} ms (p50) {values['p95']:7.2f} ms (p95)"
         for stage, values in summary["stages_ms"].items()

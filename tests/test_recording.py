@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from realtime_polyp.field import Field
 from realtime_polyp.packets import Frame, Mask, Result
 from realtime_polyp.pipeline import run_inline
-from realtime_polyp.recording import OutputError, VideoWriter, open_outputs
+from realtime_polyp.recording import OutputError, VideoWriter, Wanted, open_outputs
 from realtime_polyp.recording.paths import check_paths
 from realtime_polyp.recording.recorder import Recorder, close_all
 from realtime_polyp.recording.results import ResultsWriter, encode_mask
@@ -89,8 +89,8 @@ def test_all_are_closed_though_one_fails_and_the_first_failure_is_told() -> None
 
 
 def test_outputs_are_those_asked_for(tmp_path: Path) -> None:
-    assert open_outputs(None, None, None) == []
-    outputs = open_outputs(tmp_path / "a.jsonl", tmp_path / "a.mp4", Fraction(25))
+    assert open_outputs(Wanted(), None) == []
+    outputs = open_outputs(Wanted(tmp_path / "a.jsonl", tmp_path / "a.mp4"), Fraction(25))
     for output in outputs:
         for result in RESULTS:
             output.write(result)

@@ -3,14 +3,17 @@
 import itertools
 import re
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from realtime_polyp.field import Field
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Mask, Track
-from realtime_polyp.smooth import SmoothConfig, Smoother, match, pairwise_iou
+from realtime_polyp.smooth import STILL, Motion, Scene, SmoothConfig, Smoother, match, pairwise_iou
+from realtime_polyp.smooth.motion import CUT
 
 CONFIG = SmoothConfig(confirm_s=0.1, hold_s=0.25, release_s=0.6, gap_s=0.15)
 BOX = (100.0, 100.0, 200.0, 180.0)
@@ -264,3 +267,72 @@ def test_the_answer_given_is_not_written_into_later() -> None:
         kept.append((tracks[0].box, tracks[0].box.copy(), mask.probability, mask.probability.copy()))
     for box, box_then, probability, probability_then in kept:
         assert np.array_equal(box, box_then) and np.array_equal(probability, probability_then)
+
+
+def test_how_the_camera_moved_matters_only_where_something_is_followed() -> None:
+    """So that it need not be worked out in the long stretches without a polyp."""
+    moving = Motion(np.array([[1, 0, 30], [0, 1, -20]], np.float32))
+    still, moved = Smoother(CONFIG), Smoother(CONFIG)
+    frames = [NO_DETECTIONS] * 5 + [found(BOX)] + [found(BOX)] * 8
+    for index, one in enumerate(frames):
+        assert moved.idle == (index <= 5)
+        motion = moving if moved.idle else STILL
+        a, b = (smoother.update(one, None, index / 25, scene)[0] for smoother, scene in
+                ((still, Scene()), (moved, Scene(motion))))  # fmt: skip
+        assert [track.box.tolist() for track in a] == [track.box.tolist() for track in b]
+
+
+def test_a_box_is_carried_along_with_the_camera() -> None:
+    """A shake of more than the box's size: without the camera's movement it would be another polyp."""
+    smoother, jump = Smoother(CONFIG), np.array([150, -60], np.float32)
+    play(smoother, [found(BOX)] * 10)
+    there = tuple((np.array(BOX).reshape(2, 2) + jump).ravel())
+    motion = Motion(np.array([[1, 0, jump[0]], [0, 1, jump[1]]], np.float32))
+    (track,), _ = smoother.update(found(there), None, 10 / 25, Scene(motion))
+    assert track.id == 1 and track.state == "shown" and track.box.tolist() == pytest.approx(there, abs=1)
+
+
+def test_a_weak_box_keeps_a_track_alive_and_never_starts_one() -> None:
+    smoother, weak = Smoother(CONFIG), found(BOX, score=0.2)
+    scene = Scene(start_score=0.3)
+    assert not any(smoother.update(weak, None, index / 25, scene)[0] for index in range(10))
+    for index in range(10, 20):
+        smoother.update(found(BOX), None, index / 25, scene)
+    tracks = [smoother.update(weak, None, index / 25, scene)[0] for index in range(20, 45)]
+    assert all(one[0].state == "shown" and one[0].id == 1 for one in tracks)
+
+
+def test_an_unclear_view_starts_and_confirms_nothing() -> None:
+    smoother, unclear = Smoother(CONFIG), Scene(trusted=False)
+    assert not any(smoother.update(found(BOX), None, index / 25, unclear)[0] for index in range(10))
+    smoother.update(found(BOX), None, 10 / 25)
+    tracks = [smoother.update(found(BOX), None, index / 25, unclear)[0] for index in range(11, 25)]
+    assert all(one[0].state == "tentative" for one in tracks)
+
+
+def test_a_cut_in_the_picture_ends_what_was_followed() -> None:
+    smoother = Smoother(CONFIG)
+    play(smoother, [found(BOX)] * 10)
+    assert smoother.update(NO_DETECTIONS, None, 10 / 25, Scene(CUT)) == ((), None) and smoother.idle
+
+
+def picture_with(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = np.full((320, 384, 3), 90, np.uint8)
+    image[100:180, 100:200] = patch
+    return image
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_polyp_is_known_again_by_its_looks(same: bool) -> None:
+    """Out of sight for longer than release_s: the same looks in about the same place are the same polyp."""
+    random = np.random.default_rng(0)
+    patches = [cv2.resize(random.integers(0, 255, (4, 5, 3), dtype=np.uint8), (100, 80)) for _ in range(2)]
+    smoother = Smoother(CONFIG)
+    for index in range(15):
+        smoother.update(found(BOX), None, index / 25, Scene(image=picture_with(patches[0])))
+    for index in range(15, 45):
+        smoother.update(NO_DETECTIONS, None, index / 25, Scene(image=picture_with(patches[0])))
+    later = picture_with(patches[0] if same else patches[1])
+    history = [smoother.update(found(BOX), None, index / 25, Scene(image=later))[0] for index in range(45, 60)]
+    assert history[0][0].state == "tentative" and history[-1][0].state == "shown"
+    assert history[-1][0].id == (1 if same else 2)

@@ -18,6 +18,17 @@ def check_paths(source: str, paths: Sequence[Path | None]) -> None:
         _check_place(path)
 
 
+def check_folder(folder: Path | None) -> None:
+    """Raises OutputError for a folder that is a file, or in which nothing can be written."""
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"cannot write pictures to {folder}: it is a file; name a folder")
+    standing = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
+    if not os.access(standing, os.W_OK):
+        raise OutputError(f"cannot write pictures to {folder}: permission denied")
+
+
 def _check_place(path: Path) -> None:
     if path.is_dir():
         raise OutputError(f"cannot write to {path}: it is a folder; name a file in it")

@@ -70,6 +70,11 @@ class Smoother:
         self._now_s: float | None = None
         self._mask.forget()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is followed or remembered, so that how the camera moved makes no difference."""
+        return not self._paths and not self._lost
+
     def update(
         self, detections: Detections, mask: Mask | None, pts_s: float, scene: Scene = Scene()
     ) -> tuple[tuple[Track, ...], Mask | None]:

@@ -64,10 +64,10 @@ class Camera:
     def __init__(self) -> None:
         self._before: Thumbnail | None = None
 
-    def update(self, image: Image, field: Field) -> Motion:
-        """Of a frame (H, W, 3) RGB and its field."""
+    def update(self, image: Image, field: Field, *, wanted: bool = True) -> Motion:
+        """Of a frame (H, W, 3) RGB and its field. wanted: False only looks, for the next frame's sake."""
         before, self._before = self._before, thumbnail(image, field)
-        return camera_motion(before, self._before)
+        return camera_motion(before, self._before) if wanted else UNKNOWN
 
 
 def thumbnail(image: Image, field: Field) -> Thumbnail:

@@ -7,7 +7,7 @@ from realtime_polyp.engines import decoding_device
 from realtime_polyp.options import Options
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.recording import open_outputs
+from realtime_polyp.recording import alarms_of, open_outputs
 from realtime_polyp.recording.recorder import Recorder
 from realtime_polyp.session import Display, Session
 from realtime_polyp.sources import Paced, Source, open_source
@@ -70,7 +70,7 @@ def watch(source: Source, pipeline: Pipeline, options: Options, *, unverified: b
 
     unverified: the strip above the picture says so. Raises OutputError once the window is closed.
     """
-    outputs = open_outputs(options.results, options.save, source.rate_hz)
+    outputs = open_outputs(options.wanted[0], source.rate_hz)
     recorder = Recorder(outputs, live=source.live) if outputs else None
     watching = Watching(source, pipeline, options, recorder)
     info = SourceInfo(source.name, source.live, _duration_s(source, options), options.start_s, options.loop)
@@ -87,7 +87,7 @@ def watch(source: Source, pipeline: Pipeline, options: Options, *, unverified: b
         if recorder:
             recorder.close()
     if options.summary and watching.session:
-        write_summary(watching.session, options.summary)
+        write_summary(watching.session, options.summary, alarms_of(outputs))
     return code
 
 
