@@ -1,0 +1,47 @@
+"""The line from the models on, over answers that are remembered: any configuration, several at once, in seconds."""
+
+from collections.abc import Iterable, Iterator
+
+from realtime_polyp.calibrated import Calibration
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.metrics.truth import TrueFrame
+from realtime_polyp.packets import Detections, Frame, Result
+from realtime_polyp.steady import Steadier
+from trainers.clips.remembered import Remembered
+
+
+def side_by_side(frames: Iterable[Remembered], configs: dict[str, PipelineConfig]) -> Iterator[dict[str, Result]]:
+    """The line from the models on, several ways at once: one result a way, frame by frame."""
+    ways = {name: (Steadier(config), config) for name, config in configs.items()}
+    for one in frames:
+        yield {name: _result(one, steadier, config) for name, (steadier, config) in ways.items()}
+
+
+def steadied(frames: Iterable[Remembered], config: PipelineConfig) -> Iterator[Result]:
+    """The line from the models on, as the pipeline would have done it then and there."""
+    return (results["only"] for results in side_by_side(frames, {"only": config}))
+
+
+def _result(one: Remembered, steadier: Steadier, config: PipelineConfig) -> Result:
+    frame = Frame(one.index, one.pts_s, 0.0, one.image)
+    found = _likely(one.detections, config.calibration, config.floor)
+    moment = steadier.update(frame, one.field, found, one.mask, config, _no_lap)
+    return Result(frame, one.field, moment.detections, moment.tracks, moment.mask, signal=one.signal, view=moment.view)
+
+
+def _likely(found: Detections, calibration: Calibration | None, floor: float) -> Detections:
+    scores = calibration.apply(found.scores) if calibration else found.scores
+    kept = scores >= floor
+    return Detections(found.boxes[kept], scores[kept])
+
+
+def _no_lap(stage: str) -> None:
+    """Nobody asks how long it took."""
+
+
+def recalled(result: Result, true: TrueFrame) -> Remembered:
+    """A result of the unsteadied line (UNSTEADIED) as if it had been remembered."""
+    frame = result.frame
+    return Remembered(
+        frame.index, frame.pts_s, result.field, result.signal, result.detections, result.mask, frame.image, true
+    )
