@@ -19,7 +19,7 @@ from trainers.data import Still
 
 RATES_HZ = (Fraction(30), Fraction(30000, 1001))
 _CHANGES: dict[Change, float] = {"cut": 0.4, "flick": 0.35, "press": 0.25}
-_WITH_S, _WITHOUT_S = (4.0, 8.5), (5.0, 12.0)  # how long scenes last
+_WITH_S, _WITHOUT_S = (3.5, 7.0), (3.5, 8.5)  # how long scenes last
 _LEAST_S = 3.0
 _STILLS_A_CLIP = 24  # by which the next clip's stills are moved on, so that clips share few
 _BURSTS_A_MINUTE, _LONGEST_BURST = 3, 6  # of dropped frames

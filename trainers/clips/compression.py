@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 from realtime_polyp.field import Image
 
 BT709, LIMITED, FULL = 1, 1, 2  # as H.273 and FFmpeg number them
-_OPTIONS = {"preset": "veryfast", "tune": "zerolatency", "crf": "24", "threads": "1", "g": "90"}
+_OPTIONS = {"preset": "superfast", "tune": "zerolatency", "crf": "22", "threads": "1", "g": "90"}
 
 
 @dataclass(frozen=True)
