@@ -1,0 +1,117 @@
+"""What a person drew on the frames of a video, whatever the tool, and the truth it makes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from realtime_polyp.metrics.run_lengths import RunLengths, decode, encode
+from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
+from realtime_polyp.packets import Boxes
+
+
+@dataclass(frozen=True)
+class Label:
+    """One polyp in one frame: box (4,) xyxy px; mask of the video's size where its outline was drawn."""
+
+    id: int
+    box: Boxes
+    faint: bool = False
+    mask: RunLengths | None = None
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A video's size (width, height) px, its exact rate, and how many frames it has."""
+
+    size: tuple[int, int]
+    rate_hz: Fraction
+    count: int
+
+
+def read_clock(path: Path) -> Clock:
+    """Without decoding. Raises FileNotFoundError, or ValueError for what is no video, or one without an even rate."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such video: {path}")
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.best("video")
+            if not isinstance(stream, VideoStream):
+                raise ValueError(f"{path} holds no video")
+            size = (stream.codec_context.width, stream.codec_context.height)
+            times = sorted(one.pts * stream.time_base for one in container.demux(stream) if one.pts is not None)
+            rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+    except av.FFmpegError as error:
+        raise ValueError(f"{path} is not a video that can be read: {error}") from error
+    even = [rate for rate in rates if _fits(times, rate)]
+    if not even:
+        raise ValueError(
+            f"{path} has no even rate, which a truth file needs: make one with `ffmpeg -i IN -fps_mode cfr OUT`"
+        )
+    return Clock(size, Fraction(even[0]), len(times))
+
+
+def _fits(times: Sequence[Fraction], rate_hz: Fraction) -> bool:
+    """Whether every frame lies within half a period of where the rate has it."""
+    return bool(times) and all(abs((one - times[0]) * rate_hz - place) <= 0.5 for place, one in enumerate(times))
+
+
+def truth_of(labels: Mapping[int, Sequence[Label]], clock: Clock, *, name: str, cuts: Sequence[int] = ()) -> VideoTruth:
+    """labels: by frame; frames without one have no polyp. cuts: frames that continue nothing.
+
+    Raises ValueError for a frame beyond the video, or a polyp drawn twice in one.
+    """
+    for frame in (*labels, *cuts):
+        if not 0 <= frame < clock.count:
+            raise ValueError(
+                f"frame {frame} is labelled, and the video has frames 0 to {clock.count - 1}: another video?"
+            )
+    frames = [_true_frame(index, labels.get(index, ()), clock, index in set(cuts)) for index in range(clock.count)]
+    return VideoTruth(name, clock.size, clock.rate_hz, frames)
+
+
+def _true_frame(index: int, labels: Sequence[Label], clock: Clock, cut: bool) -> TrueFrame:
+    if len({one.id for one in labels}) != len(labels):
+        raise ValueError(f"frame {index} has polyp {_twice(labels)} twice: each needs a number of its own")
+    inside = [(one, _inside(one.box, clock.size)) for one in labels]
+    seen = [(one, box) for one, box in inside if box[0] < box[2] and box[1] < box[3]]
+    return TrueFrame(
+        {one.id: box for one, box in seen if not one.faint},
+        {one.id: box for one, box in seen if one.faint},
+        cut,
+        {one.id: one.mask for one, _ in seen if one.mask is not None and not one.faint},
+    )
+
+
+def _twice(labels: Sequence[Label]) -> int:
+    ids = [one.id for one in labels]
+    return next(one for one in ids if ids.count(one) > 1)
+
+
+def _inside(box: Boxes, size: tuple[int, int]) -> Boxes:
+    """A box drawn over the picture's edge, cut to it."""
+    return np.clip(box, 0, np.array([*size, *size])).astype(np.float32)
+
+
+def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels (H, W) inside polygons [x1, y1, x2, y2, ...], source px, as COCO fills them. Raises ValueError for less
+    than three corners."""
+    if any(len(one) < 6 or len(one) % 2 for one in polygons):
+        raise ValueError("a polygon needs three corners, two numbers each")
+    runs = coco_mask.frPyObjects([[float(value) for value in one] for one in polygons], size[1], size[0])
+    return np.asarray(decode(coco_mask.merge(runs)), np.bool_)
+
+
+def outlined(identity: int, mask: NDArray[np.bool_], *, faint: bool) -> Label | None:
+    """A label of a mask (H, W), its box the tight bounds; None for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+    return Label(identity, box, faint, encode(mask))

@@ -1,0 +1,75 @@
+"""A truth file from labels: python -m trainers.video_truth --cvat annotations.xml --video V.mp4 --out T.json
+
+docs/video_truth.md shows how to label a video so that this works, and what the file holds.
+"""
+
+import argparse
+from pathlib import Path
+
+from realtime_polyp.metrics.truth import VideoTruth, write_truth
+from trainers.command import report_bad_input
+from trainers.truth_coco import read_coco_video
+from trainers.truth_cvat import read_cvat
+from trainers.video_labels import read_clock, truth_of
+
+_EPILOG = """examples:
+  python -m trainers.video_truth --cvat annotations.xml --video V.mp4 --out V_truth.json
+  python -m trainers.video_truth --coco-video labels.json --video V.mp4 --out V_truth.json --cut 1200 --cut 4210
+
+exit codes: 0 written, 2 bad input"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser):
+        run(options)
+
+
+def command_line() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.video_truth",
+        description="Make the truth file that trainers.evaluate_video and calibration.operating_point read from what "
+        "was labelled elsewhere.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--cvat", type=Path, metavar="FILE.xml", help="an export in the format 'CVAT for video 1.1'")
+    source.add_argument("--coco-video", type=Path, metavar="FILE.json", help="a file in CocoVID or YouTube-VIS format")
+    add("--video", type=Path, required=True, metavar="V.mp4", help="the video that was labelled")
+    add("--out", type=Path, required=True, metavar="T.json", help="the truth file to write")
+    add("--cut", type=int, action="append", default=[], metavar="FRAME", help="a frame that continues nothing; repeat")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    clock = read_clock(options.video)
+    if options.cvat:
+        labels, cuts = read_cvat(options.cvat, clock)
+    else:
+        labels, cuts = read_coco_video(options.coco_video, clock, video=options.video.name), []
+    truth = truth_of(labels, clock, name=options.out.name, cuts=[*cuts, *options.cut])
+    write_truth(truth, options.out, video=options.video.name)
+    print(described(truth))
+    print(f"truth: {options.out}")
+
+
+def described(truth: VideoTruth) -> str:
+    """What was read, for a person to see at a glance whether it is what was drawn."""
+    polyps = {identity for frame in truth.frames for identity in frame.polyps}
+    clear = sum(bool(frame.polyps) for frame in truth.frames)
+    faint = sum(bool(frame.faint) for frame in truth.frames)
+    cuts = sum(frame.cut for frame in truth.frames)
+    width, height = truth.size
+    duration_s = truth.pts_s(len(truth.frames))
+    return (
+        f"{len(truth.frames)} frames of {width}x{height} at {truth.rate_hz} Hz, {duration_s:.1f} s: "
+        f"{len(polyps)} polyps in {clear} frames, faint ones in {faint}, {cuts} cuts"
+    )
+
+
+if __name__ == "__main__":
+    main()
