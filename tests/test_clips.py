@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def polyp_scenes(stills: list[Still]) -> list[tuple[Scene, Scope]]:
     found = []
     for number, tissue in enumerate(map(tissue_of, stills[:6])):
         setting = Setting(some_scope(chance, SMALL), 30.0, chance)
-        scene = scene_with_polyps(tissue, setting, 120) if tissue else None
+        scene = scene_with_polyps(tissue, setting, 120, enters=False) if tissue else None
         if scene:
             found.append((replace(scene, ids=(number + 1,), conditions=calm(120)), setting.scope))
     assert len(found) == 6
@@ -173,12 +174,16 @@ def test_no_polyp_s_mirror_image_comes_into_view(stills: list[Still]) -> None:
     for tissue in filter(None, map(tissue_of, stills[:6])):
         for _ in range(4):
             setting = Setting(some_scope(chance, SMALL), 30.0, chance)
-            for make in (scene_with_polyps, scene_without):
+            for make in (
+                partial(scene_with_polyps, enters=True),
+                partial(scene_with_polyps, enters=False),
+                scene_without,
+            ):
                 scene = make(tissue, setting, 40)
                 for place in range(0, 40, 3) if scene else ():
                     plain, mirrored = masks_seen(scene, setting.scope, place)
                     assert np.array_equal(plain, mirrored)
-                    assert make is scene_with_polyps or not mirrored.any()
+                    assert make is not scene_without or not mirrored.any()
 
 
 def test_the_motion_takes_a_frame_s_mask_to_the_next_one(polyp_scenes: list[tuple[Scene, Scope]]) -> None:

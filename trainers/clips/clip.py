@@ -21,7 +21,9 @@ RATES_HZ = (Fraction(30), Fraction(30000, 1001))
 _CHANGES: dict[Change, float] = {"cut": 0.4, "flick": 0.35, "press": 0.25}
 _WITH_S, _WITHOUT_S = (3.5, 7.0), (3.5, 8.5)  # how long scenes last
 _LEAST_S = 3.0
-_STILLS_A_CLIP = 24  # by which the next clip's stills are moved on, so that clips share few
+_CHANCE_TO_ENTER = 0.6
+_CHANCE_OF_PLAIN = 0.3  # of a whole still without a polyp, of which data sets have few, else a part of one with
+_STILLS_A_CLIP = 60  # by which the next clip's stills are moved on, so that clips share few
 _BURSTS_A_MINUTE, _LONGEST_BURST = 3, 6  # of dropped frames
 
 
@@ -78,13 +80,15 @@ def _scenes(order: Sequence[Still], setting: Setting, number: int, frames: int) 
     while done < frames:
         length, left = int(chance.uniform(*_WITH_S) * second), frames - done
         if done and left - length > _LEAST_S * second and 2 * (polyp_frames + length) <= done + length:
-            scene = _first_that_does(polyps, partial(scene_with_polyps, setting=setting, count=length))
+            enters = bool(chance.random() < _CHANCE_TO_ENTER)
+            make = partial(scene_with_polyps, setting=setting, count=length, enters=enters)
+            scene = _first_that_does(polyps, make)
             scene = replace(scene, ids=tuple(range(identity, identity + len(scene.tissue.masks))))
             identity, polyp_frames = identity + len(scene.ids), polyp_frames + length
         else:
             length = int(chance.uniform(*_WITHOUT_S) * second)
             length = length if left - length > _LEAST_S * second else left
-            kinds = (plain, beside) if chance.random() < 0.5 else (beside, plain)
+            kinds = (plain, beside) if chance.random() < _CHANCE_OF_PLAIN else (beside, plain)
             scene = _first_that_does(chain(*kinds), partial(scene_without, setting=setting, count=length))
         done += length
         yield scene

@@ -15,12 +15,12 @@ from trainers.clips.tissue import Tissue
 Change = Literal["cut", "flick", "press"]  # to the next scene: at once, in a quick turn, or with the lens at the wall
 _FITS = 0.72  # of the view, that a polyp may fill
 _WELL_IN = 0.55  # of half a view: as near to its middle as this can a polyp be brought
-_LEAST_HALF_PX = 110  # of a still in half a view: closer would be mush
-_BEYOND = 0.35  # of the tissue beside a polyp, that is seen once more mirrored; all of it would look like a butterfly
-_BEYOND_PLAIN = 0.12  # of a whole still's size
+_LEAST_HALF_PX = 110  # of a still in half a view: closer would be mush,
+_LEAST_HALF = 0.36  # and closer than this share of its smaller side, no scope looks for long
+_BEYOND = 0.2  # of the tissue beside a polyp, that is seen once more mirrored; more of it looks like a butterfly
 _OUT = 1.6  # an aim as far as a room goes, and a little further
+_TURNS = (0.05, 0.3)  # rad, that a scene's camera turns by at most
 _FLICK_S, _PRESS_S = 0.2, 0.35
-_CHANCE_TO_ENTER = 0.75
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Setting:
     chance: np.random.Generator
 
 
-def scene_with_polyps(tissue: Tissue, setting: Setting, count: int) -> Scene | None:
-    """Polyps that come into view and leave it, or that are there from the beginning; None for too large ones."""
+def scene_with_polyps(tissue: Tissue, setting: Setting, count: int, *, enters: bool) -> Scene | None:
+    """Polyps that come into view and perhaps leave it, or that are there all the time; None where the still has no room
+    for that."""
     scope, chance = setting.scope, setting.chance
-    room, most_angle = polyp_room(tissue), float(chance.uniform(0.08, 0.45))
-    size = tissue.polyps[2:] - tissue.polyps[:2]
-    least = max(_LEAST_HALF_PX, float((size / (2 * _FITS * scope.reach(np.zeros(1))[0])).max()))
+    room, most_angle = polyp_room(tissue), float(chance.uniform(*_TURNS))
+    least = max(closest(tissue), closest_around(tissue, scope))
     widest = min(room.widest(scope, most_angle), widest_around(tissue, room, scope))
-    if least > widest:
+    sides = {side: most for side, most in ways_out(tissue, scope, most_angle).items() if most >= least}
+    if least > widest or (enters and not sides):
         return None
-    sides = {side: most for side, most in ways_out(tissue, room, scope, most_angle).items() if most >= least}
-    if sides and chance.random() < _CHANCE_TO_ENTER:
+    if enters:
         side = list(sides)[int(chance.integers(len(sides)))]
         widest = min(widest, sides[side])
         keys = keys_in_and_out(tissue, room, setting, count, half_width=widest, side=side)
@@ -68,14 +68,13 @@ def scene_with_polyps(tissue: Tissue, setting: Setting, count: int) -> Scene | N
 
 def scene_without(tissue: Tissue, setting: Setting, count: int) -> Scene | None:
     """Without a polyp: all of a still that has none, or what lies beside those of another; None if too little."""
-    scope, chance = setting.scope, setting.chance
-    most_angle = float(chance.uniform(0.08, 0.45))
-    room = clear_room(tissue)
-    widest = min(room.widest(scope, most_angle), 0.6 * max(tissue.size)) if room else 0.0
-    if room is None or widest < _LEAST_HALF_PX:
+    chance, room, least = setting.chance, clear_room(tissue), closest(tissue)
+    most_angle = float(chance.uniform(*_TURNS))
+    widest = room.widest(setting.scope, most_angle)
+    if widest < least:
         return None
     aim = 0.65 * np.stack([wander(chance, count, 3.5 * setting.rate_hz) for _ in range(2)], axis=1)
-    half_width = zoom(setting, count, max(_LEAST_HALF_PX, 0.6 * widest), widest)
+    half_width = zoom(setting, count, max(least, 0.6 * widest), widest)
     return _scene(tissue, room, setting, aim, half_width, most_angle)
 
 
@@ -133,10 +132,10 @@ def _margins(tissue: Tissue) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.maximum(0, tissue.polyps[:2]), np.maximum(0, np.array(tissue.size) - tissue.polyps[2:])
 
 
-def ways_out(tissue: Tissue, room: Room, scope: Scope, most_angle: float) -> dict[tuple[int, int], float]:
+def ways_out(tissue: Tissue, scope: Scope, most_angle: float) -> dict[tuple[int, int], float]:
     """{(axis, direction): the widest half width with which a view can leave the polyps there}.
 
-    A margin beside the polyps with its mirror image is a stretch without any.
+    A margin beside the polyps, with what is mirrored of it, is a stretch without any.
     """
     reach = scope.reach(np.linspace(-most_angle, most_angle, 9)).max(axis=0)
     before, after = _margins(tissue)
@@ -147,6 +146,17 @@ def ways_out(tissue: Tissue, room: Room, scope: Scope, most_angle: float) -> dic
     }
 
 
+def closest(tissue: Tissue) -> float:
+    """The smallest half width, still px."""
+    return max(_LEAST_HALF_PX, _LEAST_HALF * min(tissue.size))
+
+
+def closest_around(tissue: Tissue, scope: Scope) -> float:
+    """The smallest half width that the polyps fit into."""
+    size = tissue.polyps[2:] - tissue.polyps[:2]
+    return float((size / (2 * _FITS * scope.reach(np.zeros(1))[0])).max())
+
+
 def widest_around(tissue: Tissue, room: Room, scope: Scope) -> float:
     """The largest half width with which the room still lets the polyps' middle come well into view."""
     middle = (tissue.polyps[:2] + tissue.polyps[2:]) / 2
@@ -154,10 +164,10 @@ def widest_around(tissue: Tissue, room: Room, scope: Scope) -> float:
     return float((to_wall / (1 - _WELL_IN) / scope.reach(np.zeros(1))[0]).min())
 
 
-def clear_room(tissue: Tissue) -> Room | None:
-    """Where a camera sees no polyp: the still without any and its mirror image, or the widest strip beside them."""
+def clear_room(tissue: Tissue) -> Room:
+    """Where a camera sees no polyp: all of a still without any, or the widest strip beside them and some mirrored."""
     size = np.array(tissue.size, np.float64)
-    low, high = -_BEYOND_PLAIN * size, (1 + _BEYOND_PLAIN) * size
+    low, high = np.zeros(2), size.copy()
     if tissue.masks:
         before, after = _margins(tissue)
         axis = int(np.argmax(np.maximum(before, after) / size))
@@ -165,8 +175,6 @@ def clear_room(tissue: Tissue) -> Room | None:
             low[axis], high[axis] = -_BEYOND * before[axis], before[axis]
         else:
             low[axis], high[axis] = size[axis] - after[axis], size[axis] + _BEYOND * after[axis]
-    if (high - low < 2 * _LEAST_HALF_PX).any():
-        return None
     return Room((float(low[0]), float(low[1])), (float(high[0]), float(high[1])))
 
 
@@ -250,6 +258,4 @@ def _swung(scene: Scene, share: Curve, way: float, scope: Scope) -> Scene:
 
 
 def scene_room(scene: Scene) -> Room:
-    room = polyp_room(scene.tissue) if scene.ids else clear_room(scene.tissue)
-    assert room is not None  # or there would be no scene
-    return room
+    return polyp_room(scene.tissue) if scene.ids else clear_room(scene.tissue)
