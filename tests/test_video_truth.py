@@ -1,6 +1,7 @@
 """Truth files from CVAT and COCO-video, and what is told where the labels are not of the video."""
 
 import json
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -8,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from media import write_clip
 from pycocotools import mask as coco_mask
 
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from trainers import video_truth
-from trainers.video_labels import read_clock
+from trainers.truth_coco import read_coco_video
+from trainers.truth_cvat import read_cvat
+from trainers.video_labels import Clock, read_clock
 
 SIZE = (96, 64)
 META = """<meta><task><size>12</size><start_frame>0</start_frame><stop_frame>{stop}</stop_frame>{filter}
@@ -240,3 +244,29 @@ def test_one_source_is_asked_for(clip: Path, capsys: pytest.CaptureFixture[str])
         video_truth.main(["--video", str(clip), "--out", "t.json"])
     assert end.value.code == 2 and "one of the arguments --cvat --coco-video is required" in capsys.readouterr().err
     assert "frame 12 is labelled" in refused(clip, "xml", cvat(), capsys, "--cut", "12")
+
+
+# the document
+
+
+def examples(language: str) -> list[str]:
+    """The document's blocks in one language."""
+    text = (ROOT / "docs" / "video_truth.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_every_example_of_the_document_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "example"
+    (xml,), (truth, coco_vid) = examples("xml"), examples("json")
+    path.write_text(truth)
+    known = read_truth(path)
+    assert known.rate_hz == Fraction(30000, 1001) and known.frames[1].motion is not None and known.frames[2].cut
+    clock = Clock((1280, 720), Fraction(30), 20)
+    path.write_text(xml)
+    labels, _ = read_cvat(path, clock)
+    assert {frame: [(one.id, one.faint) for one in labels[frame]] for frame in labels} == {
+        12: [(0, True)],
+        13: [(0, False)],
+    }
+    path.write_text(coco_vid)
+    assert [one.id for one in read_coco_video(path, clock, video="V.mp4")[12]] == [4]

@@ -1,7 +1,8 @@
 """How steady what is shown stays on a polyp: its number, its box, and whether it is there at all (METRICS 4).
 
 The truth's own movement is taken out first, so that a steady box on a moving polyp counts as steady. All figures are of
-what was on the screen, whatever track drew it; only identity switches ask for its number.
+what was on the screen, whatever track drew it; only identity switches ask for its number. (Unsteadied output numbers
+the boxes of each frame by score: its switches say nothing.)
 """
 
 import math
