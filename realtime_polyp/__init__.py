@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.acceptance import check_gate
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.packets import Result
-from realtime_polyp.config import PipelineConfig
 from realtime_polyp.pipeline import Pipeline, run_inline
 
 if TYPE_CHECKING:

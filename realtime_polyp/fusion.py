@@ -23,7 +23,8 @@ from realtime_polyp.smooth.associate import pairwise_iou
 
 FORMAT = 1
 LEAST_SCORE = 0.05  # of the boxes that fusion was learnt on, and should be given: below it a detector all but says no
-_LEAST_PROBABILITY = 0.2  # of a region's cells: the rim is faded with what it surrounds
+_LEAST_PROBABILITY = 0.5  # of a region's cells: where the outline is drawn
+_RIM = np.ones((5, 5), np.uint8)  # two cells around a region fade with it: no ring is left of what is gone
 _AROUND = 1.5  # of a box's size: mask out there, beyond the polyp that the box claims, speaks against it
 _LEAST_HALF_CELLS = 0.75  # of a box's side: the smallest ellipse still holds the middle of a cell
 _END = 1e-6  # a score's distance from 0 and 1, which have no logit
@@ -135,7 +136,9 @@ def faded_mask(mask: Mask, detections: Detections, learnt: MaskFusion) -> Mask:
     kept = np.minimum(1.0, 2 * learnt(region_support(boxes, detections)))
     if (kept == 1).all():
         return mask
-    return replace(mask, probability=mask.probability * np.append(1.0, kept).astype(np.float32)[labels])
+    inside = np.append(1.0, kept).astype(np.float32)[labels]
+    faded = np.where(labels > 0, inside, cv2.erode(inside, _RIM))
+    return replace(mask, probability=mask.probability * faded)
 
 
 def box_support(mask: Mask, boxes: Boxes) -> Values:

@@ -110,7 +110,7 @@ def test_a_box_smaller_than_a_cell_or_outside_the_field_has_a_support() -> None:
 
 
 def test_regions_are_told_in_source_pixels() -> None:
-    labels, boxes = regions(Mask(disc(4, 4, 2) + disc(14, 10, 3, value=0.3) + disc(1, 14, 0, value=0.1), FIELD))
+    labels, boxes = regions(Mask(disc(4, 4, 2) + disc(14, 10, 3, value=0.6) + disc(1, 14, 0, value=0.4), FIELD))
     assert boxes.tolist() == [box_around(4, 4, 2), box_around(14, 10, 3)]
     assert labels[4, 4] == 1 and labels[10, 14] == 2 and labels[14, 1] == 0
 
@@ -139,6 +139,16 @@ def test_a_region_that_no_box_frames_fades_and_a_framed_one_stays() -> None:
     assert (faded.probability[:8, :8] < 0.5).all()
     assert np.array_equal(faded.probability[:, 10:], mask.probability[:, 10:])
     assert mask.probability.max() == 1  # what came in is not changed
+
+
+def test_the_rim_fades_with_its_region_but_a_neighbour_does_not() -> None:
+    middle = disc(4, 4, 2)
+    rim = cv2.dilate(middle, np.ones((3, 3), np.uint8)) - middle
+    neighbour = np.zeros((16, 20), np.float32)
+    neighbour[2:7, 8:13] = 0.9
+    before = np.maximum(middle + 0.4 * rim, neighbour)
+    _, after = fuse(found([120, 40, 170, 90], scores=[0.9]), Mask(before, FIELD), FUSION)
+    assert after.probability[rim > 0].max() < 0.25 and np.array_equal(after.probability[:, 8:], before[:, 8:])
 
 
 def test_a_supported_mask_comes_back_as_it_is() -> None:

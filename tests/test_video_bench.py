@@ -14,8 +14,8 @@ from tissue_toys import write_tissue_stills
 import trainers.video_bench as bench
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.metrics.truth import read_truth
-from realtime_polyp.packets import Result
-from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.packets import Frame
+from realtime_polyp.pipeline import Pipeline, run_inline
 from trainers.clips.again import steadied
 from trainers.clips.clip import Clip, make_clip
 from trainers.clips.remembered import clip_folder, is_remembered, remember, replay, truth_of
@@ -48,6 +48,12 @@ def kept(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def frames(clip: Clip) -> list[Frame]:
+    """The clip's, without those that are dropped."""
+    return [frame for frame in ClipSource(clip).frames() if frame.index not in clip.dropped]
+
+
 @pytest.fixture
 def small_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Clips of 18 s and few pixels, kept in a cache of the test's own."""
@@ -57,18 +63,11 @@ def small_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     yield
 
 
-def live(clip: Clip, config: PipelineConfig) -> Iterator[Result]:
-    """The line over the clip's frames, without those that are dropped."""
-    pipeline = Pipeline(FakeDetector(), FakeSegmenter(), config)  # type: ignore[arg-type]
-    for frame in ClipSource(clip).frames():
-        if frame.index not in clip.dropped:
-            yield from pipeline.analyse([frame])
-
-
 @pytest.mark.parametrize("config", [PipelineConfig(), PipelineConfig(smooth=None)], ids=["smoothed", "raw"])
-def test_what_is_remembered_replays_as_the_line_itself(clip: Clip, kept: Path, config: PipelineConfig) -> None:
+def test_what_is_remembered_replays_as_the_line_itself(frames: list[Frame], kept: Path, config: PipelineConfig) -> None:
+    pipeline = Pipeline(FakeDetector(), FakeSegmenter(), config)  # type: ignore[arg-type]
     shown = 0
-    for again, then in zip(steadied(replay(kept), config), live(clip, config), strict=True):
+    for again, then in zip(steadied(replay(kept), config), run_inline(frames, pipeline), strict=True):
         assert (again.frame.index, again.frame.pts_s) == (then.frame.index, then.frame.pts_s)
         assert again.field == then.field and again.signal == then.signal
         assert np.array_equal(again.frame.image, then.frame.image)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tqdm import tqdm
@@ -30,6 +31,7 @@ from realtime_polyp.smooth import SmoothConfig
 from trainers.clips.again import recalled, side_by_side
 from trainers.clips.clip import make_clip
 from trainers.clips.remembered import UNSTEADIED, Remembered, clip_folder, is_remembered, remember, replay, truth_of
+from trainers.clips.seen import RULE
 from trainers.clips.source import ClipSource
 from trainers.command import report_bad_input
 from trainers.data import Still, read_stills
@@ -75,7 +77,7 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainers.video_bench",
         description="Measure the line on clips with exact truth, with smoothing and without.",
-        epilog=_EPILOG,
+        epilog=f"{_EPILOG}\n\n{fill(f'In the truth of a clip, {RULE}.', width=110)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     engines = ", ".join(ENGINE_NAMES)
