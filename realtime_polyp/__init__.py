@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime_polyp.config import PipelineConfig
+from realtime_polyp.config import PipelineConfig, usual_config
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.acceptance import check_gate
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
@@ -30,12 +30,14 @@ def analyse(
     segmenter: str | None = DEFAULT_SEGMENTER,
     engine: str = "auto",
     device: str = "auto",
-    config: PipelineConfig = PipelineConfig(),
+    config: PipelineConfig | None = None,
     start_s: float = 0.0,
     end_s: float | None = None,
     allow_unverified: bool = False,
 ) -> Iterator[Result]:
     """One result for each frame of a recording, in order; boxes and masks in pixels of the source.
+
+    config: None for what `run_live` would use.
 
     Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot be
     opened, and for an engine that has not passed the accuracy gate, unless `allow_unverified`. A recording that is
@@ -49,7 +51,7 @@ def analyse(
     for one in (boxes, masks):
         if one is not None and not allow_unverified:
             check_gate(one)
-    return _results(opened, Pipeline(boxes, masks, config))
+    return _results(opened, Pipeline(boxes, masks, config or usual_config(boxes, masks)))
 
 
 def _results(source: "Source", pipeline: Pipeline) -> Iterator[Result]:

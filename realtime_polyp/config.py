@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from realtime_polyp.calibrated import Calibration
+from realtime_polyp.engines.base import Engine
+from realtime_polyp.fusion import LEAST_SCORE, Fusion, fusion_for
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
 from realtime_polyp.smooth import SmoothConfig
 
@@ -11,13 +13,15 @@ from realtime_polyp.smooth import SmoothConfig
 class PipelineConfig:
     """weak_threshold: from what score on a box keeps a track alive that others began. smooth: None shows every
     detection at once and the raw mask. calibration: what the detector's scores become; a segmenter's is not asked,
-    because it leaves every outline where it is."""
+    because it leaves every outline where it is. fusion: how far box and mask believe each other; its scores are
+    probabilities, so that the calibration's map is not asked where there is one."""
 
     score_threshold: float = SCORE_THRESHOLD
     weak_threshold: float = WEAK_THRESHOLD
     nms_iou: float = NMS_IOU
     smooth: SmoothConfig | None = SmoothConfig()
     calibration: Calibration | None = None
+    fusion: Fusion | None = None
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "weak_threshold", "nms_iou"):
@@ -28,3 +32,13 @@ class PipelineConfig:
     def floor(self) -> float:
         """The least score that matters to anyone."""
         return min(self.score_threshold, self.weak_threshold) if self.smooth else self.score_threshold
+
+    @property
+    def model_floor(self) -> float:
+        """The least score of the detector's own that matters: fusion may lift a weak box."""
+        return LEAST_SCORE if self.fusion else self.floor
+
+
+def usual_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:
+    """What these two models run with when nobody says otherwise."""
+    return PipelineConfig(fusion=fusion_for(detector, segmenter))

@@ -22,6 +22,7 @@ from realtime_polyp.packets import Boxes, Detections, Mask
 from realtime_polyp.smooth.associate import pairwise_iou
 
 FORMAT = 1
+FUSION_FILE = Path(__file__).resolve().parents[1] / "assets" / "fusion.json"
 LEAST_SCORE = 0.05  # of the boxes that fusion was learnt on, and should be given: below it a detector all but says no
 _LEAST_PROBABILITY = 0.5  # of a region's cells: where the outline is drawn
 _RIM = np.ones((5, 5), np.uint8)  # two cells around a region fade with it: no ring is left of what is gone
@@ -79,35 +80,25 @@ class FusedModel:
 
 @dataclass(frozen=True)
 class Fusion:
-    """One file, checked. name: the file's, for messages. boxes, masks: None where that side gained nothing.
-
-    score_threshold: of fused scores, finds as much as the usual threshold does on the detector's own.
-    """
+    """One file, checked. name: the file's, for messages. boxes, masks: None where that side gained nothing."""
 
     name: str
     detector: FusedModel
     segmenter: FusedModel
     boxes: BoxFusion | None
     masks: MaskFusion | None
-    score_threshold: float
 
-    def check(self, engine: Engine) -> str | None:
-        """One sentence when it was learnt from another engine of this model, which may answer a little differently.
 
-        Raises FusionError when it was learnt from another model.
-        """
-        learnt = self.detector if engine.task == "detector" else self.segmenter
-        if learnt.model != engine.model:
-            raise FusionError(
-                f"{self.name} was learnt from the {engine.task} {learnt.model}, not from {engine.model}: run "
-                f"calibration.fusion for {engine.model}, or choose --{engine.task} {learnt.model}"
-            )
-        if learnt.key == engine.key:
-            return None
-        return (
-            f"{self.name} was learnt from {learnt.engine} ({learnt.key}) and {engine.name} ({engine.key}) is running: "
-            "fused scores may be a little off"
-        )
+def fusion_for(detector: Engine | None, segmenter: Engine | None, path: Path = FUSION_FILE) -> Fusion | None:
+    """The shipped one where it was learnt from these two models, on whatever engine; else None: they run unfused.
+
+    Raises FusionError for a file that is harmed.
+    """
+    if detector is None or segmenter is None or not path.is_file():
+        return None
+    fusion = read_fusion(path)
+    learnt_from = (fusion.detector.model, fusion.segmenter.model)
+    return fusion if learnt_from == (detector.model, segmenter.model) else None
 
 
 def fuse(detections: Detections, mask: Mask, fusion: Fusion) -> tuple[Detections, Mask]:
@@ -233,17 +224,12 @@ def parse_fusion(document: Any, name: str) -> Fusion:
 
 def _parsed(document: dict[str, Any], name: str) -> Fusion:
     boxes, masks = document["boxes"], document["masks"]
-    threshold = document["score_threshold"]
-    _check_numbers(threshold)
-    if not 0 <= threshold <= 1:
-        raise FusionError(f"a score threshold must lie in 0..1, not at {threshold}")
     return Fusion(
         name,
         _model(document["detector"]),
         _model(document["segmenter"]),
         None if boxes is None else BoxFusion(boxes["bias"], boxes["score"], boxes["support"]),
         None if masks is None else MaskFusion(masks["bias"], masks["support"]),
-        threshold,
     )
 
 

@@ -8,6 +8,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.acceptance import check_gate, gate_problem
 from realtime_polyp.engines.base import DetectorEngine, Engine, Hint, SegmenterEngine
+from realtime_polyp.fusion import fusion_for
 from realtime_polyp.inference import HostInference, Inference
 from realtime_polyp.options import Options
 from realtime_polyp.pipeline import Pipeline
@@ -50,7 +51,9 @@ def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Li
     calibration = read_calibration(options.calibration) if options.calibration else Calibration("none")
     cautions = [caution for engine in engines if (caution := calibration.check(engine))]
     inference = _inference(detector, segmenter, trace)
-    return Line(detector, segmenter, inference, _config(options, calibration), tuple(unverified), tuple(cautions))
+    fusion = fusion_for(detector, segmenter) if _fuses(options, calibration) else None
+    config = replace(_config(options, calibration), fusion=fusion)
+    return Line(detector, segmenter, inference, config, tuple(unverified), tuple(cautions))
 
 
 def _inference(detector: DetectorEngine | None, segmenter: SegmenterEngine | None, trace: Trace | None) -> Inference:
@@ -61,6 +64,11 @@ def _inference(detector: DetectorEngine | None, segmenter: SegmenterEngine | Non
     from realtime_polyp.cuda.inference import CudaInference  # torch takes seconds to import, and a CPU needs none of it
 
     return CudaInference(detector, segmenter, trace=trace)
+
+
+def _fuses(options: Options, calibration: Calibration) -> bool:
+    """A calibration's map and its operating point are told of the detector's own scores."""
+    return options.fusion and calibration.detector is None
 
 
 def _config(options: Options, calibration: Calibration) -> PipelineConfig:

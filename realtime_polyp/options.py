@@ -64,6 +64,7 @@ class Options:
     score_threshold: float | None
     nms_iou: float
     smooth: bool
+    fusion: bool
     confirm_s: float | None
     hold_s: float | None
     release_s: float | None
@@ -197,6 +198,12 @@ def _add_models(parser: Parser) -> None:
         help="use an engine that was not compared with float32, or lost too much; the viewer says so",
     )
     group.add_argument("--no-smooth", dest="smooth", action="store_false", help="raw results, not steadied over time")
+    group.add_argument(
+        "--no-fusion",
+        dest="fusion",
+        action="store_false",
+        help="each model's own word: a box is not surer where the mask fills it; so with a --calibration of scores too",
+    )
     for name, does in _TIMES.items():
         usual = f"(default: the calibration's, else {getattr(SmoothConfig(), name):g})"
         group.add_argument(_option(name), type=float, metavar="S", help=f"{does} {usual}")

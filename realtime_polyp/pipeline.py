@@ -10,12 +10,13 @@ import numpy as np
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field import Field, whole
+from realtime_polyp.fusion import box_support
 from realtime_polyp.inference import Answers, HostInference, Inference
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal
 from realtime_polyp.picture import FieldFinder, PictureWatch
 from realtime_polyp.postprocess import detections_of, mask_of, nms
 from realtime_polyp.smooth import warm_up as warm_smoothing
-from realtime_polyp.steady import Steadier
+from realtime_polyp.steady import Steadier, agreed
 from realtime_polyp.trace import Trace
 
 
@@ -68,6 +69,7 @@ class Pipeline:
         self.analyse([Frame(0, 0.0, time.monotonic(), image)])
         nms(np.zeros((1, 4), np.float32), self.config.nms_iou)
         warm_smoothing(image, whole(image))
+        box_support(Mask(np.zeros((8, 8), np.float32), whole(image)), np.zeros((1, 4), np.float32))
         self.reset()
 
     def set_score_threshold(self, score_threshold: float) -> None:
@@ -97,7 +99,9 @@ class Pipeline:
         """What a frame holds at another threshold, without memory; from any thread, between two batches."""
         with self._engines:
             answers = self.inference.begin([result.frame.image], [result.field], lambda stage, since_s: None)()
-        return self._detections(answers, 1, score_threshold)[0]
+        config = replace(self.config, score_threshold=score_threshold, smooth=None)
+        found, masks = self._detections(answers, 1, config.model_floor), self._masks(answers, 1)
+        return agreed(found[0], masks[0], config)[0]
 
     def _finish(
         self,
@@ -109,7 +113,7 @@ class Pipeline:
         with self._engines:
             answers = collect()
         config = self.config
-        detections = self._detections(answers, len(frames), config.floor)
+        detections = self._detections(answers, len(frames), config.model_floor)
         masks = self._masks(answers, len(frames))
         watch.lap("postprocess")
         moments = [
@@ -144,7 +148,7 @@ class Pipeline:
         if answers.candidates is None:
             return [NO_DETECTIONS] * count
         boxes, scores = answers.candidates
-        if self.config.calibration:
+        if self.config.calibration and not self.config.fusion:
             scores = self.config.calibration.apply(scores)
         return [
             detections_of(one, score, placement, score_threshold=score_threshold, nms_iou=self.config.nms_iou)

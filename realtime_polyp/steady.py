@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field import Field
+from realtime_polyp.fusion import fuse
 from realtime_polyp.packets import Detections, Frame, Mask, Track, View
 from realtime_polyp.postprocess import stronger
 from realtime_polyp.prepare import clip_boxes
@@ -37,7 +38,10 @@ class Steadier:
     def update(
         self, frame: Frame, field: Field, detections: Detections, mask: Mask | None, config: PipelineConfig, lap: Lap
     ) -> Moment:
-        """detections: down to config.floor. A still that stands alone has no past and is none."""
+        """detections: down to config.model_floor. A still that stands alone has no past and is none."""
+        detections, mask = agreed(detections, mask, config)
+        if config.fusion:
+            lap("fuse")
         strong = stronger(detections, config.score_threshold)
         if self._smoother is None or frame.alone:
             return Moment(strong, as_tracks(strong), mask)
@@ -50,6 +54,13 @@ class Steadier:
         tracks, steadied = self._smoother.update(detections, mask, frame.pts_s, scene)
         lap("smooth")
         return Moment(strong, inside(tracks, field), steadied)
+
+
+def agreed(detections: Detections, mask: Mask | None, config: PipelineConfig) -> tuple[Detections, Mask | None]:
+    """What the models say once they heard each other. detections: down to config.model_floor; then to config.floor."""
+    if config.fusion and mask is not None:
+        detections, mask = fuse(detections, mask, config.fusion)
+    return stronger(detections, config.floor), mask
 
 
 def inside(tracks: tuple[Track, ...], field: Field) -> tuple[Track, ...]:

@@ -49,9 +49,9 @@ def summary_of(session: Session, alarms: AlarmFigures | None = None) -> dict[str
 
 
 def _operating_point(config: PipelineConfig) -> dict[str, float | None]:
-    """From what score on a box is shown, and the times of its track; None without smoothing."""
+    """From what score on a box is shown, of which kind, and the times of its track; None without smoothing."""
     times = {name: getattr(config.smooth, name, None) for name in ("confirm_s", "hold_s", "release_s")}
-    return {"score_threshold": round(config.score_threshold, 4), **times}
+    return {"score_threshold": round(config.score_threshold, 4), "fused": config.fusion is not None, **times}
 
 
 def fps_of(session: Session) -> float:

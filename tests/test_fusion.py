@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.field import Field
 from realtime_polyp.fusion import (
+    FUSION_FILE,
     BoxFusion,
     FusedModel,
     Fusion,
@@ -21,6 +23,7 @@ from realtime_polyp.fusion import (
     MaskFusion,
     box_support,
     fuse,
+    fusion_for,
     parse_fusion,
     read_fusion,
     region_support,
@@ -35,7 +38,6 @@ FUSION = Fusion(
     FusedModel("green-mask", "fake", "k2"),
     BoxFusion(-2.5, 1.5, 6.0),
     MaskFusion(-1.5, 1.4),
-    0.1,
 )
 DOCUMENT: dict[str, Any] = {
     "format": 1,
@@ -43,7 +45,6 @@ DOCUMENT: dict[str, Any] = {
     "segmenter": {"model": "green-mask", "engine": "fake", "key": "k2"},
     "boxes": {"bias": -2.5, "score": 1.5, "support": 6.0},
     "masks": {"bias": -1.5, "support": 1.4},
-    "score_threshold": 0.1,
 }
 
 
@@ -160,7 +161,7 @@ def test_a_supported_mask_comes_back_as_it_is() -> None:
 
 def test_a_side_that_was_not_learnt_is_left_alone() -> None:
     detections, mask = found(box_around(4, 4, 2), scores=[0.4]), Mask(disc(14, 10, 3), FIELD)
-    none = Fusion("f", FUSION.detector, FUSION.segmenter, None, None, 0.3)
+    none = Fusion("f", FUSION.detector, FUSION.segmenter, None, None)
     assert fuse(detections, mask, none) == (detections, mask)
 
 
@@ -207,7 +208,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"boxes": {"bias": 0, "score": -1, "support": 1}}, "must be above 0, not -1"),
         ({"masks": {"bias": None, "support": 1}}, "a number is needed, not None"),
         ({"masks": {"bias": 1}}, "lacks 'support'"),
-        ({"score_threshold": 3}, "must lie in 0..1, not at 3"),
         ({"detector": {"model": 1, "engine": "", "key": ""}}, "must be texts"),
         ({"detector": "gflv2"}, "is not laid out as a fusion"),
     ],
@@ -225,10 +225,18 @@ def test_a_file_that_is_not_there_or_no_json_is_said(tmp_path: Path) -> None:
         read_fusion(tmp_path / "list.json")
 
 
-def test_another_engine_is_told_and_another_model_refused() -> None:
-    assert FUSION.check(Keyed()) is None
-    assert "fake (other) is running" in (FUSION.check(KeyedMask()) or "")
+def test_it_is_for_the_models_it_was_learnt_from(tmp_path: Path) -> None:
+    """On whatever engine; other models, or one alone, run unfused."""
+    path = tmp_path / "fusion.json"
+    path.write_text(json.dumps(DOCUMENT))
+    assert fusion_for(Keyed(), KeyedMask(), path) == FUSION
     stranger = Keyed()
     stranger.model = "stranger"
-    with pytest.raises(FusionError, match="learnt from the detector green-boxes, not from stranger"):
-        FUSION.check(stranger)
+    assert fusion_for(stranger, KeyedMask(), path) is None
+    assert fusion_for(Keyed(), None, path) is None and fusion_for(Keyed(), KeyedMask(), tmp_path / "none") is None
+
+
+def test_what_ships_is_for_the_default_models() -> None:
+    shipped = read_fusion(FUSION_FILE)
+    assert (shipped.detector.model, shipped.segmenter.model) == (DEFAULT_DETECTOR, DEFAULT_SEGMENTER)
+    assert shipped.boxes is not None and shipped.masks is not None

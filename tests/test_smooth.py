@@ -57,11 +57,22 @@ def test_a_gap_is_bridged_under_the_same_number() -> None:
     assert {tracks[0].id for tracks in history[5:]} == {1}
 
 
-def test_a_polyp_unseen_for_longer_comes_back_hidden_then_shown_as_itself() -> None:
+def test_a_polyp_unseen_for_longer_comes_back_once_confirmed_again_as_itself() -> None:
     """Between hold and release it is remembered, not drawn."""
-    history = play(Smoother(CONFIG), [found(BOX)] * 10 + [NO_DETECTIONS] * 12 + [found(BOX)] * 3)
-    assert states(history)[10:] == "h" * 6 + "t" * 6 + "s" * 3
+    history = play(Smoother(CONFIG), [found(BOX)] * 10 + [NO_DETECTIONS] * 12 + [found(BOX)] * 5)
+    assert states(history)[10:] == "h" * 6 + "t" * 6 + "t" * 2 + "s" * 3
     assert history[-1][0].id == 1
+
+
+def test_what_is_found_in_every_other_frame_only_is_never_shown() -> None:
+    """What speaks for it runs out as fast as it comes."""
+    assert "s" not in states(play(Smoother(CONFIG), [found(BOX), NO_DETECTIONS] * 25))
+
+
+def test_a_weaker_polyp_takes_longer_to_be_shown() -> None:
+    """Half of sure_score counts a quarter."""
+    lines = [states(play(Smoother(CONFIG), [found(BOX, score=score)] * 25)) for score in (1.0, 0.8, 0.4)]
+    assert [line.index("s") for line in lines] == [3, 3, 10]
 
 
 def test_numbers_count_what_was_shown() -> None:
@@ -313,7 +324,8 @@ def test_an_unclear_view_starts_and_confirms_nothing() -> None:
 def test_a_cut_in_the_picture_ends_what_was_followed() -> None:
     smoother = Smoother(CONFIG)
     play(smoother, [found(BOX)] * 10)
-    assert smoother.update(NO_DETECTIONS, None, 10 / 25, Scene(CUT)) == ((), None) and smoother.idle
+    assert smoother.update(NO_DETECTIONS, None, 10 / 25, Scene(CUT)) == ((), None)
+    assert smoother.update(found(BOX), None, 11 / 25, Scene())[0][0].state == "tentative"
 
 
 def picture_with(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.fusion import Fusion, fusion_for
 from realtime_polyp.metrics.shown import ShownFrame, shown_of
 from realtime_polyp.metrics.timeline import Timeline, timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
@@ -92,6 +93,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--engine", default="auto", metavar="NAME", help=f"{engines} (default: %(default)s)")
     add("--calibration", type=Path, metavar="FILE.json", help="scores and operating point to use")
     add("--score-threshold", type=float, metavar="P", help=f"default: the calibration's, else {SCORE_THRESHOLD:g}")
+    add("--no-fusion", dest="fusion", action="store_false", help="each model's own word, as with run_live --no-fusion")
     add("--remember", action="store_true", help="only make the clips and ask the models, for later runs")
     add("--no-masks", dest="masks", action="store_false", help="leave out what the masks tell, which takes longest")
     add("--json", type=Path, metavar="OUT", help="write every figure of both there")
@@ -103,9 +105,9 @@ def command_line() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Raises OSError or ValueError, one sentence each, for what the user can mend."""
     check(options)
-    configs = configurations(options)
     detector = open_detector(options.detector, options.engine)
     segmenter = open_segmenter(options.segmenter, options.engine)
+    configs = configurations(options, fusion_for(detector, segmenter))
     if options.phantom:
         videos = [phantom(options)]
     else:
@@ -141,7 +143,7 @@ def check(options: argparse.Namespace) -> None:
         check_outside(options.clip_out)
 
 
-def configurations(options: argparse.Namespace) -> dict[str, PipelineConfig]:
+def configurations(options: argparse.Namespace, fusion: Fusion | None) -> dict[str, PipelineConfig]:
     """As `run_live` would set the line; what was typed counts before what the calibration says."""
     calibration = read_calibration(options.calibration) if options.calibration else Calibration("none")
     threshold = options.score_threshold
@@ -149,6 +151,7 @@ def configurations(options: argparse.Namespace) -> dict[str, PipelineConfig]:
         score_threshold=calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
         smooth=calibration.smooth(SmoothConfig()),
         calibration=calibration if options.calibration else None,
+        fusion=fusion if options.fusion and calibration.detector is None else None,
     )
     return {RAW: replace(steady, smooth=None), STEADY: steady}
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from realtime_polyp.config import usual_config
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.base import Hint
 from realtime_polyp.overlay import draw, shapes_of
@@ -27,7 +28,8 @@ class Setup:
 def open_pipeline(setup: Setup, hint: Hint) -> Pipeline:
     """Compiled for a file ("throughput") or for a live source ("shared latency"), and warm."""
     detector = open_detector(setup.detector, setup.engine, hint=hint)
-    pipeline = Pipeline(detector, open_segmenter(setup.segmenter, setup.engine, hint=hint))
+    segmenter = open_segmenter(setup.segmenter, setup.engine, hint=hint)
+    pipeline = Pipeline(detector, segmenter, usual_config(detector, segmenter))
     pipeline.warm_up()
     return pipeline
 

@@ -23,12 +23,12 @@ from realtime_polyp.smooth.tracks import (
     alive,
     as_track,
     born,
+    judged,
     may_start,
     paired,
     predicted,
-    ripe,
     seen,
-    shown,
+    unseen,
 )
 
 __all__ = ["STILL", "Camera", "Motion", "Scene", "SmoothConfig", "Smoother", "match", "pairwise_iou", "warm_up"]
@@ -87,16 +87,24 @@ class Smoother:
             Moved(before[path.key], path.box, unseen=path.seen_s < pts_s) for path in self._paths if path.key in before
         ]
         steadied = self._mask.update(mask, moves, scene.motion, step_s)
-        return tuple(as_track(path, pts_s, self._config) for path in self._paths), steadied
+        return tuple(as_track(path, pts_s) for path in self._paths), steadied
 
     def _step(self, pts_s: float, *, cut: bool) -> float:
         """Seconds since the frame before; 0 with nothing to continue."""
         step_s = 0.0 if self._now_s is None else pts_s - self._now_s
-        if cut or step_s < 0 or step_s > _CUT_S:
+        if step_s < 0 or step_s > _CUT_S:
             self.forget()
             step_s = 0.0
+        elif cut:
+            self._lose_sight()
         self._now_s = pts_s
         return step_s
+
+    def _lose_sight(self) -> None:
+        """Another scene, or something before the lens: nothing is followed on, what was shown may be known again."""
+        self._lost += [path for path in self._paths if path.confirmed]
+        self._paths = []
+        self._mask.forget()
 
     def _follow(self, step: Step, image: Image | None) -> list[Path]:
         paths = [predicted(path, step, self._config) for path in self._paths]
@@ -104,14 +112,16 @@ class Smoother:
         self._lose([path for path in paths if path.confirmed and not alive(path, step, self._config)], step)
         pairs = paired(kept, step, self._config)
         followed = [
-            seen(path, pairs[index], step, self._config) if index in pairs else path for index, path in enumerate(kept)
+            seen(path, pairs[index], step, self._config) if index in pairs else unseen(path, step)
+            for index, path in enumerate(kept)
         ]
         new = [
             born(next(self._keys), index, step, self._config)
             for index in range(len(step.detections))
             if index not in pairs.values() and may_start(index, step)
         ]
-        return self._named([*followed, *new], step, image)
+        paths = [judged(path, step.pts_s, self._config) for path in (*followed, *new)]
+        return self._named(paths, step, image)
 
     def _lose(self, paths: list[Path], step: Step) -> None:
         """Keep in mind what is no longer followed, for as long as it may be known again."""
@@ -120,13 +130,13 @@ class Smoother:
 
     def _named(self, paths: list[Path], step: Step, image: Image | None) -> list[Path]:
         """Give what has been found for long enough its number, its old one if it is known again."""
-        hidden = [path for path in paths if not shown(path, step.pts_s, self._config)]
+        hidden = [path for path in paths if not path.drawn]
         taken: set[int] = set()
         named = []
         for path in paths:
             if image is not None and path.seen_s == step.pts_s and _wants_looks(path, self._config, step):
                 path = replace(path, looks=looks_of(image, path.box), looked_s=step.pts_s)
-            if not path.confirmed and ripe(path, self._config):
+            if not path.confirmed and path.drawn:
                 known = self._known_again(path, hidden, taken)
                 first_s, number = (known.first_s, known.number) if known else (path.first_s, next(self._numbers))
                 path = replace(path, number=number, first_s=first_s)
@@ -155,7 +165,7 @@ def warm_up(image: Image, field: Field) -> None:
 def _wants_looks(path: Path, config: SmoothConfig, step: Step) -> bool:
     """When it is about to get a number, and every so often after."""
     if path.looks is None:
-        return path.confirmed or ripe(path, config)
+        return path.drawn
     return step.trusted and step.pts_s - path.looked_s >= _LOOKS_EVERY_S
 
 

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SmoothConfig:
-    """confirm_s: found for so long before it is shown. hold_s: shown for so long unseen. release_s: continued at once
-    when found again within this (hold_s at least). remember_s: known again by its looks within this. gap_s: longest
-    pause in a tentative track's sightings. least_iou: of a box with the track it continues. mask_s: time constant of
-    the mask's average; box_noise: of a box's side, how far a detector's box strays from one frame to the next; 0 turns
-    either off. box_unrest: how suddenly a box changes its own velocity, of its size a second within a second."""
+    """confirm_s: found for so long before it is shown, by boxes of sure_score or more; weaker ones count less.
 
-    confirm_s: float = 0.15
+    hold_s: shown for so long unseen. release_s: continued where it was when found again within this (hold_s at least).
+    remember_s: known again by its looks within this. gap_s: longest pause in a tentative track's sightings.
+    least_iou: of a box with the track it continues. mask_s: time constant of the mask's average; box_noise: how far a
+    detector's box strays from one frame to the next, of its side; 0 turns either off. box_unrest: how suddenly a box
+    changes its own velocity, of its size a second within a second. Times and scores chosen by `trainers.video_bench`.
+    """
+
+    confirm_s: float = 0.10
     hold_s: float = 0.20
     release_s: float = 0.60
     remember_s: float = 3.0
-    gap_s: float = 0.15
+    gap_s: float = 0.05
     least_iou: float = 0.2
+    sure_score: float = 0.8
     mask_s: float = 0.08
     box_noise: float = 0.06
     box_unrest: float = 3.0

@@ -22,7 +22,9 @@ _FEWEST_POINTS = 8
 _WITHIN_PX = 1.5  # of the small picture
 _LEAST_AGREEING = 0.35
 _ZOOM = (0.7, 1.4)  # from one frame to the next; beyond, the points lied
-_CUT_BELOW = 0.35  # correlation of two pictures of one scene, the camera's movement taken out
+_LIT_LEVEL = 24
+_RIM = np.ones((9, 9), np.uint8)  # as far from the dark as a point's window reaches
+_CUT_BELOW = 0.5  # correlation of two pictures between which no movement was found
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ def camera_motion(before: Thumbnail | None, now: Thumbnail) -> Motion:
     if before is None or before.field != now.field or before.grey.shape != now.grey.shape:
         return UNKNOWN
     matrix = _similarity(*_followed(before.grey, now.grey))
-    if _alike(before.grey, now.grey, matrix) < _CUT_BELOW:
-        return CUT
-    return UNKNOWN if matrix is None else Motion(_in_source_px(matrix, now))
+    if matrix is not None:
+        return Motion(_in_source_px(matrix, now))
+    return CUT if _alike(before.grey, now.grey) < _CUT_BELOW else UNKNOWN
 
 
 def _followed(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> tuple[Matrix, Matrix]:
@@ -93,7 +95,10 @@ def _followed(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> tuple[Matrix
     height, width = before.shape
     half = _SPACING_PX // 2
     columns, rows = np.meshgrid(np.arange(half, width, _SPACING_PX), np.arange(half, height, _SPACING_PX))
-    grid = np.stack([columns.ravel(), rows.ravel()], 1).astype(np.float32)
+    inner = cv2.erode(before, _RIM)[rows, columns] >= _LIT_LEVEL  # the surround stands still whatever the camera does
+    grid = np.stack([columns[inner], rows[inner]], 1).astype(np.float32)
+    if not len(grid):
+        return grid, grid
     went, found, _ = cv2.calcOpticalFlowPyrLK(before, now, grid, None, **_FLOW)  # type: ignore[call-overload]
     kept = found.ravel() == 1
     return grid[kept], went[kept]
@@ -110,14 +115,17 @@ def _similarity(points: Matrix, went: Matrix) -> NDArray[np.float64] | None:
     return np.asarray(matrix, np.float64) if _ZOOM[0] <= zoom <= _ZOOM[1] else None
 
 
-def _alike(before: NDArray[np.uint8], now: NDArray[np.uint8], matrix: NDArray[np.float64] | None) -> float:
-    """Correlation of both pictures, without fine detail, which blur takes away; at most 1."""
+def _alike(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> float:
+    """Correlation of both pictures where either is lit, without fine detail, which blur takes away; at most 1."""
     height, width = now.shape
-    if matrix is not None:
-        before = cv2.warpAffine(before, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
     size = (max(1, width // 8), max(1, height // 8))
-    coarse = [cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (before, now)]
-    return float(cv2.matchTemplate(coarse[0], coarse[1], cv2.TM_CCOEFF_NORMED)[0, 0])
+    a, b = (cv2.resize(one, size, interpolation=cv2.INTER_AREA).astype(np.float32) for one in (before, now))
+    lit = np.maximum(a, b) >= _LIT_LEVEL
+    if not lit.any():
+        return 1.0
+    a, b = a[lit] - a[lit].mean(), b[lit] - b[lit].mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / spread if spread > 0 else 0.0
 
 
 def _in_source_px(matrix: NDArray[np.float64], now: Thumbnail) -> Matrix:

@@ -27,8 +27,11 @@ _WEAK_NOISE = 3.0  # a box of score 0 strays by so much more than one of score 1
 
 @dataclass(frozen=True)
 class Path:
-    """A track's memory. number: what a person reads, given when confirmed. found_s: for how long it was found by boxes
-    that reach the threshold. first_s, seen_s: when found first and last. looks: as of looked_s."""
+    """A track's memory. number: what a person reads, given when confirmed. first_s, seen_s: when found first and last.
+
+    found_s: for how long boxes that reach the threshold found it, weighed by their scores, less the time unseen since.
+    drawn: it is on the screen. looks: as of looked_s.
+    """
 
     key: int
     number: int | None
@@ -38,6 +41,7 @@ class Path:
     first_s: float
     seen_s: float
     found_s: float = 0.0
+    drawn: bool = False
     looks: Looks | None = None
     looked_s: float = 0.0
 
@@ -105,8 +109,28 @@ def seen(path: Path, index: int, step: Step, config: SmoothConfig) -> Path:
         spread=spread,
         score=path.score + weight * (score - path.score),
         seen_s=step.pts_s,
-        found_s=path.found_s + (since_s if counts else 0.0),
+        found_s=min(path.found_s + (_certainty(score, config) * step.step_s if counts else 0.0), _most_s(config)),
     )
+
+
+def unseen(path: Path, step: Step) -> Path:
+    """A predicted path that no box continues: what speaks for it runs out."""
+    return replace(path, found_s=max(0.0, path.found_s - step.step_s))
+
+
+def judged(path: Path, pts_s: float, config: SmoothConfig) -> Path:
+    """Whether it is drawn: once found for long enough, until unseen for too long or nothing speaks for it any more."""
+    drawn = ripe(path, config) or (path.drawn and path.found_s > 0)
+    return replace(path, drawn=drawn and pts_s - path.seen_s <= config.hold_s + _ROUNDING_S)
+
+
+def _certainty(score: float, config: SmoothConfig) -> float:
+    """How much a sighting of this score counts."""
+    return min(1.0, score / config.sure_score) ** 2
+
+
+def _most_s(config: SmoothConfig) -> float:
+    return max(config.confirm_s, config.hold_s)
 
 
 def born(key: int, index: int, step: Step, config: SmoothConfig) -> Path:
@@ -123,12 +147,7 @@ def ripe(path: Path, config: SmoothConfig) -> bool:
     return path.found_s >= config.confirm_s - _ROUNDING_S
 
 
-def shown(path: Path, pts_s: float, config: SmoothConfig) -> bool:
-    """Confirmed, and seen lately enough to be drawn."""
-    return path.confirmed and pts_s - path.seen_s <= config.hold_s + _ROUNDING_S
-
-
-def as_track(path: Path, pts_s: float, config: SmoothConfig) -> Track:
+def as_track(path: Path, pts_s: float) -> Track:
     unseen_s = pts_s - path.seen_s
-    state = "tentative" if not shown(path, pts_s, config) else "held" if unseen_s > 0 else "shown"
+    state = "tentative" if not path.drawn else "held" if unseen_s > 0 else "shown"
     return Track(path.number or -path.key, path.box, path.score, state, pts_s - path.first_s, unseen_s)  # type: ignore[arg-type]

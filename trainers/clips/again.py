@@ -24,7 +24,7 @@ def steadied(frames: Iterable[Remembered], config: PipelineConfig) -> Iterator[R
 
 def _result(one: Remembered, steadier: Steadier, config: PipelineConfig) -> Result:
     frame = Frame(one.index, one.pts_s, 0.0, one.image)
-    found = _likely(one.detections, config.calibration, config.floor)
+    found = _likely(one.detections, None if config.fusion else config.calibration, config.model_floor)
     moment = steadier.update(frame, one.field, found, one.mask, config, _no_lap)
     return Result(frame, one.field, moment.detections, moment.tracks, moment.mask, signal=one.signal, view=moment.view)
 
