@@ -4,9 +4,11 @@ import sys
 
 from realtime_polyp.calibrated import CalibrationError
 from realtime_polyp.engines import EngineError, decoding_device
+from realtime_polyp.fusion import FusionError
 from realtime_polyp.headless import run_headless
 from realtime_polyp.line import Line, open_line, say
 from realtime_polyp.options import EXIT_BAD_INPUT, Options, parse
+from realtime_polyp.quality import QualityError
 from realtime_polyp.recording import OutputError, alarms_of, open_outputs
 from realtime_polyp.recording.paths import check_folder, check_paths
 from realtime_polyp.session import SessionError
@@ -17,7 +19,7 @@ from realtime_polyp.trace import Trace
 from realtime_polyp.viewer.qt_setup import display_problem
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
-MENDABLE = (SourceError, EngineError, OutputError, CalibrationError)
+MENDABLE = (SourceError, EngineError, OutputError, CalibrationError, FusionError, QualityError)
 
 
 def main(arguments: list[str] | None = None) -> int:

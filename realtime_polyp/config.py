@@ -6,6 +6,7 @@ from realtime_polyp.calibrated import Calibration
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.fusion import LEAST_SCORE, Fusion, fusion_for
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
+from realtime_polyp.quality import Classifier, read_classifier
 from realtime_polyp.smooth import SmoothConfig
 
 
@@ -14,7 +15,8 @@ class PipelineConfig:
     """weak_threshold: from what score on a box keeps a track alive that others began. smooth: None shows every
     detection at once and the raw mask. calibration: what the detector's scores become; a segmenter's is not asked,
     because it leaves every outline where it is. fusion: how far box and mask believe each other; its scores are
-    probabilities, so that the calibration's map is not asked where there is one."""
+    probabilities, so that the calibration's map is not asked where there is one. views: tells a clear view from one in
+    which no track may begin; None: every view is taken for clear."""
 
     score_threshold: float = SCORE_THRESHOLD
     weak_threshold: float = WEAK_THRESHOLD
@@ -22,6 +24,7 @@ class PipelineConfig:
     smooth: SmoothConfig | None = SmoothConfig()
     calibration: Calibration | None = None
     fusion: Fusion | None = None
+    views: Classifier | None = None
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "weak_threshold", "nms_iou"):
@@ -41,4 +44,4 @@ class PipelineConfig:
 
 def usual_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:
     """What these two models run with when nobody says otherwise."""
-    return PipelineConfig(fusion=fusion_for(detector, segmenter))
+    return PipelineConfig(fusion=fusion_for(detector, segmenter), views=read_classifier())

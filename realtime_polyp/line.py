@@ -13,6 +13,7 @@ from realtime_polyp.inference import HostInference, Inference
 from realtime_polyp.options import Options
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.postprocess import SCORE_THRESHOLD
+from realtime_polyp.quality import read_classifier
 from realtime_polyp.smooth import SmoothConfig
 from realtime_polyp.trace import Trace
 
@@ -52,7 +53,7 @@ def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Li
     cautions = [caution for engine in engines if (caution := calibration.check(engine))]
     inference = _inference(detector, segmenter, trace)
     fusion = fusion_for(detector, segmenter) if _fuses(options, calibration) else None
-    config = replace(_config(options, calibration), fusion=fusion)
+    config = replace(_config(options, calibration), fusion=fusion, views=read_classifier() if options.smooth else None)
     return Line(detector, segmenter, inference, config, tuple(unverified), tuple(cautions))
 
 

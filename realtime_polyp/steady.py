@@ -12,6 +12,7 @@ from realtime_polyp.fusion import fuse
 from realtime_polyp.packets import Detections, Frame, Mask, Track, View
 from realtime_polyp.postprocess import stronger
 from realtime_polyp.prepare import clip_boxes
+from realtime_polyp.quality import ViewWatch
 from realtime_polyp.smooth import Camera, Scene, Smoother
 
 Lap = Callable[[str], None]
@@ -33,6 +34,7 @@ class Steadier:
     def __init__(self, config: PipelineConfig) -> None:
         self._smoother = Smoother(config.smooth) if config.smooth else None
         self._camera = Camera()
+        self._views = ViewWatch(config.views) if config.views else None
         self._shape: tuple[int, ...] = ()
 
     def update(
@@ -50,10 +52,20 @@ class Steadier:
             self._smoother.forget()
         motion = self._camera.update(frame.image, field, wanted=not self._smoother.idle)
         lap("motion")
-        scene = Scene(motion, frame.image, config.score_threshold)
+        view = self._view(frame, field, cut=motion.cut)
+        if self._views:
+            lap("view")
+        scene = Scene(motion, frame.image, config.score_threshold, trusted=view == "clear")
         tracks, steadied = self._smoother.update(detections, mask, frame.pts_s, scene)
         lap("smooth")
-        return Moment(strong, inside(tracks, field), steadied)
+        return Moment(strong, inside(tracks, field), steadied, view)
+
+    def _view(self, frame: Frame, field: Field, *, cut: bool) -> View:
+        if self._views is None:
+            return "clear"
+        if cut:
+            self._views.forget()
+        return self._views.update(field.crop(frame.image), frame.pts_s)
 
 
 def agreed(detections: Detections, mask: Mask | None, config: PipelineConfig) -> tuple[Detections, Mask | None]:

@@ -76,6 +76,8 @@ class TestCondition:
             ({"silent_s": 1.5}, "no signal", True),
             ({"signal": "black"}, "black picture", True),
             ({"signal": "frozen"}, "frozen picture", True),
+            ({"view": "blurred"}, "view not clear", False),
+            ({"view": "outside", "signal": "black"}, "black picture", True),
             ({"changed": ((640, 480), (320, 240), 0.5)}, "format changed", False),
             ({"changed": ((640, 480), (320, 240), 60.0)}, "running", False),
             ({"overlay_age_s": 0.1}, "running", False),

@@ -28,6 +28,7 @@ from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import VideoReport, combined, figures, video_report
 from realtime_polyp.metrics.video_table import table
 from realtime_polyp.postprocess import SCORE_THRESHOLD
+from realtime_polyp.quality import read_classifier
 from realtime_polyp.smooth import SmoothConfig
 from trainers.clips.again import recalled, side_by_side
 from trainers.clips.clip import make_clip
@@ -151,6 +152,7 @@ def configurations(options: argparse.Namespace, fusion: Fusion | None) -> dict[s
         score_threshold=calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
         smooth=calibration.smooth(SmoothConfig()),
         calibration=calibration if options.calibration else None,
+        views=read_classifier(),
         fusion=fusion if options.fusion and calibration.detector is None else None,
     )
     return {RAW: replace(steady, smooth=None), STEADY: steady}

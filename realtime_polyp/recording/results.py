@@ -42,6 +42,7 @@ def line_of(result: Result) -> dict[str, Any]:
         "pts_s": round(result.frame.pts_s, 6),
         "field": result.field.box,
         "signal": result.signal,
+        "view": result.view,
         "detections": _detections(result.detections),
         "tracks": [_track(track) for track in result.tracks],
         "mask": None if result.mask is None else encode_mask(result.mask, result.frame.image.shape),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from realtime_polyp.packets import Signal
+from realtime_polyp.packets import Signal, View
 
 Phase = Literal["ready", "playing", "seeking", "ended", "failed", "closed"]
 Tone = Literal["good", "busy", "warn", "bad"]
@@ -16,6 +16,7 @@ Name = Literal[
     "no signal",
     "black picture",
     "frozen picture",
+    "view not clear",
     "format changed",
     "overlay late",
     "decoder failed",
@@ -50,6 +51,7 @@ class Facts:
     silent_s: float = 0.0
     overlay_age_s: float | None = None
     signal: Signal = "ok"
+    view: View = "clear"
     changed: tuple[tuple[int, int], tuple[int, int], float] | None = None
     failure: Failure | None = None
     warning: str | None = None
@@ -73,6 +75,14 @@ RUNNING = Condition("running", "Running")
 _SIGNALS = {
     "black": Condition("black picture", "Black picture", "Check the light source and the cable", "warn", blanks=True),
     "frozen": Condition("frozen picture", "Frozen picture", "The picture has stopped changing", "warn", blanks=True),
+}
+_HELD_BACK = "No alarm begins until the view is clear"
+_VIEWS: dict[View, str] = {
+    "blurred": "Blurred",
+    "glare": "Glare",
+    "water": "Water",
+    "no mucosa": "No mucosa",
+    "outside": "Outside",
 }
 _FAILURES: dict[str, tuple[Name, str]] = {
     "decoder": ("decoder failed", "Decoder failed"),
@@ -124,4 +134,6 @@ def _running(facts: Facts) -> Condition:
     if facts.overlay_age_s is not None and facts.overlay_age_s > _LATE_S:
         detail = f"The newest analysis is {facts.overlay_age_s:.0f} s old and hidden"
         return Condition("overlay late", "Overlay late", detail, "warn")
+    if facts.view != "clear":
+        return Condition("view not clear", _VIEWS[facts.view], _HELD_BACK, "warn")
     return RUNNING

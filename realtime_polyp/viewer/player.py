@@ -164,6 +164,7 @@ class Player:
             silent_s=now_s - self._last_picture_s,
             overlay_age_s=now_s - newest.frame.captured_s if immediate and newest else None,
             signal=newest.signal if newest else "ok",
+            view=newest.view if newest else "clear",
             changed=(*self._changed[:2], now_s - self._changed[2]) if self._changed else None,
             failure=self.failure,
             warning=self.session.source.warning if self.session else None,
