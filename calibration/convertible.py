@@ -4,7 +4,6 @@ Each model goes the whole way, torch -> ONNX -> an engine of fixed shape, with T
 computer. It says nothing of speed or accuracy, and engines of this way are not kept.
 """
 
-import argparse
 import io
 import time
 import warnings
@@ -23,7 +22,7 @@ from realtime_polyp.engines.weights import find_weights, read_manifest
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 
 PAPER = ("gflv2-x101-dcn", "lowrank-hrnet-w48")
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32}  # int8: explicit, around it float32
@@ -46,12 +45,11 @@ class Proof:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.convertible",
+    parser = command_parser(
+        "calibration.convertible",
         description="Convert models to TensorRT engines without a GPU and say what is refused. Exit code 1 when "
         "something is.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--model",

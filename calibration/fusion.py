@@ -56,7 +56,7 @@ from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.postprocess import SCORE_THRESHOLD
 from trainers.cases import check_files
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.data import Still, read_stills
 
 _MOST_WEIGHT = 100.0  # of the data against a plain answer (scikit-learn's C): separable data know no limit
@@ -71,19 +71,15 @@ _EPILOG = """examples:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    run_command(command_line(), run, arguments)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.fusion",
+    parser = command_parser(
+        "calibration.fusion",
         description="Learn how far a box and a mask may believe each other from stills both models were trained on, "
         "strongly augmented, and from views without a polyp; print what it gains on other stills, and write it.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="TRAIN.json", help="COCO file of the stills to learn from")

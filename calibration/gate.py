@@ -20,7 +20,7 @@ from realtime_polyp.engines.acceptance import REFERENCE, GateRecord, cache_folde
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from trainers.cases import Case, check_files, evaluate
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.data import Still, read_stills
 from trainers.leave_one_out import UNSEEN
 
@@ -35,20 +35,16 @@ exit codes: 0 accepted, 1 refused, 2 cannot be compared"""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        record = run(options)
+    record = run_command(command_line(), run, arguments)
     if not record.passed:
         raise SystemExit(EXIT_REFUSED)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.gate",
+    parser = command_parser(
+        "calibration.gate",
         description="Compare an engine with eager float32 on a fixed set, and record whether it is accepted.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--model", required=True, metavar="NAME", help="installed weights of a detector or a segmenter")

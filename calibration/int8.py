@@ -26,7 +26,7 @@ from realtime_polyp.engines.openvino import convert
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
 from realtime_polyp.field import find_field, whole
 from realtime_polyp.prepare import prepare
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.data import Still, read_image, read_stills
 from trainers.leave_one_out import UNSEEN
 
@@ -42,18 +42,14 @@ Pixels = NDArray[np.uint8]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    run_command(command_line(), run, arguments)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.int8",
+    parser = command_parser(
+        "calibration.int8",
         description="Quantise a model to INT8 with activations measured on real training frames.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="one of the installed weights")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")

@@ -26,7 +26,7 @@ from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.smooth import SmoothConfig
 from realtime_polyp.sources.file import FileSource
 from trainers.cases import check_files, evaluate
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 
 EXIT_NONE_KEEPS_IT = 1
 FEW_POLYPS, FEW_MINUTES = 50, 30
@@ -41,22 +41,18 @@ exit codes: 0 chosen, 1 no point keeps the wanted rate and nothing was written, 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        chosen = run(options)
+    chosen = run_command(command_line(), run, arguments)
     if not chosen:
         raise SystemExit(EXIT_NONE_KEEPS_IT)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.operating_point",
+    parser = command_parser(
+        "calibration.operating_point",
         description="Choose the score threshold and the confirmation time from labelled videos, or the threshold from "
         "labelled stills, and write them into a calibration file. Run calibration.scores first: a map in the file is "
         "applied before anything is chosen.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--truth", type=Path, action="append", default=[], metavar="T.json", help="a video's truth; may be repeated")

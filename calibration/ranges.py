@@ -15,7 +15,7 @@ from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.quantised import measure_ranges
 from realtime_polyp.engines.ranges import RANGES
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.data import Still
 
 _EPILOG = """examples:
@@ -24,12 +24,11 @@ _EPILOG = """examples:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.ranges",
+    parser = command_parser(
+        "calibration.ranges",
         description="Measure on real training frames how large a model's activations get: what the engines "
         "tensorrt-int8 and tensorrt-fp8 scale their eight bits by.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="one of the installed weights")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")

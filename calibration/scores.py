@@ -27,7 +27,7 @@ from realtime_polyp.metrics.matches import match
 from realtime_polyp.packets import Mask
 from realtime_polyp.prepare import prepare
 from trainers.cases import check_files, evaluate, segment
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.data import Still, read_image, read_mask, read_stills
 from trainers.leave_one_out import UNSEEN
 
@@ -41,13 +41,12 @@ _EPILOG = """examples:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m calibration.scores",
+    parser = command_parser(
+        "calibration.scores",
         description="Fit a model's scores to the probability of being right, and write the map into a calibration "
         "file, beside what that holds already. A detector's new map drops the operating point, which was chosen in "
         "other units: run calibration.operating_point again.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--model", required=True, metavar="NAME", help="installed weights of a detector or a segmenter")

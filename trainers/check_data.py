@@ -4,7 +4,6 @@ Missing and unreadable files, masks of another size, boxes that are empty or lie
 and images, patients or videos that stand in more than one split.
 """
 
-import argparse
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.data import Still, label_polyps, read_mask, read_stills
 
 _MOST_NAMED = 5  # of the images with one kind of trouble
@@ -24,11 +23,10 @@ Splits = dict[str, list[Still]]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.check_data",
+    parser = command_parser(
+        "trainers.check_data",
         description="Check stills and truth for what would spoil a training run or its figures.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")
     parser.add_argument("--root", type=Path, help="folder that image paths start from (default: --data)")

@@ -16,7 +16,7 @@ from realtime_polyp.engines.weights import read_manifest
 from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, means_of, weights_of
 from realtime_polyp.metrics.matches import match
 from trainers.cases import Case, check_files, evaluate
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.data import Still, read_stills
 from trainers.figures import groups_of, per_image
 from trainers.runs import engine_of_run
@@ -32,12 +32,11 @@ Figures = dict[str, float | None]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.compare",
+    parser = command_parser(
+        "trainers.compare",
         description="Both models' figures on the same images and their difference, with its interval: draws of whole "
         "patients or videos, told to both, so that how hard the images are cancels out.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("first", help="a run's folder, or the name of installed weights")
     parser.add_argument("second", help="likewise, of the same kind")

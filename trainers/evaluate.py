@@ -11,7 +11,7 @@ from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from trainers.cases import Case, check_files, evaluate
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.data import Still, read_stills
 from trainers.figures import Resampling, challenge_summary, generalisation, read_report, report_of
 from trainers.gallery import write_gallery
@@ -34,18 +34,14 @@ _EPILOG = """examples:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    run_command(command_line(), run, arguments)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.evaluate",
+    parser = command_parser(
+        "trainers.evaluate",
         description="Measure the detector and the segmenter on stills with truth, overall and for each centre.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     engines = ", ".join(ENGINE_NAMES)
     add = parser.add_argument

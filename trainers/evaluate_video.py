@@ -17,7 +17,7 @@ from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import combined, figures, video_report
 from realtime_polyp.metrics.video_table import table
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.video_pictures import write_video_pictures
 
 _EPILOG = """examples:
@@ -30,19 +30,15 @@ exit codes: 0 told, 2 bad input"""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    run_command(command_line(), run, arguments)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.evaluate_video",
+    parser = command_parser(
+        "trainers.evaluate_video",
         description="Tell how soon polyps were shown in labelled videos, how steadily, and how often something that is "
         "none. Several videos are told one by one and together.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--truth", type=Path, action="append", required=True, metavar="T.json", help="a video's truth; may be repeated")

@@ -3,7 +3,6 @@
 python -m trainers.import_weights retinanet_r50_coco.pth --layout mmdet --config retinanet-r50 --out r50.safetensors
 """
 
-import argparse
 import hashlib
 import pickle
 import re
@@ -16,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.files import replacing
 from trainers.initial import read_tensors
 from trainers.layouts import LAYOUTS
@@ -45,11 +44,10 @@ class Account:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.import_weights",
+    parser = command_parser(
+        "trainers.import_weights",
         description="Turn a published COCO or ImageNet checkpoint into starting weights for a recipe.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, help="checkpoint: .pth, .pt or .safetensors")
     parser.add_argument("--layout", choices=list(LAYOUTS), required=True, help="whose names its tensors carry")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 
 Coco = dict[str, Any]
 
@@ -30,11 +30,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.leave_one_out",
+    parser = command_parser(
+        "trainers.leave_one_out",
         description="Write data files that leave one centre out of training and test on it; print how to use them.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add(

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.report_page import RunFolder, page
 
 REPORT = "report.html"
@@ -31,11 +31,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.report",
+    parser = command_parser(
+        "trainers.report",
         description="Write one self-contained HTML page about a training run.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--run", type=Path, required=True, metavar="DIR", help="the run's folder, its --out")

@@ -1,12 +1,11 @@
 """What a training step costs here, and what makes it cheaper: python -m trainers.step_time --config lowrank-lite2"""
 
-import argparse
 import time
 from contextlib import nullcontext
 
 import torch
 
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.contract import Learner, Targets
 from trainers.depthwise import quicken
 from trainers.initial import starter
@@ -18,11 +17,10 @@ _EPILOG = """examples:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.step_time",
+    parser = command_parser(
+        "trainers.step_time",
         description="Seconds of a training step on the CPU, by precision and by whose depthwise gradient it takes.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", choices=list(RECIPES), default="lowrank-lite2", metavar="NAME")
     parser.add_argument("--steps", type=int, default=5, help="of which the median counts (default: %(default)s)")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.paper_tables import TABLES, Row, Table
 
 RESULTS = Path("docs/results")
@@ -64,11 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.table",
+    parser = command_parser(
+        "trainers.table",
         description="The paper's tables beside this project's own results. What has no result is 'not trained'.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of result files (default: %(default)s)")

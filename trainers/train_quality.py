@@ -20,7 +20,7 @@ from sklearn.model_selection import GroupKFold
 
 from realtime_polyp.quality import FEATURES, FORMAT, FURTHEST, Classifier
 from trainers.cases import check_files
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.data import Still, read_image, read_stills
 from trainers.quality_tables import check_text
 from trainers.spoil import Picture
@@ -38,18 +38,14 @@ _EPILOG = """examples:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    run_command(command_line(), run, arguments)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.train_quality",
+    parser = command_parser(
+        "trainers.train_quality",
         description="Fit the frame quality to the training stills and to pictures spoilt on purpose; check it on val.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder with train.json, val.json and their images")

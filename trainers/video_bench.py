@@ -35,7 +35,7 @@ from trainers.clips.clip import make_clip
 from trainers.clips.remembered import UNSTEADIED, Remembered, clip_folder, is_remembered, remember, replay, truth_of
 from trainers.clips.seen import RULE
 from trainers.clips.source import ClipSource
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.data import Still, read_stills
 from trainers.video_clip_file import check_outside, write_clip
 from trainers.video_goals import goal_lines, goals
@@ -69,18 +69,14 @@ class Watched:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    run_command(command_line(), run, arguments)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.video_bench",
+    parser = command_parser(
+        "trainers.video_bench",
         description="Measure the line on clips with exact truth, with smoothing and without.",
         epilog=f"{_EPILOG}\n\n{fill(f'In the truth of a clip, {RULE}.', width=110)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     engines = ", ".join(ENGINE_NAMES)
     add = parser.add_argument

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from realtime_polyp.metrics.truth import VideoTruth, write_truth
-from trainers.command import report_bad_input
+from trainers.command import command_parser, run_command
 from trainers.truth_coco import read_coco_video
 from trainers.truth_cvat import read_cvat
 from trainers.video_labels import read_clock, truth_of
@@ -20,19 +20,15 @@ exit codes: 0 written, 2 bad input"""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = command_line()
-    options = parser.parse_args(arguments)
-    with report_bad_input(parser):
-        run(options)
+    run_command(command_line(), run, arguments)
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainers.video_truth",
+    parser = command_parser(
+        "trainers.video_truth",
         description="Make the truth file that trainers.evaluate_video and calibration.operating_point read from what "
         "was labelled elsewhere.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
