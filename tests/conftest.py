@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeDetector, FakeSegmenter
 from hypothesis import settings
 
-from realtime_polyp import engines
+from realtime_polyp import config, engines, line
 from realtime_polyp.engines import acceptance
 from realtime_polyp.engines.acceptance import GateRecord
 from realtime_polyp.engines.base import EngineError
@@ -52,6 +52,9 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]
     monkeypatch.setattr(engines, "find_weights", find)
     passed = GateRecord("fake", "fake", "fake", (), "none", {}, {}, "2026-11-25")
     monkeypatch.setattr(acceptance, "find_record", lambda engine: passed)
+    # What the fakes look at is drawn, and no mucosa: every view is taken for clear.
+    for module in (config, line):
+        monkeypatch.setattr(module, "read_classifier", lambda: None)
     for name in list(engines.ENGINES):
         monkeypatch.setitem(engines.ENGINES, name, open_)  # type: ignore[arg-type]
     yield opened

@@ -210,6 +210,7 @@ class TestThreshold:
         one = window(500)
         one.set_threshold(0.1)
         qtbot.waitUntil(lambda: len(one.canvas.shapes().boxes) == 2)
+        assert one.style_now.min_score == pytest.approx(0.1)
 
 
 class TestSlider:
@@ -239,7 +240,8 @@ class TestSnapshot:
         one = window(500)
         qtbot.waitUntil(lambda: one.player.view is not None)
         qtbot.keyClick(one, Qt.Key_S)
-        qtbot.waitUntil(lambda: "Snapshot not saved: File exists" in one.status.right.text())
+        qtbot.waitUntil(lambda: "Snapshot not saved" in one.status.right.text())
+        assert "File exists" in one.status.right.text() and (tmp_path / "shots").read_text() == "in the way"
 
     def test_before_the_first_picture_there_is_nothing_to_save(self, window, qtbot):
         one = window(500, blocks_at=0)
@@ -260,6 +262,7 @@ class TestSaid:
         still = np.full((128, 160, 3), level, np.uint8)
         one = window(500, image_of=lambda index: still)
         qtbot.waitUntil(lambda: one.condition.name == name, timeout=3000)
+        assert one.condition.title in one.status.labels["state"].text()
 
     @pytest.mark.parametrize("unverified", [False, True])
     def test_an_unverified_engine_is_shown_all_the_time(self, window, unverified):
@@ -287,6 +290,8 @@ class TestSaid:
     def test_trouble_beside_the_session_stays_said(self, window, qtbot):
         one = window(500, trouble=lambda: "the recording stopped: the disk is full")
         qtbot.waitUntil(lambda: one.status.right.text() == "the recording stopped: the disk is full")
+        qtbot.waitUntil(lambda: one.condition.name == "running")
+        assert one.status.right.text() == "the recording stopped: the disk is full"
 
 
 _INTERRUPTED = """
