@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from realtime_polyp.config import usual_config
 from realtime_polyp.field import Image
 from realtime_polyp.inference import Inference
 from realtime_polyp.packets import Frame, Result
@@ -133,11 +134,14 @@ def watch(
     """Analyse all sources to their ends at their own pace. Raises SessionError when one of them fails."""
     lead_in_s = min(_LEAD_IN_S, _LEAD_IN_SHARE * length_s)
     notebooks = [_Notebook(lead_in_s) for _ in sources]
-    Pipeline(inference.detector, inference.segmenter, inference=inference).warm_up()
+    config = usual_config(inference.detector, inference.segmenter)
+    Pipeline(inference.detector, inference.segmenter, config, inference=inference).warm_up()
     with SharedInference(inference) as shared:
         sessions = []
         for number, (source, notebook) in enumerate(zip(sources, notebooks, strict=True), 1):
-            pipeline = Pipeline(shared.detector, shared.segmenter, inference=shared, trace=trace, name=f"{number}")
+            pipeline = Pipeline(
+                shared.detector, shared.segmenter, config, inference=shared, trace=trace, name=f"{number}"
+            )
             sessions.append(Session(source, pipeline, notebook.write))
         _run(sessions, length_s, label)
         sizes = shared.batch_sizes

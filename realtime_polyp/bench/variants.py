@@ -12,6 +12,7 @@ import numpy as np
 from realtime_polyp.bench.clips import MemorySource
 from realtime_polyp.bench.line import open_pipeline, run_line
 from realtime_polyp.bench.rounds import calls_per_s
+from realtime_polyp.bench.steadying import steadying
 from realtime_polyp.bench.steps import BuildStep, Scene, Step
 from realtime_polyp.engines.base import Hint
 from realtime_polyp.engines.weights import Weights, find_weights
@@ -119,6 +120,7 @@ STEPS: dict[str, BuildStep] = {
     "engines": engines,
     "hints": hints,
     "batches": batches,
+    "steadying": steadying,
 }
 
 

@@ -1,0 +1,85 @@
+"""What steadiness costs: the step between the models' answers and the results, alone and on one core."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import cv2
+
+from realtime_polyp.bench.line import open_pipeline
+from realtime_polyp.bench.steps import Scene, Step
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.packets import Result
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.sources import FileSource
+from realtime_polyp.steady import Steadier, agreed
+
+_LEAD_IN = 5  # frames not counted: what is followed has to be found first
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Frames with the models' own answers to them, down to the least score that fusion asks for; config: the line's."""
+
+    results: Sequence[Result]
+    config: PipelineConfig
+
+
+def steadying(scene: Scene) -> Step:
+    answered = _answered(scene)
+    whole = answered.config
+    variants = {
+        "fusion, tracker, masks, frame quality": whole,
+        "fusion, tracker, masks": replace(whole, views=None),
+        "fusion": replace(whole, views=None, smooth=None),
+    }
+    told = {name: partial(_steadied_per_s, answered.results, config) for name, config in variants.items()}
+    return Step("steadying the models' answers on one core, the median frame", told)
+
+
+def _answered(scene: Scene) -> Answered:
+    """The clip from the first polyp on, for as many frames as the scene holds: with nothing to follow, less is done."""
+    line = open_pipeline(scene.setup, "throughput")
+    untouched = PipelineConfig(score_threshold=line.config.model_floor, smooth=None)
+    pipeline = Pipeline(line.detector, line.segmenter, untouched)
+    results = (pipeline.analyse([frame])[0] for frame in FileSource(scene.clip).frames())
+    followed = itertools.dropwhile(partial(_shows_none, line.config), results)
+    kept = list(itertools.islice(followed, len(scene.images)))
+    if not kept:
+        raise ValueError(f"no polyp is found in {scene.clip.name}: nothing to steady")
+    return Answered(kept, line.config)
+
+
+def _shows_none(config: PipelineConfig, result: Result) -> bool:
+    found, _ = agreed(result.detections, result.mask, config)
+    return not (found.scores >= config.score_threshold).any()
+
+
+def _steadied_per_s(results: Sequence[Result], config: PipelineConfig) -> float:
+    """Frames a second, were all of them as quick as the median one."""
+    steadier, took_s = Steadier(config), []
+    with _one_core():
+        for result in results:
+            since_s = time.perf_counter()
+            steadier.update(result.frame, result.field, result.detections, result.mask, config, _unheard)
+            took_s.append(time.perf_counter() - since_s)
+    return 1 / statistics.median(took_s[_LEAD_IN:] or took_s)
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """OpenCV is all there that would share its work out."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _unheard(stage: str) -> None:
+    """The time of single stages is not asked."""
