@@ -1,0 +1,79 @@
+"""Same frames, same results: on threads and inline, live and from a file, whatever was dropped between them."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import pytest
+from fakes import FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, frames_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
+from realtime_polyp.packets import Frame, Result
+from realtime_polyp.pipeline import Pipeline, run_inline
+from realtime_polyp.quality import read_classifier
+from realtime_polyp.session import Session
+
+FAKE = FusedModel("fake", "fake", "fake")
+FUSION = Fusion("fake.json", FAKE, FAKE, BoxFusion(1.0, 1.0, 2.0), MaskFusion(-1.0, 8.0))
+# Everything that has a memory or an opinion; the second without the views, which would take what is drawn for no mucosa.
+CONFIGS = [PipelineConfig(fusion=FUSION, views=read_classifier()), PipelineConfig(fusion=FUSION)]
+COUNT = 60
+
+
+class Noted(Pipeline):
+    """Keeps in mind which frames it was given."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.given: list[Frame] = []
+
+    def begin(self, frames: Sequence[Frame]) -> Callable[[], list[Result]]:
+        self.given += frames
+        return super().begin(frames)
+
+
+def noted(config: PipelineConfig, *, delay_s: float = 0.0) -> Noted:
+    return Noted(FakeDetector(delay_s=delay_s), FakeSegmenter(), config)  # type: ignore[arg-type]
+
+
+def as_inline(shown: Sequence[Result], frames: Sequence[Frame], config: PipelineConfig) -> None:
+    """What was shown of these frames is what they come to without threads."""
+    indices = {result.frame.index for result in shown}
+    alone = [result for result in run_inline(iter(frames), noted(config)) if result.frame.index in indices]
+    assert_same_results(shown, alone)
+    assert [result.view for result in shown] == [result.view for result in alone]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["with views", "without views"])
+def test_a_live_session_that_drops_frames_is_what_the_kept_ones_are_alone(config: PipelineConfig) -> None:
+    shown: list[Result] = []
+    pipeline = noted(config, delay_s=0.012)
+    pipeline.warm_up()
+    session = Session(ScriptedSource(COUNT, live=True, rate_hz=200), pipeline, shown.append)
+    session.start()
+    session.wait()
+    assert 10 < len(pipeline.given) < COUNT, "frames were to be dropped, and some kept"
+    assert any(result.tracks for result in shown) or any(result.view != "clear" for result in shown)
+    as_inline(shown, pipeline.given, config)
+
+
+@settings(max_examples=15)
+@given(kept=st.sets(st.integers(0, COUNT - 1), min_size=12), sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5))
+def test_any_frames_kept_in_any_batches(kept: set[int], sizes: list[int]) -> None:
+    frames = [frame for frame in frames_of(COUNT) if frame.index in kept]
+    pipeline, found = noted(CONFIGS[1]), list[Result]()
+    for size in itertools.cycle(sizes):
+        found += pipeline.analyse(frames[len(found) : len(found) + size])
+        if len(found) == len(frames):
+            break
+    as_inline(found, frames, CONFIGS[1])
+
+
+def test_another_selection_of_frames_is_another_result() -> None:
+    """That the comparison can fail."""
+    every, half = frames_of(COUNT), frames_of(COUNT)[::2]
+    shown = [result for result in run_inline(iter(every), noted(CONFIGS[1])) if result.frame.index % 2 == 0]
+    with pytest.raises(AssertionError):
+        as_inline(shown, half, CONFIGS[1])
