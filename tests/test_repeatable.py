@@ -17,7 +17,7 @@ from realtime_polyp.session import Session
 
 FAKE = FusedModel("fake", "fake", "fake")
 FUSION = Fusion("fake.json", FAKE, FAKE, BoxFusion(1.0, 1.0, 2.0), MaskFusion(-1.0, 8.0))
-# Everything that has a memory or an opinion; the second without the views, which would take what is drawn for no mucosa.
+# All that has a memory; the second without the views, which would take what is drawn for no mucosa.
 CONFIGS = [PipelineConfig(fusion=FUSION, views=read_classifier()), PipelineConfig(fusion=FUSION)]
 COUNT = 60
 
