@@ -73,6 +73,7 @@ class Options:
     loop: bool
     display: Literal["synced", "immediate"] | None
     full_screen: bool
+    sound: bool
 
     @property
     def source(self) -> str:
@@ -219,6 +220,7 @@ def _add_outputs(parser: Parser) -> None:
         "as from a live source (default there)",
     )
     group.add_argument("--full-screen", action="store_true", help="open the window full screen")
+    group.add_argument("--sound", action="store_true", help="a soft sound for each new alarm (key A in the window)")
     group.add_argument("--save", type=Path, metavar="OUT.mp4", help="write the video with its overlay")
     group.add_argument("--results", type=Path, metavar="OUT.jsonl", help="write one JSON line for each analysed frame")
     group.add_argument("--events", type=Path, metavar="OUT.jsonl", help="write one JSON line for each alarm that ended")

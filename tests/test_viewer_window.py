@@ -27,6 +27,7 @@ from realtime_polyp.viewer.app import run_viewer
 from realtime_polyp.viewer.canvas import Canvas, letterbox
 from realtime_polyp.viewer.condition import RUNNING
 from realtime_polyp.viewer.keys import ACTION_OF, KEYS, help_html
+from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.view import SourceInfo, View
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
@@ -221,6 +222,32 @@ class TestSlider:
         qtbot.mouseClick(slider, Qt.LeftButton, pos=QPoint(slider.width() // 2, slider.height() // 2))
         qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.view.frame.pts_s > 9, timeout=4000)
         assert one.player.view.frame.pts_s == pytest.approx(10, abs=0.5)
+
+
+class TestSound:
+    def test_a_key_turns_it_on_and_each_new_polyp_is_heard_once(self, window, qtbot):
+        one, heard = window(500, begin=False), []
+        one.sound = AlarmSound(lambda: lambda: heard.append(1))
+        one.begin()
+        qtbot.keyClick(one, Qt.Key_A)
+        assert one.sound.on and one.controls._sound.isChecked()
+        qtbot.waitUntil(lambda: len(heard) == 1)
+        begun = one.player.view.frame.index
+        qtbot.waitUntil(lambda: one.player.view.frame.index > begun + 10)
+        assert len(heard) == 1
+        qtbot.keyClick(one, Qt.Key_A)
+        assert not one.sound.on and not one.controls._sound.isChecked()
+
+    def test_where_nothing_can_be_heard_it_stays_off_and_says_why(self, window, qtbot):
+        def broken():
+            raise SoundError("no sound: this machine has no audio output")
+
+        one = window(500, begin=False)
+        one.sound = AlarmSound(broken)
+        one.begin()
+        qtbot.keyClick(one, Qt.Key_A)
+        assert one.status.right.text() == "No sound: this machine has no audio output"
+        assert not one.sound.on and not one.controls._sound.isChecked()
 
 
 class TestSnapshot:

@@ -33,6 +33,7 @@ def run_viewer(
     quit_at_end: bool = False,
     trouble: Callable[[], str | None] = lambda: None,
     unverified: bool = False,
+    sound: bool = False,
 ) -> int:
     """Show a source until the window is closed; 0, or 1 when the session had failed, or 130 after Ctrl-C or SIGTERM.
 
@@ -41,9 +42,10 @@ def run_viewer(
     to be reset. It is called on this thread. The first call's errors pass through; a later one's are shown.
     trouble: asked now and then for what went wrong beside the session, such as a recording that could not be written.
     unverified: an engine runs that passed no accuracy gate; the strip above the picture says so all the time.
+    sound: new alarms are heard, where the machine can.
     """
     app = application()
-    options = ViewerOptions(title, style, snapshot_folder, quit_at_end, trouble, unverified)
+    options = ViewerOptions(title, style, snapshot_folder, quit_at_end, trouble, unverified, sound)
     window = ViewerWindow(open_session, info, options)
     try:
         with _ends_well(window) as ending:

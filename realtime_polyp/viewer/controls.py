@@ -37,6 +37,9 @@ class Controls(QWidget):
         row.addSpacing(8)
         self._add_looks(row)
         row.addSpacing(8)
+        self._sound = self._button("sound")
+        self._sound.setCheckable(True)
+        row.addWidget(self._sound)
         tools: tuple[Action, ...] = ("snapshot", "full screen", "help")
         for action in tools:
             row.addWidget(self._button(action))
@@ -58,6 +61,9 @@ class Controls(QWidget):
         self._overlay.setChecked(on)
         self._mask.setText(f" {_MASK_NAMES[mask]}")
         self._mask.setIcon(icon(mask))
+
+    def show_sound(self, *, on: bool) -> None:
+        self._sound.setChecked(on)
 
     def show_threshold(self, score: float) -> None:
         self.threshold.blockSignals(True)

@@ -102,6 +102,12 @@ def _blob() -> QPainterPath:
     return path
 
 
+def _sound(painter: QPainter) -> None:
+    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in ((3, 9), (7, 9), (12, 4), (12, 20), (7, 15), (3, 15))]))
+    painter.drawArc(QRectF(11, 8, 7, 8), -60 * 16, 120 * 16)
+    painter.drawArc(QRectF(10, 4, 12, 16), -60 * 16, 120 * 16)
+
+
 def _camera(painter: QPainter) -> None:
     painter.drawRoundedRect(QRectF(2, 7, 20, 13), 2, 2)
     painter.drawPolyline(QPolygonF([QPointF(8, 7), QPointF(9.5, 4), QPointF(14.5, 4), QPointF(16, 7)]))
@@ -122,6 +128,6 @@ def _help(painter: QPainter) -> None:
 
 DRAWN: dict[str, Callable[[QPainter], None]] = {
     "play": _play, "pause": _pause, "step": _step, "again": _again, "back": _back, "forward": _forward,
-    "overlay": _overlay, "outline": _outline, "fill": _fill, "none": _none, "snapshot": _camera,
-    "full screen": _full, "help": _help,
+    "overlay": _overlay, "outline": _outline, "fill": _fill, "none": _none, "sound": _sound,
+    "snapshot": _camera, "full screen": _full, "help": _help,
 }  # fmt: skip

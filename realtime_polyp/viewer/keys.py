@@ -6,8 +6,8 @@ from typing import Literal
 from PyQt5.QtCore import Qt
 
 Action = Literal[
-    "pause", "step", "back", "forward", "overlay", "mask", "stricter", "looser", "snapshot", "full screen", "leave",
-    "help", "quit",
+    "pause", "step", "back", "forward", "overlay", "mask", "stricter", "looser", "sound", "snapshot",
+    "full screen", "leave", "help", "quit",
 ]  # fmt: skip
 SEEK_STEP_S = 5.0
 SCORE_STEP = 0.05
@@ -33,6 +33,7 @@ KEYS = (
     Key("mask", (Qt.Key_M,), "M", "mask as outline, filled, or none"),
     Key("stricter", (Qt.Key_Plus, Qt.Key_Equal), "+", "raise the threshold: fewer boxes"),
     Key("looser", (Qt.Key_Minus, Qt.Key_Underscore), "\u2212", "lower the threshold: more boxes"),
+    Key("sound", (Qt.Key_A,), "A", "a soft sound for each new alarm, on or off"),
     Key("snapshot", (Qt.Key_S,), "S", "save the picture, with and without overlay"),
     Key("full screen", (Qt.Key_F, Qt.Key_F11), "F", "full screen"),
     Key("leave", (Qt.Key_Escape,), "Esc", "leave full screen"),

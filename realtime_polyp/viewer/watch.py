@@ -82,6 +82,7 @@ def watch(source: Source, pipeline: Pipeline, options: Options, *, unverified: b
             full_screen=options.full_screen,
             trouble=watching.trouble,
             unverified=unverified,
+            sound=options.sound,
         )
     finally:
         if recorder:

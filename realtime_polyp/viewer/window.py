@@ -18,6 +18,7 @@ from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.keys import ACTION_OF, SCORE_STEP, SEEK_STEP_S, Action, help_html
 from realtime_polyp.viewer.player import OpenSession, Player
 from realtime_polyp.viewer.snapshot import Saved, complaint, said, save_snapshot
+from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.status import StatusLine
 from realtime_polyp.viewer.theme import RESEARCH_ONLY, STYLE, UNVERIFIED
 from realtime_polyp.viewer.view import Painted, SourceInfo, View
@@ -32,6 +33,7 @@ _MAPPED_LIMIT_S = 2.0
 class ViewerOptions:
     """style: its min_score only raises the pipeline's own threshold. quit_at_end: close when the video has ended or
     failed. trouble: what went wrong beside the session, in one sentence, such as a recording that could not be written.
+    sound: whether new alarms are heard from the beginning.
     """
 
     title: str
@@ -40,6 +42,7 @@ class ViewerOptions:
     quit_at_end: bool = False
     trouble: Callable[[], str | None] = lambda: None
     unverified: bool = False
+    sound: bool = False
 
 
 class ViewerWindow(QWidget):
@@ -54,6 +57,7 @@ class ViewerWindow(QWidget):
             live=info.live, duration_s=info.duration_s, do=self.do, seek=self._seek, threshold=self.set_threshold
         )
         self.status = StatusLine(live=info.live)
+        self.sound = AlarmSound()
         self.condition: Condition = READY
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
@@ -74,6 +78,8 @@ class ViewerWindow(QWidget):
         self.player.open()
         asked = self.player.score_threshold or 0.0
         self.set_threshold(max(asked, self.options.style.min_score))
+        if self.options.sound:
+            self._toggle_sound()
         self.refresh()
         self._tick_timer.start(0)
         self._refresh_timer.start(_REFRESH_MS)
@@ -120,6 +126,7 @@ class ViewerWindow(QWidget):
             "mask": self._next_mask,
             "stricter": lambda: self.set_threshold(self.style_now.min_score + SCORE_STEP),
             "looser": lambda: self.set_threshold(self.style_now.min_score - SCORE_STEP),
+            "sound": self._toggle_sound,
             "snapshot": self._snapshot,
             "full screen": lambda: self._set_full_screen(not self.isFullScreen()),
             "leave": self._leave,
@@ -172,7 +179,9 @@ class ViewerWindow(QWidget):
 
     def _paint(self, view: View) -> Painted:
         self.canvas.set_condition(condition_of(self.player.facts()))
-        return self.canvas.show_view(view)
+        painted = self.canvas.show_view(view)
+        self.sound.hear(view.result, self.style_now.min_score)
+        return painted
 
     def _refresh_condition(self) -> None:
         condition = condition_of(self.player.facts())
@@ -201,6 +210,13 @@ class ViewerWindow(QWidget):
     def _restyle(self) -> None:
         self.canvas.set_style(self.style_now, overlay_on=self.overlay_on)
         self.controls.show_overlay(on=self.overlay_on, mask=self.style_now.mask)
+
+    def _toggle_sound(self) -> None:
+        try:
+            self.sound.switch(on=not self.sound.on)
+        except SoundError as error:
+            self.notice(f"{str(error)[:1].upper()}{str(error)[1:]}")
+        self.controls.show_sound(on=self.sound.on)
 
     def _snapshot(self) -> None:
         """Saved by another thread: the picture on the screen does not wait for a disk."""
