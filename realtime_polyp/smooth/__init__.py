@@ -14,6 +14,7 @@ from realtime_polyp.field import Field, Image
 from realtime_polyp.packets import Boxes, Detections, Mask, Track
 from realtime_polyp.smooth.associate import match, nearness, pairwise_iou
 from realtime_polyp.smooth.config import SmoothConfig
+from realtime_polyp.smooth.kalman import drift
 from realtime_polyp.smooth.looks import likeness, looks_of
 from realtime_polyp.smooth.masks import MaskMemory, Moved
 from realtime_polyp.smooth.motion import STILL, Camera, Motion
@@ -81,10 +82,12 @@ class Smoother:
         """Tracks and steadied mask of the frame at `pts_s`."""
         step_s = self._step(pts_s, cut=scene.motion.cut)
         step = Step(detections, scene.motion, pts_s, step_s, scene.start_score, scene.trusted)
-        before = {path.key: path.box for path in self._paths}
+        before = {path.key: path for path in self._paths}
         self._paths = self._follow(step, scene.image)
         moves = [
-            Moved(before[path.key], path.box, unseen=path.seen_s < pts_s) for path in self._paths if path.key in before
+            Moved(before[path.key].box, path.box, drift(before[path.key].state, step_s), unseen=path.seen_s < pts_s)
+            for path in self._paths
+            if path.key in before
         ]
         steadied = self._mask.update(mask, moves, scene.motion, step_s)
         return tuple(as_track(path, pts_s) for path in self._paths), steadied

@@ -21,6 +21,6 @@ class SmoothConfig:
     gap_s: float = 0.05
     least_iou: float = 0.2
     sure_score: float = 0.8
-    mask_s: float = 0.08
+    mask_s: float = 0.20
     box_noise: float = 0.06
     box_unrest: float = 3.0

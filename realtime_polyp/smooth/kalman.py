@@ -15,6 +15,7 @@ Spread = NDArray[np.float64]  # (4, 3): variance of the value, covariance, varia
 
 _CALM = 0.3  # of its place's unrest, a box's width and height have so much
 _FADES_S = 0.25  # time constant of a velocity
+_TREMOR = 0.8  # of its size a second: the detector's own unrest moves a box no faster; at twice that all is believed
 _FIRST_VELOCITY = 0.5  # of the box's size a second, before anything is known
 
 
@@ -39,6 +40,13 @@ def carried(state: State, matrix: NDArray[np.float32], zoom: float) -> State:
     moved = state * zoom
     moved[:2, 0] = matrix[:, :2] @ state[:2, 0] + matrix[:, 2]
     return np.asarray(moved)
+
+
+def drift(state: State, step_s: float) -> NDArray[np.float64]:
+    """How far the centre goes on by itself in `step_s`, (2,) px, less what a trembling box pretends."""
+    speed = float(np.hypot(*state[:2, 1])) / _size(state)
+    believed = min(1.0, max(0.0, speed / _TREMOR - 1))
+    return np.asarray(believed * step_s * state[:2, 1])
 
 
 def correct(state: State, spread: Spread, box: NDArray[np.float32], noise: float) -> tuple[State, Spread]:

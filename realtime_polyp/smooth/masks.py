@@ -15,16 +15,19 @@ from realtime_polyp.smooth.motion import Motion
 Map = NDArray[np.float32]
 
 _MARGIN = 0.15  # of a box's size: the region round a track in which the mask has a past
-_HYSTERESIS = 0.08  # how far a cell's probability must pass 0.5 to change sides
+_HYSTERESIS = 0.05  # how far a cell's probability must pass 0.5 to change sides
+_RISES = 2.0  # what comes is believed so much sooner than what goes: a polyp grows as the scope comes near
 _EDGE = 25.0  # slope with which a past probability counts as inside or outside; above 1 / _HYSTERESIS, or it forgets
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A track's box (4,) xyxy source px, in the frame before and now. unseen: no box was found for it now."""
+    """A track's box (4,) xyxy source px, in the frame before and now. drift: (2,) px, how far it was going by itself,
+    beyond the camera's movement. unseen: no box was found for it now."""
 
     before: Boxes
     now: Boxes
+    drift: NDArray[np.float64]
     unseen: bool = False
 
 
@@ -67,7 +70,9 @@ def _steady(
     matrix = _in_cells(_carriage(moved, motion), mask)
     average, was = (_carried(one, matrix, rows, columns) for one in (past[0].probability, past[1]))
     present = mask.probability[rows, columns]
-    average += (weight * (0.5 if moved.unseen else 1.0)) * (present - average)
+    news = present - average
+    fades = weight * (0.5 if moved.unseen else 1.0)
+    average += np.where(news > 0, min(1.0, _RISES * fades), fades) * news
     blended[rows, columns] = average
     # What was inside is pushed further inside: an edge stays until the probability has passed 0.5 by the hysteresis.
     shown[rows, columns] = np.clip(average + _HYSTERESIS * np.clip(_EDGE * (was - 0.5), -1, 1), 0, 1)
@@ -85,10 +90,17 @@ def _region(mask: Mask, box: Boxes) -> tuple[slice, slice]:
 
 
 def _carriage(moved: Moved, motion: Motion) -> NDArray[np.float64]:
-    """Where points of the frame before are now (3, 3), source px: moved by the camera, centred on the track."""
+    """Where points of the frame before are now (3, 3), source px.
+
+    With the camera and the track's own velocity; only where the camera's movement is not known, from box to box: boxes
+    tremble more than outlines do.
+    """
     matrix = np.vstack([motion.matrix, [0, 0, 1]]).astype(np.float64)
-    before, now = (one.reshape(2, 2).mean(0).astype(np.float64) for one in (moved.before, moved.now))
-    matrix[:2, 2] += now - (matrix[:2, :2] @ before + matrix[:2, 2])
+    if motion.known:
+        matrix[:2, 2] += moved.drift
+    else:
+        before, now = (one.reshape(2, 2).mean(0).astype(np.float64) for one in (moved.before, moved.now))
+        matrix[:2, 2] += now - before
     return matrix
 
 
