@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calibration.document import load_or_begin, save, scores_for, with_operating_point
+from calibration.document import Document, load_or_begin, save, scores_for, with_operating_point
 from calibration.pictures import draw_operating_points
 from calibration.scores import labelled_stills
-from calibration.sweep import LabelledVideo, Point, choose, nearest, sweep, sweep_stills, watched
-from realtime_polyp.calibrated import Calibration
-from realtime_polyp.engines import ENGINE_NAMES, open_detector
-from realtime_polyp.engines.base import DetectorEngine
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR
+from calibration.sweep import LabelledVideo, Models, Point, choose, nearest, sweep, sweep_stills, watched
+from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.fusion import fusion_for
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import DURATIONS_S
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
@@ -50,8 +49,8 @@ def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "calibration.operating_point",
         description="Choose the score threshold and the confirmation time from labelled videos, or the threshold from "
-        "labelled stills, and write them into a calibration file. Run calibration.scores first: a map in the file is "
-        "applied before anything is chosen.",
+        "labelled stills, and write them into a calibration file. Where box and mask do not hear each other, run "
+        "calibration.scores first: a map in the file is applied before anything is chosen.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
@@ -69,6 +68,13 @@ def command_line() -> argparse.ArgumentParser:
     add("--root", type=Path, metavar="DIR", help="folder that the stills' paths start from")
     add("--wanted-per-image", type=float, metavar="X", help="false boxes allowed, of stills")
     add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="default: %(default)s")
+    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="of videos (default: %(default)s), or none")
+    add(
+        "--no-fusion",
+        dest="fusion",
+        action="store_false",
+        help="choose for the detector's own scores, as run_live --no-fusion shows them; so it is with --stills",
+    )
     add("--engine", default="auto", metavar="NAME", help=f"{', '.join(ENGINE_NAMES)} (default: %(default)s)")
     add("--out", type=Path, required=True, metavar="CALIBRATION.json", help="written, or its part of it replaced")
     add("--picture", type=Path, metavar="OUT.png", help="draw the curves there")
@@ -79,15 +85,14 @@ def run(options: argparse.Namespace) -> bool:
     """Whether a point was found. Raises OSError or ValueError, one sentence each, for what the user can mend."""
     check(options)
     document = load_or_begin(options.out)
-    detector = open_detector(options.detector, options.engine)
-    calibration = scores_for(document, detector, options.out.name)
-    points, data = points_of(options, detector, calibration)
+    models = models_of(options, document)
+    detector = models.detector
+    points, data = points_of(options, models)
     wanted = options.wanted_per_image if options.stills else options.wanted_per_minute
     chosen, closest = choose(points, wanted), nearest(points)
     if closest is None:
         raise ValueError(f"{detector.model} finds no polyp of {data} at any threshold: nothing to choose from")
-    units = "calibrated scores" if calibration.detector else "the model's own scores"
-    print(f"{detector.model}, {detector.name}, {units}; {data}")
+    print(f"{detector.model}, {detector.name}, {units_of(models)}; {data}")
     print(report(chosen, closest, wanted, options))
     if options.picture:
         words = {"title": f"{detector.model}, {detector.name}: {data}", "rate": _what(options)}
@@ -96,7 +101,7 @@ def run(options: argparse.Namespace) -> bool:
         )
         print(f"picture: {options.picture}")
     if chosen:
-        save(options.out, with_operating_point(document, detector, told(chosen, data, options)))
+        save(options.out, with_operating_point(document, detector, told(chosen, data, models, options)))
         print(f"calibration: {options.out}")
     return chosen is not None
 
@@ -118,21 +123,37 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"{name} must be given as 0 or more, not {wanted}")
 
 
-def points_of(
-    options: argparse.Namespace, detector: DetectorEngine, calibration: Calibration
-) -> tuple[list[Point], str]:
+def models_of(options: argparse.Namespace, document: Document) -> Models:
+    """Of videos, box and mask hear each other as in the live line, where that was learnt for these two."""
+    detector = open_detector(options.detector, options.engine)
+    calibration = scores_for(document, detector, options.out.name)
+    if options.stills or not options.fusion or options.segmenter == "none":
+        return Models(detector, calibration)
+    segmenter = open_segmenter(options.segmenter, options.engine)
+    fusion = fusion_for(detector, segmenter)
+    return Models(detector, calibration, segmenter, fusion) if fusion else Models(detector, calibration)
+
+
+def units_of(models: Models) -> str:
+    """Of the scores among which a threshold is chosen."""
+    if models.fusion:
+        return f"scores fused with {models.fusion.segmenter.model}"
+    return "calibrated scores" if models.calibration.detector else "the model's own scores"
+
+
+def points_of(options: argparse.Namespace, models: Models) -> tuple[list[Point], str]:
     """All that can be chosen, and what it was told on."""
     if options.stills:
         stills = labelled_stills(options.stills, options.root)
         check_files(stills, masks=False)
-        boxes = [case.boxes for case in evaluate(stills, detector, None, progress=True)]
-        mapped = [ImageBoxes(one.true, one.found, calibration.apply(one.scores)) for one in boxes]
+        boxes = [case.boxes for case in evaluate(stills, models.detector, None, progress=True)]
+        mapped = [ImageBoxes(one.true, one.found, models.calibration.apply(one.scores)) for one in boxes]
         return sweep_stills(mapped), f"{options.stills.name}, {len(stills)} images"
     # All are opened before the first is run: a name mistyped is told at once.
     pairs = [(FileSource(video), read_truth(path)) for video, path in zip(options.video, options.truth, strict=True)]
     if not any(frame.polyps for _, truth in pairs for frame in truth.frames):
         raise ValueError(f"{names_of([truth for _, truth in pairs])} has no polyp in any frame: sensitivity needs one")
-    videos = [watched(source, truth, detector, calibration) for source, truth in pairs]
+    videos = [watched(source, truth, models) for source, truth in pairs]
     return sweep(videos, usual=SmoothConfig(), alarms_from_s=options.alarms_from_s), described(videos)
 
 
@@ -182,14 +203,15 @@ def _first(point: Point) -> str:
     return "" if point.first_shown_s is None else f", the first box after {point.first_shown_s:.2f} s (median)"
 
 
-def told(point: Point, data: str, options: argparse.Namespace) -> dict[str, Any]:
+def told(point: Point, data: str, models: Models, options: argparse.Namespace) -> dict[str, Any]:
     """The point as the calibration file holds it; stills leave the times to the usual configuration."""
     usual = SmoothConfig()
     times = {"confirm_s": point.confirm_s, "hold_s": usual.hold_s, "release_s": usual.release_s}
     limits = {"wanted_per_minute": options.wanted_per_minute, "alarms_from_s": options.alarms_from_s}
     if options.stills:
         times, limits = dict.fromkeys(times), {"wanted_per_image": options.wanted_per_image}
-    return {"score_threshold": point.score_threshold, **times, **limits, "found": point.told, "data": data}
+    units = {"fused": models.fusion is not None}
+    return {"score_threshold": point.score_threshold, **units, **times, **limits, "found": point.told, "data": data}
 
 
 if __name__ == "__main__":

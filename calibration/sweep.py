@@ -1,7 +1,7 @@
 """Every operating point there is to choose from: thresholds and confirmation times through the tracker that runs live.
 
-The detector runs once over a video; a higher threshold only drops boxes of what a lower one found, because
-suppression goes from the best score down. So the sweep costs the tracker's time, not the detector's, and is exact:
+The models run once over a video; a higher threshold only drops boxes of what a lower one found, because
+suppression goes from the best score down. So the sweep costs the tracker's time, not the models', and is exact:
 polyps are not known again by their looks here, which changes their numbers and not what is shown.
 """
 
@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from realtime_polyp.calibrated import Calibration
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.engines.base import DetectorEngine
+from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field import Field
+from realtime_polyp.fusion import Fusion
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import SeenFrame, event_figures, video_record
 from realtime_polyp.metrics.overlaps import false_boxes, matches
@@ -65,17 +66,32 @@ class Point:
     told: dict[str, Any]
 
 
-def watched(source: Source, truth: VideoTruth, detector: DetectorEngine, calibration: Calibration) -> LabelledVideo:
-    """The detector once over the video. Raises ValueError when video and truth do not belong together."""
-    pipeline = Pipeline(detector, None, PipelineConfig(score_threshold=0.0, smooth=None))
+@dataclass(frozen=True)
+class Models:
+    """Who looks at a video. calibration: what becomes of the detector's scores. segmenter, fusion: both or neither."""
+
+    detector: DetectorEngine
+    calibration: Calibration
+    segmenter: SegmenterEngine | None = None
+    fusion: Fusion | None = None
+
+    @property
+    def line(self) -> Pipeline:
+        """Every box, with the score that a threshold is to be chosen for."""
+        config = PipelineConfig(score_threshold=0.0, smooth=None, calibration=self.calibration, fusion=self.fusion)
+        return Pipeline(self.detector, self.segmenter, config)
+
+
+def watched(source: Source, truth: VideoTruth, models: Models) -> LabelledVideo:
+    """The models once over the video. Raises ValueError when video and truth do not belong together."""
+    pipeline = models.line
     frames = []
     camera = Camera()
     shown = tqdm(source.frames(), total=len(truth.frames), desc=source.name, unit="frame")
     for result in run_inline(shown, pipeline):
         truth.check_frame(result.frame)
-        scores = calibration.apply(result.detections.scores)
         motion = camera.update(result.frame.image, result.field)
-        likely = at_least(Detections(result.detections.boxes, scores), THRESHOLDS[0])
+        likely = at_least(result.detections, THRESHOLDS[0])
         frames.append(FoundFrame(result.frame.pts_s, likely, result.field, result.signal == "ok", motion))
     if len(frames) != len(truth.frames):
         raise ValueError(f"{truth.name} describes {len(truth.frames)} frames, {source.name} has {len(frames)}")

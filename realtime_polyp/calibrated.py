@@ -75,7 +75,8 @@ ProbabilityMap = TemperatureMap | TableMap
 class OperatingPoint:
     """From what score on a box is shown, and after how long; times None: chosen on stills, which have none.
 
-    score_threshold: of calibrated scores where the file has a map. data: what it was chosen on.
+    score_threshold: of calibrated scores where the file has a map, or, where fused, of a box's score once box and mask
+    heard each other. data: what it was chosen on.
     """
 
     score_threshold: float
@@ -83,6 +84,7 @@ class OperatingPoint:
     hold_s: float | None
     release_s: float | None
     data: str
+    fused: bool = False
 
     def __post_init__(self) -> None:
         times = (self.confirm_s, self.hold_s, self.release_s)
@@ -118,6 +120,11 @@ class Calibration:
     detector: CalibratedModel | None = None
     segmenter: CalibratedModel | None = None
     operating_point: OperatingPoint | None = None
+
+    @property
+    def fuses(self) -> bool:
+        """Box and mask may hear each other: a map, and a point chosen without, are of the detector's own scores."""
+        return self.operating_point.fused if self.operating_point else self.detector is None
 
     def apply(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Detections' scores, of any shape, as the probabilities that their boxes are right."""
@@ -232,7 +239,10 @@ def _operating_point(part: dict[str, Any]) -> OperatingPoint:
     confirm_s, hold_s, release_s = (
         None if part[name] is None else _number(part, name) for name in ("confirm_s", "hold_s", "release_s")
     )
-    return OperatingPoint(_number(part, "score_threshold"), confirm_s, hold_s, release_s, _text(part, "data"))
+    fused = part.get("fused", False)
+    if not isinstance(fused, bool):
+        raise CalibrationError(f"fused must be true or false, not {fused!r}")
+    return OperatingPoint(_number(part, "score_threshold"), confirm_s, hold_s, release_s, _text(part, "data"), fused)
 
 
 def _number(part: dict[str, Any], name: str) -> float:

@@ -8,7 +8,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.acceptance import check_gate, gate_problem
 from realtime_polyp.engines.base import DetectorEngine, Engine, Hint, SegmenterEngine
-from realtime_polyp.fusion import fusion_for
+from realtime_polyp.fusion import Fusion, fusion_for
 from realtime_polyp.inference import HostInference, Inference
 from realtime_polyp.options import Options
 from realtime_polyp.pipeline import Pipeline
@@ -52,7 +52,7 @@ def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Li
     calibration = read_calibration(options.calibration) if options.calibration else Calibration("none")
     cautions = [caution for engine in engines if (caution := calibration.check(engine))]
     inference = _inference(detector, segmenter, trace)
-    fusion = fusion_for(detector, segmenter) if _fuses(options, calibration) else None
+    fusion = _fusion(options, calibration, detector, segmenter)
     config = replace(_config(options, calibration), fusion=fusion, views=read_classifier() if options.smooth else None)
     return Line(detector, segmenter, inference, config, tuple(unverified), tuple(cautions))
 
@@ -67,9 +67,18 @@ def _inference(detector: DetectorEngine | None, segmenter: SegmenterEngine | Non
     return CudaInference(detector, segmenter, trace=trace)
 
 
-def _fuses(options: Options, calibration: Calibration) -> bool:
-    """A calibration's map and its operating point are told of the detector's own scores."""
-    return options.fusion and calibration.detector is None
+def _fusion(
+    options: Options, calibration: Calibration, detector: DetectorEngine | None, segmenter: SegmenterEngine | None
+) -> Fusion | None:
+    """Raises CalibrationError where a point chosen for fused scores meets a line that has none."""
+    fusion = fusion_for(detector, segmenter) if options.fusion and calibration.fuses else None
+    chosen = options.score_threshold is None and calibration.operating_point
+    if chosen and chosen.fused and fusion is None:
+        raise CalibrationError(
+            f"{calibration.name} was chosen with box and mask believing each other: run it without --no-fusion and "
+            "with both models that calibration.operating_point had"
+        )
+    return fusion
 
 
 def _config(options: Options, calibration: Calibration) -> PipelineConfig:

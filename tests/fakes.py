@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.session import Session
 
 SIZE = (96, 72)  # (width, height) px
 RATE_HZ = 25
+_FUSED = FusedModel("fake", "fake", "fake")
+FUSION = Fusion("fusion.json", _FUSED, _FUSED, BoxFusion(1.0, 1.0, 2.0), MaskFusion(-1.0, 8.0))
 POLYP_LEVEL = 200  # blue; nothing else of the picture is so bright
 
 

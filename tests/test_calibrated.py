@@ -117,6 +117,7 @@ def test_another_model_is_refused_and_another_engine_is_said(tmp_path: Path) -> 
         (document(operating_point={**POINT, "score_threshold": 1.2}), "must lie in 0..1, not at 1.2"),
         (document(operating_point={**POINT, "hold_s": 0.9}), "release_s no less than hold_s"),
         (document(operating_point={**POINT, "hold_s": None}), "or all null"),
+        (document(operating_point={**POINT, "fused": 1}), "fused must be true or false, not 1"),
         (document(operating_point=3), "not laid out as a calibration"),
     ],
 )

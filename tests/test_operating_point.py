@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import RATE_HZ, SIZE, FakeDetector, ScriptedSource, frames_of
+from fakes import FUSION, RATE_HZ, SIZE, FakeDetector, FakeSegmenter, ScriptedSource, frames_of
 from green import GreenDetector, write_green_data
 
 from calibration import operating_point
 from calibration.pictures import frontier
-from calibration.sweep import LabelledVideo, Point, choose, nearest, seen_frames, sweep, sweep_stills, watched
+from calibration.sweep import LabelledVideo, Models, Point, choose, nearest, seen_frames, sweep, sweep_stills, watched
 from realtime_polyp.calibrated import Calibration, read_calibration
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.metrics.detection import ImageBoxes
@@ -53,7 +53,7 @@ def write_truth(folder: Path, content: dict[str, Any] | None = None) -> Path:
 @pytest.fixture
 def video(tmp_path: Path) -> LabelledVideo:
     known = read_truth(write_truth(tmp_path))
-    return watched(ScriptedSource(COUNT), known, FakeDetector(), Calibration("none"))  # type: ignore[arg-type]
+    return watched(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
 
 
 # the sweep
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_a_truth_is_said(tmp_path: Path, changes: dict[str, A
 def test_a_truth_of_another_video_is_refused(tmp_path: Path, count: int, video: dict[str, Any], said: str) -> None:
     known = read_truth(write_truth(tmp_path, truth(video={**truth()["video"], **video})))
     with pytest.raises(ValueError, match=said):
-        watched(ScriptedSource(count), known, FakeDetector(), Calibration("none"))  # type: ignore[arg-type]
+        watched(ScriptedSource(count), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
 
 
 # the command
@@ -180,6 +180,7 @@ def test_a_truth_of_another_video_is_refused(tmp_path: Path, count: int, video: 
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(operating_point, "open_detector", lambda model, engine: FakeDetector())
+    monkeypatch.setattr(operating_point, "open_segmenter", lambda model, engine: FakeSegmenter())
     monkeypatch.setattr(operating_point, "FileSource", lambda path: ScriptedSource(COUNT))
     monkeypatch.setattr(operating_point, "sweep", few_points)
     write_truth(tmp_path)
@@ -211,6 +212,31 @@ def test_the_point_chosen_is_written_beside_the_scores_and_drawn(
     told = capsys.readouterr().out
     assert "calibrated scores; truth.json, truth.json" in told and "4 polyps in 0.1 minutes are an example" in told
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_point_is_chosen_among_the_scores_that_the_live_line_shows(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operating_point, "fusion_for", lambda detector, segmenter: FUSION)
+    out = prepared / "calibration.json"
+    operating_point.main(command(prepared, "--wanted-per-minute", "1"))
+    assert "scores fused with fake; truth.json" in capsys.readouterr().out
+    found = read_calibration(out)
+    assert found.fuses and found.operating_point and found.operating_point.fused
+    operating_point.main(command(prepared, "--wanted-per-minute", "1", "--no-fusion"))
+    assert "the model's own scores" in capsys.readouterr().out
+    assert not read_calibration(out).fuses
+
+
+def test_fused_boxes_are_watched_as_the_line_fuses_them(tmp_path: Path) -> None:
+    known = read_truth(write_truth(tmp_path))
+    models = Models(FakeDetector(), Calibration("none"), FakeSegmenter(), FUSION)  # type: ignore[arg-type]
+    video = watched(ScriptedSource(COUNT), known, models)
+    line = Pipeline(FakeDetector(), FakeSegmenter(), PipelineConfig(score_threshold=0.05, smooth=None, fusion=FUSION))  # type: ignore[arg-type]
+    for found, result in zip(video.frames, run_inline(iter(frames_of(COUNT)), line), strict=True):
+        assert np.array_equal(found.detections.scores, result.detections.scores)
+    own = watched(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+    assert not np.array_equal(own.frames[0].detections.scores, video.frames[0].detections.scores)
 
 
 def test_where_no_point_keeps_the_wanted_rate_the_nearest_is_told_and_nothing_written(

@@ -4,19 +4,16 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
-from fakes import FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, frames_of
+from fakes import FUSION, FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, frames_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.quality import read_classifier
 from realtime_polyp.session import Session
 
-FAKE = FusedModel("fake", "fake", "fake")
-FUSION = Fusion("fake.json", FAKE, FAKE, BoxFusion(1.0, 1.0, 2.0), MaskFusion(-1.0, 8.0))
 # All that has a memory; the second without the views, which would take what is drawn for no mucosa.
 CONFIGS = [PipelineConfig(fusion=FUSION, views=read_classifier()), PipelineConfig(fusion=FUSION)]
 COUNT = 60

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes import RATE_HZ, FakeDetector, picture
+from fakes import FUSION, RATE_HZ, FakeDetector, picture
 from media import write_clip
 
 import run_live
+from realtime_polyp import line
 from realtime_polyp.engines import acceptance
 from realtime_polyp.engines.acceptance import GateRecord
 from realtime_polyp.line import open_line
@@ -39,11 +40,11 @@ def clip(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "clip.mp4", count=20, size=(96, 72), rate=RATE_HZ, draw=picture)
 
 
-def calibration_file(path: Path, *, model: str = "fake", key: str = "fake") -> Path:
+def calibration_file(path: Path, *, model: str = "fake", key: str = "fake", fused: bool = False) -> Path:
     scores = {"method": "temperature", "temperature": 2.0, "bias": 0.0}
     detector = {"model": model, "engine": "fake", "key": key, "scores": scores}
     times = {"confirm_s": 0.4, "hold_s": 0.1, "release_s": 0.5}
-    point = {"score_threshold": 0.45, **times, "data": "test"}
+    point = {"score_threshold": 0.45, **times, "data": "test", "fused": fused}
     path.write_text(json.dumps({"format": 1, "detector": detector, "operating_point": point}))
     return path
 
@@ -83,6 +84,27 @@ def test_the_calibration_sets_threshold_and_times_unless_typed(tmp_path: Path) -
     assert (config.smooth.confirm_s, config.smooth.hold_s, config.smooth.release_s) == (0.4, 0.1, 0.5)
     typed = parse(["--source", "x", *FAKES, "--calibration", str(path), "--score-threshold", "0.7"])
     assert open_line(typed, live=False).config.score_threshold == 0.7
+
+
+@pytest.mark.usefixtures("fake_engines")
+def test_a_point_chosen_for_fused_scores_wants_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "fusion_for", lambda detector, segmenter: FUSION if detector and segmenter else None)
+    for fused in (True, False):
+        chosen = parse(
+            ["--source", "x", *FAKES, "--calibration", str(calibration_file(tmp_path / "c.json", fused=fused))]
+        )
+        assert (open_line(chosen, live=False).config.fusion is FUSION) == fused
+
+
+@pytest.mark.parametrize("more", [["--no-fusion"], ["--segmenter", "none"]])
+def test_a_point_chosen_for_fused_scores_is_refused_without(
+    run: Run, clip: Path, tmp_path: Path, more: list[str]
+) -> None:
+    path = calibration_file(tmp_path / "c.json", fused=True)
+    code, _, stderr = run("--source", clip, "--calibration", path, *more)
+    assert code == 2 and len(stderr.strip().splitlines()) == 1
+    assert "c.json was chosen with box and mask believing each other" in stderr
+    assert run("--source", clip, "--calibration", path, *more, "--score-threshold", 0.5)[0] == 0
 
 
 def test_scores_come_out_calibrated(run: Run, clip: Path, tmp_path: Path) -> None:
