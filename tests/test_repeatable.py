@@ -46,12 +46,12 @@ def as_inline(shown: Sequence[Result], frames: Sequence[Frame], config: Pipeline
 @pytest.mark.parametrize("config", CONFIGS, ids=["with views", "without views"])
 def test_a_live_session_that_drops_frames_is_what_the_kept_ones_are_alone(config: PipelineConfig) -> None:
     shown: list[Result] = []
-    pipeline = noted(config, delay_s=0.012)
+    pipeline = noted(config, delay_s=0.025)
     pipeline.warm_up()
-    session = Session(ScriptedSource(COUNT, live=True, rate_hz=200), pipeline, shown.append)
+    session = Session(ScriptedSource(COUNT, live=True, rate_hz=100), pipeline, shown.append)
     session.start()
     session.wait()
-    assert 10 < len(pipeline.given) < COUNT, "frames were to be dropped, and some kept"
+    assert 3 < len(pipeline.given) < COUNT, "frames were to be dropped, and some kept"
     assert any(result.tracks for result in shown) or any(result.view != "clear" for result in shown)
     as_inline(shown, pipeline.given, config)
 
