@@ -9,6 +9,7 @@ and false boxes an image, with no confirmation time to choose.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from realtime_polyp.fusion import fusion_for
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import DURATIONS_S
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
+from realtime_polyp.quality import read_classifier
 from realtime_polyp.smooth import SmoothConfig
 from realtime_polyp.sources.file import FileSource
 from trainers.cases import check_files, evaluate
@@ -127,11 +129,12 @@ def models_of(options: argparse.Namespace, document: Document) -> Models:
     """Of videos, box and mask hear each other as in the live line, where that was learnt for these two."""
     detector = open_detector(options.detector, options.engine)
     calibration = scores_for(document, detector, options.out.name)
+    alone = Models(detector, calibration, views=read_classifier())
     if options.stills or not options.fusion or options.segmenter == "none":
-        return Models(detector, calibration)
+        return alone
     segmenter = open_segmenter(options.segmenter, options.engine)
     fusion = fusion_for(detector, segmenter)
-    return Models(detector, calibration, segmenter, fusion) if fusion else Models(detector, calibration)
+    return replace(alone, segmenter=segmenter, fusion=fusion) if fusion else alone
 
 
 def units_of(models: Models) -> str:

@@ -24,9 +24,10 @@ from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.packets import Detections
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.postprocess import WEAK_THRESHOLD
-from realtime_polyp.smooth import STILL, Camera, Motion, Scene, SmoothConfig, Smoother
+from realtime_polyp.quality import Classifier
+from realtime_polyp.smooth import STILL, Motion, Scene, SmoothConfig, Smoother
 from realtime_polyp.sources.base import Source
-from realtime_polyp.steady import inside
+from realtime_polyp.steady import Sight, inside
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 CONFIRM_TIMES_S = (0.0, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -37,7 +38,7 @@ _ROUNDING = 1e-9
 class FoundFrame:
     """What a detector found in one frame, scores calibrated. alive: neither black nor frozen, so boxes are drawn.
 
-    motion: the camera's, since the frame before.
+    motion: the camera's, since the frame before. trusted: the view is clear enough for an alarm to begin.
     """
 
     pts_s: float
@@ -45,6 +46,7 @@ class FoundFrame:
     field: Field
     alive: bool
     motion: Motion = STILL
+    trusted: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Models:
-    """Who looks at a video. calibration: what becomes of the detector's scores. segmenter, fusion: both or neither."""
+    """Who looks at a video. calibration: what becomes of the detector's scores. segmenter, fusion: both or neither.
+    views: tells a clear view, as in the live line."""
 
     detector: DetectorEngine
     calibration: Calibration
     segmenter: SegmenterEngine | None = None
     fusion: Fusion | None = None
+    views: Classifier | None = None
 
     @property
     def line(self) -> Pipeline:
@@ -86,13 +90,14 @@ def watched(source: Source, truth: VideoTruth, models: Models) -> LabelledVideo:
     """The models once over the video. Raises ValueError when video and truth do not belong together."""
     pipeline = models.line
     frames = []
-    camera = Camera()
+    sight = Sight(models.views)
     shown = tqdm(source.frames(), total=len(truth.frames), desc=source.name, unit="frame")
     for result in run_inline(shown, pipeline):
         truth.check_frame(result.frame)
-        motion = camera.update(result.frame.image, result.field)
+        motion, view = sight.update(result.frame, result.field)
         likely = at_least(result.detections, THRESHOLDS[0])
-        frames.append(FoundFrame(result.frame.pts_s, likely, result.field, result.signal == "ok", motion))
+        alive, trusted = result.signal == "ok", view == "clear"
+        frames.append(FoundFrame(result.frame.pts_s, likely, result.field, alive, motion, trusted))
     if len(frames) != len(truth.frames):
         raise ValueError(f"{truth.name} describes {len(truth.frames)} frames, {source.name} has {len(frames)}")
     return LabelledVideo(truth, frames)
@@ -141,7 +146,7 @@ def seen_frames(video: LabelledVideo, threshold: float, config: SmoothConfig) ->
     for found, true in zip(video.frames, video.truth.frames, strict=True):
         if true.cut:
             smoother.forget()
-        scene = Scene(found.motion, start_score=threshold)
+        scene = Scene(found.motion, start_score=threshold, trusted=found.trusted)
         likely = at_least(found.detections, min(threshold, WEAK_THRESHOLD))
         tracks, _ = smoother.update(likely, None, found.pts_s, scene)
         drawn = [track.box for track in inside(tracks, found.field) if track.visible and found.alive]

@@ -12,10 +12,14 @@ from realtime_polyp.fusion import fuse
 from realtime_polyp.packets import Detections, Frame, Mask, Track, View
 from realtime_polyp.postprocess import stronger
 from realtime_polyp.prepare import clip_boxes
-from realtime_polyp.quality import ViewWatch
-from realtime_polyp.smooth import Camera, Scene, Smoother
+from realtime_polyp.quality import Classifier, ViewWatch
+from realtime_polyp.smooth import Camera, Motion, Scene, Smoother
 
 Lap = Callable[[str], None]
+
+
+def unheard(stage: str) -> None:
+    """A lap for who does not ask what time the stages took."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,7 @@ class Steadier:
 
     def __init__(self, config: PipelineConfig) -> None:
         self._smoother = Smoother(config.smooth) if config.smooth else None
-        self._camera = Camera()
-        self._views = ViewWatch(config.views) if config.views else None
+        self._sight = Sight(config.views)
         self._shape: tuple[int, ...] = ()
 
     def update(
@@ -50,22 +53,30 @@ class Steadier:
         if frame.image.shape != self._shape:
             self._shape = frame.image.shape
             self._smoother.forget()
-        motion = self._camera.update(frame.image, field, wanted=not self._smoother.idle)
-        lap("motion")
-        view = self._view(frame, field, cut=motion.cut)
-        if self._views:
-            lap("view")
+        motion, view = self._sight.update(frame, field, lap, wanted=not self._smoother.idle)
         scene = Scene(motion, frame.image, config.score_threshold, trusted=view == "clear")
         tracks, steadied = self._smoother.update(detections, mask, frame.pts_s, scene)
         lap("smooth")
         return Moment(strong, inside(tracks, field), steadied, view)
 
-    def _view(self, frame: Frame, field: Field, *, cut: bool) -> View:
+
+class Sight:
+    """What the pictures tell without the models: how the camera moved, and whether the view is clear."""
+
+    def __init__(self, views: Classifier | None) -> None:
+        self._camera, self._views = Camera(), ViewWatch(views) if views else None
+
+    def update(self, frame: Frame, field: Field, lap: Lap = unheard, *, wanted: bool = True) -> tuple[Motion, View]:
+        """wanted: False where nothing is followed, so that the movement makes no difference."""
+        motion = self._camera.update(frame.image, field, wanted=wanted)
+        lap("motion")
         if self._views is None:
-            return "clear"
-        if cut:
+            return motion, "clear"
+        if motion.cut:
             self._views.forget()
-        return self._views.update(field.crop(frame.image), frame.pts_s)
+        view = self._views.update(field.crop(frame.image), frame.pts_s)
+        lap("view")
+        return motion, view
 
 
 def agreed(detections: Detections, mask: Mask | None, config: PipelineConfig) -> tuple[Detections, Mask | None]:

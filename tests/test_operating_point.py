@@ -59,6 +59,32 @@ def video(tmp_path: Path) -> LabelledVideo:
 # the sweep
 
 
+class Clouded:
+    """Takes pictures 35 to 59 for blurred, whatever they show: the disc comes back at 40."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def view(self, found: object) -> str:
+        self.asked += 1
+        return "blurred" if 35 < self.asked <= 60 else "clear"
+
+
+def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_path: Path) -> None:
+    known, config = read_truth(write_truth(tmp_path)), SmoothConfig(confirm_s=0.1)
+    models = Models(FakeDetector(), Calibration("none"), views=Clouded())  # type: ignore[arg-type]
+    video = watched(ScriptedSource(COUNT), known, models)
+    views = PipelineConfig(score_threshold=0.5, smooth=config, views=Clouded())  # type: ignore[arg-type]
+    live = Pipeline(FakeDetector(), None, views)  # type: ignore[arg-type]
+    shown = [
+        [track.box.tolist() for track in result.tracks if track.visible]
+        for result in run_inline(frames_of(COUNT), live)
+    ]
+    assert [seen.shown.tolist() for seen in seen_frames(video, 0.5, config)] == shown
+    unheeded = replace(video, frames=[replace(found, trusted=True) for found in video.frames])
+    assert [seen.shown.tolist() for seen in seen_frames(unheeded, 0.5, config)] != shown and any(shown)
+
+
 @pytest.mark.parametrize("threshold", [0.1, 0.2, 0.5])
 @pytest.mark.parametrize("confirm_s", [0.0, 0.3])
 def test_the_sweep_shows_what_the_live_line_would_show(
@@ -183,6 +209,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(operating_point, "open_segmenter", lambda model, engine: FakeSegmenter())
     monkeypatch.setattr(operating_point, "FileSource", lambda path: ScriptedSource(COUNT))
     monkeypatch.setattr(operating_point, "sweep", few_points)
+    monkeypatch.setattr(operating_point, "read_classifier", lambda: None)  # what is drawn is no mucosa
     write_truth(tmp_path)
     return tmp_path
 

@@ -35,7 +35,7 @@ def noted(config: PipelineConfig, *, delay_s: float = 0.0) -> Noted:
     return Noted(FakeDetector(delay_s=delay_s), FakeSegmenter(), config)  # type: ignore[arg-type]
 
 
-def as_inline(shown: Sequence[Result], frames: Sequence[Frame], config: PipelineConfig) -> None:
+def assert_as_inline(shown: Sequence[Result], frames: Sequence[Frame], config: PipelineConfig) -> None:
     """What was shown of these frames is what they come to without threads."""
     indices = {result.frame.index for result in shown}
     alone = [result for result in run_inline(iter(frames), noted(config)) if result.frame.index in indices]
@@ -53,7 +53,7 @@ def test_a_live_session_that_drops_frames_is_what_the_kept_ones_are_alone(config
     session.wait()
     assert 3 < len(pipeline.given) < COUNT, "frames were to be dropped, and some kept"
     assert any(result.tracks for result in shown) or any(result.view != "clear" for result in shown)
-    as_inline(shown, pipeline.given, config)
+    assert_as_inline(shown, pipeline.given, config)
 
 
 @settings(max_examples=15)
@@ -65,7 +65,8 @@ def test_any_frames_kept_in_any_batches(kept: set[int], sizes: list[int]) -> Non
         found += pipeline.analyse(frames[len(found) : len(found) + size])
         if len(found) == len(frames):
             break
-    as_inline(found, frames, CONFIGS[1])
+    assert [result.frame.index for result in found] == sorted(kept)
+    assert_as_inline(found, frames, CONFIGS[1])
 
 
 def test_another_selection_of_frames_is_another_result() -> None:
@@ -73,4 +74,4 @@ def test_another_selection_of_frames_is_another_result() -> None:
     every, half = frames_of(COUNT), frames_of(COUNT)[::2]
     shown = [result for result in run_inline(iter(every), noted(CONFIGS[1])) if result.frame.index % 2 == 0]
     with pytest.raises(AssertionError):
-        as_inline(shown, half, CONFIGS[1])
+        assert_as_inline(shown, half, CONFIGS[1])

@@ -16,7 +16,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources import FileSource
-from realtime_polyp.steady import Steadier, agreed
+from realtime_polyp.steady import Steadier, agreed, unheard
 
 _LEAD_IN = 5  # frames not counted: what is followed has to be found first
 
@@ -65,7 +65,7 @@ def _steadied_per_s(results: Sequence[Result], config: PipelineConfig) -> float:
     with _one_core():
         for result in results:
             since_s = time.perf_counter()
-            steadier.update(result.frame, result.field, result.detections, result.mask, config, _unheard)
+            steadier.update(result.frame, result.field, result.detections, result.mask, config, unheard)
             took_s.append(time.perf_counter() - since_s)
     return 1 / statistics.median(took_s[_LEAD_IN:] or took_s)
 
@@ -79,7 +79,3 @@ def _one_core() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(threads)
-
-
-def _unheard(stage: str) -> None:
-    """The time of single stages is not asked."""
