@@ -155,6 +155,10 @@ def _check_times(parser: Parser, found: dict[str, Any]) -> None:
 
 def _check_alarms(parser: Parser, found: dict[str, Any]) -> None:
     """An alarm is a polyp followed over time."""
+    if found["sound"] and found["headless"]:
+        parser.error("--sound is heard from the window: leave out --headless")
+    if found["sound"] and not found["smooth"]:
+        parser.error("--sound needs polyps followed over time: leave out --no-smooth")
     if found["events_pictures"] and not found["events"]:
         parser.error("--events-pictures goes with --events OUT.jsonl, which tells what each picture shows")
     if found["events"] and not found["smooth"]:

@@ -24,7 +24,7 @@ try:
     pytest_plugins = ["pytestqt.plugin"]
 except ImportError as error:
     NO_QT = str(error)
-    collect_ignore = ["test_viewer_window.py", "test_viewer_x11.py"]
+    collect_ignore = ["test_viewer_sound.py", "test_viewer_window.py", "test_viewer_x11.py"]
 
 
 def pytest_report_header() -> str:

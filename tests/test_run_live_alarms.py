@@ -110,6 +110,7 @@ def test_a_disk_full_of_events_is_one_sentence(run: Run, clip: Path) -> None:
         (["--confirm-s", "0.1", "--no-smooth"], "--confirm-s is of no use with --no-smooth"),
         (["--events", "{tmp}/a", "--no-smooth"], "--events needs polyps followed over time: leave out --no-smooth"),
         (["--events", "{tmp}/a", "--detector", "none"], "--events needs a detector"),
+        (["--sound"], "--sound is heard from the window: leave out --headless"),
         (["--events-pictures", "{tmp}/a"], "--events-pictures goes with --events OUT.jsonl"),
         (["--events", "{tmp}/a", "--results", "{tmp}/a"], "it is another output"),
         (["--events", "{tmp}/clip.mp4"], "it is the source itself"),

@@ -26,7 +26,7 @@ class Speaker:
 
     def open(self):
         if self._broken:
-            raise SoundError("no sound: the fake speaker is broken: mend it")
+            raise SoundError("No sound: the fake speaker is broken: mend it")
         return self.play
 
     def play(self) -> None:
@@ -106,7 +106,6 @@ def test_the_chime_is_short_and_soft_and_does_not_click() -> None:
 
 
 def test_without_qtmultimedia_a_sentence_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("PyQt5.QtCore")
     monkeypatch.setitem(sys.modules, "PyQt5.QtMultimedia", None)
     with pytest.raises(SoundError, match="QtMultimedia cannot be loaded .*apt-get install libpulse-mainloop-glib0"):
         open_speaker()

@@ -19,6 +19,7 @@ from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QLabel
 from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Sessions, picture
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field import Image
 from realtime_polyp.overlay import MASK_COLOUR, SHOWN_COLOUR, OverlayStyle
 from realtime_polyp.packets import Frame
@@ -54,12 +55,14 @@ def window(qtbot, tmp_path: Path) -> Iterator[Callable[..., ViewerWindow]]:
 
     def make(
         count: int, *, live: bool = False, detector: FakeDetector | None = None, begin: bool = True,
-        trouble: Callable[[], str | None] = lambda: None, unverified: bool = False, **script,
+        trouble: Callable[[], str | None] = lambda: None, unverified: bool = False,
+        config: PipelineConfig = PipelineConfig(), **script,
     ):  # fmt: skip
         sessions = Sessions(
             lambda start_s: FakeSource(count, start_s, live=live, **script),
             display="immediate" if live else "synced",
             detector=detector,
+            config=config,
         )
         info = SourceInfo("fake.mp4", live, None if live else count / RATE_HZ)
         options = ViewerOptions("A test", snapshot_folder=tmp_path / "shots", trouble=trouble, unverified=unverified)
@@ -240,7 +243,7 @@ class TestSound:
 
     def test_where_nothing_can_be_heard_it_stays_off_and_says_why(self, window, qtbot):
         def broken():
-            raise SoundError("no sound: this machine has no audio output")
+            raise SoundError("No sound: this machine has no audio output")
 
         one = window(500, begin=False)
         one.sound = AlarmSound(broken)
@@ -248,6 +251,11 @@ class TestSound:
         qtbot.keyClick(one, Qt.Key_A)
         assert one.status.right.text() == "No sound: this machine has no audio output"
         assert not one.sound.on and not one.controls._sound.isChecked()
+
+    def test_without_smoothing_it_stays_off_and_says_why(self, window, qtbot):
+        one = window(500, config=PipelineConfig(smooth=None))
+        qtbot.keyClick(one, Qt.Key_A)
+        assert "without smoothing no polyp is followed" in one.status.right.text() and not one.sound.on
 
 
 class TestSnapshot:

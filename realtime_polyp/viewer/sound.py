@@ -8,11 +8,17 @@ import io
 import wave
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PyQt5.QtCore import QTemporaryDir, QUrl
 
 from realtime_polyp.alarms import AlarmKeeper
 from realtime_polyp.packets import Result
+
+if TYPE_CHECKING:
+    from PyQt5.QtMultimedia import QSoundEffect
 
 Play = Callable[[], None]
 
@@ -45,8 +51,8 @@ class AlarmSound:
         self._play = self._open_player() if on else None
 
     def hear(self, result: Result | None, min_score: float) -> None:
-        """result: whose overlay is on the screen. min_score: of a box that is shown. Kept up while off, so that what
-        has long been shown does not sound when it is switched on."""
+        """result: that the picture on the screen goes with, overlay on or off. min_score: of a box that is shown. Kept
+        up while the sound is off, so that what has long been shown does not sound when it is switched on."""
         if result is None or result is self._last:
             return
         self._last = result
@@ -78,23 +84,24 @@ def _note(times_s: np.ndarray, pitch_hz: float) -> np.ndarray:
 
 def open_speaker() -> Play:
     """Plays the chime at each call and returns at once. Raises SoundError."""
-    from PyQt5.QtCore import QTemporaryDir, QUrl
-
     try:
         from PyQt5.QtMultimedia import QAudioDeviceInfo, QSoundEffect
     except ImportError as error:
         cure = "on Debian, apt-get install libpulse-mainloop-glib0"
-        raise SoundError(f"no sound: QtMultimedia cannot be loaded ({error}): {cure}") from error
+        raise SoundError(f"No sound: QtMultimedia cannot be loaded ({error}): {cure}") from error
     if QAudioDeviceInfo.defaultOutputDevice().isNull():
-        raise SoundError("no sound: this machine has no audio output: connect one and switch the sound on again")
-    folder = QTemporaryDir()  # QSoundEffect plays files only
-    path = folder.filePath("chime.wav")
-    with open(path, "wb") as file:
-        file.write(chime())
-    effect = QSoundEffect()
-    effect.setSource(QUrl.fromLocalFile(path))
+        raise SoundError("No sound: this machine has no audio output: connect one and switch the sound on again")
+    return _Speaker(QSoundEffect())
 
-    def play(kept: object = folder) -> None:  # the folder lives as long as the player
-        effect.play()
 
-    return play
+class _Speaker:
+    """Keeps the chime as a file, which is all that QSoundEffect plays, for as long as it may be heard."""
+
+    def __init__(self, effect: "QSoundEffect") -> None:
+        self._folder, self._effect = QTemporaryDir(), effect
+        path = self._folder.filePath("chime.wav")
+        Path(path).write_bytes(chime())
+        effect.setSource(QUrl.fromLocalFile(path))
+
+    def __call__(self) -> None:
+        self._effect.play()

@@ -212,11 +212,18 @@ class ViewerWindow(QWidget):
         self.controls.show_overlay(on=self.overlay_on, mask=self.style_now.mask)
 
     def _toggle_sound(self) -> None:
+        session = self.player.session
+        if session and session.pipeline.config.smooth is None:
+            self.notice("No sound: without smoothing no polyp is followed, and every frame would be an alarm")
+        else:
+            self._switch_sound()
+        self.controls.show_sound(on=self.sound.on)
+
+    def _switch_sound(self) -> None:
         try:
             self.sound.switch(on=not self.sound.on)
         except SoundError as error:
-            self.notice(f"{str(error)[:1].upper()}{str(error)[1:]}")
-        self.controls.show_sound(on=self.sound.on)
+            self.notice(str(error))
 
     def _snapshot(self) -> None:
         """Saved by another thread: the picture on the screen does not wait for a disk."""
