@@ -1,5 +1,6 @@
 """Clips of a virtual scope: its truth fits its pictures, no polyp is seen that is not in it, same seed same frames."""
 
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -261,6 +262,21 @@ def test_numbers_are_of_one_polyp_each_and_a_cut_is_the_first_frame_of_a_scene(c
     for index, frame in enumerate(clip.true_frames()):
         assert not frame.cut or index in starts
         assert (frame.motion is None) == (index in starts)
+
+
+def test_clips_of_few_stills_without_a_polyp_share_none_with_the_next(stills: list[Still], tmp_path: Path) -> None:
+    """15 of them, as val has: a number that divides the step between the polyps' stills."""
+    plain = []
+    for number in range(15):
+        shutil.copy(stills[6].image_path, tmp_path / f"plain{number}.png")
+        plain.append(replace(stills[6], image_path=tmp_path / f"plain{number}.png"))
+    mixed = [*stills[:6], *plain]
+    used = [plain_names(make_clip(mixed, seed=5, number=n, seconds=24, frame_size=SMALL)) for n in range(4)]
+    assert all(used) and not any(one & other for one, other in pairwise(used))
+
+
+def plain_names(clip: Clip) -> set[str]:
+    return {scene.tissue.name for scene in clip.scenes if scene.tissue.name.startswith("plain")}
 
 
 def test_stills_that_will_not_do_are_told(stills: list[Still]) -> None:

@@ -315,6 +315,8 @@ def test_boxes_of_a_label_map_are_tight_and_specks_are_none() -> None:
         (["--data", "{data}", "--batch", "64"], "fewer than one batch of 64"),
         (["--data", "{data}", "--limit", "3"], "3 training images are fewer than one batch"),
         (["--data", "{data}", "--limit", "0"], "--limit must be at least 1, got 0"),
+        (["--data", "{data}", "--also", "{tmp}/nothing.json"], "no such data file"),
+        (["--data", "{data}", "--also", "{data}/val.json"], "images in more than one split"),
         (["--data", "{data}", "--device", "cuda"], "torch sees no GPU here"),
     ],
 )
@@ -394,3 +396,23 @@ def _trained(data: Path, out: Path, words: list[str]) -> Path:
     finally:
         patched.undo()
     return out / "recipe.json"
+
+
+def test_what_is_learnt_beside_the_stills_is_counted_and_told(data: Path, tmp_path: Path) -> None:
+    moments = write_stills(tmp_path / "clips")
+    words = [
+        "--epochs",
+        "1",
+        "--batch",
+        "4",
+        "--size",
+        "64",
+        "96",
+        "--limit",
+        "6",
+        "--also",
+        str(moments / "train.json"),
+    ]
+    recipe = json.loads(_trained(data, tmp_path, words).read_text())
+    assert recipe["images"] == 12
+    assert recipe["differs"]["data"].startswith("6 stills of C0, C1 and 6 moments of clips over them, not 1,062")

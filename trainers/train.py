@@ -4,7 +4,7 @@ import argparse
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,20 @@ _LASTING = ("config", "size", "images", "processes", "augment", "loop")
 _SHORT = ("config", "size", "images", "processes")
 
 
+@dataclass(frozen=True)
+class TrainingSets:
+    """stills: to learn from, frames without a polyp among them. moments: more to learn from, of clips made of stills.
+    chosen: to choose the best weights by."""
+
+    stills: list[Still]
+    moments: list[Still]
+    chosen: list[Still]
+
+    @property
+    def learnt(self) -> list[Still]:
+        return [*self.stills, *self.moments]
+
+
 def command(task: ModelTask, default: str, examples: str, arguments: list[str] | None) -> None:
     """The command of one task, from its words to the end of the run."""
     parser = _parser(task, default, examples)
@@ -61,6 +75,7 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
         help="folder of train.json, val.json (default: %(default)s)",
     )
     add("--root", type=Path, help="folder that image paths start from (default: --data)")
+    add("--also", type=Path, metavar="FILE.json", help="learn from these too, as trainers.clip_stills writes them")
     add("--init", type=Path, metavar="FILE", help="start from these weights: what import_weights wrote, or a run's")
     add("--trunk-of", type=Path, metavar="FILE", help="start from the trunk of this trained detector")
     add("--epochs", type=int, help="instead of the recipe's; the schedule follows")
@@ -80,23 +95,23 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
 def train(recipe: Recipe, options: argparse.Namespace, team: Team) -> None:
     """Raises OSError, ValueError or FloatingPointError, one sentence each, for what the user can mend."""
     recipe = adapted(recipe, options)
-    learnt, chosen = training_sets(options, recipe.loop.batch)
+    sets = training_sets(options, recipe.loop.batch)
     before = earlier_run(options)
     if team.leads:
         reported = check_data.unseen(options.data, options.root or options.data)
-        check_data.refuse({"train": learnt, "val": chosen, **reported})
+        check_data.refuse({"train": sets.learnt, "val": sets.chosen, **reported})
     wait(team)
     seed_everything(recipe.loop.seed)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # What is resumed has its weights in the checkpoint: how they began is known from its recipe.
     init = before["init"] if before else initialise(net, options.init, options.trunk_of)
-    content = described(recipe, init, learnt, team)
+    content = described(recipe, init, sets, team)
     if before:
         refuse_another(before, content, options.out)
     elif team.leads:
         write_recipe(content, options.out)
-    training = TrainingStills(learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
-    task = task_of(recipe, net, chosen, pretrained=init != "random", device=team.device)
+    training = TrainingStills(sets.learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
+    task = task_of(recipe, net, sets.chosen, pretrained=init != "random", device=team.device)
     fit(task, training, recipe.loop, options.out, resume=options.resume, team=team)
     if team.leads:
         print(f"weights: {options.out / BEST}; report: {write_report(options.out)}")
@@ -123,18 +138,19 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
     return replace(loop, **{name: value for name, value in named.items() if value is not None})
 
 
-def training_sets(options: argparse.Namespace, batch: int) -> tuple[list[Still], list[Still]]:
-    """The stills to learn from, frames without a polyp among them, and those to choose by."""
+def training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
+    """Of the folder and the file that the command line names."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
     root = options.root or options.data
-    learnt = read_stills(options.data / "train.json", root)[: options.limit]
+    stills = read_stills(options.data / "train.json", root)[: options.limit]
+    moments = read_stills(options.also, options.also.parent)[: options.limit] if options.also else []
     chosen = read_stills(options.data / "val.json", root)[: options.limit]
-    if len(learnt) < batch:
-        raise ValueError(f"{len(learnt)} training images are fewer than one batch of {batch}: choose a smaller --batch")
+    if len(stills) < batch:
+        raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
     if not chosen:
         raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
-    return learnt, chosen
+    return TrainingSets(stills, moments, chosen)
 
 
 def earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -198,27 +214,28 @@ _VALIDATE: dict[str, Callable[[Any, list[Still]], dict[str, float]]] = {
 _SCORE = {"detector": "AP", "segmenter": "dice"}
 
 
-def described(recipe: Recipe, init: str, learnt: list[Still], team: Team) -> dict[str, Any]:
+def described(recipe: Recipe, init: str, sets: TrainingSets, team: Team) -> dict[str, Any]:
     """What the run is made of, and where it leaves the paper's, for its report and the table of results."""
     return {
         "config": recipe.name,
         "task": recipe.task,
         "size": list(recipe.config.size),
         "init": init,
-        "images": len(learnt),
+        "images": len(sets.learnt),
         "processes": team.size,
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),
-        "differs": differences(recipe, init, learnt),
+        "differs": differences(recipe, init, sets),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
 
 
-def differences(recipe: Recipe, init: str, learnt: list[Still]) -> dict[str, str]:
+def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]:
     """Where a run leaves the paper: data, init, and epochs, batch, rate and size that the command line scaled."""
     original = recipes_of(recipe.task)[recipe.name]
-    centres = ", ".join(sorted({still.centre for still in learnt}))
-    found = {"data": f"{len(learnt):,} stills of {centres}, not {_PAPER_DATA}"}
+    centres = ", ".join(sorted({still.centre for still in sets.stills}))
+    also = f" and {len(sets.moments):,} moments of clips over them" if sets.moments else ""
+    found = {"data": f"{len(sets.stills):,} stills of {centres}{also}, not {_PAPER_DATA}"}
     if init != "ImageNet":
         found["init"] = "random, not ImageNet" if init == "random" else init
     for name in ("epochs", "batch", "learning_rate", "precision"):

@@ -23,7 +23,7 @@ _WITH_S, _WITHOUT_S = (3.5, 7.0), (3.5, 8.5)  # how long scenes last
 _LEAST_S = 3.0
 _CHANCE_TO_ENTER = 0.6
 _CHANCE_OF_PLAIN = 0.3  # of a whole still without a polyp, of which data sets have few, else a part of one with
-_STILLS_A_CLIP = 60  # by which the next clip's stills are moved on, so that clips share few
+_STILLS_A_CLIP, _PLAIN_A_CLIP = 60, 3  # by which the next clip's are moved on, so that clips share few
 _BURSTS_A_MINUTE, _LONGEST_BURST = 3, 6  # of dropped frames
 
 
@@ -74,8 +74,8 @@ def make_clip(
 def _scenes(order: Sequence[Still], setting: Setting, number: int, frames: int) -> Iterator[Scene]:
     """Together exactly so many frames; the first and the last without a polyp."""
     with_polyps = [still for still in order if len(still.boxes)]
-    polyps, beside = _dealt(with_polyps, number), _dealt(with_polyps[::-1], number)
-    plain = _dealt([still for still in order if not len(still.boxes)], number)
+    polyps, beside = (_dealt(deck, number * _STILLS_A_CLIP) for deck in (with_polyps, with_polyps[::-1]))
+    plain = _dealt([still for still in order if not len(still.boxes)], number * _PLAIN_A_CLIP)
     chance, second, done, polyp_frames, identity = setting.chance, setting.rate_hz, 0, 0, 1
     while done < frames:
         length, left = int(chance.uniform(*_WITH_S) * second), frames - done
@@ -94,9 +94,9 @@ def _scenes(order: Sequence[Still], setting: Setting, number: int, frames: int) 
         yield scene
 
 
-def _dealt(stills: Sequence[Still], number: int) -> Iterator[Tissue]:
-    """Tissue of one still after the other, from this clip's share on, each but once."""
-    start = number * _STILLS_A_CLIP % max(1, len(stills))
+def _dealt(stills: Sequence[Still], place: int) -> Iterator[Tissue]:
+    """Tissue of one still after the other, from this place on, each but once."""
+    start = place % max(1, len(stills))
     for still in (*stills[start:], *stills[:start]):
         if tissue := tissue_of(still):
             yield tissue

@@ -1,0 +1,183 @@
+"""Moments of clips as stills to learn from: python -m trainers.clip_stills --data train.json --root DIR --out DIR
+
+What a detector meets on video and in no data set of stills: tissue close by without a polyp, halves of polyps, smear,
+water, glare, instruments, H.264. The clips are those of `trainers.video_bench`, over the stills that it is given.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from realtime_polyp.field import Image
+from realtime_polyp.metrics.run_lengths import decode
+from realtime_polyp.metrics.truth import TrueFrame
+from trainers.clips.clip import Clip, make_clip
+from trainers.clips.compression import compressed
+from trainers.clips.render import picture
+from trainers.clips.scene import Scene
+from trainers.clips.seen import true_frame
+from trainers.command import command_parser, run_command
+from trainers.data import Still, label_polyps, read_stills
+from trainers.files import replacing
+from trainers.video_clip_file import check_outside
+
+CLIP_STILLS = "train.json"
+_CLIP_S = 60.0
+_JPEG_QUALITY = 95
+_CATEGORY = {"id": 1, "name": "polyp"}
+Entry = tuple[dict[str, Any], list[list[int]]]  # what the COCO file tells of an image, but its id; boxes [x, y, w, h]
+_EPILOG = """examples:
+  python -m trainers.clip_stills --data ../shared/data/train.json --root ../shared/data --out ../clip-stills
+  python -m trainers.train_detector --also ../clip-stills/train.json --out runs/detector"""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame of a clip: its scene, its place there, its index in the clip."""
+
+    scene: Scene
+    place: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """image (h, w, 3) RGB and mask (h, w) of the same moment, at half the frame's size; still: the one behind it."""
+
+    name: str
+    image: Image
+    mask: NDArray[np.bool_]
+    still: Still
+
+
+def main(arguments: list[str] | None = None) -> None:
+    run_command(command_line(), run, arguments)
+
+
+def command_line() -> argparse.ArgumentParser:
+    parser = command_parser(
+        "trainers.clip_stills",
+        description="Draw clips over stills and keep moments of them, with masks, as a COCO file to learn from.",
+        epilog=_EPILOG,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills to draw over")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder that the file's image paths start from")
+    add("--out", type=Path, required=True, metavar="DIR", help=f"{CLIP_STILLS}, images and masks, outside the project")
+    add("--minutes", type=int, default=100, metavar="N", help="as many clips of a minute (default: %(default)s)")
+    add("--every", type=float, default=1.0, metavar="S", help="seconds between moments (default: %(default)s)")
+    add("--seed", type=int, default=100, help="other seeds, other clips (default: %(default)s)")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    if options.minutes < 1 or not 0.03 <= options.every <= _CLIP_S:
+        raise ValueError(
+            f"--minutes {options.minutes} --every {options.every:g}: at least 1 minute, and 0.03 to {_CLIP_S:g} s"
+        )
+    check_outside(options.out)
+    stills = read_stills(options.data, options.root)
+    for name in ("images", "masks"):
+        (options.out / name).mkdir(parents=True, exist_ok=True)
+    draw = partial(_clip_entries, stills, options)
+    with ProcessPoolExecutor() as pool:
+        clips = tqdm(pool.map(draw, range(options.minutes)), total=options.minutes, desc="drawing", unit="clip")
+        kept = [entry for entries in clips for entry in entries]
+    written = write_coco(kept, options.out / CLIP_STILLS)
+    empty = sum(not boxes for _, boxes in kept)
+    print(f"{written}: {len(kept)} moments, {empty} of them without a polyp")
+
+
+def _clip_entries(stills: Sequence[Still], options: argparse.Namespace, number: int) -> list[Entry]:
+    """Of each moment of one clip, written as it is drawn."""
+    clip = make_clip(stills, seed=options.seed, number=number, seconds=_CLIP_S)
+    return [write_still(one, options.out) for one in learnables(clip, stills, every_s=options.every)]
+
+
+def learnables(clip: Clip, stills: Sequence[Still], *, every_s: float) -> Iterator[Learnable]:
+    """A clip's moments, one in so many seconds, whose truth is beyond doubt: no polyp is faint in it, and none lies in
+    two parts, left and right of an instrument, of which a mask alone would make two polyps."""
+    behind = {still.image_path.stem: still for still in stills}
+    seen = moments(clip, every=max(1, round(every_s * clip.rate_hz)))
+    for moment, coded in zip(seen, compressed(_pictures(clip, seen), rate_hz=clip.rate_hz), strict=True):
+        true = true_frame(moment.scene, clip.scope, moment.place)
+        mask = _halved(_mask_of(true, clip.scope.frame_size))
+        if not true.faint and int(label_polyps(mask).max()) == len(true.polyps):
+            name = f"{clip.name.replace(' ', '-')}-{moment.index}"
+            yield Learnable(name, _smaller(coded.image), mask, behind[moment.scene.tissue.name])
+
+
+def moments(clip: Clip, *, every: int) -> list[Moment]:
+    """One in so many frames, the first of them half of that into the clip."""
+    places = [(scene, place) for scene in clip.scenes for place in range(len(scene))]
+    return [Moment(*places[index], index) for index in range(every // 2, len(places), every)]
+
+
+def _pictures(clip: Clip, seen: Sequence[Moment]) -> Iterator[Image]:
+    for one in seen:
+        tissue, scene = one.scene.tissue, one.scene
+        yield picture(tissue.image, scene.camera, scene.conditions, clip.scope, one.place, one.index)
+
+
+def _mask_of(true: TrueFrame, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """All polyps of a frame of size (width, height): (height, width)."""
+    mask = np.zeros((size[1], size[0]), np.bool_)
+    for runs in true.masks.values():
+        mask |= decode(runs) > 0
+    return mask
+
+
+def _smaller(image: Image) -> Image:
+    """Half as wide and high, which is still more than a model's input."""
+    return np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _halved(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return _smaller(mask.astype(np.uint8) * np.uint8(255)) > 127
+
+
+def write_still(learnable: Learnable, folder: Path) -> Entry:
+    """Writes its two files."""
+    image, mask = f"images/{learnable.name}.jpg", f"masks/{learnable.name}.png"
+    bgr = np.ascontiguousarray(learnable.image[..., ::-1])
+    _write(folder / image, bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    _write(folder / mask, learnable.mask.astype(np.uint8) * np.uint8(255), [])
+    labels = label_polyps(learnable.mask)
+    boxes = [list(cv2.boundingRect((labels == number).astype(np.uint8))) for number in range(1, int(labels.max()) + 1)]
+    height, width = labels.shape
+    entry = {"file_name": image, "mask_name": mask, "width": width, "height": height}
+    return entry | {"centre": learnable.still.centre, "group": learnable.still.group}, boxes
+
+
+def _write(path: Path, picture: NDArray[np.uint8], settings: list[int]) -> None:
+    if not cv2.imwrite(str(path), picture, settings):
+        raise OSError(f"cannot write {path}: is the disk full?")
+
+
+def write_coco(kept: Sequence[Entry], path: Path) -> Path:
+    """Entries and boxes as the file that `--also` reads, paths relative to its folder."""
+    images = [{"id": number, **entry} for number, (entry, _) in enumerate(kept, 1)]
+    boxes = [(number, box) for number, (_, found) in enumerate(kept, 1) for box in found]
+    annotations = [
+        {"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+        for number, (image, box) in enumerate(boxes, 1)
+    ]
+    content = {"images": images, "annotations": annotations, "categories": [_CATEGORY]}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content))
+    return path
+
+
+if __name__ == "__main__":
+    main()
