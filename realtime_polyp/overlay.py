@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.field import Image
+from realtime_polyp.islands import at_a_box
 from realtime_polyp.packets import Mask, Result, Track
 
 MaskStyle = Literal["outline", "fill", "none"]
@@ -22,7 +23,6 @@ MASK_COLOUR: Colour = (64, 224, 255)
 FILL_OPACITY = 0.30
 _MASK_THRESHOLD = 0.5
 _LEAST_MASK_CELLS = 12  # of the model's map: smaller islands are noise, and nobody would see them
-_NEAR_BOX = 0.25  # of the box's size: a mask this far outside every shown box is not drawn
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,10 @@ def outlines_of(mask: Mask, tracks: list[Track], result: Result) -> tuple[NDArra
     corner = np.array([mask.field.x1, mask.field.y1], np.float32)
     large = [c for c in contours if cv2.contourArea(c) >= _LEAST_MASK_CELLS * factor**2]
     outlines = [(contour[:, 0].astype(np.float32) + 0.5) * cell + corner for contour in large]
-    return tuple(line for line in outlines if not result.detecting or any(_near(line, track) for track in tracks))
-
-
-def _near(outline: NDArray[np.float32], track: Track) -> bool:
-    x1, y1, x2, y2 = track.box
-    margin_x, margin_y = _NEAR_BOX * (x2 - x1), _NEAR_BOX * (y2 - y1)
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    apart_x = high[0] < x1 - margin_x or low[0] > x2 + margin_x
-    apart_y = high[1] < y1 - margin_y or low[1] > y2 + margin_y
-    return not (apart_x or apart_y)
+    if not result.detecting:
+        return tuple(outlines)
+    boxes = np.array([track.box for track in tracks], np.float32).reshape(-1, 4)
+    return tuple(line for line in outlines if at_a_box(line.min(axis=0), line.max(axis=0), boxes))
 
 
 def draw(image: Image, shapes: Shapes) -> Image:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.islands import drawn_part
 from realtime_polyp.metrics.events import SeenFrame
 from realtime_polyp.metrics.overlaps import stacked
-from realtime_polyp.metrics.run_lengths import RunLengths, encode
+from realtime_polyp.metrics.run_lengths import RunLengths, decode, encode
 from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result
 
@@ -26,8 +27,9 @@ _NO_SCORES = np.zeros(0, np.float32)
 class ShownFrame:
     """One frame's result as it was drawn. boxes (n, 4) xyxy source px, ids (n,), scores (n,): of its visible tracks.
 
-    detections: what the detector alone would have drawn, without memory of other frames. mask: the whole one, at source
-    size; None without a segmenter, or where nothing was drawn.
+    detections: what the detector alone would have drawn, without memory of other frames. mask: what was drawn of it, at
+    source size: its islands at a shown box, or all of it in a run without a detector; None without a segmenter, or over
+    a picture that is black or frozen.
     """
 
     index: int
@@ -46,15 +48,22 @@ def shown_of(result: Result, *, mask: bool = True) -> ShownFrame:
     if result.signal != "ok":
         return empty
     tracks = [track for track in result.tracks if track.visible]
-    drawn = encode(result.mask.to_source(*result.frame.image.shape[:2])) if mask and result.mask is not None else None
+    boxes = stacked([track.box for track in tracks])
     return replace(
         empty,
-        boxes=stacked([track.box for track in tracks]),
+        boxes=boxes,
         ids=np.array([track.id for track in tracks], np.int64),
         scores=np.array([track.score for track in tracks], np.float32),
         detections=result.detections,
-        mask=drawn,
+        mask=_drawn(result, boxes) if mask else None,
     )
+
+
+def _drawn(result: Result, boxes: Boxes) -> RunLengths | None:
+    if result.mask is None:
+        return None
+    whole = result.mask.to_source(*result.frame.image.shape[:2])
+    return encode(drawn_part(whole, boxes) if result.detecting else whole)
 
 
 def read_results(path: Path) -> list[ShownFrame]:
@@ -85,13 +94,16 @@ def _shown(told: Mapping[str, Any]) -> ShownFrame:
     if told["signal"] != "ok":
         return empty
     tracks = [track for track in told["tracks"] if track["state"] != "tentative"]
+    boxes, mask = _boxes(tracks), told["mask"]
+    if mask is not None and told.get("detecting", True):
+        mask = encode(drawn_part(decode(mask) > 0, boxes))
     return replace(
         empty,
-        boxes=_boxes(tracks),
+        boxes=boxes,
         ids=np.array([track["id"] for track in tracks], np.int64),
         scores=_scores(tracks),
         detections=Detections(_boxes(told["detections"]), _scores(told["detections"])),
-        mask=told["mask"],
+        mask=mask,
     )
 
 

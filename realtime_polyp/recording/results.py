@@ -43,6 +43,7 @@ def line_of(result: Result) -> dict[str, Any]:
         "field": result.field.box,
         "signal": result.signal,
         "view": result.view,
+        "detecting": result.detecting,
         "detections": _detections(result.detections),
         "tracks": [_track(track) for track in result.tracks],
         "mask": None if result.mask is None else encode_mask(result.mask, result.frame.image.shape),
