@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from PyQt5.QtCore import QPoint, Qt, QTimer
-from PyQt5.QtGui import QImage
+from PyQt5.QtGui import QColor, QImage
 from PyQt5.QtWidgets import QLabel
 from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Sessions, picture
 
@@ -29,6 +29,7 @@ from realtime_polyp.viewer.canvas import Canvas, letterbox
 from realtime_polyp.viewer.condition import RUNNING
 from realtime_polyp.viewer.keys import ACTION_OF, KEYS, help_html
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
+from realtime_polyp.viewer.theme import ACCENT
 from realtime_polyp.viewer.view import SourceInfo, View
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
@@ -225,6 +226,16 @@ class TestSlider:
         qtbot.mouseClick(slider, Qt.LeftButton, pos=QPoint(slider.width() // 2, slider.height() // 2))
         qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.view.frame.pts_s > 9, timeout=4000)
         assert one.player.view.frame.pts_s == pytest.approx(10, abs=0.5)
+
+    def test_the_slider_is_marked_where_a_polyp_was_shown(self, window, qtbot):
+        one = window(1000)
+        qtbot.waitUntil(lambda: bool(one.controls.position._marks), timeout=4000)
+        (start, end), *_ = one.alarms.spans
+        assert 0 <= start < end <= one.player.position_s + 1
+        bar, slider = QColor(ACCENT), one.controls.position
+        picture = slider.grab().toImage()
+        marked = [x for x in range(picture.width()) if picture.pixelColor(x, picture.height() - 2) == bar]
+        assert marked and marked[-1] < picture.width() / 2  # of twenty seconds the first
 
 
 class TestSound:

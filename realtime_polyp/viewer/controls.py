@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 
-from PyQt5.QtCore import QSize, Qt
-from PyQt5.QtGui import QMouseEvent
+from PyQt5.QtCore import QRectF, QSize, Qt
+from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QWidget
 
 from realtime_polyp.overlay import MaskStyle
 from realtime_polyp.viewer.icons import BOX, icon
 from realtime_polyp.viewer.keys import Action, hint
-from realtime_polyp.viewer.theme import TONES
+from realtime_polyp.viewer.shown_alarms import Span
+from realtime_polyp.viewer.theme import ACCENT, TONES
 
 _MASK_NAMES: dict[MaskStyle, str] = {"outline": "Outline", "fill": "Filled", "none": "No mask"}
 _SLIDER_STEPS = 1000
+_MARK_PX, _LEAST_MARK_PX = 3, 2  # high, and wide at least
+_MARKED_HEIGHT_PX = 22  # of a slider with room for marks below its handle
+Share = tuple[float, float]
 
 
 class Controls(QWidget):
@@ -57,6 +61,11 @@ class Controls(QWidget):
         elif not self._duration_s:
             self._elapsed.setText(clock_text(position_s))
 
+    def show_alarms(self, spans: tuple[Span, ...]) -> None:
+        """Where in the recording something was shown so far, marked below the slider."""
+        if self._duration_s:
+            self.position.mark([(start_s / self._duration_s, end_s / self._duration_s) for start_s, end_s in spans])
+
     def show_overlay(self, *, on: bool, mask: MaskStyle) -> None:
         self._overlay.setChecked(on)
         self._mask.setText(f" {_MASK_NAMES[mask]}")
@@ -77,7 +86,7 @@ class Controls(QWidget):
         row.addWidget(self._button("step"))
         self._elapsed = _digits("00:00")
         self.position = JumpSlider(_SLIDER_STEPS)
-        self.position.setMinimumWidth(100)
+        self.position.setMinimumSize(100, _MARKED_HEIGHT_PX)
         if self._live:
             live = QLabel("LIVE")
             live.setStyleSheet(f"color: {TONES['bad']}; font-weight: bold; padding: 0 8px;")
@@ -88,7 +97,7 @@ class Controls(QWidget):
         row.addWidget(self._button("forward"))
         row.addWidget(self._elapsed)
         if self._duration_s:
-            self.position.setToolTip("Where the recording is: click or drag")
+            self.position.setToolTip("Where the recording is: click or drag; the bars below: where a polyp was shown")
             self.position.sliderReleased.connect(self._released)
             self.position.sliderMoved.connect(self._dragged)
             row.addWidget(self.position, 4)
@@ -139,6 +148,24 @@ class JumpSlider(QSlider):
         super().__init__(Qt.Horizontal)
         self.setRange(0, steps)
         self.setFocusPolicy(Qt.NoFocus)
+        self._marks: list[Share] = []
+
+    def mark(self, marks: list[Share]) -> None:
+        """Bars below the groove from one share of its length to another."""
+        if marks != self._marks:
+            self._marks = marks
+            self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if self._marks:
+            handle = self.style().pixelMetric(QStyle.PM_SliderLength)
+            length, top = self.width() - handle, self.height() - _MARK_PX
+            painter = QPainter(self)
+            for start, end in self._marks:
+                wide = max(_LEAST_MARK_PX, (min(end, 1.0) - start) * length)
+                painter.fillRect(QRectF(handle / 2 + start * length, top, wide, _MARK_PX), QColor(ACCENT))
+            painter.end()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() != Qt.LeftButton:

@@ -7,15 +7,11 @@ viewer says so once and stays silent.
 import io
 import wave
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PyQt5.QtCore import QTemporaryDir, QUrl
-
-from realtime_polyp.alarms import AlarmKeeper
-from realtime_polyp.packets import Result
 
 if TYPE_CHECKING:
     from PyQt5.QtMultimedia import QSoundEffect
@@ -34,13 +30,11 @@ class SoundError(RuntimeError):
 
 
 class AlarmSound:
-    """Hears of each result that is shown, in order, and plays once for every alarm that begins while it is on."""
+    """Plays while it is on."""
 
     def __init__(self, open_player: Callable[[], Play] | None = None) -> None:
         self._open_player = open_player or open_speaker
         self._play: Play | None = None
-        self._keeper = AlarmKeeper(measure=lambda result, track: track.score)
-        self._last: Result | None = None
 
     @property
     def on(self) -> bool:
@@ -50,15 +44,9 @@ class AlarmSound:
         """Raises SoundError when it is to be on and cannot be."""
         self._play = self._open_player() if on else None
 
-    def hear(self, result: Result | None, min_score: float) -> None:
-        """result: that the picture on the screen goes with, overlay on or off. min_score: of a box that is shown. Kept
-        up while the sound is off, so that what has long been shown does not sound when it is switched on."""
-        if result is None or result is self._last:
-            return
-        self._last = result
-        shown = tuple(track for track in result.tracks if track.score >= min_score)
-        changed = self._keeper.update(replace(result, tracks=shown))
-        if self._play and any(alarm.ended is None for alarm in changed):
+    def tell(self, begun: int) -> None:
+        """Once, however many alarms begin in this frame."""
+        if self._play and begun:
             self._play()
 
 

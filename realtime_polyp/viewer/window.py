@@ -17,6 +17,7 @@ from realtime_polyp.viewer.condition import READY, Condition, condition_of
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.keys import ACTION_OF, SCORE_STEP, SEEK_STEP_S, Action, help_html
 from realtime_polyp.viewer.player import OpenSession, Player
+from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, complaint, said, save_snapshot
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.status import StatusLine
@@ -57,7 +58,7 @@ class ViewerWindow(QWidget):
             live=info.live, duration_s=info.duration_s, do=self.do, seek=self._seek, threshold=self.set_threshold
         )
         self.status = StatusLine(live=info.live)
-        self.sound = AlarmSound()
+        self.alarms, self.sound = ShownAlarms(), AlarmSound()
         self.condition: Condition = READY
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
@@ -113,6 +114,7 @@ class ViewerWindow(QWidget):
         if session:
             self.status.show_engines(session.pipeline, self.options.trouble())
         self.controls.show_position(self.player.position_s)
+        self.controls.show_alarms(self.alarms.spans)
 
     # Making it
 
@@ -180,7 +182,7 @@ class ViewerWindow(QWidget):
     def _paint(self, view: View) -> Painted:
         self.canvas.set_condition(condition_of(self.player.facts()))
         painted = self.canvas.show_view(view)
-        self.sound.hear(view.result, self.style_now.min_score)
+        self.sound.tell(self.alarms.hear(view.result, self.style_now.min_score))
         return painted
 
     def _refresh_condition(self) -> None:
