@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.field import whole
 from realtime_polyp.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
-from realtime_polyp.packets import Frame, Result
+from realtime_polyp.packets import NO_DETECTIONS, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.session import Session
 
@@ -209,3 +210,16 @@ def wait_until(so: Callable[[], bool], *, limit_s: float = 5.0) -> None:
     while not so():
         assert time.monotonic() < deadline_s, f"not so after {limit_s} s"
         time.sleep(0.002)
+
+
+def results_of(shown: list[dict[int, float]]) -> list[Result]:
+    """One a frame, of {id: score} of the tracks that it shows."""
+    box = np.array([10, 10, 40, 40], np.float32)
+    made, first_s = [], dict[int, float]()
+    for frame, scores in zip(frames_of(len(shown)), shown, strict=True):
+        first_s = {key: frame.pts_s for key in scores} | first_s
+        tracks = tuple(
+            Track(key, box, score, "shown", frame.pts_s - first_s[key], 0.0) for key, score in scores.items()
+        )
+        made.append(Result(frame, whole(frame.image), NO_DETECTIONS, tracks, None))
+    return made

@@ -276,7 +276,7 @@ def test_clips_of_few_stills_without_a_polyp_share_none_with_the_next(stills: li
 
 
 def plain_names(clip: Clip) -> set[str]:
-    return {scene.tissue.name for scene in clip.scenes if scene.tissue.name.startswith("plain")}
+    return {name for scene in clip.scenes if (name := scene.tissue.still.image_path.stem).startswith("plain")}
 
 
 def test_stills_that_will_not_do_are_told(stills: list[Still]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes import SIZE, FakeDetector, FakeSegmenter, frames_of
 
+from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.shown import ShownFrame, on_screen, read_results, shown_of
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.packets import Result
@@ -51,6 +52,17 @@ def test_a_result_and_its_line_in_the_file_are_the_same(results: list[Result], t
         assert (one.index, one.mask) == (other.index, other.mask) and one.ids.tolist() == other.ids.tolist()
         assert np.allclose(one.boxes, other.boxes, atol=0.006) and np.allclose(one.scores, other.scores, atol=1e-4)
         assert np.allclose(one.detections.boxes, other.detections.boxes, atol=0.006)
+
+
+def test_without_a_detector_the_whole_mask_is_read_back(results: list[Result], tmp_path: Path) -> None:
+    alone = [replace(result, tracks=(), detecting=False) for result in results]
+    read = read_results(write(tmp_path / "r.jsonl", alone))
+    assert [one.mask for one in read] == [shown_of(result).mask for result in alone]
+    assert decode(read[-1].mask or {}).any()
+    (line,) = [json.loads(text) for text in (tmp_path / "r.jsonl").read_text().splitlines()[-1:]]
+    del line["detecting"]
+    (tmp_path / "r.jsonl").write_text(json.dumps(line) + "\n")
+    assert not decode(read_results(tmp_path / "r.jsonl")[0].mask or {}).any()
 
 
 def test_tentative_tracks_and_dead_pictures_show_nothing(results: list[Result], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 checkpoint."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -316,7 +317,10 @@ def test_boxes_of_a_label_map_are_tight_and_specks_are_none() -> None:
         (["--data", "{data}", "--limit", "3"], "3 training images are fewer than one batch"),
         (["--data", "{data}", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["--data", "{data}", "--also", "{tmp}/nothing.json"], "no such data file"),
-        (["--data", "{data}", "--also", "{data}/val.json"], "images in more than one split"),
+        (
+            ["--data", "{data}", "--also", "{data}/val.json"],
+            "such as (none): draw its moments with trainers.clip_stills",
+        ),
         (["--data", "{data}", "--device", "cuda"], "torch sees no GPU here"),
     ],
 )
@@ -399,20 +403,28 @@ def _trained(data: Path, out: Path, words: list[str]) -> Path:
 
 
 def test_what_is_learnt_beside_the_stills_is_counted_and_told(data: Path, tmp_path: Path) -> None:
-    moments = write_stills(tmp_path / "clips")
-    words = [
-        "--epochs",
-        "1",
-        "--batch",
-        "4",
-        "--size",
-        "64",
-        "96",
-        "--limit",
-        "6",
-        "--also",
-        str(moments / "train.json"),
-    ]
-    recipe = json.loads(_trained(data, tmp_path, words).read_text())
-    assert recipe["images"] == 12
-    assert recipe["differs"]["data"].startswith("6 stills of C0, C1 and 6 moments of clips over them, not 1,062")
+    stills, moments = with_groups(data, tmp_path / "stills"), with_groups(data, tmp_path / "clips")
+    words = ["--epochs", "1", "--batch", "4", "--size", "64", "96", "--also", str(moments / "train.json")]
+    out = tmp_path / "out"
+    recipe = json.loads(_trained(stills, out, words).read_text())
+    assert recipe["images"] == 16 and recipe["also"].startswith("train.json ")
+    assert recipe["differs"]["data"].startswith("8 stills of C0, C1 and 8 moments of clips over them, not 1,062")
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 4  # the moments were learnt, too
+
+
+def test_moments_of_other_patients_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stills, moments = with_groups(data, tmp_path / "stills"), with_groups(data, tmp_path / "clips", first=1)
+    with pytest.raises(SystemExit) as end:
+        _trained(stills, tmp_path / "out", ["--also", str(moments / "train.json")])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert end.value.code == 2 and "shows 1 patients or videos that train.json does not have, such as patient 8" in said
+
+
+def with_groups(data: Path, folder: Path, *, first: int = 0) -> Path:
+    """A copy of the stills in which each picture of train.json is a patient's of its own."""
+    shutil.copytree(data, folder)
+    content = json.loads((folder / "train.json").read_text())
+    for number, image in enumerate(content["images"], first):
+        image["group"] = f"patient {number}"
+    (folder / "train.json").write_text(json.dumps(content))
+    return folder

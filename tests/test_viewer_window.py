@@ -229,9 +229,10 @@ class TestSlider:
 
     def test_the_slider_is_marked_where_a_polyp_was_shown(self, window, qtbot):
         one = window(1000)
-        qtbot.waitUntil(lambda: bool(one.controls.position._marks), timeout=4000)
+        qtbot.waitUntil(lambda: any(end - start > 0.5 for start, end in one.alarms.spans), timeout=4000)
+        one.refresh()
         (start, end), *_ = one.alarms.spans
-        assert 0 <= start < end <= one.player.position_s + 1
+        assert 0 <= start < end <= one.player.position_s + 1 / RATE_HZ
         bar, slider = QColor(ACCENT), one.controls.position
         picture = slider.grab().toImage()
         marked = [x for x in range(picture.width()) if picture.pixelColor(x, picture.height() - 2) == bar]

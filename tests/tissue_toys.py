@@ -35,7 +35,7 @@ def write_tissue_stills(root: Path) -> Path:
         cv2.imwrite(str(root / f"{number}.png"), image[..., ::-1])
         cv2.imwrite(str(root / f"{number}_mask.png"), mask)
         images.append({"id": number, "file_name": f"{number}.png", "mask_name": f"{number}_mask.png",
-                       "width": SIZE[0], "height": SIZE[1], "centre": "C1"})  # fmt: skip
+                       "width": SIZE[0], "height": SIZE[1], "centre": "C1", "group": f"patient {number}"})  # fmt: skip
     path = root / "val.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations}))
     return path

@@ -1,7 +1,7 @@
 """Moments of clips as stills to learn from: python -m trainers.clip_stills --data train.json --root DIR --out DIR
 
 What a detector meets on video and in no data set of stills: tissue close by without a polyp, halves of polyps, smear,
-water, glare, instruments, H.264. The clips are those of `trainers.video_bench`, over the stills that it is given.
+water, glare, instruments. The clips are those of `trainers.video_bench`, over the stills that it is given.
 """
 
 import argparse
@@ -88,6 +88,11 @@ def run(options: argparse.Namespace) -> None:
         )
     check_outside(options.out)
     stills = read_stills(options.data, options.root)
+    if alone := [still.image_path.name for still in stills if not still.group]:
+        raise ValueError(
+            f"{len(alone)} stills of {options.data} have no group, such as {alone[0]}: give each its patient or video, "
+            "or moments of val could be learnt and nobody would see it"
+        )
     for name in ("images", "masks"):
         (options.out / name).mkdir(parents=True, exist_ok=True)
     draw = partial(_clip_entries, stills, options)
@@ -102,20 +107,19 @@ def run(options: argparse.Namespace) -> None:
 def _clip_entries(stills: Sequence[Still], options: argparse.Namespace, number: int) -> list[Entry]:
     """Of each moment of one clip, written as it is drawn."""
     clip = make_clip(stills, seed=options.seed, number=number, seconds=_CLIP_S)
-    return [write_still(one, options.out) for one in learnables(clip, stills, every_s=options.every)]
+    return [write_still(one, options.out) for one in learnables(clip, every_s=options.every)]
 
 
-def learnables(clip: Clip, stills: Sequence[Still], *, every_s: float) -> Iterator[Learnable]:
+def learnables(clip: Clip, *, every_s: float) -> Iterator[Learnable]:
     """A clip's moments, one in so many seconds, whose truth is beyond doubt: no polyp is faint in it, and none lies in
     two parts, left and right of an instrument, of which a mask alone would make two polyps."""
-    behind = {still.image_path.stem: still for still in stills}
     seen = moments(clip, every=max(1, round(every_s * clip.rate_hz)))
     for moment, coded in zip(seen, compressed(_pictures(clip, seen), rate_hz=clip.rate_hz), strict=True):
         true = true_frame(moment.scene, clip.scope, moment.place)
         mask = _halved(_mask_of(true, clip.scope.frame_size))
         if not true.faint and int(label_polyps(mask).max()) == len(true.polyps):
             name = f"{clip.name.replace(' ', '-')}-{moment.index}"
-            yield Learnable(name, _smaller(coded.image), mask, behind[moment.scene.tissue.name])
+            yield Learnable(name, _smaller(coded.image), mask, moment.scene.tissue.still)
 
 
 def moments(clip: Clip, *, every: int) -> list[Moment]:

@@ -149,6 +149,8 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
             with ThreadPoolExecutor() as pool:
                 jobs = pool.map(lambda still: letterboxed(still, size), stills)
                 self._held = list(tqdm(jobs, total=len(stills), desc="reading stills", unit="image"))
+        else:
+            print(f"{len(stills)} images do not fit into {_MOST_HELD_BYTES / 1e9:g} GB: read anew in every epoch")
 
     def __len__(self) -> int:
         return len(self._stills)

@@ -65,7 +65,7 @@ PAPER_SEGMENTER_LOOP = LoopConfig(
 # "We normalize these images into [-1, 1]" (section 3.2), not by ImageNet's mean as detectors are.
 SEGMENTER_R50 = replace(R50, mean=(127.5,) * 3, std=(127.5,) * 3)
 OUR_LOOP = LoopConfig(small_share=0.5)
-OUR_LONG_LOOP = replace(OUR_LOOP, average_decay=0.999, precision="bfloat16")
+OUR_AVERAGED_LOOP = replace(OUR_LOOP, average_decay=0.999, precision="bfloat16")
 
 
 def _paper_detector(name: str, module: Any, config: Any, *, multi_scale: bool = False) -> Recipe:
@@ -110,14 +110,13 @@ _ALL = (
     _paper_segmenter("lowrank-hrnet-w32", lowrank, SEGMENTERS["lowrank-hrnet-w32"]),
     _paper_segmenter("lowrank-hrnet-w18", lowrank, SEGMENTERS["lowrank-hrnet-w18"]),
     # Ours
-    # With `--also`, moments of clips: an epoch is then four times as long.
-    _ours("gflv2-lite0", gfl, "detector", replace(OUR_LONG_LOOP, epochs=12), STRONG),
+    _ours("gflv2-lite0", gfl, "detector", OUR_AVERAGED_LOOP, STRONG),
     _ours("lowrank-lite0", lowrank, "segmenter", replace(OUR_LOOP, epochs=9), OURS),
     _ours(
         "lowrank-lite2",
         lowrank,
         "segmenter",
-        replace(OUR_LONG_LOOP, epochs=26, validate_every=4),
+        replace(OUR_AVERAGED_LOOP, epochs=26, validate_every=4),
         STRONG,
     ),
     _ours("lowrank-hrnet-w18s", lowrank, "segmenter", replace(OUR_LOOP, epochs=5, trunk_factor=1.0), OURS),

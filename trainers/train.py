@@ -13,6 +13,7 @@ from torch import nn
 
 from realtime_polyp.engines.base import Task as ModelTask
 from realtime_polyp.engines.eager import EagerEngine
+from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.metrics.segmentation import mean_scores, scores_of
 from trainers import check_data
@@ -31,18 +32,19 @@ from trainers.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # What a run keeps from its first step to its last, and of that what can be told in a word.
-_LASTING = ("config", "size", "images", "processes", "augment", "loop")
-_SHORT = ("config", "size", "images", "processes")
+_LASTING = ("config", "size", "images", "also", "processes", "augment", "loop")
+_SHORT = ("config", "size", "images", "also", "processes")
 
 
 @dataclass(frozen=True)
 class TrainingSets:
-    """stills: to learn from, frames without a polyp among them. moments: more to learn from, of clips made of stills.
-    chosen: to choose the best weights by."""
+    """stills: to learn from, frames without a polyp among them. moments: more to learn from, of clips made of those.
+    chosen: to choose the best weights by. also: the file of the moments and its checksum, None without."""
 
     stills: list[Still]
     moments: list[Still]
     chosen: list[Still]
+    also: str | None
 
     @property
     def learnt(self) -> list[Still]:
@@ -143,14 +145,27 @@ def training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
     root = options.root or options.data
-    stills = read_stills(options.data / "train.json", root)[: options.limit]
-    moments = read_stills(options.also, options.also.parent)[: options.limit] if options.also else []
-    chosen = read_stills(options.data / "val.json", root)[: options.limit]
+    every = read_stills(options.data / "train.json", root)
+    moments = moments_of(options.also, every)[: options.limit] if options.also else []
+    stills, chosen = every[: options.limit], read_stills(options.data / "val.json", root)[: options.limit]
     if len(stills) < batch:
         raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
     if not chosen:
         raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
-    return TrainingSets(stills, moments, chosen)
+    also = f"{options.also.name} {sha256_of(options.also)[:12]}" if options.also else None
+    return TrainingSets(stills, moments, chosen, also)
+
+
+def moments_of(path: Path, stills: list[Still]) -> list[Still]:
+    """What `trainers.clip_stills` made of these. Raises ValueError where one shows a patient that they do not have."""
+    moments = read_stills(path, path.parent)
+    strange = sorted({one.group or "(none)" for one in moments} - {one.group for one in stills})
+    if strange:
+        raise ValueError(
+            f"{path} shows {len(strange)} patients or videos that train.json does not have, such as {strange[0]}: draw "
+            "its moments with trainers.clip_stills from the stills of this training"
+        )
+    return moments
 
 
 def earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -222,6 +237,7 @@ def described(recipe: Recipe, init: str, sets: TrainingSets, team: Team) -> dict
         "size": list(recipe.config.size),
         "init": init,
         "images": len(sets.learnt),
+        "also": sets.also,
         "processes": team.size,
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),

@@ -37,7 +37,7 @@ class MaskStability:
 
     @property
     def dice(self) -> float | None:
-        """Mean Dice of the whole mask with the true one: steadiness that is paid for with lag shows here."""
+        """Mean Dice of the drawn mask with the true one: steadiness that is paid for with lag shows here."""
         return self.dice_sum / self.frames if self.frames else None
 
 

@@ -28,8 +28,8 @@ class ShownFrame:
     """One frame's result as it was drawn. boxes (n, 4) xyxy source px, ids (n,), scores (n,): of its visible tracks.
 
     detections: what the detector alone would have drawn, without memory of other frames. mask: what was drawn of it, at
-    source size: its islands at a shown box, or all of it in a run without a detector; None without a segmenter, or over
-    a picture that is black or frozen.
+    source size: its islands at a shown box (specks too, which the overlay leaves out), or all of it in a run without a
+    detector; None without a segmenter, or over a picture that is black or frozen.
     """
 
     index: int
@@ -67,7 +67,8 @@ def _drawn(result: Result, boxes: Boxes) -> RunLengths | None:
 
 
 def read_results(path: Path) -> list[ShownFrame]:
-    """What `run_live --results` wrote. A last line cut short by a crash is left out.
+    """What `run_live --results` wrote. A last line cut short by a crash is left out. Lines that do not say `detecting`,
+    of an earlier release, are taken for a detector's.
 
     Raises FileNotFoundError, or ValueError for a file that holds something else, or nothing.
     """

@@ -61,10 +61,15 @@ class Controls(QWidget):
         elif not self._duration_s:
             self._elapsed.setText(clock_text(position_s))
 
+    @property
+    def has_position(self) -> bool:
+        """Whether there is a slider for the place in the recording."""
+        return not self._live and bool(self._duration_s)
+
     def show_alarms(self, spans: tuple[Span, ...]) -> None:
         """Where in the recording something was shown so far, marked below the slider."""
-        if self._duration_s:
-            self.position.mark([(start_s / self._duration_s, end_s / self._duration_s) for start_s, end_s in spans])
+        whole_s = self._duration_s or 1.0
+        self.position.mark([(start_s / whole_s, end_s / whole_s) for start_s, end_s in spans])
 
     def show_overlay(self, *, on: bool, mask: MaskStyle) -> None:
         self._overlay.setChecked(on)

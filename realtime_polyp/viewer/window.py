@@ -114,7 +114,8 @@ class ViewerWindow(QWidget):
         if session:
             self.status.show_engines(session.pipeline, self.options.trouble())
         self.controls.show_position(self.player.position_s)
-        self.controls.show_alarms(self.alarms.spans)
+        if self.controls.has_position:
+            self.controls.show_alarms(self.alarms.spans)
 
     # Making it
 
@@ -122,8 +123,8 @@ class ViewerWindow(QWidget):
         return {
             "pause": self.player.toggle_pause,
             "step": self.player.step,
-            "back": lambda: self.player.seek(self.player.position_s - SEEK_STEP_S),
-            "forward": lambda: self.player.seek(self.player.position_s + SEEK_STEP_S),
+            "back": lambda: self._seek(self.player.position_s - SEEK_STEP_S),
+            "forward": lambda: self._seek(self.player.position_s + SEEK_STEP_S),
             "overlay": self._toggle_overlay,
             "mask": self._next_mask,
             "stricter": lambda: self.set_threshold(self.style_now.min_score + SCORE_STEP),
@@ -197,6 +198,7 @@ class ViewerWindow(QWidget):
     # Actions
 
     def _seek(self, to_s: float) -> None:
+        self.alarms.sought()
         self.player.seek(to_s)
         self.refresh()
         self._tick_timer.start(0)

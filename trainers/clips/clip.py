@@ -56,8 +56,10 @@ class Clip:
 def make_clip(
     stills: Sequence[Still], *, seed: int, number: int, seconds: float = 60.0, frame_size: tuple[int, int] = FRAME_SIZE
 ) -> Clip:
-    """The clip of this number, from other stills than its neighbours. Raises ValueError where no still will do, and
-    FileNotFoundError naming one that cannot be read."""
+    """The clip of this number, from other stills than its neighbours as far as there are enough.
+
+    Raises ValueError where no still will do, and FileNotFoundError naming one that cannot be read.
+    """
     chance = np.random.default_rng([seed, number])
     rate_hz = RATES_HZ[int(chance.integers(len(RATES_HZ)))]
     scope = some_scope(chance, frame_size)

@@ -22,9 +22,9 @@ _HALO_PX = 6
 
 @dataclass(frozen=True)
 class Tissue:
-    """image (h, w, 3) uint8 RGB; masks: one (h, w) uint8 of 0 or 255 a polyp. All of it is tissue."""
+    """Of a still: image (h, w, 3) uint8 RGB; masks: one (h, w) uint8 of 0 or 255 a polyp. All of it is tissue."""
 
-    name: str
+    still: Still
     image: Image
     masks: tuple[NDArray[np.uint8], ...]
 
@@ -55,7 +55,7 @@ def tissue_of(still: Still) -> Tissue | None:
         return None
     clean = without_text(image)[rows, columns]
     masks = tuple(np.uint8(255) * (kept == number) for number in range(1, int(labels.max()) + 1))
-    return Tissue(still.image_path.stem, np.ascontiguousarray(clean), masks)
+    return Tissue(still, np.ascontiguousarray(clean), masks)
 
 
 def _keeps_polyps(labels: NDArray[np.uint8], kept: NDArray[np.uint8]) -> bool:
