@@ -2,7 +2,7 @@
 
 Some things measured on a thumbnail (`features`), a small classifier over them (`Classifier`, made by
 `python -m trainers.train_quality`, kept as plain numbers in `assets/quality.json`) and a memory in seconds
-(`ViewWatch`). It hides nothing: what it is for is that no alarm begins on a blurred, flooded or dazzled picture.
+(`ViewWatch`). It hides nothing: what it is for is that an alarm is held back on a blurred, flooded or dazzled picture.
 """
 
 import dataclasses

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -317,8 +318,17 @@ def test_a_weak_box_keeps_a_track_alive_and_never_starts_one() -> None:
     assert all(one[0].state == "shown" and one[0].id == 1 for one in tracks)
 
 
-def test_an_unclear_view_starts_and_confirms_nothing() -> None:
-    smoother, unclear = Smoother(CONFIG), Scene(trusted=False)
+@pytest.mark.parametrize("worth", [1.0, 0.5, 0.25])
+def test_an_unclear_view_holds_an_alarm_back_for_longer(worth: float) -> None:
+    """Nothing is certain there, least of all that the view is unclear: what is seen for long enough is told."""
+    smoother, unclear = Smoother(replace(CONFIG, unclear_worth=worth)), Scene(trusted=False)
+    tracks = [smoother.update(found(BOX), None, index / 100, unclear)[0] for index in range(200)]
+    first = next(index for index, one in enumerate(tracks) if one[0].state == "shown")
+    assert first / 100 == pytest.approx(CONFIG.confirm_s / worth, abs=0.011)
+
+
+def test_with_no_worth_an_unclear_view_starts_and_confirms_nothing() -> None:
+    smoother, unclear = Smoother(replace(CONFIG, unclear_worth=0.0)), Scene(trusted=False)
     assert not any(smoother.update(found(BOX), None, index / 25, unclear)[0] for index in range(10))
     smoother.update(found(BOX), None, 10 / 25)
     tracks = [smoother.update(found(BOX), None, index / 25, unclear)[0] for index in range(11, 25)]

@@ -45,7 +45,7 @@ class Scene:
     """What the tracker is told of a frame beside its boxes. motion: of the camera, since the frame before.
 
     image: (H, W, 3) RGB, to know polyps again by their looks; None: they are not. start_score: what a box must reach
-    to start a track; weaker ones only continue one. trusted: the view is clear enough to begin with.
+    to start a track; weaker ones only continue one. trusted: the view is clear.
     """
 
     motion: Motion = STILL
@@ -121,7 +121,7 @@ class Smoother:
         new = [
             born(next(self._keys), index, step, self._config)
             for index in range(len(step.detections))
-            if index not in pairs.values() and may_start(index, step)
+            if index not in pairs.values() and may_start(index, step, self._config)
         ]
         paths = [judged(path, step.pts_s, self._config) for path in (*followed, *new)]
         return self._named(paths, step, image)

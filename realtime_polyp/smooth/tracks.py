@@ -57,7 +57,7 @@ class Path:
 @dataclass(frozen=True)
 class Step:
     """What one frame brings. start_score: what a box must reach to start a track or to help confirm it. trusted: the
-    picture is clear enough for that."""
+    view is clear; where it is not, what is found counts less."""
 
     detections: Detections
     motion: Motion
@@ -101,7 +101,8 @@ def seen(path: Path, index: int, step: Step, config: SmoothConfig) -> Path:
     noise = config.box_noise * (1 + (_WEAK_NOISE - 1) * (1 - score))
     state, spread = kalman.correct(path.state, path.spread, step.detections.boxes[index], noise)
     since_s = step.pts_s - path.seen_s
-    counts = step.trusted and score >= step.start_score
+    worth = _certainty(score, config) * (1.0 if step.trusted else config.unclear_worth)
+    counts = score >= step.start_score
     weight = 1 - float(np.exp(-since_s / _SCORE_S))
     return replace(
         path,
@@ -109,7 +110,7 @@ def seen(path: Path, index: int, step: Step, config: SmoothConfig) -> Path:
         spread=spread,
         score=path.score + weight * (score - path.score),
         seen_s=step.pts_s,
-        found_s=min(path.found_s + (_certainty(score, config) * step.step_s if counts else 0.0), _most_s(config)),
+        found_s=min(path.found_s + (worth * step.step_s if counts else 0.0), _most_s(config)),
     )
 
 
@@ -138,8 +139,9 @@ def born(key: int, index: int, step: Step, config: SmoothConfig) -> Path:
     return Path(key, None, state, spread, float(step.detections.scores[index]), step.pts_s, step.pts_s)
 
 
-def may_start(index: int, step: Step) -> bool:
-    return step.trusted and bool(step.detections.scores[index] >= step.start_score)
+def may_start(index: int, step: Step, config: SmoothConfig) -> bool:
+    clear_enough = step.trusted or config.unclear_worth > 0
+    return clear_enough and bool(step.detections.scores[index] >= step.start_score)
 
 
 def ripe(path: Path, config: SmoothConfig) -> bool:
