@@ -15,6 +15,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.quality import FEATURES, QUALITY_FILE, VIEWS, Classifier, QualityError, ViewWatch, features
 from realtime_polyp.quality import read_classifier as read
+from realtime_polyp.smooth import SmoothConfig
 from trainers.spoil import bubbly, defocused, moved, overexposed, red_out
 from trainers.train_quality import HELD_OF_A_CENTRE, HELD_OF_ALL, margins
 
@@ -123,13 +124,17 @@ def test_after_a_cut_or_a_seek_the_next_picture_counts_at_once() -> None:
     assert watch.follow("glare", 5.04) == "glare"
 
 
-@pytest.mark.parametrize("view", ["clear", "blurred"])
-def test_no_alarm_begins_while_the_view_is_not_clear(view: str) -> None:
-    pipeline = Pipeline(FakeDetector(), None, PipelineConfig(views=always(view)))  # type: ignore[arg-type]
-    results = list(run_inline(ScriptedSource(25).frames(), pipeline))
-    assert {result.view for result in results} == {view}
-    assert any(track.visible for result in results for track in result.tracks) == (view == "clear")
-    assert all(result.detections.scores.size for result in results)  # what was found stays told
+def test_an_alarm_is_held_back_while_the_view_is_not_clear() -> None:
+    first = {}
+    for view in ("clear", "blurred"):
+        pipeline = Pipeline(FakeDetector(), None, PipelineConfig(views=always(view)))  # type: ignore[arg-type]
+        results = list(run_inline(ScriptedSource(25).frames(), pipeline))
+        assert {result.view for result in results} == {view}
+        assert all(result.detections.scores.size for result in results)  # what was found stays told
+        first[view] = next(r.frame.pts_s for r in results if any(track.visible for track in r.tracks))
+    config = SmoothConfig()
+    assert first["clear"] == pytest.approx(config.confirm_s, abs=0.05)
+    assert first["blurred"] == pytest.approx(config.confirm_s / config.unclear_worth, abs=0.05)
 
 
 def test_margins_hold_few_clear_pictures_back() -> None:
