@@ -38,7 +38,7 @@ _ROUNDING = 1e-9
 class FoundFrame:
     """What a detector found in one frame, scores calibrated. alive: neither black nor frozen, so boxes are drawn.
 
-    motion: the camera's, since the frame before. trusted: the view is clear enough for an alarm to begin.
+    motion: the camera's, since the frame before. trusted: the view is clear.
     """
 
     pts_s: float

@@ -27,7 +27,7 @@ from trainers.clips.render import picture
 from trainers.clips.scene import Scene
 from trainers.clips.seen import true_frame
 from trainers.command import command_parser, run_command
-from trainers.data import Still, label_polyps, read_stills
+from trainers.data import Still, boxes_of, label_polyps, read_stills
 from trainers.files import replacing
 from trainers.video_clip_file import check_outside
 
@@ -157,9 +157,9 @@ def write_still(learnable: Learnable, folder: Path) -> Entry:
     bgr = np.ascontiguousarray(learnable.image[..., ::-1])
     _write(folder / image, bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     _write(folder / mask, learnable.mask.astype(np.uint8) * np.uint8(255), [])
-    labels = label_polyps(learnable.mask)
-    boxes = [list(cv2.boundingRect((labels == number).astype(np.uint8))) for number in range(1, int(labels.max()) + 1)]
-    height, width = labels.shape
+    found = boxes_of(label_polyps(learnable.mask)).astype(int)
+    boxes = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in found.tolist()]
+    height, width = learnable.mask.shape
     entry = {"file_name": image, "mask_name": mask, "width": width, "height": height}
     return entry | {"centre": learnable.still.centre, "group": learnable.still.group}, boxes
 

@@ -121,7 +121,7 @@ class Smoother:
         new = [
             born(next(self._keys), index, step, self._config)
             for index in range(len(step.detections))
-            if index not in pairs.values() and may_start(index, step, self._config)
+            if index not in pairs.values() and may_start(index, step)
         ]
         paths = [judged(path, step.pts_s, self._config) for path in (*followed, *new)]
         return self._named(paths, step, image)

@@ -139,9 +139,8 @@ def born(key: int, index: int, step: Step, config: SmoothConfig) -> Path:
     return Path(key, None, state, spread, float(step.detections.scores[index]), step.pts_s, step.pts_s)
 
 
-def may_start(index: int, step: Step, config: SmoothConfig) -> bool:
-    clear_enough = step.trusted or config.unclear_worth > 0
-    return clear_enough and bool(step.detections.scores[index] >= step.start_score)
+def may_start(index: int, step: Step) -> bool:
+    return bool(step.detections.scores[index] >= step.start_score)
 
 
 def ripe(path: Path, config: SmoothConfig) -> bool:

@@ -76,7 +76,7 @@ _SIGNALS = {
     "black": Condition("black picture", "Black picture", "Check the light source and the cable", "warn", blanks=True),
     "frozen": Condition("frozen picture", "Frozen picture", "The picture has stopped changing", "warn", blanks=True),
 }
-_HELD_BACK = "No alarm begins until the view is clear"
+_HELD_BACK = "Alarms come later while the view is not clear"
 _VIEWS: dict[View, str] = {
     "blurred": "Blurred",
     "glare": "Glare",

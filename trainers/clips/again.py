@@ -6,7 +6,7 @@ from realtime_polyp.calibrated import Calibration
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.metrics.truth import TrueFrame
 from realtime_polyp.packets import Detections, Frame, Result
-from realtime_polyp.steady import Steadier
+from realtime_polyp.steady import Steadier, unheard
 from trainers.clips.remembered import Remembered
 
 
@@ -25,7 +25,7 @@ def steadied(frames: Iterable[Remembered], config: PipelineConfig) -> Iterator[R
 def _result(one: Remembered, steadier: Steadier, config: PipelineConfig) -> Result:
     frame = Frame(one.index, one.pts_s, 0.0, one.image)
     found = _likely(one.detections, None if config.fusion else config.calibration, config.model_floor)
-    moment = steadier.update(frame, one.field, found, one.mask, config, _no_lap)
+    moment = steadier.update(frame, one.field, found, one.mask, config, unheard)
     return Result(frame, one.field, moment.detections, moment.tracks, moment.mask, signal=one.signal, view=moment.view)
 
 
@@ -33,10 +33,6 @@ def _likely(found: Detections, calibration: Calibration | None, floor: float) ->
     scores = calibration.apply(found.scores) if calibration else found.scores
     kept = scores >= floor
     return Detections(found.boxes[kept], scores[kept])
-
-
-def _no_lap(stage: str) -> None:
-    """Nobody asks how long it took."""
 
 
 def recalled(result: Result, true: TrueFrame) -> Remembered:
