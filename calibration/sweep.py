@@ -25,7 +25,7 @@ from realtime_polyp.packets import Detections
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.postprocess import WEAK_THRESHOLD
 from realtime_polyp.quality import Classifier
-from realtime_polyp.smooth import STILL, Motion, Scene, SmoothConfig, Smoother
+from realtime_polyp.smooth import OWN_SCORES, STILL, Evidence, Motion, Scene, SmoothConfig, Smoother
 from realtime_polyp.sources.base import Source
 from realtime_polyp.steady import Sight, inside
 
@@ -51,8 +51,11 @@ class FoundFrame:
 
 @dataclass(frozen=True)
 class LabelledVideo:
+    """evidence: what the scores of its frames are worth to a track."""
+
     truth: VideoTruth
     frames: Sequence[FoundFrame]
+    evidence: Evidence = OWN_SCORES
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def watched(source: Source, truth: VideoTruth, models: Models) -> LabelledVideo:
         frames.append(FoundFrame(result.frame.pts_s, likely, result.field, alive, motion, trusted))
     if len(frames) != len(truth.frames):
         raise ValueError(f"{truth.name} describes {len(truth.frames)} frames, {source.name} has {len(frames)}")
-    return LabelledVideo(truth, frames)
+    return LabelledVideo(truth, frames, pipeline.config.evidence)
 
 
 def at_least(detections: Detections, score_threshold: float) -> Detections:
@@ -146,7 +149,7 @@ def seen_frames(video: LabelledVideo, threshold: float, config: SmoothConfig) ->
     for found, true in zip(video.frames, video.truth.frames, strict=True):
         if true.cut:
             smoother.forget()
-        scene = Scene(found.motion, start_score=threshold, trusted=found.trusted)
+        scene = Scene(found.motion, start_score=threshold, evidence=video.evidence, trusted=found.trusted)
         likely = at_least(found.detections, min(threshold, WEAK_THRESHOLD))
         tracks, _ = smoother.update(likely, None, found.pts_s, scene)
         drawn = [track.box for track in inside(tracks, found.field) if track.visible and found.alive]

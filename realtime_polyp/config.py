@@ -7,7 +7,7 @@ from realtime_polyp.engines.base import Engine
 from realtime_polyp.fusion import LEAST_SCORE, Fusion, fusion_for
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
 from realtime_polyp.quality import Classifier, read_classifier
-from realtime_polyp.smooth import SmoothConfig
+from realtime_polyp.smooth import OWN_SCORES, PROBABILITIES, Evidence, SmoothConfig
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,17 @@ class PipelineConfig:
     def model_floor(self) -> float:
         """The least score of the detector's own that matters: fusion may lift a weak box."""
         return LEAST_SCORE if self.fusion else self.floor
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the scores are worth that the tracker is told."""
+        return evidence_of(self.fusion, self.calibration)
+
+
+def evidence_of(fusion: Fusion | None, calibration: Calibration | None) -> Evidence:
+    """What scores are worth that went through these: fused or mapped, they are probabilities."""
+    mapped = calibration is not None and calibration.detector is not None and calibration.detector.map is not None
+    return PROBABILITIES if fusion or mapped else OWN_SCORES
 
 
 def usual_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:

@@ -54,7 +54,7 @@ class Steadier:
             self._shape = frame.image.shape
             self._smoother.forget()
         motion, view = self._sight.update(frame, field, lap, wanted=not self._smoother.idle)
-        scene = Scene(motion, frame.image, config.score_threshold, trusted=view == "clear")
+        scene = Scene(motion, frame.image, config.score_threshold, config.evidence, trusted=view == "clear")
         tracks, steadied = self._smoother.update(detections, mask, frame.pts_s, scene)
         lap("smooth")
         return Moment(strong, inside(tracks, field), steadied, view)

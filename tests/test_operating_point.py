@@ -235,7 +235,7 @@ def test_the_point_chosen_is_written_beside_the_scores_and_drawn(
     assert found.operating_point and found.operating_point.confirm_s == 0 and document["detector"] == scores(2.0)
     # Calibrated, the disc scores 0.75 and the rival 0.33: 0.9 would find nothing, and 0.3 keep nothing out.
     assert found.score_threshold(0.3) == 0.7
-    assert document["operating_point"]["found"]["sensitivity"] == 1 and document["operating_point"]["hold_s"] == 0.2
+    assert document["operating_point"]["found"]["sensitivity"] == 1 and document["operating_point"]["hold_s"] == 0.1
     told = capsys.readouterr().out
     assert "calibrated scores; truth.json, truth.json" in told and "4 polyps in 0.1 minutes are an example" in told
     assert picture.read_bytes()[:4] == b"\x89PNG"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field import Field
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Mask, Track
-from realtime_polyp.smooth import STILL, Motion, Scene, SmoothConfig, Smoother, match, pairwise_iou
+from realtime_polyp.smooth import STILL, Evidence, Motion, Scene, SmoothConfig, Smoother, match, pairwise_iou
 from realtime_polyp.smooth.motion import CUT, UNKNOWN
 
 CONFIG = SmoothConfig(confirm_s=0.1, hold_s=0.25, release_s=0.6, gap_s=0.15)
@@ -70,10 +70,37 @@ def test_what_is_found_in_every_other_frame_only_is_never_shown() -> None:
     assert "s" not in states(play(Smoother(CONFIG), [found(BOX), NO_DETECTIONS] * 25))
 
 
-def test_a_weaker_polyp_takes_longer_to_be_shown() -> None:
-    """Half of sure_score counts a quarter."""
-    lines = [states(play(Smoother(CONFIG), [found(BOX, score=score)] * 25)) for score in (1.0, 0.8, 0.4)]
-    assert [line.index("s") for line in lines] == [3, 3, 10]
+EVEN = Evidence(sure_score=0.8, power=2.0, against=0.5)  # from 0.2 on: half counts a quarter, as logits lie
+
+
+def scored(smoother: Smoother, scores: list[float]) -> str:
+    """States of one polyp found with these scores, shown from 0.2 on."""
+    scene = Scene(start_score=0.2, evidence=EVEN)
+    frames = enumerate(scores)
+    return states([smoother.update(found(BOX, score=score), None, i / 25, scene)[0] for i, score in frames])
+
+
+@pytest.mark.parametrize("score, frames", [(0.99, 3), (0.8, 3), (0.5, 10)])
+def test_a_weaker_polyp_takes_longer_to_be_shown(score: float, frames: int) -> None:
+    assert scored(Smoother(CONFIG), [score] * 25).index("s") == frames
+
+
+def test_what_barely_reaches_the_threshold_is_never_shown() -> None:
+    assert "s" not in scored(Smoother(CONFIG), [0.2] * 100)
+
+
+def test_a_weak_box_takes_back_what_spoke_for_it() -> None:
+    """Two sure boxes and four weak ones, over and over: as much against it as for it."""
+    assert "s" not in scored(Smoother(CONFIG), [0.9, *[0.1, 0.9, 0.1, 0.1] * 20])
+
+
+def test_what_was_shown_is_believed_from_the_threshold_on() -> None:
+    """Gone for longer than it is held, then found weakly: at once again, where a stranger would take seconds."""
+    smoother, scene = Smoother(CONFIG), Scene(start_score=0.2, evidence=EVEN)
+    frames = [found(BOX)] * 10 + [NO_DETECTIONS] * 10 + [found(BOX, score=0.25)] * 10
+    line = states([smoother.update(one, None, i / 25, scene)[0] for i, one in enumerate(frames)])
+    assert line[20:] == "tt" + "s" * 8
+    assert "s" not in scored(Smoother(CONFIG), [0.25] * 10)
 
 
 def test_numbers_count_what_was_shown() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from realtime_polyp.field import Field, Image
 from realtime_polyp.packets import Boxes, Detections, Mask, Track
 from realtime_polyp.smooth.associate import match, nearness, pairwise_iou
-from realtime_polyp.smooth.config import SmoothConfig
+from realtime_polyp.smooth.config import OWN_SCORES, PROBABILITIES, Evidence, SmoothConfig
 from realtime_polyp.smooth.kalman import drift
 from realtime_polyp.smooth.looks import likeness, looks_of
 from realtime_polyp.smooth.masks import MaskMemory, Moved
@@ -32,7 +32,20 @@ from realtime_polyp.smooth.tracks import (
     unseen,
 )
 
-__all__ = ["STILL", "Camera", "Motion", "Scene", "SmoothConfig", "Smoother", "match", "pairwise_iou", "warm_up"]
+__all__ = [
+    "OWN_SCORES",
+    "PROBABILITIES",
+    "STILL",
+    "Camera",
+    "Evidence",
+    "Motion",
+    "Scene",
+    "SmoothConfig",
+    "Smoother",
+    "match",
+    "pairwise_iou",
+    "warm_up",
+]
 
 _CUT_S = 1.0  # a longer step of the clock, or one backwards, is a cut or a seek
 _LIKE = 0.5  # correlation of looks from which a polyp is known again
@@ -45,12 +58,13 @@ class Scene:
     """What the tracker is told of a frame beside its boxes. motion: of the camera, since the frame before.
 
     image: (H, W, 3) RGB, to know polyps again by their looks; None: they are not. start_score: what a box must reach
-    to start a track; weaker ones only continue one. trusted: the view is clear.
+    to start a track; weaker ones only continue one. evidence: what their scores are worth. trusted: the view is clear.
     """
 
     motion: Motion = STILL
     image: Image | None = None
     start_score: float = 0.0
+    evidence: Evidence = OWN_SCORES
     trusted: bool = True
 
 
@@ -81,7 +95,7 @@ class Smoother:
     ) -> tuple[tuple[Track, ...], Mask | None]:
         """Tracks and steadied mask of the frame at `pts_s`."""
         step_s = self._step(pts_s, cut=scene.motion.cut)
-        step = Step(detections, scene.motion, pts_s, step_s, scene.start_score, scene.trusted)
+        step = Step(detections, scene.motion, pts_s, step_s, scene.start_score, scene.evidence, scene.trusted)
         before = {path.key: path for path in self._paths}
         self._paths = self._follow(step, scene.image)
         moves = [

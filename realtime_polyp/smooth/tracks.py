@@ -16,7 +16,7 @@ import numpy as np
 from realtime_polyp.packets import Boxes, Detections, Track
 from realtime_polyp.smooth import kalman
 from realtime_polyp.smooth.associate import match, match_near
-from realtime_polyp.smooth.config import SmoothConfig
+from realtime_polyp.smooth.config import OWN_SCORES, Evidence, SmoothConfig
 from realtime_polyp.smooth.looks import Looks
 from realtime_polyp.smooth.motion import Motion
 
@@ -29,7 +29,7 @@ _WEAK_NOISE = 3.0  # a box of score 0 strays by so much more than one of score 1
 class Path:
     """A track's memory. number: what a person reads, given when confirmed. first_s, seen_s: when found first and last.
 
-    found_s: for how long boxes that reach the threshold found it, weighed by their scores, less the time unseen since.
+    found_s: for how long boxes found it, each for what its score is worth, less the time unseen since.
     drawn: it is on the screen. looks: as of looked_s.
     """
 
@@ -56,14 +56,15 @@ class Path:
 
 @dataclass(frozen=True)
 class Step:
-    """What one frame brings. start_score: what a box must reach to start a track or to help confirm it. trusted: the
-    view is clear; where it is not, what is found counts less."""
+    """What one frame brings. start_score: what a box must reach to start a track or to help confirm it. evidence: what
+    the scores are worth. trusted: the view is clear; where it is not, what is found counts less."""
 
     detections: Detections
     motion: Motion
     pts_s: float
     step_s: float
     start_score: float = 0.0
+    evidence: Evidence = OWN_SCORES
     trusted: bool = True
 
 
@@ -101,8 +102,7 @@ def seen(path: Path, index: int, step: Step, config: SmoothConfig) -> Path:
     noise = config.box_noise * (1 + (_WEAK_NOISE - 1) * (1 - score))
     state, spread = kalman.correct(path.state, path.spread, step.detections.boxes[index], noise)
     since_s = step.pts_s - path.seen_s
-    worth = _certainty(score, config) * (1.0 if step.trusted else config.unclear_worth)
-    counts = score >= step.start_score
+    worth = _worth(path, score, step) * (1.0 if step.trusted else config.unclear_worth)
     weight = 1 - float(np.exp(-since_s / _SCORE_S))
     return replace(
         path,
@@ -110,8 +110,14 @@ def seen(path: Path, index: int, step: Step, config: SmoothConfig) -> Path:
         spread=spread,
         score=path.score + weight * (score - path.score),
         seen_s=step.pts_s,
-        found_s=min(path.found_s + (worth * step.step_s if counts else 0.0), _most_s(config)),
+        found_s=min(max(0.0, path.found_s + worth * step.step_s), _most_s(config)),
     )
+
+
+def _worth(path: Path, score: float, step: Step) -> float:
+    """What a box of this score tells of the path: a polyp that was shown before is believed from the threshold on."""
+    known = path.confirmed and score >= step.start_score
+    return 1.0 if known else step.evidence.worth(score, step.start_score)
 
 
 def unseen(path: Path, step: Step) -> Path:
@@ -123,11 +129,6 @@ def judged(path: Path, pts_s: float, config: SmoothConfig) -> Path:
     """Whether it is drawn: once found for long enough, until unseen for too long or nothing speaks for it any more."""
     drawn = ripe(path, config) or (path.drawn and path.found_s > 0)
     return replace(path, drawn=drawn and pts_s - path.seen_s <= config.hold_s + _ROUNDING_S)
-
-
-def _certainty(score: float, config: SmoothConfig) -> float:
-    """How much a sighting of this score counts."""
-    return min(1.0, score / config.sure_score) ** 2
 
 
 def _most_s(config: SmoothConfig) -> float:

@@ -1,0 +1,52 @@
+"""What a box is worth to its track, by its score."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime_polyp.calibrated import CalibratedModel, Calibration, TemperatureMap
+from realtime_polyp.config import PipelineConfig, evidence_of
+from realtime_polyp.fusion import FUSION_FILE, read_fusion
+from realtime_polyp.smooth import OWN_SCORES, PROBABILITIES, Evidence
+
+SCORES = st.floats(0, 1)
+EVIDENCE = st.builds(Evidence, sure_score=st.floats(0.5, 0.99), power=st.floats(0.5, 6), against=st.floats(0, 1))
+
+
+@given(EVIDENCE, SCORES, SCORES, SCORES)
+def test_worth_rises_with_the_score_and_never_decides_alone(
+    evidence: Evidence, start_score: float, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    worths = [evidence.worth(score, start_score) for score in (low, high)]
+    assert -evidence.against <= worths[0] <= worths[1] <= 1
+
+
+@given(EVIDENCE, st.floats(0, 0.49))
+def test_nothing_at_the_threshold_all_when_sure_and_against_below(evidence: Evidence, start_score: float) -> None:
+    assert evidence.worth(start_score, start_score) == 0
+    assert evidence.worth(evidence.sure_score, start_score) == 1
+    assert evidence.worth(start_score - 1e-3, start_score) == -evidence.against
+
+
+@given(EVIDENCE, st.floats(0.05, 0.45), st.floats(0.46, 0.49))
+def test_a_lower_threshold_believes_the_same_box_more(evidence: Evidence, start_score: float, score: float) -> None:
+    assert evidence.worth(score, start_score - 0.04) >= evidence.worth(score, start_score)
+
+
+def test_a_threshold_above_what_is_sure_leaves_only_sure_boxes() -> None:
+    assert PROBABILITIES.worth(0.985, 0.98) == 1 and PROBABILITIES.worth(0.96, 0.98) == 1
+    assert PROBABILITIES.worth(0.94, 0.98) == -PROBABILITIES.against
+
+
+def test_fused_and_calibrated_scores_are_probabilities_and_a_detector_s_own_are_not() -> None:
+    fitted = CalibratedModel("m", "e", "k", TemperatureMap(2.0))
+    mapped, unmapped = Calibration("c", fitted), Calibration("c", CalibratedModel("m", "e", "k", None))
+    assert evidence_of(read_fusion(FUSION_FILE), None) is PROBABILITIES and evidence_of(None, mapped) is PROBABILITIES
+    assert evidence_of(None, unmapped) is OWN_SCORES and evidence_of(None, None) is OWN_SCORES
+    assert PipelineConfig(calibration=mapped).evidence is PROBABILITIES and PipelineConfig().evidence is OWN_SCORES
+
+
+@pytest.mark.parametrize("evidence", [OWN_SCORES, PROBABILITIES])
+def test_half_sure_is_worth_less_than_half(evidence: Evidence) -> None:
+    assert 0 < evidence.worth(0.6, 0.3) < 0.5
