@@ -60,6 +60,6 @@ class SmoothConfig:
     gap_s: float = 0.05
     least_iou: float = 0.2
     unclear_worth: float = 0.25
-    mask_s: float = 0.25
-    box_noise: float = 0.10
+    mask_s: float = 0.20
+    box_noise: float = 0.06
     box_unrest: float = 3.0
