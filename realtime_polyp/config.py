@@ -15,8 +15,8 @@ class PipelineConfig:
     """weak_threshold: from what score on a box keeps a track alive that others began. smooth: None shows every
     detection at once and the raw mask. calibration: what the detector's scores become; a segmenter's is not asked,
     because it leaves every outline where it is. fusion: how far box and mask believe each other; its scores are
-    probabilities, so that the calibration's map is not asked where there is one. views: tells a clear view from one in
-    which no track may begin; None: every view is taken for clear."""
+    probabilities, so that the calibration's map is not asked where there is one. views: tells a clear view from one on
+    which what is found counts less; None: every view is taken for clear."""
 
     score_threshold: float = SCORE_THRESHOLD
     weak_threshold: float = WEAK_THRESHOLD
@@ -43,14 +43,9 @@ class PipelineConfig:
 
     @property
     def evidence(self) -> Evidence:
-        """What the scores are worth that the tracker is told."""
-        return evidence_of(self.fusion, self.calibration)
-
-
-def evidence_of(fusion: Fusion | None, calibration: Calibration | None) -> Evidence:
-    """What scores are worth that went through these: fused or mapped, they are probabilities."""
-    mapped = calibration is not None and calibration.detector is not None and calibration.detector.map is not None
-    return PROBABILITIES if fusion or mapped else OWN_SCORES
+        """What the scores are worth that the tracker is told: fused or mapped, they are probabilities."""
+        fitted = self.calibration.detector if self.calibration else None
+        return PROBABILITIES if self.fusion or (fitted and fitted.map) else OWN_SCORES
 
 
 def usual_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:

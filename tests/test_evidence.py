@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_polyp.calibrated import CalibratedModel, Calibration, TemperatureMap
-from realtime_polyp.config import PipelineConfig, evidence_of
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.fusion import FUSION_FILE, read_fusion
 from realtime_polyp.smooth import OWN_SCORES, PROBABILITIES, Evidence
 
@@ -34,17 +34,17 @@ def test_a_lower_threshold_believes_the_same_box_more(evidence: Evidence, start_
     assert evidence.worth(score, start_score - 0.04) >= evidence.worth(score, start_score)
 
 
-def test_a_threshold_above_what_is_sure_leaves_only_sure_boxes() -> None:
-    assert PROBABILITIES.worth(0.985, 0.98) == 1 and PROBABILITIES.worth(0.96, 0.98) == 1
-    assert PROBABILITIES.worth(0.94, 0.98) == -PROBABILITIES.against
+def test_a_threshold_above_what_is_sure_is_still_a_threshold() -> None:
+    assert PROBABILITIES.worth(0.985, 0.98) == 1
+    assert PROBABILITIES.worth(0.96, 0.98) == -PROBABILITIES.against
 
 
 def test_fused_and_calibrated_scores_are_probabilities_and_a_detector_s_own_are_not() -> None:
     fitted = CalibratedModel("m", "e", "k", TemperatureMap(2.0))
     mapped, unmapped = Calibration("c", fitted), Calibration("c", CalibratedModel("m", "e", "k", None))
-    assert evidence_of(read_fusion(FUSION_FILE), None) is PROBABILITIES and evidence_of(None, mapped) is PROBABILITIES
-    assert evidence_of(None, unmapped) is OWN_SCORES and evidence_of(None, None) is OWN_SCORES
-    assert PipelineConfig(calibration=mapped).evidence is PROBABILITIES and PipelineConfig().evidence is OWN_SCORES
+    assert PipelineConfig(fusion=read_fusion(FUSION_FILE)).evidence is PROBABILITIES
+    assert PipelineConfig(calibration=mapped).evidence is PROBABILITIES
+    assert PipelineConfig(calibration=unmapped).evidence is OWN_SCORES and PipelineConfig().evidence is OWN_SCORES
 
 
 @pytest.mark.parametrize("evidence", [OWN_SCORES, PROBABILITIES])

@@ -90,7 +90,7 @@ def test_what_barely_reaches_the_threshold_is_never_shown() -> None:
 
 
 def test_a_weak_box_takes_back_what_spoke_for_it() -> None:
-    """Two sure boxes and four weak ones, over and over: as much against it as for it."""
+    """A sure box and three weak ones, over and over: more against it than for it."""
     assert "s" not in scored(Smoother(CONFIG), [0.9, *[0.1, 0.9, 0.1, 0.1] * 20])
 
 

@@ -21,11 +21,11 @@ class Evidence:
     against: float
 
     def worth(self, score: float, start_score: float) -> float:
-        """start_score: from what score on a box is shown; from sure_score on it leaves only sure ones."""
-        if score >= self.sure_score:
-            return 1.0
+        """start_score: from what score on a box is shown."""
         if score < start_score:
             return -self.against
+        if score >= self.sure_score:
+            return 1.0
         start = _log_odds(start_score)
         return float(((_log_odds(score) - start) / (_log_odds(self.sure_score) - start)) ** self.power)
 
