@@ -126,8 +126,10 @@ def command(root: Path, *more: str) -> list[str]:
 def test_the_command_tells_both_ways_and_the_goals(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.main(command(root, "--json", str(tmp_path / "figures.json"), "--clip-out", str(tmp_path / "clips")))
+    bench.main(command(root, "--json", str(tmp_path / "figures.json"), "--clip-out", str(tmp_path / "clips"),
+                       "--gallery", str(tmp_path / "looks")))  # fmt: skip
     told = capsys.readouterr().out
+    assert "gallery: " in told and (tmp_path / "looks" / "false_alarms.jpg").is_file()
     assert "without smoothing" in told and "with smoothing" in told and "first shown after" in told
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert len(figures["goals"]) == 9 and figures["with smoothing"]["events"]["polyps"] > 0
@@ -139,7 +141,9 @@ def test_the_command_tells_both_ways_and_the_goals(
     monkeypatch.setattr(bench, "remember", lambda *given: pytest.fail("the models were asked again"))
     bench.main(command(root))
     again = capsys.readouterr().out
-    assert again.splitlines() == [line for line in told.splitlines() if not line.startswith(("clip:", "figures:"))]
+    assert again.splitlines() == [
+        line for line in told.splitlines() if not line.startswith(("clip:", "figures:", "gallery:"))
+    ]
 
 
 @pytest.mark.usefixtures("fake_engines", "small_clips")
@@ -158,6 +162,7 @@ def test_remembering_alone_tells_where(root: Path, capsys: pytest.CaptureFixture
         (["--phantom", "--remember"], "a video already"),
         (["--data", "val.json", "--root", ".", "--minutes", "0"], "must be 1 or more"),
         (["--data", "val.json", "--root", ".", "--clip-out", str(ROOT / "runs")], "inside the repository"),
+        (["--data", "val.json", "--root", ".", "--gallery", str(ROOT / "runs")], "inside the repository"),
         (["--data", "nowhere.json", "--root", ".", "--engine", "eager"], "no such data file"),
     ],
 )

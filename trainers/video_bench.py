@@ -7,8 +7,9 @@ clips and models takes a fraction of the time.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -23,7 +24,7 @@ from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.fusion import Fusion, fusion_for
 from realtime_polyp.metrics.shown import ShownFrame, shown_of
-from realtime_polyp.metrics.timeline import Timeline, timeline
+from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import VideoReport, combined, figures, video_report
 from realtime_polyp.metrics.video_table import table
@@ -38,6 +39,7 @@ from trainers.clips.source import ClipSource
 from trainers.command import command_parser, run_command
 from trainers.data import Still, read_stills
 from trainers.video_clip_file import check_outside, write_clip
+from trainers.video_gallery import Seen, write_video_gallery
 from trainers.video_goals import goal_lines, goals
 from trainers.video_pictures import write_video_pictures
 
@@ -49,23 +51,24 @@ _EPILOG = """examples:
   python -m trainers.video_bench --data train.json --root . --minutes 20 --remember         # only ask the models
   python -m trainers.video_bench --data val.json --root . --score-threshold 0.4 --json figures.json --pictures bench
   python -m trainers.video_bench --data val.json --root . --minutes 1 --clip-out ../clips              # to look at
+  python -m trainers.video_bench --data val.json --root . --gallery ../looks    # what was missed, what cried wolf
   python -m trainers.video_bench --phantom"""
 
 
 @dataclass(frozen=True)
 class Video:
-    """One video of the bench: its truth, and its frames, once, with what the models said."""
+    """One video of the bench: its truth, and its frames with what the models said, every time anew."""
 
     truth: VideoTruth
-    frames: Iterator[Remembered]
+    frames: Callable[[], Iterator[Remembered]]
 
 
 @dataclass(frozen=True)
 class Watched:
-    """reports: one a configuration. line: what happened when, with smoothing."""
+    """reports: one a configuration. shown: with smoothing."""
 
     reports: dict[str, VideoReport]
-    line: Timeline
+    shown: Sequence[ShownFrame]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -95,6 +98,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--no-masks", dest="masks", action="store_false", help="leave out what the masks tell, which takes longest")
     add("--json", type=Path, metavar="OUT", help="write every figure of both there")
     add("--pictures", type=Path, metavar="DIR", help="draw FROC, withholding and timelines there")
+    add("--gallery", type=Path, metavar="DIR", help="paint missed polyps and long false alarms there, to look at")
     add("--clip-out", type=Path, metavar="DIR", help="write each clip there to look at, with its truth")
     return parser
 
@@ -112,7 +116,7 @@ def run(options: argparse.Namespace) -> None:
         if options.remember:
             print("\n".join(str(folder) for folder in folders))
             return
-        videos = [Video(truth_of(folder), replay(folder)) for folder in folders]
+        videos = [Video(truth_of(folder), partial(replay, folder)) for folder in folders]
     parts = [watched(video, configs, masks=options.masks) for video in videos]
     reports = {name: combined([part.reports[name] for part in parts]) for name in configs}
     threshold = configs[STEADY].score_threshold
@@ -122,8 +126,13 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         write_figures(reports, options)
     if options.pictures:
-        written = write_video_pictures(reports[STEADY], [part.line for part in parts], options.pictures)
+        lines = [timeline(video.truth, part.shown) for video, part in zip(videos, parts, strict=True)]
+        written = write_video_pictures(reports[STEADY], lines, options.pictures)
         print(f"pictures: {', '.join(str(path) for path in written)}")
+    if options.gallery:
+        seen = [seen_again(video, part) for video, part in zip(videos, parts, strict=True)]
+        written = write_video_gallery(seen, options.gallery)
+        print(f"gallery: {', '.join(str(path) for path in written) or 'nothing missed, no long false alarm'}")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -136,8 +145,9 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError("--phantom is a video already: --remember and --clip-out are for clips of stills")
     if options.minutes < 1:
         raise ValueError(f"--minutes is {options.minutes}: it must be 1 or more")
-    if options.clip_out:
-        check_outside(options.clip_out)
+    for folder in (options.clip_out, None if options.phantom else options.gallery):
+        if folder:
+            check_outside(folder)
 
 
 def configurations(options: argparse.Namespace, fusion: Fusion | None) -> dict[str, PipelineConfig]:
@@ -184,26 +194,35 @@ def remembered_clip(
 def phantom(options: argparse.Namespace) -> Video:
     """The phantom, whose answers are not kept: it is short."""
     truth = read_truth(_PHANTOM.with_name("demo_truth.json"))
-    results = realtime_polyp.analyse(
-        _PHANTOM,
-        detector=options.detector,
-        segmenter=options.segmenter,
-        engine=options.engine,
-        config=UNSTEADIED,
-        allow_unverified=True,
-    )
-    return Video(truth, (recalled(result, truth.frames[result.frame.index]) for result in results))
+
+    def frames() -> Iterator[Remembered]:
+        results = realtime_polyp.analyse(
+            _PHANTOM,
+            detector=options.detector,
+            segmenter=options.segmenter,
+            engine=options.engine,
+            config=UNSTEADIED,
+            allow_unverified=True,
+        )
+        return (recalled(result, truth.frames[result.frame.index]) for result in results)
+
+    return Video(truth, frames)
 
 
 def watched(video: Video, configs: dict[str, PipelineConfig], *, masks: bool) -> Watched:
     """The video once, each way beside the other."""
     shown: dict[str, list[ShownFrame]] = {name: [] for name in configs}
-    frames = tqdm(video.frames, total=len(video.truth.frames), desc=video.truth.name, unit="frame", leave=False)
+    frames = tqdm(video.frames(), total=len(video.truth.frames), desc=video.truth.name, unit="frame", leave=False)
     for results in side_by_side(frames, configs):
         for name, result in results.items():
             shown[name].append(shown_of(result, mask=masks))
     reports = {name: video_report(video.truth, shown[name], masks=masks) for name in configs}
-    return Watched(reports, timeline(video.truth, shown[STEADY]))
+    return Watched(reports, shown[STEADY])
+
+
+def seen_again(video: Video, part: Watched) -> Seen:
+    (record,) = part.reports[STEADY].records
+    return Seen(video.truth, part.shown, record, video.frames)
 
 
 def write_figures(reports: dict[str, VideoReport], options: argparse.Namespace) -> None:
