@@ -129,7 +129,7 @@ def models_of(options: argparse.Namespace, document: Document) -> Models:
     """Of videos, box and mask hear each other as in the live line, where that was learnt for these two."""
     detector = open_detector(options.detector, options.engine)
     calibration = scores_for(document, detector, options.out.name)
-    alone = Models(detector, calibration, views=read_classifier())
+    alone = Models(detector, calibration, views=read_classifier(), mirror=not options.stills)
     if options.stills or not options.fusion or options.segmenter == "none":
         return alone
     segmenter = open_segmenter(options.segmenter, options.engine)

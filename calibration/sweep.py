@@ -74,18 +74,21 @@ class Point:
 @dataclass(frozen=True)
 class Models:
     """Who looks at a video. calibration: what becomes of the detector's scores. segmenter, fusion: both or neither.
-    views: tells a clear view, as in the live line."""
+    views: tells a clear view, mirror: every other frame is seen mirrored, both as in the live line."""
 
     detector: DetectorEngine
     calibration: Calibration
     segmenter: SegmenterEngine | None = None
     fusion: Fusion | None = None
     views: Classifier | None = None
+    mirror: bool = False
 
     @property
     def line(self) -> Pipeline:
         """Every box, with the score that a threshold is to be chosen for."""
-        config = PipelineConfig(score_threshold=0.0, smooth=None, calibration=self.calibration, fusion=self.fusion)
+        config = PipelineConfig(
+            score_threshold=0.0, smooth=None, calibration=self.calibration, fusion=self.fusion, mirror=self.mirror
+        )
         return Pipeline(self.detector, self.segmenter, config)
 
 

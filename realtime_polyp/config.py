@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from realtime_polyp.calibrated import Calibration
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.fusion import LEAST_SCORE, Fusion, fusion_for
+from realtime_polyp.packets import Frame
 from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
 from realtime_polyp.quality import Classifier, read_classifier
 from realtime_polyp.smooth import OWN_SCORES, PROBABILITIES, Evidence, SmoothConfig
@@ -16,7 +17,9 @@ class PipelineConfig:
     detection at once and the raw mask. calibration: what the detector's scores become; a segmenter's is not asked,
     because it leaves every outline where it is. fusion: how far box and mask believe each other; its scores are
     probabilities, so that the calibration's map is not asked where there is one. views: tells a clear view from one on
-    which what is found counts less; None: every view is taken for clear."""
+    which what is found counts less; None: every view is taken for clear. mirror: every other frame of a video is shown
+    to the models with left and right exchanged: what they only see, or only fancy, one way round is told apart by the
+    memory that the smoothing has."""
 
     score_threshold: float = SCORE_THRESHOLD
     weak_threshold: float = WEAK_THRESHOLD
@@ -25,6 +28,7 @@ class PipelineConfig:
     calibration: Calibration | None = None
     fusion: Fusion | None = None
     views: Classifier | None = None
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "weak_threshold", "nms_iou"):
@@ -35,6 +39,10 @@ class PipelineConfig:
     def floor(self) -> float:
         """The least score that matters to anyone."""
         return min(self.score_threshold, self.weak_threshold) if self.smooth else self.score_threshold
+
+    def mirrors(self, frame: Frame) -> bool:
+        """By the frame's own number, so that it is the same however the video is cut into batches, and seen again."""
+        return self.mirror and not frame.alone and frame.index % 2 == 1
 
     @property
     def model_floor(self) -> float:
@@ -50,4 +58,4 @@ class PipelineConfig:
 
 def usual_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:
     """What these two models run with when nobody says otherwise."""
-    return PipelineConfig(fusion=fusion_for(detector, segmenter), views=read_classifier())
+    return PipelineConfig(fusion=fusion_for(detector, segmenter), views=read_classifier(), mirror=True)

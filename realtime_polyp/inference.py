@@ -42,8 +42,13 @@ class Inference(Protocol):
     takes_planes: bool
     overlaps: bool
 
-    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
-        """Start on a batch; the function returned waits for its answers. In order, two under way at most."""
+    def begin(
+        self, images: Sequence[Any], fields: Sequence[Field], lap: Lap, *, mirrored: Sequence[bool] = ()
+    ) -> Callable[[], Answers]:
+        """Start on a batch; the function returned waits for its answers. In order, two under way at most.
+
+        mirrored: which of the images the models see with left and right exchanged; empty: none.
+        """
         ...
 
 
@@ -62,9 +67,12 @@ class HostInference:
         self.overlaps = bool(engines) and all(hasattr(engine, "start") for engine in engines)
         self._free_s = 0.0  # when the engines answered last
 
-    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
+    def begin(
+        self, images: Sequence[Any], fields: Sequence[Field], lap: Lap, *, mirrored: Sequence[bool] = ()
+    ) -> Callable[[], Answers]:
         sizes = {engine.size for engine in (self.detector, self.segmenter) if engine is not None}
-        batches = {size: prepare(images, fields, size) for size in sizes}  # two models of one size share theirs
+        # Two models of one size share theirs.
+        batches = {size: prepare(images, fields, size, mirrored=mirrored) for size in sizes}
         lap("prepare", None)
         boxes_of = batches[self.detector.size] if self.detector else _NOTHING
         mask_of = batches[self.segmenter.size] if self.segmenter else _NOTHING

@@ -89,6 +89,7 @@ def _config(options: Options, calibration: Calibration) -> PipelineConfig:
         nms_iou=options.nms_iou,
         smooth=_times(options, calibration.smooth(SmoothConfig())) if options.smooth else None,
         calibration=calibration if options.calibration else None,
+        mirror=options.smooth and options.mirror,
     )
 
 

@@ -65,6 +65,7 @@ class Options:
     nms_iou: float
     smooth: bool
     fusion: bool
+    mirror: bool
     confirm_s: float | None
     hold_s: float | None
     release_s: float | None
@@ -208,6 +209,12 @@ def _add_models(parser: Parser) -> None:
         dest="fusion",
         action="store_false",
         help="each model's own word: a box is not surer where the mask fills it; so with a --calibration of scores too",
+    )
+    group.add_argument(
+        "--no-mirror",
+        dest="mirror",
+        action="store_false",
+        help="show the models every frame as it is, not every other one mirrored; so it is with --no-smooth",
     )
     for name, does in _TIMES.items():
         usual = f"(default: the calibration's, else {getattr(SmoothConfig(), name):g})"

@@ -92,13 +92,19 @@ class Pipeline:
             watch.lap("field")
             planes = self.inference.takes_planes
             pictures = [frame.planes if planes and frame.planes else frame.image for frame in frames]
-            collect = self.inference.begin(pictures, [field for field, _ in looks], watch.lap)
+            mirrored = [self.config.mirrors(frame) for frame in frames]
+            collect = self.inference.begin(pictures, [field for field, _ in looks], watch.lap, mirrored=mirrored)
         return lambda: self._finish(frames, looks, collect, watch)
 
     def find_again(self, result: Result, score_threshold: float) -> Detections:
         """What a frame holds at another threshold, without memory; from any thread, between two batches."""
         with self._engines:
-            answers = self.inference.begin([result.frame.image], [result.field], lambda stage, since_s: None)()
+            answers = self.inference.begin(
+                [result.frame.image],
+                [result.field],
+                lambda stage, since_s: None,
+                mirrored=[self.config.mirrors(result.frame)],
+            )()
         config = replace(self.config, score_threshold=score_threshold, smooth=None)
         found, masks = self._detections(answers, 1, config.model_floor), self._masks(answers, 1)
         return agreed(found[0], masks[0], config)[0]

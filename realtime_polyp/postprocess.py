@@ -39,12 +39,14 @@ def stronger(detections: Detections, score_threshold: float) -> Detections:
 
 
 def mask_of(probability: NDArray[np.float32], placement: Placement, size: tuple[int, int]) -> Mask:
-    """The field's part of a map (h', w') of the input size (h, w): the padding cut away, nothing scaled or moved.
+    """The field's part of a map (h', w') of the input size (h, w): the padding cut away, nothing scaled or moved, and
+    what was mirrored turned back.
 
     The map's cells must be of the size that placements keep to: 1, 2 or 4 px.
     """
     rows, columns = placement.inner(size[0] // probability.shape[0])
-    return Mask(np.ascontiguousarray(probability[rows, columns], np.float32), placement.field)
+    inner = probability[rows, columns]
+    return Mask(np.ascontiguousarray(inner[:, ::-1] if placement.mirrored else inner, np.float32), placement.field)
 
 
 @numba.njit(cache=True)

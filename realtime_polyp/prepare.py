@@ -1,7 +1,7 @@
 """From frames to model input: crop to the field of view, shrink, letterbox; and the way back to source pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ class Placement:
     """Where the field lies in the model's input: its corner and its size there, px, in whole cells of the mask's map.
 
     model px = (source px - field corner) * scale + (left, top), with one scale a direction: they differ by less than
-    two pixels over the picture.
+    two pixels over the picture. mirrored: there, left and right are exchanged within the field.
     """
 
     field: Field
@@ -26,6 +26,7 @@ class Placement:
     top_px: int
     width_px: int
     height_px: int
+    mirrored: bool = False
 
     @property
     def scale_x(self) -> float:
@@ -40,6 +41,9 @@ class Placement:
         offset = np.array([self.left_px, self.top_px] * 2, np.float32)
         scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
         corner = np.array([self.field.x1, self.field.y1] * 2, np.float32)
+        if self.mirrored:
+            across = np.float32(2 * self.left_px + self.width_px)
+            boxes = np.stack([across - boxes[:, 2], boxes[:, 1], across - boxes[:, 0], boxes[:, 3]], axis=1)
         return clip_boxes((boxes - offset) / scale + corner, self.field)
 
     def inner(self, cell_px: int = 1) -> tuple[slice, slice]:
@@ -63,17 +67,25 @@ class Batch:
     placements: tuple[Placement, ...]
 
 
-def prepare(images: Sequence[Image], fields: Sequence[Field], size: tuple[int, int]) -> Batch:
-    """Letterbox the field of each image (H, W, 3) into one batch of model size (h, w)."""
+def prepare(
+    images: Sequence[Image], fields: Sequence[Field], size: tuple[int, int], *, mirrored: Sequence[bool] = ()
+) -> Batch:
+    """Letterbox the field of each image (H, W, 3) into one batch of model size (h, w). mirrored: which of them; empty:
+    none."""
     height, width = size
     pixels = np.full((len(images), height, width, 3), _PAD_LEVEL, np.uint8)
-    placements = []
-    for target, image, field in zip(pixels, images, fields, strict=True):
-        placement = place(field, size)
+    placements = places(fields, size, mirrored)
+    for target, image, placement in zip(pixels, images, placements, strict=True):
         rows, columns = placement.inner()
-        target[rows, columns] = shrink(field.crop(image), (rows.stop - rows.start, columns.stop - columns.start))
-        placements.append(placement)
-    return Batch(pixels.transpose(0, 3, 1, 2), tuple(placements))
+        small = shrink(placement.field.crop(image), (placement.height_px, placement.width_px))
+        target[rows, columns] = small[:, ::-1] if placement.mirrored else small
+    return Batch(pixels.transpose(0, 3, 1, 2), placements)
+
+
+def places(fields: Sequence[Field], size: tuple[int, int], mirrored: Sequence[bool] = ()) -> tuple[Placement, ...]:
+    """As `place`, one a field. mirrored: which of them; empty: none."""
+    turned = mirrored or [False] * len(fields)
+    return tuple(replace(place(field, size), mirrored=one) for field, one in zip(fields, turned, strict=True))
 
 
 def place(field: Field, size: tuple[int, int]) -> Placement:

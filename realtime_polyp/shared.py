@@ -17,6 +17,7 @@ class _Job:
 
     images: Sequence[Any]
     fields: Sequence[Field]
+    mirrored: Sequence[bool]
     batch: "Future[tuple[Future[Answers], slice]]" = field(default_factory=Future)
 
 
@@ -37,9 +38,11 @@ class SharedInference:
         self._lock = threading.Lock()
         self._owner = ThreadPoolExecutor(1, thread_name_prefix="shared inference")
 
-    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
+    def begin(
+        self, images: Sequence[Any], fields: Sequence[Field], lap: Lap, *, mirrored: Sequence[bool] = ()
+    ) -> Callable[[], Answers]:
         asked_s = time.perf_counter()
-        job = _Job(images, fields)
+        job = _Job(images, fields, mirrored or [False] * len(images))
         with self._lock:
             self._waiting.append(job)
         self._owner.submit(self._gather)
@@ -87,8 +90,9 @@ class SharedInference:
     def _run(self, jobs: list[_Job]) -> Answers:
         images = [image for job in jobs for image in job.images]
         fields = [field for job in jobs for field in job.fields]
+        mirrored = [one for job in jobs for one in job.mirrored]
         self.batch_sizes[len(images)] = self.batch_sizes.get(len(images), 0) + 1
-        return self._inference.begin(images, fields, lambda stage, since_s: None)()
+        return self._inference.begin(images, fields, lambda stage, since_s: None, mirrored=mirrored)()
 
 
 def part_of(answers: Answers, rows: slice) -> Answers:

@@ -35,6 +35,13 @@ def picture(index: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
     return image
 
 
+def textured_disc(*, left: bool) -> NDArray[np.uint8]:
+    """Tissue (H, W, 3) RGB with the bright disc in one half."""
+    image = picture(39)
+    cv2.circle(image, (SIZE[0] // 4 if left else 3 * SIZE[0] // 4, SIZE[1] // 2), SIZE[1] // 6, (255, 220, 230), -1)
+    return image
+
+
 def frames_of(count: int, size: tuple[int, int] = SIZE) -> list[Frame]:
     return [Frame(index, index / RATE_HZ, time.monotonic(), picture(index, size)) for index in range(count)]
 

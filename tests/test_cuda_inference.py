@@ -104,9 +104,11 @@ def assert_near(found: NDArray[np.float32], expected: NDArray[np.float32], most:
 def test_it_answers_as_the_host_does(device: str, count: int) -> None:
     """Batches that fill a bucket, that do not, and that are larger than any."""
     images, fields = scenes(count)
-    expected = HostInference(*toys()).begin(images, fields, NO_LAP)()
-    assert expected.probability is not None and expected.probability.std() > 0.1  # there is something to get wrong
-    assert_alike(inference_of(device).begin(images, fields, NO_LAP)(), expected)
+    for mirrored in ([], [index % 2 == 1 for index in range(count)]):
+        expected = HostInference(*toys()).begin(images, fields, NO_LAP, mirrored=mirrored)()
+        assert expected.probability is not None and expected.probability.std() > 0.1  # there is something to get wrong
+        assert [one.mirrored for one in expected.detector_placements] == (mirrored or [False] * count)
+        assert_alike(inference_of(device).begin(images, fields, NO_LAP, mirrored=mirrored)(), expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -72,9 +72,9 @@ class Clouded:
 
 def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_path: Path) -> None:
     known, config = read_truth(write_truth(tmp_path)), SmoothConfig(confirm_s=0.1)
-    models = Models(FakeDetector(), Calibration("none"), views=Clouded())  # type: ignore[arg-type]
+    models = Models(FakeDetector(), Calibration("none"), views=Clouded(), mirror=True)  # type: ignore[arg-type]
     video = watched(ScriptedSource(COUNT), known, models)
-    views = PipelineConfig(score_threshold=0.5, smooth=config, views=Clouded())  # type: ignore[arg-type]
+    views = PipelineConfig(score_threshold=0.5, smooth=config, views=Clouded(), mirror=True)  # type: ignore[arg-type]
     live = Pipeline(FakeDetector(), None, views)  # type: ignore[arg-type]
     shown = [
         [track.box.tolist() for track in result.tracks if track.visible]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from fakes import FUSION, FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, frames_of
@@ -15,7 +16,8 @@ from realtime_polyp.quality import read_classifier
 from realtime_polyp.session import Session
 
 # All that has a memory; the second without the views, which would take what is drawn for no mucosa.
-CONFIGS = [PipelineConfig(fusion=FUSION, views=read_classifier()), PipelineConfig(fusion=FUSION)]
+WITHOUT_VIEWS = PipelineConfig(fusion=FUSION, mirror=True)
+CONFIGS = [replace(WITHOUT_VIEWS, views=read_classifier()), WITHOUT_VIEWS]
 COUNT = 60
 
 

@@ -65,12 +65,21 @@ def test_a_polyp_unseen_for_longer_comes_back_once_confirmed_again_as_itself() -
     assert history[-1][0].id == 1
 
 
-def test_what_is_found_in_every_other_frame_only_is_never_shown() -> None:
+def test_what_is_found_in_every_other_frame_is_shown_but_later() -> None:
+    """A polyp that the models see one way round only, while every other frame is mirrored."""
+    config = replace(CONFIG, gap_s=0.1)
+    often = states(play(Smoother(config), [found(BOX), NO_DETECTIONS] * 25))
+    always = states(play(Smoother(config), [found(BOX)] * 50))
+    assert 2 * always.index("s") < often.index("s") and "t" not in often[often.index("s") :]
+
+
+def test_what_is_found_in_every_third_frame_only_is_never_shown() -> None:
     """What speaks for it runs out as fast as it comes."""
-    assert "s" not in states(play(Smoother(CONFIG), [found(BOX), NO_DETECTIONS] * 25))
+    config = replace(CONFIG, gap_s=0.2)
+    assert "s" not in states(play(Smoother(config), [found(BOX), NO_DETECTIONS, NO_DETECTIONS] * 20))
 
 
-EVEN = Evidence(sure_score=0.8, power=2.0, against=0.5)  # from 0.2 on: half counts a quarter, as logits lie
+EVEN = Evidence(sure_score=0.8, power=2.0, against=0.5, missed=1.0)  # from 0.2 on: half counts a quarter, as logits lie
 
 
 def scored(smoother: Smoother, scores: list[float]) -> str:

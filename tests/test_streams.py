@@ -41,10 +41,12 @@ class Gate(HostInference):
         super().__init__(FakeDetector(), FakeSegmenter())  # type: ignore[arg-type]
         self.open, self.begun = threading.Event(), threading.Event()
 
-    def begin(self, images: Sequence[Any], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
+    def begin(
+        self, images: Sequence[Any], fields: Sequence[Field], lap: Lap, *, mirrored: Sequence[bool] = ()
+    ) -> Callable[[], Answers]:
         self.begun.set()
         assert self.open.wait(10)
-        return super().begin(images, fields, lap)
+        return super().begin(images, fields, lap, mirrored=mirrored)
 
 
 def test_each_stream_gets_what_it_would_have_got_alone() -> None:
@@ -82,7 +84,7 @@ def test_whoever_waits_shares_a_batch_no_larger_than_allowed() -> None:
         for thread in [first, *others]:
             thread.join(10)
     assert sum(size * count for size, count in shared.batch_sizes.items()) == 1 + 9
-    assert shared.batch_sizes[1] == 1 and set(shared.batch_sizes) <= {1, 2, 3, 4}
+    assert set(shared.batch_sizes) <= {1, 2, 3, 4}  # who waits in which order is the threads' affair
     assert 4 in shared.batch_sizes or 3 in shared.batch_sizes
     for number, answer in answers.items():
         assert answer.probability is not None and len(answer.probability) == 1 + number % 2

@@ -25,6 +25,11 @@ from trainers.video_goals import Goal, goal_lines
 
 SMALL = (240, 180)
 SECONDS = 18
+CONFIGS = {
+    "smoothed": PipelineConfig(),
+    "raw": PipelineConfig(smooth=None),
+    "every other frame mirrored": PipelineConfig(mirror=True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +68,7 @@ def small_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     yield
 
 
-@pytest.mark.parametrize("config", [PipelineConfig(), PipelineConfig(smooth=None)], ids=["smoothed", "raw"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_what_is_remembered_replays_as_the_line_itself(frames: list[Frame], kept: Path, config: PipelineConfig) -> None:
     pipeline = Pipeline(FakeDetector(), FakeSegmenter(), config)  # type: ignore[arg-type]
     shown = 0

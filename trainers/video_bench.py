@@ -28,12 +28,22 @@ from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import VideoReport, combined, figures, video_report
 from realtime_polyp.metrics.video_table import table
+from realtime_polyp.packets import Result
 from realtime_polyp.postprocess import SCORE_THRESHOLD
 from realtime_polyp.quality import read_classifier
 from realtime_polyp.smooth import SmoothConfig
 from trainers.clips.again import recalled, side_by_side
 from trainers.clips.clip import make_clip
-from trainers.clips.remembered import UNSTEADIED, Remembered, clip_folder, is_remembered, remember, replay, truth_of
+from trainers.clips.remembered import (
+    MIRRORED,
+    UNSTEADIED,
+    Remembered,
+    clip_folder,
+    is_remembered,
+    remember,
+    replay,
+    truth_of,
+)
 from trainers.clips.seen import RULE
 from trainers.clips.source import ClipSource
 from trainers.command import command_parser, run_command
@@ -94,6 +104,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--calibration", type=Path, metavar="FILE.json", help="scores and operating point to use")
     add("--score-threshold", type=float, metavar="P", help=f"default: the calibration's, else {SCORE_THRESHOLD:g}")
     add("--no-fusion", dest="fusion", action="store_false", help="each model's own word, as with run_live --no-fusion")
+    add("--no-mirror", dest="mirror", action="store_false", help="every frame as it is, as with run_live --no-mirror")
     add("--remember", action="store_true", help="only make the clips and ask the models, for later runs")
     add("--no-masks", dest="masks", action="store_false", help="leave out what the masks tell, which takes longest")
     add("--json", type=Path, metavar="OUT", help="write every figure of both there")
@@ -119,6 +130,7 @@ def run(options: argparse.Namespace) -> None:
         videos = [Video(truth_of(folder), partial(replay, folder)) for folder in folders]
     parts = [watched(video, configs, masks=options.masks) for video in videos]
     reports = {name: combined([part.reports[name] for part in parts]) for name in configs}
+    reports[STEADY] = against(reports[RAW], reports[STEADY])
     threshold = configs[STEADY].score_threshold
     print(f"{detector.model} and {segmenter.model}, {detector.name}; boxes from {threshold:g}; {described(options)}")
     print(table(reports))
@@ -160,8 +172,9 @@ def configurations(options: argparse.Namespace, fusion: Fusion | None) -> dict[s
         calibration=calibration if options.calibration else None,
         views=read_classifier(),
         fusion=fusion if options.fusion and calibration.detector is None else None,
+        mirror=options.mirror,
     )
-    return {RAW: replace(steady, smooth=None), STEADY: steady}
+    return {RAW: replace(steady, smooth=None, mirror=False), STEADY: steady}
 
 
 def described(options: argparse.Namespace) -> str:
@@ -195,16 +208,19 @@ def phantom(options: argparse.Namespace) -> Video:
     """The phantom, whose answers are not kept: it is short."""
     truth = read_truth(_PHANTOM.with_name("demo_truth.json"))
 
-    def frames() -> Iterator[Remembered]:
-        results = realtime_polyp.analyse(
+    def results_of(config: PipelineConfig) -> Iterator[Result]:
+        return realtime_polyp.analyse(
             _PHANTOM,
             detector=options.detector,
             segmenter=options.segmenter,
             engine=options.engine,
-            config=UNSTEADIED,
+            config=config,
             allow_unverified=True,
         )
-        return (recalled(result, truth.frames[result.frame.index]) for result in results)
+
+    def frames() -> Iterator[Remembered]:
+        for result, mirrored in zip(results_of(UNSTEADIED), results_of(MIRRORED), strict=True):
+            yield recalled(result, mirrored, truth.frames[result.frame.index])
 
     return Video(truth, frames)
 
@@ -218,6 +234,12 @@ def watched(video: Video, configs: dict[str, PipelineConfig], *, masks: bool) ->
             shown[name].append(shown_of(result, mask=masks))
     reports = {name: video_report(video.truth, shown[name], masks=masks) for name in configs}
     return Watched(reports, shown[STEADY])
+
+
+def against(raw: VideoReport, steady: VideoReport) -> VideoReport:
+    """With the detections of the line that is not smoothed for what smoothing is held against: it has the pictures as
+    they are, while every other one of the smoothed line's is mirrored."""
+    return replace(steady, single_scores=raw.single_scores, single_ages=raw.single_ages)
 
 
 def seen_again(video: Video, part: Watched) -> Seen:

@@ -113,7 +113,7 @@ def _tiles(video: Seen, looks: Sequence[Look]) -> Iterator[tuple[Look, Image]]:
 
 def _painted(one: Remembered, shown: Boxes, marked: Boxes) -> Image:
     canvas, scale = fitted(one.image)
-    for box, score in zip(one.detections.boxes, one.detections.scores, strict=True):
+    for box, score in zip(one.said.detections.boxes, one.said.detections.scores, strict=True):
         if score >= WEAK_THRESHOLD:
             rectangle(canvas, box, scale, _DOUBTED, f"{score:.2f}")
     for box in one.true.polyps.values():

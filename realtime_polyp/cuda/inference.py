@@ -29,7 +29,7 @@ from realtime_polyp.engines.buckets import BUCKETS, bucket_for, pieces
 from realtime_polyp.field import Field
 from realtime_polyp.inference import Answers, Lap
 from realtime_polyp.nv12 import Picture, cut
-from realtime_polyp.prepare import Placement, place
+from realtime_polyp.prepare import Placement, places
 
 MOST_CANDIDATES = 1000  # as many as postprocessing looks at
 DEVICE_TRACK = "device "  # how the tracks of a trace begin that show what the device did
@@ -86,16 +86,19 @@ class CudaInference:
         self._free_s = 0.0  # when the last batch was answered
         self._lanes.settle()  # buffers are cleared on a stream of their own
 
-    def begin(self, images: Sequence[Picture], fields: Sequence[Field], lap: Lap) -> Callable[[], Answers]:
+    def begin(
+        self, images: Sequence[Picture], fields: Sequence[Field], lap: Lap, *, mirrored: Sequence[bool] = ()
+    ) -> Callable[[], Answers]:
         """RGB (H, W, 3) or NV12 pictures, at least one, and their fields; the function returned waits for the answers.
+        mirrored: which of them the models see with left and right exchanged; empty: none.
 
         Two batches may be under way; RuntimeError for a third, and for collecting one twice. A batch larger than any
         graph is cut, and then answered before this returns.
         """
         begun_s = time.perf_counter()
         *earlier, last = pieces(len(images), self._buckets) or [slice(0)]
-        parts = [self.queue(images[piece], fields[piece])() for piece in earlier]
-        collect_last = self.queue(images[last], fields[last])
+        parts = [self.queue(images[piece], fields[piece], mirrored[piece])() for piece in earlier]
+        collect_last = self.queue(images[last], fields[last], mirrored[last])
         lap("prepare", None)
 
         def collect() -> Answers:
@@ -106,7 +109,9 @@ class CudaInference:
 
         return collect
 
-    def queue(self, images: Sequence[Picture], fields: Sequence[Field]) -> Callable[[], Answers]:
+    def queue(
+        self, images: Sequence[Picture], fields: Sequence[Field], mirrored: Sequence[bool] = ()
+    ) -> Callable[[], Answers]:
         """Queue a batch of 1 to max(buckets) pictures and return at once; the function returned waits for its answers.
 
         The pictures may be changed as soon as this returns.
@@ -115,7 +120,7 @@ class CudaInference:
         slot = self._ring.take()
         with ExitStack() as undo:
             undo.callback(self._give_up, slot)
-            batch = self._queue(slot, bucket, images, fields)
+            batch = self._queue(slot, bucket, images, fields, mirrored)
             undo.pop_all()
         return partial(self._collect, batch)
 
@@ -129,12 +134,19 @@ class CudaInference:
         return models
 
     @torch.inference_mode()
-    def _queue(self, slot: Slot, bucket: int, images: Sequence[Picture], fields: Sequence[Field]) -> _Batch:
+    def _queue(
+        self,
+        slot: Slot,
+        bucket: int,
+        images: Sequence[Picture],
+        fields: Sequence[Field],
+        mirrored: Sequence[bool],
+    ) -> _Batch:
         lanes = self._lanes
         cuts = [cut(image, field) for image, field in zip(images, fields, strict=True)]
         uploads = iter(slot.fill([part for parts in cuts for part in parts]))
         parts = [[next(uploads) for _ in one] for one in cuts]
-        placements = {size: tuple(place(field, size) for field in fields) for size in slot.pixels}
+        placements = {size: places(fields, size, mirrored) for size in slot.pixels}
         with lanes.work("copy", "upload") as uploaded:
             slot.upload()
         with lanes.work("prepare", "prepare", [uploaded]) as prepared:

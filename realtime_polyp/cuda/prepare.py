@@ -18,11 +18,13 @@ _LIMITED_BLACK, _LIMITED_LUMA, _LIMITED_CHROMA = 16, 219, 224
 
 
 def letterbox(images: Sequence[Tensor], placements: Sequence[Placement], pixels: Tensor) -> None:
-    """Fields (H, W, 3) uint8 into the first of pixels (N, 3, h, w) uint8, each at its placement, black around it."""
+    """Fields (H, W, 3) uint8 into the first of pixels (N, 3, h, w) uint8, each at its placement, mirrored where
+    that says so, black around it."""
     pixels.zero_()
     for target, image, placement in zip(pixels, images, placements, strict=False):
         rows, columns = placement.inner()
-        target[:, rows, columns] = shrink(image, (placement.height_px, placement.width_px))
+        small = shrink(image, (placement.height_px, placement.width_px))
+        target[:, rows, columns] = small.flip(-1) if placement.mirrored else small
 
 
 def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:

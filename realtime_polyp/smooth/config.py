@@ -10,7 +10,7 @@ _END = 1e-6  # a score's distance from 0 and 1, which have no log-odds
 class Evidence:
     """What a box is worth to the track that it continues, by its score: 1 from sure_score on, 0 at the score from which
     boxes are shown, less the further below sure_score it stays in log-odds, the steeper the greater `power`. A weaker
-    box speaks against the track, by `against`.
+    box speaks against the track, by `against`, and a frame without any by `missed`.
 
     Sums of log-odds are how a sequential probability ratio test decides (Wald, 1945); but frames that follow one
     another tell much the same, so that none is worth more than 1.
@@ -19,6 +19,7 @@ class Evidence:
     sure_score: float
     power: float
     against: float
+    missed: float
 
     def worth(self, score: float, start_score: float) -> float:
         """start_score: from what score on a box is shown."""
@@ -35,9 +36,9 @@ def _log_odds(score: float) -> float:
     return math.log(inside / (1 - inside))
 
 
-OWN_SCORES = Evidence(sure_score=0.75, power=2.0, against=0.0)
+OWN_SCORES = Evidence(sure_score=0.75, power=2.0, against=0.0, missed=0.5)
 """Of a detector's own scores, which seldom say more than 0.9."""
-PROBABILITIES = Evidence(sure_score=0.95, power=4.0, against=0.1)
+PROBABILITIES = Evidence(sure_score=0.95, power=3.0, against=0.1, missed=0.5)
 """Of scores that mean probabilities: of a box that heard the mask, or calibrated ones."""
 
 
@@ -57,9 +58,9 @@ class SmoothConfig:
     hold_s: float = 0.10
     release_s: float = 0.60
     remember_s: float = 3.0
-    gap_s: float = 0.05
+    gap_s: float = 0.08
     least_iou: float = 0.2
     unclear_worth: float = 0.25
     mask_s: float = 0.20
-    box_noise: float = 0.06
+    box_noise: float = 0.10
     box_unrest: float = 3.0

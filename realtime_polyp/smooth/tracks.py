@@ -122,7 +122,7 @@ def _worth(path: Path, score: float, step: Step) -> float:
 
 def unseen(path: Path, step: Step) -> Path:
     """A predicted path that no box continues: what speaks for it runs out."""
-    return replace(path, found_s=max(0.0, path.found_s - step.step_s))
+    return replace(path, found_s=max(0.0, path.found_s - step.evidence.missed * step.step_s))
 
 
 def judged(path: Path, pts_s: float, config: SmoothConfig) -> Path:

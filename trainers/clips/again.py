@@ -7,7 +7,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.metrics.truth import TrueFrame
 from realtime_polyp.packets import Detections, Frame, Result
 from realtime_polyp.steady import Steadier, unheard
-from trainers.clips.remembered import Remembered
+from trainers.clips.remembered import MIRRORED, Remembered, Said
 
 
 def side_by_side(frames: Iterable[Remembered], configs: dict[str, PipelineConfig]) -> Iterator[dict[str, Result]]:
@@ -24,8 +24,9 @@ def steadied(frames: Iterable[Remembered], config: PipelineConfig) -> Iterator[R
 
 def _result(one: Remembered, steadier: Steadier, config: PipelineConfig) -> Result:
     frame = Frame(one.index, one.pts_s, 0.0, one.image)
-    found = _likely(one.detections, None if config.fusion else config.calibration, config.model_floor)
-    moment = steadier.update(frame, one.field, found, one.mask, config, unheard)
+    said = one.answer(config)
+    found = _likely(said.detections, None if config.fusion else config.calibration, config.model_floor)
+    moment = steadier.update(frame, one.field, found, said.mask, config, unheard)
     return Result(frame, one.field, moment.detections, moment.tracks, moment.mask, signal=one.signal, view=moment.view)
 
 
@@ -35,9 +36,17 @@ def _likely(found: Detections, calibration: Calibration | None, floor: float) ->
     return Detections(found.boxes[kept], scores[kept])
 
 
-def recalled(result: Result, true: TrueFrame) -> Remembered:
-    """A result of the unsteadied line (UNSTEADIED) as if it had been remembered."""
+def recalled(result: Result, mirrored: Result, true: TrueFrame) -> Remembered:
+    """Results of the two unsteadied lines (UNSTEADIED, MIRRORED) as if they had been remembered."""
     frame = result.frame
+    plain, turned = (Said(one.detections, one.mask) for one in (result, mirrored))
     return Remembered(
-        frame.index, frame.pts_s, result.field, result.signal, result.detections, result.mask, frame.image, true
+        frame.index,
+        frame.pts_s,
+        result.field,
+        result.signal,
+        plain,
+        turned if MIRRORED.mirrors(frame) else None,
+        frame.image,
+        true,
     )

@@ -28,25 +28,40 @@ from trainers.clips.compression import Coded, Decoder
 from trainers.clips.source import ClipSource
 from trainers.data import Still
 
+_FORMAT = 2  # of what is kept
 FLOOR = 0.05  # of the detector's own score; weaker candidates are not kept
 UNSTEADIED = PipelineConfig(score_threshold=FLOOR, weak_threshold=FLOOR, smooth=None)
+MIRRORED = replace(UNSTEADIED, mirror=True)
 _DRAWING = ("camera", "chance", "clip", "compression", "conditions", "render", "scene", "scope", "seen", "tissue")
 _ANSWERS, _STREAM, _TRUTH, _VIDEO = "answers.npz", "stream.h264", "truth.json", "clip.mp4"
 
 
 @dataclass(frozen=True)
+class Said:
+    """What the models said of a picture. detections: from FLOOR on, uncalibrated, after NMS. mask: in steps of
+    1 / 255."""
+
+    detections: Detections
+    mask: Mask | None
+
+
+@dataclass(frozen=True)
 class Remembered:
-    """One frame: what the models said, and what is true. detections: from FLOOR on, uncalibrated, after NMS. mask: in
-    steps of 1 / 255. image: (H, W, 3) RGB exactly as the models saw it; black where pictures are left out."""
+    """One frame: what the models said, and what is true. mirrored: of its mirror image, turned back; None where
+    the line would not ask. image: (H, W, 3) RGB exactly as the models saw it; black where pictures are left out."""
 
     index: int
     pts_s: float
     field: Field
     signal: Signal
-    detections: Detections
-    mask: Mask | None
+    said: Said
+    mirrored: Said | None
     image: Image
     true: TrueFrame
+
+    def answer(self, config: PipelineConfig) -> Said:
+        """What the line so set would have heard."""
+        return self.mirrored if config.mirror and self.mirrored else self.said
 
 
 # To keep
@@ -57,7 +72,12 @@ def clip_folder(stills: Sequence[Still], *, seed: int, number: int, seconds: flo
     digest = hashlib.sha256()
     for name in _DRAWING:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    for part in (*keys, f"{seconds:g}", *(f"{still.image_path.parent}/{still.image_path.name}" for still in stills)):
+    for part in (
+        f"{_FORMAT}",
+        *keys,
+        f"{seconds:g}",
+        *(f"{still.image_path.parent}/{still.image_path.name}" for still in stills),
+    ):
         digest.update(part.encode() + b"\0")
     return cache_folder() / "clips" / f"seed{seed}-clip{number}-{digest.hexdigest()[:12]}"
 
@@ -74,7 +94,7 @@ def remember(source: ClipSource, detector: DetectorEngine, segmenter: SegmenterE
         made_in = Path(made) / "clip"
         made_in.mkdir()
         answers, lengths = _Answers(), []
-        pipeline = Pipeline(detector, segmenter, UNSTEADIED)
+        line, mirror = Pipeline(detector, segmenter, UNSTEADIED), Pipeline(detector, segmenter, MIRRORED)
         with (made_in / _STREAM).open("wb") as stream:
             shown = tqdm(source.coded(), total=source.frames_total, desc=source.name, unit="frame", leave=False)
             for index, coded in enumerate(shown):
@@ -82,7 +102,8 @@ def remember(source: ClipSource, detector: DetectorEngine, segmenter: SegmenterE
                 lengths.append(len(coded.packet))
                 if index not in source.clip.dropped:
                     frame = Frame(index, float(index / source.clip.rate_hz), 0.0, coded.image)
-                    answers.add(pipeline.analyse([frame])[0])
+                    plain = line.analyse([frame])[0]
+                    answers.add(plain, mirror.analyse([frame])[0] if MIRRORED.mirrors(frame) else None)
         answers.save(made_in / _ANSWERS, np.array(lengths))
         write_truth(source.truth(), made_in / _TRUTH, video=_VIDEO)
         shutil.rmtree(folder, ignore_errors=True)
@@ -90,23 +111,28 @@ def remember(source: ClipSource, detector: DetectorEngine, segmenter: SegmenterE
 
 
 class _Answers:
-    """Results as columns of one file; masks of a field's size, so that their lengths differ."""
+    """Results as columns of one file, a row of two where the mirror image was asked about too; masks of a field's size,
+    so that their lengths differ."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[Any, ...]] = []
 
-    def add(self, result: Result) -> None:
-        mask = None if result.mask is None else np.round(255 * result.mask.probability).astype(np.uint8)
-        found = result.detections
-        self._rows.append((result.frame.index, result.signal, result.field.box, found.boxes, found.scores, mask))
+    def add(self, result: Result, mirrored: Result | None) -> None:
+        frame, signal, field = result.frame, result.signal, result.field
+        for turned, one in enumerate((result, mirrored)):
+            if one is not None:
+                mask = None if one.mask is None else np.round(255 * one.mask.probability).astype(np.uint8)
+                found = one.detections
+                self._rows.append((frame.index, turned, signal, field.box, found.boxes, found.scores, mask))
 
     def save(self, path: Path, lengths: NDArray[np.int64]) -> None:
-        indices, signals, fields, boxes, scores, masks = zip(*self._rows, strict=True)
+        indices, turned, signals, fields, boxes, scores, masks = zip(*self._rows, strict=True)
         flat = [np.zeros((0, 0), np.uint8) if mask is None else mask for mask in masks]
         np.savez_compressed(
             path,
             lengths=lengths,
             index=np.array(indices),
+            turned=np.array(turned, bool),
             signal=np.array(signals),
             field=np.array(fields),
             count=np.array([len(one) for one in scores]),
@@ -130,13 +156,13 @@ def replay(folder: Path, *, pictures: bool = True) -> Iterator[Remembered]:
         kept = dict(content)
     black = np.zeros((truth.size[1], truth.size[0], 3), np.uint8)
     images = (coded.image for coded in stream_of(folder)) if pictures else None
-    rows = iter(_rows(kept))
-    row = next(rows)
+    rows = {(row.index, row.turned): row for row in _rows(kept)}
     for index, true in enumerate(truth.frames):
         image = next(images) if images else black
-        if row is not None and row[0] == index:
-            yield Remembered(index, truth.pts_s(index), *row[1:], image, true)
-            row = next(rows, None)
+        plain, mirrored = rows.get((index, False)), rows.get((index, True))
+        if plain is not None:
+            turned = mirrored.said if mirrored else None
+            yield Remembered(index, truth.pts_s(index), plain.field, plain.signal, plain.said, turned, image, true)
 
 
 def truth_of(folder: Path) -> VideoTruth:
@@ -154,7 +180,16 @@ def stream_of(folder: Path) -> Iterator[Coded]:
             yield Coded(packet, decoder(packet))
 
 
-def _rows(kept: dict[str, NDArray[Any]]) -> Iterator[tuple[int, Field, Signal, Detections, Mask | None]]:
+@dataclass(frozen=True)
+class _Row:
+    index: int
+    turned: bool
+    field: Field
+    signal: Signal
+    said: Said
+
+
+def _rows(kept: dict[str, NDArray[Any]]) -> Iterator[_Row]:
     box_ends, mask_ends = np.cumsum(kept["count"]), np.cumsum(kept["mask_shape"].prod(axis=1))
     for place, index in enumerate(kept["index"]):
         field = Field(*(int(side) for side in kept["field"][place]))
@@ -162,5 +197,5 @@ def _rows(kept: dict[str, NDArray[Any]]) -> Iterator[tuple[int, Field, Signal, D
         shape = kept["mask_shape"][place]
         levels = kept["masks"][mask_ends[place] - shape.prod() : mask_ends[place]].reshape(shape)
         mask = Mask(levels.astype(np.float32) / 255, field) if levels.size else None
-        found = Detections(kept["boxes"][boxes], kept["scores"][boxes])
-        yield int(index), field, str(kept["signal"][place]), found, mask  # type: ignore[misc]
+        said = Said(Detections(kept["boxes"][boxes], kept["scores"][boxes]), mask)
+        yield _Row(int(index), bool(kept["turned"][place]), field, str(kept["signal"][place]), said)  # type: ignore[arg-type]
