@@ -78,7 +78,7 @@ def prepare(
     for target, image, placement in zip(pixels, images, placements, strict=True):
         rows, columns = placement.inner()
         small = shrink(placement.field.crop(image), (placement.height_px, placement.width_px))
-        target[rows, columns] = small[:, ::-1] if placement.mirrored else small
+        target[rows, columns] = cv2.flip(small, 1) if placement.mirrored else small  # numpy's way takes 0.5 ms
     return Batch(pixels.transpose(0, 3, 1, 2), placements)
 
 

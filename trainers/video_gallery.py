@@ -18,8 +18,8 @@ from trainers.clips.remembered import Remembered
 from trainers.sheets import FOUND, MARKED, TRUE, Colour, Page, centred, fitted, rectangle, write_pages
 from trainers.video_goals import ALARM_S
 
-_DOUBTED: Colour = (190, 190, 190)
-_LEGEND = {"true polyp": TRUE, "shown": FOUND, "detector's own doubts": _DOUBTED}
+_DOUBTED: Colour = (214, 102, 255)
+_LEGEND = {"true polyp": TRUE, "shown": FOUND, "detector's own": _DOUBTED}
 _MOST = 24  # tiles of a sheet
 
 
@@ -47,8 +47,8 @@ def write_video_gallery(videos: Sequence[Seen], folder: Path) -> list[Path]:
     """Two sheets, `_MOST` tiles at most each, those that lasted longest; one with nothing to show is left out."""
     kinds = {"missed": missed_polyps, "false_alarms": long_false_alarms}
     titles = {
-        "missed": f"Polyps not shown for {FOR_S:g} s within their first {WITHIN_S:g} s, each where it is largest",
-        "false_alarms": f"False alarms of {ALARM_S:g} s or more, each in its middle",
+        "missed": f"Polyps not shown for {FOR_S:g} s within {WITHIN_S:g} s",
+        "false_alarms": f"False alarms of {ALARM_S:g} s or more",
     }
     pages = []
     for stem, looks_of in kinds.items():
