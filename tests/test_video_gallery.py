@@ -14,7 +14,7 @@ from realtime_polyp.metrics.shown import ShownFrame
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.metrics.video import video_report
 from realtime_polyp.packets import Boxes, Detections
-from trainers.clips.remembered import Remembered
+from trainers.clips.remembered import Remembered, Said
 from trainers.sheets import FOUND, MARKED, TRUE
 from trainers.video_gallery import Seen, long_false_alarms, missed_polyps, write_video_gallery
 
@@ -39,7 +39,7 @@ def seen(true: list[Boxes | None], shown: list[Boxes | None], *, without: tuple[
 
     def again() -> Iterator[Remembered]:
         image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
-        doubted = Detections(POLYP[None], np.array([0.2], np.float32))
+        doubted = Said(Detections(POLYP[None], np.array([0.2], np.float32)), None)
         for one in results:
             yield Remembered(one.index, one.pts_s, whole(image), "ok", doubted, None, image, frames[one.index])
 
