@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import av
@@ -177,6 +178,15 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
         bench.main([*arguments, "--detector", "fake", "--segmenter", "fake"])
     told = capsys.readouterr().err
     assert left.value.code == 2 and sentence in told and told.count("\n") == 1
+
+
+def test_smoothing_is_held_against_pictures_as_they_are(kept: Path) -> None:
+    """Mirrored detections jump about, and what smoothing takes from them is no merit."""
+    configs = {bench.RAW: PipelineConfig(smooth=None), bench.STEADY: PipelineConfig(mirror=True)}
+    reports = bench.watched(bench.Video(truth_of(kept), partial(replay, kept)), configs, masks=False).reports
+    held = bench.against(reports[bench.RAW], reports[bench.STEADY])
+    assert held.records == reports[bench.STEADY].records
+    assert held.single_events == reports[bench.RAW].events == reports[bench.RAW].single_events
 
 
 # Goals
