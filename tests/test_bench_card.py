@@ -281,9 +281,9 @@ def test_a_slow_engine_drops_and_is_late(lines: dict[str, Line]) -> None:
         def __init__(self) -> None:
             self.detector, self.segmenter = lines["eager"].inference.detector, lines["eager"].inference.segmenter
 
-        def begin(self, images: Any, fields: Any, lap: Any) -> Any:
+        def begin(self, images: Any, fields: Any, lap: Any, **more: Any) -> Any:
             time.sleep(0.15)
-            return lines["eager"].inference.begin(images, fields, lap)
+            return lines["eager"].inference.begin(images, fields, lap, **more)
 
     found = watch(cameras(scenes((96, 72), 2), 20, 1.0)(1), Slow(), 1.0, label="slow")
     assert found.dropped > 5 and found.percentile_ms(50) > 150 and not found.kept_up

@@ -89,7 +89,7 @@ def test_what_is_remembered_replays_as_the_line_itself(frames: list[Frame], kept
 def test_without_pictures_a_replay_holds_all_the_rest(kept: Path, clip: Clip) -> None:
     pairs = zip(replay(kept), replay(kept, pictures=False), strict=True)
     for whole, quick in pairs:
-        assert whole.index == quick.index and np.array_equal(whole.detections.boxes, quick.detections.boxes)
+        assert whole.index == quick.index and np.array_equal(whole.said.detections.boxes, quick.said.detections.boxes)
         assert not quick.image.any() and quick.image.shape == whole.image.shape
         assert whole.index not in clip.dropped
 
