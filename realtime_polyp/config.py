@@ -41,7 +41,8 @@ class PipelineConfig:
         return min(self.score_threshold, self.weak_threshold) if self.smooth else self.score_threshold
 
     def mirrors(self, frame: Frame) -> bool:
-        """By the frame's own number, so that it is the same however the video is cut into batches, and seen again."""
+        """By the frame's own number, so that it is the same however the video is cut into batches, and seen again. A
+        live line that is so late that it takes exactly every second frame sees all of them one way round."""
         return self.mirror and not frame.alone and frame.index % 2 == 1
 
     @property

@@ -3,7 +3,7 @@
 The results are what `run_live.py --results` wrote of the video that the truth describes; METRICS 4 defines the figures.
 A frame without a result, as a live source drops some, keeps what the result before it showed for 0.2 s, as the viewer
 does, and then shows nothing. What is told of every detection at once has the detections of the same run, from the score
-that it was run with.
+that it was run with; in every other frame they are of its mirror image, and jump about more, without --no-mirror.
 """
 
 import argparse

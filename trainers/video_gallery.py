@@ -21,6 +21,11 @@ from trainers.video_goals import ALARM_S
 _DOUBTED: Colour = (214, 102, 255)
 _LEGEND = {"true polyp": TRUE, "shown": FOUND, "detector's own": _DOUBTED}
 _MOST = 24  # tiles of a sheet
+_MISSED, _FALSE = "missed", "false_alarms"  # the two sheets' files
+_TITLES = {
+    _MISSED: f"Polyps not shown for {FOR_S:g} s within {WITHIN_S:g} s",
+    _FALSE: f"False alarms of {ALARM_S:g} s or more",
+}
 
 
 @dataclass(frozen=True)
@@ -35,29 +40,29 @@ class Seen:
 
 @dataclass(frozen=True)
 class Look:
-    """A frame worth a look. marked: the box (4,) xyxy source px that it is shown for. weight_s: longest first."""
+    """A frame worth a look. sheet: which one it is for. marked: the box (4,) xyxy source px that it is shown for.
+    lasted_s: what happened there."""
 
+    sheet: str
     index: int
     caption: str
     marked: Boxes
-    weight_s: float
+    lasted_s: float
 
 
 def write_video_gallery(videos: Sequence[Seen], folder: Path) -> list[Path]:
-    """Two sheets, `_MOST` tiles at most each, those that lasted longest; one with nothing to show is left out."""
-    kinds = {"missed": missed_polyps, "false_alarms": long_false_alarms}
-    titles = {
-        "missed": f"Polyps not shown for {FOR_S:g} s within {WITHIN_S:g} s",
-        "false_alarms": f"False alarms of {ALARM_S:g} s or more",
-    }
-    pages = []
-    for stem, looks_of in kinds.items():
-        tiles = sorted(
-            (tile for video in videos for tile in _tiles(video, looks_of(video))), key=lambda one: -one[0].weight_s
-        )
-        legend = {"missed" if stem == "missed" else "false alarm": MARKED, **_LEGEND}
-        pages.append(Page(stem, titles[stem], [(picture, look.caption) for look, picture in tiles[:_MOST]], legend))
-    return write_pages(pages, folder)
+    """Two sheets, `_MOST` tiles at most each, what lasted longest first; one with nothing to show is left out."""
+    looks = [(video, look) for video in videos for look in (*missed_polyps(video), *long_false_alarms(video))]
+    looks.sort(key=lambda one: -one[1].lasted_s)
+    chosen = [one for sheet in _TITLES for one in [one for one in looks if one[1].sheet == sheet][:_MOST]]
+    tiles = [tile for video in videos for tile in _tiles(video, [look for one, look in chosen if one is video])]
+    tiles.sort(key=lambda tile: -tile[0].lasted_s)
+    return write_pages([_page(sheet, tiles) for sheet in _TITLES], folder)
+
+
+def _page(sheet: str, tiles: Sequence[tuple[Look, Image]]) -> Page:
+    own = [(picture, look.caption) for look, picture in tiles if look.sheet == sheet]
+    return Page(sheet, _TITLES[sheet], own, {"missed" if sheet == _MISSED else "false alarm": MARKED, **_LEGEND})
 
 
 def missed_polyps(video: Seen) -> list[Look]:
@@ -71,7 +76,7 @@ def _missed(truth: VideoTruth, polyp: PolypRecord) -> Look:
     share = _area(boxes[index]) / (truth.size[0] * truth.size[1])
     first = "never shown" if polyp.first_shown_s is None else f"first shown after {polyp.first_shown_s:.1f} s"
     caption = f"{_place(truth, index)}: in view for {polyp.in_view_s:.1f} s\n{first}, box {share:.1%} of the picture"
-    return Look(index, caption, boxes[index], polyp.in_view_s)
+    return Look(_MISSED, index, caption, boxes[index], polyp.in_view_s)
 
 
 def _area(box: Boxes) -> float:
@@ -79,19 +84,18 @@ def _area(box: Boxes) -> float:
 
 
 def long_false_alarms(video: Seen) -> list[Look]:
-    return [_alarm(video, run) for run in video.record.false_alarms if run.lasts(ALARM_S)]
+    screen = on_screen(video.truth, video.shown).frames
+    return [_alarm(video.truth, screen, run) for run in video.record.false_alarms if run.lasts(ALARM_S)]
 
 
-def _alarm(video: Seen, run: Run) -> Look:
+def _alarm(truth: VideoTruth, screen: Sequence[ShownFrame], run: Run) -> Look:
     """In its middle, at the false box of the highest score there."""
-    truth = video.truth
-    screen = on_screen(truth, video.shown).frames
     index = int(np.argmin([abs(frame.pts_s - run.start_s - run.duration_s / 2) for frame in screen]))
     frame, true = screen[index], truth.frames[index]
     false = false_boxes(frame.boxes, stacked([*true.polyps.values(), *true.faint.values()]))
     best = int(np.argmax(np.where(false, frame.scores, -np.inf)))
     caption = f"{_place(truth, index)}: for {run.duration_s:.1f} s\nscore {frame.scores[best]:.2f}"
-    return Look(index, caption, frame.boxes[best], run.duration_s)
+    return Look(_FALSE, index, caption, frame.boxes[best], run.duration_s)
 
 
 def _place(truth: VideoTruth, index: int) -> str:
@@ -100,7 +104,7 @@ def _place(truth: VideoTruth, index: int) -> str:
 
 
 def _tiles(video: Seen, looks: Sequence[Look]) -> Iterator[tuple[Look, Image]]:
-    """Painted, in order of the video; a frame that was dropped is seen in the next one."""
+    """Painted in one pass over the video; a frame that was dropped is seen in the next one."""
     waiting = sorted(looks, key=lambda look: look.index)
     boxes = {frame.index: frame.boxes for frame in video.shown}
     for one in video.frames() if waiting else ():

@@ -94,7 +94,7 @@ def remember(source: ClipSource, detector: DetectorEngine, segmenter: SegmenterE
         made_in = Path(made) / "clip"
         made_in.mkdir()
         answers, lengths = _Answers(), []
-        line, mirror = Pipeline(detector, segmenter, UNSTEADIED), Pipeline(detector, segmenter, MIRRORED)
+        line, mirror = (Pipeline(detector, segmenter, config) for config in (UNSTEADIED, MIRRORED))
         with (made_in / _STREAM).open("wb") as stream:
             shown = tqdm(source.coded(), total=source.frames_total, desc=source.name, unit="frame", leave=False)
             for index, coded in enumerate(shown):
@@ -102,8 +102,9 @@ def remember(source: ClipSource, detector: DetectorEngine, segmenter: SegmenterE
                 lengths.append(len(coded.packet))
                 if index not in source.clip.dropped:
                     frame = Frame(index, float(index / source.clip.rate_hz), 0.0, coded.image)
-                    plain = line.analyse([frame])[0]
-                    answers.add(plain, mirror.analyse([frame])[0] if MIRRORED.mirrors(frame) else None)
+                    # Both see every frame: where the field lies is told by those before, too.
+                    plain, mirrored = line.analyse([frame])[0], mirror.analyse([frame])[0]
+                    answers.add(plain, mirrored if MIRRORED.mirrors(frame) else None)
         answers.save(made_in / _ANSWERS, np.array(lengths))
         write_truth(source.truth(), made_in / _TRUTH, video=_VIDEO)
         shutil.rmtree(folder, ignore_errors=True)
