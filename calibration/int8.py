@@ -32,7 +32,7 @@ from trainers.leave_one_out import UNSEEN
 
 # The error of a model's answers that INT8 may make, by `sensitivity.ERRORS`: with these the default models pass the
 # gate on val; a lower bound keeps more layers in float32 and costs time.
-BOUNDS: dict[Task, float] = {"detector": 0.019, "segmenter": 0.013}
+BOUNDS: dict[Task, float] = {"detector": 0.029, "segmenter": 0.013}
 _SCAN_FRAMES = 100  # that set the ranges while layers are compared, of all that are chosen
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
