@@ -2,20 +2,20 @@
 
 import sys
 
-from realtime_polyp.calibrated import CalibrationError
+from realtime_polyp.cli.headless import run_headless
+from realtime_polyp.cli.multi import Stream, run_streams, together_lines
+from realtime_polyp.cli.options import EXIT_BAD_INPUT, Options, parse
 from realtime_polyp.engines import EngineError, decoding_device
-from realtime_polyp.fusion import FusionError
-from realtime_polyp.headless import run_headless
-from realtime_polyp.line import Line, open_line, say
-from realtime_polyp.options import EXIT_BAD_INPUT, Options, parse
-from realtime_polyp.quality import QualityError
-from realtime_polyp.recording import OutputError, alarms_of, open_outputs
-from realtime_polyp.recording.paths import check_folder, check_paths
+from realtime_polyp.outputs import OutputError, alarms_of, open_outputs
+from realtime_polyp.outputs.paths import check_folder, check_paths
+from realtime_polyp.postprocess.fusion import FusionError
+from realtime_polyp.postprocess.score_calibration import CalibrationError
+from realtime_polyp.runtime import Line, open_line, say
 from realtime_polyp.session import SessionError
 from realtime_polyp.sources import Paced, Source, SourceError, open_source
-from realtime_polyp.streams import Stream, run_streams, together_lines
-from realtime_polyp.summary import closing_lines, write_json, write_summary, write_trace
-from realtime_polyp.trace import Trace
+from realtime_polyp.telemetry.summary import closing_lines, write_json, write_summary, write_trace
+from realtime_polyp.telemetry.trace import Trace
+from realtime_polyp.temporal.frame_quality import QualityError
 from realtime_polyp.viewer.qt_setup import display_problem
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -57,7 +57,7 @@ def run(options: Options, trace: Trace | None) -> int:
     line = open_line(options, live=sources[0].live, trace=trace)
     say(line)
     if window:
-        from realtime_polyp.viewer.watch import watch  # Qt is imported only where there is a screen
+        from realtime_polyp.viewer.session_factory import watch  # Qt is imported only where there is a screen
 
         return watch(sources[0], line.pipeline(trace), options, unverified=bool(line.unverified))
     if problem:

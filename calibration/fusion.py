@@ -4,8 +4,8 @@ python -m calibration.fusion --data ../shared/data/train.json --val ../shared/da
     --out assets/fusion.json
 
 Two logistic regressions: that a box is right (IoU >= 0.5, best score first) by its own score and by how well the mask
-fills it; that a region of the mask is a polyp by how surely a box frames it (`realtime_polyp.fusion`). What they are
-learnt on is told in `calibration.fusion_views`. A side that gains nothing on val and on views of it without a polyp is
+fills it; that a region of the mask is a polyp by how surely a box frames it (`realtime_polyp.postprocess.fusion`). What they are
+learnt on is told in `calibration.fusing.dataset`. A side that gains nothing on val and on views of it without a polyp is
 left out.
 """
 
@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from calibration.fusion_figures import (
+from calibration.fusing.dataset import Seen, as_they_are, changed, seen, without_polyp, without_polyp_changed
+from calibration.fusing.figures import (
     Judged,
     Side,
     ap_gain,
@@ -34,12 +35,13 @@ from calibration.fusion_figures import (
     table,
     threshold_finding,
 )
-from calibration.fusion_views import Seen, as_they_are, changed, seen, without_polyp, without_polyp_changed
 from calibration.scores import labelled_stills
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from realtime_polyp.fusion import (
+from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
+from realtime_polyp.metrics.matches import match
+from realtime_polyp.postprocess.fusion import (
     FORMAT,
     BoxFusion,
     FusedModel,
@@ -52,12 +54,10 @@ from realtime_polyp.fusion import (
     region_support,
     regions,
 )
-from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
-from realtime_polyp.metrics.matches import match
-from realtime_polyp.postprocess import SCORE_THRESHOLD
-from trainers.cases import check_files
+from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.command import command_parser, run_command
-from trainers.data import Still, read_stills
+from trainers.data.stills import Still, read_stills
+from trainers.evaluation.predict import check_files
 
 _MOST_WEIGHT = 100.0  # of the data against a plain answer (scikit-learn's C): separable data know no limit
 _DRAWS = 500  # of the bootstrap

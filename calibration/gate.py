@@ -11,17 +11,17 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from calibration.gate_figures import Comparison, compare
-from calibration.gate_records import record_of, write_record
-from calibration.gate_table import table
-from calibration.remembered import RememberedEngine
+from calibration.accuracy.figures import Comparison, compare
+from calibration.accuracy.records import record_of, write_record
+from calibration.accuracy.reference_cache import RememberedEngine
+from calibration.accuracy.table import table
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES, open_engine
-from realtime_polyp.engines.acceptance import REFERENCE, GateRecord, cache_folder
 from realtime_polyp.engines.base import Engine
+from realtime_polyp.engines.gate import REFERENCE, GateRecord, cache_folder
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
-from trainers.cases import Case, check_files, evaluate
 from trainers.command import command_parser, run_command
-from trainers.data import Still, read_stills
+from trainers.data.stills import Still, read_stills
+from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.leave_one_out import UNSEEN
 
 EXIT_REFUSED = 1

@@ -16,18 +16,18 @@ from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from calibration.card import section, write_section
-from calibration.frames import choose, frame_table, lights_of
-from calibration.layers import exact_names
-from calibration.sensitivity import Choice, choose_kept, float_weights
+from calibration.quantisation.card import section, write_section
+from calibration.quantisation.frames import choose, frame_table, lights_of
+from calibration.quantisation.layers import exact_names
+from calibration.quantisation.sensitivity import Choice, choose_kept, float_weights
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.openvino import convert
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
-from realtime_polyp.field import find_field, whole
-from realtime_polyp.prepare import prepare
+from realtime_polyp.field_of_view import find_field, whole
+from realtime_polyp.preprocess.letterbox import prepare
 from trainers.command import command_parser, run_command
-from trainers.data import Still, read_image, read_stills
+from trainers.data.stills import Still, read_image, read_stills
 from trainers.leave_one_out import UNSEEN
 
 # The error of a model's answers that INT8 may make, by `sensitivity.ERRORS`: with these the default models pass the
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     frames, measured = (_pixels([stills[i] for i in some], weights.size) for some in (chosen, held_out))
     graph = convert(load_module(weights), weights.size)
     choice = sensitive_layers(graph, frames, measured, weights.task, bound)
-    save(quantise(graph, frames, [layer.name for layer in choice.kept]), weights)
+    save(quantize(graph, frames, [layer.name for layer in choice.kept]), weights)
     told = section(choice, bound, table, command_of(options))
     print(told)
     write_section(weights.folder / f"{weights.model}.md", told)
@@ -100,11 +100,11 @@ def sensitive_layers(
     if not held_out:
         raise ValueError("no training stills are left to measure sensitivity on: lower --frames")
     few = frames[:: max(1, len(frames) // _SCAN_FRAMES)]
-    everything = quantise(graph, few, [], correct_biases=False)
+    everything = quantize(graph, few, [], correct_biases=False)
     return choose_kept(everything, float_weights(graph), held_out, task, bound)
 
 
-def quantise(
+def quantize(
     graph: ov.Model, frames: Sequence[Pixels], kept: Sequence[str], *, correct_biases: bool = True
 ) -> ov.Model:
     """The graph in INT8 but for the layers `kept` and what follows the body.

@@ -13,21 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from calibration.document import Document, load_or_begin, save, scores_for, with_operating_point
-from calibration.pictures import draw_operating_points
+from calibration.fitting.calibration_file import Document, load_or_begin, save, scores_for, with_operating_point
+from calibration.fitting.plots import draw_operating_points
+from calibration.fitting.sweep import LabelledVideo, Models, Point, choose, nearest, sweep, sweep_stills, watched
 from calibration.scores import labelled_stills
-from calibration.sweep import LabelledVideo, Models, Point, choose, nearest, sweep, sweep_stills, watched
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from realtime_polyp.fusion import fusion_for
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import DURATIONS_S
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
-from realtime_polyp.quality import read_classifier
-from realtime_polyp.smooth import SmoothConfig
+from realtime_polyp.postprocess.fusion import fusion_for
 from realtime_polyp.sources.file import FileSource
-from trainers.cases import check_files, evaluate
+from realtime_polyp.temporal.config import TemporalConfig
+from realtime_polyp.temporal.frame_quality import read_frame_quality
 from trainers.command import command_parser, run_command
+from trainers.evaluation.predict import check_files, evaluate
 
 EXIT_NONE_KEEPS_IT = 1
 FEW_POLYPS, FEW_MINUTES = 50, 30
@@ -129,7 +129,7 @@ def models_of(options: argparse.Namespace, document: Document) -> Models:
     """Of videos, box and mask hear each other as in the live line, where that was learnt for these two."""
     detector = open_detector(options.detector, options.engine)
     calibration = scores_for(document, detector, options.out.name)
-    alone = Models(detector, calibration, views=read_classifier(), mirror=not options.stills)
+    alone = Models(detector, calibration, views=read_frame_quality(), hflip=not options.stills)
     if options.stills or not options.fusion or options.segmenter == "none":
         return alone
     segmenter = open_segmenter(options.segmenter, options.engine)
@@ -157,7 +157,7 @@ def points_of(options: argparse.Namespace, models: Models) -> tuple[list[Point],
     if not any(frame.polyps for _, truth in pairs for frame in truth.frames):
         raise ValueError(f"{names_of([truth for _, truth in pairs])} has no polyp in any frame: sensitivity needs one")
     videos = [watched(source, truth, models) for source, truth in pairs]
-    return sweep(videos, usual=SmoothConfig(), alarms_from_s=options.alarms_from_s), described(videos)
+    return sweep(videos, usual=TemporalConfig(), alarms_from_s=options.alarms_from_s), described(videos)
 
 
 def described(videos: Sequence[LabelledVideo]) -> str:
@@ -208,7 +208,7 @@ def _first(point: Point) -> str:
 
 def told(point: Point, data: str, models: Models, options: argparse.Namespace) -> dict[str, Any]:
     """The point as the calibration file holds it; stills leave the times to the usual configuration."""
-    usual = SmoothConfig()
+    usual = TemporalConfig()
     times = {"confirm_s": point.confirm_s, "hold_s": usual.hold_s, "release_s": usual.release_s}
     limits = {"wanted_per_minute": options.wanted_per_minute, "alarms_from_s": options.alarms_from_s}
     if options.stills:

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from calibration.frames import choose, lights_of
 from calibration.int8 import pixels_of, training_stills
+from calibration.quantisation.frames import choose, lights_of
 from realtime_polyp.engines.eager import load_module
-from realtime_polyp.engines.quantised import measure_ranges
+from realtime_polyp.engines.quantized import measure_ranges
 from realtime_polyp.engines.ranges import RANGES
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
 from trainers.command import command_parser, report_bad_input
-from trainers.data import Still
+from trainers.data.stills import Still
 
 _EPILOG = """examples:
   python -m calibration.ranges --model gflv2-lite0

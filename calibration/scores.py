@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from calibration.document import load_or_begin, save, with_scores
-from calibration.fit import FITS, FOLDS, Fitted, Samples, described, fit_temperature, fitted
-from calibration.pictures import draw_reliability
-from realtime_polyp.calibrated import TemperatureMap
+from calibration.fitting.calibration_file import load_or_begin, save, with_scores
+from calibration.fitting.fit import FITS, FOLDS, Fitted, Samples, described, fit_temperature, fitted
+from calibration.fitting.plots import draw_reliability
 from realtime_polyp.engines import ENGINE_NAMES, open_engine
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
-from realtime_polyp.field import find_field, whole
+from realtime_polyp.field_of_view import find_field, whole
 from realtime_polyp.metrics.detection import COCO_RANGES
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.packets import Mask
-from realtime_polyp.prepare import prepare
-from trainers.cases import check_files, evaluate, segment
+from realtime_polyp.postprocess.score_calibration import TemperatureMap
+from realtime_polyp.preprocess.letterbox import prepare
 from trainers.command import command_parser, report_bad_input
-from trainers.data import Still, read_image, read_mask, read_stills
+from trainers.data.stills import Still, read_image, read_mask, read_stills
+from trainers.evaluation.predict import check_files, evaluate, segment
 from trainers.leave_one_out import UNSEEN
 
 LEAST_SCORE = 0.05  # a detector lists hundreds of boxes that it all but rules out: nobody is ever shown them
@@ -138,9 +138,9 @@ def _cells(
 def cells_on_polyps(mask: Mask, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether the middle of each cell of the mask's map (h, w) lies on a polyp of the whole frame's truth (H, W)."""
     height, width = mask.probability.shape
-    rows = ((np.arange(height) + 0.5) * mask.field.height / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * mask.field.width / width).astype(int)
-    return mask.field.crop(true)[np.ix_(rows, columns)]  # type: ignore[arg-type]
+    rows = ((np.arange(height) + 0.5) * mask.field_of_view.height / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * mask.field_of_view.width / width).astype(int)
+    return mask.field_of_view.crop(true)[np.ix_(rows, columns)]  # type: ignore[arg-type]
 
 
 def group_numbers(stills: list[Still]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from realtime_polyp.config import PipelineConfig, usual_config
 from realtime_polyp.engines import open_detector, open_segmenter
-from realtime_polyp.engines.acceptance import check_gate
+from realtime_polyp.engines.gate import check_gate
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline, run_inline

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from realtime_polyp.calibrated import Calibration
 from realtime_polyp.engines.base import Engine
-from realtime_polyp.fusion import LEAST_SCORE, Fusion, fusion_for
 from realtime_polyp.packets import Frame
-from realtime_polyp.postprocess import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
-from realtime_polyp.quality import Classifier, read_classifier
-from realtime_polyp.smooth import OWN_SCORES, PROBABILITIES, Evidence, SmoothConfig
+from realtime_polyp.postprocess.fusion import LEAST_SCORE, Fusion, fusion_for
+from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
+from realtime_polyp.postprocess.score_calibration import Calibration
+from realtime_polyp.temporal.config import DETECTOR_SCORES, PROBABILITIES, Evidence, TemporalConfig
+from realtime_polyp.temporal.frame_quality import FrameQualityClassifier, read_frame_quality
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class PipelineConfig:
     score_threshold: float = SCORE_THRESHOLD
     weak_threshold: float = WEAK_THRESHOLD
     nms_iou: float = NMS_IOU
-    smooth: SmoothConfig | None = SmoothConfig()
+    temporal: TemporalConfig | None = TemporalConfig()
     calibration: Calibration | None = None
     fusion: Fusion | None = None
-    views: Classifier | None = None
-    mirror: bool = False
+    views: FrameQualityClassifier | None = None
+    hflip: bool = False
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "weak_threshold", "nms_iou"):
@@ -38,12 +38,12 @@ class PipelineConfig:
     @property
     def floor(self) -> float:
         """The least score that matters to anyone."""
-        return min(self.score_threshold, self.weak_threshold) if self.smooth else self.score_threshold
+        return min(self.score_threshold, self.weak_threshold) if self.temporal else self.score_threshold
 
-    def mirrors(self, frame: Frame) -> bool:
+    def flips(self, frame: Frame) -> bool:
         """By the frame's own number, so that it is the same however the video is cut into batches, and seen again. A
         live line that is so late that it takes exactly every second frame sees all of them one way round."""
-        return self.mirror and not frame.alone and frame.index % 2 == 1
+        return self.hflip and not frame.is_still and frame.index % 2 == 1
 
     @property
     def model_floor(self) -> float:
@@ -54,9 +54,9 @@ class PipelineConfig:
     def evidence(self) -> Evidence:
         """What the scores are worth that the tracker is told: fused or mapped, they are probabilities."""
         fitted = self.calibration.detector if self.calibration else None
-        return PROBABILITIES if self.fusion or (fitted and fitted.map) else OWN_SCORES
+        return PROBABILITIES if self.fusion or (fitted and fitted.map) else DETECTOR_SCORES
 
 
 def usual_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:
     """What these two models run with when nobody says otherwise."""
-    return PipelineConfig(fusion=fusion_for(detector, segmenter), views=read_classifier(), mirror=True)
+    return PipelineConfig(fusion=fusion_for(detector, segmenter), views=read_frame_quality(), hflip=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.field import Field, Image
+from realtime_polyp.field_of_view import FieldOfView, Image
 
 if TYPE_CHECKING:  # a machine that decodes nothing, such as a bare one with a GPU, needs no PyAV
     from av.video.frame import VideoFrame
@@ -42,7 +42,7 @@ def _lines(plane: "VideoPlane") -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload, no-any-return]
 
 
-def cut(picture: Picture, field: Field) -> tuple[NDArray[np.uint8], ...]:
+def cut(picture: Picture, field: FieldOfView) -> tuple[NDArray[np.uint8], ...]:
     """What a device needs of a picture to see the field: its RGB (h, w, 3), or luma and chroma around it."""
     if not isinstance(picture, Nv12):
         return (field.crop(picture),)
@@ -51,6 +51,6 @@ def cut(picture: Picture, field: Field) -> tuple[NDArray[np.uint8], ...]:
     return outer.crop(picture.luma), picture.chroma[rows, columns]
 
 
-def whole_pairs(field: Field) -> Field:
+def whole_pairs(field: FieldOfView) -> FieldOfView:
     """The field with its corner moved out to where a value of colour begins."""
-    return Field(field.x1 // 2 * 2, field.y1 // 2 * 2, field.x2, field.y2)
+    return FieldOfView(field.x1 // 2 * 2, field.y1 // 2 * 2, field.x2, field.y2)

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.field import Field, Image
+from realtime_polyp.field_of_view import FieldOfView, Image
 from realtime_polyp.nv12 import Nv12
 
 Boxes = NDArray[np.float32]
 Signal = Literal["ok", "black", "frozen"]
-View = Literal["clear", "blurred", "glare", "water", "no mucosa", "outside"]
-TrackState = Literal["tentative", "shown", "held"]
+FrameQuality = Literal["clear", "blurred", "glare", "water", "no mucosa", "outside"]
+TrackStatus = Literal["tentative", "shown", "held"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Frame:
     pts_s: float
     captured_s: float
     image: Image
-    alone: bool = False
+    is_still: bool = False
     planes: Nv12 | None = None
 
 
@@ -58,7 +58,7 @@ class Track:
     id: int
     box: Boxes
     score: float
-    state: TrackState
+    state: TrackStatus
     age_s: float
     unseen_s: float
 
@@ -72,17 +72,17 @@ class Mask:
     """Polyp probability (h, w) float32 over the field's rectangle, at the model's resolution."""
 
     probability: NDArray[np.float32]
-    field: Field
+    field_of_view: FieldOfView
 
     def in_field(self) -> NDArray[np.float32]:
         """The probability at source resolution, of the field's rectangle only."""
-        size = (self.field.width, self.field.height)
+        size = (self.field_of_view.width, self.field_of_view.height)
         return cv2.resize(self.probability, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
     def to_source(self, height: int, width: int, *, threshold: float = 0.5) -> NDArray[np.bool_]:
         """The mask (height, width) of the whole frame."""
         mask = np.zeros((height, width), np.bool_)
-        self.field.crop(mask)[...] = self.in_field() >= threshold  # type: ignore[arg-type]
+        self.field_of_view.crop(mask)[...] = self.in_field() >= threshold  # type: ignore[arg-type]
         return mask
 
 
@@ -90,18 +90,18 @@ class Mask:
 class Result:
     """What is known about one frame.
 
-    detecting: a detector is in the line, so that a mask without a box is not to be drawn. signal: whether the picture
-    lives. view: what keeps the picture from showing mucosa, if anything does. stages_ms: this frame's share of the time
+    has_detector: a detector is in the line, so that a mask without a box is not to be drawn. signal: whether the picture
+    lives. frame_quality: what keeps the picture from showing mucosa, if anything does. stages_ms: this frame's share of the time
     that each stage took for its batch. analysed_s: time.monotonic() when the result was ready.
     """
 
     frame: Frame
-    field: Field
+    field_of_view: FieldOfView
     detections: Detections
     tracks: tuple[Track, ...]
     mask: Mask | None
-    detecting: bool = True
+    has_detector: bool = True
     signal: Signal = "ok"
-    view: View = "clear"
+    frame_quality: FrameQuality = "clear"
     stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     analysed_s: float = 0.0

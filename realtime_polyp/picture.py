@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.field import Field, Image, find_field, whole
+from realtime_polyp.field_of_view import FieldOfView, Image, find_field, whole
 from realtime_polyp.packets import Signal
 
 _FIELD_EVERY_S = 0.5
@@ -21,12 +21,12 @@ class FieldFinder:
     """
 
     def __init__(self) -> None:
-        self._field: Field | None = None
+        self._field: FieldOfView | None = None
         self._shape: tuple[int, ...] = ()
         self._next_search_s = 0.0
-        self._smaller: list[Field] = []
+        self._smaller: list[FieldOfView] = []
 
-    def update(self, image: Image, pts_s: float) -> Field:
+    def update(self, image: Image, pts_s: float) -> FieldOfView:
         """The field of this frame, image (H, W, 3); the whole frame until one has been found."""
         if image.shape != self._shape:
             self._shape, self._field, self._next_search_s = image.shape, None, pts_s
@@ -35,7 +35,7 @@ class FieldFinder:
             self._learn(find_field(image))
         return self._field or whole(image)
 
-    def _learn(self, found: Field | None) -> None:
+    def _learn(self, found: FieldOfView | None) -> None:
         if found is None:
             return
         if self._field is None or not self._field.contains(found):
@@ -53,11 +53,11 @@ class FieldFinder:
             self._smaller.clear()
 
     @staticmethod
-    def _is_smaller(found: Field, field: Field) -> bool:
+    def _is_smaller(found: FieldOfView, field: FieldOfView) -> bool:
         return found.width < 0.9 * field.width or found.height < 0.9 * field.height
 
 
-class PictureWatch:
+class SignalMonitor:
     """Tells a black and a frozen picture from a living one, by the field alone: a clock in the banner goes on."""
 
     def __init__(self) -> None:

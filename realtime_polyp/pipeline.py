@@ -9,15 +9,15 @@ import numpy as np
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
-from realtime_polyp.field import Field, whole
-from realtime_polyp.fusion import box_support
-from realtime_polyp.inference import Answers, HostInference, Inference
+from realtime_polyp.field_of_view import FieldOfView, whole
+from realtime_polyp.inference.host import HostInference, Inference, ModelOutputs
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal
-from realtime_polyp.picture import FieldFinder, PictureWatch
-from realtime_polyp.postprocess import detections_of, mask_of, nms
-from realtime_polyp.smooth import warm_up as warm_smoothing
-from realtime_polyp.steady import Steadier, agreed
-from realtime_polyp.trace import Trace
+from realtime_polyp.picture import FieldFinder, SignalMonitor
+from realtime_polyp.postprocess.fusion import box_support
+from realtime_polyp.postprocess.nms import detections_of, mask_of, nms
+from realtime_polyp.telemetry.trace import Trace
+from realtime_polyp.temporal.filter import TemporalFilter, fuse_box_and_mask
+from realtime_polyp.temporal.tracker import warm_up as warm_smoothing
 
 
 class Stopwatch:
@@ -60,8 +60,8 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget the past: another video begins, or the same one elsewhere."""
-        self._fields, self._watch = FieldFinder(), PictureWatch()
-        self._steadier = Steadier(self.config)
+        self._fields, self._watch = FieldFinder(), SignalMonitor()
+        self._steadier = TemporalFilter(self.config)
 
     def warm_up(self) -> None:
         """Run a black frame through, so that the first real one does not pay for what is compiled on first use."""
@@ -92,8 +92,8 @@ class Pipeline:
             watch.lap("field")
             planes = self.inference.takes_planes
             pictures = [frame.planes if planes and frame.planes else frame.image for frame in frames]
-            mirrored = [self.config.mirrors(frame) for frame in frames]
-            collect = self.inference.begin(pictures, [field for field, _ in looks], watch.lap, mirrored=mirrored)
+            hflip = [self.config.flips(frame) for frame in frames]
+            collect = self.inference.begin(pictures, [field for field, _ in looks], watch.lap, hflip=hflip)
         return lambda: self._finish(frames, looks, collect, watch)
 
     def find_again(self, result: Result, score_threshold: float) -> Detections:
@@ -101,19 +101,19 @@ class Pipeline:
         with self._engines:
             answers = self.inference.begin(
                 [result.frame.image],
-                [result.field],
+                [result.field_of_view],
                 lambda stage, since_s: None,
-                mirrored=[self.config.mirrors(result.frame)],
+                hflip=[self.config.flips(result.frame)],
             )()
-        config = replace(self.config, score_threshold=score_threshold, smooth=None)
+        config = replace(self.config, score_threshold=score_threshold, temporal=None)
         found, masks = self._detections(answers, 1, config.model_floor), self._masks(answers, 1)
-        return agreed(found[0], masks[0], config)[0]
+        return fuse_box_and_mask(found[0], masks[0], config)[0]
 
     def _finish(
         self,
         frames: Sequence[Frame],
-        looks: Sequence[tuple[Field, Signal]],
-        collect: Callable[[], Answers],
+        looks: Sequence[tuple[FieldOfView, Signal]],
+        collect: Callable[[], ModelOutputs],
         watch: Stopwatch,
     ) -> list[Result]:
         with self._engines:
@@ -130,27 +130,27 @@ class Pipeline:
         return [
             Result(
                 frame=frame,
-                field=field,
+                field_of_view=field,
                 detections=moment.detections,
                 tracks=moment.tracks,
                 mask=moment.mask,
-                detecting=self.detector is not None,
+                has_detector=self.detector is not None,
                 signal=signal,
-                view=moment.view,
+                frame_quality=moment.view,
                 stages_ms=shares_ms,
                 analysed_s=time.monotonic(),
             )
             for frame, (field, signal), moment in zip(frames, looks, moments, strict=True)
         ]
 
-    def _look(self, frame: Frame) -> tuple[Field, Signal]:
+    def _look(self, frame: Frame) -> tuple[FieldOfView, Signal]:
         """Where the picture is and whether it lives; a still that stands alone has no past."""
-        if frame.alone:
-            self._fields, self._watch = FieldFinder(), PictureWatch()
+        if frame.is_still:
+            self._fields, self._watch = FieldFinder(), SignalMonitor()
         field = self._fields.update(frame.image, frame.pts_s)
         return field, self._watch.update(field.crop(frame.image), frame.pts_s)
 
-    def _detections(self, answers: Answers, count: int, score_threshold: float) -> list[Detections]:
+    def _detections(self, answers: ModelOutputs, count: int, score_threshold: float) -> list[Detections]:
         if answers.candidates is None:
             return [NO_DETECTIONS] * count
         boxes, scores = answers.candidates
@@ -161,7 +161,7 @@ class Pipeline:
             for one, score, placement in zip(boxes, scores, answers.detector_placements, strict=True)
         ]
 
-    def _masks(self, answers: Answers, count: int) -> list[Mask | None]:
+    def _masks(self, answers: ModelOutputs, count: int) -> list[Mask | None]:
         if answers.probability is None or self.segmenter is None:
             return [None] * count
         pairs = zip(answers.probability, answers.segmenter_placements, strict=True)

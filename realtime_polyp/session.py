@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from realtime_polyp.channel import Channel, Stopped
-from realtime_polyp.histogram import Histogram
-from realtime_polyp.ledger import Ledger, Tally
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.priority import give_way
+from realtime_polyp.telemetry.histogram import Histogram
+from realtime_polyp.telemetry.ledger import Ledger, Tally
+from realtime_polyp.telemetry.priority import lower_thread_priority
 
 if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do not need
     from realtime_polyp.sources.base import Source
@@ -130,7 +130,7 @@ class Session:
 
     def _decode_all(self) -> None:
         if getattr(self.source, "reads_ahead", False):
-            give_way()
+            lower_thread_priority()
         read_since = time.perf_counter()
         for frame in self.source.frames():
             self._time("decode", (time.perf_counter() - read_since) * 1e3)
@@ -150,7 +150,7 @@ class Session:
     def _analyse_all(self) -> None:
         """One batch after the other; of a file, the next is begun before one is finished, so that no model waits."""
         if self.frames.live:
-            give_way()
+            lower_thread_priority()
         ahead = self.pipeline.inference.overlaps and not self.frames.live
         under_way: list[_Begun] = []
         try:

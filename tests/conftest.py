@@ -8,10 +8,11 @@ import pytest
 from fakes import FakeDetector, FakeSegmenter
 from hypothesis import settings
 
-from realtime_polyp import config, engines, line
-from realtime_polyp.engines import acceptance
-from realtime_polyp.engines.acceptance import GateRecord
+from realtime_polyp import config, engines
+from realtime_polyp import runtime as line
+from realtime_polyp.engines import gate as acceptance
 from realtime_polyp.engines.base import EngineError
+from realtime_polyp.engines.gate import GateRecord
 from realtime_polyp.engines.weights import Weights
 
 NO_QT = ""
@@ -24,7 +25,7 @@ try:
     pytest_plugins = ["pytestqt.plugin"]
 except ImportError as error:
     NO_QT = str(error)
-    collect_ignore = ["test_viewer_sound.py", "test_viewer_window.py", "test_viewer_x11.py"]
+    collect_ignore = [f"viewer/test_viewer_{part}.py" for part in ("sound", "window", "x11")]
 
 
 def pytest_report_header() -> str:
@@ -54,7 +55,7 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]
     monkeypatch.setattr(acceptance, "find_record", lambda engine: passed)
     # What the fakes look at is drawn, and no mucosa: every view is taken for clear.
     for module in (config, line):
-        monkeypatch.setattr(module, "read_classifier", lambda: None)
+        monkeypatch.setattr(module, "read_frame_quality", lambda: None)
     for name in list(engines.ENGINES):
         monkeypatch.setitem(engines.ENGINES, name, open_)  # type: ignore[arg-type]
     yield opened
@@ -65,9 +66,9 @@ def quick_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No curves drawn at every epoch, and one thread, whose sums do not depend on how work is shared."""
     import torch
 
-    import trainers.loop
+    import trainers.training.loop
 
-    monkeypatch.setattr(trainers.loop, "draw_curves", lambda history, path: path.write_bytes(b""))
+    monkeypatch.setattr(trainers.training.loop, "draw_curves", lambda history, path: path.write_bytes(b""))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

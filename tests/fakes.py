@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.field import whole
-from realtime_polyp.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
+from realtime_polyp.field_of_view import whole
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.postprocess.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
 from realtime_polyp.session import Session
 
 SIZE = (96, 72)  # (width, height) px
@@ -122,7 +122,7 @@ class FakeSegmenter:
 
 
 class StartedDetector(FakeDetector):
-    """Answers when collected, as an engine compiled for throughput; counts the batches under way."""
+    """ModelOutputs when collected, as an engine compiled for throughput; counts the batches under way."""
 
     under_way = most_under_way = 0
 
@@ -164,7 +164,7 @@ def assert_same_results(found: Sequence[Result], expected: Sequence[Result]) -> 
     """Equal to the bit in everything but the times they took."""
     assert [result.frame.index for result in found] == [result.frame.index for result in expected]
     for one, other in zip(found, expected, strict=True):
-        assert one.field == other.field and one.signal == other.signal
+        assert one.field_of_view == other.field_of_view and one.signal == other.signal
         assert np.array_equal(one.detections.boxes, other.detections.boxes)
         assert np.array_equal(one.detections.scores, other.detections.scores)
         assert [_plain(track) for track in one.tracks] == [_plain(track) for track in other.tracks]
@@ -178,7 +178,7 @@ def _plain(track: object) -> dict[str, object]:
 
 
 class Auditor:
-    """Looks at a session's books from another thread, again and again; `check` at the end."""
+    """Appearance at a session's books from another thread, again and again; `check` at the end."""
 
     def __init__(self, session: Session) -> None:
         self._session, self._over = session, threading.Event()

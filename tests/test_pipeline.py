@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
-from realtime_polyp.field import whole
+from realtime_polyp.field_of_view import whole
+from realtime_polyp.outputs.results import line_of
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
-from realtime_polyp.recording.results import line_of
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
 
-RAW = PipelineConfig(smooth=None)
+RAW = PipelineConfig(temporal=None)
 ALONE = list(run_inline(frames_of(45), pipeline_of()))
 
 
@@ -179,7 +179,7 @@ def test_black_and_frozen_pictures_are_told_from_living_ones() -> None:
 def test_a_change_of_size_in_the_middle_is_followed() -> None:
     small, large = frames_of(5), [replace(f, index=f.index + 5, pts_s=f.pts_s + 0.2) for f in frames_of(5, (192, 144))]
     results = list(run_inline([*small, *large], pipeline_of()))
-    assert [result.field for result in results] == [whole(frame.image) for frame in [*small, *large]]
+    assert [result.field_of_view for result in results] == [whole(frame.image) for frame in [*small, *large]]
     assert [line_of(result)["mask"]["size"] for result in results] == [[72, 96]] * 5 + [[144, 192]] * 5
 
 

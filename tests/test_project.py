@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from realtime_polyp.engines.acceptance import RECORDS
+from realtime_polyp.engines.gate import RECORDS
 from realtime_polyp.engines.weights import MANIFEST, WEIGHTS_FOLDER, read_manifest, sha256_of
 
 MOST_WEIGHTS_MB = 80
@@ -58,14 +58,17 @@ def test_trainers_use_only_what_they_may() -> None:
 def test_the_models_know_nothing_of_the_line_that_runs_them() -> None:
     for path in (PRODUCT / "models").glob("*.py"):
         own = {name for name in imports_of(path) if name.startswith("realtime_polyp")}
-        assert all(name.startswith(("realtime_polyp.models", "realtime_polyp.boxes")) for name in own), (path, own)
+        assert all(name.startswith(("realtime_polyp.models", "realtime_polyp.models.boxes")) for name in own), (
+            path,
+            own,
+        )
 
 
 def test_the_live_line_loads_no_qt_no_trainers_and_no_torch() -> None:
     """In a process of its own, because here others have loaded them. (torch takes seconds to import.)"""
     script = (
         "import realtime_polyp.pipeline, realtime_polyp.session, realtime_polyp.engines, realtime_polyp.sources, sys\n"
-        "import realtime_polyp.recording, realtime_polyp.headless, realtime_polyp.summary, realtime_polyp.options\n"
+        "import realtime_polyp.outputs, realtime_polyp.cli.headless, realtime_polyp.telemetry.summary, realtime_polyp.cli.options\n"
         "print(*sorted({name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
-from realtime_polyp.quality import read_classifier
 from realtime_polyp.session import Session
+from realtime_polyp.temporal.frame_quality import read_frame_quality
 
 # All that has a memory; the second without the views, which would take what is drawn for no mucosa.
-WITHOUT_VIEWS = PipelineConfig(fusion=FUSION, mirror=True)
-CONFIGS = [replace(WITHOUT_VIEWS, views=read_classifier()), WITHOUT_VIEWS]
+WITHOUT_VIEWS = PipelineConfig(fusion=FUSION, hflip=True)
+CONFIGS = [replace(WITHOUT_VIEWS, views=read_frame_quality()), WITHOUT_VIEWS]
 COUNT = 60
 
 
@@ -42,7 +42,7 @@ def assert_as_inline(shown: Sequence[Result], frames: Sequence[Frame], config: P
     indices = {result.frame.index for result in shown}
     alone = [result for result in run_inline(iter(frames), noted(config)) if result.frame.index in indices]
     assert_same_results(shown, alone)
-    assert [result.view for result in shown] == [result.view for result in alone]
+    assert [result.frame_quality for result in shown] == [result.frame_quality for result in alone]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["with views", "without views"])
@@ -54,7 +54,7 @@ def test_a_live_session_that_drops_frames_is_what_the_kept_ones_are_alone(config
     session.start()
     session.wait()
     assert 3 < len(pipeline.given) < COUNT, "frames were to be dropped, and some kept"
-    assert any(result.tracks for result in shown) or any(result.view != "clear" for result in shown)
+    assert any(result.tracks for result in shown) or any(result.frame_quality != "clear" for result in shown)
     assert_as_inline(shown, pipeline.given, config)
 
 

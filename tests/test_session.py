@@ -53,7 +53,7 @@ def run(session: Session, *, within_s: float = JOIN_S) -> None:
             auditor.check()
 
 
-@pytest.mark.parametrize("config", [PipelineConfig(), PipelineConfig(score_threshold=0.0, smooth=None)])
+@pytest.mark.parametrize("config", [PipelineConfig(), PipelineConfig(score_threshold=0.0, temporal=None)])
 def test_threads_change_nothing(config: PipelineConfig) -> None:
     shown: list[Result] = []
     pipeline = pipeline_of(config=config)

@@ -7,9 +7,9 @@ from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.hrnet import HRNetConfig
 from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.resnet import ResNetConfig
-from trainers.augment import NONE
+from trainers.data.augment import NONE
 from trainers.recipes import Recipe
-from trainers.schedule import LoopConfig
+from trainers.training.schedule import LoopConfig
 
 SIZE = (64, 96)
 LOOP = LoopConfig(

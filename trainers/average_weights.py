@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainers.command import command_parser, run_command
-from trainers.files import replacing
-from trainers.initial import read_tensors, source_of
-from trainers.loop import BEST
-from trainers.run_recipe import read_recipe, write_recipe
+from trainers.training.atomic_write import replacing
+from trainers.training.initialise import read_tensors, source_of
+from trainers.training.loop import BEST
+from trainers.training.run_recipe import read_recipe, write_recipe
 
 Weights = dict[str, Tensor]
 _EPILOG = """examples:

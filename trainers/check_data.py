@@ -13,7 +13,7 @@ import cv2
 from tqdm import tqdm
 
 from trainers.command import command_parser, report_bad_input
-from trainers.data import Still, label_polyps, read_mask, read_stills
+from trainers.data.stills import Still, label_polyps, read_mask, read_stills
 
 _MOST_NAMED = 5  # of the images with one kind of trouble
 _EPILOG = """examples:

@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from realtime_polyp.field import Image
+from realtime_polyp.field_of_view import Image
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.truth import TrueFrame
-from trainers.clips.clip import Clip, make_clip
-from trainers.clips.compression import compressed
-from trainers.clips.render import picture
-from trainers.clips.scene import Scene
-from trainers.clips.seen import true_frame
 from trainers.command import command_parser, run_command
-from trainers.data import Still, boxes_of, label_polyps, read_stills
-from trainers.files import replacing
-from trainers.video_clip_file import check_outside
+from trainers.data.stills import Still, boxes_of, label_polyps, read_stills
+from trainers.training.atomic_write import replacing
+from trainers.video.clip_file import check_outside
+from trainers.video.synthetic.clip import Clip, make_clip
+from trainers.video.synthetic.compression import compressed
+from trainers.video.synthetic.ground_truth import true_frame
+from trainers.video.synthetic.render import picture
+from trainers.video.synthetic.scene import Scene
 
 CLIP_STILLS = "train.json"
 _CLIP_S = 60.0

@@ -15,11 +15,11 @@ from realtime_polyp.engines import open_engine
 from realtime_polyp.engines.weights import read_manifest
 from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, means_of, weights_of
 from realtime_polyp.metrics.matches import match
-from trainers.cases import Case, check_files, evaluate
 from trainers.command import command_parser, report_bad_input
-from trainers.data import Still, read_stills
-from trainers.figures import groups_of, per_image
-from trainers.runs import engine_of_run
+from trainers.data.stills import Still, read_stills
+from trainers.evaluation.figures import groups_of, per_image
+from trainers.evaluation.predict import Case, check_files, evaluate
+from trainers.training.run_folder import engine_of_run
 
 _SHOWN = {
     "detector": ("AP", "AP50", "AP75", "AP_s", "AP_m", "AP_l"),

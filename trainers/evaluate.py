@@ -10,17 +10,17 @@ from pathlib import Path
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from trainers.cases import Case, check_files, evaluate
 from trainers.command import command_parser, run_command
-from trainers.data import Still, read_stills
-from trainers.figures import Resampling, challenge_summary, generalisation, read_report, report_of
-from trainers.gallery import write_gallery
-from trainers.multi_scale import SCALES
-from trainers.plots import write_plots
-from trainers.results import Origin, origin_of_run, origin_of_weights, write_result
-from trainers.run_recipe import read_recipe
-from trainers.runs import engine_of_run
-from trainers.tables import tables
+from trainers.data.stills import Still, read_stills
+from trainers.evaluation.figures import Resampling, challenge_summary, generalisation, read_report, report_of
+from trainers.evaluation.gallery import write_gallery
+from trainers.evaluation.multi_scale import SCALES
+from trainers.evaluation.plots import write_plots
+from trainers.evaluation.predict import Case, check_files, evaluate
+from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
+from trainers.evaluation.tables import tables
+from trainers.training.run_folder import engine_of_run
+from trainers.training.run_recipe import read_recipe
 
 _NONE = "none"
 _EPILOG = """examples:

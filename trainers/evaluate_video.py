@@ -12,13 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from realtime_polyp.metrics.shown import ShownFrame, check_results, read_results
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import combined, figures, video_report
 from realtime_polyp.metrics.video_table import table
+from realtime_polyp.outputs.results_reader import ShownFrame, check_results, read_results
 from trainers.command import command_parser, run_command
-from trainers.video_pictures import write_video_pictures
+from trainers.video.pictures import write_video_pictures
 
 _EPILOG = """examples:
   python run_live.py --source assets/demo.mp4 --headless --results out.jsonl

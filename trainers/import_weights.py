@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainers.command import command_parser, report_bad_input
-from trainers.files import replacing
-from trainers.initial import read_tensors
-from trainers.layouts import LAYOUTS
-from trainers.naming import State
 from trainers.recipes import RECIPES
+from trainers.training.atomic_write import replacing
+from trainers.training.checkpoint_layouts import LAYOUTS
+from trainers.training.checkpoint_names import State
+from trainers.training.initialise import read_tensors
 
 _NESTED = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 _PREFIXES = ("module.", "model.")

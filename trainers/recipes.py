@@ -14,8 +14,7 @@ from realtime_polyp.engines.base import Task
 from realtime_polyp.models.hrnet import HRNET_W48
 from realtime_polyp.models.resnet import R50
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
-from trainers.augment import OURS, PAPER_DETECTOR, PAPER_SEGMENTER, STRONG, AugmentConfig
-from trainers.contract import Loss
+from trainers.data.augment import OURS, PAPER_DETECTOR, PAPER_SEGMENTER, STRONG, AugmentConfig
 from trainers.detectors import (
     atss,
     cascade_rcnn,
@@ -27,8 +26,9 @@ from trainers.detectors import (
     paa,
     retinanet,
 )
-from trainers.schedule import LoopConfig
 from trainers.segmenters import acfnet, acsnet, hrnet, lowrank, pranet, unetpp
+from trainers.training.contract import Loss
+from trainers.training.schedule import LoopConfig
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.command import command_parser, report_bad_input
-from trainers.report_page import RunFolder, page
+from trainers.evaluation.report_page import RunFolder, page
 
 REPORT = "report.html"
 _EPILOG = """examples:

@@ -6,10 +6,10 @@ from contextlib import nullcontext
 import torch
 
 from trainers.command import command_parser, report_bad_input
-from trainers.contract import Learner, Targets
-from trainers.depthwise import quicken
-from trainers.initial import starter
 from trainers.recipes import RECIPES, Recipe
+from trainers.training.contract import ModelWithLoss, Targets
+from trainers.training.depthwise import quicken
+from trainers.training.initialise import starter
 
 _EPILOG = """examples:
   python -m trainers.step_time --config lowrank-lite2
@@ -51,7 +51,7 @@ def median_step_s(recipe: Recipe, steps: int, *, half: bool, quick: bool) -> flo
     starter(net, task=recipe.task, pretrained=True)(net)
     if quick:
         quicken(net)
-    learner = Learner(net, recipe.loss)
+    learner = ModelWithLoss(net, recipe.loss)
     images = (torch.rand(recipe.loop.batch, 3, *recipe.config.size) * 255).contiguous(memory_format=torch.channels_last)
     box = torch.tensor([[40.0, 40.0, 160.0, 150.0]])
     targets = Targets([box] * len(images), (torch.rand(len(images), *recipe.config.size) > 0.5).float())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.command import command_parser, report_bad_input
-from trainers.paper_tables import TABLES, Row, Table
+from trainers.evaluation.paper_tables import TABLES, Row, Table
 
 RESULTS = Path("docs/results")
 NOT_TRAINED = "not trained"

@@ -1,7 +1,7 @@
 """Train a detector: python -m trainers.train_detector --data ../shared/data --out runs/detector"""
 
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR
-from trainers.train import command
+from trainers.training.run import command
 
 _EXAMPLES = """  python -m trainers.train_detector --out runs/detector
   python -m trainers.train_detector --out runs/detector --resume

@@ -1,7 +1,7 @@
 """Teach the frame quality its views: python -m trainers.train_quality --data ../shared/data --out assets/quality.json
 
-Clear pictures are the training stills as they are; every other view is made from them (`trainers/spoil.py`).
-Multinomial logistic regression tells what was done to them by the features of `realtime_polyp/quality.py`; by what
+Clear pictures are the training stills as they are; every other view is made from them (`trainers/frame_quality/corruptions.py`).
+Multinomial logistic regression tells what was done to them by the features of `realtime_polyp/temporal/frame_quality.py`; by what
 margin it must win against "clear" is chosen on training stills that the fit has not seen. The val stills only check.
 """
 
@@ -18,13 +18,13 @@ from sklearn.datasets import load_sample_images
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from realtime_polyp.quality import FEATURES, FORMAT, FURTHEST, Classifier
-from trainers.cases import check_files
+from realtime_polyp.temporal.frame_quality import FEATURES, FORMAT, FURTHEST, FrameQualityClassifier
 from trainers.command import command_parser, run_command
-from trainers.data import Still, read_image, read_stills
-from trainers.quality_tables import check_text
-from trainers.spoil import Picture
-from trainers.views import AS_IT_IS, CLEAR, Views, read_photographs, views_of
+from trainers.data.stills import Still, read_image, read_stills
+from trainers.evaluation.predict import check_files
+from trainers.frame_quality.corruptions import Picture
+from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, Views, read_photographs, views_of
+from trainers.frame_quality.tables import check_text
 
 _FOLDS = 5
 HELD_OF_ALL, HELD_OF_A_CENTRE = 0.005, 0.01  # of the clear stills that the margins are chosen on, at most
@@ -86,7 +86,7 @@ def sample_photographs() -> list[Picture]:
     return [*load_sample_images().images, read_image(portrait)]
 
 
-def fit(learned: Views) -> Classifier:
+def fit(learned: Views) -> FrameQualityClassifier:
     """The classifier of all the pictures. Raises ValueError where they come from fewer groups than there are folds."""
     groups = len(set(learned.groups))
     if groups < _FOLDS:
@@ -116,7 +116,7 @@ def margins(odds: NDArray[np.float64], centres: NDArray[np.str_]) -> NDArray[np.
     return found
 
 
-def _fit(learned: Views, kinds: tuple[str, ...] | None = None) -> Classifier:
+def _fit(learned: Views, kinds: tuple[str, ...] | None = None) -> FrameQualityClassifier:
     """kinds: in their order, where that is settled already. Raises ValueError where the pictures lack one of them."""
     view_of = dict(zip(learned.classes.tolist(), learned.views.tolist(), strict=True))
     kinds = kinds or (CLEAR, *(kind for kind in sorted(view_of) if kind != CLEAR))
@@ -126,11 +126,11 @@ def _fit(learned: Views, kinds: tuple[str, ...] | None = None) -> Classifier:
     far = np.clip((learned.vectors - mean) / scale, -FURTHEST, FURTHEST)
     model = LogisticRegression(C=_PENALTY, max_iter=2000).fit(far, [kinds.index(kind) for kind in learned.classes])
     views = tuple(view_of[kind] for kind in kinds)
-    return Classifier(kinds, views, mean, scale, model.coef_, model.intercept_, np.zeros(len(kinds)))
+    return FrameQualityClassifier(kinds, views, mean, scale, model.coef_, model.intercept_, np.zeros(len(kinds)))
 
 
-def as_document(classifier: Classifier, data: str) -> dict[str, Any]:
-    """What `read_classifier` reads; six digits are more than the features hold."""
+def as_document(classifier: FrameQualityClassifier, data: str) -> dict[str, Any]:
+    """What `read_frame_quality` reads; six digits are more than the features hold."""
     arrays = {name: _rounded(getattr(classifier, name)) for name in ("mean", "scale", "weights", "bias", "margin")}
     about = {"format": FORMAT, "data": data, "features": list(FEATURES)}
     return {**about, "kinds": list(classifier.kinds), "views": list(classifier.views), **arrays}

@@ -1,7 +1,7 @@
 """Train a segmenter: python -m trainers.train_segmenter --data ../shared/data --out runs/segmenter"""
 
 from realtime_polyp.engines.weights import DEFAULT_SEGMENTER
-from trainers.train import command
+from trainers.training.run import command
 
 _EXAMPLES = """  python -m trainers.train_segmenter --out runs/segmenter
   python -m trainers.train_segmenter --out runs/segmenter --resume

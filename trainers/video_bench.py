@@ -17,24 +17,30 @@ from typing import Any
 from tqdm import tqdm
 
 import realtime_polyp
-from realtime_polyp.calibrated import Calibration, read_calibration
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from realtime_polyp.fusion import Fusion, fusion_for
-from realtime_polyp.metrics.shown import ShownFrame, shown_of
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import VideoReport, combined, figures, video_report
 from realtime_polyp.metrics.video_table import table
+from realtime_polyp.outputs.results_reader import ShownFrame, shown_of
 from realtime_polyp.packets import Result
-from realtime_polyp.postprocess import SCORE_THRESHOLD
-from realtime_polyp.quality import read_classifier
-from realtime_polyp.smooth import SmoothConfig
-from trainers.clips.again import recalled, side_by_side
-from trainers.clips.clip import make_clip
-from trainers.clips.remembered import (
+from realtime_polyp.postprocess.fusion import Fusion, fusion_for
+from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
+from realtime_polyp.postprocess.score_calibration import Calibration, read_calibration
+from realtime_polyp.temporal.config import TemporalConfig
+from realtime_polyp.temporal.frame_quality import read_frame_quality
+from trainers.command import command_parser, run_command
+from trainers.data.stills import Still, read_stills
+from trainers.video.clip_file import check_outside, write_clip
+from trainers.video.gallery import Seen, write_video_gallery
+from trainers.video.goals import goal_lines, goals
+from trainers.video.pictures import write_video_pictures
+from trainers.video.synthetic.clip import make_clip
+from trainers.video.synthetic.ground_truth import RULE
+from trainers.video.synthetic.prediction_cache import (
     MIRRORED,
     UNSTEADIED,
     Remembered,
@@ -44,14 +50,8 @@ from trainers.clips.remembered import (
     replay,
     truth_of,
 )
-from trainers.clips.seen import RULE
-from trainers.clips.source import ClipSource
-from trainers.command import command_parser, run_command
-from trainers.data import Still, read_stills
-from trainers.video_clip_file import check_outside, write_clip
-from trainers.video_gallery import Seen, write_video_gallery
-from trainers.video_goals import goal_lines, goals
-from trainers.video_pictures import write_video_pictures
+from trainers.video.synthetic.replay import recalled, side_by_side
+from trainers.video.synthetic.source import ClipSource
 
 RAW, STEADY = "without smoothing", "with smoothing"
 _CLIP_S = 60.0
@@ -104,7 +104,13 @@ def command_line() -> argparse.ArgumentParser:
     add("--calibration", type=Path, metavar="FILE.json", help="scores and operating point to use")
     add("--score-threshold", type=float, metavar="P", help=f"default: the calibration's, else {SCORE_THRESHOLD:g}")
     add("--no-fusion", dest="fusion", action="store_false", help="each model's own word, as with run_live --no-fusion")
-    add("--no-mirror", dest="mirror", action="store_false", help="every frame as it is, as with run_live --no-mirror")
+    add(
+        "--no-hflip",
+        "--no-mirror",
+        dest="hflip",
+        action="store_false",
+        help="every frame as it is, as with run_live --no-mirror",
+    )
     add("--remember", action="store_true", help="only make the clips and ask the models, for later runs")
     add("--no-masks", dest="masks", action="store_false", help="leave out what the masks tell, which takes longest")
     add("--json", type=Path, metavar="OUT", help="write every figure of both there")
@@ -168,13 +174,13 @@ def configurations(options: argparse.Namespace, fusion: Fusion | None) -> dict[s
     threshold = options.score_threshold
     steady = PipelineConfig(
         score_threshold=calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
-        smooth=calibration.smooth(SmoothConfig()),
+        temporal=calibration.smooth(TemporalConfig()),
         calibration=calibration if options.calibration else None,
-        views=read_classifier(),
+        views=read_frame_quality(),
         fusion=fusion if options.fusion and calibration.detector is None else None,
-        mirror=options.mirror,
+        hflip=options.hflip,
     )
-    return {RAW: replace(steady, smooth=None, mirror=False), STEADY: steady}
+    return {RAW: replace(steady, temporal=None, hflip=False), STEADY: steady}
 
 
 def described(options: argparse.Namespace) -> str:
@@ -219,8 +225,8 @@ def phantom(options: argparse.Namespace) -> Video:
         )
 
     def frames() -> Iterator[Remembered]:
-        for result, mirrored in zip(results_of(UNSTEADIED), results_of(MIRRORED), strict=True):
-            yield recalled(result, mirrored, truth.frames[result.frame.index])
+        for result, hflip in zip(results_of(UNSTEADIED), results_of(MIRRORED), strict=True):
+            yield recalled(result, hflip, truth.frames[result.frame.index])
 
     return Video(truth, frames)
 

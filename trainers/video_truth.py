@@ -8,9 +8,9 @@ from pathlib import Path
 
 from realtime_polyp.metrics.truth import VideoTruth, write_truth
 from trainers.command import command_parser, run_command
-from trainers.truth_coco import read_coco_video
-from trainers.truth_cvat import read_cvat
-from trainers.video_labels import read_clock, truth_of
+from trainers.video.labels import read_clock, truth_of
+from trainers.video.truth_coco import read_coco_video
+from trainers.video.truth_cvat import read_cvat
 
 _EPILOG = """examples:
   python -m trainers.video_truth --cvat annotations.xml --video V.mp4 --out V_truth.json

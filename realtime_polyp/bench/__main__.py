@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from realtime_polyp.bench import table
+from realtime_polyp.bench.cli_errors import ends_well
 from realtime_polyp.bench.clips import DEMO, SIZES, images_of, make_clip
-from realtime_polyp.bench.ending import ends_well
 from realtime_polyp.bench.line import Setup
-from realtime_polyp.bench.machine import machine_facts
 from realtime_polyp.bench.memory import memory
 from realtime_polyp.bench.paced import paced
 from realtime_polyp.bench.peers import PEERS, against, check_peers
@@ -20,8 +19,9 @@ from realtime_polyp.bench.steps import Scene, steps
 from realtime_polyp.bench.throughput import throughput
 from realtime_polyp.bench.variants import STEPS
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from realtime_polyp.recording.paths import check_paths
-from realtime_polyp.summary import write_json
+from realtime_polyp.outputs.paths import check_paths
+from realtime_polyp.telemetry.machine import machine_facts
+from realtime_polyp.telemetry.summary import write_json
 
 _EPILOG = """examples:
   python -m realtime_polyp.bench                                      throughput from a 1080p file

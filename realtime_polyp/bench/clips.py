@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from realtime_polyp.field import Image
+from realtime_polyp.field_of_view import Image
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources import FileSource, Source
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from realtime_polyp.engines.exported import exported
+from realtime_polyp.engines.deployable import exported
 
 _PRODUCTS = 10  # between two looks at the clock, so that waiting for the device costs nothing
 

@@ -7,7 +7,7 @@ from typing import Any
 from realtime_polyp.config import usual_config
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.base import Hint
-from realtime_polyp.overlay import draw, shapes_of
+from realtime_polyp.outputs.overlay import draw, shapes_of
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.session import Session

@@ -8,11 +8,11 @@ from typing import Any
 from tqdm import tqdm
 
 from realtime_polyp.bench.line import Setup, open_pipeline
-from realtime_polyp.bench.machine import resident_mb
 from realtime_polyp.packets import Result
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
-from realtime_polyp.summary import summary_of
+from realtime_polyp.telemetry.machine import resident_mb
+from realtime_polyp.telemetry.summary import summary_of
 
 _EVERY_S = 30.0
 

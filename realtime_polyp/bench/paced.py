@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.bench.children import told_by
 from realtime_polyp.bench.line import Setup
+from realtime_polyp.bench.subprocesses import told_by
 from realtime_polyp.viewer.qt_setup import display_problem
 
 _VIRTUAL_SIZE = "1920x1080"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.bench.children import told_by
 from realtime_polyp.bench.line import Setup, Show, discard, open_pipeline, paint, run_line
 from realtime_polyp.bench.rounds import alternate, ratio
+from realtime_polyp.bench.subprocesses import told_by
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources import FileSource
 

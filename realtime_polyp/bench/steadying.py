@@ -16,7 +16,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources import FileSource
-from realtime_polyp.steady import Steadier, agreed, unheard
+from realtime_polyp.temporal.filter import TemporalFilter, fuse_box_and_mask, unheard
 
 _LEAD_IN = 5  # frames not counted: what is followed has to be found first
 
@@ -35,7 +35,7 @@ def steadying(scene: Scene) -> Step:
     variants = {
         "fusion, tracker, masks, frame quality": whole,
         "fusion, tracker, masks": replace(whole, views=None),
-        "fusion": replace(whole, views=None, smooth=None),
+        "fusion": replace(whole, views=None, temporal=None),
     }
     told = {name: partial(_steadied_per_s, answered.results, config) for name, config in variants.items()}
     return Step("steadying the models' answers on one core, the median frame", told)
@@ -44,7 +44,7 @@ def steadying(scene: Scene) -> Step:
 def _answered(scene: Scene) -> Answered:
     """The clip from the first polyp on, for as many frames as the scene holds: with nothing to follow, less is done."""
     line = open_pipeline(scene.setup, "throughput")
-    untouched = PipelineConfig(score_threshold=line.config.model_floor, smooth=None)
+    untouched = PipelineConfig(score_threshold=line.config.model_floor, temporal=None)
     pipeline = Pipeline(line.detector, line.segmenter, untouched)
     results = (pipeline.analyse([frame])[0] for frame in FileSource(scene.clip).frames())
     followed = itertools.dropwhile(partial(_shows_none, line.config), results)
@@ -55,17 +55,17 @@ def _answered(scene: Scene) -> Answered:
 
 
 def _shows_none(config: PipelineConfig, result: Result) -> bool:
-    found, _ = agreed(result.detections, result.mask, config)
+    found, _ = fuse_box_and_mask(result.detections, result.mask, config)
     return not (found.scores >= config.score_threshold).any()
 
 
 def _steadied_per_s(results: Sequence[Result], config: PipelineConfig) -> float:
     """Frames a second, were all of them as quick as the median one."""
-    steadier, took_s = Steadier(config), []
+    steadier, took_s = TemporalFilter(config), []
     with _one_core():
         for result in results:
             since_s = time.perf_counter()
-            steadier.update(result.frame, result.field, result.detections, result.mask, config, unheard)
+            steadier.update(result.frame, result.field_of_view, result.detections, result.mask, config, unheard)
             took_s.append(time.perf_counter() - since_s)
     return 1 / statistics.median(took_s[_LEAD_IN:] or took_s)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from realtime_polyp.bench.line import Setup
 from realtime_polyp.bench.rounds import alternate, ratio
-from realtime_polyp.field import Image
+from realtime_polyp.field_of_view import Image
 
 
 @dataclass(frozen=True)

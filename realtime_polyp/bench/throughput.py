@@ -9,15 +9,15 @@ from typing import Any
 
 from realtime_polyp.bench.clips import MemorySource, images_of
 from realtime_polyp.bench.line import Setup, open_pipeline, run_line, with_jitter
-from realtime_polyp.bench.machine import cores, peak_mb, resident_mb
 from realtime_polyp.bench.rounds import Pace, alternate, pace_of, ratio
 from realtime_polyp.engines.base import Engine, Pixels
-from realtime_polyp.field import Image, find_field, whole
+from realtime_polyp.field_of_view import Image, find_field, whole
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.prepare import prepare
+from realtime_polyp.preprocess.letterbox import prepare
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource, Source
-from realtime_polyp.summary import fps_of, summary_of
+from realtime_polyp.telemetry.machine import cores, peak_mb, resident_mb
+from realtime_polyp.telemetry.summary import fps_of, summary_of
 
 STAGES = ("decode", "analyse")  # the line's threads that work; the third hands results on, here to nobody
 _BATCH = 4  # of a model alone, as the line gives them from a file

@@ -16,12 +16,12 @@ from realtime_polyp.bench.steadying import steadying
 from realtime_polyp.bench.steps import BuildStep, Scene, Step
 from realtime_polyp.engines.base import Hint
 from realtime_polyp.engines.weights import Weights, find_weights
-from realtime_polyp.field import Field, Image, find_field, whole
+from realtime_polyp.field_of_view import FieldOfView, Image, find_field, whole
 from realtime_polyp.pipeline import Pipeline, run_inline
-from realtime_polyp.postprocess import detections_of
-from realtime_polyp.prepare import Batch, prepare
+from realtime_polyp.postprocess.nms import detections_of
+from realtime_polyp.preprocess.letterbox import Batch, prepare
 from realtime_polyp.sources import FileSource
-from realtime_polyp.summary import fps_of
+from realtime_polyp.telemetry.summary import fps_of
 
 _ENGINES = ("eager", "openvino", "openvino-int8")
 _HINTS: tuple[Hint, ...] = ("latency", "shared latency", "throughput")
@@ -59,9 +59,9 @@ def shrinking(scene: Scene) -> Step:
 def pixels_in_graph(scene: Scene) -> Step:
     import openvino as ov  # with torch below, seconds to import: only for who measures it
 
-    from realtime_polyp.bench.wrappers import OfUnitRange
+    from realtime_polyp.bench.ablations import OfUnitRange
+    from realtime_polyp.engines.deployable import exported
     from realtime_polyp.engines.eager import load_module
-    from realtime_polyp.engines.exported import exported
     from realtime_polyp.engines.openvino import compile_for_cpu, convert
 
     weights = find_weights(scene.setup.detector, "detector")
@@ -79,7 +79,7 @@ def pixels_in_graph(scene: Scene) -> Step:
 
 
 def candidates(scene: Scene) -> Step:
-    from realtime_polyp.bench.wrappers import EveryPlace  # torch, as above
+    from realtime_polyp.bench.ablations import EveryPlace  # torch, as above
     from realtime_polyp.engines.eager import load_module
     from realtime_polyp.engines.openvino import convert
 
@@ -152,7 +152,7 @@ def _batches(scene: Scene, weights: Weights) -> list[Batch]:
     return [prepare([image], [_field(image)], weights.size) for image in scene.images[:_PREPARED]]
 
 
-def _field(image: Image) -> Field:
+def _field(image: Image) -> FieldOfView:
     return find_field(image) or whole(image)
 
 

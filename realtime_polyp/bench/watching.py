@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from realtime_polyp.bench.clips import Lasting
 from realtime_polyp.bench.line import Setup, open_pipeline, with_jitter
-from realtime_polyp.bench.machine import peak_mb, resident_mb
 from realtime_polyp.packets import Result
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource, Paced
-from realtime_polyp.summary import summary_of
+from realtime_polyp.telemetry.machine import peak_mb, resident_mb
+from realtime_polyp.telemetry.summary import summary_of
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
 
 _MEMORY_EVERY_S = 30.0

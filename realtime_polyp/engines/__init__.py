@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
-from realtime_polyp.engines.acceptance import was_refused
 from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, Hint, SegmenterEngine, Task
+from realtime_polyp.engines.gate import is_rejected
 from realtime_polyp.engines.weights import Weights, find_weights
 
 _NVIDIA_DRIVER = "/proc/driver/nvidia/version"
@@ -90,25 +90,27 @@ def open_engine(
     return ENGINES[chosen](weights, chosen_device, hint)
 
 
-class How(TypedDict, total=False):
+class OpenOptions(TypedDict, total=False):
     """The options of `open_engine` that a detector and a segmenter share."""
 
     hint: Hint
     allow_unverified: bool
 
 
-def open_detector(model: str, engine: str = "auto", device: str = "auto", **how: Unpack[How]) -> DetectorEngine:
+def open_detector(model: str, engine: str = "auto", device: str = "auto", **how: Unpack[OpenOptions]) -> DetectorEngine:
     return cast(DetectorEngine, open_engine(model, "detector", engine, device, **how))
 
 
-def open_segmenter(model: str, engine: str = "auto", device: str = "auto", **how: Unpack[How]) -> SegmenterEngine:
+def open_segmenter(
+    model: str, engine: str = "auto", device: str = "auto", **how: Unpack[OpenOptions]
+) -> SegmenterEngine:
     return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device, **how))
 
 
 def _choose_engine(weights: Weights) -> str:
     """On a processor: INT8 where there is one that the gate has not refused."""
     quick = "openvino-int8"
-    return quick if "int8-xml" in weights.files and not was_refused(weights.model, quick) else "openvino"
+    return quick if "int8-xml" in weights.files and not is_rejected(weights.model, quick) else "openvino"
 
 
 def decoding_device(device: str) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from realtime_polyp.engines.acceptance import cache_folder
+from realtime_polyp.engines.gate import cache_folder
 from realtime_polyp.engines.static import first_line
 from realtime_polyp.engines.weights import sha256_of
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EngineSpec:
     """What one engine file is made of. key: `identity.engine_key`. bucket: its batch size. made_of: versions and
     machine, for the person who looks into the folder."""
 
@@ -42,11 +42,11 @@ def engines_folder() -> Path:
     return cache_folder() / "engines"
 
 
-def is_kept(recipe: Recipe) -> bool:
+def is_cached(recipe: EngineSpec) -> bool:
     return (engines_folder() / recipe.file_name).is_file()
 
 
-def kept(recipe: Recipe, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:
+def get_or_build(recipe: EngineSpec, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:
     """The engine from its file, which is built first where it is missing or harmed.
 
     build: writes the engine to the path it is given. load: reads it back. Raises what they raise of a fresh file.
@@ -68,7 +68,7 @@ def _check(path: Path) -> None:
         raise ValueError("its checksum differs")
 
 
-def _write(path: Path, recipe: Recipe, build: Callable[[Path], None]) -> None:
+def _write(path: Path, recipe: EngineSpec, build: Callable[[Path], None]) -> None:
     """Under its name only when complete: a second process, or one that is killed, harms nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"writing-{os.getpid()}-{path.name}")

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from realtime_polyp.engines.acceptance import problem_of
 from realtime_polyp.engines.base import EngineError, Hint
+from realtime_polyp.engines.gate import failure_reason
 from realtime_polyp.engines.static import require_device
 from realtime_polyp.engines.weights import Weights
 
@@ -43,7 +43,7 @@ def open_best(
     notes: list[str] = []
     for name, key_of in LADDER:
         try:
-            if not allow_unverified and (problem := problem_of(name, weights.model, key_of(weights, device))):
+            if not allow_unverified and (problem := failure_reason(name, weights.model, key_of(weights, device))):
                 raise EngineError(problem)
             engine = engines[name](weights, device, hint)
         except EngineError as error:

@@ -14,7 +14,7 @@ from openvino.preprocess import PrePostProcessor
 from realtime_polyp.engines.base import Candidates, EngineError, Hint, Pixels, Task
 from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.weights import Weights
-from realtime_polyp.priority import giving_way
+from realtime_polyp.telemetry.priority import with_low_priority
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,7 +101,7 @@ def _open(name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], 
     key = engine_key(name, weights, kinds, openvino=ov.__version__)
     kind = OpenVinoEngine if hint == "latency" else OverlappingOpenVinoEngine
     compile_ = partial(compile_for_cpu, graph, hint=hint)
-    compiled = compile_() if hint == "throughput" else giving_way(compile_)  # a live picture is shown first
+    compiled = compile_() if hint == "throughput" else with_low_priority(compile_)  # a live picture is shown first
     return kind(name, compiled, weights, key)
 
 
@@ -127,7 +127,7 @@ def convert(module: "nn.Module", size: tuple[int, int]) -> ov.Model:
     """A torch module -> a graph that reads uint8 (1, h, w, 3) pixels, conversion and normalisation inside."""
     import torch  # as above
 
-    from realtime_polyp.engines.exported import exported
+    from realtime_polyp.engines.deployable import exported
 
     height, width = size
     graph = ov.convert_model(

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.engines.exported import exported
+from realtime_polyp.engines.deployable import exported
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 

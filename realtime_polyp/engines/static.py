@@ -80,7 +80,7 @@ class CudaGraph:
             self._answers = run(self._input)
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Answers of their own: the next replay overwrites the graph's."""
+        """ModelOutputs of their own: the next replay overwrites the graph's."""
         self._input.copy_(pixels)
         self.graph.replay()
         return tuple(answer.clone() for answer in self._answers)

@@ -1,4 +1,4 @@
-"""The models compiled by TensorRT through Torch-TensorRT, built once for this machine and kept in its cache.
+"""The models compiled by TensorRT through Torch-TensorRT, built once for this machine and get_or_build in its cache.
 
 Written against Torch-TensorRT 2.13, whose engines are typed explicitly: it computes in the types that the graph states,
 so the weights are cast before the export. Not measured here: TensorRT's libraries need NVIDIA's own package index.
@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from realtime_polyp.engines.base import EngineError, Hint
 from realtime_polyp.engines.buckets import BUCKETS
-from realtime_polyp.engines.cache import Recipe, is_kept, kept
+from realtime_polyp.engines.cache import EngineSpec, get_or_build, is_cached
 from realtime_polyp.engines.compiled import FAILURES
 from realtime_polyp.engines.eager import SHORT, load_module
 from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.precision import at_precision
-from realtime_polyp.engines.quantised import quantise
+from realtime_polyp.engines.quantized import quantize
 from realtime_polyp.engines.ranges import RANGES, read_ranges
 from realtime_polyp.engines.static import Run, StaticEngine, example_of, first_line, machine_of, require_device
 from realtime_polyp.engines.weights import Weights
@@ -55,14 +55,14 @@ def open_tensorrt(
     compiler, name, dtype = _torch_tensorrt(), name_of(precision), DTYPES[precision]
     key = tensorrt_key(weights, device, precision=precision)
     made_of = machine_of(device) | versions_of(compiler)
-    recipes = [Recipe(weights.model, name, key, bucket, made_of) for bucket in BUCKETS]
-    module = None if all(map(is_kept, recipes)) else prepared(weights, precision)
+    specs = [EngineSpec(weights.model, name, key, bucket, made_of) for bucket in BUCKETS]
+    module = None if all(map(is_cached, specs)) else prepared(weights, precision)
     runs: dict[int, Run] = {}
-    for recipe in tqdm(recipes, desc=f"{weights.model} ({name})", unit="batch size", disable=None):
-        example = example_of(weights, recipe.bucket, device, dtype)
+    for spec in tqdm(specs, desc=f"{weights.model} ({name})", unit="batch size", disable=None):
+        example = example_of(weights, spec.bucket, device, dtype)
         # A harmed file is found late: the module is then made after all.
         build = partial(_build, compiler, module, weights, precision, example, accept_partial)
-        runs[recipe.bucket] = kept(recipe, build, _load)
+        runs[spec.bucket] = get_or_build(spec, build, _load)
     return StaticEngine(weights, runs, name=name, device=device, key=key, dtype=dtype)
 
 
@@ -117,12 +117,12 @@ def prepared(weights: Weights, precision: str) -> nn.Module:
     if precision in _EIGHT_BITS:  # after the cast, which would round the ranges too
         ranges = read_ranges(weights)
         round_ = _quantise_op(exponent_bits=4 if precision == "fp8" else 0)
-        quantise(module, ranges, round_, per_filter=precision == "int8")  # TensorRT takes one FP8 scale a tensor
+        quantize(module, ranges, round_, per_filter=precision == "int8")  # TensorRT takes one FP8 scale a tensor
     return cast
 
 
 def _quantise_op(*, exponent_bits: int) -> Any:
-    """The operation that Torch-TensorRT converts to TensorRT's own quantise and dequantise layers."""
+    """The operation that Torch-TensorRT converts to TensorRT's own quantize and dequantise layers."""
     try:
         importlib.import_module("modelopt.torch.quantization")  # defines it, and Torch-TensorRT looks for it
         op = torch.ops.tensorrt.quantize_op

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from realtime_polyp.metrics.motion import Region, motion_of, moved_mask
 from realtime_polyp.metrics.run_lengths import decode, dice
-from realtime_polyp.metrics.shown import ShownFrame
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
+from realtime_polyp.outputs.results_reader import ShownFrame
 from realtime_polyp.packets import Boxes
 
 _AROUND = 0.25  # of a polyp's box, on every side: the mask there is told as this polyp's

@@ -14,8 +14,8 @@ import numpy as np
 
 from realtime_polyp.metrics.motion import motion_of, moved_box
 from realtime_polyp.metrics.overlaps import ious, matches, pairs, stacked
-from realtime_polyp.metrics.shown import ShownFrame
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
+from realtime_polyp.outputs.results_reader import ShownFrame
 from realtime_polyp.packets import Boxes
 
 AWAY_S = 1.0  # a polyp out of view for longer comes back as a new visit: another number then is no switch

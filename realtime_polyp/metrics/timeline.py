@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from realtime_polyp.metrics.events import Run, SeenFrame, durations, runs
 from realtime_polyp.metrics.overlaps import false_boxes, matches, stacked
-from realtime_polyp.metrics.shown import ShownFrame, on_screen, seen_frames
 from realtime_polyp.metrics.truth import VideoTruth
+from realtime_polyp.outputs.results_reader import ShownFrame, on_screen, seen_frames
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from realtime_polyp.metrics.events import EventFigures, event_figures
 from realtime_polyp.metrics.frames import FrameCounts, count_frames
 from realtime_polyp.metrics.levels import Levels, Price, Records, by_age, by_score, pooled_levels, price
 from realtime_polyp.metrics.mask_stability import MaskStability, mask_stability
-from realtime_polyp.metrics.shown import ShownFrame, on_screen, seen_frames
 from realtime_polyp.metrics.stability import Stability, stability
 from realtime_polyp.metrics.truth import VideoTruth
+from realtime_polyp.outputs.results_reader import ShownFrame, on_screen, seen_frames
 
 
 @dataclass(frozen=True)

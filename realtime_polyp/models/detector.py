@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.boxes import from_distances
+from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.boxes import from_distances
 from realtime_polyp.models.efficientnet_lite import LITE0, LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
 
 _TOP_K = 4  # probabilities of each edge's distribution that the quality branch sees
 _QUALITY_CHANNELS = 64

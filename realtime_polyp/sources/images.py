@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from realtime_polyp.field import Image
+from realtime_polyp.field_of_view import Image
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.file import check_span
@@ -64,7 +64,7 @@ class ImageFolderSource:
                 if image is None:
                     self._note_unreadable(path)
                     continue
-                yield Frame(index, float(place / self._rate_hz) + round_s, time.monotonic(), image, alone=True)
+                yield Frame(index, float(place / self._rate_hz) + round_s, time.monotonic(), image, is_still=True)
                 index += 1
             if not self._loop:
                 return

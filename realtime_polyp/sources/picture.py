@@ -9,7 +9,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from realtime_polyp.field import Image
+from realtime_polyp.field_of_view import Image
 from realtime_polyp.nv12 import MATRICES, Nv12, nv12_of
 from realtime_polyp.sources.base import SourceError
 

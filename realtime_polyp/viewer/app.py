@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 
 from PyQt5.QtCore import QTimer
 
-from realtime_polyp.overlay import OverlayStyle
+from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.viewer.player import OpenSession
 from realtime_polyp.viewer.qt_setup import application
 from realtime_polyp.viewer.view import SourceInfo

@@ -6,10 +6,10 @@ from PyQt5.QtCore import QPointF, QRectF, QSize, Qt
 from PyQt5.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
-from realtime_polyp.field import Image
-from realtime_polyp.overlay import NO_SHAPES, OverlayStyle, Shapes, shapes_of
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.outputs.overlay import NO_SHAPES, OverlayStyle, Shapes, shapes_of
 from realtime_polyp.packets import Frame
-from realtime_polyp.prepare import shrink
+from realtime_polyp.preprocess.letterbox import shrink
 from realtime_polyp.viewer.condition import READY, Condition
 from realtime_polyp.viewer.paint import paint_badge, paint_cover, paint_shapes
 from realtime_polyp.viewer.theme import BACKGROUND

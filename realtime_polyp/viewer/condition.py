@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from realtime_polyp.packets import Signal, View
+from realtime_polyp.packets import FrameQuality, Signal
 
 Phase = Literal["ready", "playing", "seeking", "ended", "failed", "closed"]
 Tone = Literal["good", "busy", "warn", "bad"]
@@ -39,7 +39,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Facts:
+class PlayerState:
     """What the player knows. silent_s: since the last picture of a live source. overlay_age_s: since the capture of
     the newest analysed frame, where pictures do not wait for it. changed: the sizes (W, H) px before and after, and
     how long ago."""
@@ -51,7 +51,7 @@ class Facts:
     silent_s: float = 0.0
     overlay_age_s: float | None = None
     signal: Signal = "ok"
-    view: View = "clear"
+    frame_quality: FrameQuality = "clear"
     changed: tuple[tuple[int, int], tuple[int, int], float] | None = None
     failure: Failure | None = None
     warning: str | None = None
@@ -77,7 +77,7 @@ _SIGNALS = {
     "frozen": Condition("frozen picture", "Frozen picture", "The picture has stopped changing", "warn", blanks=True),
 }
 _HELD_BACK = "Alarms come later while the view is not clear"
-_VIEWS: dict[View, str] = {
+_VIEWS: dict[FrameQuality, str] = {
     "blurred": "Blurred",
     "glare": "Glare",
     "water": "Water",
@@ -93,7 +93,7 @@ _FAILURES: dict[str, tuple[Name, str]] = {
 }
 
 
-def condition_of(facts: Facts) -> Condition:
+def condition_of(facts: PlayerState) -> Condition:
     """The one condition to show."""
     if facts.failure:
         return _failed(facts.failure)
@@ -117,14 +117,14 @@ def _failed(failure: Failure) -> Condition:
     return Condition(name, title, detail, "bad", covers=True, blanks=True)
 
 
-def _ended(facts: Facts) -> Condition:
+def _ended(facts: PlayerState) -> Condition:
     if not facts.has_picture:
         detail = facts.warning or "The video has no pictures"
         return Condition("ended", "End of video", detail, "warn", covers=True, blanks=True)
     return Condition("ended", "End of video", facts.warning or "", "warn" if facts.warning else "busy")
 
 
-def _running(facts: Facts) -> Condition:
+def _running(facts: PlayerState) -> Condition:
     if facts.signal != "ok":
         return _SIGNALS[facts.signal]
     if facts.changed and facts.changed[2] < _SAY_CHANGE_S:
@@ -134,6 +134,6 @@ def _running(facts: Facts) -> Condition:
     if facts.overlay_age_s is not None and facts.overlay_age_s > _LATE_S:
         detail = f"The newest analysis is {facts.overlay_age_s:.0f} s old and hidden"
         return Condition("overlay late", "Overlay late", detail, "warn")
-    if facts.view != "clear":
-        return Condition("view not clear", _VIEWS[facts.view], _HELD_BACK, "warn")
+    if facts.frame_quality != "clear":
+        return Condition("view not clear", _VIEWS[facts.frame_quality], _HELD_BACK, "warn")
     return RUNNING

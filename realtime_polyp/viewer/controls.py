@@ -6,7 +6,7 @@ from PyQt5.QtCore import QRectF, QSize, Qt
 from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QWidget
 
-from realtime_polyp.overlay import MaskStyle
+from realtime_polyp.outputs.overlay import MaskStyle
 from realtime_polyp.viewer.icons import BOX, icon
 from realtime_polyp.viewer.keys import Action, hint
 from realtime_polyp.viewer.shown_alarms import Span

@@ -5,7 +5,15 @@ import math
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF
 
-from realtime_polyp.overlay import FILL_OPACITY, HELD_COLOUR, MASK_COLOUR, SHOWN_COLOUR, BoxShape, Colour, Shapes
+from realtime_polyp.outputs.overlay import (
+    FILL_OPACITY,
+    HELD_COLOUR,
+    MASK_COLOUR,
+    SHOWN_COLOUR,
+    BoxShape,
+    Colour,
+    Shapes,
+)
 from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.theme import TEXT, TONES
 

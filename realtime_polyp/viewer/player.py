@@ -13,10 +13,10 @@ from realtime_polyp.engines.base import EngineError
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.session import Session, SessionError
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.viewer.again import LookAgain, with_found
-from realtime_polyp.viewer.condition import NO_SIGNAL_S, Facts, Failure, Phase
+from realtime_polyp.viewer.condition import NO_SIGNAL_S, Failure, Phase, PlayerState
 from realtime_polyp.viewer.pacing import Pacer
 from realtime_polyp.viewer.rates import NO_READING, Rates, Reading
+from realtime_polyp.viewer.reanalysis import Reanalysis, with_found
 from realtime_polyp.viewer.view import Painted, SourceInfo, View
 
 OpenSession = Callable[[float, Callable[[Result], None]], Session]
@@ -61,7 +61,7 @@ class Player:
         self._deadline_s = 0.0
         self._last_picture_s = clock()
         self._changed: tuple[tuple[int, int], tuple[int, int], float] | None = None
-        self._again = LookAgain()
+        self._again = Reanalysis()
 
     # What a person asks for
 
@@ -152,11 +152,11 @@ class Player:
         stages = self.session.tally().dropped.values()
         return sum(count for stage in stages for reason, count in stage.items() if reason not in DELIBERATE)
 
-    def facts(self) -> Facts:
+    def facts(self) -> PlayerState:
         now_s = self._clock()
         newest = self._newest
         immediate = self.session is not None and self.session.screen is not None
-        return Facts(
+        return PlayerState(
             phase=self.phase,
             live=self.info.live,
             paused=self.paused,
@@ -164,7 +164,7 @@ class Player:
             silent_s=now_s - self._last_picture_s,
             overlay_age_s=now_s - newest.frame.captured_s if immediate and newest else None,
             signal=newest.signal if newest else "ok",
-            view=newest.view if newest else "clear",
+            frame_quality=newest.frame_quality if newest else "clear",
             changed=(*self._changed[:2], now_s - self._changed[2]) if self._changed else None,
             failure=self.failure,
             warning=self.session.source.warning if self.session else None,

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from realtime_polyp.alarms import Alarm, AlarmKeeper
 from realtime_polyp.packets import Result
+from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
 
 Span = tuple[float, float]  # from, to: seconds of the recording
 

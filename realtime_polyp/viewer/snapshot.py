@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from realtime_polyp.field import Image
-from realtime_polyp.overlay import OverlayStyle, draw, shapes_of
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.viewer.view import View
 
 CAPTION = "Research use only - not a medical device"

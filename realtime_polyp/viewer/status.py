@@ -4,8 +4,8 @@ from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-from realtime_polyp.ledger import Tally
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.telemetry.ledger import Tally
 from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.rates import Reading

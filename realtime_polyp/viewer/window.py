@@ -11,7 +11,7 @@ from PyQt5.QtCore import QEvent, QEventLoop, QSize, Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent, QResizeEvent
 from PyQt5.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from realtime_polyp.overlay import MaskStyle, OverlayStyle
+from realtime_polyp.outputs.overlay import MaskStyle, OverlayStyle
 from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.condition import READY, Condition, condition_of
 from realtime_polyp.viewer.controls import Controls
@@ -217,7 +217,7 @@ class ViewerWindow(QWidget):
 
     def _toggle_sound(self) -> None:
         session = self.player.session
-        if session and session.pipeline.config.smooth is None:
+        if session and session.pipeline.config.temporal is None:
             self.notice("No sound: without smoothing no polyp is followed, and every frame would be an alarm")
         else:
             self._switch_sound()

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.boxes import centres, giou, to_distances
+from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.boxes import centres, giou, to_distances
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import clip_to, decode
-from trainers.assign import PAPER_K, atss
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.dense import (
     QUALITY_HEAD_NAMES,
     SIZE,
@@ -26,7 +23,10 @@ from trainers.detectors.dense import (
     centerness,
     entropy,
 )
-from trainers.losses import focal
+from trainers.training.anchors import clip_to, decode
+from trainers.training.assign import PAPER_K, atss
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import focal
 
 STDS = (0.1, 0.1, 0.2, 0.2)
 _GIOU_WEIGHT = 2.0

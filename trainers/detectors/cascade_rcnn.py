@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from realtime_polyp.models.backbones import build_trunk
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import clip_to
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.regions import (
     FCHead,
-    Lesson,
+    RoISamples,
     Sampling,
     Stds,
     box_loss,
@@ -31,7 +29,9 @@ from trainers.detectors.regions import (
 )
 from trainers.detectors.roi_align import RoIs, pool_levels
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, RPNConfig, rpn_criterion
-from trainers.naming import Rule
+from trainers.training.anchors import clip_to
+from trainers.training.checkpoint_names import Rule
+from trainers.training.contract import Losses, Targets, in_full_precision
 
 _BINS = 7
 _BETA = 1.0  # of the heads' smooth L1
@@ -126,13 +126,13 @@ def loss(model: CascadeRCNN, images: Tensor, targets: Targets) -> Losses:
     return losses
 
 
-def _handed_on(rois: RoIs, lesson: Lesson, images: int) -> list[Tensor]:
+def _handed_on(rois: RoIs, lesson: RoISamples, images: int) -> list[Tensor]:
     """What the next stage draws from: all regions but the true boxes, which drawing adds anew."""
     return [rois.boxes[(rois.image == image) & ~lesson.added] for image in range(images)]
 
 
 @in_full_precision
-def _criterion(logits: Tensor, deltas: Tensor, lesson: Lesson, stage: Stage) -> Losses:
+def _criterion(logits: Tensor, deltas: Tensor, lesson: RoISamples, stage: Stage) -> Losses:
     return {
         "class": stage.weight * class_loss(logits, lesson.positive),
         "box": stage.weight * box_loss(deltas, lesson, stage.stds, beta=_BETA),

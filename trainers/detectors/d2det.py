@@ -12,14 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.boxes import from_distances, iou
+from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.boxes import from_distances, iou
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import clip_to
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.regions import (
-    Lesson,
+    RoISamples,
     Sampling,
     class_loss,
     draw_regions,
@@ -34,7 +32,9 @@ from trainers.detectors.regions import (
 )
 from trainers.detectors.roi_align import RoIs, bin_points, pool_levels, read_levels, rois_of
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, Proposals, RPNConfig, rpn_criterion, suppress
-from trainers.naming import Rule
+from trainers.training.anchors import clip_to
+from trainers.training.checkpoint_names import Rule
+from trainers.training.contract import Losses, Targets, in_full_precision
 
 _BINS = 7
 _LIGHT_BINS = _BINS // 2  # offsets come from a coarser view of the region
@@ -204,7 +204,7 @@ def loss(model: D2Det, images: Tensor, targets: Targets) -> Losses:
     }
 
 
-def _to_place(lesson: Lesson, size: tuple[int, int]) -> tuple[RoIs, Tensor]:
+def _to_place(lesson: RoISamples, size: tuple[int, int]) -> tuple[RoIs, Tensor]:
     """The positive regions that the dense head learns from, shaken, and their true boxes (n, 4)."""
     positive = lesson.positive.nonzero()[:, 0]
     chosen = positive[torch.randperm(len(positive))[:_MOST_LEARNT].to(positive.device)]
@@ -222,7 +222,7 @@ def shaken(boxes: Tensor) -> Tensor:
 
 
 @in_full_precision
-def _class_criterion(logits: Tensor, lesson: Lesson, config: D2DetConfig) -> Losses:
+def _class_criterion(logits: Tensor, lesson: RoISamples, config: D2DetConfig) -> Losses:
     return {"class": config.class_weight * class_loss(logits, lesson.positive)}
 
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.detector import SharedTower
-from trainers.anchors import AnchorShapes, anchors_of
-from trainers.naming import Rule
+from trainers.training.anchors import AnchorShapes, anchors_of
+from trainers.training.checkpoint_names import Rule
 
 STRIDES = (8, 16, 32, 64, 128)  # of the levels P3 to P7
 SIZE = (800, 1344)  # the paper's (800, 1333) in whole steps of 32 px

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from realtime_polyp.models.backbones import build_trunk
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, Bottleneck, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import clip_to
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.regions import (
     BOX_STDS,
     FCHead,
-    Lesson,
+    RoISamples,
     Sampling,
     box_loss,
     class_loss,
@@ -33,7 +31,9 @@ from trainers.detectors.regions import (
 )
 from trainers.detectors.roi_align import RoIs, pool_levels
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, RPNConfig, rpn_criterion
-from trainers.naming import Rule
+from trainers.training.anchors import clip_to
+from trainers.training.checkpoint_names import Rule
+from trainers.training.contract import Losses, Targets, in_full_precision
 
 _BINS = 7
 _BETA = 1.0  # of the heads' smooth L1
@@ -177,7 +177,7 @@ def loss(model: DoubleHead, images: Tensor, targets: Targets) -> Losses:
 
 
 @in_full_precision
-def _criterion(views: Views, lesson: Lesson, config: DoubleHeadConfig) -> Losses:
+def _criterion(views: Views, lesson: RoISamples, config: DoubleHeadConfig) -> Losses:
     """Each head's two losses, its own task weighted by its focus, the other's by the rest."""
     fc, conv = config.fc_weight, config.conv_weight
     return {

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from realtime_polyp.models.backbones import build_trunk
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import clip_to
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.regions import (
     BOX_STDS,
     FCHead,
-    Lesson,
+    RoISamples,
     Sampling,
     box_loss,
     class_loss,
@@ -29,7 +27,9 @@ from trainers.detectors.regions import (
 )
 from trainers.detectors.roi_align import RoIs, pool_levels
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, RPNConfig, rpn_criterion
-from trainers.naming import Rule
+from trainers.training.anchors import clip_to
+from trainers.training.checkpoint_names import Rule
+from trainers.training.contract import Losses, Targets, in_full_precision
 
 _BINS = 7
 
@@ -92,5 +92,5 @@ def loss(model: FasterRCNN, images: Tensor, targets: Targets) -> Losses:
 
 
 @in_full_precision
-def _criterion(logits: Tensor, deltas: Tensor, lesson: Lesson) -> Losses:
+def _criterion(logits: Tensor, deltas: Tensor, lesson: RoISamples) -> Losses:
     return {"class": class_loss(logits, lesson.positive), "box": box_loss(deltas, lesson, BOX_STDS)}

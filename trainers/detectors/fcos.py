@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.boxes import area, from_distances, iou, to_distances
+from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.boxes import area, from_distances, iou, to_distances
 from realtime_polyp.models.detector import points_of
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import clip_to
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.dense import (
     QUALITY_HEAD_NAMES,
     SIZE,
@@ -27,7 +25,9 @@ from trainers.detectors.dense import (
     shapes_of,
     sizes_of,
 )
-from trainers.losses import focal
+from trainers.training.anchors import clip_to
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import focal
 
 MMDET_NAMES = QUALITY_HEAD_NAMES
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from realtime_polyp.models.detector import Detector, DetectorConfig, DetectorMaps
-from trainers.contract import Losses, Targets, in_full_precision
-from trainers.losses import detector_loss
-from trainers.naming import Rule, State, from_mmdet
+from trainers.training.checkpoint_names import Rule, State, from_mmdet
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import detector_loss
 
 build = Detector
 

@@ -10,13 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.boxes import giou, iou
+from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.boxes import giou, iou
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import clip_to, decode
-from trainers.assign import max_iou
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.dense import (
     QUALITY_HEAD_NAMES,
     SIZE,
@@ -28,7 +25,10 @@ from trainers.detectors.dense import (
     entropy,
 )
 from trainers.detectors.mixture import fit, log_densities
-from trainers.losses import focal
+from trainers.training.anchors import clip_to, decode
+from trainers.training.assign import max_iou
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import focal
 
 STDS = (0.1, 0.1, 0.2, 0.2)
 _GIOU_WEIGHT = 1.3

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.anchors import decode, encode
-from trainers.assign import max_iou
 from trainers.detectors.roi_align import RoIs, rois_of
 from trainers.detectors.rpn import RPNMaps, draw, propose
+from trainers.training.anchors import decode, encode
+from trainers.training.assign import max_iou
 
 Stds = tuple[float, float, float, float]
 BOX_STDS: Stds = (0.1, 0.1, 0.2, 0.2)
@@ -32,7 +32,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class RoISamples:
     """Regions that learn. positive (n,) bool; truth (n, 4): the box that a positive region learns, itself elsewhere;
     added (n,) bool: which are true boxes that were put among the proposals."""
 
@@ -102,11 +102,11 @@ def proposed_to_learn(model: nn.Module, maps: RPNMaps, pixels: Tensor) -> list[T
 
 
 @torch.no_grad()
-def draw_regions(proposals: list[Tensor], truths: list[Tensor], sampling: Sampling) -> Lesson:
+def draw_regions(proposals: list[Tensor], truths: list[Tensor], sampling: Sampling) -> RoISamples:
     """Of each image's proposals (n, 4), with its true boxes (m, 4) among them, the ones that learn."""
     lessons = [_draw_one(boxes, truth, sampling) for boxes, truth in zip(proposals, truths, strict=True)]
     boxes, positive, truth, added = (list(column) for column in zip(*lessons, strict=True))
-    return Lesson(rois_of(boxes), torch.cat(positive), torch.cat(truth), torch.cat(added))
+    return RoISamples(rois_of(boxes), torch.cat(positive), torch.cat(truth), torch.cat(added))
 
 
 def _draw_one(proposals: Tensor, truth: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -126,7 +126,7 @@ def class_loss(logits: Tensor, positive: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
 
 
-def box_loss(deltas: Tensor, lesson: Lesson, stds: Stds, *, beta: float = 0.0) -> Tensor:
+def box_loss(deltas: Tensor, lesson: RoISamples, stds: Stds, *, beta: float = 0.0) -> Tensor:
     """L1 (smooth below `beta`) of the positive regions' deltas, over the number of all regions."""
     chosen = lesson.positive
     wanted = encode(lesson.rois.boxes[chosen], lesson.truth[chosen], stds)

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from realtime_polyp.models.backbones import build_trunk
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from realtime_polyp.models.trunks import build_trunk
-from trainers.anchors import AnchorShapes, anchors_of, clip_to, decode, encode, octaves
-from trainers.assign import max_iou
-from trainers.contract import Losses, Targets, in_full_precision
 from trainers.detectors.dense import SIZE, STRIDES, boxes_of, flatten_levels, initialise, shapes_of
-from trainers.losses import focal
-from trainers.naming import Rule
+from trainers.training.anchors import AnchorShapes, anchors_of, clip_to, decode, encode, octaves
+from trainers.training.assign import max_iou
+from trainers.training.checkpoint_names import Rule
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import focal
 
 _STDS = (1.0, 1.0, 1.0, 1.0)
 

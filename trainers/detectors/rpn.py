@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.postprocess import nms
-from trainers.anchors import AnchorShapes, anchors_of, clip_to, decode, encode
-from trainers.assign import max_iou
-from trainers.contract import Losses, in_full_precision
-from trainers.naming import Rule
+from realtime_polyp.postprocess.nms import nms
+from trainers.training.anchors import AnchorShapes, anchors_of, clip_to, decode, encode
+from trainers.training.assign import max_iou
+from trainers.training.checkpoint_names import Rule
+from trainers.training.contract import Losses, in_full_precision
 
 _UNIT_STDS = (1.0, 1.0, 1.0, 1.0)
 RPN_FROM_MMDET: tuple[Rule, ...] = (

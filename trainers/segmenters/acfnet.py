@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
-from trainers.contract import Losses, Targets, in_full_precision
+from trainers.training.contract import Losses, Targets, in_full_precision
 
 _CLASSES = 2
 _WEIGHTS = {"auxiliary": 0.4, "coarse": 0.6, "fine": 0.7}  # the paper's lambda_a, lambda_c, lambda_f

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
-from trainers.contract import Losses, Targets, in_full_precision
-from trainers.losses import mask_loss
 from trainers.segmenters.unetpp import five_features
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import mask_loss
 
 _POOLED = (1, 3, 5)  # cells a side of the context's grids
 _STRIDES = (16, 8, 4, 2)  # of the decoder's outputs that a selection follows
@@ -40,7 +40,7 @@ def local_attention(feature: Tensor, logits: Tensor) -> Tensor:
 
 
 class NonLocal(nn.Module):
-    """Each cell receives a mixture of all others, by likeness: x + W(softmax(theta phi) g) (Wang et al., CVPR 2018).
+    """Each cell receives a mixture of all others, by similarity: x + W(softmax(theta phi) g) (Wang et al., CVPR 2018).
 
     The others are the strongest of every `pool` x `pool` cells. The authors pool by 2, at their 224 px; at the paper's
     512 px that is a matrix of 65536 x 16384 at stride 2, so that here every stride is pooled to the trunk's coarsest.

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.hrnet import HRNET_W48, HRNet, HRNetConfig
-from trainers.contract import Losses, Targets, in_full_precision
-from trainers.losses import mask_loss
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import mask_loss
 
 
 @dataclass(frozen=True)

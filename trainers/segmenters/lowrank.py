@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from realtime_polyp.models.segmenter import Segmenter
-from trainers.contract import Losses, Targets, in_full_precision
-from trainers.losses import segmenter_loss
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import segmenter_loss
 
 build = Segmenter
 

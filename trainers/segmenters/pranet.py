@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
-from trainers.contract import Losses, Targets, in_full_precision
+from trainers.training.contract import Losses, Targets, in_full_precision
 
 _WINDOW_PX = 31  # around a pixel, within which a change of the truth makes it count more
 _EDGE_WEIGHT = 5.0

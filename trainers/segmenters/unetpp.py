@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
-from trainers.contract import Losses, Targets, in_full_precision
-from trainers.losses import mask_loss
+from trainers.training.contract import Losses, Targets, in_full_precision
+from trainers.training.losses import mask_loss
 
 
 @dataclass(frozen=True)

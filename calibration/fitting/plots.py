@@ -1,0 +1,140 @@
+"""Pictures of a calibration, to be read by the person who will trust or distrust the boxes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+
+from calibration.fitting.fit import Fitted
+from calibration.fitting.sweep import Point
+from realtime_polyp.metrics.curves import Reliability
+
+matplotlib.use("Agg")  # these run on machines without a screen
+import matplotlib.pyplot as plt  # noqa: E402
+
+_BLUE, _ORANGE = "#0072b2", "#d55e00"  # apart for the colour-blind too
+_KEPT = "#e8f3ec"  # behind the points that keep to what is wanted
+
+
+def draw_reliability(found: Fitted, path: Path, *, title: str, things: str) -> None:
+    """Share right against the score before and after, bin by bin, over how many `things` each bin holds."""
+    figure, axes = plt.subplots(
+        2, 2, figsize=(10.4, 6.6), sharex=True, sharey="row", constrained_layout=True,
+        gridspec_kw={"height_ratios": (3.4, 1)},
+    )  # fmt: skip
+    sides = {"before": found.before, "calibrated, on held-out patients": found.after}
+    for column, (name, bins) in enumerate(sides.items()):
+        _reliability_panel(axes[0, column], bins, name)
+        _counts_panel(axes[1, column], bins)
+    axes[0, 0].set_ylabel("share that is right")
+    axes[1, 0].set_ylabel(things)
+    axes[0, 0].legend(loc="upper left", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def _reliability_panel(axis: Axes, bins: Reliability, name: str) -> None:
+    edges = np.linspace(0, 1, len(bins.count) + 1)
+    axis.plot([0, 1], [0, 1], "--", color="#888888", lw=1.2, label="right as often as it says")
+    axis.bar(edges[:-1], np.nan_to_num(bins.accuracy), width=np.diff(edges), align="edge", color=_BLUE, alpha=0.3,
+             edgecolor=_BLUE, label="share right in each bin")  # fmt: skip
+    axis.plot(bins.confidence, bins.accuracy, "o", color=_ORANGE, ms=6, label="at the bin's mean score")
+    axis.set(xlim=(0, 1), ylim=(0, 1.02))
+    axis.set_title(f"{name}: {100 * (bins.error or 0):.1f} % off on average (ECE)", fontsize=10)
+    axis.grid(alpha=0.3)
+
+
+def _counts_panel(axis: Axes, bins: Reliability) -> None:
+    edges = np.linspace(0, 1, len(bins.count) + 1)
+    axis.bar(edges[:-1], bins.count, width=np.diff(edges), align="edge", color="#777777", edgecolor="white")
+    axis.set(xlabel="score", yscale="log")
+    axis.grid(alpha=0.3)
+
+
+def draw_operating_points(
+    points: Sequence[Point], path: Path, *, wanted: float, marked: Point, chosen: bool, title: str, rate: str
+) -> None:
+    """Sensitivity, and on videos the time to the first box, against false alarms; a line for each confirmation time.
+
+    wanted: the false alarms that are allowed, in the unit that `rate` names. marked: the point chosen, or the nearest
+    where none keeps to them.
+    """
+    timed = marked.confirm_s is not None
+    figure, axes = plt.subplots(
+        1 + timed, 1, figsize=(10.4, 7.6 if timed else 5.2), sharex=True, squeeze=False, constrained_layout=True
+    )
+    for axis, (name, height) in zip(axes[:, 0], _PANELS.items(), strict=False):
+        axis.axvspan(0, wanted, color=_KEPT, zorder=0, label=f"allowed: {wanted:g} at most")
+        _lines_of_points(axis, points, height)
+        _mark(axis, marked, height(marked), chosen=chosen)
+        axis.set(ylabel=name)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylim(min(80, axes[0, 0].get_ylim()[0]), 102)
+    axes[0, 0].set_title(title, fontsize=11)
+    heading = "a box is shown" if timed else None
+    axes[0, 0].legend(title=heading, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    _scale_rates(axes[-1, 0], max(point.false_rate for point in points), wanted)
+    axes[-1, 0].set_xlabel(rate)
+    _save(figure, path)
+
+
+def _scale_rates(axis: Axes, largest: float, wanted: float) -> None:
+    """Zero must be on the axis, and what lies around the wanted rate be told apart."""
+    linear_to = wanted or max(largest / 10, 1e-3)
+    axis.set_xscale("symlog", linthresh=linear_to, linscale=1)
+    axis.set_xlim(-0.06 * linear_to, max(1.2 * largest, 2 * linear_to))
+    rates = [0.0, linear_to / 2, *(linear_to * factor for factor in (1, 2, 5, 10, 20, 50, 100, 200, 500))]
+    axis.set_xticks([rate for rate in rates if rate <= max(largest, 2 * linear_to)], minor=False)
+    axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _lines_of_points(axis: Axes, points: Sequence[Point], height: Callable[[Point], float]) -> None:
+    """For each confirmation time the best that is to be had for so many false alarms, as steps."""
+    times = sorted({-1.0 if point.confirm_s is None else point.confirm_s for point in points})
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, max(2, len(times))))
+    for colour, confirm_s in zip(colours, times, strict=False):
+        line = frontier([point for point in points if point.confirm_s in (confirm_s, None)])
+        label = "best threshold" if confirm_s < 0 else f"once seen for {confirm_s:g} s" if confirm_s else "at once"
+        axis.plot(
+            [point.false_rate for point in line], [height(point) for point in line], "o-",
+            drawstyle="steps-post", color=colour, lw=1.6, ms=4, label=label,
+        )  # fmt: skip
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """The points that are better than every one with as few false alarms or fewer, by rising false alarms."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda one: (one.false_rate, _worth(one))):
+        if not best or _worth(point) < _worth(best[-1]):
+            best.append(point)
+    return best
+
+
+def _worth(point: Point) -> tuple[float, float]:
+    """Less is better: first the polyps found, then the time to the first box."""
+    return -point.sensitivity, np.inf if point.first_shown_s is None else point.first_shown_s
+
+
+def _mark(axis: Axes, point: Point, height: float, *, chosen: bool) -> None:
+    label = f"{'chosen' if chosen else 'none is allowed; nearest'}: score from {point.score_threshold:g}"
+    axis.plot(point.false_rate, height, "*", color=_ORANGE, ms=17, mec="white", zorder=5, label=label, clip_on=False)
+
+
+def _first_shown(point: Point) -> float:
+    return np.nan if point.first_shown_s is None else point.first_shown_s
+
+
+_PANELS: dict[str, Callable[[Point], float]] = {
+    "polyps found, %": lambda point: 100 * point.sensitivity,
+    "first box after, s (median)": _first_shown,
+}
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

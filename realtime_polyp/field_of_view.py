@@ -1,0 +1,95 @@
+"""The endoscopic field of view: where in the frame the scope's picture is, among banners, text and small pictures.
+
+Models see only this rectangle; results come back in pixels of the whole frame.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+_SEARCH_WIDTH_PX = 240
+_LIT_LEVEL = 32  # of 255, brightest channel; recorders paint the surround up to about 20
+_MIN_AREA = 0.08  # of the frame; anything smaller is not the picture
+_MIN_COVERED = 0.08  # of the tallest column (row): thinner spurs of the lit region are text or a touching inset
+
+
+@dataclass(frozen=True)
+class FieldOfView:
+    """A rectangle of the frame, source px, right and bottom exclusive."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+    @property
+    def width(self) -> int:
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> int:
+        return self.y2 - self.y1
+
+    @property
+    def box(self) -> list[int]:
+        return [self.x1, self.y1, self.x2, self.y2]
+
+    def crop(self, image: Image) -> Image:
+        """The field's view of an image (H, W, 3); no copy."""
+        return image[self.y1 : self.y2, self.x1 : self.x2]
+
+    def union(self, other: "FieldOfView") -> "FieldOfView":
+        return FieldOfView(
+            min(self.x1, other.x1), min(self.y1, other.y1), max(self.x2, other.x2), max(self.y2, other.y2)
+        )
+
+    def contains(self, other: "FieldOfView", *, slack_px: int = 0) -> bool:
+        return (
+            other.x1 >= self.x1 - slack_px
+            and other.y1 >= self.y1 - slack_px
+            and other.x2 <= self.x2 + slack_px
+            and other.y2 <= self.y2 + slack_px
+        )
+
+
+def whole(image: Image) -> FieldOfView:
+    """The field that is the entire frame."""
+    height, width = image.shape[:2]
+    return FieldOfView(0, 0, width, height)
+
+
+def find_field(image: Image) -> FieldOfView | None:
+    """The bounding rectangle of the largest lit region of an image (H, W, 3) RGB; None when nothing is lit enough."""
+    step = max(1, image.shape[1] // _SEARCH_WIDTH_PX)
+    small = image[::step, ::step]
+    region = _largest_region(small.max(axis=2) > _LIT_LEVEL)
+    if region is None or region.sum() < _MIN_AREA * region.size:
+        return None
+    left, right = _covered_span(region.sum(axis=0))
+    top, bottom = _covered_span(region.sum(axis=1))
+    height, width = image.shape[:2]
+    # One search cell of margin: the region's rim was eaten by the threshold.
+    return FieldOfView(
+        max(0, (left - 1) * step),
+        max(0, (top - 1) * step),
+        min(width, (right + 1) * step),
+        min(height, (bottom + 1) * step),
+    )
+
+
+def _largest_region(lit: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    opened = cv2.morphologyEx(lit.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    if count < 2:
+        return None
+    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+
+
+def _covered_span(counts: NDArray[np.int64]) -> tuple[int, int]:
+    covered = np.flatnonzero(counts >= max(1, _MIN_COVERED * counts.max()))
+    return int(covered[0]), int(covered[-1]) + 1

@@ -1,0 +1,75 @@
+"""One engine in its own lane: for each batch size a graph, with its input and its answers at fixed addresses."""
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+
+from realtime_polyp.engines.base import Engine, EngineError
+from realtime_polyp.inference.cuda_streams import DeviceStreams, Run
+from realtime_polyp.inference.staging import Shape
+
+
+class DeviceEngine(Engine, Protocol):
+    """An engine that takes pixels on the device and leaves its answers there."""
+
+    def on_device(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """pixels (N, 3, h, w) uint8 on the device -> boxes (N, P, 4) and scores (N, P), or probability (N, h', w').
+
+        Queued on the current stream; never waits for the device, so that it can be captured.
+        """
+        ...
+
+
+class DeviceModel:
+    """buckets: the batch sizes it is captured for. most_candidates: of a detector, that leave the device."""
+
+    def __init__(
+        self, engine: DeviceEngine, lanes: DeviceStreams, buckets: Sequence[int], *, most_candidates: int
+    ) -> None:
+        self.engine, self.lane = engine, engine.task
+        self._most_candidates = most_candidates
+        self.shapes: dict[int, list[Shape]] = {}
+        self._runs: dict[int, tuple[Tensor, Run]] = {}
+        for bucket in sorted(buckets, reverse=True):  # the largest first: smaller ones then fit into its memory
+            self._runs[bucket] = self._prepared(bucket, lanes)
+
+    def run(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """ModelOutputs for pixels (bucket, 3, h, w) on the device; overwritten by the next call. In work of this lane."""
+        fixed, run = self._runs[len(pixels)]
+        fixed.copy_(pixels)
+        return run()
+
+    def _prepared(self, bucket: int, lanes: DeviceStreams) -> tuple[Tensor, Run]:
+        height, width = self.engine.size
+        fixed = torch.zeros((bucket, height, width, 3), dtype=torch.uint8, device=lanes.device).permute(0, 3, 1, 2)
+        run = lanes.capture(self.lane, lambda: self._answers(fixed))
+        with lanes.work(self.lane, "first run"):
+            self.shapes[bucket] = [tuple(answer.shape) for answer in run()]
+        return fixed, run
+
+    def _answers(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        answers = self.engine.on_device(pixels)
+        if self.engine.task == "segmenter":
+            return answers
+        boxes, scores = answers
+        return best_of(boxes, scores, self._most_candidates)
+
+
+def best_of(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` best candidates of each image, best first, of boxes (N, P, 4), scores (N, P); all of no more."""
+    if scores.shape[1] <= count:
+        return boxes, scores
+    best, places = scores.topk(count, dim=1)
+    return boxes.gather(1, places[..., None].expand(-1, -1, 4)), best
+
+
+def opened_on(device: torch.device, engine: Engine) -> DeviceEngine:
+    """The engine as one that answers on this device. EngineError when it does not."""
+    if not hasattr(engine, "on_device") or torch.device(engine.device).type != device.type:
+        raise EngineError(
+            f"engine {engine.name} of {engine.model} runs on {engine.device} and cannot leave its answers on "
+            f"{device.type}: open it with --engine eager --device {device.type}"
+        )
+    return cast(DeviceEngine, engine)

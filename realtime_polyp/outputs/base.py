@@ -1,0 +1,31 @@
+"""What every output of a session offers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from realtime_polyp.packets import Result
+
+
+class OutputError(ValueError):
+    """An output cannot be written; the message names the file and the reason. What was written stays readable."""
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """What a session is to leave behind; None: not that. pictures: a folder, for the best frames of events.
+    count_alarms: also where events are not written."""
+
+    results: Path | None = None
+    save: Path | None = None
+    events: Path | None = None
+    pictures: Path | None = None
+    count_alarms: bool = False
+
+
+class Output(Protocol):
+    """Takes every result in order. `write` raises OutputError; `close` may be called at any time, more than once."""
+
+    def write(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,167 @@
+"""What was on the screen in every frame of a video, from results as they come or from the file they were written to."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.islands import drawn_part
+from realtime_polyp.metrics.events import SeenFrame
+from realtime_polyp.metrics.overlaps import stacked
+from realtime_polyp.metrics.run_lengths import RunLengths, decode, encode
+from realtime_polyp.metrics.truth import VideoTruth
+from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result
+
+HELD_S = 0.2  # the viewer hides an overlay older than this
+_ROUNDING_S = 1e-6
+_NO_BOXES = np.zeros((0, 4), np.float32)
+_NO_IDS = np.zeros(0, np.int64)
+_NO_SCORES = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """One frame's result as it was drawn. boxes (n, 4) xyxy source px, ids (n,), scores (n,): of its visible tracks.
+
+    detections: what the detector alone would have drawn, without memory of other frames. mask: what was drawn of it, at
+    source size: its islands at a shown box (specks too, which the overlay leaves out), or all of it in a run without a
+    detector; None without a segmenter, or over a picture that is black or frozen.
+    """
+
+    index: int
+    pts_s: float
+    boxes: Boxes = field(default_factory=lambda: _NO_BOXES)
+    ids: NDArray[np.int64] = field(default_factory=lambda: _NO_IDS)
+    scores: NDArray[np.float32] = field(default_factory=lambda: _NO_SCORES)
+    detections: Detections = NO_DETECTIONS
+    mask: RunLengths | None = None
+
+
+def shown_of(result: Result, *, mask: bool = True) -> ShownFrame:
+    """A result of the line. Nothing is drawn over a picture that is black or frozen. mask: False leaves it out, as
+    packing it takes longer than all the rest."""
+    empty = ShownFrame(result.frame.index, result.frame.pts_s)
+    if result.signal != "ok":
+        return empty
+    tracks = [track for track in result.tracks if track.visible]
+    boxes = stacked([track.box for track in tracks])
+    return replace(
+        empty,
+        boxes=boxes,
+        ids=np.array([track.id for track in tracks], np.int64),
+        scores=np.array([track.score for track in tracks], np.float32),
+        detections=result.detections,
+        mask=_drawn(result, boxes) if mask else None,
+    )
+
+
+def _drawn(result: Result, boxes: Boxes) -> RunLengths | None:
+    if result.mask is None:
+        return None
+    whole = result.mask.to_source(*result.frame.image.shape[:2])
+    return encode(drawn_part(whole, boxes) if result.has_detector else whole)
+
+
+def read_results(path: Path) -> list[ShownFrame]:
+    """What `run_live --results` wrote. A last line cut short by a crash is left out. Lines that do not say `detecting`,
+    of an earlier release, are taken for a detector's.
+
+    Raises FileNotFoundError, or ValueError for a file that holds something else, or nothing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such results file: {path}")
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    if not whole:
+        raise ValueError(f"{path} holds no whole line of results")
+    return [_shown_line(line, number, path) for number, line in enumerate(whole, 1)]
+
+
+def _shown_line(line: str, number: int, path: Path) -> ShownFrame:
+    try:
+        return _shown(json.loads(line))
+    except KeyError as error:
+        raise ValueError(f"line {number} of {path} is no result of run_live: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"line {number} of {path} is no result of run_live: {error}") from error
+
+
+def _shown(told: Mapping[str, Any]) -> ShownFrame:
+    empty = ShownFrame(int(told["index"]), float(told["pts_s"]))
+    if told["signal"] != "ok":
+        return empty
+    tracks = [track for track in told["tracks"] if track["state"] != "tentative"]
+    boxes, mask = _boxes(tracks), told["mask"]
+    if mask is not None and told.get("detecting", True):
+        mask = encode(drawn_part(decode(mask) > 0, boxes))
+    return replace(
+        empty,
+        boxes=boxes,
+        ids=np.array([track["id"] for track in tracks], np.int64),
+        scores=_scores(tracks),
+        detections=Detections(_boxes(told["detections"]), _scores(told["detections"])),
+        mask=mask,
+    )
+
+
+def _boxes(listed: Sequence[Mapping[str, Any]]) -> Boxes:
+    return np.array([one["box"] for one in listed], np.float32).reshape(-1, 4)
+
+
+def _scores(listed: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+    return np.array([one["score"] for one in listed], np.float32)
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What was on the screen in each frame of the truth. unanswered: how many of them had no result of their own."""
+
+    frames: Sequence[ShownFrame]
+    unanswered: int
+
+
+def on_screen(truth: VideoTruth, shown: Sequence[ShownFrame]) -> Screen:
+    """One entry a true frame. A frame without a result, as a live source drops some, keeps what the result before it
+    showed for HELD_S, as the viewer does, and then shows nothing; a cut takes it away at once.
+
+    Raises ValueError for results of another video, or of one that was sought in or played twice.
+    """
+    check_results(truth, shown)
+    answers = {one.index: one for one in shown}
+    frames: list[ShownFrame] = []
+    last: ShownFrame | None = None
+    for index, true in enumerate(truth.frames):
+        pts_s = truth.pts_s(index)
+        last = answers.get(index, None if true.cut else last)
+        lasting = last is not None and pts_s - truth.pts_s(last.index) <= HELD_S + _ROUNDING_S
+        frames.append(replace(last, index=index, pts_s=pts_s) if last and lasting else ShownFrame(index, pts_s))
+    return Screen(frames, len(truth.frames) - len(answers))
+
+
+def check_results(truth: VideoTruth, shown: Sequence[ShownFrame]) -> None:
+    """Raises ValueError for results that are not of this video, each frame once and in order."""
+    for before, after in zip(shown, shown[1:], strict=False):
+        if after.index <= before.index:
+            raise ValueError(
+                f"results of frame {after.index} come after those of frame {before.index}: {truth.name} needs the "
+                "video once from start to end, without a seek"
+            )
+    for one in shown:
+        truth.check_time(one.index, one.pts_s)
+        if one.mask is not None and list(one.mask["size"]) != [truth.size[1], truth.size[0]]:
+            raise ValueError(
+                f"{truth.name} describes pictures of {truth.size[1]} lines of {truth.size[0]} px, the results' masks "
+                f"have {one.mask['size']}: another video?"
+            )
+
+
+def seen_frames(truth: VideoTruth, boxes: Sequence[Boxes]) -> list[SeenFrame]:
+    """What the event metrics read. boxes: the shown ones (n, 4) of each true frame."""
+    return [
+        SeenFrame(truth.pts_s(index), true.polyps, true.faint, one, true.cut)
+        for index, (true, one) in enumerate(zip(truth.frames, boxes, strict=True))
+    ]

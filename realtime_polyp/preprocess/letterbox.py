@@ -1,0 +1,118 @@
+"""From frames to model input: crop to the field of view, shrink, letterbox; and the way back to source pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.field_of_view import FieldOfView, Image
+
+MAP_CELL_PX = 4  # the segmenters answer at a quarter of their input's resolution
+_PAD_LEVEL = 0  # black, as around every scope's picture
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the field lies in the model's input: its corner and its size there, px, in whole cells of the mask's map.
+
+    model px = (source px - field corner) * scale + (left, top), with one scale a direction: they differ by less than
+    two pixels over the picture. hflip: there, left and right are exchanged within the field.
+    """
+
+    field_of_view: FieldOfView
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+    hflip: bool = False
+
+    @property
+    def scale_x(self) -> float:
+        return self.width_px / self.field_of_view.width
+
+    @property
+    def scale_y(self) -> float:
+        return self.height_px / self.field_of_view.height
+
+    def boxes_to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (n, 4) xyxy from model px to source px, clipped to the field."""
+        offset = np.array([self.left_px, self.top_px] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        corner = np.array([self.field_of_view.x1, self.field_of_view.y1] * 2, np.float32)
+        if self.hflip:
+            across = np.float32(2 * self.left_px + self.width_px)
+            boxes = np.stack([across - boxes[:, 2], boxes[:, 1], across - boxes[:, 0], boxes[:, 3]], axis=1)
+        return clip_boxes((boxes - offset) / scale + corner, self.field_of_view)
+
+    def inner(self, cell_px: int = 1) -> tuple[slice, slice]:
+        """Rows and columns of the model's input that show the field, not the padding; of a map of such cells."""
+        top, left = self.top_px // cell_px, self.left_px // cell_px
+        return slice(top, top + self.height_px // cell_px), slice(left, left + self.width_px // cell_px)
+
+
+def clip_boxes(boxes: NDArray[np.float32], field: FieldOfView) -> NDArray[np.float32]:
+    """Boxes (n, 4) xyxy source px, cut to the field; one outside it is left with no area."""
+    low = np.array([field.x1, field.y1] * 2, np.float32)
+    high = np.array([field.x2, field.y2] * 2, np.float32)
+    return np.asarray(np.clip(boxes, low, high), np.float32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pixels (N, 3, h, w) uint8 RGB, a channels-last view; placements: one an image."""
+
+    pixels: NDArray[np.uint8]
+    placements: tuple[Placement, ...]
+
+
+def prepare(
+    images: Sequence[Image], fields: Sequence[FieldOfView], size: tuple[int, int], *, hflip: Sequence[bool] = ()
+) -> Batch:
+    """Letterbox the field of each image (H, W, 3) into one batch of model size (h, w). hflip: which of them; empty:
+    none."""
+    height, width = size
+    pixels = np.full((len(images), height, width, 3), _PAD_LEVEL, np.uint8)
+    placements = places(fields, size, hflip)
+    for target, image, placement in zip(pixels, images, placements, strict=True):
+        rows, columns = placement.inner()
+        small = shrink(placement.field_of_view.crop(image), (placement.height_px, placement.width_px))
+        target[rows, columns] = cv2.flip(small, 1) if placement.hflip else small  # numpy's way takes 0.5 ms
+    return Batch(pixels.transpose(0, 3, 1, 2), placements)
+
+
+def places(fields: Sequence[FieldOfView], size: tuple[int, int], hflip: Sequence[bool] = ()) -> tuple[Placement, ...]:
+    """As `place`, one a field. hflip: which of them; empty: none."""
+    turned = hflip or [False] * len(fields)
+    return tuple(replace(place(field, size), hflip=one) for field, one in zip(fields, turned, strict=True))
+
+
+def place(field: FieldOfView, size: tuple[int, int]) -> Placement:
+    """The largest centred placement of the field, proportions kept, in a model input of size (h, w).
+
+    Corner and size fall on whole cells of the segmenter's map, so that cutting the padding off a mask moves nothing.
+    """
+    height, width = size
+    scale = min(height / field.height, width / field.width)
+    width_px, height_px = _whole_cells(field.width * scale, width), _whole_cells(field.height * scale, height)
+    return Placement(field, _margin(width - width_px), _margin(height - height_px), width_px, height_px)
+
+
+def _margin(spare_px: int) -> int:
+    """Half of what is left over, in whole cells."""
+    return spare_px // 2 // MAP_CELL_PX * MAP_CELL_PX
+
+
+def _whole_cells(length: float, most: int) -> int:
+    return min(most, max(MAP_CELL_PX, round(length / MAP_CELL_PX) * MAP_CELL_PX))
+
+
+def shrink(image: Image, size: tuple[int, int]) -> Image:
+    """Resize to (h, w), halving exactly while it can: free of aliasing and, at 1080p, 8 times faster than area."""
+    height, width = size
+    while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
+        even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+        halved = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        image = np.asarray(halved, np.uint8)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

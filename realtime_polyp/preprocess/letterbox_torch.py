@@ -1,0 +1,64 @@
+"""`realtime_polyp.preprocess.letterbox` as torch functions: crop, colours, shrink and letterbox on whatever device the bytes are.
+
+Nothing here waits for the device or asks it for a value; the results are the host's within one level.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.nv12 import Matrix, Nv12, Picture, whole_pairs
+from realtime_polyp.preprocess.letterbox import Placement
+
+_WEIGHTS: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # of red, of blue
+_LIMITED_BLACK, _LIMITED_LUMA, _LIMITED_CHROMA = 16, 219, 224
+
+
+def letterbox(images: Sequence[Tensor], placements: Sequence[Placement], pixels: Tensor) -> None:
+    """Fields (H, W, 3) uint8 into the first of pixels (N, 3, h, w) uint8, each at its placement, mirrored where
+    that says so, black around it."""
+    pixels.zero_()
+    for target, image, placement in zip(pixels, images, placements, strict=False):
+        rows, columns = placement.inner()
+        small = shrink(image, (placement.height_px, placement.width_px))
+        target[:, rows, columns] = small.flip(-1) if placement.hflip else small
+
+
+def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """An image (H, W, 3) uint8 as (3, h, w) uint8: halved exactly while it can be, as on the host, then bilinear."""
+    height, width = size
+    levels = image.permute(2, 0, 1)[None].float()
+    while levels.shape[2] >= 2 * height and levels.shape[3] >= 2 * width:
+        levels = (F.avg_pool2d(levels, 2) + 0.5).floor()  # rounded at every step, as uint8 on the host
+    levels = F.interpolate(levels, size=size, mode="bilinear", align_corners=False)
+    return levels[0].round().to(torch.uint8)
+
+
+def field_of(parts: Sequence[Tensor], picture: Picture, field: FieldOfView) -> Tensor:
+    """The field (h, w, 3) uint8 RGB, out of what `nv12.cut` took of the picture for it."""
+    if not isinstance(picture, Nv12):
+        return parts[0]
+    rgb = rgb_of(parts[0], parts[1], matrix=picture.matrix, full_range=picture.full_range)
+    outer = whole_pairs(field)
+    return rgb[field.y1 - outer.y1 :, field.x1 - outer.x1 :]
+
+
+def rgb_of(luma: Tensor, chroma: Tensor, *, matrix: Matrix, full_range: bool) -> Tensor:
+    """NV12 planes (H, W) and (ceil(H / 2), ceil(W / 2), 2) uint8 -> (H, W, 3) uint8 RGB.
+
+    A value of colour serves its four pixels, as in FFmpeg's quick conversion that the screen is fed by (BT.601, BT.709:
+    ITU-R recommendations, equations for the luma and colour-difference signals).
+    """
+    height, width = luma.shape
+    red_weight, blue_weight = _WEIGHTS[matrix]
+    black, luma_span, chroma_span = (0, 255, 255) if full_range else (_LIMITED_BLACK, _LIMITED_LUMA, _LIMITED_CHROMA)
+    grey = (luma.float() - black) * (255 / luma_span)
+    spread = chroma.repeat_interleave(2, 0).repeat_interleave(2, 1)[:height, :width]
+    blueness, redness = ((spread.float() - 128) * (255 / chroma_span)).unbind(-1)
+    red = grey + 2 * (1 - red_weight) * redness
+    blue = grey + 2 * (1 - blue_weight) * blueness
+    green = (grey - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight)
+    return torch.stack([red, green, blue], -1).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,77 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+import resource
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from realtime_polyp.telemetry.summary import versions
+
+_ROOT = Path(__file__).resolve().parents[2]
+# What decides how fast INT8 and float32 run: AVX-512's dot product of bytes above all.
+_TELLING_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+
+
+def machine_facts() -> dict[str, Any]:
+    """Processor, cores that this process may use, memory, system, versions, which code, and how busy it all was."""
+    described = _cpu_description()
+    flags = described.get("flags", "").split()
+    return {
+        "cpu": described.get("model name", platform.processor() or "unknown"),
+        "cores": cores(),
+        "cpu_flags": [flag for flag in _TELLING_FLAGS if flag in flags],
+        "memory_mb": _memory_mb(),
+        "system": platform.platform(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "commit": _commit(),
+        "versions": versions(),
+    }
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resident_mb() -> float:
+    """Of this process; its peak where the system does not tell the present."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return peak_mb()
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def peak_mb() -> float:
+    """The most memory this process has held (Linux counts it in KB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _cpu_description() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is none."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _memory_mb() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def _commit() -> str | None:
+    """The commit that is checked out, marked where files differ from it; None outside of git."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    return f"{commit} with changes" if commit and _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(_ROOT), *words], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,79 @@
+"""Which box continues which track: overlap first, nearness for what moved too far; each used once, best pairs first."""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.packets import Boxes
+
+_SIZE_RATIO = 3.0  # of two areas, at most, for one to be the other a moment later
+
+
+def match(tracks: list[Boxes], found: Boxes, least_iou: float) -> dict[int, int]:
+    """Pairs {track: detection}, best IoU first, each used once, none below `least_iou`."""
+    if not tracks or not len(found):
+        return {}
+    return _pairs(pairwise_iou(np.stack(tracks), found), least_iou)
+
+
+def match_near(tracks: list[Boxes], found: Boxes) -> dict[int, int]:
+    """Pairs of boxes of like size of which one's centre lies in the other: a small polyp soon overlaps no more."""
+    if not tracks or not len(found):
+        return {}
+    return _pairs(nearness(np.stack(tracks), found), 1e-6)
+
+
+def _pairs(similarity: NDArray[np.float32], least: float) -> dict[int, int]:
+    return {int(track): int(detection) for track, detection in _greedy(similarity, np.float32(least))}
+
+
+@numba.njit(cache=True)
+def _greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.int64]:
+    """Pairs (k, 2) by falling similarity; ties go to the first track, then to the first detection."""
+    rows, columns = similarity.shape
+    pairs = np.empty((min(rows, columns), 2), np.int64)
+    left = similarity.copy()
+    for count in range(len(pairs)):
+        best, row, column = np.float32(-1), 0, 0
+        for i in range(rows):
+            for j in range(columns):
+                if left[i, j] > best:
+                    best, row, column = left[i, j], i, j
+        if best < least:
+            return pairs[:count]
+        pairs[count, 0], pairs[count, 1] = row, column
+        left[row, :] = -1
+        left[:, column] = -1
+    return pairs
+
+
+@numba.njit(cache=True)
+def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """IoU of every box of a (n, 4) with every box of b (m, 4): (n, m)."""
+    found = np.zeros((len(a), len(b)), np.float32)
+    for i in range(len(a)):
+        for j in range(len(b)):
+            width = min(a[i, 2], b[j, 2]) - max(a[i, 0], b[j, 0])
+            height = min(a[i, 3], b[j, 3]) - max(a[i, 1], b[j, 1])
+            if width > 0 and height > 0:
+                shared = width * height
+                both = (a[i, 2] - a[i, 0]) * (a[i, 3] - a[i, 1]) + (b[j, 2] - b[j, 0]) * (b[j, 3] - b[j, 1])
+                found[i, j] = shared / max(both - shared, np.float32(1e-6))
+    return found
+
+
+@numba.njit(cache=True)
+def nearness(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """1 where centres meet, falling to 0 where neither centre lies in the other box or sizes are unlike: (n, m)."""
+    found = np.zeros((len(a), len(b)), np.float32)
+    for i in range(len(a)):
+        for j in range(len(b)):
+            width = max(a[i, 2] - a[i, 0], b[j, 2] - b[j, 0]) / 2
+            height = max(a[i, 3] - a[i, 1], b[j, 3] - b[j, 1]) / 2
+            areas = (a[i, 2] - a[i, 0]) * (a[i, 3] - a[i, 1]), (b[j, 2] - b[j, 0]) * (b[j, 3] - b[j, 1])
+            if width <= 0 or height <= 0 or max(areas) > _SIZE_RATIO * min(areas):
+                continue
+            across = abs(a[i, 0] + a[i, 2] - b[j, 0] - b[j, 2]) / 2 / width
+            down = abs(a[i, 1] + a[i, 3] - b[j, 1] - b[j, 3]) / 2 / height
+            found[i, j] = max(np.float32(0), np.float32(1 - max(across, down)))
+    return found

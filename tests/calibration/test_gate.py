@@ -1,0 +1,238 @@
+"""The accuracy gate: what it measures, what it refuses, what it writes down and what it will not compare on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from green import BlindDetector, GreenDetector, GreenSegmenter, write_green_data
+from numpy.typing import NDArray
+
+from calibration import gate
+from calibration.accuracy import records as gate_records
+from calibration.accuracy.figures import OVERALL, Comparison, Limits, compare, noted, pairwise_iou, reasons
+from calibration.accuracy.reference_cache import RememberedEngine
+from realtime_polyp.engines import gate as acceptance
+from trainers.data.stills import Still, read_stills
+from trainers.evaluation.predict import evaluate
+
+
+class Keyed:
+    """A fake engine with the name and key that a record needs."""
+
+    def __init__(self, engine: Any, name: str, key: str) -> None:
+        self._engine, self.name, self.key, self.asked = engine, name, key, 0
+        self.model, self.task, self.size, self.device = engine.model, engine.task, engine.size, "cpu"
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Any:
+        self.asked += 1
+        return self._engine(pixels)
+
+
+class ShiftedDetector(GreenDetector):
+    """Every box some model px to the right."""
+
+    def __init__(self, shift_px: float) -> None:
+        super().__init__()
+        self.shift_px = shift_px
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        boxes, scores = super().__call__(pixels)
+        return boxes + np.float32([self.shift_px, 0, self.shift_px, 0]) * (scores > 0)[..., None], scores
+
+
+class EmptySegmenter(GreenSegmenter):
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.zeros_like(super().__call__(pixels))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_green_data(tmp_path_factory.mktemp("stills"))
+
+
+@pytest.fixture
+def stills(root: Path) -> list[Still]:
+    return read_stills(root / "data.json", root)
+
+
+def compared(stills: list[Still], reference: Any, engine: Any) -> dict[str, Comparison]:
+    roles = [(one, None) if one.task == "detector" else (None, one) for one in (reference, engine)]
+    return compare(*(evaluate(stills, *pair) for pair in roles), reference.task)
+
+
+def test_the_same_engine_is_accepted_overall_and_on_every_centre(stills: list[Still]) -> None:
+    for engine in (GreenDetector, GreenSegmenter):
+        told = compared(stills, engine(), engine())
+        assert list(told) == [OVERALL, "north", "south"] and told[OVERALL].images == len(stills)
+        assert reasons(told) == ()
+        assert all(one.reference == one.engine for one in told.values())
+
+
+def test_an_engine_that_finds_nothing_is_refused_with_figures_on_every_centre(stills: list[Still]) -> None:
+    told = compared(stills, GreenDetector(), BlindDetector())
+    said = reasons(told)
+    assert {sentence.split(":")[0] for sentence in said} == {OVERALL, "north"}
+    assert all("AP50 fell by" in sentence for sentence in said) and "0.005" in said[0]
+    # In the south there is one polyp, and no figure of a centre is finer than that: noted, not refused.
+    assert told["south"].polyps["AP50"] == 1
+    assert noted(told) == ("south: AP50 fell by 1.0000, beyond 0.005 but within one of its 1 polyps",)
+    assert told[OVERALL].agreement["lost"] == told[OVERALL].agreement["boxes"] == 4
+
+
+def test_a_shift_is_told_in_px_of_the_stored_still(stills: list[Still]) -> None:
+    agreement = compared(stills, GreenDetector(), ShiftedDetector(2.0))[OVERALL].agreement
+    # The green fields are 208 px wide and shown 160 px wide at most, so a model px is 1.3 stored px.
+    assert agreement["shift_mean_px"] == pytest.approx(2.6, abs=0.1)
+    assert agreement["shift_max_px"] == pytest.approx(2.6, abs=0.1)
+    assert agreement["lost"] == agreement["new"] == 0
+
+
+def test_a_shift_past_its_limit_is_a_reason_of_its_own(stills: list[Still]) -> None:
+    told = compared(stills, GreenDetector(), ShiftedDetector(2.0))
+    assert any("moved by more than 2." in sentence for sentence in reasons(told, Limits(ap50=1, shift_px=2.0)))
+    assert not reasons(told, Limits(ap50=1, ap_small=1, shift_px=3.0))
+
+
+def test_a_lost_outline_is_seen_in_one_still_and_in_the_worst(stills: list[Still]) -> None:
+    told = compared(stills, GreenSegmenter(), EmptySegmenter())[OVERALL]
+    assert told.engine["worst_dice"] == 0 and told.reference["worst_dice"] > 0.8  # type: ignore[operator]
+    assert told.agreement["worst_loss"] > 0.8  # type: ignore[operator]
+    assert any("one outlined still lost" in sentence for sentence in reasons({OVERALL: told}))
+    assert told.agreement["false_alarms"] == 0
+
+
+def test_a_figure_that_a_centre_does_not_have_is_no_reason() -> None:
+    nothing = Comparison(3, {"AP50": 0.9, "AP_s": None}, {"AP50": 0.9, "AP_s": None}, {"shift_p95_px": None})
+    assert reasons({OVERALL: nothing}) == ()
+
+
+@pytest.mark.parametrize(("lost", "refused"), [(0.0049, False), (0.0051, True)])
+def test_the_limit_holds_for_a_centre_as_for_all(lost: float, refused: bool) -> None:
+    same = Comparison(9, {"dice": 0.8}, {"dice": 0.8}, {"worst_loss": 0.0})
+    worse = Comparison(9, {"dice": 0.8}, {"dice": 0.8 - lost}, {"worst_loss": 0.0})
+    assert bool(reasons({OVERALL: same, "south": worse})) is refused
+
+
+def test_iou_of_pairs() -> None:
+    a = np.float32([[0, 0, 10, 10]])
+    b = np.float32([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]])
+    assert pairwise_iou(a, b) == pytest.approx(np.array([[1, 1 / 3, 0]]))
+    assert pairwise_iou(a, b[:0]).shape == (1, 0)
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: Any, reference: Any) -> tuple[Keyed, Keyed]:
+    """The command line's engines, and a cache of its own."""
+    pair = Keyed(engine, "openvino-int8", "k1"), Keyed(reference, "eager", "k0")
+    monkeypatch.setattr(gate, "opened", lambda model, name, device: pair)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return pair
+
+
+def command(root: Path, *more: str) -> list[str]:
+    words = ["--model", "green", "--engine", "openvino-int8", "--data", str(root / "data.json"), "--root", str(root)]
+    return [*words, *more]
+
+
+def test_the_command_accepts_and_records(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine, _ = opened(monkeypatch, tmp_path, GreenDetector(), GreenDetector())
+    gate.main(command(root, "--json", str(tmp_path / "out.json")))
+    record = acceptance.read_records(acceptance.cache_folder())["k1"]
+    assert record.passed and record.data == "data.json, 4 images" and record.machine["device"] == "cpu"
+    assert record.figures[OVERALL]["engine"]["AP50"] == 1.0 and record.figures["limits"]["ap50"] == 0.005
+    assert acceptance.gate_problem(engine) is None  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "out.json").read_text())["key"] == "k1"
+    assert capsys.readouterr().out.splitlines()[-2] == "accepted"
+
+
+def test_the_command_refuses_with_exit_code_1_and_records_that(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine, _ = opened(monkeypatch, tmp_path, BlindDetector(), GreenDetector())
+    with pytest.raises(SystemExit) as end:
+        gate.main(command(root))
+    assert end.value.code == 1 and "refused: overall: AP50 fell by 1.0000" in capsys.readouterr().out
+    assert "failed its gate" in str(acceptance.gate_problem(engine))  # type: ignore[arg-type]
+
+
+def test_a_few_images_are_a_try_that_leaves_no_record(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(monkeypatch, tmp_path, GreenSegmenter(), GreenSegmenter())
+    gate.main(command(root, "--limit", "1"))
+    assert acceptance.read_records(acceptance.cache_folder()) == {}
+
+
+def test_ship_records_beside_the_weights(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(monkeypatch, tmp_path, GreenDetector(), GreenDetector())
+    monkeypatch.setattr(gate, "WEIGHTS_FOLDER", tmp_path / "weights")
+    gate.main(command(root, "--ship"))
+    assert set(acceptance.read_records(tmp_path / "weights")) == {"k1"}
+
+
+def test_an_engine_made_anew_replaces_its_old_record(tmp_path: Path, stills: list[Still]) -> None:
+    told = compared(stills, GreenDetector(), GreenDetector())
+    for name, key in (("openvino", "a"), ("openvino-int8", "b"), ("openvino-int8", "c")):
+        engine = Keyed(GreenDetector(), name, key)
+        gate_records.write_record(gate_records.record_of(engine, told, "data"), tmp_path)  # type: ignore[arg-type]
+    assert set(acceptance.read_records(tmp_path)) == {"a", "c"}
+
+
+def test_the_reference_is_asked_once(root: Path, tmp_path: Path, stills: list[Still]) -> None:
+    for task_engine in (GreenDetector(), GreenSegmenter()):
+        first = Keyed(task_engine, "eager", "k0")
+        remembered = RememberedEngine(first, tmp_path)  # type: ignore[arg-type]
+        before = compared(stills, remembered, task_engine)
+        remembered.save()
+        again = Keyed(task_engine, "eager", "k0")
+        after = compared(stills, RememberedEngine(again, tmp_path), task_engine)  # type: ignore[arg-type]
+        assert (first.asked, again.asked) == (len(stills), 0) and before == after
+
+
+def test_a_harmed_memory_is_asked_again(tmp_path: Path) -> None:
+    engine = Keyed(GreenSegmenter(), "eager", "k0")
+    remembered = RememberedEngine(engine, tmp_path)  # type: ignore[arg-type]
+    remembered.path.write_bytes(b"PK not a file of arrays")
+    again = RememberedEngine(engine, tmp_path)  # type: ignore[arg-type]
+    assert again(np.zeros((1, 3, 160, 192), np.uint8)).shape == (1, 40, 48) and engine.asked == 1
+
+
+def refused(root: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as end:
+        gate.main([*command(root), "--data", str(path)])
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+def changed(root: Path, to: Path, **of_images: object) -> Path:
+    content = json.loads((root / "data.json").read_text())
+    content["images"] = [image | of_images for image in content["images"]]
+    to.write_text(json.dumps(content))
+    return to
+
+
+def test_the_unseen_centre_is_only_reported(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_name = changed(root, tmp_path / "unseen_C9.json")
+    by_centre = changed(root, tmp_path / "other.json", centre=gate.UNSEEN)
+    for path in (by_name, by_centre):
+        assert "only ever reported" in refused(root, path, capsys)
+
+
+def test_training_data_are_no_reference(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed(root, tmp_path / "train.json")
+    assert "shares 4 images" in refused(root, changed(root, tmp_path / "val.json"), capsys)
+
+
+def test_no_images_are_no_reference(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none.json").write_text(json.dumps({"images": [], "annotations": []}))
+    assert "has no images" in refused(root, tmp_path / "none.json", capsys)
+
+
+def test_what_cannot_be_opened_is_said() -> None:
+    with pytest.raises(ValueError, match="unknown model 'nothing': choose from .*gflv2-lite0"):
+        gate.opened("nothing", "openvino", "cpu")
+    with pytest.raises(ValueError, match="eager is the reference itself"):
+        gate.opened("gflv2-lite0", "eager", "cpu")

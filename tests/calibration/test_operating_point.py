@@ -1,0 +1,348 @@
+"""Choosing an operating point: the sweep against the live line itself, the choice, and the command with its file."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FUSION, RATE_HZ, SIZE, FakeDetector, FakeSegmenter, ScriptedSource, frames_of
+from green import GreenDetector, write_green_data
+
+from calibration import operating_point
+from calibration.fitting.plots import frontier
+from calibration.fitting.sweep import (
+    LabelledVideo,
+    Models,
+    Point,
+    choose,
+    nearest,
+    seen_frames,
+    sweep,
+    sweep_stills,
+    watched,
+)
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.metrics.detection import ImageBoxes
+from realtime_polyp.metrics.events import event_figures, video_record
+from realtime_polyp.metrics.truth import read_truth
+from realtime_polyp.pipeline import Pipeline, run_inline
+from realtime_polyp.postprocess.score_calibration import Calibration, read_calibration
+from realtime_polyp.temporal.config import TemporalConfig
+
+COUNT = 80  # frames: the disc is away from 30 to 39 and from 70 to 79
+
+
+def disc_box(index: int) -> list[float] | None:
+    """Where `fakes.picture` draws its disc."""
+    width, height = SIZE
+    if index // 10 % 4 == 3:
+        return None
+    x = round(width * (0.5 + 0.2 * np.sin(index / 15)))
+    y = round(height * (0.5 + 0.15 * np.cos(index / 20)))
+    return [x - height // 6, y - height // 6, x + height // 6, y + height // 6]
+
+
+def truth(**changes: Any) -> dict[str, Any]:
+    boxes = [disc_box(index) for index in range(COUNT)]
+    frames = [
+        {"index": index, "polyps": [{"id": 1 + index // 40, "box": box}] if box else [], "faint": []}
+        for index, box in enumerate(boxes)
+    ]
+    return {"video": {"width": SIZE[0], "height": SIZE[1], "fps": [RATE_HZ, 1]}, "frames": frames, **changes}
+
+
+def write_truth(folder: Path, content: dict[str, Any] | None = None) -> Path:
+    path = folder / "truth.json"
+    path.write_text(json.dumps(content or truth()))
+    return path
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> LabelledVideo:
+    known = read_truth(write_truth(tmp_path))
+    return watched(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+
+
+# the sweep
+
+
+class Clouded:
+    """Takes pictures 35 to 59 for blurred, whatever they show: the disc comes back at 40."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def view(self, found: object) -> str:
+        self.asked += 1
+        return "blurred" if 35 < self.asked <= 60 else "clear"
+
+
+def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_path: Path) -> None:
+    known, config = read_truth(write_truth(tmp_path)), TemporalConfig(confirm_s=0.1)
+    models = Models(FakeDetector(), Calibration("none"), views=Clouded(), hflip=True)  # type: ignore[arg-type]
+    video = watched(ScriptedSource(COUNT), known, models)
+    views = PipelineConfig(score_threshold=0.5, temporal=config, views=Clouded(), hflip=True)  # type: ignore[arg-type]
+    live = Pipeline(FakeDetector(), None, views)  # type: ignore[arg-type]
+    shown = [
+        [track.box.tolist() for track in result.tracks if track.visible]
+        for result in run_inline(frames_of(COUNT), live)
+    ]
+    assert [seen.shown.tolist() for seen in seen_frames(video, 0.5, config)] == shown
+    unheeded = replace(video, frames=[replace(found, trusted=True) for found in video.frames])
+    assert [seen.shown.tolist() for seen in seen_frames(unheeded, 0.5, config)] != shown and any(shown)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.5])
+@pytest.mark.parametrize("confirm_s", [0.0, 0.3])
+def test_the_sweep_shows_what_the_live_line_would_show(
+    video: LabelledVideo, threshold: float, confirm_s: float
+) -> None:
+    config = TemporalConfig(confirm_s=confirm_s)
+    live = Pipeline(FakeDetector(), None, PipelineConfig(score_threshold=threshold, temporal=config))  # type: ignore[arg-type]
+    shown = [
+        [track.box.tolist() for track in result.tracks if track.visible] if result.signal == "ok" else []
+        for result in run_inline(frames_of(COUNT), live)
+    ]
+    assert [seen.shown.tolist() for seen in seen_frames(video, threshold, config)] == shown
+    assert any(shown)
+
+
+def test_a_cut_in_the_truth_makes_the_tracker_forget(video: LabelledVideo) -> None:
+    frames = list(video.truth.frames)
+    frames[20] = replace(frames[20], cut=True)
+    cut = replace(video, truth=replace(video.truth, frames=frames))
+    config = TemporalConfig(confirm_s=0.19)
+    whole, parted = ([len(seen.shown) for seen in seen_frames(one, 0.5, config)][15:30] for one in (video, cut))
+    assert whole == 15 * [1] and parted == 5 * [1] + 5 * [0] + 5 * [1]
+
+
+def few_points(videos: list[LabelledVideo], **options: Any) -> list[Point]:
+    return sweep(videos, thresholds=(0.1, 0.3, 0.7, 0.9), confirm_times_s=(0.0, 0.3), **options)
+
+
+def test_every_point_tells_what_the_metrics_say(video: LabelledVideo) -> None:
+    points = few_points([video, video], usual=TemporalConfig(), alarms_from_s=0.0)
+    point = next(one for one in points if (one.score_threshold, one.confirm_s) == (0.1, 0.3))
+    seen = list(seen_frames(video, 0.1, TemporalConfig(confirm_s=0.3)))
+    figures = event_figures([video_record(seen, period_s=1 / RATE_HZ)])
+    assert point.false_rate == pytest.approx(figures.false_alarms_per_minute[0.0]) and point.false_rate > 0
+    assert point.sensitivity == figures.sensitivity and point.first_shown_s == pytest.approx(figures.first_shown_s)
+    assert point.told["polyps"] == 4 and point.told["minutes"] == pytest.approx(2 * COUNT / RATE_HZ / 60, abs=1e-3)
+
+
+def test_the_rival_is_kept_out_by_its_score_and_the_disc_found(video: LabelledVideo) -> None:
+    long = choose(few_points([video], usual=TemporalConfig(), alarms_from_s=0.5), 0.0)
+    assert long and (long.sensitivity, long.confirm_s, long.score_threshold) == (1.0, 0.0, 0.9)
+    # Held for 0.2 s after the disc went, its own box is a short false alarm at every point.
+    assert choose(few_points([video], usual=TemporalConfig(), alarms_from_s=0.0), 0.0) is None
+
+
+def test_stills_have_thresholds_only() -> None:
+    true = np.array([[0, 0, 10, 10]], np.float32)
+    found = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
+    images = [ImageBoxes(true, found, np.float32([0.6, 0.4])), ImageBoxes(true[:0], found[:1], np.float32([0.3]))]
+    points = {point.score_threshold: point for point in sweep_stills(images)}
+    assert [points[at].false_rate for at in (0.25, 0.35, 0.45)] == [1.0, 0.5, 0.0]
+    assert (points[0.6].sensitivity, points[0.65].sensitivity) == (1.0, 0.0) and points[0.6].confirm_s is None
+    with pytest.raises(ValueError, match="no still has a polyp"):
+        sweep_stills(images[1:])
+
+
+# the choice
+
+
+def point(sensitivity: float, first_shown_s: float | None, rate: float, threshold: float = 0.5) -> Point:
+    return Point(threshold, 0.1, sensitivity, first_shown_s, rate, {})
+
+
+def test_sensitivity_counts_first_then_delay_then_quiet() -> None:
+    best = point(0.9, 0.2, 0.8)
+    others = [point(1.0, 0.1, 1.2), point(0.8, 0.0, 0.1), point(0.9, 0.3, 0.1), point(0.9, 0.2, 0.9)]
+    assert choose([*others, best], 1.0) is best
+    assert choose([*others, best], 2.0) is others[0]
+
+
+def test_the_wanted_rate_itself_is_allowed_and_silence_is_no_choice() -> None:
+    silent, loud = point(0.0, None, 0.0), point(0.5, 0.2, 3.0)
+    assert choose([silent, loud], 3.0) is loud and choose([silent, loud], 1.0) is None
+    assert nearest([silent, loud]) is loud and nearest([silent]) is None
+
+
+def test_the_frontier_leaves_out_what_another_beats() -> None:
+    kept = [point(0.5, 0.4, 0.0), point(0.5, 0.3, 1.0), point(0.9, 0.5, 2.0)]
+    beaten = [point(0.4, 0.1, 0.0), point(0.5, 0.3, 1.5), point(0.8, 0.1, 3.0)]
+    assert frontier([*beaten, *kept]) == kept
+
+
+# the truth
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"frames": []}, "every frame once"),
+        ({"video": {"width": 96, "height": 72}}, "'fps' is missing"),
+        ({"video": {"width": 96, "height": 72, "fps": [25, 0]}}, "not a truth file"),
+        ({"frames": truth()["frames"][1:]}, "every frame once, in order from index 0"),
+        ({"frames": [{"index": 0, "polyps": [{"id": 1, "box": [1, 2]}]}]}, "not a truth file"),
+    ],
+)
+def test_what_is_wrong_with_a_truth_is_said(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_truth(write_truth(tmp_path, truth(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("count", "video", "said"),
+    [
+        (COUNT - 1, {}, "describes 80 frames, scripted.mp4 has 79"),
+        (COUNT + 1, {}, "describes 80 frames and the video has more"),
+        (COUNT, {"width": 100}, r"pictures of \(100, 72\) px, the video's are \(96, 72\) px"),
+        (COUNT, {"fps": [30, 1]}, "another rate, or frames left out"),
+    ],
+)
+def test_a_truth_of_another_video_is_refused(tmp_path: Path, count: int, video: dict[str, Any], said: str) -> None:
+    known = read_truth(write_truth(tmp_path, truth(video={**truth()["video"], **video})))
+    with pytest.raises(ValueError, match=said):
+        watched(ScriptedSource(count), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+
+
+# the command
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(operating_point, "open_detector", lambda model, engine: FakeDetector())
+    monkeypatch.setattr(operating_point, "open_segmenter", lambda model, engine: FakeSegmenter())
+    monkeypatch.setattr(operating_point, "FileSource", lambda path: ScriptedSource(COUNT))
+    monkeypatch.setattr(operating_point, "sweep", few_points)
+    monkeypatch.setattr(operating_point, "read_frame_quality", lambda: None)  # what is drawn is no mucosa
+    write_truth(tmp_path)
+    return tmp_path
+
+
+def command(folder: Path, *more: str, pairs: int = 1) -> list[str]:
+    return [*(["--truth", str(folder / "truth.json"), "--video", "v.mp4"] * pairs),
+            "--out", str(folder / "calibration.json"), *more]  # fmt: skip
+
+
+def scores(temperature: float, **changes: str) -> dict[str, Any]:
+    model = {"model": "fake", "engine": "fake", "key": "fake", **changes}
+    return {**model, "scores": {"method": "temperature", "temperature": temperature, "bias": 0.0}}
+
+
+def test_the_point_chosen_is_written_beside_the_scores_and_drawn(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, picture = prepared / "calibration.json", prepared / "curve.png"
+    out.write_text(json.dumps({"format": 1, "detector": scores(2.0)}))
+    more = ("--wanted-per-minute", "1", "--picture", str(picture))
+    operating_point.main(command(prepared, *more, pairs=2))
+    found, document = read_calibration(out), json.loads(out.read_text())
+    assert found.operating_point and found.operating_point.confirm_s == 0 and document["detector"] == scores(2.0)
+    # Calibrated, the disc scores 0.75 and the rival 0.33: 0.9 would find nothing, and 0.3 keep nothing out.
+    assert found.score_threshold(0.3) == 0.7
+    assert document["operating_point"]["found"]["sensitivity"] == 1 and document["operating_point"]["hold_s"] == 0.1
+    told = capsys.readouterr().out
+    assert "calibrated scores; truth.json, truth.json" in told and "4 polyps in 0.1 minutes are an example" in told
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_point_is_chosen_among_the_scores_that_the_live_line_shows(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operating_point, "fusion_for", lambda detector, segmenter: FUSION)
+    out = prepared / "calibration.json"
+    operating_point.main(command(prepared, "--wanted-per-minute", "1"))
+    assert "scores fused with fake; truth.json" in capsys.readouterr().out
+    found = read_calibration(out)
+    assert found.fuses and found.operating_point and found.operating_point.fused
+    operating_point.main(command(prepared, "--wanted-per-minute", "1", "--no-fusion"))
+    assert "the model's own scores" in capsys.readouterr().out
+    assert not read_calibration(out).fuses
+
+
+def test_fused_boxes_are_watched_as_the_line_fuses_them(tmp_path: Path) -> None:
+    known = read_truth(write_truth(tmp_path))
+    models = Models(FakeDetector(), Calibration("none"), FakeSegmenter(), FUSION)  # type: ignore[arg-type]
+    video = watched(ScriptedSource(COUNT), known, models)
+    line = Pipeline(FakeDetector(), FakeSegmenter(), PipelineConfig(score_threshold=0.05, temporal=None, fusion=FUSION))  # type: ignore[arg-type]
+    for found, result in zip(video.frames, run_inline(iter(frames_of(COUNT)), line), strict=True):
+        assert np.array_equal(found.detections.scores, result.detections.scores)
+    own = watched(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+    assert not np.array_equal(own.frames[0].detections.scores, video.frames[0].detections.scores)
+
+
+def test_where_no_point_keeps_the_wanted_rate_the_nearest_is_told_and_nothing_written(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = prepared / "curve.png"
+    with pytest.raises(SystemExit) as end:
+        operating_point.main(
+            command(prepared, "--wanted-per-minute", "0", "--alarms-from-s", "0", "--picture", str(picture))
+        )
+    told = capsys.readouterr().out
+    assert end.value.code == 1 and not (prepared / "calibration.json").exists() and picture.exists()
+    assert "no point finds a polyp with 0 false alarms per minute or fewer; nothing is written. The nearest:" in told
+
+
+@pytest.mark.parametrize(
+    ("detector", "said"),
+    [
+        (scores(0.5, model="other"), "made for the detector other, not for fake"),
+        (scores(0.5, key="older"), "holds scores of fake (older), and fake (fake) is to be run"),
+    ],
+)
+def test_scores_of_another_model_or_engine_are_refused(
+    prepared: Path, capsys: pytest.CaptureFixture[str], detector: dict[str, Any], said: str
+) -> None:
+    (prepared / "calibration.json").write_text(json.dumps({"format": 1, "detector": detector}))
+    with pytest.raises(SystemExit) as end:
+        operating_point.main(command(prepared, "--wanted-per-minute", "1"))
+    assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "--wanted-per-minute must be given as 0 or more, not None"),
+        (["--wanted-per-minute", "nan"], "must be given as 0 or more, not nan"),
+        (["--wanted-per-minute", "1", "--truth", "b.json"], "2 --truth and 1 --video were given"),
+        (["--wanted-per-minute", "1", "--stills", "a.json"], "give either --truth with --video, or --stills"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_sentence(
+    prepared: Path, capsys: pytest.CaptureFixture[str], more: Sequence[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        operating_point.main(command(prepared, *more))
+    assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_truth_without_a_polyp_is_told_before_anything_is_run(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_truth(prepared, truth(frames=[{"index": index, "polyps": []} for index in range(COUNT)]))
+    with pytest.raises(SystemExit) as end:
+        operating_point.main(command(prepared, "--wanted-per-minute", "1"))
+    assert end.value.code == 2 and "truth.json has no polyp in any frame" in capsys.readouterr().err
+
+
+class Keyed(GreenDetector):
+    key = "k1"
+
+
+def test_stills_choose_a_threshold_and_leave_the_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operating_point, "open_detector", lambda model, engine: Keyed())
+    root, out, picture = write_green_data(tmp_path), tmp_path / "calibration.json", tmp_path / "curve.png"
+    stills = ["--stills", str(root / "data.json"), "--root", str(root), "--wanted-per-image", "0.1"]
+    operating_point.main([*stills, "--out", str(out), "--picture", str(picture)])
+    point = json.loads(out.read_text())["operating_point"]
+    assert point["confirm_s"] is None and point["wanted_per_image"] == 0.1 and point["found"]["images"] == 4
+    assert read_calibration(out).smooth() == TemporalConfig() and picture.exists()
+    assert "the model's own scores; data.json, 4 images" in capsys.readouterr().out

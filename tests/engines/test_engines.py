@@ -1,0 +1,261 @@
+"""Compiled engines against the eager reference, and every wrong choice as one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fakes import picture
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from realtime_polyp import engines
+from realtime_polyp.engines import DEVICES, ENGINE_NAMES, open_detector, open_engine, open_segmenter
+from realtime_polyp.engines.base import EngineError
+from realtime_polyp.engines.eager import EagerEngine, load_module
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest, find_weights, read_manifest
+from realtime_polyp.field_of_view import whole
+from realtime_polyp.models.detector import Detector, DetectorConfig
+from realtime_polyp.models.efficientnet_lite import LiteConfig
+from realtime_polyp.models.necks import NeckConfig
+from realtime_polyp.models.segmenter import Segmenter, SegmenterConfig
+from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from realtime_polyp.preprocess.letterbox import prepare
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside OpenVINO's converter
+BOX_TOLERANCE_PX, PROBABILITY_TOLERANCE = 0.05, 1e-3
+TRUNK = LiteConfig(width=0.25, depth=0.3)
+TOY_DETECTOR = DetectorConfig(
+    trunk=TRUNK, size=(64, 96), neck=NeckConfig(channels=16, levels=4, relu_before_extra=True)
+)
+TOY_SEGMENTER = SegmenterConfig(trunk=TRUNK, size=(64, 96), width=12, bases=3)
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights with a toy detector and a toy segmenter, both random but lively."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for name, task, model in (
+        ("toy-boxes", "detector", Detector(TOY_DETECTOR)),
+        ("toy-mask", "segmenter", Segmenter(TOY_SEGMENTER)),
+    ):
+        save_file(_livened(model).state_dict(), folder / f"{name}.safetensors")
+        add_to_manifest(name, task, (64, 96), {"safetensors": f"{name}.safetensors"}, folder)  # type: ignore[arg-type]
+    return folder
+
+
+def _livened(model: torch.nn.Module) -> torch.nn.Module:
+    """Batch norms fitted to pictures and heads with a spread: outputs that depend on the input."""
+    pixels = torch.from_numpy(pixels_of((64, 96), count=4)).float()
+    model.train()
+    for _ in range(30):
+        model(pixels)
+    model.eval()
+    if isinstance(model, Detector):
+        heads = [model.head.cls, model.head.reg]
+    else:
+        assert isinstance(model, Segmenter)
+        heads = [model.low_rank.phi, model.low_rank_head]
+    for head in heads:
+        _spread(head, model, pixels)
+    return model
+
+
+@torch.no_grad()
+def _spread(layer: torch.nn.Conv2d, model: torch.nn.Module, pixels: torch.Tensor) -> None:
+    """Scale a layer so that what it gives for these pixels has a standard deviation of 2 about 0."""
+    outputs: list[torch.Tensor] = []
+    hook = layer.register_forward_hook(lambda _, inputs, output: outputs.append(output.flatten()))
+    model.logits(pixels) if isinstance(model, Segmenter) else model(pixels)
+    hook.remove()
+    found = torch.cat(outputs)
+    layer.weight *= 2 / found.std()
+    layer.bias.copy_((layer.bias - found.mean()) * 2 / found.std())  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def installed(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toys can be opened by name, beside the project's own."""
+    _install(toys, monkeypatch)
+
+
+def _install(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DETECTORS, "toy-boxes", TOY_DETECTOR)
+    monkeypatch.setitem(SEGMENTERS, "toy-mask", TOY_SEGMENTER)
+    monkeypatch.setattr(
+        engines,
+        "find_weights",
+        lambda model, task: find_weights(model, task, toys if model.startswith("toy") else WEIGHTS_FOLDER),
+    )
+
+
+@pytest.fixture(scope="module", params=[("toy-boxes", "detector"), ("toy-mask", "segmenter")], ids=lambda p: p[0])
+def toy(request: pytest.FixtureRequest, toys: Path) -> tuple[Any, Any]:
+    """One toy in both engines, opened once because conversion takes seconds: (eager, openvino)."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _install(toys, monkeypatch)
+        return open_engine(*request.param, "eager", "cpu"), open_engine(*request.param, "openvino", "cpu")
+
+
+def parts_of(outputs: object) -> list[NDArray[np.float32]]:
+    """A detector's boxes and scores, or a segmenter's map."""
+    return list(outputs) if isinstance(outputs, tuple) else [outputs]  # type: ignore[list-item]
+
+
+def pixels_of(size: tuple[int, int], *, count: int = 2) -> NDArray[np.uint8]:
+    """Pictures as `prepare` gives them, some of pure noise: a view (N, 3, h, w) that is not contiguous."""
+    images = [picture(7 * index, (size[1], size[0])) for index in range(count)]
+    images[-1] = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    return prepare(images, [whole(image) for image in images], size).pixels
+
+
+def assert_close(found: object, expected: object, *, box_px: float, probability: float) -> None:
+    """Maps cell by cell. Of candidates, a compiled detector keeps the likeliest: each of them is one of the
+    reference's, and the reference's best fifty are among them."""
+    if isinstance(expected, tuple):
+        assert isinstance(found, tuple) and found[0].dtype == found[1].dtype == np.float32
+        for boxes, scores, true_boxes, true_scores in zip(*found, *expected, strict=True):
+            best = np.argsort(-true_scores)[:50]
+            assert _within(boxes, scores, true_boxes, true_scores, box_px, probability)
+            assert _within(true_boxes[best], true_scores[best], boxes, scores, box_px, probability)
+        return
+    assert isinstance(found, np.ndarray) and isinstance(expected, np.ndarray)
+    assert found.shape == expected.shape and found.dtype == expected.dtype == np.float32
+    assert np.abs(found - expected).max() <= probability
+
+
+def _within(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    others: NDArray[np.float32],
+    other_scores: NDArray[np.float32],
+    box_px: float,
+    probability: float,
+) -> bool:
+    """Every candidate has its like among the others."""
+    apart_px = np.abs(boxes[:, None] - others[None]).max(-1) / box_px
+    apart = np.maximum(apart_px, np.abs(scores[:, None] - other_scores[None]) / probability)
+    return bool((apart.min(1) <= 1).all())
+
+
+def test_openvino_agrees_with_eager(toy: tuple[Any, Any]) -> None:
+    eager, compiled = toy
+    assert (eager.name, compiled.name) == ("eager", "openvino")
+    assert eager.size == compiled.size == (64, 96) and eager.device == compiled.device == "cpu"
+    pixels = pixels_of((64, 96), count=3)
+    expected = eager(pixels)
+    assert parts_of(expected)[-1].std() > 0.05  # there is something to get wrong
+    assert_close(compiled(pixels), expected, box_px=BOX_TOLERANCE_PX, probability=PROBABILITY_TOLERANCE)
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["eager", "openvino"])
+def test_a_batch_of_two_is_two_batches_of_one(toy: tuple[Any, Any], index: int) -> None:
+    engine, pixels = toy[index], pixels_of((64, 96))
+    alone = [parts_of(engine(pixels[at : at + 1])) for at in range(2)]
+    for together, *ones in zip(parts_of(engine(pixels)), *alone, strict=True):
+        joined = np.concatenate(ones)
+        if index == 1:
+            assert np.array_equal(together, joined)
+        assert np.allclose(together, joined, rtol=1e-4, atol=1e-4)  # torch may choose another kernel
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("hint", ["throughput", "shared latency"])
+def test_compiled_to_run_beside_another_it_says_the_same(toy: tuple[Any, Any], hint: Any) -> None:
+    plain, pixels = toy[1], pixels_of((64, 96), count=3)
+    beside = open_engine(plain.model, plain.task, "openvino", "cpu", hint=hint)
+    kept = pixels.copy()
+    collect, collect_too = beside.start(pixels), beside.start(pixels[::-1])
+    expected, backwards = parts_of(plain(pixels)), parts_of(plain(pixels[::-1]))
+    for found, wanted in ((collect(), expected), (collect_too(), backwards), (beside(pixels), expected)):
+        for one, other in zip(parts_of(found), wanted, strict=True):
+            assert np.allclose(one, other, rtol=1e-4, atol=1e-4)
+    assert np.array_equal(pixels, kept)  # shared with the engine, which must only read them
+
+
+def test_an_engine_does_not_write_into_the_answers_it_gave(toy: tuple[Any, Any]) -> None:
+    for engine in toy:
+        pixels = pixels_of((64, 96))
+        first = parts_of(engine(pixels[:1]))
+        kept = [part.copy() for part in first]
+        engine(pixels[1:])
+        assert all(np.array_equal(part, copy) for part, copy in zip(first, kept, strict=True))
+
+
+def _installed_models() -> list[tuple[str, str]]:
+    return [(name, entry["task"]) for name, entry in read_manifest().items()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "task"), _installed_models())
+def test_the_project_s_weights_agree_in_openvino_and_eager(model: str, task: str) -> None:
+    weights = find_weights(model, task)  # type: ignore[arg-type]
+    pixels = pixels_of(weights.size)
+    eager = EagerEngine(load_module(weights), model, weights.task, weights.size, "cpu")
+    compiled = open_engine(model, weights.task, "openvino", "cpu")
+    assert_close(compiled(pixels), eager(pixels), box_px=BOX_TOLERANCE_PX, probability=PROBABILITY_TOLERANCE)
+
+
+@pytest.mark.parametrize(("model", "task"), _installed_models())
+def test_int8_tells_the_same_story_as_float(model: str, task: str) -> None:
+    """Quantisation moves numbers a little; it must not change what is seen. (On real frames the accuracy gate of
+    calibration decides; here a wrong layout or a missing normalisation would show.)"""
+    weights = find_weights(model, task)  # type: ignore[arg-type]
+    if "int8-xml" not in weights.files:
+        pytest.skip(f"{model} has no INT8 weights")
+    pixels = pixels_of(weights.size, count=6)[:5]  # without the noise, which is no picture
+    exact, quick = (open_engine(model, weights.task, engine, "cpu") for engine in ("eager", "openvino-int8"))
+    expected, found = exact(pixels), quick(pixels)
+    if task == "segmenter":
+        assert np.abs(found - expected).mean() < 0.05
+        return
+    for boxes, scores, true_boxes, true_scores in zip(*found, *expected, strict=True):
+        likeliest = np.argsort(-true_scores)[:3]
+        assert abs(scores.max() - true_scores.max()) < 0.5
+        apart = np.abs(boxes[None] - true_boxes[likeliest, None]).max(-1)
+        assert np.median(apart.min(1)) < 8
+
+
+# wrong choices
+
+
+def test_unknown_names_are_refused_with_what_there_is() -> None:
+    with pytest.raises(EngineError, match="unknown engine 'steam': choose from auto, eager, .*openvino, openvino-int8"):
+        open_detector("gflv2-lite0", "steam")
+    with pytest.raises(EngineError, match="unknown device 'tpu': choose from auto, cpu, cuda"):
+        open_detector("gflv2-lite0", "auto", "tpu")
+    with pytest.raises(EngineError, match="unknown detector 'x': choose from .*gflv2-lite0"):
+        open_detector("x")
+    with pytest.raises(EngineError, match="unknown segmenter 'gflv2-lite0'"):
+        open_segmenter("gflv2-lite0")
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINE_NAMES])
+def test_cuda_without_a_gpu_is_one_clear_sentence(engine: str) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(EngineError) as error:
+        open_detector("gflv2-lite0", engine, "cuda")
+    said = str(error.value)
+    assert "cuda" in said and "\n" not in said and ("--device cpu" in said or "--engine eager" in said)
+
+
+@pytest.mark.usefixtures("installed")
+def test_auto_takes_int8_where_there_is_some_and_float_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(engines.ENGINES):
+        monkeypatch.setitem(engines.ENGINES, name, lambda weights, device, hint, name=name: (name, device))  # type: ignore[misc]
+    assert open_detector("gflv2-lite0", "auto", "cpu") == ("openvino-int8", "cpu")
+    assert open_detector("toy-boxes", "auto", "cpu") == ("openvino", "cpu")
+    assert open_detector("gflv2-lite0", "openvino-int8") == ("openvino-int8", "cpu")
+
+
+@pytest.mark.usefixtures("installed")
+def test_int8_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(EngineError, match="toy-boxes has no int8-(bin|xml) weights: it has safetensors"):
+        open_detector("toy-boxes", "openvino-int8", "cpu")
+
+
+def test_every_name_offered_is_known() -> None:
+    assert set(ENGINE_NAMES) == {"auto", *engines.ENGINES} and "cpu" in DEVICES

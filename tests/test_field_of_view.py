@@ -1,0 +1,127 @@
+"""The field of view in frames such as recorders make them."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime_polyp.field_of_view import FieldOfView, find_field, whole
+
+H, W = 720, 1280
+SLACK_PX = 16  # a search cell (1280 / 240 rounds to 5 px) and what rounding a corner takes
+
+
+def tissue(height: int, width: int, *, seed: int = 0) -> np.ndarray:
+    """Lit mucosa with grain."""
+    rows, columns = np.mgrid[:height, :width]
+    red = 150 + 40 * np.sin(columns / 90) + 20 * np.cos(rows / 70)
+    image = np.stack([red, red * 0.55, red * 0.45], -1)
+    return (image + np.random.default_rng(seed).normal(0, 6, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+def with_shape(mask: np.ndarray, *, surround: int = 0) -> np.ndarray:
+    """Tissue where the mask is, a dark surround elsewhere."""
+    return np.where(mask[..., None] > 0, tissue(*mask.shape), np.uint8(surround)).astype(np.uint8)
+
+
+def octagon(x1: int, y1: int, x2: int, y2: int, cut: int) -> np.ndarray:
+    mask = np.zeros((H, W), np.uint8)
+    corners = [(x1 + cut, y1), (x2 - cut, y1), (x2, y1 + cut), (x2, y2 - cut),
+               (x2 - cut, y2), (x1 + cut, y2), (x1, y2 - cut), (x1, y1 + cut)]  # fmt: skip
+    cv2.fillPoly(mask, [np.array(corners, np.int32)], 255)
+    return mask
+
+
+def write_banner(image: np.ndarray) -> None:
+    for line in range(8):
+        where = (20, 40 + 60 * line)
+        cv2.putText(image, f"NAME {line} 12:3{line}", where, cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2)
+
+
+def assert_near(found: FieldOfView | None, expected: list[int], slack_px: int = SLACK_PX) -> None:
+    assert found is not None
+    assert np.abs(np.array(found.box) - expected).max() <= slack_px, found
+
+
+BOX = [340, 30, 1220, 690]
+
+
+@pytest.mark.parametrize("surround", [0, 12, 20])
+def test_an_octagon_on_a_dark_surround(surround: int) -> None:
+    assert_near(find_field(with_shape(octagon(*BOX, 110), surround=surround)), BOX)
+
+
+def test_a_circle_and_a_full_frame() -> None:
+    mask = np.zeros((H, W), np.uint8)
+    cv2.circle(mask, (700, 360), 330, 255, -1)
+    # The rows and columns that just touch the circle hold almost none of it: a little is given away.
+    assert_near(find_field(with_shape(mask)), [370, 30, 1030, 690], 24)
+    assert find_field(tissue(H, W)) == whole(tissue(H, W))
+
+
+def test_text_beside_the_picture_is_not_picture() -> None:
+    image = with_shape(octagon(*BOX, 110))
+    write_banner(image)
+    assert_near(find_field(image), BOX)
+
+
+def test_a_line_of_text_that_touches_the_picture_is_not_picture() -> None:
+    image = with_shape(octagon(*BOX, 110))
+    cv2.putText(image, "PATIENT 0815 WITHDRAWAL", (10, 380), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 4)
+    assert_near(find_field(image), BOX)
+
+
+def test_a_bar_that_touches_the_picture_is_not_picture() -> None:
+    image = with_shape(octagon(*BOX, 110))
+    image[340:380, :400] = 220
+    assert_near(find_field(image), BOX)
+
+
+@pytest.mark.parametrize("corner", [(20, 480), (20, 20)])
+def test_a_picture_in_the_picture_is_not_the_picture(corner: tuple[int, int]) -> None:
+    image = with_shape(octagon(*BOX, 110))
+    x, y = corner
+    image[y : y + 200, x : x + 260] = tissue(200, 260, seed=1)
+    assert_near(find_field(image), BOX)
+
+
+def test_a_dark_lumen_inside_changes_nothing() -> None:
+    image = with_shape(octagon(*BOX, 110))
+    cv2.circle(image, (760, 340), 200, (4, 2, 2), -1)
+    assert_near(find_field(image), BOX)
+
+
+@pytest.mark.parametrize("level", [0, 20])
+def test_darkness_has_no_field(level: int) -> None:
+    assert find_field(np.full((H, W, 3), level, np.uint8)) is None
+
+
+def test_a_little_light_is_no_field() -> None:
+    image = np.zeros((H, W, 3), np.uint8)
+    image[300:400, 300:500] = 200
+    write_banner(image)
+    assert find_field(image) is None
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_any_lit_rectangle_is_found_and_never_leaves_the_frame(data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(64, 900)), data.draw(st.integers(64, 1500))
+    x1, y1 = data.draw(st.integers(0, width // 4)), data.draw(st.integers(0, height // 4))
+    x2, y2 = data.draw(st.integers(width * 3 // 4, width)), data.draw(st.integers(height * 3 // 4, height))
+    image = np.zeros((height, width, 3), np.uint8)
+    image[y1:y2, x1:x2] = 120
+    found = find_field(image)
+    step = max(1, width // 240)
+    assert_near(found, [x1, y1, x2, y2], 2 * step)
+    assert found is not None and whole(image).contains(found)
+
+
+def test_cropping_unions_and_containment() -> None:
+    image = np.arange(20 * 30 * 3, dtype=np.uint32).astype(np.uint8).reshape(20, 30, 3)
+    field, other = FieldOfView(3, 4, 13, 10), FieldOfView(8, 2, 20, 9)
+    assert field.crop(image).shape == (6, 10, 3) and np.shares_memory(field.crop(image), image)
+    assert field.union(other) == FieldOfView(3, 2, 20, 10) == other.union(field)
+    assert field.union(other).contains(field) and not field.contains(other)
+    assert FieldOfView(4, 5, 12, 9).contains(field, slack_px=1) and not FieldOfView(4, 5, 12, 9).contains(field)

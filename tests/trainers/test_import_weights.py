@@ -1,0 +1,266 @@
+"""Published checkpoints, under the names of four libraries, become starting weights; what does not fit is refused."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from golden import golden, golden_state
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from toys import narrow
+
+from realtime_polyp.models.efficientnet_lite import LITE0
+from realtime_polyp.models.hrnet import HRNetConfig
+from realtime_polyp.models.necks import NeckConfig
+from realtime_polyp.models.resnet import ResNetConfig
+from trainers import import_weights
+from trainers.recipes import RECIPES, Recipe
+from trainers.training.initialise import initialise
+
+GOLDEN_TRUNK = ResNetConfig(width=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+FROM_GOLDEN = {
+    "retinanet_r50": "retinanet-r50",
+    "fcos_r50": "fcos-r50",
+    "atss_r50": "atss-r50",
+    "paa_r50": "paa-r50",
+    "faster_rcnn_r50": "faster-rcnn-r50",
+    "gflv2_r50": "gflv2-r50",
+    "gflv2_r50_dcnv2": "gflv2-r50-dcn",
+}
+
+
+def as_in_the_golden(recipe: Recipe) -> Recipe:
+    """The recipe at the width of the reference numbers."""
+    config = recipe.config
+    trunk = replace(GOLDEN_TRUNK, deform=config.trunk.deform)
+    changed = replace(config, trunk=trunk, neck=replace(config.neck, channels=64))
+    if hasattr(config, "fc_width"):
+        changed = replace(changed, fc_width=64)
+    return replace(recipe, config=changed)
+
+
+@pytest.mark.parametrize("name", sorted(FROM_GOLDEN))
+def test_mmdetection_s_checkpoints_are_taken_whole(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the command, as a published .pth; the numbers then computed are tested beside each detector."""
+    state = golden_state(golden(name))
+    config = FROM_GOLDEN[name]
+    recipe = as_in_the_golden(RECIPES[config])
+    monkeypatch.setitem(RECIPES, config, recipe)
+    torch.save({"meta": {"epoch": 12}, "state_dict": state}, tmp_path / "published.pth")
+    out = tmp_path / "out.safetensors"
+    import_weights.main([str(tmp_path / "published.pth"), "--layout", "mmdet", "--config", config, "--out", str(out)])
+    said = capsys.readouterr().out
+    net = recipe.build(recipe.config)
+    wanted = {key for key in net.state_dict() if not key.endswith("num_batches_tracked")}
+    assert set(load_file(out)) == wanted
+    assert "left out" not in said and "stay at their start" not in said and f"{len(wanted)} tensors matched" in said
+    assert initialise(net, out) == "published.pth"  # where they come from, for what the run says of itself
+    assert torch.equal(net.trunk.conv1.weight, state["backbone.conv1.weight"])
+    with safe_open(out, "pt") as file:
+        assert file.metadata()["config"] == config and len(file.metadata()["sha256"]) == 64
+
+
+def toy_recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    recipe = replace(RECIPES[name], config=narrow(RECIPES[name].config))
+    monkeypatch.setitem(RECIPES, name, recipe)
+    return recipe
+
+
+def resnet_state(recipe: Recipe) -> dict[str, torch.Tensor]:
+    """A trunk's state as torchvision and timm name it, with a classifier."""
+    trunk = recipe.build(recipe.config).trunk
+    return {**trunk.state_dict(), "fc.weight": torch.zeros(1000, 8), "fc.bias": torch.zeros(1000)}
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "timm", "mmdet"])
+def test_imagenet_resnets_fill_the_trunk_and_nothing_else(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = toy_recipe("gflv2-r50-dcn", monkeypatch)
+    state = {name: value for name, value in resnet_state(recipe).items() if "conv_offset" not in name}
+    torch.save(state, tmp_path / "resnet.pth")
+    import_weights.run(tmp_path / "resnet.pth", layout, "gflv2-r50-dcn", tmp_path / "out.safetensors")
+    said = capsys.readouterr().out
+    taken = load_file(tmp_path / "out.safetensors")
+    assert taken and all(name.startswith("trunk.") for name in taken)
+    assert "left out, this model has no such tensor: 2 (fc.weight, fc.bias)" in said
+    assert "stay at their start" in said and "conv_offset" in said or "head." in said
+
+
+@pytest.mark.parametrize("config", ["hrnet-w48", "lowrank-hrnet-w48"])
+@pytest.mark.parametrize("layout", ["hrnet", "timm"])
+def test_hrnet_s_checkpoints_fill_the_trunk(
+    config: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = toy_recipe(config, monkeypatch)
+    net = recipe.build(recipe.config)
+    trunk = net.trunk if config == "hrnet-w48" else net.fusion
+    state = {f"model.{name}": value for name, value in trunk.state_dict().items()}
+    torch.save({"state_dict": {**state, "model.incre_modules.0.weight": torch.zeros(3)}}, tmp_path / "hrnet.pth")
+    import_weights.run(tmp_path / "hrnet.pth", layout, config, tmp_path / "out.safetensors")
+    taken = load_file(tmp_path / "out.safetensors")
+    assert len(taken) == len(trunk.state_dict())
+
+
+def test_timm_s_efficientnet_lite_fills_the_trunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = toy_recipe("gflv2-lite0", monkeypatch)
+    trunk = recipe.build(recipe.config).trunk
+    state = {timm_name(name): value for name, value in trunk.state_dict().items()}
+    torch.save(state, tmp_path / "lite.pth")
+    import_weights.run(tmp_path / "lite.pth", "timm", "gflv2-lite0", tmp_path / "out.safetensors")
+    taken = load_file(tmp_path / "out.safetensors")
+    assert set(taken) == {f"trunk.{name}" for name in trunk.state_dict()}
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(taken[f"trunk.{name}"], value), name
+    assert LITE0 == RECIPES["lowrank-lite0"].config.trunk
+
+
+def timm_name(name: str) -> str:
+    """Of our Lite trunk's tensors, as timm's tf_efficientnet_lite names them."""
+    parts = name.split(".")
+    if parts[0] == "stem":
+        return ".".join([{"0": "conv_stem", "1": "bn1"}[parts[1]], *parts[2:]])
+    _, stage, block, step, which, *rest = parts
+    plain = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
+    expanding = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
+    names = (plain if stage == "0" else expanding)[step]
+    return ".".join(["blocks", stage, block, names[int(which)], *rest])
+
+
+def test_another_data_set_s_classes_are_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = golden_state(golden("retinanet_r50"))
+    monkeypatch.setitem(RECIPES, "retinanet-r50", as_in_the_golden(RECIPES["retinanet-r50"]))
+    for name in ("weight", "bias"):
+        own = state[f"bbox_head.retina_cls.{name}"]
+        state[f"bbox_head.retina_cls.{name}"] = own.repeat_interleave(80, dim=0)
+    torch.save(state, tmp_path / "coco.pth")
+    import_weights.run(tmp_path / "coco.pth", "mmdet", "retinanet-r50", tmp_path / "out.safetensors")
+    said = capsys.readouterr().out
+    assert "left out, 720 outputs of other classes, 9 here: 2" in said
+    assert not any(
+        "cls.weight" in name and "head.cls.weight" == name for name in load_file(tmp_path / "out.safetensors")
+    )
+
+
+def test_another_architecture_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = toy_recipe("gflv2-r50", monkeypatch)
+    state = resnet_state(recipe)
+    words = ["--layout", "torchvision", "--config", "gflv2-r50", "--out", str(tmp_path / "out.safetensors")]
+
+    def refused(state: object, said: str) -> None:
+        torch.save(state, tmp_path / "other.pth")
+        with pytest.raises(SystemExit) as end:
+            import_weights.main([str(tmp_path / "other.pth"), *words])
+        message = capsys.readouterr().err.strip()
+        assert end.value.code == 2 and said in message and len(message.splitlines()) == 1
+        assert not (tmp_path / "out.safetensors").exists()
+
+    refused({**state, "conv1.weight": torch.zeros(5, 3, 7, 7)}, "trunk.conv1.weight is (5, 3, 7, 7) in the checkpoint")
+    refused({name: value for name, value in state.items() if "layer3" not in name}, "tensors are missing")
+    refused({"a": torch.zeros(1)}, "no tensor matches: is --layout right?")
+    refused([torch.zeros(1)], "holds a list, not named tensors")
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.system, ("echo run > never",)
+
+
+def test_a_pickle_that_would_run_code_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("evil.pth").write_bytes(pickle.dumps({"state_dict": _Payload()}))
+    with pytest.raises(SystemExit) as end:
+        import_weights.main(["evil.pth", "--layout", "mmdet", "--config", "gflv2-r50", "--out", "out.safetensors"])
+    assert end.value.code == 2 and "cannot be read as weights alone" in capsys.readouterr().err
+    assert not Path("never").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "layout", "said"),
+    [
+        ("gflv2-r50", "hrnet", "this model has no HRNet trunk"),
+        ("unetpp", "mmdet", "mmdetection has no such model"),
+    ],
+)
+def test_a_layout_without_such_a_model_is_refused(config: str, layout: str, said: str, tmp_path: Path) -> None:
+    torch.save({"backbone.conv1.weight": torch.zeros(1)}, tmp_path / "file.pth")
+    with pytest.raises(ValueError, match=said):
+        import_weights.run(tmp_path / "file.pth", layout, config, tmp_path / "out.safetensors")
+
+
+def test_a_torchvision_detector_gives_its_trunk_and_pyramid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = toy_recipe("retinanet-r50", monkeypatch)
+    assert isinstance(recipe.config.neck, NeckConfig)
+    net = recipe.build(recipe.config)
+    state = {f"backbone.body.{name}": value for name, value in net.trunk.state_dict().items()}
+    parts = {"lateral": "inner_blocks.{}.0", "smooth": "layer_blocks.{}.0", "extra": "extra_blocks.p{}"}
+    for name, value in net.pyramid.state_dict().items():
+        part, index, leaf = name.split(".")
+        number = int(index) + 6 if part == "extra" else index
+        state[f"backbone.fpn.{parts[part].format(number)}.{leaf}"] = value
+    state["head.regression_head.bbox_reg.weight"] = torch.zeros(36, 256, 3, 3)
+    torch.save(state, tmp_path / "detector.pth")
+    import_weights.run(tmp_path / "detector.pth", "torchvision", "retinanet-r50", tmp_path / "out.safetensors")
+    taken = load_file(tmp_path / "out.safetensors")
+    assert {name.split(".")[0] for name in taken} == {"trunk", "pyramid"}
+    assert len(taken) == len(state) - 1
+
+
+def test_a_two_stage_detector_of_eighty_classes_leaves_their_boxes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = golden_state(golden("faster_rcnn_r50"))
+    monkeypatch.setitem(RECIPES, "faster-rcnn-r50", as_in_the_golden(RECIPES["faster-rcnn-r50"]))
+    for name, rows in (("fc_cls", 81), ("fc_reg", 320)):
+        for leaf in ("weight", "bias"):
+            own = state[f"roi_head.bbox_head.{name}.{leaf}"]
+            state[f"roi_head.bbox_head.{name}.{leaf}"] = torch.zeros(rows, *own.shape[1:])
+    torch.save(state, tmp_path / "coco.pth")
+    import_weights.run(tmp_path / "coco.pth", "mmdet", "faster-rcnn-r50", tmp_path / "out.safetensors")
+    said = capsys.readouterr().out
+    assert "81 outputs of other classes, 2 here: 2" in said and "320 outputs of other classes, 4 here: 2" in said
+    taken = load_file(tmp_path / "out.safetensors")
+    assert "rpn.conv.weight" in taken and not any(".reg." in name and "rpn" not in name for name in taken)
+
+
+def test_double_head_s_extra_layers_stay_at_their_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = toy_recipe("double-head-r50", monkeypatch)
+    state = recipe.build(recipe.config).state_dict()
+    file = tmp_path / "published.safetensors"
+    extra = ("fc_head.reg", "conv_head.cls")
+    save_file({name: value for name, value in state.items() if not name.startswith(extra)}, file)
+    import_weights.run(file, "mmdet", "double-head-r50", tmp_path / "out.safetensors")
+    assert "stay at their start: 4" in capsys.readouterr().out
+
+
+def test_the_hrnet_authors_checkpoint_gives_their_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the command, their two classes left out; the same numbers come out of the trunk."""
+    numbers = np.load(ROOT / "tests" / "data" / "hrnet_tiny.npz")
+    widths = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
+    recipe = replace(RECIPES["hrnet-w48"], config=replace(RECIPES["hrnet-w48"].config, trunk=widths))
+    monkeypatch.setitem(RECIPES, "hrnet-w48", recipe)
+    torch.save(
+        {"state_dict": {f"model.{name}": value for name, value in golden_state(numbers).items()}}, tmp_path / "h.pth"
+    )
+    import_weights.run(tmp_path / "h.pth", "hrnet", "hrnet-w48", tmp_path / "out.safetensors")
+    net = recipe.build(recipe.config)
+    initialise(net, tmp_path / "out.safetensors")
+    with torch.inference_mode():
+        fused = net.eval().trunk(torch.from_numpy(numbers["image"]))
+    assert np.abs(fused.numpy() - numbers["fused"]).max() <= 1e-4

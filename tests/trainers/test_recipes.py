@@ -1,0 +1,119 @@
+"""Every named recipe, narrow, on eight stills: it builds, learns, breaks off, goes on to the bit, and evaluates."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from stills import write_stills
+from toys import SIZE, toy
+
+import trainers.training.loop as loop
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from trainers.data.augment import NONE, Augment
+from trainers.data.stills import TrainingStills, read_stills
+from trainers.evaluation.paper_tables import TABLES
+from trainers.evaluation.predict import evaluate
+from trainers.recipes import RECIPES, Recipe
+from trainers.training.contract import Losses, Targets
+from trainers.training.loop import Run, fit
+from trainers.training.run import engine_of, task_of
+
+pytestmark = pytest.mark.usefixtures("quick_loop")
+STEPS, BREAKS_AT = 20, 13
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stills(tmp_path_factory.mktemp("stills"))
+
+
+@pytest.fixture(scope="module")
+def training(data: Path) -> TrainingStills:
+    return TrainingStills(read_stills(data / "train.json", data), SIZE, Augment(NONE), seed=0)
+
+
+def train(recipe: Recipe, data: Path, training: TrainingStills, out: Path, *, resume: bool = False,
+          breaks_at: int | None = None) -> tuple[Run, list[float]]:  # fmt: skip
+    """A run from the same start each time, and its losses step by step; breaks off before step `breaks_at`."""
+    torch.manual_seed(0)
+    net = recipe.build(recipe.config)
+    task = task_of(recipe, net, read_stills(data / "val.json", data), pretrained=False)
+    totals: list[float] = []
+    original = task.learner._loss
+
+    def watched(net: object, images: torch.Tensor, targets: Targets) -> Losses:
+        if len(totals) == breaks_at:
+            raise KeyboardInterrupt
+        losses = original(net, images, targets)
+        totals.append(sum(value.item() for value in losses.values()))
+        return losses
+
+    task.learner._loss = watched
+    checkpoint_s = -1.0 if breaks_at is not None else 1e6
+    return fit(task, training, replace(recipe.loop, checkpoint_s=checkpoint_s), out, resume=resume), totals
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_it_learns_resumes_to_the_bit_and_evaluates(
+    name: str, data: Path, training: TrainingStills, tmp_path: Path
+) -> None:
+    recipe = toy(RECIPES[name])
+    unbroken, totals = train(recipe, data, training, tmp_path / "unbroken")
+    assert unbroken.step == len(totals) == STEPS and np.isfinite(totals).all()
+    assert np.mean(totals[-4:]) < 0.93 * np.mean(totals[:4]), totals
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, training, tmp_path / "broken", breaks_at=BREAKS_AT)
+    resumed, rest = train(recipe, data, training, tmp_path / "broken", resume=True)
+    assert rest == totals[BREAKS_AT:]
+    for key, value in unbroken.net.state_dict().items():
+        assert torch.equal(value, resumed.net.state_dict()[key]), key
+
+    net = recipe.build(recipe.config)
+    net.load_state_dict(load_file(tmp_path / "broken" / loop.BEST))
+    engine = engine_of(recipe, net)
+    stills = read_stills(data / "val.json", data)
+    roles = (engine, None) if recipe.task == "detector" else (None, engine)
+    cases = evaluate(stills, *roles)
+    assert len(cases) == len(stills)
+    for case in cases:
+        found = case.detections if recipe.task == "detector" else case.segmentation
+        assert found is not None
+
+
+def test_every_row_of_the_paper_s_tables_is_a_recipe_and_no_recipe_is_named_twice() -> None:
+    named = {row.config for table in TABLES for row in table.rows}
+    assert named <= set(RECIPES), named - set(RECIPES)
+    assert all(recipe.name == name for name, recipe in RECIPES.items())
+    assert DEFAULT_DETECTOR in RECIPES and DEFAULT_SEGMENTER in RECIPES
+
+
+def test_the_paper_s_recipes_are_the_paper_s() -> None:
+    """Section 3.1 and 3.2, number by number."""
+    for name, recipe in RECIPES.items():
+        if not recipe.paper:
+            continue
+        found = recipe.loop
+        if recipe.task == "detector":
+            assert (found.optimizer, found.learning_rate, found.batch, found.epochs) == ("sgd", 0.01, 8, 24), name
+            assert found.schedule == "step" and found.milestones == (16 / 24, 22 / 24)
+            assert recipe.augment.gamma_percent == (50, 200) and recipe.augment.brightness_levels == 10
+            assert recipe.augment.geometry_probability == 0.75 and recipe.augment.crop > 0
+        else:
+            assert (found.optimizer, found.learning_rate, found.batch, found.epochs) == ("sgd", 0.01, 16, 484), name
+            assert (found.momentum, found.weight_decay) == (0.9, 5e-4) and recipe.config.size == (512, 512)
+            assert recipe.augment.geometry_probability == recipe.augment.flip_probability == 0.5
+        assert recipe.augment.copy_paste == recipe.augment.mosaic == 0, name
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_is_built_at_full_width(name: str) -> None:
+    recipe = RECIPES[name]
+    with torch.device("meta"):
+        net = recipe.build(recipe.config)
+    millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    assert (20 if recipe.paper and "w18" not in name else 1) < millions < 130, millions

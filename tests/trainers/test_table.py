@@ -1,0 +1,144 @@
+"""The paper's tables beside our results."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from trainers.evaluation.paper_tables import TABLES
+from trainers.table import main
+
+METRICS = ROOT.parent / "shared" / "METRICS.md"
+DETECTION = {"AP": 0.512, "AP50": 0.73, "AP75": 0.56, "AP_s": None, "AP_m": 0.28, "AP_l": 0.53}
+SEGMENTATION = {name: 0.9 for name in ("dice", "specificity", "sensitivity", "accuracy", "iou_p", "iou_b", "miou")}
+
+
+def result(folder: Path, config: str, figures: Any = DETECTION, name: str = "", **more: Any) -> Path:
+    path = folder / f"{name or config}.json"
+    path.write_text(json.dumps({"config": config, "set": "val", "figures": figures, **more}))
+    return folder
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    main(list(arguments))
+    return capsys.readouterr().out
+
+
+def row_of(text: str, start: str) -> str:
+    return next(line for line in text.split("\n") if line.startswith(start))
+
+
+def test_each_row_has_a_recipe_and_as_many_values_as_the_table_has_figures() -> None:
+    from trainers.recipes import RECIPES  # builds on every model there is; no other test here needs it
+
+    for table in TABLES:
+        for row in table.rows:
+            assert row.config in RECIPES, row
+            assert len(row.values) == len(table.figures), row
+
+
+def test_the_values_are_those_of_metrics_md() -> None:
+    if not METRICS.is_file():
+        pytest.skip(f"METRICS.md is not at {METRICS}")
+    text = METRICS.read_text().split("## 6.")[1]
+    stated = {tuple(re.findall(r"\d+\.\d+", line)) for line in text.split("\n") if line.startswith("|")}
+    for table in TABLES:
+        for row in table.rows:
+            digits = 3 if table.number == 4 else 1
+            assert tuple(f"{value:.{digits}f}" for value in row.values) in stated, row
+
+
+def test_a_row_without_a_result_is_not_trained_and_never_a_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(capsys, "--results", str(tmp_path))
+    assert text.count("not trained") == sum(len(table.rows) for table in TABLES) == 25
+    assert "our own" not in text
+    assert "one of DCN and multi-scale training" in text
+
+
+def test_ours_stand_beside_the_papers_with_what_differed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    differs = {"data": "1,977 stills", "epochs": "18, not 24"}
+    result(tmp_path, "gflv2-r50", intervals={"AP": [0.48, 0.545]}, differs=differs)
+    text = printed(capsys, "--results", str(tmp_path), "--table", "2")
+    cells = [cell.strip() for cell in row_of(text, "R-50 FPN  ").split("|")]
+    assert cells[1].split() == ["51.0", "73.5", "56.8", "12.5", "28.3", "53.5"]
+    assert cells[2].split() == ["51.2", "73.0", "56.0", "-", "28.0", "53.0"]
+    assert cells[3] == "data: 1,977 stills; epochs: 18, not 24"
+    assert "AP [48.0 54.5]" in text
+    assert len({line.index("|") for line in text.split("\n") if "|" in line}) == 1
+    assert "51.2" in row_of(printed(capsys, "--results", str(tmp_path), "--table", "3"), "FCOS + ATSS + GFLv2")
+
+
+def test_a_multi_scale_test_is_a_row_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result(tmp_path, "gflv2-x101-dcn-ms", {**DETECTION, "AP": 0.123}, multi_scale_test=True)
+    text = printed(capsys, "--results", str(tmp_path), "--table", "2")
+    assert "12.3" in row_of(text, "X-101 FPN, DCN, MS train, MS test")
+    assert "not trained" in row_of(text, "X-101 FPN, DCN, MS train  ")
+
+
+def test_our_own_configs_follow_below_tables_of_their_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result(tmp_path, "gflv2-lite0")
+    result(tmp_path, "lowrank-lite2", SEGMENTATION)
+    text = printed(capsys, "--results", str(tmp_path))
+    assert text.count("our own:") == 4
+    assert "gflv2-lite0" not in text.split("Table 4.")[1] and "lowrank-lite2" in text.split("Table 4.")[1]
+    assert "not said" in row_of(text, "gflv2-lite0")
+
+
+def test_only_the_set_asked_for_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result(tmp_path, "gflv2-r50", {**DETECTION, "AP": 0.111}, "other", set="unseen_C6")
+    assert "11.1" not in printed(capsys, "--results", str(tmp_path))
+    assert "11.1" in printed(capsys, "--results", str(tmp_path), "--set", "unseen_C6")
+
+
+def test_markdown_has_rows_of_one_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result(tmp_path, "hrnet-w48", SEGMENTATION, intervals={"dice": [0.88, 0.92]})
+    result(tmp_path, "lowrank-lite2", SEGMENTATION)
+    text = printed(capsys, "--results", str(tmp_path), "--table", "4", "--markdown")
+    rows = [line for line in text.split("\n") if line.startswith("|")]
+    assert len({row.count("|") for row in rows}) == 1 and len(rows) == 2 + 6 + 1
+    assert "90.0 [88.0 92.0]" in text and "our own: lowrank-lite2" in text
+
+
+BAD: dict[str, Any] = {
+    "text": "no JSON",
+    "list": [1],
+    "lacking": {"config": "x", "set": "val"},
+    "percent": {"config": "x", "set": "val", "figures": {"AP": 51.2}},
+    "words": {"config": "x", "set": "val", "figures": {"AP": "good"}},
+    "neither": {"config": "x", "set": "val", "figures": {"hd95_px": 80.0}},
+    "reversed": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "intervals": {"AP": [0.6, 0.4]}},
+    "nameless": {"config": "", "set": "val", "figures": {"AP": 0.5}},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_malformed_result_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / f"{name}.json"
+    path.write_text(BAD[name] if isinstance(BAD[name], str) else json.dumps(BAD[name]))
+    said = refused(["--results", str(tmp_path)], capsys)
+    assert said.startswith(f"python -m trainers.table: {path} is not a result: ")
+
+
+def test_two_results_of_one_config_and_a_missing_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result(tmp_path, "gflv2-r50")
+    result(tmp_path, "gflv2-r50", name="again")
+    assert "both hold gflv2-r50 on val" in refused(["--results", str(tmp_path)], capsys)
+    assert "no such folder of results" in refused(["--results", str(tmp_path / "no")], capsys)
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    return said

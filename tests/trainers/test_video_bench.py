@@ -1,0 +1,200 @@
+"""The bench: what is remembered replays as the line itself would have it, and the command tells goals and bad input."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import ROOT
+from fakes import FakeDetector, FakeSegmenter
+from tissue_toys import write_tissue_stills
+
+import trainers.video_bench as bench
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.metrics.truth import read_truth
+from realtime_polyp.packets import Frame
+from realtime_polyp.pipeline import Pipeline, run_inline
+from trainers.data.stills import Still, read_stills
+from trainers.video.goals import Goal, goal_lines
+from trainers.video.synthetic.clip import Clip, make_clip
+from trainers.video.synthetic.prediction_cache import clip_folder, is_remembered, remember, replay, truth_of
+from trainers.video.synthetic.replay import steadied
+from trainers.video.synthetic.source import ClipSource
+
+SMALL = (240, 180)
+SECONDS = 18
+CONFIGS = {
+    "smoothed": PipelineConfig(),
+    "raw": PipelineConfig(temporal=None),
+    "every other frame mirrored": PipelineConfig(hflip=True),
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    write_tissue_stills(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(root: Path) -> Clip:
+    made = make_clip(read_stills(root / "val.json", root), seed=10, number=1, seconds=SECONDS, frame_size=SMALL)
+    assert made.dropped
+    return made
+
+
+@pytest.fixture(scope="module")
+def kept(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("kept") / "clip"
+    remember(ClipSource(clip), FakeDetector(), FakeSegmenter(), folder)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames(clip: Clip) -> list[Frame]:
+    """The clip's, without those that are dropped."""
+    return [frame for frame in ClipSource(clip).frames() if frame.index not in clip.dropped]
+
+
+@pytest.fixture
+def small_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Clips of 18 s and few pixels, kept in a cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(bench, "_CLIP_S", float(SECONDS))
+    monkeypatch.setattr(bench, "make_clip", lambda stills, **options: make_clip(stills, **options, frame_size=SMALL))
+    yield
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_what_is_remembered_replays_as_the_line_itself(frames: list[Frame], kept: Path, config: PipelineConfig) -> None:
+    pipeline = Pipeline(FakeDetector(), FakeSegmenter(), config)  # type: ignore[arg-type]
+    shown = 0
+    for again, then in zip(steadied(replay(kept), config), run_inline(frames, pipeline), strict=True):
+        assert (again.frame.index, again.frame.pts_s) == (then.frame.index, then.frame.pts_s)
+        assert again.field_of_view == then.field_of_view and again.signal == then.signal
+        assert np.array_equal(again.frame.image, then.frame.image)
+        assert np.array_equal(again.detections.boxes, then.detections.boxes)
+        assert [(one.id, one.state) for one in again.tracks] == [(one.id, one.state) for one in then.tracks]
+        for one, other in zip(again.tracks, then.tracks, strict=True):
+            assert np.allclose(one.box, other.box, atol=0.01)
+        assert np.abs(again.mask.probability - then.mask.probability).max() < 0.01  # kept in steps of 1 / 255
+        shown += sum(track.visible for track in again.tracks)
+    assert shown > 20
+
+
+def test_without_pictures_a_replay_holds_all_the_rest(kept: Path, clip: Clip) -> None:
+    pairs = zip(replay(kept), replay(kept, pictures=False), strict=True)
+    for whole, quick in pairs:
+        assert whole.index == quick.index and np.array_equal(whole.said.detections.boxes, quick.said.detections.boxes)
+        assert not quick.image.any() and quick.image.shape == whole.image.shape
+        assert whole.index not in clip.dropped
+
+
+def test_the_truth_is_kept_with_the_clip(kept: Path, clip: Clip) -> None:
+    truth = truth_of(kept)
+    expected = ClipSource(clip).truth()
+    assert truth.rate_hz == clip.rate_hz and truth.size == SMALL
+    for found, true in zip(truth.frames, expected.frames, strict=True):
+        assert {**found.polyps, **found.faint}.keys() == {**true.polyps, **true.faint}.keys()
+        assert found.masks == true.masks and found.cut == true.cut
+
+
+def test_other_models_stills_or_seeds_are_kept_elsewhere(root: Path) -> None:
+    stills = read_stills(root / "val.json", root)
+
+    def where(stills: list[Still] = stills, **changed: object) -> Path:
+        return clip_folder(stills, **{"seed": 1, "number": 0, "seconds": 60.0, "keys": ("a", "b"), **changed})  # type: ignore[arg-type]
+
+    others = [where(keys=("a", "c")), where(seed=2), where(number=1), where(seconds=30.0), where(stills[:-1])]
+    assert len({where(), *others}) == 6 and where() == where()
+    assert not is_remembered(where())
+
+
+def test_a_clip_that_could_not_be_finished_is_not_there(clip: Clip, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        remember(ClipSource(clip), FakeDetector(fails_at=5), FakeSegmenter(), tmp_path / "clip")  # type: ignore[arg-type]
+    assert not is_remembered(tmp_path / "clip") and not list(tmp_path.iterdir())
+
+
+# The command
+
+
+def command(root: Path, *more: str) -> list[str]:
+    return ["--data", str(root / "val.json"), "--root", str(root), "--minutes", "1", "--seed", "10",
+            "--detector", "fake", "--segmenter", "fake", "--engine", "eager", *more]  # fmt: skip
+
+
+@pytest.mark.usefixtures("fake_engines", "small_clips")
+def test_the_command_tells_both_ways_and_the_goals(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.main(command(root, "--json", str(tmp_path / "figures.json"), "--clip-out", str(tmp_path / "clips"),
+                       "--gallery", str(tmp_path / "looks")))  # fmt: skip
+    told = capsys.readouterr().out
+    assert "gallery: " in told and (tmp_path / "looks" / "false_alarms.jpg").is_file()
+    assert "without smoothing" in told and "with smoothing" in told and "first shown after" in told
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert len(figures["goals"]) == 9 and figures["with smoothing"]["events"]["polyps"] > 0
+    assert figures["with smoothing"]["events"]["minutes"] == pytest.approx(SECONDS / 60, abs=0.01)
+    (film,) = (tmp_path / "clips").glob("*.mp4")
+    with av.open(str(film)) as opened:
+        assert sum(1 for _ in opened.decode(video=0)) == len(read_truth(film.with_suffix(".json")).frames)
+
+    monkeypatch.setattr(bench, "remember", lambda *given: pytest.fail("the models were asked again"))
+    bench.main(command(root))
+    again = capsys.readouterr().out
+    assert again.splitlines() == [
+        line for line in told.splitlines() if not line.startswith(("clip:", "figures:", "gallery:"))
+    ]
+
+
+@pytest.mark.usefixtures("fake_engines", "small_clips")
+def test_remembering_alone_tells_where(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.main(command(root, "--remember"))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert is_remembered(Path(line))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "give either --data with --root, or --phantom"),
+        (["--phantom", "--data", "val.json"], "give either"),
+        (["--data", "val.json"], "--data needs --root"),
+        (["--phantom", "--remember"], "a video already"),
+        (["--data", "val.json", "--root", ".", "--minutes", "0"], "must be 1 or more"),
+        (["--data", "val.json", "--root", ".", "--clip-out", str(ROOT / "runs")], "inside the repository"),
+        (["--data", "val.json", "--root", ".", "--gallery", str(ROOT / "runs")], "inside the repository"),
+        (["--data", "nowhere.json", "--root", ".", "--engine", "eager"], "no such data file"),
+    ],
+)
+@pytest.mark.usefixtures("fake_engines")
+def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        bench.main([*arguments, "--detector", "fake", "--segmenter", "fake"])
+    told = capsys.readouterr().err
+    assert left.value.code == 2 and sentence in told and told.count("\n") == 1
+
+
+def test_smoothing_is_held_against_pictures_as_they_are(kept: Path) -> None:
+    """Mirrored detections jump about, and what smoothing takes from them is no merit."""
+    configs = {bench.RAW: PipelineConfig(temporal=None), bench.STEADY: PipelineConfig(hflip=True)}
+    reports = bench.watched(bench.Video(truth_of(kept), partial(replay, kept)), configs, masks=False).reports
+    held = bench.against(reports[bench.RAW], reports[bench.STEADY])
+    assert held.records == reports[bench.STEADY].records
+    assert held.single_events == reports[bench.RAW].events == reports[bench.RAW].single_events
+
+
+# Goals
+
+
+def test_a_goal_is_met_at_its_limit_and_unknown_without_a_value() -> None:
+    assert Goal("a", 1.0, 1.0, most=True).met and Goal("a", 1.0, 1.0, most=False).met
+    assert Goal("a", 1.1, 1.0, most=True).met is False and Goal("a", 0.9, 1.0, most=False).met is False
+    assert Goal("a", None, 1.0, most=True).met is None
+    lines = goal_lines([Goal("late", 0.3, 0.25, most=True), Goal("unknown", None, 1, most=False)]).splitlines()
+    assert lines[0].endswith("NOT MET") and "0.300" in lines[0] and "<= 0.25" in lines[0] and lines[1].endswith("-")

@@ -1,0 +1,188 @@
+"""The stills and their truth, as COCO files laid out like `../shared/data`.
+
+Boxes and masks come from one label map (0 background, 1.. polyps), so that whatever moves the pixels moves both.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from realtime_polyp.field_of_view import find_field, whole
+from realtime_polyp.preprocess.letterbox import place, prepare
+from trainers.data.augment import Augment
+from trainers.data.compose import Item, copy_paste, mosaic
+
+_ITEM_BYTES = 4  # a pixel's three levels and its label
+_MOST_HELD_BYTES = 4e9
+_MIN_POLYP_PX = 25
+_MIN_POLYP_SHARE = 1e-4  # of the image: the truth's own rule for what is too small to be a polyp
+
+
+@dataclass(frozen=True)
+class Still:
+    """One entry of a COCO file: paths, size in px, centre, and true boxes (n, 4) xyxy in stored px.
+
+    original_scale: original px a stored px, for images that were stored smaller than they were taken. group: the
+    patient or video that it comes from, "" where that is not known.
+    """
+
+    id: int
+    image_path: Path
+    mask_path: Path
+    width: int
+    height: int
+    centre: str
+    boxes: NDArray[np.float32]
+    original_scale: float = 1.0
+    group: str = ""
+
+
+def read_stills(coco_path: Path, root: Path) -> list[Still]:
+    """Every image of a COCO file. Raises FileNotFoundError or ValueError with the path that is wrong."""
+    if not coco_path.is_file():
+        raise FileNotFoundError(f"no such data file: {coco_path}")
+    try:
+        content = json.loads(coco_path.read_text())
+        return _stills(content["images"], content["annotations"], root)
+    except KeyError as error:
+        raise ValueError(f"{coco_path} is not a COCO file as --data needs it: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:  # not JSON, not text, or of another shape
+        raise ValueError(f"{coco_path} is not a COCO file with images and annotations: {error}") from error
+
+
+def _stills(images: list[dict[str, Any]], annotations: list[dict[str, Any]], root: Path) -> list[Still]:
+    boxes: dict[int, list[list[float]]] = {}
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        boxes.setdefault(annotation["image_id"], []).append([x, y, x + width, y + height])
+    return [_still(image, root, boxes.get(image["id"], [])) for image in images]
+
+
+def _still(image: dict[str, Any], root: Path, boxes: list[list[float]]) -> Still:
+    return Still(
+        image["id"],
+        root / image["file_name"],
+        root / image["mask_name"],
+        image["width"],
+        image["height"],
+        image.get("centre", "unknown"),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        image.get("original_width", image["width"]) / image["width"],
+        image.get("group", ""),
+    )
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """An RGB image (H, W, 3). Raises FileNotFoundError naming the file."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FileNotFoundError(f"cannot read image {path}")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask (H, W), true on polyps. Raises FileNotFoundError naming the file."""
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise FileNotFoundError(f"cannot read mask {path}")
+    return mask > 127
+
+
+def label_polyps(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Connected components of a mask (H, W), numbered from 1; specks that the truth leaves out are left out."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    smallest = max(_MIN_POLYP_PX, _MIN_POLYP_SHARE * mask.size)
+    kept = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= smallest)
+    numbers = np.zeros(len(stats), np.uint8)
+    numbers[kept] = np.arange(len(kept))  # the background, label 0, is always kept and first
+    return numbers[labels]
+
+
+def boxes_of(labels: NDArray[np.uint8], *, least_px: int = 16) -> NDArray[np.float32]:
+    """Tight boxes (n, 4) xyxy of the polyps of a label map that still cover `least_px` pixels."""
+    boxes = []
+    for number in range(1, int(labels.max(initial=0)) + 1):
+        ys, xs = np.nonzero(labels == number)
+        if len(xs) >= least_px:
+            boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Image (h, w, 3) and label map (h, w) exactly as the live line would show this still to a model."""
+    image = read_image(still.image_path)
+    labels = label_polyps(read_mask(still.mask_path))
+    if labels.shape != image.shape[:2]:
+        raise ValueError(f"{still.mask_path} is {labels.shape}, its image {image.shape[:2]}: sizes must agree")
+    field = find_field(image) or whole(image)
+    batch = prepare([image], [field], size)
+    rows, columns = place(field, size).inner()
+    placed = np.zeros(size, np.uint8)
+    inner_size = (columns.stop - columns.start, rows.stop - rows.start)
+    placed[rows, columns] = cv2.resize(field.crop(labels), inner_size, interpolation=cv2.INTER_NEAREST)
+    return batch.pixels[0].transpose(1, 2, 0), placed
+
+
+class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Stills at model size, augmented anew each epoch; held in memory where they fit.
+
+    Item: pixels (3, h, w) uint8, boxes (n, 4) px, mask (h, w) uint8. What an item is depends only on seed, epoch and
+    index, so a resumed run sees what an unbroken one would have seen.
+    """
+
+    def __init__(self, stills: list[Still], size: tuple[int, int], augment: Augment, *, seed: int = 0) -> None:
+        self._stills, self._size, self._augment, self._seed = stills, size, augment, seed
+        self.epoch = 0
+        self._held: list[Item] | None = None
+        if len(stills) * size[0] * size[1] * _ITEM_BYTES <= _MOST_HELD_BYTES:
+            with ThreadPoolExecutor() as pool:
+                jobs = pool.map(lambda still: letterboxed(still, size), stills)
+                self._held = list(tqdm(jobs, total=len(stills), desc="reading stills", unit="image"))
+        else:
+            print(f"{len(stills)} images do not fit into {_MOST_HELD_BYTES / 1e9:g} GB: read anew in every epoch")
+
+    def __len__(self) -> int:
+        return len(self._stills)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        seed = hash((self._seed, self.epoch, index)) % 2**31
+        image, labels = self._augment(*self._composed(index, np.random.default_rng(seed)), seed=seed)
+        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        return pixels, torch.from_numpy(boxes_of(labels)), torch.from_numpy((labels > 0).astype(np.uint8))
+
+    def _item(self, index: int) -> Item:
+        return self._held[index] if self._held is not None else letterboxed(self._stills[index], self._size)
+
+    def _composed(self, index: int, chance: np.random.Generator) -> Item:
+        """The item itself, with a polyp of another pasted in, or in a mosaic with three others."""
+        config, item = self._augment.config, self._item(index)
+        if chance.random() < config.mosaic:
+            return mosaic([item, *(self._item(int(i)) for i in chance.integers(len(self), size=3))], chance)
+        if chance.random() < config.copy_paste:
+            return copy_paste(item, self._item(int(chance.integers(len(self)))), chance)
+        return item
+
+
+def collate(items: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Stack pixels and masks; boxes stay a list, one tensor an image."""
+    pixels, boxes, masks = zip(*items, strict=True)
+    return torch.stack(pixels), list(boxes), torch.stack(masks)
+
+
+def epoch_order(length: int, batch: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
+    """The epoch's batches of indices, the same for the same seed and epoch; a last, smaller batch is left out."""
+    generator = torch.Generator().manual_seed(hash((seed, epoch)) % 2**31)
+    order = torch.randperm(length, generator=generator).tolist()
+    for start in range(0, length - batch + 1, batch):
+        yield order[start : start + batch]

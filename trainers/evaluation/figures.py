@@ -1,0 +1,200 @@
+"""From cases to figures (METRICS 1 to 3), with their intervals: the report that `trainers.evaluate --json` writes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
+from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, means_of, weights_of
+from realtime_polyp.metrics.detection import (
+    COCO_RANGES,
+    ENDOCV_RANGES,
+    ImageBoxes,
+    Ranges,
+    coco_ap,
+    deviation,
+    endocv_ap,
+    final_average,
+)
+from realtime_polyp.metrics.matches import match
+from realtime_polyp.metrics.segmentation import ImageSegmentation, challenge_score, scores_of, segmentation_figures
+from realtime_polyp.postprocess.nms import MOST_DETECTIONS, NMS_IOU
+from trainers.evaluation.predict import Case
+
+Figures = dict[str, Any]
+
+MASK_THRESHOLD = 0.5
+_SIZES = ("small", "medium", "large")
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How the intervals are made; none without samples. progress: a bar for each set of figures."""
+
+    samples: int = 0
+    level: float = 0.95
+    seed: int = 0
+    progress: bool = False
+
+
+def report_of(
+    cases: Sequence[Case],
+    detector: DetectorEngine | None,
+    segmenter: SegmenterEngine | None,
+    *,
+    data: str,
+    score_threshold: float = 0.0,
+    scales: Sequence[float] = (),
+    resampling: Resampling = Resampling(),
+) -> Figures:
+    """All figures of an evaluation and what they were made with, ready for JSON."""
+    engines: dict[str, Engine | None] = {"detector": detector, "segmenter": segmenter}
+    centres = sorted({case.still.centre for case in cases})
+    of_centre = {name: [case for case in cases if case.still.centre == name] for name in centres}
+    return {
+        "data": data,
+        "models": {task: engine.model if engine else None for task, engine in engines.items()},
+        "engine": " + ".join(dict.fromkeys(engine.name for engine in engines.values() if engine)),
+        "multi_scale": {"scales": list(scales), "mirrored": True} if scales else None,
+        "thresholds": {
+            "score": score_threshold,
+            "nms_iou": NMS_IOU,
+            "most_detections": MOST_DETECTIONS,
+            "mask": MASK_THRESHOLD,
+        },
+        "size_grids": {"AP_s AP_m AP_l": "stored px, 32² and 96²", "endocv": "original px, 100² and 200²"},
+        "bootstrap": _bootstrap_note(cases, resampling) if resampling.samples else None,
+        **figures_of(cases, resampling),
+        "per_centre": {name: figures_of(of_centre[name], resampling) for name in centres},
+    }
+
+
+def _bootstrap_note(cases: Sequence[Case], resampling: Resampling) -> Figures:
+    drawn = "images" if groups_of(cases) is None else "groups (a patient or a video each)"
+    return {"samples": resampling.samples, "level": resampling.level, "seed": resampling.seed, "drawn": drawn}
+
+
+def figures_of(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
+    """The figures of a set of cases in 0..1 and px; None for a model that did not run."""
+    segmented = [case for case in cases if case.segmentation is not None]
+    detected = [case for case in cases if case.detections is not None]
+    return {
+        "images": len(cases),
+        "detection": detection_figures(detected, resampling) if detected else None,
+        "segmentation": mask_figures(segmented, resampling) if segmented else None,
+    }
+
+
+def detection_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
+    """COCO's figures on the stored grid, and under "endocv" the challenge's on the original grid."""
+    stored = [case.boxes for case in cases]
+    original = [case.boxes.scaled(case.still.original_scale) for case in cases]
+    return {
+        **coco_ap(stored),
+        "true_boxes": sum(len(case.still.boxes) for case in cases),
+        **_box_intervals(cases, stored, COCO_RANGES, resampling),
+        "endocv": {**endocv_ap(original), **_box_intervals(cases, original, ENDOCV_RANGES, resampling)},
+    }
+
+
+def _box_intervals(
+    cases: Sequence[Case], images: Sequence[ImageBoxes], ranges: Ranges, resampling: Resampling
+) -> Figures:
+    """{"intervals": {figure: [low, high]}}, or nothing when none are asked for."""
+    if not resampling.samples:
+        return {}
+    matches = match(images, ranges)
+
+    def figures(draw: Draw) -> dict[str, float | None]:
+        found = matches.figures(weights_of(draw, len(images)))
+        parts = [found["AP"], *(found[f"AP_{size}"] for size in ranges if size != "all")]
+        known = [part for part in parts if part is not None]
+        return {**found, "score_d": sum(known) / len(known) if len(known) == len(parts) else None}
+
+    found = intervals(_draws(cases, resampling, "boxes"), figures, level=resampling.level)
+    if "small" not in ranges:
+        del found["score_d"]  # the challenge's score stands on the challenge's sizes
+    return {"intervals": _as_lists(found)}
+
+
+def mask_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
+    """The segmentation figures of cases that have one."""
+    images = [case.segmentation for case in cases if case.segmentation is not None]
+    figures = segmentation_figures(images)
+    if resampling.samples:
+        columns = per_image(images)
+        drawn = _draws(cases, resampling, "masks")
+        found = intervals(drawn, lambda draw: means_of(columns, draw), level=resampling.level)
+        figures["intervals"] = _as_lists(found)
+    return figures
+
+
+def per_image(images: Sequence[ImageSegmentation]) -> dict[str, NDArray[np.float64]]:
+    """Each figure of each image (N,), NaN where an image has no boundary to compare."""
+    scores = [scores_of(image.counts) for image in images]
+    rows = [{**asdict(one), "challenge": challenge_score(one)} for one in scores]
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    for name in ("hd95_px", "hausdorff_px"):
+        columns[name] = np.array([getattr(image.boundary, name) if image.boundary else np.nan for image in images])
+    return columns
+
+
+def _draws(cases: Sequence[Case], resampling: Resampling, what: str) -> Any:
+    drawn = draws(len(cases), samples=resampling.samples, seed=resampling.seed, groups=groups_of(cases))
+    centres = {case.still.centre for case in cases}
+    label = f"resampling {what}, {centres.pop() if len(centres) == 1 else 'all'}"
+    return tqdm(drawn, total=resampling.samples, desc=label, leave=False, disable=not resampling.progress)
+
+
+def groups_of(cases: Sequence[Case]) -> list[str] | None:
+    """What each case is drawn with: its patient or video, itself where it has none; None where no case has one."""
+    groups = [getattr(case.still, "group", "") for case in cases]
+    if not any(groups):
+        return None
+    return [group or f"image {case.still.id}" for case, group in zip(cases, groups, strict=True)]
+
+
+def _as_lists(found: dict[str, Interval | None]) -> dict[str, list[float] | None]:
+    return {name: None if one is None else [one.low, one.high] for name, one in found.items()}
+
+
+def read_report(path: Path) -> Figures:
+    """What an earlier run wrote with --json. Raises ValueError when it is something else."""
+    try:
+        report = json.loads(path.read_text())
+        return {key: report[key] for key in ("data", "detection", "segmentation")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no figures as --json writes them: {error}") from error
+
+
+def generalisation(report: Figures, mixed: Figures) -> Figures:
+    """The challenge's deviation of this set's figures from the mixed set's; None where a figure is missing."""
+    return {
+        "mixed": mixed["data"],
+        "dev_g": deviation(_detection_quantities(mixed), _detection_quantities(report)),
+        "segmentation_deviation": deviation(_segmentation_quantities(mixed), _segmentation_quantities(report)),
+    }
+
+
+def challenge_summary(mixed: Figures, others: Sequence[Figures]) -> Figures:
+    """final_dAvg over the mixed set and the generalisation sets, with each set's deviation from the mixed one."""
+    average = final_average(_detection_quantities(mixed)[0], [_detection_quantities(one)[0] for one in others])
+    return {"final_dAvg": average, "sets": [{"data": one["data"], **generalisation(one, mixed)} for one in others]}
+
+
+def _detection_quantities(report: Figures) -> list[float | None]:
+    endocv = (report["detection"] or {}).get("endocv", {})
+    return [endocv.get(name) for name in ("AP", *(f"AP_{size}" for size in _SIZES))]
+
+
+def _segmentation_quantities(report: Figures) -> list[float | None]:
+    figures = report["segmentation"] or {}
+    distance = figures.get("hausdorff_normalised")
+    quantities = [figures.get(name) for name in ("dice", "sensitivity", "precision")]
+    return [*quantities, None if distance is None else 1 - distance]

@@ -1,0 +1,155 @@
+"""Contact sheets of an evaluation: the cases worth a look, with the true outline and what was found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.metrics.segmentation import scores_of
+from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
+from trainers.data.stills import read_image, read_mask
+from trainers.evaluation.contact_sheets import (
+    COLUMNS,
+    FOUND,
+    MARKED,
+    ROWS,
+    TRUE,
+    Page,
+    centred,
+    fitted,
+    outline,
+    rectangle,
+    write_pages,
+)
+from trainers.evaluation.predict import Case
+
+MATCH_IOU = 0.2  # a shown box that overlaps a polyp this much has found it (METRICS 4)
+_LONGEST_STEM = 34
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet. marked: the box (4,) xyxy stored px that it is shown for."""
+
+    case: Case
+    caption: str
+    marked: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """stem: of the file. marks: what a white box means, for the legend."""
+
+    stem: str
+    title: str
+    tiles: list[Tile]
+    marks: str | None = None
+
+
+def write_gallery(cases: Sequence[Case], folder: Path) -> list[Path]:
+    """Write the sheets that have something to show as JPEG files; a sheet of an earlier run without one goes away."""
+    return write_pages([page_of(sheet) for sheet in sheets_of(cases)], folder)
+
+
+def page_of(sheet: Sheet) -> Page:
+    legend = {"true polyp": TRUE, "found (mask, boxes)": FOUND}
+    if sheet.marks:
+        legend[sheet.marks] = MARKED
+    return Page(sheet.stem, sheet.title, [(paint(tile), _caption(tile)) for tile in sheet.tiles], legend)
+
+
+def sheets_of(cases: Sequence[Case], most: int = COLUMNS * ROWS) -> list[Sheet]:
+    """What each sheet shows, worst (best) first, `most` tiles at most."""
+    by_dice = sorted((case for case in cases if case.segmentation), key=_dice)
+    with_polyp = [case for case in by_dice if _has_polyp(case)]
+    worst = [Tile(case, "") for case in by_dice if _dice(case) < 1]
+    best = [Tile(case, "") for case in reversed(with_polyp)]
+    detected = [case for case in cases if case.detections is not None]
+    return [
+        Sheet("dice_worst", "Lowest Dice", worst[:most]),
+        Sheet("dice_best", "Highest Dice, of the images with a polyp", best[:most]),
+        Sheet("misses", f"Polyps with no box of score {SCORE_THRESHOLD} or more", misses(detected)[:most], "missed"),
+        Sheet("false_alarms", "Highest-scored boxes beside any polyp", false_alarms(detected)[:most], "false alarm"),
+    ]
+
+
+def misses(cases: Sequence[Case]) -> list[Tile]:
+    """Each true box that no shown box reaches, the least noticed first, then the largest."""
+    found = []
+    for case in cases:
+        overlaps = iou(case.still.boxes, case.boxes.found)
+        for box, row in zip(case.still.boxes, overlaps, strict=True):
+            score = float(case.boxes.scores[row >= MATCH_IOU].max(initial=0))
+            if score < SCORE_THRESHOLD:
+                area = float((box[2] - box[0]) * (box[3] - box[1]))
+                caption = f"missed: best box {score:.2f}" if score else "missed: no box on it"
+                found.append((score, -area, Tile(case, caption, box)))
+    return [tile for _, _, tile in sorted(found, key=lambda one: one[:2])]
+
+
+def false_alarms(cases: Sequence[Case]) -> list[Tile]:
+    """Each image's best-scored box that reaches no true box, highest score first."""
+    found = []
+    for case in cases:
+        astray = iou(case.boxes.found, case.still.boxes).max(axis=1, initial=0) < MATCH_IOU
+        if astray.any():
+            first = int(astray.argmax())  # detections come best first
+            score = float(case.boxes.scores[first])
+            found.append((-score, Tile(case, f"false alarm: score {score:.2f}", case.boxes.found[first])))
+    return [tile for _, tile in sorted(found, key=lambda one: one[0])]
+
+
+def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """IoU (n, m) of boxes (n, 4) and (m, 4) xyxy."""
+    corner, end = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = (end - corner).clip(0).prod(axis=2)
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b)]
+    return np.asarray(inter / (areas[0][:, None] + areas[1][None] - inter).clip(1e-9), np.float32)
+
+
+def _caption(tile: Tile) -> str:
+    stem = tile.case.still.image_path.stem
+    if len(stem) > _LONGEST_STEM:
+        stem = f"{stem[: _LONGEST_STEM // 2]}…{stem[-_LONGEST_STEM // 2 + 1 :]}"
+    return f"{stem}\n{_describe(tile)}"
+
+
+def _describe(tile: Tile) -> str:
+    parts = [tile.caption] if tile.caption else []
+    if tile.case.segmentation:
+        parts.append(f"Dice {_dice(tile.case):.2f}")
+    if not _has_polyp(tile.case):
+        parts.append("no polyp")
+    if tile.case.detections is not None and not tile.caption:
+        parts.append(f"best box {tile.case.detections.scores.max(initial=0):.2f}")
+    return " · ".join(parts)
+
+
+def paint(tile: Tile) -> Image:
+    """The tile's picture (h, w, 3) with outlines and boxes, fitted into its place on black."""
+    case = tile.case
+    image, true = read_image(case.still.image_path), read_mask(case.still.mask_path)
+    canvas, scale = fitted(image)
+    if case.mask is not None:
+        outline(canvas, case.mask.to_source(*image.shape[:2]), scale, FOUND)
+    outline(canvas, true, scale, TRUE)
+    if case.detections is not None:
+        for box, score in zip(case.boxes.found, case.boxes.scores, strict=True):
+            if score >= SCORE_THRESHOLD:
+                rectangle(canvas, box, scale, FOUND, f"{score:.2f}")
+    if tile.marked is not None:
+        rectangle(canvas, tile.marked, scale, MARKED)
+    return centred(canvas)
+
+
+def _has_polyp(case: Case) -> bool:
+    counts = case.segmentation.counts if case.segmentation else None
+    return len(case.still.boxes) > 0 or (counts is not None and counts.tp + counts.fn > 0)
+
+
+def _dice(case: Case) -> float:
+    assert case.segmentation is not None
+    return scores_of(case.segmentation.counts).dice

@@ -1,0 +1,111 @@
+"""Stills through the live line, one by one, each with its truth: what the figures and the gallery are made of."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
+from realtime_polyp.field_of_view import FieldOfView, Image, find_field, whole
+from realtime_polyp.metrics.detection import ImageBoxes
+from realtime_polyp.metrics.segmentation import ImageSegmentation, measure
+from realtime_polyp.packets import Detections, Mask
+from realtime_polyp.postprocess.nms import detections_of, mask_of
+from realtime_polyp.preprocess.letterbox import Batch, prepare
+from trainers.data.stills import Still, read_image, read_mask
+from trainers.evaluation.multi_scale import detect_at_scales, segment_at_scales
+
+
+@dataclass(frozen=True)
+class Case:
+    """One still and what the models made of it; None for a model that did not run.
+
+    detections and mask in px of the stored image; segmentation compares the mask with the truth at that size.
+    """
+
+    still: Still
+    field_of_view: FieldOfView
+    detections: Detections | None
+    mask: Mask | None
+    segmentation: ImageSegmentation | None
+
+    @property
+    def boxes(self) -> ImageBoxes:
+        """True and found boxes, stored px. Raises ValueError when no detector ran."""
+        if self.detections is None:
+            raise ValueError(f"no detector ran on {self.still.image_path.name}")
+        return ImageBoxes(self.still.boxes, np.asarray(self.detections.boxes), self.detections.scores)
+
+
+def evaluate(
+    stills: Iterable[Still],
+    detector: DetectorEngine | None,
+    segmenter: SegmenterEngine | None,
+    *,
+    score_threshold: float = 0.0,
+    mask_threshold: float = 0.5,
+    scales: Sequence[float] = (),
+    progress: bool = False,
+) -> list[Case]:
+    """FieldOfView, prepare, engines, postprocess, exactly as live at batch 1; a still without a field is taken whole.
+
+    scales: for a multi-scale test, which engines that take any size can do; empty: at the engine's own size, as live.
+    Raises FileNotFoundError or ValueError naming the image or mask that cannot be read, or whose sizes differ.
+    """
+    with tqdm(stills, desc="evaluating", unit="image", disable=not progress) as shown:
+        return [_case(still, detector, segmenter, (score_threshold, mask_threshold), scales) for still in shown]
+
+
+def _case(
+    still: Still,
+    detector: DetectorEngine | None,
+    segmenter: SegmenterEngine | None,
+    thresholds: tuple[float, float],
+    scales: Sequence[float],
+) -> Case:
+    score_threshold, mask_threshold = thresholds
+    image = read_image(still.image_path)
+    field = find_field(image) or whole(image)
+    if scales:
+        detections = detect_at_scales(detector, image, field, scales, score_threshold) if detector else None
+        mask = segment_at_scales(segmenter, image, field, scales) if segmenter else None
+    else:
+        sizes = {engine.size for engine in (detector, segmenter) if engine is not None}
+        batches = {size: prepare([image], [field], size) for size in sizes}
+        detections = detect(detector, batches[detector.size], score_threshold) if detector else None
+        mask = segment(segmenter, batches[segmenter.size]) if segmenter else None
+    segmentation = _compare(mask, image, still, mask_threshold) if mask else None
+    return Case(still, field, detections, mask, segmentation)
+
+
+def detect(detector: DetectorEngine, batch: Batch, score_threshold: float) -> Detections:
+    """The detections of a batch of one image."""
+    boxes, scores = detector(batch.pixels)
+    return detections_of(boxes[0], scores[0], batch.placements[0], score_threshold=score_threshold)
+
+
+def segment(segmenter: SegmenterEngine, batch: Batch) -> Mask:
+    """The mask of a batch of one image."""
+    return mask_of(segmenter(batch.pixels)[0], batch.placements[0], segmenter.size)
+
+
+def _compare(mask: Mask, image: Image, still: Still, threshold: float) -> ImageSegmentation:
+    true = read_mask(still.mask_path)
+    if true.shape != image.shape[:2]:
+        raise ValueError(f"{still.mask_path} is {true.shape}, its image {image.shape[:2]}: sizes must agree")
+    return measure(mask.to_source(*true.shape, threshold=threshold), true)
+
+
+def check_files(stills: Iterable[Still], *, masks: bool) -> None:
+    """Raises FileNotFoundError for the first image, or mask where masks are needed, that is not there."""
+    for still in stills:
+        _check_file(still.image_path, "image")
+        if masks:
+            _check_file(still.mask_path, "mask")
+
+
+def _check_file(path: Path, kind: str) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no such {kind}: {path} (is --root the folder that the data file's paths start from?)")

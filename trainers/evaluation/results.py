@@ -1,0 +1,68 @@
+"""Rows for `trainers.table`: a model's figures on one set, where they come from, and what differed from the paper."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
+from trainers.recipes import RECIPES
+from trainers.training.atomic_write import replacing
+from trainers.training.run_recipe import read_recipe
+
+_OURS = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """config: the recipe's name. differs: what -> how, from the paper. command: which gives the figures again."""
+
+    config: str
+    differs: dict[str, str]
+    command: str
+    multi_scale: bool
+
+
+def origin_of_run(run: Path, command: str, *, multi_scale: bool = False) -> Origin:
+    content = read_recipe(run)
+    return Origin(content["config"], content["differs"], command, multi_scale)
+
+
+def origin_of_weights(model: str, command: str, *, multi_scale: bool = False) -> Origin:
+    """Of weights that the project ships: how they were trained stands in their card."""
+    if model not in RECIPES:
+        raise ValueError(f"{model!r} is no recipe's name: choose from {', '.join(RECIPES)}")
+    recipe = RECIPES[model]
+    differs = {
+        "recipe": "our own" if not recipe.paper else "the paper's",
+        "data, init, epochs": f"see assets/weights/{model}.md",
+        "size": "{}x{}".format(*recipe.config.size),
+    }
+    return Origin(model, differs, command, multi_scale)
+
+
+def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
+    """report: as `trainers.evaluate` makes it, with one model in it."""
+    kind = "detection" if report["detection"] else "segmentation"
+    found = report[kind]
+    content = {
+        "config": origin.config,
+        "set": Path(report["data"]).stem,
+        "engine": report["engine"],
+        "images": report["images"],
+        "figures": {name: _rounded(found[name]) for name in _OURS[kind]},
+        "intervals": {
+            name: [round(end, 4) for end in span] for name, span in (found.get("intervals") or {}).items() if span
+        },
+        "differs": origin.differs,
+        "multi_scale_test": origin.multi_scale,
+        "command": origin.command,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,62 @@
+"""What every model and its training have in common.
+
+A net's forward is what an engine gives: pixels (N, 3, h, w) in 0..255 -> boxes (N, P, 4) input px and scores (N, P), or
+polyp probabilities (N, h', w'). A loss compares a net with the truth. `ModelWithLoss` joins the two into the one contract of
+training: `model(images, targets) -> {"loss": ..., and its parts}`.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The truth of a batch: boxes, one (m, 4) xyxy input px an image; masks (N, h, w) float32, 1 on polyps."""
+
+    boxes: list[Tensor]
+    masks: Tensor
+
+
+Losses = dict[str, Tensor]
+Loss = Callable[[Any, Tensor, Targets], Losses]
+
+
+class ModelWithLoss(nn.Module):
+    """A net with its loss: (images (N, 3, h, w) in 0..255, targets) -> {"loss": their sum, and each weighted part}."""
+
+    def __init__(self, net: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.net, self._loss = net, loss
+
+    def forward(self, images: Tensor, targets: Targets) -> Losses:
+        parts = self._loss(self.net, images, targets)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+
+def in_full_precision(criterion: Callable[..., Losses]) -> Callable[..., Losses]:
+    """Let a criterion compute in float32 whatever the net ran in: it takes logarithms and sums over many places."""
+
+    @functools.wraps(criterion)
+    def wrapped(*arguments: Any) -> Losses:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return criterion(*(as_float32(argument) for argument in arguments))
+
+    return wrapped
+
+
+def as_float32(value: Any) -> Any:
+    """Every half-precision tensor in tuples, lists, dicts and dataclasses of tensors, in float32; the rest as it is."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, dict):
+        return {name: as_float32(one) for name, one in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(as_float32(one) for one in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: as_float32(getattr(value, field.name)) for field in fields(value)})
+    return value

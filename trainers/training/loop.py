@@ -1,0 +1,309 @@
+"""The training loop that all models share: steps, average of weights, checkpoints, validation.
+
+A run lives in one folder: `checkpoint.pt` (all that resuming needs), `best.safetensors` (averaged weights of the best
+validation), `recipe.json`, `history.json`, `curves.png`, and TensorBoard's event files.
+"""
+
+import copy
+import json
+import pickle
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from trainers.data.stills import TrainingStills, collate, epoch_order
+from trainers.training.atomic_write import replacing
+from trainers.training.contract import Losses, ModelWithLoss, Targets
+from trainers.training.curves import draw_curves
+from trainers.training.depthwise import quicken
+from trainers.training.distributed import ProcessGroup, any_of, shared, wait
+from trainers.training.schedule import PRECISIONS, LoopConfig, learning_rate, picture_scale
+
+Validate = Callable[[nn.Module], dict[str, float]]
+CHECKPOINT, BEST, HISTORY, BAD_BATCH = "checkpoint.pt", "best.safetensors", "history.json", "bad_batch.pt"
+_GRID_PX = 32  # every trunk's coarsest stride
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learnt. trunk: the part with a learning rate of its own. start: sets modes and freezes what stays frozen,
+    at every epoch's beginning. `score` names the validation figure that chooses the best weights."""
+
+    learner: ModelWithLoss
+    trunk: nn.Module
+    validate: Validate
+    score: str
+    start: Callable[[nn.Module], None]
+
+
+@dataclass
+class Run:
+    """The state of one training run: everything that a checkpoint holds."""
+
+    task: Task
+    config: LoopConfig
+    team: ProcessGroup
+    steps_per_epoch: int
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -1.0
+
+    def __post_init__(self) -> None:
+        net = self.task.learner.net
+        self.averaged = copy.deepcopy(net) if self.config.average_decay is not None else net
+        self.task.learner.to(self.team.device)
+        self.averaged.to(self.team.device)
+        self.optimizer = _optimizer(self.task, self.config)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "float16")
+        if self.team.device == "cpu":
+            quicken(net)
+        self.model = shared(self.task.learner, self.team)
+
+    @property
+    def net(self) -> nn.Module:
+        return self.task.learner.net
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.epochs * self.steps_per_epoch
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.net.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "sums": self.sums,
+            "history": self.history,
+            "best": self.best,
+            "config": asdict(self.config),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Raises ValueError when the checkpoint was made with another configuration."""
+        found, wanted = state["config"], asdict(self.config)
+        different = [key for key in wanted if found.get(key) != wanted[key] and key not in ("workers", "checkpoint_s")]
+        if different:
+            raise ValueError(f"the checkpoint has other values of {', '.join(different)}: start a new --out")
+        self.net.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.history, self.best = state["step"], state["history"], state["best"]
+        self.sums = state["sums"]
+
+
+def fit(
+    task: Task,
+    stills: TrainingStills,
+    config: LoopConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    team: ProcessGroup = ProcessGroup(),
+) -> Run:
+    """Train to the last epoch, from the folder's checkpoint when resuming.
+
+    Raises FloatingPointError on a non-finite loss, FileNotFoundError when there is nothing to resume from, ValueError
+    for a batch that the team cannot share.
+    """
+    if config.batch % team.size:
+        raise ValueError(f"a batch of {config.batch} cannot be shared by {team.size} processes: choose a multiple")
+    folder.mkdir(parents=True, exist_ok=True)
+    seed_everything(config.seed)
+    run = Run(task, config, team, max(1, len(stills) // config.batch))
+    if resume:
+        restore_from(folder / CHECKPOINT, run)
+    with SummaryWriter(str(folder)) if team.leads else _NoBoard() as board:
+        for epoch in range(len(run.history), config.epochs):
+            train_epoch(run, stills, epoch, folder)
+            finish_epoch(run, epoch, board, folder)
+    return run
+
+
+def restore_from(path: Path, run: Run) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is harmed and cannot be read: begin in a new --out") from error
+    run.restore(state)
+
+
+def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:
+    """One epoch from wherever the run stands in it; nothing is left to do of one that only lacks its figures."""
+    run.task.start(run.net)
+    stills.epoch = epoch
+    done = run.step - epoch * run.steps_per_epoch
+    if done == 0:
+        run.sums = {}
+    order = list(epoch_order(len(stills), run.config.batch, seed=run.config.seed, epoch=epoch))[done:]
+    mine = [batch[run.team.rank :: run.team.size] for batch in order]
+    loader = DataLoader(stills, batch_sampler=mine, collate_fn=collate, num_workers=run.config.workers)
+    saved_s = time.monotonic()
+    title = f"epoch {epoch + 1}/{run.config.epochs}"
+    bar = tqdm(loader, initial=done, total=run.steps_per_epoch, desc=title, disable=not run.team.leads)
+    for pixels, boxes, masks in bar:
+        scale = picture_scale(run.config, run.step, epoch)
+        losses = train_step(run, *at_scale(pixels, boxes, masks, scale, run.team.device), folder)
+        for name, value in losses.items():
+            run.sums[name] = run.sums.get(name, 0.0) + value
+        bar.set_postfix(loss=f"{losses['loss']:.3f}")
+        if time.monotonic() - saved_s > run.config.checkpoint_s:
+            save_checkpoint(run, folder / CHECKPOINT)
+            saved_s = time.monotonic()
+
+
+def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict[str, float]:
+    """Forward, backward, one step of the optimiser and of the moving average."""
+    # What is drawn within a step (samples of regions, dropout) depends on the step alone, also after a resume.
+    torch.manual_seed(_mixed(run.config.seed, run.step, run.team.rank))
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["factor"] * learning_rate(run.config, run.step, run.total_steps)
+    device = run.team.device.split(":")[0]
+    precision = PRECISIONS.get(run.config.precision)
+    with torch.autocast(device, dtype=precision, enabled=precision is not None):
+        losses = run.model(images, targets)
+    refuse_non_finite(run, losses, images, targets, folder)
+    run.optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(losses["loss"]).backward()
+    if run.config.clip_norm is not None:
+        run.scaler.unscale_(run.optimizer)
+        nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.step += 1
+    update_average(run)
+    return {name: value.item() for name, value in losses.items()}
+
+
+def refuse_non_finite(run: Run, losses: Losses, images: Tensor, targets: Targets, folder: Path) -> None:
+    """Keep the batch that made the loss no number, then end the run: every process of it."""
+    bad = not bool(torch.isfinite(losses["loss"]))
+    if any_of(bad, run.team):
+        kept = folder / (BAD_BATCH if run.team.leads else f"{run.team.rank}.{BAD_BATCH}")
+        with replacing(kept) as path:
+            torch.save({"images": images, "boxes": targets.boxes, "masks": targets.masks, "step": run.step}, path)
+        values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+        raise FloatingPointError(
+            f"the loss is no number at step {run.step} ({values}); the batch is kept in {kept}, "
+            f"the weights before it in {folder / CHECKPOINT} if one was due: try a lower --learning-rate"
+        )
+
+
+def at_scale(
+    pixels: Tensor, boxes: list[Tensor], masks: Tensor, scale: float, device: str = "cpu"
+) -> tuple[Tensor, Targets]:
+    """The batch on its device in float32, scaled to a size that the trunk's stride divides."""
+    pixels, masks = pixels.to(device, non_blocking=True).float(), masks.to(device, non_blocking=True).float()
+    size = [round(length * scale / _GRID_PX) * _GRID_PX for length in pixels.shape[-2:]]
+    factor = torch.tensor([size[1] / pixels.shape[-1], size[0] / pixels.shape[-2]] * 2)
+    if size != list(pixels.shape[-2:]):
+        pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+        masks = nn.functional.interpolate(masks[:, None], size=size, mode="nearest")[:, 0]
+    moved = [(box * factor).to(device) for box in boxes]
+    return pixels.contiguous(memory_format=torch.channels_last), Targets(moved, masks)
+
+
+def update_average(run: Run) -> None:
+    """Exponential moving average of weights and batch-norm statistics; quicker while the run is young."""
+    if run.config.average_decay is None:
+        return
+    decay = min(run.config.average_decay, (1 + run.step) / (10 + run.step))
+    with torch.no_grad():
+        for average, value in zip(run.averaged.state_dict().values(), run.net.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
+
+
+def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
+    trunk = {id(parameter) for parameter in task.trunk.parameters()}
+    task.start(task.learner.net)  # freezes what stays frozen, so that the optimiser never holds it
+    learnt = [p for p in task.learner.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in learnt if id(p) in trunk], "factor": config.trunk_factor},
+        {"params": [p for p in learnt if id(p) not in trunk], "factor": 1.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def finish_epoch(run: Run, epoch: int, board: Any, folder: Path) -> None:
+    """Validate where it is due, and write down what the epoch brought; the other processes wait."""
+    if run.team.leads:
+        figures = {"epoch": epoch + 1.0, **{name: value / run.steps_per_epoch for name, value in run.sums.items()}}
+        if (epoch + 1) % run.config.validate_every == 0 or epoch + 1 == run.config.epochs:
+            figures |= run.task.validate(run.averaged)
+            keep_if_best(run, figures, folder)
+        record(run, figures, board, folder)
+        save_checkpoint(run, folder / CHECKPOINT)
+    wait(run.team)
+
+
+def keep_if_best(run: Run, figures: dict[str, float], folder: Path) -> None:
+    if figures[run.task.score] > run.best:
+        run.best = figures[run.task.score]
+        state = {name: value.contiguous().cpu() for name, value in run.averaged.state_dict().items()}
+        with replacing(folder / BEST) as path:
+            save_file(state, path)
+
+
+def save_checkpoint(run: Run, path: Path) -> None:
+    """Written beside and moved into place, so that a kill never leaves half a file."""
+    if run.team.leads:
+        with replacing(path) as temporary:
+            torch.save(run.state(), temporary)
+
+
+def record(run: Run, figures: dict[str, float], board: SummaryWriter, folder: Path) -> None:
+    run.history.append(figures)
+    for name, value in figures.items():
+        board.add_scalar(name, value, int(figures["epoch"]))
+    with replacing(folder / HISTORY) as path:
+        path.write_text(json.dumps(run.history, indent=1))
+    with replacing(folder / "curves.png") as path:
+        draw_curves(run.history, path)
+    tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+
+class _NoBoard:
+    """What the processes that do not write hold in place of TensorBoard."""
+
+    def __enter__(self) -> "_NoBoard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def seed_everything(seed: int) -> None:
+    """And leave nothing to a GPU's choice of kernel; a few of its sums stay without an order (docs/training.md)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True

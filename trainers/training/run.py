@@ -1,0 +1,265 @@
+"""Train any of the named recipes; `train_detector` and `train_segmenter` are its two commands."""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from realtime_polyp.engines.base import Task as ModelTask
+from realtime_polyp.engines.eager import EagerEngine
+from realtime_polyp.engines.weights import sha256_of
+from realtime_polyp.metrics.detection import coco_ap
+from realtime_polyp.metrics.segmentation import mean_scores, scores_of
+from trainers import check_data
+from trainers.command import report_bad_input
+from trainers.data.augment import Augment
+from trainers.data.stills import Still, TrainingStills, read_stills
+from trainers.evaluation.predict import evaluate
+from trainers.recipes import Recipe, recipes_of
+from trainers.report import write_report
+from trainers.training.contract import ModelWithLoss
+from trainers.training.distributed import ProcessGroup, joined, wait
+from trainers.training.initialise import initialise, starter, trunk_of
+from trainers.training.loop import BEST, CHECKPOINT, Task, fit, seed_everything
+from trainers.training.run_recipe import read_recipe, write_recipe
+from trainers.training.schedule import LoopConfig, scaled_down
+
+_PAPER_DATA = "1,062 stills of EndoCV2021"
+# What a run keeps from its first step to its last, and of that what can be told in a word.
+_LASTING = ("config", "size", "images", "also", "processes", "augment", "loop")
+_SHORT = ("config", "size", "images", "also", "processes")
+
+
+@dataclass(frozen=True)
+class TrainingSets:
+    """stills: to learn from, frames without a polyp among them. moments: more to learn from, of clips made of those.
+    chosen: to choose the best weights by. also: the file of the moments and its checksum, None without."""
+
+    stills: list[Still]
+    moments: list[Still]
+    chosen: list[Still]
+    also: str | None
+
+    @property
+    def learnt(self) -> list[Still]:
+        return [*self.stills, *self.moments]
+
+
+def command(task: ModelTask, default: str, examples: str, arguments: list[str] | None) -> None:
+    """The command of one task, from its words to the end of the run."""
+    parser = _parser(task, default, examples)
+    options = parser.parse_args(arguments)
+    with report_bad_input(parser), joined(options.device) as team:
+        train(recipes_of(task)[options.config], options, team)
+
+
+def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m trainers.train_{task}",
+        description=f"Train a polyp {task} by one of the named recipes (trainers/recipes.py).",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--config", choices=list(recipes_of(task)), default=default, metavar="NAME",
+        help=f"{', '.join(recipes_of(task))} (default: %(default)s)")  # fmt: skip
+    add("--out", type=Path, required=True, help="folder of this run: checkpoints, curves, weights")
+    add(
+        "--data",
+        type=Path,
+        default=Path("../shared/data"),
+        help="folder of train.json, val.json (default: %(default)s)",
+    )
+    add("--root", type=Path, help="folder that image paths start from (default: --data)")
+    add("--also", type=Path, metavar="FILE.json", help="learn from these too, as trainers.clip_stills writes them")
+    add("--init", type=Path, metavar="FILE", help="start from these weights: what import_weights wrote, or a run's")
+    add("--trunk-of", type=Path, metavar="FILE", help="start from the trunk of this trained detector")
+    add("--epochs", type=int, help="instead of the recipe's; the schedule follows")
+    add("--batch", type=int, help="images a step, over all processes; the learning rate follows")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size in px instead of the recipe's")
+    add("--learning-rate", type=float, help="instead of what follows from recipe and batch")
+    add("--precision", choices=["float32", "bfloat16", "float16"], help="instead of the recipe's")
+    add("--checkpoint-minutes", type=float, metavar="N", help="between checkpoints (default: 3)")
+    add("--workers", type=int, help="loading processes, each process's own")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
+    add("--limit", type=int, help="use only the first N images of each set, to try a recipe")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    return parser
+
+
+def train(recipe: Recipe, options: argparse.Namespace, team: ProcessGroup) -> None:
+    """Raises OSError, ValueError or FloatingPointError, one sentence each, for what the user can mend."""
+    recipe = adapted(recipe, options)
+    sets = training_sets(options, recipe.loop.batch)
+    before = earlier_run(options)
+    if team.leads:
+        reported = check_data.unseen(options.data, options.root or options.data)
+        check_data.refuse({"train": sets.learnt, "val": sets.chosen, **reported})
+    wait(team)
+    seed_everything(recipe.loop.seed)
+    net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # What is resumed has its weights in the checkpoint: how they began is known from its recipe.
+    init = before["init"] if before else initialise(net, options.init, options.trunk_of)
+    content = described(recipe, init, sets, team)
+    if before:
+        refuse_another(before, content, options.out)
+    elif team.leads:
+        write_recipe(content, options.out)
+    training = TrainingStills(sets.learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
+    task = task_of(recipe, net, sets.chosen, pretrained=init != "random", device=team.device)
+    fit(task, training, recipe.loop, options.out, resume=options.resume, team=team)
+    if team.leads:
+        print(f"weights: {options.out / BEST}; report: {write_report(options.out)}")
+
+
+def adapted(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """The recipe with what the command line changed. Raises ValueError for a count below 1 or a size off the grid."""
+    for name in ("epochs", "batch"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if options.size:
+        if any(length < 64 or length % 32 for length in options.size):
+            raise ValueError(f"--size {options.size[0]} {options.size[1]}: multiples of 32 from 64 on are allowed")
+        recipe = recipe.sized((options.size[0], options.size[1]))
+    return replace(recipe, loop=_loop(recipe.loop, options))
+
+
+def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
+    loop = replace(scaled_down(loop, epochs=options.epochs, batch=options.batch), seed=options.seed)
+    if options.checkpoint_minutes is not None:
+        loop = replace(loop, checkpoint_s=60 * options.checkpoint_minutes)
+    named = {name: getattr(options, name) for name in ("learning_rate", "precision", "workers")}
+    return replace(loop, **{name: value for name, value in named.items() if value is not None})
+
+
+def training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
+    """Of the folder and the file that the command line names."""
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {options.limit}")
+    root = options.root or options.data
+    every = read_stills(options.data / "train.json", root)
+    moments = moments_of(options.also, every)[: options.limit] if options.also else []
+    stills, chosen = every[: options.limit], read_stills(options.data / "val.json", root)[: options.limit]
+    if len(stills) < batch:
+        raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
+    if not chosen:
+        raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
+    also = f"{options.also.name} {sha256_of(options.also)[:12]}" if options.also else None
+    return TrainingSets(stills, moments, chosen, also)
+
+
+def moments_of(path: Path, stills: list[Still]) -> list[Still]:
+    """What `trainers.clip_stills` made of these. Raises ValueError where one shows a patient that they do not have."""
+    moments = read_stills(path, path.parent)
+    strange = sorted({one.group or "(none)" for one in moments} - {one.group for one in stills})
+    if strange:
+        raise ValueError(
+            f"{path} shows {len(strange)} patients or videos that train.json does not have, such as {strange[0]}: draw "
+            "its moments with trainers.clip_stills from the stills of this training"
+        )
+    return moments
+
+
+def earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
+    """The recipe of the run to resume; None for a new one. Raises FileNotFoundError where there is nothing to resume,
+    ValueError where a new run would take an old one's place."""
+    checkpoint = options.out / CHECKPOINT
+    if not options.resume:
+        if checkpoint.exists():
+            raise ValueError(f"{options.out} holds a run: go on with --resume, or begin in another --out")
+        return None
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"nothing to resume: {checkpoint} is not there; leave out --resume")
+    return read_recipe(options.out)
+
+
+def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError naming what a resumed run would do otherwise than it began."""
+    now = json.loads(json.dumps(now))  # tuples as the lists that they were written as
+    for content in (before, now):
+        for name in ("workers", "checkpoint_s"):
+            content["loop"].pop(name, None)
+    different = [key for key in _LASTING if before.get(key) != now[key]]
+    if different:
+        named = ", ".join(f"{key} {before.get(key)}, not {now[key]}" if key in _SHORT else key for key in different)
+        raise ValueError(f"the run in {folder} began with another {named}: repeat its options, or start a new --out")
+
+
+def task_of(recipe: Recipe, net: nn.Module, chosen: list[Still], *, pretrained: bool, device: str = "cpu") -> Task:
+    """What the loop needs to know of a recipe; validated on the stills `chosen`."""
+    return Task(
+        learner=ModelWithLoss(net, recipe.loss),
+        trunk=trunk_of(net),
+        validate=lambda averaged: _VALIDATE[recipe.task](engine_of(recipe, averaged, device), chosen),
+        score=_SCORE[recipe.task],
+        start=starter(net, task=recipe.task, pretrained=pretrained),
+    )
+
+
+def engine_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> Any:
+    """The net as the live line would run it."""
+    return EagerEngine(net, recipe.name, recipe.task, recipe.config.size, device)
+
+
+def _validate_detector(engine: Any, stills: list[Still]) -> dict[str, float]:
+    """AP and AP50 with every candidate kept, through the line that `trainers.evaluate` measures."""
+    figures = coco_ap([case.boxes for case in evaluate(stills, engine, None)])
+    return {name: figures[name] or 0.0 for name in ("AP", "AP50")}
+
+
+def _validate_segmenter(engine: Any, stills: list[Still]) -> dict[str, float]:
+    """Dice and mIoU per image at the stored size, through the line that `trainers.evaluate` measures."""
+    cases = evaluate(stills, None, engine)
+    mean = mean_scores([scores_of(case.segmentation.counts) for case in cases if case.segmentation])
+    return {"dice": mean.dice, "miou": mean.miou}
+
+
+_VALIDATE: dict[str, Callable[[Any, list[Still]], dict[str, float]]] = {
+    "detector": _validate_detector,
+    "segmenter": _validate_segmenter,
+}
+_SCORE = {"detector": "AP", "segmenter": "dice"}
+
+
+def described(recipe: Recipe, init: str, sets: TrainingSets, team: ProcessGroup) -> dict[str, Any]:
+    """What the run is made of, and where it leaves the paper's, for its report and the table of results."""
+    return {
+        "config": recipe.name,
+        "task": recipe.task,
+        "size": list(recipe.config.size),
+        "init": init,
+        "images": len(sets.learnt),
+        "also": sets.also,
+        "processes": team.size,
+        "loop": asdict(recipe.loop),
+        "augment": asdict(recipe.augment),
+        "differs": differences(recipe, init, sets),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]:
+    """Where a run leaves the paper: data, init, and epochs, batch, rate and size that the command line scaled."""
+    original = recipes_of(recipe.task)[recipe.name]
+    centres = ", ".join(sorted({still.centre for still in sets.stills}))
+    also = f" and {len(sets.moments):,} moments of clips over them" if sets.moments else ""
+    found = {"data": f"{len(sets.stills):,} stills of {centres}{also}, not {_PAPER_DATA}"}
+    if init != "ImageNet":
+        found["init"] = "random, not ImageNet" if init == "random" else init
+    for name in ("epochs", "batch", "learning_rate", "precision"):
+        ours, recipes = getattr(recipe.loop, name), getattr(original.loop, name)
+        if ours != recipes:
+            found[name] = f"{ours:g}, not {recipes:g}" if name != "precision" else f"{ours}, not {recipes}"
+    if recipe.config.size != original.config.size:
+        found["size"] = "{}x{}, not {}x{}".format(*recipe.config.size, *original.config.size)
+    if not recipe.paper:
+        found["recipe"] = "our own"
+    return found

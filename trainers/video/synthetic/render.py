@@ -1,0 +1,158 @@
+"""One frame's picture: the still as the camera passes over it, and all that spoils it on the way to the screen."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.field_of_view import Image
+from trainers.video.synthetic.camera import Affine, Camera
+from trainers.video.synthetic.conditions import Conditions
+from trainers.video.synthetic.scope import Scope
+
+USUAL_WIDTH_PX = 840  # of the field that widths of blur are told for
+_SHUTTER = 0.5  # of a frame's time
+_SHARP_PX = 2.5  # a smaller smear is not to be seen
+_STEP_PX = 5  # between the pictures that make a smear
+_MOST_STEPS = 9
+_COARSE_PX = 14  # a longer smear is made at half the size
+_PRESSED_RGB = (196, 66, 44)
+_WATER_RGB = (226, 222, 196)
+_SHAFT = ((70, 74, 82), (128, 134, 140), (188, 192, 196))  # an instrument from its edge to its shine
+_SHAFT_WIDTH = 0.085  # of the field's width
+
+
+def picture(image: Image, camera: Camera, conditions: Conditions, scope: Scope, place: int, index: int) -> Image:
+    """The whole frame (H, W, 3) of a scene's frame `place`, which is the clip's frame `index`."""
+    field = smeared(image, camera, scope, place)
+    field = with_water(field, conditions, scope, place)
+    field = blurred(field, conditions.defocus_px[place] * scope.size[0] / USUAL_WIDTH_PX)
+    field = pressed(field, conditions.pressed[place])
+    field = with_instrument(field, conditions, scope, place)
+    field = lit(field, conditions.gain[place])
+    field = with_glare(field, conditions, scope, place)
+    field = cv2.multiply(field, scope.light, scale=1 / 255)
+    field = cv2.add(field, scope.noise_of(index), dtype=cv2.CV_8U)
+    field = cv2.copyTo(field, scope.opening, np.zeros_like(field))
+    return scope.on_screen(np.asarray(field, np.uint8))
+
+
+def smear_px(camera: Camera, scope: Scope, place: int) -> float:
+    """How far the picture moves while the shutter is open: the farthest of the field's points, px of the field."""
+    corners = np.column_stack([scope.outline * (scope.size[0] / 2) + scope.middle, np.ones(len(scope.outline))])
+    before, after = (camera.matrix(place + side * _SHUTTER / 2, scope) for side in (-1, 1))
+    moved = corners @ between(before, after).T - corners[:, :2]
+    return float(np.hypot(*moved.T).max())
+
+
+def between(before: Affine, after: Affine) -> Affine:
+    """The movement (2, 3) in the field from one matrix to the other."""
+    square = np.vstack([before, [0, 0, 1]])
+    return np.asarray(after @ np.linalg.inv(square))
+
+
+def smeared(image: Image, camera: Camera, scope: Scope, place: int) -> Image:
+    """The field's picture (h, w, 3), averaged over the time that the shutter is open."""
+    smear = smear_px(camera, scope, place)
+    if smear < _SHARP_PX:
+        return _warped(image, camera.matrix(place, scope), scope.size)
+    steps = min(_MOST_STEPS, 2 + int(smear / _STEP_PX))
+    moments = place + _SHUTTER * (np.linspace(0, 1, steps) - 0.5)
+    scale = 0.5 if smear > _COARSE_PX else 1.0
+    size = (int(scope.size[0] * scale), int(scope.size[1] * scale))
+    total = np.zeros((size[1], size[0], 3), np.float32)
+    for moment in moments:
+        cv2.accumulate(_warped(image, scale * camera.matrix(moment, scope), size), total)
+    mean = cv2.convertScaleAbs(total, alpha=1 / steps)
+    if scale < 1:
+        mean = cv2.resize(blurred(mean, smear * scale / steps / 2), scope.size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(mean, np.uint8)
+
+
+def _warped(image: Image, matrix: Affine, size: tuple[int, int]) -> Image:
+    return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
+
+
+def blurred(image: Image, sigma_px: float) -> Image:
+    """Out of focus; wide blurs are made on a smaller picture."""
+    if sigma_px < 0.7:
+        return image
+    if sigma_px < 3:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.uint8)
+    size = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
+    smaller = blurred(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), sigma_px / 2)
+    return np.asarray(cv2.resize(smaller, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def pressed(field: Image, strength: float) -> Image:
+    """The lens comes to the wall: nothing but a red glow at 1."""
+    if strength <= 0:
+        return field
+    red = np.full_like(field, _PRESSED_RGB)
+    return np.asarray(cv2.addWeighted(blurred(field, 45 * strength), 1 - 0.85 * strength, red, 0.85 * strength, 0))
+
+
+def lit(field: Image, gain: float) -> Image:
+    """More or less light, clipped as a sensor clips."""
+    table = np.clip(np.arange(256) * gain, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(field, table), np.uint8)
+
+
+def water_over(conditions: Conditions, scope: Scope, place: int) -> NDArray[np.float32]:
+    """How much a sheet of running water hides (h, w), 0..0.75; a coarse map, smooth."""
+    width, height = scope.size[0] // 8, scope.size[1] // 8
+    ripples = np.random.default_rng(conditions.seed).standard_normal((3 * height // 6, width // 6)).astype(np.float32)
+    sheet = cv2.resize(ripples, (width, 3 * height), interpolation=cv2.INTER_CUBIC)
+    down = int(place * height / 40) % (2 * height)
+    level = np.linspace(1.1, -1.1, width)[None] if conditions.seed % 2 else np.linspace(-1.1, 1.1, width)[None]
+    covered = sheet[2 * height - down : 3 * height - down] * 0.35 + level + 2.2 * conditions.water[place] - 1.6
+    return np.asarray(0.75 * np.clip(covered * 1.5, 0, 1), np.float32)
+
+
+def with_water(field: Image, conditions: Conditions, scope: Scope, place: int) -> Image:
+    if conditions.water[place] <= 0.05:
+        return field
+    share = cv2.resize(water_over(conditions, scope, place), scope.size, interpolation=cv2.INTER_LINEAR)[..., None]
+    water = cv2.addWeighted(blurred(field, 7), 0.75, np.full_like(field, _WATER_RGB), 0.25, 0)
+    return np.asarray(field + (water.astype(np.float32) - field) * share, np.uint8)
+
+
+def instrument_lines(conditions: Conditions, scope: Scope, place: int) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """An instrument's shaft: from the rim to its tip (x, y) px of the field, and its width px."""
+    chance = np.random.default_rng(conditions.seed + 1)
+    width, height = scope.size
+    start = np.array([chance.uniform(0.62, 0.9) * width, 1.05 * height])
+    goal = np.array([chance.uniform(0.35, 0.65) * width, chance.uniform(0.25, 0.6) * height])
+    sway = 0.02 * width * np.array([np.sin(place / 9), np.cos(place / 13)])
+    tip = start + conditions.instrument[place] * (goal + sway - start)
+    ends = [(int(x), int(y)) for x, y in (start, tip)]
+    return ends[0], ends[1], int(_SHAFT_WIDTH * width * chance.uniform(0.6, 1.1))
+
+
+def with_instrument(field: Image, conditions: Conditions, scope: Scope, place: int) -> Image:
+    if conditions.instrument[place] <= 0:
+        return field
+    start, tip, thickness = instrument_lines(conditions, scope, place)
+    drawn = field.copy()
+    for shade, colour in zip((1.0, 0.7, 0.25), _SHAFT, strict=True):
+        cv2.line(drawn, start, tip, colour, max(1, int(thickness * shade)), cv2.LINE_AA)
+    return drawn
+
+
+def with_glare(field: Image, conditions: Conditions, scope: Scope, place: int) -> Image:
+    """White spots of wet tissue that comes near the light, flickering."""
+    strength = conditions.glare[place]
+    if strength <= 0.05:
+        return field
+    chance = np.random.default_rng(conditions.seed + 2)
+    width, height = scope.size
+    spots = np.zeros((height // 2, width // 2), np.uint8)
+    middle = chance.uniform(0.2, 0.8, 2) * [width / 2, height / 2]
+    for number in range(int(4 + 10 * chance.random())):
+        spot = middle + chance.normal(0, 0.11 * width / 2, 2) + [4 * np.sin(place / 5 + number), 3 * np.cos(place / 7)]
+        axes = chance.uniform(0.004, 0.022, 2) * width / 2 * (0.5 + 0.5 * strength)
+        if np.sin(place * chance.uniform(0.2, 0.7) + number) > -0.4:
+            where = tuple(int(v) for v in spot)
+            cv2.ellipse(spots, where, tuple(int(v) + 1 for v in axes), chance.uniform(0, 180), 0, 360, 255, -1)
+    halo = cv2.GaussianBlur(spots, (0, 0), 5)
+    light = cv2.resize(cv2.max(cv2.GaussianBlur(spots, (0, 0), 0.8), halo), scope.size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.add(field, cv2.merge([light, light, light])), np.uint8)

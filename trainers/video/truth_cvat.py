@@ -1,0 +1,200 @@
+"""Labels from an export of CVAT (cvat.ai), "CVAT for video 1.1": tracks of boxes, polygons or masks in an XML file."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers.video.labels import Clock, Label, outlined, polygon_mask
+
+CUT, FAINT = "cut", "faint"  # labels, and FAINT an attribute too
+POLYP_NUMBER = "polyp"  # an attribute: several tracks of one polyp that left and came back
+Labels = dict[int, list[Label]]
+_SHAPES = ("box", "polygon", "mask")
+
+
+def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
+    """The labels by frame, and the cuts. Raises FileNotFoundError, or ValueError for another file or another video."""
+    root = _root(path)
+    try:
+        _check_video(root, clock)
+        tracks = list(root.iter("track"))
+        cuts = sorted({_frame_of(_drawn(track)[0]) for track in tracks if track.get("label") == CUT})
+        polyps = [track for track in tracks if track.get("label") != CUT]
+        _check_numbers(polyps)
+        return _by_frame([one for track in polyps for one in _labels_of(track, clock)]), cuts
+    except KeyError as error:
+        raise ValueError(f"{path} is no export of CVAT that can be read: {error} is missing") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _by_frame(found: Sequence[tuple[int, Label]]) -> Labels:
+    labels: Labels = {}
+    for frame, label in found:
+        labels.setdefault(frame, []).append(label)
+    return labels
+
+
+def _root(path: Path) -> Element:
+    if not path.is_file():
+        raise FileNotFoundError(f"no such CVAT file: {path}")
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is no XML file: {error}") from error
+    if root.tag != "annotations" or root.find("image") is not None:
+        raise ValueError(
+            f"{path} is no export of 'CVAT for video 1.1': export the task in that format, with its tracks"
+        )
+    return root
+
+
+def _check_video(root: Element, clock: Clock) -> None:
+    """That the labels are of this video and of all of it, as far as the file says."""
+    meta = root.find("meta")
+    about = None if meta is None else next((one for name in ("task", "job") for one in meta.iter(name)), None)
+    if about is None:
+        return
+    if width := about.findtext("original_size/width"):
+        size = (int(width), int(about.findtext("original_size/height", "0")))
+        if size != clock.size:
+            raise ValueError(
+                f"the labels are of pictures of {size} px, the video's are {clock.size} px: another video?"
+            )
+    step = int((about.findtext("frame_filter") or "step=1").removeprefix("step="))
+    first = int(about.findtext("start_frame") or 0)
+    last = int(about.findtext("stop_frame") or clock.count - 1)
+    if first > 0 or last + step < clock.count:
+        raise ValueError(
+            f"frames {first} to {last} of {clock.count} are labelled: nobody knows what is true of the others; "
+            "cut the video to them"
+        )
+
+
+def _labels_of(track: Element, clock: Clock) -> Iterator[tuple[int, Label]]:
+    shapes = sorted(_listed(track), key=_frame_of)
+    identity = _identity(track, shapes)
+    for shape in shapes:
+        label = None if _outside(shape) else _label(identity, shape, track, clock)
+        if label is not None:
+            yield _frame_of(shape), label
+    for before, after in pairwise(shapes):
+        yield from _between(identity, before, after, track)
+
+
+def _between(identity: int, before: Element, after: Element, track: Element) -> Iterator[tuple[int, Label]]:
+    """The frames left out between two that are listed, as CVAT means them: the box goes straight from one to the next,
+    and stays where it is before it goes outside. An outline is not made up."""
+    first, last = _frame_of(before), _frame_of(after)
+    if last - first < 2 or _outside(before):
+        return
+    start = _box(before)
+    end = start if _outside(after) else _box(after)
+    for frame in range(first + 1, last):
+        share = (frame - first) / (last - first)
+        yield frame, Label(identity, (start + share * (end - start)).astype(np.float32), _faint(before, track))
+
+
+def _drawn(track: Element) -> list[Element]:
+    """The shapes inside the picture, in order. Raises ValueError where there is none."""
+    drawn = sorted((shape for shape in track if shape.tag != "attribute" and not _outside(shape)), key=_frame_of)
+    if not drawn:
+        raise ValueError(f"track {track.get('id')} is never inside the picture")
+    return drawn
+
+
+def _listed(track: Element) -> list[Element]:
+    shapes = [shape for shape in track if shape.tag != "attribute"]
+    wrong = {shape.tag for shape in shapes if shape.tag not in _SHAPES}
+    if wrong:
+        raise ValueError(f"track {track.get('id')} holds a {wrong.pop()}: draw polyps as {', '.join(_SHAPES)}")
+    if any(float(shape.get("rotation", 0)) for shape in shapes):
+        raise ValueError(f"track {track.get('id')} holds a turned box: draw it upright, or as a polygon")
+    return shapes
+
+
+def _check_numbers(tracks: Sequence[Element]) -> None:
+    """That no track's own number is also one that a person gave to another polyp."""
+    given = {_given(track) for track in tracks}
+    mixed = {_own(track) for track in tracks if _given(track) is None} & given
+    if mixed:
+        raise ValueError(f"polyp {mixed.pop()} is also the number of a track without the attribute '{POLYP_NUMBER}'")
+
+
+def _given(track: Element) -> int | None:
+    """The number that a person gave a polyp, on the track or on one of its shapes."""
+    number = next((one for part in (track, *track) if (one := _attribute(part, POLYP_NUMBER))), None)
+    return None if number is None else int(number)
+
+
+def _own(track: Element) -> int:
+    return int(track.attrib["id"])
+
+
+def _identity(track: Element, shapes: Sequence[Element]) -> int:
+    number = _given(track)
+    if (
+        number is None
+        and len(shapes) - sum(map(_outside, shapes)) == 1
+        and _frame_of(shapes[-1]) < _frame_of(shapes[0]) + 2
+    ):
+        raise ValueError(
+            f"track {track.get('id')} is one frame long: draw each polyp as a track, not as shapes, or give the shapes "
+            f"of one polyp the same number in an attribute '{POLYP_NUMBER}'"
+        )
+    return _own(track) if number is None else number
+
+
+def _label(identity: int, shape: Element, track: Element, clock: Clock) -> Label | None:
+    faint = _faint(shape, track)
+    if shape.tag == "box":
+        return Label(identity, _box(shape), faint)
+    mask = polygon_mask([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
+    return outlined(identity, mask, faint=faint)
+
+
+def _box(shape: Element) -> NDArray[np.float32]:
+    if shape.tag == "box":
+        return np.array([float(shape.attrib[name]) for name in ("xtl", "ytl", "xbr", "ybr")], np.float32)
+    if shape.tag == "mask":
+        left, top, width, height = (float(shape.attrib[name]) for name in ("left", "top", "width", "height"))
+        return np.array([left, top, left + width, top + height], np.float32)
+    corners = np.array(_points(shape)).reshape(-1, 2)
+    return np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
+
+
+def _points(shape: Element) -> list[float]:
+    return [float(value) for pair in shape.attrib["points"].split(";") for value in pair.split(",")]
+
+
+def _mask(shape: Element, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """CVAT's run lengths: row by row within the mask's own box, the first run outside."""
+    left, top, width, height = (int(float(shape.attrib[name])) for name in ("left", "top", "width", "height"))
+    lengths = [int(value) for value in shape.attrib["rle"].split(",")]
+    pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    if len(pixels) != width * height or left < 0 or top < 0 or left + width > size[0] or top + height > size[1]:
+        raise ValueError(f"a mask in frame {_frame_of(shape)} does not fill its box, or leaves the picture")
+    mask = np.zeros(size[::-1], np.bool_)
+    mask[top : top + height, left : left + width] = pixels.reshape(height, width)
+    return mask
+
+
+def _faint(shape: Element, track: Element) -> bool:
+    return track.get("label") == FAINT or _attribute(shape, FAINT) == "true" or _attribute(track, FAINT) == "true"
+
+
+def _attribute(shape: Element, name: str) -> str | None:
+    return next((one.text for one in shape.findall("attribute") if one.get("name") == name), None)
+
+
+def _outside(shape: Element) -> bool:
+    return shape.get("outside") == "1"
+
+
+def _frame_of(shape: Element) -> int:
+    return int(shape.attrib["frame"])
