@@ -1,6 +1,7 @@
-"""How the line is set, as one frozen value."""
+"""How the line is configured, as one frozen value."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.packets import Frame
@@ -13,13 +14,20 @@ from realtime_polyp.temporal.frame_quality import FrameQualityClassifier, read_f
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """weak_threshold: from what score on a box keeps a track alive that others began. smooth: None shows every
-    detection at once and the raw mask. calibration: what the detector's scores become; a segmenter's is not asked,
-    because it leaves every outline where it is. fusion: how far box and mask believe each other; its scores are
-    probabilities, so that the calibration's map is not asked where there is one. views: tells a clear view from one on
-    which what is found counts less; None: every view is taken for clear. mirror: every other frame of a video is shown
-    to the models with left and right exchanged: what they only see, or only fancy, one way round is told apart by the
-    memory that the smoothing has."""
+    """Everything that decides what becomes of the models' outputs.
+
+    Attributes:
+        score_threshold: lowest score of a box that is shown, 0..1.
+        weak_threshold: lowest score of a box that continues an existing track, 0..1.
+        nms_iou: highest IoU of two boxes that are both kept, 0..1.
+        temporal: the temporal filter; None shows every detection at once and the unfiltered mask.
+        calibration: maps detector scores to probabilities. Ignored where `fusion` is set: fused scores are
+            probabilities already. The segmenter's map is not applied: it moves no outline.
+        fusion: combines boxes and mask; None leaves both models' outputs as they are.
+        frame_quality: tells clear frames from unclear ones, in which detections count less; None: every frame is clear.
+        hflip: every second frame of a video is shown to the models flipped left to right, so that a detection seen in
+            only one orientation earns half the evidence.
+    """
 
     score_threshold: float = SCORE_THRESHOLD
     weak_threshold: float = WEAK_THRESHOLD
@@ -27,7 +35,7 @@ class PipelineConfig:
     temporal: TemporalConfig | None = TemporalConfig()
     calibration: Calibration | None = None
     fusion: Fusion | None = None
-    views: FrameQualityClassifier | None = None
+    frame_quality: FrameQualityClassifier | None = None
     hflip: bool = False
 
     def __post_init__(self) -> None:
@@ -37,26 +45,33 @@ class PipelineConfig:
 
     @property
     def floor(self) -> float:
-        """The least score that matters to anyone."""
+        """The lowest final score (fused or calibrated) that any later stage uses."""
         return min(self.score_threshold, self.weak_threshold) if self.temporal else self.score_threshold
-
-    def flips(self, frame: Frame) -> bool:
-        """By the frame's own number, so that it is the same however the video is cut into batches, and seen again. A
-        live line that is so late that it takes exactly every second frame sees all of them one way round."""
-        return self.hflip and not frame.is_still and frame.index % 2 == 1
 
     @property
     def model_floor(self) -> float:
-        """The least score of the detector's own that matters: fusion may lift a weak box."""
+        """The lowest score, calibrated where there is no fusion, that enters fusion or the tracker."""
         return LEAST_SCORE if self.fusion else self.floor
+
+    @cached_property
+    def raw_floor(self) -> float:
+        """The lowest of the detector's own scores that `RawResult` keeps."""
+        if self.fusion or not self.calibration:
+            return min(LEAST_SCORE, self.model_floor)
+        return min(LEAST_SCORE, self.calibration.detector_score(self.model_floor))
 
     @property
     def evidence(self) -> Evidence:
-        """What the scores are worth that the tracker is told: fused or mapped, they are probabilities."""
+        """How much evidence a score is worth to the tracker: fused and calibrated scores are probabilities."""
         fitted = self.calibration.detector if self.calibration else None
         return PROBABILITIES if self.fusion or (fitted and fitted.map) else DETECTOR_SCORES
 
+    def flips(self, frame: Frame) -> bool:
+        """Whether the models see this frame flipped. Depends on the frame's index alone, so that batching does not
+        change it. A live line that analyses exactly every second frame sees all of them in one orientation."""
+        return self.hflip and not frame.is_still and frame.index % 2 == 1
 
-def usual_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:
-    """What these two models run with when nobody says otherwise."""
-    return PipelineConfig(fusion=fusion_for(detector, segmenter), views=read_frame_quality(), hflip=True)
+
+def default_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:
+    """The configuration that these two models run with by default."""
+    return PipelineConfig(fusion=fusion_for(detector, segmenter), frame_quality=read_frame_quality(), hflip=True)

@@ -1,15 +1,19 @@
-"""What travels down the line of a frame. Packets are frozen; a stage makes new ones, it never changes one."""
+"""The data that travels along the line of a frame. Packets are frozen: a stage makes new ones and changes none."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from realtime_polyp.field_of_view import FieldOfView, Image
 from realtime_polyp.nv12 import Nv12
+
+RESULT_FORMAT = 2
+"""Format number of `Result.to_dict`. Format 1 called three keys `field`, `view` and `detecting`; readers accept it."""
 
 Boxes = NDArray[np.float32]
 Signal = Literal["ok", "black", "frozen"]
@@ -19,10 +23,16 @@ TrackStatus = Literal["tentative", "shown", "held"]
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source: image (H, W, 3) uint8 RGB.
+    """One picture of a source.
 
-    pts_s: the video's own clock. captured_s: time.monotonic() when the picture reached this machine.
-    alone: a still that continues no other frame. planes: the same picture as a GPU decoded it, where one did.
+    Attributes:
+        index: the frame's number in the source, from 0.
+        pts_s: presentation time on the video's own clock, s.
+        captured_s: time.monotonic() when the picture reached this machine, s.
+        image: (H, W, 3) uint8 RGB.
+        is_still: a single picture that continues no other frame.
+        planes: the same picture as NV12 when a GPU decoded it, else None.
+        file_name: the file that holds a still; None for video.
     """
 
     index: int
@@ -31,11 +41,17 @@ class Frame:
     image: Image
     is_still: bool = False
     planes: Nv12 | None = None
+    file_name: str | None = None
 
 
 @dataclass(frozen=True)
 class Detections:
-    """boxes (n, 4) float32 xyxy source px; scores (n,) float32, falling."""
+    """Boxes of one frame, best first.
+
+    Attributes:
+        boxes: (n, 4) float32 xyxy, source px.
+        scores: (n,) float32, descending.
+    """
 
     boxes: Boxes
     scores: NDArray[np.float32]
@@ -49,10 +65,16 @@ NO_DETECTIONS = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Track:
-    """A polyp followed over time; box (4,) xyxy source px.
+    """A polyp followed over time.
 
-    id: 1, 2, ... in the order of being shown first; negative before that, so that what a person reads has no gaps.
-    state: tentative (not confirmed, or lost for too long: not drawn), shown, held (unseen just now, still drawn).
+    Attributes:
+        id: 1, 2, ... in the order of first display; negative until then, so that displayed numbers have no gaps.
+        box: (4,) xyxy, source px.
+        score: score averaged over the last frames, 0..1.
+        state: tentative (not confirmed, or missed for too long: not drawn), shown, or held (missed in this frame, still
+            drawn).
+        age_s: time since its first detection, s.
+        unseen_s: time since its last detection, s.
     """
 
     id: int
@@ -69,30 +91,72 @@ class Track:
 
 @dataclass(frozen=True)
 class Mask:
-    """Polyp probability (h, w) float32 over the field's rectangle, at the model's resolution."""
+    """A polyp probability map.
+
+    Attributes:
+        probability: (h, w) float32 over the field of view, at the model's resolution.
+        field_of_view: the rectangle that the map covers, source px.
+    """
 
     probability: NDArray[np.float32]
     field_of_view: FieldOfView
 
     def in_field(self) -> NDArray[np.float32]:
-        """The probability at source resolution, of the field's rectangle only."""
+        """Resize the map to source resolution; covers the field of view only."""
         size = (self.field_of_view.width, self.field_of_view.height)
         return cv2.resize(self.probability, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
     def to_source(self, height: int, width: int, *, threshold: float = 0.5) -> NDArray[np.bool_]:
-        """The mask (height, width) of the whole frame."""
+        """Threshold the map and return the mask (height, width) of the whole frame."""
         mask = np.zeros((height, width), np.bool_)
         self.field_of_view.crop(mask)[...] = self.in_field() >= threshold  # type: ignore[arg-type]
         return mask
 
+    def to_rle(self, height: int, width: int) -> dict[str, Any]:
+        """Encode the thresholded mask (height, width) as COCO's compressed run lengths."""
+        encoded = coco_mask.encode(np.asfortranarray(self.to_source(height, width).view(np.uint8)))
+        return {"size": [int(length) for length in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
+
+
+@dataclass(frozen=True)
+class RawResult:
+    """The models' outputs for one frame, before anything that has a memory.
+
+    Attributes:
+        frame: the frame.
+        field_of_view: the rectangle that the models saw, source px.
+        signal: whether the picture is alive, black or frozen.
+        detections: after NMS, down to `PipelineConfig.raw_floor`; scores are the detector's own, not calibrated.
+        mask: the segmenter's probability map; None without a segmenter.
+        has_detector: a detector ran; without one a mask is drawn wherever it is.
+        stages_ms: this frame's share of each stage's time for its batch, ms.
+    """
+
+    frame: Frame
+    field_of_view: FieldOfView
+    signal: Signal
+    detections: Detections
+    mask: Mask | None
+    has_detector: bool = True
+    stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Result:
-    """What is known about one frame.
+    """Everything the line knows about one frame.
 
-    has_detector: a detector is in the line, so that a mask without a box is not to be drawn. signal: whether the picture
-    lives. frame_quality: what keeps the picture from showing mucosa, if anything does. stages_ms: this frame's share of the time
-    that each stage took for its batch. analysed_s: time.monotonic() when the result was ready.
+    Attributes:
+        frame: the frame.
+        field_of_view: the rectangle that the models saw, source px.
+        detections: boxes that reach the score threshold, after calibration and fusion.
+        tracks: polyps followed over time; without temporal filtering, one per detection.
+        mask: the filtered probability map; None without a segmenter.
+        has_detector: a detector ran; without one a mask is drawn wherever it is.
+        signal: whether the picture is alive, black or frozen.
+        frame_quality: what keeps the picture from showing mucosa, if anything.
+        stages_ms: this frame's share of each stage's time, ms.
+        analysed_s: time.monotonic() when the result was ready, s.
+        raw: the models' outputs that this result was made from; None where they were not kept.
     """
 
     frame: Frame
@@ -105,3 +169,34 @@ class Result:
     frame_quality: FrameQuality = "clear"
     stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     analysed_s: float = 0.0
+    raw: RawResult | None = dataclasses.field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        visible = [track for track in self.tracks if track.visible]
+        found = ", ".join(f"polyp {track.id} {track.score:.2f}" for track in visible) or "no polyp"
+        return f"<Result of frame {self.frame.index} at {self.frame.pts_s:.3f} s: {found}, {self.frame_quality}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON types: one line of `--results` (docs/results_format.md). Coordinates are source px."""
+        pairs = zip(self.detections.boxes, self.detections.scores, strict=True)
+        named = {} if self.frame.file_name is None else {"file": self.frame.file_name}
+        return {
+            "format": RESULT_FORMAT,
+            "index": self.frame.index,
+            "pts_s": round(self.frame.pts_s, 6),
+            **named,
+            "field_of_view": self.field_of_view.box,
+            "signal": self.signal,
+            "frame_quality": self.frame_quality,
+            "has_detector": self.has_detector,
+            "detections": [{"box": _rounded(box), "score": round(float(score), 4)} for box, score in pairs],
+            "tracks": [
+                {"id": track.id, "box": _rounded(track.box), "score": round(track.score, 4), "state": track.state}
+                for track in self.tracks
+            ],
+            "mask": None if self.mask is None else self.mask.to_rle(*self.frame.image.shape[:2]),
+        }
+
+
+def _rounded(box: Boxes) -> list[float]:
+    return [round(float(value), 2) for value in box]

@@ -1,45 +1,103 @@
-"""The straight line from frames to results."""
+"""The straight line from frames to results, in two halves: `Analyzer` runs the models, `TemporalFilter` remembers."""
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView, whole
-from realtime_polyp.inference.host import HostInference, Inference, ModelOutputs
-from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Signal
-from realtime_polyp.picture import FieldFinder, SignalMonitor
+from realtime_polyp.inference.base import Inference, ModelOutputs, Pending
+from realtime_polyp.inference.host import HostInference
+from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, RawResult, Result, Signal
 from realtime_polyp.postprocess.fusion import box_support
 from realtime_polyp.postprocess.nms import detections_of, mask_of, nms
+from realtime_polyp.preprocess.field_finder import FieldFinder
+from realtime_polyp.preprocess.signal import SignalMonitor
+from realtime_polyp.telemetry.stage_times import StageTimer
 from realtime_polyp.telemetry.trace import Trace
-from realtime_polyp.temporal.filter import TemporalFilter, fuse_box_and_mask
-from realtime_polyp.temporal.tracker import warm_up as warm_smoothing
+from realtime_polyp.temporal.filter import TemporalFilter
+from realtime_polyp.temporal.tracker import warm_up as warm_up_tracker
 
 
-class Stopwatch:
-    """Collects the duration of each stage of one batch, ms, and tells the trace where there is one."""
+class Analyzer:
+    """Frames to raw results. Stateless but for the field of view and the signal; owned by one thread at a time.
 
-    def __init__(self, trace: Trace | None = None, track: str = "", **arguments: object) -> None:
-        self.stages_ms: dict[str, float] = {}
-        self._trace, self._track, self._arguments = trace, track, arguments
-        self._since_s = time.perf_counter()
+    config: what decides how the models see a frame and which raw detections are kept.
+    trace: takes the times of all stages. name: the trace's row.
+    """
 
-    def lap(self, stage: str, since_s: float | None = None) -> None:
-        """A stage has ended, that began with the end of the one before or `since_s` by time.perf_counter()."""
-        now_s = time.perf_counter()
-        began_s = self._since_s if since_s is None else since_s
-        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + (now_s - began_s) * 1e3
-        if self._trace:
-            self._trace.add(self._track, stage, began_s, now_s, **self._arguments)
-        self._since_s = now_s
+    def __init__(
+        self, inference: Inference, config: PipelineConfig, *, trace: Trace | None = None, name: str = "analyse"
+    ) -> None:
+        self.inference, self.config = inference, config
+        self._trace, self._name = trace, name
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the field of view: another video begins, or the same one at another place."""
+        self._fields, self._signal = FieldFinder(), SignalMonitor()
+
+    def submit(self, frames: Sequence[Frame]) -> Pending[list[RawResult]]:
+        """Start on a batch of at least one frame.
+
+        Where the inference overlaps, a second batch may be submitted before the first is collected. Batches are
+        collected in order, and each of them must be.
+        """
+        timer = StageTimer(self._trace, self._name, first_frame=frames[0].index, frames=len(frames))
+        looks = [self._find_field(frame) for frame in frames]
+        timer.lap("field of view")
+        planes = self.inference.takes_planes
+        images = [frame.planes if planes and frame.planes else frame.image for frame in frames]
+        hflip = [self.config.flips(frame) for frame in frames]
+        pending = self.inference.submit(images, [field for field, _ in looks], hflip=hflip)
+        return Pending(lambda: self._collect(frames, looks, pending, timer))
+
+    def _collect(
+        self,
+        frames: Sequence[Frame],
+        looks: Sequence[tuple[FieldOfView, Signal]],
+        pending: Pending[ModelOutputs],
+        timer: StageTimer,
+    ) -> list[RawResult]:
+        outputs = pending.result()
+        for stage_time in outputs.stage_times:
+            timer.add(stage_time)
+        detections, masks = self._detections(outputs, len(frames)), self._masks(outputs, len(frames))
+        timer.lap("postprocess")
+        shares_ms = timer.shares_ms(len(frames))
+        return [
+            RawResult(frame, field, signal, found, mask, self.inference.detector is not None, shares_ms)
+            for frame, (field, signal), found, mask in zip(frames, looks, detections, masks, strict=True)
+        ]
+
+    def _find_field(self, frame: Frame) -> tuple[FieldOfView, Signal]:
+        """The field of view and whether the picture is alive; a still has no past."""
+        if frame.is_still:
+            self.reset()
+        field = self._fields.update(frame.image, frame.pts_s)
+        return field, self._signal.update(field.crop(frame.image), frame.pts_s)
+
+    def _detections(self, outputs: ModelOutputs, count: int) -> list[Detections]:
+        if outputs.predictions is None:
+            return [NO_DETECTIONS] * count
+        floor, nms_iou = self.config.raw_floor, self.config.nms_iou
+        return [
+            detections_of(boxes, scores, placement, score_threshold=floor, nms_iou=nms_iou)
+            for boxes, scores, placement in zip(*outputs.predictions, outputs.detector_placements, strict=True)
+        ]
+
+    def _masks(self, outputs: ModelOutputs, count: int) -> list[Mask | None]:
+        segmenter = self.inference.segmenter
+        if outputs.probability is None or segmenter is None:
+            return [None] * count
+        pairs = zip(outputs.probability, outputs.segmenter_placements, strict=True)
+        return [mask_of(probability, placement, segmenter.size) for probability, placement in pairs]
 
 
 class Pipeline:
-    """Frames in, results out, in order; either engine may be absent. Owned by one thread at a time."""
+    """Frames in, results out, in order: an `Analyzer` and a `TemporalFilter`. Owned by one thread at a time."""
 
     def __init__(
         self,
@@ -51,124 +109,48 @@ class Pipeline:
         trace: Trace | None = None,
         name: str = "analyse",
     ) -> None:
-        """inference: how the engines are run, where that is not plainly on the host. name: the row of the trace."""
-        self.detector, self.segmenter, self.config = detector, segmenter, config
+        """Either engine may be absent. inference: how the engines run; by default on the host. name: the trace's
+        row."""
         self.inference: Inference = inference or HostInference(detector, segmenter)
+        self.detector, self.segmenter = detector, segmenter
         self.trace, self.name = trace, name
-        self._engines = threading.Lock()
-        self.reset()
+        self.analyzer = Analyzer(self.inference, config, trace=trace, name=name)
+        self.filter = TemporalFilter(config, trace=trace, track=name)
+
+    @property
+    def config(self) -> PipelineConfig:
+        return self.filter.config
 
     def reset(self) -> None:
-        """Forget the past: another video begins, or the same one elsewhere."""
-        self._fields, self._watch = FieldFinder(), SignalMonitor()
-        self._steadier = TemporalFilter(self.config)
+        """Forget the past: another video begins, or the same one at another place."""
+        self.analyzer.reset()
+        self.filter.reset()
+
+    def set_score_threshold(self, score_threshold: float) -> None:
+        """For the frames to come; may be called from another thread."""
+        self.filter.set_score_threshold(score_threshold)
+        self.analyzer.config = self.filter.config
 
     def warm_up(self) -> None:
-        """Run a black frame through, so that the first real one does not pay for what is compiled on first use."""
+        """Run a black frame through, so that the first real one does not wait for just-in-time compilation."""
         image = np.zeros((360, 480, 3), np.uint8)
         self.analyse([Frame(0, 0.0, time.monotonic(), image)])
         nms(np.zeros((1, 4), np.float32), self.config.nms_iou)
-        warm_smoothing(image, whole(image))
+        warm_up_tracker(image, whole(image))
         box_support(Mask(np.zeros((8, 8), np.float32), whole(image)), np.zeros((1, 4), np.float32))
         self.reset()
 
-    def set_score_threshold(self, score_threshold: float) -> None:
-        """For the frames to come; safe to call from another thread."""
-        self.config = replace(self.config, score_threshold=score_threshold)
+    def submit(self, frames: Sequence[Frame]) -> Pending[list[Result]]:
+        """Start on a batch of at least one frame; see `Analyzer.submit`."""
+        pending = self.analyzer.submit(frames)
+        return Pending(lambda: [self.filter.update(raw) for raw in pending.result()])
 
     def analyse(self, frames: Sequence[Frame]) -> list[Result]:
-        """Results of a batch; the same whatever way a video is cut into batches."""
-        return self.begin(frames)() if frames else []
-
-    def begin(self, frames: Sequence[Frame]) -> Callable[[], list[Result]]:
-        """Start on a batch of at least one frame; the function returned waits for its results.
-
-        A second batch may be begun before the first is finished, where the inference overlaps; they are finished in
-        order, and each of them must be.
-        """
-        watch = Stopwatch(self.trace, self.name, first_frame=frames[0].index, frames=len(frames))
-        with self._engines:
-            looks = [self._look(frame) for frame in frames]
-            watch.lap("field")
-            planes = self.inference.takes_planes
-            pictures = [frame.planes if planes and frame.planes else frame.image for frame in frames]
-            hflip = [self.config.flips(frame) for frame in frames]
-            collect = self.inference.begin(pictures, [field for field, _ in looks], watch.lap, hflip=hflip)
-        return lambda: self._finish(frames, looks, collect, watch)
-
-    def find_again(self, result: Result, score_threshold: float) -> Detections:
-        """What a frame holds at another threshold, without memory; from any thread, between two batches."""
-        with self._engines:
-            answers = self.inference.begin(
-                [result.frame.image],
-                [result.field_of_view],
-                lambda stage, since_s: None,
-                hflip=[self.config.flips(result.frame)],
-            )()
-        config = replace(self.config, score_threshold=score_threshold, temporal=None)
-        found, masks = self._detections(answers, 1, config.model_floor), self._masks(answers, 1)
-        return fuse_box_and_mask(found[0], masks[0], config)[0]
-
-    def _finish(
-        self,
-        frames: Sequence[Frame],
-        looks: Sequence[tuple[FieldOfView, Signal]],
-        collect: Callable[[], ModelOutputs],
-        watch: Stopwatch,
-    ) -> list[Result]:
-        with self._engines:
-            answers = collect()
-        config = self.config
-        detections = self._detections(answers, len(frames), config.model_floor)
-        masks = self._masks(answers, len(frames))
-        watch.lap("postprocess")
-        moments = [
-            self._steadier.update(frame, field, found, mask, config, watch.lap)
-            for frame, (field, _), found, mask in zip(frames, looks, detections, masks, strict=True)
-        ]
-        shares_ms = {stage: duration_ms / len(frames) for stage, duration_ms in watch.stages_ms.items()}
-        return [
-            Result(
-                frame=frame,
-                field_of_view=field,
-                detections=moment.detections,
-                tracks=moment.tracks,
-                mask=moment.mask,
-                has_detector=self.detector is not None,
-                signal=signal,
-                frame_quality=moment.view,
-                stages_ms=shares_ms,
-                analysed_s=time.monotonic(),
-            )
-            for frame, (field, signal), moment in zip(frames, looks, moments, strict=True)
-        ]
-
-    def _look(self, frame: Frame) -> tuple[FieldOfView, Signal]:
-        """Where the picture is and whether it lives; a still that stands alone has no past."""
-        if frame.is_still:
-            self._fields, self._watch = FieldFinder(), SignalMonitor()
-        field = self._fields.update(frame.image, frame.pts_s)
-        return field, self._watch.update(field.crop(frame.image), frame.pts_s)
-
-    def _detections(self, answers: ModelOutputs, count: int, score_threshold: float) -> list[Detections]:
-        if answers.candidates is None:
-            return [NO_DETECTIONS] * count
-        boxes, scores = answers.candidates
-        if self.config.calibration and not self.config.fusion:
-            scores = self.config.calibration.apply(scores)
-        return [
-            detections_of(one, score, placement, score_threshold=score_threshold, nms_iou=self.config.nms_iou)
-            for one, score, placement in zip(boxes, scores, answers.detector_placements, strict=True)
-        ]
-
-    def _masks(self, answers: ModelOutputs, count: int) -> list[Mask | None]:
-        if answers.probability is None or self.segmenter is None:
-            return [None] * count
-        pairs = zip(answers.probability, answers.segmenter_placements, strict=True)
-        return [mask_of(probability, placement, self.segmenter.size) for probability, placement in pairs]
+        """Results of a batch; the same however a video is cut into batches."""
+        return self.submit(frames).result() if frames else []
 
 
 def run_inline(frames: Iterable[Frame], pipeline: Pipeline) -> Iterator[Result]:
-    """The whole line without threads: what tests, evaluation and `realtime_polyp.analyse` use."""
+    """Run the whole line without threads, frame by frame: what tests and evaluation use."""
     for frame in frames:
         yield from pipeline.analyse([frame])

@@ -1,115 +1,236 @@
-"""From what was asked for to a line that is ready: engines that may be trusted, calibration, and how they are run."""
+"""The one place where the line is assembled: from a configuration to engines, fusion, calibration and inference."""
 
-import sys
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from realtime_polyp.cli.options import Options
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.engines import open_detector, open_segmenter
+from realtime_polyp.engines import decoding_device, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, Hint, SegmenterEngine
 from realtime_polyp.engines.gate import check_gate, gate_problem
-from realtime_polyp.inference.host import HostInference, Inference
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.inference.base import Inference
+from realtime_polyp.inference.host import HostInference
+from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.postprocess.fusion import Fusion, fusion_for
-from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
+from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
 from realtime_polyp.postprocess.score_calibration import Calibration, CalibrationError, read_calibration
+from realtime_polyp.session import Display, Session
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.config import TemporalConfig
 from realtime_polyp.temporal.frame_quality import read_frame_quality
 
+if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do not need
+    from realtime_polyp.sources import Source
+
 
 @dataclass(frozen=True)
-class Line:
-    """Engines, how they are run and with which configuration. cautions: what a person must be told, a sentence each."""
+class RuntimeConfig:
+    """What is asked of the line. None means: the calibration's value, else the default.
 
+    Attributes:
+        detector, segmenter: names of models, or None for none.
+        engine: a name of `engines.ENGINE_NAMES`. device: "auto", "cpu" or "cuda".
+        live: compile for short delays instead of high throughput.
+        calibration: a file of `calibration.scores` or `calibration.operating_point`.
+        score_threshold: lowest score of a box that is shown, 0..1.
+        nms_iou: highest IoU of two boxes that are both kept, 0..1.
+        temporal: follow polyps over time. fusion: combine boxes and mask. hflip: flip every second frame for the models.
+        confirm_s, hold_s, release_s: see `TemporalConfig`, s.
+        allow_unverified: accept an engine that has not passed the accuracy gate.
+    """
+
+    detector: str | None = DEFAULT_DETECTOR
+    segmenter: str | None = DEFAULT_SEGMENTER
+    engine: str = "auto"
+    device: str = "auto"
+    live: bool = False
+    calibration: Path | None = None
+    score_threshold: float | None = None
+    nms_iou: float = NMS_IOU
+    temporal: bool = True
+    fusion: bool = True
+    hflip: bool = True
+    confirm_s: float | None = None
+    hold_s: float | None = None
+    release_s: float | None = None
+    allow_unverified: bool = False
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A line that is ready to run.
+
+    Attributes:
+        config: what was asked for.
+        detector, segmenter: the engines.
+        inference: how they run.
+        pipeline_config: everything that decides what becomes of their outputs.
+        unverified: one sentence for each engine that runs without having passed the accuracy gate.
+        cautions: one sentence for each doubt about the calibration.
+        trace: takes the times of all stages, where there is one.
+    """
+
+    config: RuntimeConfig
     detector: DetectorEngine | None
     segmenter: SegmenterEngine | None
     inference: Inference
-    config: PipelineConfig
+    pipeline_config: PipelineConfig
     unverified: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    trace: Trace | None = None
 
-    def pipeline(self, trace: Trace | None = None) -> Pipeline:
-        """Warm: the first real frame does not pay for what is compiled on first use."""
-        pipeline = Pipeline(self.detector, self.segmenter, self.config, inference=self.inference, trace=trace)
-        pipeline.warm_up()
+    def pipeline(
+        self,
+        config: PipelineConfig | None = None,
+        *,
+        inference: Inference | None = None,
+        name: str = "analyse",
+        warm: bool = True,
+    ) -> Pipeline:
+        """A new pipeline on these engines.
+
+        config, inference: in place of the runtime's own. name: the trace's row. warm: run a frame through first.
+        """
+        pipeline = Pipeline(
+            self.detector,
+            self.segmenter,
+            config or self.pipeline_config,
+            inference=inference or self.inference,
+            trace=self.trace,
+            name=name,
+        )
+        if warm:
+            pipeline.warm_up()
         return pipeline
 
+    def session(
+        self,
+        source: "Source",
+        show: Callable[[Result], None],
+        *,
+        display: Display = "synced",
+        paints: bool = False,
+    ) -> Session:
+        """A session that has not been started, on a new pipeline; see `Session`."""
+        return Session(source, self.pipeline(), show, display=display, paints=paints)
 
-def open_line(options: Options, *, live: bool, trace: Trace | None = None) -> Line:
-    """A live source wants each result soon, a file all of them soon. Raises EngineError or CalibrationError."""
-    soon: Hint = "shared latency" if options.detector and options.segmenter else "latency"
-    hint = soon if live or options.display == "immediate" else "throughput"
-    boxes, masks, chosen = options.detector, options.segmenter, (options.engine, options.device)
-    brave = options.allow_unverified
-    detector = open_detector(boxes, *chosen, hint=hint, allow_unverified=brave) if boxes else None
-    segmenter = open_segmenter(masks, *chosen, hint=hint, allow_unverified=brave) if masks else None
+    def results(
+        self, source: "Source | str | Path", *, config: PipelineConfig | None = None, **span: Any
+    ) -> Iterator[Result]:
+        """One result per frame, in order, from decoding and analysis on threads. May be left at any moment.
+
+        source: opened, or what `open_source` takes. config: in place of the runtime's own. span: `start_s`, `end_s`.
+        Raises SourceError at once for a source that cannot be opened, SessionError when a stage fails, and warns with
+        a RuntimeWarning at the end of a damaged recording.
+        """
+        if isinstance(source, str | Path):
+            from realtime_polyp.sources import open_source
+
+            source = open_source(str(source), hardware=decoding_device(self.config.device), **span)
+        return _iterate(Session(source, self.pipeline(config), _ignore))
+
+    def describe(self) -> dict[str, Any]:
+        """The whole resolved configuration, to compare and to report."""
+        return {
+            "detector": _describe_engine(self.detector),
+            "segmenter": _describe_engine(self.segmenter),
+            "inference": type(self.inference).__name__,
+            "pipeline": self.pipeline_config,
+        }
+
+
+def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None = None) -> Runtime:
+    """Open the engines and resolve the configuration.
+
+    trace: takes the times of all stages. Raises EngineError, CalibrationError, FusionError or QualityError, each one
+    sentence with the cure, among them for an engine that has not passed the accuracy gate.
+    """
+    detector, segmenter = _open_engines(config)
     engines: list[Engine] = [engine for engine in (detector, segmenter) if engine is not None]
-    if not brave:
+    if not config.allow_unverified:
         for engine in engines:
             check_gate(engine)
-    unverified = [problem for engine in engines if brave and (problem := gate_problem(engine))]
-    calibration = read_calibration(options.calibration) if options.calibration else Calibration("none")
+    unverified = [problem for engine in engines if config.allow_unverified and (problem := gate_problem(engine))]
+    calibration = read_calibration(config.calibration) if config.calibration else Calibration("none")
     cautions = [caution for engine in engines if (caution := calibration.check(engine))]
-    inference = _inference(detector, segmenter, trace)
-    fusion = _fusion(options, calibration, detector, segmenter)
-    config = replace(
-        _config(options, calibration), fusion=fusion, views=read_frame_quality() if options.smooth else None
+    pipeline_config = PipelineConfig(
+        score_threshold=calibration.score_threshold(SCORE_THRESHOLD)
+        if config.score_threshold is None
+        else config.score_threshold,
+        nms_iou=config.nms_iou,
+        temporal=_resolve_times(config, calibration.smooth(TemporalConfig())) if config.temporal else None,
+        calibration=calibration if config.calibration else None,
+        fusion=_resolve_fusion(config, calibration, detector, segmenter),
+        frame_quality=read_frame_quality() if config.temporal else None,
+        hflip=config.temporal and config.hflip,
     )
-    return Line(detector, segmenter, inference, config, tuple(unverified), tuple(cautions))
+    inference = _open_inference(detector, segmenter, trace)
+    return Runtime(config, detector, segmenter, inference, pipeline_config, tuple(unverified), tuple(cautions), trace)
 
 
-def _inference(detector: DetectorEngine | None, segmenter: SegmenterEngine | None, trace: Trace | None) -> Inference:
-    """On streams of its own where both models live on a GPU, else on the host."""
+def _open_engines(config: RuntimeConfig) -> tuple[DetectorEngine | None, SegmenterEngine | None]:
+    low_delay: Hint = "shared latency" if config.detector and config.segmenter else "latency"
+    hint = low_delay if config.live else "throughput"
+    chosen, unverified = (config.engine, config.device), config.allow_unverified
+    return (
+        open_detector(config.detector, *chosen, hint=hint, allow_unverified=unverified) if config.detector else None,
+        open_segmenter(config.segmenter, *chosen, hint=hint, allow_unverified=unverified) if config.segmenter else None,
+    )
+
+
+def _open_inference(
+    detector: DetectorEngine | None, segmenter: SegmenterEngine | None, trace: Trace | None
+) -> Inference:
+    """On CUDA streams where both models are on a GPU, else on the host."""
     devices = {engine.device for engine in (detector, segmenter) if engine is not None}
     if devices != {"cuda"}:
         return HostInference(detector, segmenter)
-    from realtime_polyp.inference.cuda import CudaInference  # torch takes seconds to import, and a CPU needs none of it
+    from realtime_polyp.inference.cuda import CudaInference  # torch takes seconds to import, and a CPU does not need it
 
     return CudaInference(detector, segmenter, trace=trace)
 
 
-def _fusion(
-    options: Options, calibration: Calibration, detector: DetectorEngine | None, segmenter: SegmenterEngine | None
+def _resolve_fusion(
+    config: RuntimeConfig, calibration: Calibration, detector: Engine | None, segmenter: Engine | None
 ) -> Fusion | None:
-    """Raises CalibrationError where a point chosen for fused scores meets a line that has none."""
-    fusion = fusion_for(detector, segmenter) if options.fusion and calibration.fuses else None
-    chosen = options.score_threshold is None and calibration.operating_point
-    if chosen and chosen.fused and fusion is None:
+    """Raises CalibrationError where an operating point of fused scores meets a line without fusion."""
+    fusion = fusion_for(detector, segmenter) if config.fusion and calibration.fuses else None
+    point = calibration.operating_point if config.score_threshold is None else None
+    if point and point.fused and fusion is None:
         raise CalibrationError(
-            f"{calibration.name} was chosen with box and mask believing each other: run it without --no-fusion and "
-            "with both models that calibration.operating_point had"
+            f"{calibration.name} was made with detector-segmenter fusion: run it without --no-fusion and with both "
+            "models that calibration.operating_point used"
         )
     return fusion
 
 
-def _config(options: Options, calibration: Calibration) -> PipelineConfig:
-    """What was typed counts before what the calibration says."""
-    threshold = options.score_threshold
-    return PipelineConfig(
-        score_threshold=calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
-        nms_iou=options.nms_iou,
-        temporal=_times(options, calibration.smooth(TemporalConfig())) if options.smooth else None,
-        calibration=calibration if options.calibration else None,
-        hflip=options.smooth and options.hflip,
-    )
-
-
-def _times(options: Options, usual: TemporalConfig) -> TemporalConfig:
+def _resolve_times(config: RuntimeConfig, default: TemporalConfig) -> TemporalConfig:
     """Raises CalibrationError where a polyp would be forgotten while it is shown."""
-    typed = {"confirm_s": options.confirm_s, "hold_s": options.hold_s, "release_s": options.release_s}
-    chosen = replace(usual, **{name: time_s for name, time_s in typed.items() if time_s is not None})
+    given = {"confirm_s": config.confirm_s, "hold_s": config.hold_s, "release_s": config.release_s}
+    chosen = replace(default, **{name: time_s for name, time_s in given.items() if time_s is not None})
     if chosen.release_s < chosen.hold_s:
         raise CalibrationError(
-            f"--release-s {chosen.release_s:g} must be no less than --hold-s {chosen.hold_s:g}, or a polyp would be "
-            "forgotten while it is shown: name both"
+            f"--release-s {chosen.release_s:g} must be at least --hold-s {chosen.hold_s:g}, or a polyp would be "
+            "forgotten while it is shown: give both"
         )
     return chosen
 
 
-def say(line: Line) -> None:
-    """On standard error, what must not be overlooked."""
-    for sentence in line.unverified:
-        print(f"run_live.py: UNVERIFIED: {sentence}", file=sys.stderr)
-    for sentence in line.cautions:
-        print(f"run_live.py: {sentence}", file=sys.stderr)
+def _describe_engine(engine: Engine | None) -> dict[str, str] | None:
+    if engine is None:
+        return None
+    return {"model": engine.model, "engine": engine.name, "device": engine.device, "key": engine.key}
+
+
+def _iterate(session: Session) -> Iterator[Result]:
+    yield from session.iterate()
+    if session.source.warning:
+        warnings.warn(session.source.warning, RuntimeWarning, stacklevel=2)
+
+
+def _ignore(result: Result) -> None:
+    """The iterator delivers the results."""

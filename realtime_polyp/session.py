@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from realtime_polyp.channel import Channel, Stopped
+from realtime_polyp.inference.base import Pending
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.telemetry.histogram import Histogram
@@ -18,17 +19,17 @@ if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do no
 Display = Literal["synced", "immediate"]
 State = Literal["ready", "running", "ended", "stopped", "failed"]
 
-_LARGEST_BATCH = 4  # of a file: two models on two cores share eight inferences evenly
+_LARGEST_BATCH = 4  # two models on two cores share eight inferences evenly
 _QUEUED_FILE = 8
 _QUEUED_LIVE = 1  # at most one batch in flight and one frame waiting: anything more is delay
 _STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
 
 
-_Begun = tuple[list[Frame], Callable[[], list[Result]]]
+_Submitted = tuple[list[Frame], Pending[list[Result]]]
 
 
 class SessionError(RuntimeError):
-    """What ended a session: the stage, the frame it was at, and the cause (`__cause__`)."""
+    """A session failed: the stage, the frame it was working on, and the cause (`__cause__`)."""
 
     def __init__(self, stage: str, frame_index: int | None, cause: BaseException) -> None:
         where = "before the first frame" if frame_index is None else f"at frame {frame_index}"
@@ -38,14 +39,16 @@ class SessionError(RuntimeError):
 
 
 class Session:
-    """Runs `source -> pipeline -> show`; the first failure ends all of it.
+    """Runs source -> pipeline -> show on three threads; the first failure ends all of them.
 
-    show(result): called with each result in order, on the deliver thread; it may block, which slows a file down and
-        makes a live source drop. Whoever paints calls `shown(frame)`; with `paints=False` that is done here, after
-        `show` returns.
+    show(result): called with each result in order, on the deliver thread. It may block: a file then slows down, and a
+        live source drops frames.
     display: "synced" shows each frame with its own overlay. "immediate" also offers every frame at once in `screen`,
-        from where the viewer takes the newest; then the ledger follows the picture, not the analysis.
-    A live source drops the oldest waiting frame; a file waits.
+        from which the viewer takes the newest; the ledger then counts pictures, not analyses.
+    paints: whoever paints calls `shown(frame)` and `annotated(result)`; otherwise that happens when `show` returns.
+
+    A live source drops the oldest waiting frame; a file waits. Raises ValueError for an immediate display without a
+    viewer that paints.
     """
 
     def __init__(
@@ -70,25 +73,22 @@ class Session:
         if display == "immediate":
             self.screen = Channel(1, live=True, on_drop=lambda frame, why: self._drop_picture(frame, "screen", why))
         live = source.live or display == "immediate"
+        capacity = _QUEUED_LIVE if live else _QUEUED_FILE
         self.frames: Channel[Frame] = Channel(
-            _QUEUED_LIVE if live else _QUEUED_FILE,
-            live=live,
-            on_drop=lambda frame, why: self._skip(frame, "queue", why),
+            capacity, live=live, on_drop=lambda frame, why: self._skip(frame, "queue", why)
         )
-        self.results: Channel[Result] = Channel(
-            _QUEUED_LIVE if live else _QUEUED_FILE, live=live, on_drop=self._drop_result
-        )
+        self.results: Channel[Result] = Channel(capacity, live=live, on_drop=self._drop_result)
         self._show, self._paints = show, paints
         self._at: dict[str, int] = {}
-        works = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
-        self._threads = [  # daemons: a device read that nothing can wake must not keep the process alive
-            threading.Thread(target=self._guard, args=(name, work), name=name, daemon=True)
-            for name, work in works.items()
-        ]
+        stages = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
+        self._threads = {  # daemons: a device read that nothing can wake must not keep the process alive
+            name: threading.Thread(target=self._guard, args=(name, stage), name=name, daemon=True)
+            for name, stage in stages.items()
+        }
 
     def start(self) -> None:
         self.state = "running"
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.start()
 
     def stop(self) -> None:
@@ -99,9 +99,9 @@ class Session:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Join the threads; False if they still run after `timeout_s`. Raises SessionError if the session failed."""
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join(timeout_s)
-        if any(thread.is_alive() for thread in self._threads):
+        if any(thread.is_alive() for thread in self._threads.values()):
             return False
         if self.state == "running":
             self.state = "ended"
@@ -112,17 +112,37 @@ class Session:
             raise self.error
         return True
 
+    def iterate(self) -> Iterator[Result]:
+        """Start, and yield each result in order on the calling thread, in place of the deliver thread and `show`.
+
+        Leaving the iterator stops the session. Raises SessionError when it failed.
+        """
+        del self._threads["deliver"]
+        self.start()
+        try:
+            for results in self.results.batches(1):
+                self._at["deliver"] = results[0].frame.index
+                yield results[0]
+                self.annotated(results[0])
+                self.shown(results[0].frame)
+        except Stopped:
+            pass  # it failed; `wait` raises the reason
+        finally:
+            if not self.results.exhausted:
+                self.stop()
+            self.wait()
+
     def shown(self, frame: Frame) -> None:
-        """The picture of this frame is on the screen, or delivered where there is no screen."""
+        """Count this frame's picture: it is on the screen, or delivered where there is no screen."""
         self.pictures.shown(frame.index)
         self.video_delay_ms.add((time.monotonic() - frame.captured_s) * 1e3)
 
     def annotated(self, result: Result) -> None:
-        """The overlay computed from this result's own frame is on the screen, or delivered."""
+        """Time this result's overlay: it is on the screen, or delivered where there is no screen."""
         self.annotation_delay_ms.add((time.monotonic() - result.frame.captured_s) * 1e3)
 
     def finish_pictures(self) -> None:
-        """Whatever the viewer still holds will not be shown any more."""
+        """Count the pictures that the viewer still holds as dropped: they will not be shown any more."""
         self.pictures.drop_pending("screen", "stopped")
 
     def tally(self) -> Tally:
@@ -148,27 +168,28 @@ class Session:
             self.screen.close()
 
     def _analyse_all(self) -> None:
-        """One batch after the other; of a file, the next is begun before one is finished, so that no model waits."""
+        """One batch after the other. Of a file, the next batch is submitted before the last is collected, so that no
+        model waits."""
         if self.frames.live:
             lower_thread_priority()
         ahead = self.pipeline.inference.overlaps and not self.frames.live
-        under_way: list[_Begun] = []
+        under_way: list[_Submitted] = []
         try:
             for frames in self.frames.batches(_LARGEST_BATCH):
                 self._at["analyse"] = frames[0].index
-                under_way.append((frames, self.pipeline.begin(frames)))
+                under_way.append((frames, self.pipeline.submit(frames)))
                 if len(under_way) > ahead:
-                    self._finish(*under_way.pop(0))
+                    self._collect(*under_way.pop(0))
             while under_way:
-                self._finish(*under_way.pop(0))
+                self._collect(*under_way.pop(0))
         finally:
-            for _, finish in under_way:  # stopped or failed: nothing of the engines may stay under way
-                finish()
+            for _, pending in under_way:  # stopped or failed: no engine may still be busy
+                pending.result()
         self.results.close()
 
-    def _finish(self, frames: list[Frame], finish: Callable[[], list[Result]]) -> None:
+    def _collect(self, frames: list[Frame], pending: Pending[list[Result]]) -> None:
         self._at["analyse"] = frames[0].index
-        for result in finish():
+        for result in pending.result():
             for stage, duration_ms in result.stages_ms.items():
                 self._time(stage, duration_ms)
             self.analyses.shown(result.frame.index)
@@ -217,7 +238,7 @@ class Session:
         self.pictures.dropped(frame.index, stage, reason)
 
     def _skip(self, frame: Frame, stage: str, reason: str) -> None:
-        """A frame that will not be analysed; where the screen shows results only, it will not be shown either."""
+        """Count a frame that is not analysed; where the screen shows results only, it is not shown either."""
         self.analyses.dropped(frame.index, stage, reason)
         if not self.screen:
             self._drop_picture(frame, stage, reason)

@@ -17,7 +17,7 @@ from realtime_polyp.temporal.frame_quality import read_frame_quality
 
 # All that has a memory; the second without the views, which would take what is drawn for no mucosa.
 WITHOUT_VIEWS = PipelineConfig(fusion=FUSION, hflip=True)
-CONFIGS = [replace(WITHOUT_VIEWS, views=read_frame_quality()), WITHOUT_VIEWS]
+CONFIGS = [replace(WITHOUT_VIEWS, frame_quality=read_frame_quality()), WITHOUT_VIEWS]
 COUNT = 60
 
 

@@ -61,12 +61,12 @@ def busy(inference: CudaInference, images: list[Image], batch: int, least_s: flo
         since_s, begun, pending = time.perf_counter(), 0, []
         while begun < 3 or time.perf_counter() - since_s < least_s:
             some = [images[(begun * batch + number) % len(images)] for number in range(batch)]
-            pending.append(inference.begin(some, [whole(image) for image in some], lambda stage, since_s: None))
+            pending.append(inference.submit(some, [whole(image) for image in some]))
             begun += 1
             if len(pending) == 2:
-                pending.pop(0)()
+                pending.pop(0).result()
         for collect in pending:
-            collect()
+            collect.result()
         return begun * batch
 
     return pace_of(work)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from realtime_polyp.config import usual_config
+from realtime_polyp.config import default_config
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.inference.host import Inference
+from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.shared import SharedInference
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
@@ -134,7 +134,7 @@ def watch(
     """Analyse all sources to their ends at their own pace. Raises SessionError when one of them fails."""
     lead_in_s = min(_LEAD_IN_S, _LEAD_IN_SHARE * length_s)
     notebooks = [_Notebook(lead_in_s) for _ in sources]
-    config = usual_config(inference.detector, inference.segmenter)
+    config = default_config(inference.detector, inference.segmenter)
     Pipeline(inference.detector, inference.segmenter, config, inference=inference).warm_up()
     with SharedInference(inference) as shared:
         sessions = []

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from realtime_polyp.config import usual_config
+from realtime_polyp.config import default_config
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.base import Hint
 from realtime_polyp.outputs.overlay import draw, shapes_of
@@ -29,7 +29,7 @@ def open_pipeline(setup: Setup, hint: Hint) -> Pipeline:
     """Compiled for a file ("throughput") or for a live source ("shared latency"), and warm."""
     detector = open_detector(setup.detector, setup.engine, hint=hint)
     segmenter = open_segmenter(setup.segmenter, setup.engine, hint=hint)
-    pipeline = Pipeline(detector, segmenter, usual_config(detector, segmenter))
+    pipeline = Pipeline(detector, segmenter, default_config(detector, segmenter))
     pipeline.warm_up()
     return pipeline
 

@@ -12,7 +12,7 @@ from realtime_polyp.packets import Result
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
 from realtime_polyp.telemetry.machine import resident_mb
-from realtime_polyp.telemetry.summary import summary_of
+from realtime_polyp.telemetry.summary import summarise
 
 _EVERY_S = 30.0
 
@@ -31,7 +31,7 @@ def memory(setup: Setup, clip: Path, minutes: float) -> dict[str, Any]:
         "memory_mb": watch.samples,
         "settled_mb": watch.settled(),
         "end_mb": watch.samples[-1][1],
-        **summary_of(session),
+        **summarise(session),
     }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, Weights, find_weights
-from realtime_polyp.pipeline import Stopwatch
+from realtime_polyp.telemetry.stage_times import StageTimer
 
 Floats = NDArray[np.float32]
 Model = Callable[[Floats], list[Floats]]  # pixels (1, 3, h, w) in 0..255, which the modules normalise themselves
@@ -44,7 +44,7 @@ def loop(
 ) -> dict[str, Any]:
     """Every frame of the clip; models: detector and segmenter, of inputs `sizes` (h, w)."""
     detector, segmenter = models
-    since_s, count, watch = time.perf_counter(), 0, Stopwatch()
+    since_s, count, watch = time.perf_counter(), 0, StageTimer()
     capture = cv2.VideoCapture(str(clip))
     while count != most_frames:
         there, frame = capture.read()
@@ -61,7 +61,7 @@ def loop(
         watch.lap("NMS and draw")
         count += 1
     capture.release()
-    stages_ms = {name: round(taken_ms / max(1, count), 2) for name, taken_ms in watch.stages_ms.items()}
+    stages_ms = {name: round(taken_ms / max(1, count), 2) for name, taken_ms in watch.shares_ms(1).items()}
     return {"frames": count, "seconds": time.perf_counter() - since_s, "stages_ms": stages_ms}
 
 

@@ -13,10 +13,10 @@ import cv2
 from realtime_polyp.bench.line import open_pipeline
 from realtime_polyp.bench.steps import Scene, Step
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.packets import Result
+from realtime_polyp.packets import RawResult, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources import FileSource
-from realtime_polyp.temporal.filter import TemporalFilter, fuse_box_and_mask, unheard
+from realtime_polyp.temporal.filter import TemporalFilter, fuse_box_and_mask
 
 _LEAD_IN = 5  # frames not counted: what is followed has to be found first
 
@@ -34,8 +34,8 @@ def steadying(scene: Scene) -> Step:
     whole = answered.config
     variants = {
         "fusion, tracker, masks, frame quality": whole,
-        "fusion, tracker, masks": replace(whole, views=None),
-        "fusion": replace(whole, views=None, temporal=None),
+        "fusion, tracker, masks": replace(whole, frame_quality=None),
+        "fusion": replace(whole, frame_quality=None, temporal=None),
     }
     told = {name: partial(_steadied_per_s, answered.results, config) for name, config in variants.items()}
     return Step("steadying the models' answers on one core, the median frame", told)
@@ -55,7 +55,7 @@ def _answered(scene: Scene) -> Answered:
 
 
 def _shows_none(config: PipelineConfig, result: Result) -> bool:
-    found, _ = fuse_box_and_mask(result.detections, result.mask, config)
+    found, _ = fuse_box_and_mask(_raw(result), config)
     return not (found.scores >= config.score_threshold).any()
 
 
@@ -65,9 +65,14 @@ def _steadied_per_s(results: Sequence[Result], config: PipelineConfig) -> float:
     with _one_core():
         for result in results:
             since_s = time.perf_counter()
-            steadier.update(result.frame, result.field_of_view, result.detections, result.mask, config, unheard)
+            steadier.update(_raw(result))
             took_s.append(time.perf_counter() - since_s)
     return 1 / statistics.median(took_s[_LEAD_IN:] or took_s)
+
+
+def _raw(result: Result) -> RawResult:
+    assert result.raw is not None
+    return result.raw
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from realtime_polyp.preprocess.letterbox import prepare
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource, Source
 from realtime_polyp.telemetry.machine import cores, peak_mb, resident_mb
-from realtime_polyp.telemetry.summary import fps_of, summary_of
+from realtime_polyp.telemetry.summary import measure_fps, summarise
 
 STAGES = ("decode", "analyse")  # the line's threads that work; the third hands results on, here to nobody
 _BATCH = 4  # of a model alone, as the line gives them from a file
@@ -59,7 +59,7 @@ def line_pace(source: Source, pipeline: Pipeline, kept: list[Session]) -> Pace:
     cpu_s = time.process_time()
     session = run_line(source, pipeline)
     kept.append(session)
-    return Pace(fps_of(session), (time.process_time() - cpu_s) / session.analyses.tally().shown * 1e3)
+    return Pace(measure_fps(session), (time.process_time() - cpu_s) / session.analyses.tally().shown * 1e3)
 
 
 def models_alone(pipeline: Pipeline, images: list[Image]) -> dict[str, Callable[[], Pace]]:
@@ -91,7 +91,7 @@ def answer(engine: Any, pixels: Pixels) -> Any:
 
 def middle_of(sessions: list[Session]) -> dict[str, Any]:
     """The summary of the median run, with jitter."""
-    summary = summary_of(sorted(sessions, key=fps_of)[len(sessions) // 2])
+    summary = summarise(sorted(sessions, key=measure_fps)[len(sessions) // 2])
     delays = {name: with_jitter(summary[name]) for name in ("video_delay_ms", "annotation_delay_ms")}
     return {**summary, **delays}
 

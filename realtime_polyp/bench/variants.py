@@ -21,7 +21,7 @@ from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.postprocess.nms import detections_of
 from realtime_polyp.preprocess.letterbox import Batch, prepare
 from realtime_polyp.sources import FileSource
-from realtime_polyp.telemetry.summary import fps_of
+from realtime_polyp.telemetry.summary import measure_fps
 
 _ENGINES = ("eager", "openvino", "openvino-int8")
 _HINTS: tuple[Hint, ...] = ("latency", "shared latency", "throughput")
@@ -125,7 +125,7 @@ STEPS: dict[str, BuildStep] = {
 
 
 def _line(scene: Scene, pipeline: Pipeline, *, thread_type: str = "SLICE") -> float:
-    return fps_of(run_line(FileSource(scene.clip, thread_type=thread_type), pipeline))
+    return measure_fps(run_line(FileSource(scene.clip, thread_type=thread_type), pipeline))
 
 
 def _inline(scene: Scene, pipeline: Pipeline) -> float:

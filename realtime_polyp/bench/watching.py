@@ -16,7 +16,7 @@ from realtime_polyp.packets import Result
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource, Paced
 from realtime_polyp.telemetry.machine import peak_mb, resident_mb
-from realtime_polyp.telemetry.summary import summary_of
+from realtime_polyp.telemetry.summary import summarise
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
 
 _MEMORY_EVERY_S = 30.0
@@ -77,7 +77,7 @@ class Watcher:
 
 def report_of(session: Session) -> dict[str, Any]:
     """The summary, with jitter and how many overlays reached the screen with their delay known."""
-    summary = summary_of(session)
+    summary = summarise(session)
     return {
         **summary,
         "video_delay_ms": with_jitter(summary["video_delay_ms"]),

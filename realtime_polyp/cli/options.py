@@ -1,4 +1,4 @@
-"""What `run_live.py` can be asked for, and how bad input is refused: one sentence, exit code 2."""
+"""The command line of `run_live.py`. Bad input is refused with one sentence and exit code 2."""
 
 import argparse
 import math
@@ -11,32 +11,34 @@ from realtime_polyp.engines import DEVICES, ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs import OutputSpec
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
+from realtime_polyp.runtime import RuntimeConfig
+from realtime_polyp.telemetry.summary import package_version
 from realtime_polyp.temporal.config import TemporalConfig
 
-EXIT_BAD_INPUT = 2
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 _NONE = "none"
 _TIMES = {
-    "confirm_s": "show a polyp once it was seen for this long",
-    "hold_s": "show it for this long while it is unseen",
-    "release_s": "remember it for this long unseen, hold-s at least",
+    "confirm_s": "show a polyp after detections for this long",
+    "hold_s": "keep showing it for this long without a detection",
+    "release_s": "keep its number for this long without a detection; at least hold-s",
 }
 _DESCRIPTION = """Find and outline polyps in colonoscopy video, live or recorded.
 Research use only; not a medical device.
 
-Without --headless a window opens. A recording plays at its own rate, every frame with its own boxes and mask; a live
-source shows its newest picture at once, with the newest result that is not too old."""
+Without --headless a window opens. A recording plays at its own rate, and every frame is shown with its own boxes and
+mask. A live source shows its newest picture at once, with the newest result that is not too old."""
 _EPILOG = """examples:
   python run_live.py --source video.mp4
   python run_live.py --source video.mp4 --headless --results out.jsonl --summary out.json
   python run_live.py --source video.mp4 --headless --save out.mp4 --start-s 60 --end-s 90
   python run_live.py --source video.mp4 --headless --events alarms.jsonl --events-pictures alarms
-  python run_live.py --source 0 --confirm-s 0.3             show a polyp once it was seen for 0.3 s
+  python run_live.py --source 0 --confirm-s 0.3             show a polyp after detections for 0.3 s
   python run_live.py --source 0                         the first capture device (Linux: /dev/video0)
   python run_live.py --source rtsp://scope.example/1    a network stream
   python run_live.py --source pattern:1920x1080@30      a test picture, to try the screen
   python run_live.py --source folder/of/stills --detector none
   python run_live.py --source a.mp4 b.mp4 --results out.jsonl      two at once: out-1.jsonl and out-2.jsonl
-  python run_live.py --source video.mp4 --streams 4   four copies of one source, to see what a machine carries
+  python run_live.py --source video.mp4 --streams 4   four copies of one source, to measure capacity
   python run_live.py --source video.mp4 --headless --trace trace.json      open it at ui.perfetto.dev
 
 exit codes: 0 done, 2 bad input or an output that could not be written, 1 a failure inside, 130 interrupted"""
@@ -44,8 +46,8 @@ exit codes: 0 done, 2 bad input or an output that could not be written, 1 a fail
 
 @dataclass(frozen=True)
 class Options:
-    """The command line, checked. detector, segmenter: a name, or None for none. sources: one a stream; score_threshold:
-    None where the calibration or the usual one decides, as are the times."""
+    """The command line, checked. detector, segmenter: a name, or None for none. sources: one per stream.
+    score_threshold and times: None means the calibration's value, else the default."""
 
     sources: tuple[str, ...]
     headless: bool
@@ -55,6 +57,7 @@ class Options:
     events_pictures: Path | None
     summary: Path | None
     trace: Path | None
+    overwrite: bool
     calibration: Path | None
     allow_unverified: bool
     engine: str
@@ -63,7 +66,7 @@ class Options:
     segmenter: str | None
     score_threshold: float | None
     nms_iou: float
-    smooth: bool
+    temporal: bool
     fusion: bool
     hflip: bool
     confirm_s: float | None
@@ -75,6 +78,7 @@ class Options:
     display: Literal["synced", "immediate"] | None
     full_screen: bool
     sound: bool
+    verbose: bool
 
     @property
     def source(self) -> str:
@@ -82,29 +86,48 @@ class Options:
         return self.sources[0]
 
     @property
-    def wanted(self) -> list[OutputSpec]:
-        """What each source is to leave behind."""
+    def output_specs(self) -> list[OutputSpec]:
+        """What each source leaves behind."""
         numbers = range(1, len(self.sources) + 1) if len(self.sources) > 1 else [None]
         return [
             OutputSpec(
-                numbered(self.results, number),
-                numbered(self.save, number),
-                numbered(self.events, number),
-                numbered(self.events_pictures, number),
-                count_alarms=self.summary is not None,
+                add_number(self.results, number),
+                add_number(self.save, number),
+                add_number(self.events, number),
+                add_number(self.events_pictures, number),
+                count_alarms=self.temporal and self.detector is not None,
             )
             for number in numbers
         ]
 
     @property
-    def outputs(self) -> list[Path]:
-        """Every file that will be written, pictures of events apart."""
-        each = [path for wanted in self.wanted for path in (wanted.results, wanted.save, wanted.events)]
-        return [path for path in (*each, self.summary, self.trace) if path is not None]
+    def files(self) -> list[Path]:
+        """The files of the run as a whole."""
+        return [path for path in (self.summary, self.trace) if path is not None]
+
+    def runtime_config(self, *, live: bool) -> RuntimeConfig:
+        """What the line is asked for. live: the source is."""
+        return RuntimeConfig(
+            detector=self.detector,
+            segmenter=self.segmenter,
+            engine=self.engine,
+            device=self.device,
+            live=live or self.display == "immediate",
+            calibration=self.calibration,
+            score_threshold=self.score_threshold,
+            nms_iou=self.nms_iou,
+            temporal=self.temporal,
+            fusion=self.fusion,
+            hflip=self.hflip,
+            confirm_s=self.confirm_s,
+            hold_s=self.hold_s,
+            release_s=self.release_s,
+            allow_unverified=self.allow_unverified,
+        )
 
 
-def numbered(path: Path | None, number: int | None) -> Path | None:
-    """ "out.jsonl" of the second of several is "out-2.jsonl"."""
+def add_number(path: Path | None, number: int | None) -> Path | None:
+    """ "out.jsonl" of the second of several sources is "out-2.jsonl"."""
     return path.with_stem(f"{path.stem}-{number}") if path and number else path
 
 
@@ -115,14 +138,15 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(EXIT_BAD_INPUT)
 
 
-def parse(arguments: list[str] | None = None) -> Options:
+def parse(arguments: list[str] | None = None, *, program: str = "run_live.py") -> Options:
     """Exits with code 2 and one sentence on bad input."""
     parser = Parser(
-        prog="run_live.py",
+        prog=program,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"realtime-polyp {package_version()}")
     _add_source(parser)
     _add_models(parser)
     _add_outputs(parser)
@@ -150,19 +174,19 @@ def _check_times(parser: Parser, found: dict[str, Any]) -> None:
         option, time_s = _option(name), found[name]
         if time_s is not None and not (math.isfinite(time_s) and time_s >= 0):
             parser.error(f"{option} must be 0 or more seconds, got {time_s:g}")
-        if time_s is not None and not found["smooth"]:
-            parser.error(f"{option} is of no use with --no-smooth: leave one of them out")
+        if time_s is not None and not found["temporal"]:
+            parser.error(f"{option} has no effect with --no-smooth: leave one of them out")
 
 
 def _check_alarms(parser: Parser, found: dict[str, Any]) -> None:
     """An alarm is a polyp followed over time."""
     if found["sound"] and found["headless"]:
-        parser.error("--sound is heard from the window: leave out --headless")
-    if found["sound"] and not found["smooth"]:
+        parser.error("--sound needs the window: leave out --headless")
+    if found["sound"] and not found["temporal"]:
         parser.error("--sound needs polyps followed over time: leave out --no-smooth")
     if found["events_pictures"] and not found["events"]:
-        parser.error("--events-pictures goes with --events OUT.jsonl, which tells what each picture shows")
-    if found["events"] and not found["smooth"]:
+        parser.error("--events-pictures needs --events OUT.jsonl, which describes each picture")
+    if found["events"] and not found["temporal"]:
         parser.error("--events needs polyps followed over time: leave out --no-smooth")
     if found["events"] and found["detector"] is None:
         parser.error("--events needs a detector")
@@ -178,9 +202,9 @@ def _add_source(parser: Parser) -> None:
         help="video file, folder of stills, capture device, URL, or pattern; several are analysed together, headless",
     )
     group.add_argument("--streams", type=int, metavar="K", help="analyse K copies of one source, headless")
-    group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="begin there in a recording")
-    group.add_argument("--end-s", type=float, metavar="S", help="stop there in a recording")
-    group.add_argument("--loop", action="store_true", help="begin a recording again at its end, for ever")
+    group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="start of the part to analyse, s")
+    group.add_argument("--end-s", type=float, metavar="S", help="end of the part to analyse, s")
+    group.add_argument("--loop", action="store_true", help="repeat a recording for ever")
 
 
 def _add_models(parser: Parser) -> None:
@@ -193,7 +217,7 @@ def _add_models(parser: Parser) -> None:
         "--score-threshold",
         type=float,
         metavar="P",
-        help=f"show boxes from this score on, calibrated where there is a calibration; 0 keeps all "
+        help=f"lowest score of a box that is shown, calibrated where there is a calibration; 0 keeps all "
         f"(default: the calibration's, else {SCORE_THRESHOLD:g})",
     )
     group.add_argument("--nms-iou", type=float, default=NMS_IOU, metavar="IOU", help="default: %(default)s")
@@ -201,21 +225,23 @@ def _add_models(parser: Parser) -> None:
     group.add_argument(
         "--allow-unverified",
         action="store_true",
-        help="use an engine that was not compared with float32, or lost too much; the viewer says so",
+        help="accept an engine that has not passed the accuracy gate; the viewer shows a warning",
     )
-    group.add_argument("--no-smooth", dest="smooth", action="store_false", help="raw results, not steadied over time")
+    group.add_argument(
+        "--no-smooth", dest="temporal", action="store_false", help="raw results, without temporal filtering"
+    )
     group.add_argument(
         "--no-fusion",
         dest="fusion",
         action="store_false",
-        help="each model's own word: a box is not surer where the mask fills it; so with a --calibration of scores too",
+        help="disable detector-segmenter fusion (implied by a scores-only --calibration)",
     )
     group.add_argument(
         "--no-hflip",
         "--no-mirror",
         dest="hflip",
         action="store_false",
-        help="show the models every frame as it is, not every other one mirrored; so it is with --no-smooth",
+        help="do not flip every second frame for the models (implied by --no-smooth)",
     )
     for name, does in _TIMES.items():
         usual = f"(default: the calibration's, else {getattr(TemporalConfig(), name):g})"
@@ -239,5 +265,9 @@ def _add_outputs(parser: Parser) -> None:
     group.add_argument(
         "--events-pictures", type=Path, metavar="DIR", help="and its best frame as a JPEG in this folder"
     )
-    group.add_argument("--summary", type=Path, metavar="OUT.json", help="write frames, delays, stages and versions")
-    group.add_argument("--trace", type=Path, metavar="OUT.json", help="write what ran when, for ui.perfetto.dev")
+    group.add_argument(
+        "--summary", type=Path, metavar="OUT.json", help="write counts, delays, stage times and versions"
+    )
+    group.add_argument("--trace", type=Path, metavar="OUT.json", help="write a timeline for ui.perfetto.dev")
+    group.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
+    group.add_argument("--verbose", action="store_true", help="print delays and stage times at the end, headless")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-Candidates = tuple[NDArray[np.float32], NDArray[np.float32]]
+RawPredictions = tuple[NDArray[np.float32], NDArray[np.float32]]
 Task = Literal["detector", "segmenter"]
 # A live source wants each result soon: alone on all cores, or shared with another model beside it, on half of them; a
 # file wants all results soon.
@@ -30,7 +30,7 @@ class Engine(Protocol):
 
 
 class DetectorEngine(Engine, Protocol):
-    def __call__(self, pixels: Pixels) -> Candidates:
+    def __call__(self, pixels: Pixels) -> RawPredictions:
         """pixels (N, 3, h, w) uint8 RGB -> boxes (N, P, 4) float32 xyxy model px, scores (N, P) float32."""
         ...
 

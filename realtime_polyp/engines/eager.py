@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from realtime_polyp.engines.base import Candidates, EngineError, Pixels, Task
+from realtime_polyp.engines.base import EngineError, Pixels, RawPredictions, Task
 from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.precision import at_precision, rounded
 from realtime_polyp.engines.weights import Weights
@@ -43,7 +43,7 @@ class EagerEngine:
         self._dtype = dtype
         self._module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
         together = len(pixels) if self.device == "cuda" else 1
         parts = [self._infer(pixels[start : start + together]) for start in range(0, len(pixels), together)]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
-from realtime_polyp.engines.base import Candidates, EngineError, Hint, Pixels, Task
+from realtime_polyp.engines.base import EngineError, Hint, Pixels, RawPredictions, Task
 from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.weights import Weights
 from realtime_polyp.telemetry.priority import with_low_priority
@@ -34,7 +34,7 @@ class OpenVinoEngine:
         self._idle: list[ov.InferRequest] = []  # requests; a batch takes what it needs and gives it back
         self._outputs = range(len(compiled.outputs))
 
-    def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
         return self._joined([self._infer(image) for image in _rows(pixels)])
 
     def _infer(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -50,7 +50,7 @@ class OpenVinoEngine:
     def _answers(self, request: ov.InferRequest) -> list[NDArray[np.float32]]:
         return [request.get_output_tensor(index).data.copy() for index in self._outputs]
 
-    def _joined(self, rows: list[list[NDArray[np.float32]]]) -> Candidates | NDArray[np.float32]:
+    def _joined(self, rows: list[list[NDArray[np.float32]]]) -> RawPredictions | NDArray[np.float32]:
         columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
@@ -58,7 +58,7 @@ class OpenVinoEngine:
 class OverlappingOpenVinoEngine(OpenVinoEngine):
     """Can be started without waiting, because it leaves cores to what runs beside it."""
 
-    def start(self, pixels: Pixels) -> Callable[[], Candidates | NDArray[np.float32]]:
+    def start(self, pixels: Pixels) -> Callable[[], RawPredictions | NDArray[np.float32]]:
         """Begin a batch; the function returned waits for its answers, which `__call__` would give too. Batches may be
         under way at once; each is to be collected once."""
         images = _rows(pixels)
@@ -66,7 +66,7 @@ class OverlappingOpenVinoEngine(OpenVinoEngine):
         for request, image in zip(running, images, strict=True):
             request.start_async({0: image}, share_inputs=True)
 
-        def collect() -> Candidates | NDArray[np.float32]:
+        def collect() -> RawPredictions | NDArray[np.float32]:
             for request in running:
                 request.wait()
             del images[:]  # kept until here: the requests read them

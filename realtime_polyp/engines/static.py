@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from realtime_polyp.engines.base import Candidates, EngineError, Pixels
+from realtime_polyp.engines.base import EngineError, Pixels, RawPredictions
 from realtime_polyp.engines.buckets import bucket_for, joined, padded, pieces
 from realtime_polyp.engines.weights import Weights
 
@@ -40,7 +40,7 @@ class StaticEngine:
         self.device, self.key = device, key
         self._dtype, self._runs, self._replays = dtype, runs, replays or runs
 
-    def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
         columns = [answer.cpu().numpy() for answer in self._answers(torch.from_numpy(pixels), self._replays)]
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 

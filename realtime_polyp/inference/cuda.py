@@ -11,9 +11,9 @@ Each lane waits for the one above it by an event; the host waits once, for the d
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -23,13 +23,14 @@ import torch
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.buckets import BUCKETS, bucket_for, pieces
 from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.inference.base import ModelOutputs, Pending
 from realtime_polyp.inference.cuda_graphs import DeviceModel, opened_on
 from realtime_polyp.inference.cuda_streams import CudaStreams, DeviceStreams, StreamTask
-from realtime_polyp.inference.host import Lap, ModelOutputs
 from realtime_polyp.inference.staging import StagingBuffer, StagingPool, places_of
 from realtime_polyp.nv12 import Picture, cut
 from realtime_polyp.preprocess.letterbox import Placement, places
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox
+from realtime_polyp.telemetry.stage_times import StageTimer
 
 MOST_CANDIDATES = 1000  # as many as postprocessing looks at
 DEVICE_TRACK = "device "  # how the tracks of a trace begin that show what the device did
@@ -85,46 +86,43 @@ class CudaInference:
         self._ring = StagingPool(
             [StagingBuffer(self._lanes, sizes, self._buckets[-1], length) for _ in range(_UNDER_WAY)]
         )
-        self._free_s = 0.0  # when the last batch was answered
+        self._collected_s = 0.0  # when the last batch was collected
         self._lanes.settle()  # buffers are cleared on a stream of their own
 
-    def begin(
-        self, images: Sequence[Picture], fields: Sequence[FieldOfView], lap: Lap, *, hflip: Sequence[bool] = ()
-    ) -> Callable[[], ModelOutputs]:
-        """RGB (H, W, 3) or NV12 pictures, at least one, and their fields; the function returned waits for the answers.
-        hflip: which of them the models see with left and right exchanged; empty: none.
+    def submit(
+        self, images: Sequence[Picture], fields: Sequence[FieldOfView], *, hflip: Sequence[bool] = ()
+    ) -> Pending[ModelOutputs]:
+        """As `Inference.submit`; at least one image.
 
-        Two batches may be under way; RuntimeError for a third, and for collecting one twice. A batch larger than any
-        graph is cut, and then answered before this returns.
+        A batch larger than any graph is cut, and its first parts are collected before this returns.
+        Raises RuntimeError for a third batch under way, and for collecting one twice.
         """
-        begun_s = time.perf_counter()
+        timer = StageTimer()
+        started_s = time.perf_counter()
         *earlier, last = pieces(len(images), self._buckets) or [slice(0)]
-        parts = [self.queue(images[piece], fields[piece], hflip[piece])() for piece in earlier]
-        collect_last = self.queue(images[last], fields[last], hflip[last])
-        lap("prepare", None)
+        parts = [self.queue(images[piece], fields[piece], hflip[piece]).result() for piece in earlier]
+        pending = self.queue(images[last], fields[last], hflip[last])
+        timer.lap("prepare")
 
         def collect() -> ModelOutputs:
-            answers = _joined([*parts, collect_last()])
-            lap("models", max(begun_s, self._free_s))
-            self._free_s = time.perf_counter()
-            return answers
+            outputs = _concatenate([*parts, pending.result()])
+            timer.lap("models", max(started_s, self._collected_s))
+            self._collected_s = time.perf_counter()
+            return replace(outputs, stage_times=tuple(timer.times))
 
-        return collect
+        return Pending(collect)
 
     def queue(
         self, images: Sequence[Picture], fields: Sequence[FieldOfView], hflip: Sequence[bool] = ()
-    ) -> Callable[[], ModelOutputs]:
-        """Queue a batch of 1 to max(buckets) pictures and return at once; the function returned waits for its answers.
-
-        The pictures may be changed as soon as this returns.
-        """
+    ) -> Pending[ModelOutputs]:
+        """Queue a batch of 1 to max(buckets) pictures without waiting; the pictures may be changed afterwards."""
         bucket = bucket_for(len(images), self._buckets)
         slot = self._ring.take()
         with ExitStack() as undo:
             undo.callback(self._give_up, slot)
             batch = self._queue(slot, bucket, images, fields, hflip)
             undo.pop_all()
-        return partial(self._collect, batch)
+        return Pending(partial(self._collect, batch))
 
     @torch.inference_mode()
     def _open(self, most_candidates: int) -> list[DeviceModel]:
@@ -180,9 +178,9 @@ class CudaInference:
         if self._trace is not None:
             for work in batch.works:
                 self._trace.add(DEVICE_TRACK + work.lane, work.name, *work.times_s(), frames=batch.count)
-        candidates = (found[0], found[1]) if self.detector else None
+        predictions = (found[0], found[1]) if self.detector else None
         return ModelOutputs(
-            candidates,
+            predictions,
             found[-1] if self.segmenter else None,
             batch.placements[self.detector.size] if self.detector else (),
             batch.placements[self.segmenter.size] if self.segmenter else (),
@@ -201,15 +199,15 @@ class CudaInference:
         return places_of(self._shapes(bucket))
 
 
-def _joined(parts: Sequence[ModelOutputs]) -> ModelOutputs:
+def _concatenate(parts: Sequence[ModelOutputs]) -> ModelOutputs:
     """The answers of a batch that was cut."""
     if len(parts) == 1:
         return parts[0]
-    candidates = [part.candidates for part in parts if part.candidates is not None]
+    predictions = [part.predictions for part in parts if part.predictions is not None]
     probability = [part.probability for part in parts if part.probability is not None]
     return ModelOutputs(
-        (np.concatenate([boxes for boxes, _ in candidates]), np.concatenate([scores for _, scores in candidates]))
-        if candidates
+        (np.concatenate([boxes for boxes, _ in predictions]), np.concatenate([scores for _, scores in predictions]))
+        if predictions
         else None,
         np.concatenate(probability) if probability else None,
         tuple(placement for part in parts for placement in part.detector_placements),

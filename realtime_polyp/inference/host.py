@@ -1,62 +1,25 @@
-"""Both models on one batch of frames: where the line leaves numpy for engines, and comes back with raw answers."""
+"""Both models with frames prepared on the host, whatever device each engine uses."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from realtime_polyp.engines.base import Candidates, DetectorEngine, Pixels, SegmenterEngine
+from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView
-from realtime_polyp.preprocess.letterbox import Batch, Placement, prepare
+from realtime_polyp.inference.base import ModelOutputs, Pending
+from realtime_polyp.preprocess.letterbox import Batch, prepare
+from realtime_polyp.telemetry.stage_times import StageTimer
 
-Lap = Callable[[str, float | None], None]
-Both = tuple[Candidates | None, NDArray[np.float32] | None]
-
-
-@dataclass(frozen=True)
-class ModelOutputs:
-    """What the models said of N frames; None for a model that is not there.
-
-    candidates: boxes (N, P, 4) model px and scores (N, P). probability: (N, h', w'). The placements, one a frame, lead
-    back to source pixels.
-    """
-
-    candidates: Candidates | None
-    probability: NDArray[np.float32] | None
-    detector_placements: tuple[Placement, ...] = ()
-    segmenter_placements: tuple[Placement, ...] = ()
-
-
-class Inference(Protocol):
-    """Owned by one thread at a time. takes_planes: pictures may also come as a GPU decoded them. overlaps: a batch may
-    be begun before the one before it is collected, which then costs no waiting.
-
-    lap: told the name of each stage as it ends, and since when where that is not the end of the stage before.
-    """
-
-    detector: DetectorEngine | None
-    segmenter: SegmenterEngine | None
-    takes_planes: bool
-    overlaps: bool
-
-    def begin(
-        self, images: Sequence[Any], fields: Sequence[FieldOfView], lap: Lap, *, hflip: Sequence[bool] = ()
-    ) -> Callable[[], ModelOutputs]:
-        """Start on a batch; the function returned waits for its answers. In order, two under way at most.
-
-        hflip: which of the images the models see with left and right exchanged; empty: none.
-        """
-        ...
+_EMPTY_BATCH = Batch(np.zeros((0, 3, 0, 0), np.uint8), ())
 
 
 class HostInference:
-    """Prepared on the host; each engine takes the pixels wherever it runs.
+    """Letterboxes on the host and hands the pixels to each engine.
 
-    Engines that can be started without waiting (compiled for throughput) work side by side on the whole batch; others
-    one after the other, and then `begin` does not return before they have answered.
+    Engines that can run beside others (compiled for throughput) work on the whole batch at the same time. Others run
+    one after the other, and `submit` returns when they have finished.
     """
 
     takes_planes = False
@@ -64,44 +27,43 @@ class HostInference:
     def __init__(self, detector: DetectorEngine | None, segmenter: SegmenterEngine | None) -> None:
         self.detector, self.segmenter = detector, segmenter
         engines = [engine for engine in (detector, segmenter) if engine is not None]
-        self.overlaps = bool(engines) and all(hasattr(engine, "start") for engine in engines)
-        self._free_s = 0.0  # when the engines answered last
+        self.overlaps = bool(engines) and all(engine.overlaps for engine in engines)
+        self._collected_s = 0.0  # when the last batch was collected
 
-    def begin(
-        self, images: Sequence[Any], fields: Sequence[FieldOfView], lap: Lap, *, hflip: Sequence[bool] = ()
-    ) -> Callable[[], ModelOutputs]:
+    def submit(
+        self, images: Sequence[Any], fields: Sequence[FieldOfView], *, hflip: Sequence[bool] = ()
+    ) -> Pending[ModelOutputs]:
+        timer = StageTimer()
         sizes = {engine.size for engine in (self.detector, self.segmenter) if engine is not None}
-        # Two models of one size share theirs.
-        batches = {size: prepare(images, fields, size, hflip=hflip) for size in sizes}
-        lap("prepare", None)
-        boxes_of = batches[self.detector.size] if self.detector else _NOTHING
-        mask_of = batches[self.segmenter.size] if self.segmenter else _NOTHING
-        both = self._side_by_side if self.overlaps else self._one_by_one
-        collect = both(boxes_of.pixels, mask_of.pixels, lap)
-        return lambda: ModelOutputs(*collect(), boxes_of.placements, mask_of.placements)
+        batches = {size: prepare(images, fields, size, hflip=hflip) for size in sizes}  # models of one size share one
+        timer.lap("prepare")
+        detector_batch = batches[self.detector.size] if self.detector else _EMPTY_BATCH
+        segmenter_batch = batches[self.segmenter.size] if self.segmenter else _EMPTY_BATCH
+        run = self._run_together if self.overlaps else self._run_in_turn
+        return run(detector_batch, segmenter_batch, timer)
 
-    def _one_by_one(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Callable[[], Both]:
-        candidates = probability = None
+    def _run_in_turn(self, detector_batch: Batch, segmenter_batch: Batch, timer: StageTimer) -> Pending[ModelOutputs]:
+        predictions = probability = None
         if self.detector:
-            candidates = self.detector(boxes_of)
-            lap("detect", None)
+            predictions = self.detector(detector_batch.pixels)
+            timer.lap("detect")
         if self.segmenter:
-            probability = self.segmenter(mask_of)
-            lap("segment", None)
-        return lambda: (candidates, probability)
+            probability = self.segmenter(segmenter_batch.pixels)
+            timer.lap("segment")
+        placements = detector_batch.placements, segmenter_batch.placements
+        outputs = ModelOutputs(predictions, probability, *placements, stage_times=tuple(timer.times))
+        return Pending(lambda: outputs)
 
-    def _side_by_side(self, boxes_of: Pixels, mask_of: Pixels, lap: Lap) -> Callable[[], Both]:
-        begun_s = time.perf_counter()
-        boxes = self.detector.start(boxes_of) if self.detector else lambda: None  # type: ignore[attr-defined]
-        mask = self.segmenter.start(mask_of) if self.segmenter else lambda: None  # type: ignore[attr-defined]
+    def _run_together(self, detector_batch: Batch, segmenter_batch: Batch, timer: StageTimer) -> Pending[ModelOutputs]:
+        started_s = time.perf_counter()
+        boxes = self.detector.start(detector_batch.pixels) if self.detector else None
+        masks = self.segmenter.start(segmenter_batch.pixels) if self.segmenter else None
 
-        def collect() -> Both:
-            answers = boxes(), mask()
-            lap("models", max(begun_s, self._free_s))  # without what it waited for the batch before it
-            self._free_s = time.perf_counter()
-            return answers
+        def collect() -> ModelOutputs:
+            predictions, probability = boxes() if boxes else None, masks() if masks else None
+            timer.lap("models", max(started_s, self._collected_s))  # without the wait for the batch before this one
+            self._collected_s = time.perf_counter()
+            placements = detector_batch.placements, segmenter_batch.placements
+            return ModelOutputs(predictions, probability, *placements, stage_times=tuple(timer.times))
 
-        return collect
-
-
-_NOTHING = Batch(np.zeros((0, 3, 0, 0), np.uint8), ())
+        return Pending(collect)

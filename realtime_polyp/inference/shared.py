@@ -1,19 +1,20 @@
-"""One pair of models for several videos: whoever asks at the same moment shares a batch."""
+"""One pair of models for several videos: calls that arrive at the same time share a batch."""
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from realtime_polyp.field_of_view import FieldOfView
-from realtime_polyp.inference.host import Inference, Lap, ModelOutputs
+from realtime_polyp.inference.base import Inference, ModelOutputs, Pending
+from realtime_polyp.telemetry.stage_times import StageTime
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What one caller asks; batch: once it is known, the batch's answers to come and the caller's rows of them."""
+    """One call. batch: set once it is known: the batch's outputs, and the rows of them that belong to this call."""
 
     images: Sequence[Any]
     fields: Sequence[FieldOfView]
@@ -24,36 +25,35 @@ class _Job:
 class SharedInference:
     """An Inference that any number of pipelines may call at once, each on its own thread.
 
-    What has arrived is joined into a batch of at most `largest` images, or one caller's if that is more; nothing waits
-    for a batch to fill. One thread owns the models, as CUDA graphs need. An error reaches every caller of its batch.
+    Waiting calls are joined into a batch of at most `largest` images (more if a single call has more); nothing waits
+    for a batch to fill. One thread owns the models, as CUDA graphs require. An error reaches every caller of its batch.
     Close it when the sessions have ended.
     """
 
     def __init__(self, inference: Inference, *, largest: int = 8) -> None:
         self.detector, self.segmenter = inference.detector, inference.segmenter
         self.takes_planes, self.overlaps = inference.takes_planes, True
-        self.batch_sizes: dict[int, int] = {}  # {images in a batch: how often}
+        self.batch_sizes: dict[int, int] = {}  # {images in a batch: number of such batches}
         self._inference, self._largest = inference, largest
         self._waiting: list[_Job] = []
         self._lock = threading.Lock()
         self._owner = ThreadPoolExecutor(1, thread_name_prefix="shared inference")
 
-    def begin(
-        self, images: Sequence[Any], fields: Sequence[FieldOfView], lap: Lap, *, hflip: Sequence[bool] = ()
-    ) -> Callable[[], ModelOutputs]:
-        asked_s = time.perf_counter()
+    def submit(
+        self, images: Sequence[Any], fields: Sequence[FieldOfView], *, hflip: Sequence[bool] = ()
+    ) -> Pending[ModelOutputs]:
+        submitted_s = time.perf_counter()
         job = _Job(images, fields, hflip or [False] * len(images))
         with self._lock:
             self._waiting.append(job)
-        self._owner.submit(self._gather)
+        self._owner.submit(self._start_batch)
 
         def collect() -> ModelOutputs:
             batch, rows = job.batch.result()
-            answers = part_of(batch.result(), rows)
-            lap("shared models", asked_s)
-            return answers
+            outputs = slice_outputs(batch.result(), rows)
+            return replace(outputs, stage_times=(StageTime("shared models", submitted_s, time.perf_counter()),))
 
-        return collect
+        return Pending(collect)
 
     def close(self) -> None:
         self._owner.shutdown()
@@ -64,8 +64,8 @@ class SharedInference:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _gather(self) -> None:
-        """Join what is waiting into one batch, which this thread runs next. Often another call was faster."""
+    def _start_batch(self) -> None:
+        """Join the waiting jobs into one batch, which this thread runs next; an earlier call may have taken them."""
         jobs = self._next_jobs()
         if not jobs:
             return
@@ -90,17 +90,17 @@ class SharedInference:
     def _run(self, jobs: list[_Job]) -> ModelOutputs:
         images = [image for job in jobs for image in job.images]
         fields = [field for job in jobs for field in job.fields]
-        hflip = [one for job in jobs for one in job.hflip]
+        hflip = [flip for job in jobs for flip in job.hflip]
         self.batch_sizes[len(images)] = self.batch_sizes.get(len(images), 0) + 1
-        return self._inference.begin(images, fields, lambda stage, since_s: None, hflip=hflip)()
+        return self._inference.submit(images, fields, hflip=hflip).result()
 
 
-def part_of(answers: ModelOutputs, rows: slice) -> ModelOutputs:
-    """The answers for some of the batch's images."""
-    candidates = answers.candidates
+def slice_outputs(outputs: ModelOutputs, rows: slice) -> ModelOutputs:
+    """The outputs for some of the batch's images, without stage times."""
+    predictions = outputs.predictions
     return ModelOutputs(
-        None if candidates is None else (candidates[0][rows], candidates[1][rows]),
-        None if answers.probability is None else answers.probability[rows],
-        answers.detector_placements[rows],
-        answers.segmenter_placements[rows],
+        None if predictions is None else (predictions[0][rows], predictions[1][rows]),
+        None if outputs.probability is None else outputs.probability[rows],
+        outputs.detector_placements[rows],
+        outputs.segmenter_placements[rows],
     )

@@ -13,34 +13,49 @@ import numpy as np
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.base import OutputError
 from realtime_polyp.outputs.overlay import Shapes, draw, shapes_of
-from realtime_polyp.packets import Result
+from realtime_polyp.outputs.paths import ALARM_PICTURES
+from realtime_polyp.packets import Result, Track
 from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
 
+EVENTS_FORMAT = 1
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class AlarmFigures:
-    """Of the alarms that have ended. median_duration_s: None without any."""
+    """The alarms of a run that have ended.
+
+    Attributes:
+        count: how many.
+        median_duration_s: None without any.
+        alarms: each as `alarm_to_dict` gives it.
+    """
 
     count: int
     median_duration_s: float | None
+    alarms: tuple[dict[str, Any], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"count": self.count, "median_duration_s": self.median_duration_s}
 
 
 class AlarmsWriter:
-    """Each line is whole on disk before the next frame: a crash costs the alarms that were still going, no others.
+    """Each line is complete on disk before the next frame: a crash costs only the alarms that had not ended.
 
-    path: None counts alarms without writing them. pictures: a folder, made where it is not there.
+    path: None counts alarms without writing them. pictures: a folder, created if missing; pictures of an earlier run
+    in it are removed.
     """
 
     def __init__(self, path: Path | None, *, pictures: Path | None = None, period_s: float = 1 / 30) -> None:
         self._path, self._pictures = path, pictures
-        # Without lines nobody asks for the best frame, and its measure would be worked out in vain.
-        self._keeper = AlarmKeeper(period_s=period_s) if path else AlarmKeeper(period_s=period_s, measure=_no_measure)
-        self._durations_s: list[float] = []
+        # Sharpness is measured only where the best frame is written; the score alone costs nothing.
+        self._keeper = AlarmKeeper(period_s=period_s) if path else AlarmKeeper(period_s=period_s, measure=_score)
+        self._ended: list[dict[str, Any]] = []
         try:
             if pictures:
                 pictures.mkdir(parents=True, exist_ok=True)
+                for old in pictures.glob(ALARM_PICTURES):
+                    old.unlink()
             self._file = path.open("w", encoding="utf-8") if path else None
         except OSError as error:
             raise self._failure(error) from error
@@ -49,31 +64,32 @@ class AlarmsWriter:
         self._write(self._keeper.update(result))
 
     def close(self) -> None:
-        """Whatever still goes on ends with the video."""
+        """End the alarms that are still going with the video."""
         try:
             self._write(self._keeper.close())
         finally:
             self._close_file()
 
     def figures(self) -> AlarmFigures:
-        count = len(self._durations_s)
-        return AlarmFigures(count, round(median(self._durations_s), 3) if count else None)
+        durations_s = [alarm["duration_s"] for alarm in self._ended]
+        middle = round(median(durations_s), 3) if durations_s else None
+        return AlarmFigures(len(self._ended), middle, tuple(self._ended))
 
     def _write(self, changed: tuple[Alarm, ...]) -> None:
         try:
             for alarm in changed:
                 if alarm.ended:
-                    self._durations_s.append(alarm.duration_s)
                     self._write_one(alarm)
         except OSError as error:
             raise self._failure(error) from error
 
     def _write_one(self, alarm: Alarm) -> None:
-        if self._file is None:
-            return
-        picture = _save(alarm, self._pictures) if self._pictures else None
-        self._file.write(json.dumps(line_of(alarm, picture), separators=(",", ":")) + "\n")
-        self._file.flush()
+        picture = _save(alarm, self._pictures) if self._pictures and self._file else None
+        line = alarm_to_dict(alarm, picture)
+        self._ended.append(line)
+        if self._file:
+            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            self._file.flush()
 
     def _close_file(self) -> None:
         try:
@@ -87,14 +103,15 @@ class AlarmsWriter:
         return OutputError(f"cannot write events to {places}: {error.strerror}")
 
 
-def _no_measure(*_: object) -> float:
-    return 0.0
+def _score(result: Result, track: Track) -> float:
+    return track.score
 
 
-def line_of(alarm: Alarm, picture: str | None = None) -> dict[str, Any]:
-    """One alarm, ready for JSON; box in source px. picture: its file's name in the folder of pictures."""
+def alarm_to_dict(alarm: Alarm, picture: str | None = None) -> dict[str, Any]:
+    """Convert an alarm to JSON types: one line of `--events`. Boxes are source px. picture: its file's name."""
     best = alarm.best
     return {
+        "format": EVENTS_FORMAT,
         "alarm": alarm.number,
         "track": alarm.track,
         "start_s": round(alarm.start_s, 6),

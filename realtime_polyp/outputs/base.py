@@ -13,8 +13,15 @@ class OutputError(ValueError):
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What a session is to leave behind; None: not that. pictures: a folder, for the best frames of events.
-    count_alarms: also where events are not written."""
+    """What a session leaves behind; None: not that.
+
+    Attributes:
+        results: one JSON line per frame.
+        save: the video with its overlay.
+        events: one JSON line per alarm.
+        pictures: a folder for the best frame of each alarm.
+        count_alarms: follow alarms even where they are not written.
+    """
 
     results: Path | None = None
     save: Path | None = None

@@ -1,4 +1,4 @@
-"""Outputs on a thread of their own, so that a slow disk never delays what is on the screen."""
+"""Outputs that fail one by one, and a thread of their own so that a slow disk never delays the screen."""
 
 import threading
 from collections.abc import Sequence
@@ -10,62 +10,87 @@ from realtime_polyp.packets import Result
 _QUEUED = 32
 
 
-class Recorder:
-    """live: when the disk is too slow, drop the oldest result and count it; otherwise the source waits.
+class OutputGroup:
+    """Several outputs of which each may fail alone: the others go on to the end.
 
-    error: the first failure; recording ends there, the session goes on, and the viewer says so.
+    errors: one for each output that failed, in order. Once all have failed, `write` raises the first.
+    """
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self.errors: list[OutputError] = []
+        self._outputs = list(outputs)
+
+    def write(self, result: Result) -> None:
+        for output in tuple(self._outputs):
+            try:
+                output.write(result)
+            except OutputError as error:
+                self.errors.append(error)
+                self._outputs.remove(output)
+                self._close(output)
+        if self.errors and not self._outputs:
+            raise self.errors[0]
+
+    def close(self) -> None:
+        """Close every output even when one fails; then raise the first error of the whole run."""
+        for output in self._outputs:
+            self._close(output)
+        self._outputs.clear()
+        if self.errors:
+            raise self.errors[0]
+
+    def _close(self, output: Output) -> None:
+        try:
+            output.close()
+        except OutputError as error:
+            self.errors.append(error)
+
+
+class Recorder:
+    """Writes on a thread of its own.
+
+    live: when the disk is too slow, drop the oldest result and count it in `dropped`; otherwise the source waits.
+    error: the first failure; that output ends, the others and the session go on, and the viewer says so.
     """
 
     def __init__(self, outputs: Sequence[Output], *, live: bool) -> None:
         self.dropped = 0
-        self.error: OutputError | None = None
-        self._outputs = outputs
+        self._group = OutputGroup(outputs)
+        self._crash: OutputError | None = None
         self._results: Channel[Result] = Channel(_QUEUED, live=live, on_drop=self._count)
         self._thread = threading.Thread(target=self._write_all, name="record")
         self._thread.start()
 
+    @property
+    def error(self) -> OutputError | None:
+        return next(iter(self._group.errors), self._crash)
+
     def write(self, result: Result) -> None:
-        if self.error is None:
-            try:
-                self._results.put(result)
-            except Stopped:  # it failed while this result waited
-                return
+        try:
+            self._results.put(result)
+        except Stopped:  # every output has failed
+            return
 
     def close(self) -> None:
-        """Write what is queued, close every output. Raises the first OutputError."""
+        """Write what is queued and close every output. Raises the first OutputError."""
         self._results.close()
         self._thread.join()
-        close_all(self._outputs)
-        if self.error:
-            raise self.error
+        self._group.close()
+        if self._crash:
+            raise self._crash
 
     def _write_all(self) -> None:
         ended = False
         try:
             for results in self._results.batches(1):
-                for output in self._outputs:
-                    output.write(results[0])
+                self._group.write(results[0])
             ended = True
-        except OutputError as error:
-            self.error = error
-        except Stopped:
+        except (OutputError, Stopped):
             ended = True
-        finally:  # whatever happened, nobody may wait for this thread
-            if not ended and self.error is None:
-                self.error = OutputError("recording failed: the reason stands on standard error")
+        finally:  # whatever happened, nothing may wait for this thread
+            if not ended:
+                self._crash = OutputError("recording failed: see the reason on standard error")
             self._results.stop()
 
     def _count(self, result: Result, reason: str) -> None:
         self.dropped += 1
-
-
-def close_all(outputs: Sequence[Output]) -> None:
-    """Close every output even when one fails; then raise the first failure."""
-    failures = []
-    for output in outputs:
-        try:
-            output.close()
-        except OutputError as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.islands import drawn_part
 from realtime_polyp.metrics.events import SeenFrame
 from realtime_polyp.metrics.overlaps import stacked
 from realtime_polyp.metrics.run_lengths import RunLengths, decode, encode
 from realtime_polyp.metrics.truth import VideoTruth
+from realtime_polyp.outputs.overlay import drawn_part
 from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result
 
 HELD_S = 0.2  # the viewer hides an overlay older than this
@@ -67,8 +67,8 @@ def _drawn(result: Result, boxes: Boxes) -> RunLengths | None:
 
 
 def read_results(path: Path) -> list[ShownFrame]:
-    """What `run_live --results` wrote. A last line cut short by a crash is left out. Lines that do not say `detecting`,
-    of an earlier release, are taken for a detector's.
+    """What `run_live --results` wrote. A last line cut short by a crash is left out. Reads
+    formats 1 and 2 (docs/results_format.md); lines without `has_detector` are taken for a detector's.
 
     Raises FileNotFoundError, or ValueError for a file that holds something else, or nothing.
     """
@@ -96,7 +96,7 @@ def _shown(told: Mapping[str, Any]) -> ShownFrame:
         return empty
     tracks = [track for track in told["tracks"] if track["state"] != "tentative"]
     boxes, mask = _boxes(tracks), told["mask"]
-    if mask is not None and told.get("detecting", True):
+    if mask is not None and told.get("has_detector", told.get("detecting", True)):
         mask = encode(drawn_part(decode(mask) > 0, boxes))
     return replace(
         empty,

@@ -22,7 +22,7 @@ def detections_of(
     score_threshold: float = SCORE_THRESHOLD,
     nms_iou: float = NMS_IOU,
 ) -> Detections:
-    """Candidates of one image, boxes (P, 4) model px and scores (P,) -> detections in source px, best first."""
+    """Predictions of one image, boxes (P, 4) model px and scores (P,) -> detections in source px, best first."""
     chosen = np.flatnonzero(scores >= score_threshold)
     order = chosen[np.argsort(-scores[chosen], kind="stable")[:_MOST_CANDIDATES]]
     moved = placement.boxes_to_source(boxes[order])

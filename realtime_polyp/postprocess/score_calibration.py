@@ -130,6 +130,15 @@ class Calibration:
         """Detections' scores, of any shape, as the probabilities that their boxes are right."""
         return _mapped(scores, self.detector)
 
+    def detector_score(self, probability: float) -> float:
+        """The lowest detector score, within 1e-9, that `apply` maps to at least this probability."""
+        low, high = 0.0, 1.0
+        while high - low > 1e-9:
+            middle = (low + high) / 2
+            reached = float(self.apply(np.array([middle], np.float32))[0]) >= probability
+            low, high = (low, middle) if reached else (middle, high)
+        return low
+
     def apply_mask(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
         """A segmenter's map of any shape; its outlines at 0.5 stay where they are."""
         return _mapped(probability, self.segmenter)

@@ -1,4 +1,4 @@
-"""A session in figures: what --summary writes and what the terminal shows at the end."""
+"""A session in figures: what --summary writes and what the terminal prints at the end."""
 
 import json
 import platform
@@ -12,15 +12,19 @@ from realtime_polyp.session import Session
 from realtime_polyp.telemetry.histogram import DELAY_PERCENTS, STAGE_PERCENTS
 from realtime_polyp.telemetry.trace import Trace, events_of
 
+SUMMARY_FORMAT = 2
+"""Format number of the summary. Format 1 had none, and called stages and times `field`, `view`, `smooth`, `motion`."""
 _PACKAGES = ("realtime-polyp", "av", "numpy", "opencv-python-headless", "openvino", "torch")
+_MOST_LISTED = 20
 
 
-def summary_of(session: Session, alarms: AlarmFigures | None = None) -> dict[str, Any]:
-    """Frames, alarms, delays, stages, engines, what decides when a box is shown, and versions, ready for JSON."""
+def summarise(session: Session, alarms: AlarmFigures | None = None) -> dict[str, Any]:
+    """Convert a session to JSON types: frames, alarms, delays, stages, engines, operating point and versions."""
     tally, analyses = session.tally(), session.analyses.tally()
     detector, segmenter = session.pipeline.detector, session.pipeline.segmenter
     engines = [engine for engine in (detector, segmenter) if engine]
     return {
+        "format": SUMMARY_FORMAT,
         "source": session.source.name,
         "decoder": getattr(session.source, "decoder", None),
         "state": session.state,
@@ -31,13 +35,13 @@ def summary_of(session: Session, alarms: AlarmFigures | None = None) -> dict[str
         "frames_pending": tally.pending,
         "dropped": tally.dropped,
         "not_analysed": analyses.dropped,
-        "alarms": vars(alarms) if alarms else None,
-        "fps": fps_of(session),
+        "alarms": alarms.to_dict() if alarms else None,
+        "fps": measure_fps(session),
         "video_delay_ms": session.video_delay_ms.summary(DELAY_PERCENTS),
         "annotation_delay_ms": session.annotation_delay_ms.summary(DELAY_PERCENTS),
         "stages_ms": {name: histogram.summary(STAGE_PERCENTS) for name, histogram in session.stages_ms.items()},
         "engine": " + ".join(dict.fromkeys(engine.name for engine in engines)) or "none",
-        "engine_notes": [note for engine in engines for note in getattr(engine, "notes", ())],
+        "engine_notes": [note for engine in engines for note in engine.notes],
         "device": " + ".join(dict.fromkeys(engine.device for engine in engines)) or "none",
         "models": {
             "detector": detector.model if detector else None,
@@ -49,19 +53,20 @@ def summary_of(session: Session, alarms: AlarmFigures | None = None) -> dict[str
 
 
 def _operating_point(config: PipelineConfig) -> dict[str, float | None]:
-    """From what score on a box is shown, of which kind, and the times of its track; None without smoothing."""
+    """The score threshold, whether it is of fused scores, and the times of a track; None without temporal filtering."""
     times = {name: getattr(config.temporal, name, None) for name in ("confirm_s", "hold_s", "release_s")}
     return {"score_threshold": round(config.score_threshold, 4), "fused": config.fusion is not None, **times}
 
 
-def fps_of(session: Session) -> float:
-    """Frames analysed a second, from the first frame in to the last result out."""
+def measure_fps(session: Session) -> float:
+    """Frames analysed per second, from the first frame in to the last result out."""
     duration_s = session.last_analysed_s - session.first_captured_s
     analysed = session.analyses.tally().shown
     return round(analysed / duration_s, 2) if analysed and duration_s > 0 else 0.0
 
 
 def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -71,11 +76,18 @@ def versions() -> dict[str, str]:
     return found
 
 
+def package_version() -> str:
+    """This package's version; "unknown" for a checkout that was never installed."""
+    return versions().get("realtime-polyp", "unknown")
+
+
 def write_summary(session: Session, path: Path, alarms: AlarmFigures | None = None) -> None:
-    write_json(summary_of(session, alarms), path, "the summary")
+    """Raises OutputError."""
+    write_json(summarise(session, alarms), path, "the summary")
 
 
 def write_trace(trace: Trace, path: Path) -> None:
+    """Raises OutputError."""
     write_json(events_of(trace.spans(), lost=trace.lost), path, "the trace", indent=None)
 
 
@@ -87,23 +99,54 @@ def write_json(content: object, path: Path, what: str, *, indent: int | None = 1
         raise OutputError(f"cannot write {what} to {path}: {error.strerror}") from error
 
 
-def closing_lines(session: Session, alarms: AlarmFigures | None = None) -> str:
-    """What a person reads when a headless run has ended."""
-    summary = summary_of(session)
-    delay = summary["annotation_delay_ms"]
-    lines = [
-        f"{summary['frames_analysed']} of {summary['frames_captured']} frames analysed, {summary['fps']:.1f} frames/s, "
-        f"{summary['engine']} on {summary['device']}"
-    ]
-    if delay["p50"] is not None:
-        lines.append(f"from decoded to overlay: {delay['p50']:.0f} ms (p50), {delay['p99']:.0f} ms (p99)")
-    if alarms:
-        lasting = "" if alarms.median_duration_s is None else f", {alarms.median_duration_s:.1f} s long (median)"
-        lines.append(f"{alarms.count} alarm{'' if alarms.count == 1 else 's'}{lasting}")
-    lines += [
-        f"{stage:>12}  {values['p50']:7.2f} ms (p50) {values['p95']:7.2f} ms (p95)"
-        for stage, values in summary["stages_ms"].items()
-    ]
+def closing_text(session: Session, alarms: AlarmFigures | None, files: list[Path], *, verbose: bool = False) -> str:
+    """What the terminal prints at the end of a headless run: what was found, and where it was written."""
+    summary = summarise(session)
+    lines = [*_found_lines(alarms), _frames_line(summary)]
     for stage, reasons in summary["dropped"].items():
         lines += [f"dropped at {stage}: {count} ({reason})" for reason, count in reasons.items()]
-    return "\n".join(lines)
+    if files:
+        lines.append(f"written: {', '.join(str(path) for path in files)}")
+    return "\n".join([*lines, *(_timing_lines(summary) if verbose else [])])
+
+
+def _found_lines(alarms: AlarmFigures | None) -> list[str]:
+    """One line per polyp that was shown, in order of time."""
+    if alarms is None:
+        return []
+    if not alarms.count:
+        return ["no polyp was shown"]
+    lines = [f"{alarms.count} {'polyp was' if alarms.count == 1 else 'polyp alarms were'} shown:"]
+    for alarm in sorted(alarms.alarms, key=lambda one: float(one["start_s"]))[:_MOST_LISTED]:
+        span = f"{clock(alarm['start_s'])} to {clock(alarm['end_s'])}"
+        best = f"best frame {alarm['best']['index']} at {clock(alarm['best']['pts_s'])}"
+        lines.append(f"  polyp {alarm['track']:<3} {span}   peak score {alarm['peak_score']:.2f}   {best}")
+    if alarms.count > _MOST_LISTED:
+        lines.append(f"  and {alarms.count - _MOST_LISTED} more: --events OUT.jsonl lists them all")
+    return lines
+
+
+def clock(seconds: float) -> str:
+    """ "1:02.5", or "1:01:02.5" from an hour on."""
+    tenths = round(max(0.0, seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    whole = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{whole}:{rest // 10:02d}.{rest % 10}"
+
+
+def _frames_line(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['frames_analysed']} of {summary['frames_captured']} frames analysed, {summary['fps']:.1f} frames/s, "
+        f"{summary['engine']} on {summary['device']}"
+    )
+
+
+def _timing_lines(summary: dict[str, Any]) -> list[str]:
+    lines, delay = [], summary["annotation_delay_ms"]
+    if delay["p50"] is not None:
+        lines.append(f"from decoded to overlay: {delay['p50']:.0f} ms (p50), {delay['p99']:.0f} ms (p99)")
+    return lines + [
+        f"{stage:>14}  {values['p50']:7.2f} ms (p50) {values['p95']:7.2f} ms (p95)"
+        for stage, values in summary["stages_ms"].items()
+    ]

@@ -1,109 +1,134 @@
-"""What becomes of the models' answers once a frame's past is known: the part of the line that has a memory.
+"""The part of the line that has a memory: from one frame's raw result to the result that is shown.
 
-Frames go through one by one and in order, whatever way they were cut into batches, so that results do not depend on it.
+Frames pass one by one and in order, however they were batched, so that results do not depend on batching.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from dataclasses import replace
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field_of_view import FieldOfView
-from realtime_polyp.packets import Detections, Frame, FrameQuality, Mask, Track
+from realtime_polyp.packets import Detections, Frame, FrameQuality, Mask, RawResult, Result, Track
 from realtime_polyp.postprocess.fusion import fuse
 from realtime_polyp.postprocess.nms import stronger
 from realtime_polyp.preprocess.letterbox import clip_boxes
+from realtime_polyp.telemetry.stage_times import StageTimer
+from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.camera_motion import Camera, Motion
 from realtime_polyp.temporal.frame_quality import FrameQualityClassifier, FrameQualityFilter
 from realtime_polyp.temporal.tracker import Scene, Tracker
 
-Lap = Callable[[str], None]
-
-
-def unheard(stage: str) -> None:
-    """A lap for who does not ask what time the stages took."""
-
-
-@dataclass(frozen=True)
-class FilteredResult:
-    """A frame's answers, steadied; detections: those that reach the threshold."""
-
-    detections: Detections
-    tracks: tuple[Track, ...]
-    mask: Mask | None
-    view: FrameQuality = "clear"
-
 
 class TemporalFilter:
-    """One `update` a frame, in order."""
+    """Turns raw results into results: calibration, fusion, frame quality, tracking and mask filtering.
 
-    def __init__(self, config: PipelineConfig) -> None:
-        self._smoother = Tracker(config.temporal) if config.temporal else None
-        self._sight = FrameCues(config.views)
+    Call `update` once per frame, in order. trace: takes the times of the stages. track: the trace's row.
+    """
+
+    def __init__(self, config: PipelineConfig, *, trace: Trace | None = None, track: str = "analyse") -> None:
+        self.config = config
+        self._trace, self._track = trace, track
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: another video begins, or the same one at another place."""
+        self._tracker = Tracker(self.config.temporal) if self.config.temporal else None
+        self._cues = FrameCues(self.config.frame_quality)
         self._shape: tuple[int, ...] = ()
 
-    def update(
-        self,
-        frame: Frame,
-        field: FieldOfView,
-        detections: Detections,
-        mask: Mask | None,
-        config: PipelineConfig,
-        lap: Lap,
-    ) -> FilteredResult:
-        """detections: down to config.model_floor. A still that stands alone has no past and is none."""
-        detections, mask = fuse_box_and_mask(detections, mask, config)
+    def set_score_threshold(self, score_threshold: float) -> None:
+        """For the frames to come; may be called from another thread."""
+        self.config = replace(self.config, score_threshold=score_threshold)
+
+    def update(self, raw: RawResult) -> Result:
+        """Filter one frame. A still has no past and is not filtered."""
+        config, frame = self.config, raw.frame
+        timer = StageTimer(self._trace, self._track, frame=frame.index)
+        detections, mask = fuse_box_and_mask(raw, config)
         if config.fusion:
-            lap("fuse")
+            timer.lap("fuse")
         strong = stronger(detections, config.score_threshold)
-        if self._smoother is None or frame.is_still:
-            return FilteredResult(strong, as_tracks(strong), mask)
+        if self._tracker is None or frame.is_still:
+            return _result(raw, timer, strong, detections_as_tracks(strong), mask)
         if frame.image.shape != self._shape:
             self._shape = frame.image.shape
-            self._smoother.forget()
-        motion, view = self._sight.update(frame, field, lap, wanted=not self._smoother.idle)
-        scene = Scene(motion, frame.image, config.score_threshold, config.evidence, trusted=view == "clear")
-        tracks, steadied = self._smoother.update(detections, mask, frame.pts_s, scene)
-        lap("smooth")
-        return FilteredResult(strong, inside(tracks, field), steadied, view)
+            self._tracker.forget()
+        motion, quality = self._cues.update(frame, raw.field_of_view, timer, needs_motion=not self._tracker.idle)
+        scene = Scene(motion, frame.image, config.score_threshold, config.evidence, trusted=quality == "clear")
+        tracks, filtered = self._tracker.update(detections, mask, frame.pts_s, scene)
+        timer.lap("track")
+        return _result(raw, timer, strong, clip_tracks(tracks, raw.field_of_view), filtered, quality)
 
 
 class FrameCues:
-    """What the pictures tell without the models: how the camera moved, and whether the view is clear."""
+    """What the pictures tell without the models: camera motion and frame quality."""
 
-    def __init__(self, views: FrameQualityClassifier | None) -> None:
-        self._camera, self._views = Camera(), FrameQualityFilter(views) if views else None
+    def __init__(self, classifier: FrameQualityClassifier | None) -> None:
+        self._camera = Camera()
+        self._quality = FrameQualityFilter(classifier) if classifier else None
 
     def update(
-        self, frame: Frame, field: FieldOfView, lap: Lap = unheard, *, wanted: bool = True
+        self, frame: Frame, field: FieldOfView, timer: StageTimer | None = None, *, needs_motion: bool = True
     ) -> tuple[Motion, FrameQuality]:
-        """wanted: False where nothing is followed, so that the movement makes no difference."""
-        motion = self._camera.update(frame.image, field, wanted=wanted)
-        lap("motion")
-        if self._views is None:
+        """needs_motion: False while nothing is tracked and the motion makes no difference."""
+        timer = timer or StageTimer()
+        motion = self._camera.update(frame.image, field, wanted=needs_motion)
+        timer.lap("camera motion")
+        if self._quality is None:
             return motion, "clear"
         if motion.cut:
-            self._views.forget()
-        view = self._views.update(field.crop(frame.image), frame.pts_s)
-        lap("view")
-        return motion, view
+            self._quality.forget()
+        quality = self._quality.update(field.crop(frame.image), frame.pts_s)
+        timer.lap("frame quality")
+        return motion, quality
 
 
-def fuse_box_and_mask(
-    detections: Detections, mask: Mask | None, config: PipelineConfig
-) -> tuple[Detections, Mask | None]:
-    """What the models say once they heard each other. detections: down to config.model_floor; then to config.floor."""
+def fuse_box_and_mask(raw: RawResult, config: PipelineConfig) -> tuple[Detections, Mask | None]:
+    """Calibrate or fuse one frame's raw outputs; detections down to `config.floor`. Stateless."""
+    detections, mask = raw.detections, raw.mask
+    if config.calibration and not config.fusion:
+        detections = Detections(detections.boxes, config.calibration.apply(detections.scores))
+    detections = stronger(detections, config.model_floor)
     if config.fusion and mask is not None:
         detections, mask = fuse(detections, mask, config.fusion)
     return stronger(detections, config.floor), mask
 
 
-def inside(tracks: tuple[Track, ...], field: FieldOfView) -> tuple[Track, ...]:
-    """The tracks cut to the field; without those that have left it."""
-    cut = [replace(track, box=clip_boxes(track.box, field)) for track in tracks]
-    return tuple(track for track in cut if track.box[2] > track.box[0] and track.box[3] > track.box[1])
+def detections_at(raw: RawResult, config: PipelineConfig, score_threshold: float) -> Detections:
+    """The detections of one frame at another threshold, without temporal filtering. Stateless."""
+    return fuse_box_and_mask(raw, replace(config, score_threshold=score_threshold, temporal=None))[0]
 
 
-def as_tracks(detections: Detections) -> tuple[Track, ...]:
+def clip_tracks(tracks: tuple[Track, ...], field: FieldOfView) -> tuple[Track, ...]:
+    """Clip the tracks to the field of view; those outside it are left out."""
+    clipped = [replace(track, box=clip_boxes(track.box, field)) for track in tracks]
+    return tuple(track for track in clipped if track.box[2] > track.box[0] and track.box[3] > track.box[1])
+
+
+def detections_as_tracks(detections: Detections) -> tuple[Track, ...]:
     """Each detection as a track of its own, shown at once."""
     pairs = zip(detections.boxes, detections.scores, strict=True)
     return tuple(Track(i, box, float(score), "shown", 0.0, 0.0) for i, (box, score) in enumerate(pairs, 1))
+
+
+def _result(
+    raw: RawResult,
+    timer: StageTimer,
+    detections: Detections,
+    tracks: tuple[Track, ...],
+    mask: Mask | None,
+    frame_quality: FrameQuality = "clear",
+) -> Result:
+    return Result(
+        frame=raw.frame,
+        field_of_view=raw.field_of_view,
+        detections=detections,
+        tracks=tracks,
+        mask=mask,
+        has_detector=raw.has_detector,
+        signal=raw.signal,
+        frame_quality=frame_quality,
+        stages_ms=raw.stages_ms | timer.shares_ms(1),
+        analysed_s=time.monotonic(),
+        raw=raw,
+    )

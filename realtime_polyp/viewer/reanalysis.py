@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from realtime_polyp.packets import Detections, Result, Track
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.temporal.association import match
+from realtime_polyp.temporal.filter import detections_at
 
 _SAME_IOU = 0.2
 
@@ -28,8 +29,8 @@ class Reanalysis:
 
     def begin(self, pipeline: Pipeline, result: Result, score_threshold: float) -> None:
         """Nothing where a look is under way: what it misses is asked for again when it is taken."""
-        if self._look is None:
-            found = self._worker.submit(pipeline.find_again, result, score_threshold)
+        if self._look is None and result.raw is not None:
+            found = self._worker.submit(detections_at, result.raw, pipeline.config, score_threshold)
             self._look = Look(result, score_threshold, found)
 
     def take(self) -> Look | None:

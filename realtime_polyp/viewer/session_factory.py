@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from realtime_polyp.cli.options import Options
 from realtime_polyp.engines import decoding_device
-from realtime_polyp.outputs import alarms_of, open_outputs
+from realtime_polyp.outputs import alarm_figures, open_outputs
 from realtime_polyp.outputs.recorder import Recorder
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Display, Session
 from realtime_polyp.sources import Paced, Source, open_source
 from realtime_polyp.telemetry.summary import write_summary
@@ -65,14 +66,14 @@ class SessionFactory:
         return str(self.recorder.error) if self.recorder and self.recorder.error else None
 
 
-def watch(source: Source, pipeline: Pipeline, options: Options, *, unverified: bool = False) -> int:
+def show_source(source: Source, runtime: Runtime, options: Options) -> int:
     """Show the source until the window is closed; the exit code.
 
     unverified: the strip above the picture says so. Raises OutputError once the window is closed.
     """
-    outputs = open_outputs(options.wanted[0], source.rate_hz)
+    outputs = open_outputs(options.output_specs[0], source.rate_hz)
     recorder = Recorder(outputs, live=source.live) if outputs else None
-    watching = SessionFactory(source, pipeline, options, recorder)
+    watching = SessionFactory(source, runtime.pipeline(), options, recorder)
     info = SourceInfo(source.name, source.live, _duration_s(source, options), options.start_s, options.loop)
     try:
         code = run_viewer(
@@ -81,14 +82,14 @@ def watch(source: Source, pipeline: Pipeline, options: Options, *, unverified: b
             info=info,
             full_screen=options.full_screen,
             trouble=watching.trouble,
-            unverified=unverified,
+            unverified=bool(runtime.unverified),
             sound=options.sound,
         )
     finally:
         if recorder:
             recorder.close()
     if options.summary and watching.session:
-        write_summary(watching.session, options.summary, alarms_of(outputs))
+        write_summary(watching.session, options.summary, alarm_figures(outputs))
     return code
 
 

@@ -84,7 +84,7 @@ def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_pa
     known, config = read_truth(write_truth(tmp_path)), TemporalConfig(confirm_s=0.1)
     models = Models(FakeDetector(), Calibration("none"), views=Clouded(), hflip=True)  # type: ignore[arg-type]
     video = watched(ScriptedSource(COUNT), known, models)
-    views = PipelineConfig(score_threshold=0.5, temporal=config, views=Clouded(), hflip=True)  # type: ignore[arg-type]
+    views = PipelineConfig(score_threshold=0.5, temporal=config, frame_quality=Clouded(), hflip=True)  # type: ignore[arg-type]
     live = Pipeline(FakeDetector(), None, views)  # type: ignore[arg-type]
     shown = [
         [track.box.tolist() for track in result.tracks if track.visible]

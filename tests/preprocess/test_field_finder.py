@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from realtime_polyp.field_of_view import FieldOfView, whole
-from realtime_polyp.picture import FieldFinder, SignalMonitor
+from realtime_polyp.preprocess.field_finder import FieldFinder
+from realtime_polyp.preprocess.signal import SignalMonitor
 
 
 def lit(x1: int, y1: int, x2: int, y2: int, size: tuple[int, int] = (240, 320)) -> np.ndarray:

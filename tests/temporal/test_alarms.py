@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_polyp.field_of_view import FieldOfView
-from realtime_polyp.outputs import AlarmsWriter, OutputError, OutputSpec, alarms_of, open_outputs
+from realtime_polyp.outputs import AlarmsWriter, OutputError, OutputSpec, alarm_figures, open_outputs
 from realtime_polyp.outputs.paths import check_folder
 from realtime_polyp.packets import NO_DETECTIONS, Frame, FrameQuality, Result, Signal, Track, TrackStatus
 from realtime_polyp.pipeline import run_inline
@@ -241,17 +241,17 @@ def test_alarms_of_the_whole_line_are_the_same_each_time(tmp_path: Path) -> None
         writer.close()
         texts.append((tmp_path / f"{name}.jsonl").read_text())
     assert texts[0] == texts[1] and texts[0].count("\n") >= 1
-    figures = alarms_of([writer])
+    figures = alarm_figures([writer])
     assert figures is not None and figures.count == texts[0].count("\n") and figures.median_duration_s
 
 
 def test_alarms_can_be_counted_without_being_written() -> None:
     (counter,) = open_outputs(OutputSpec(count_alarms=True), None)
-    assert alarms_of([counter]) is not None and alarms_of([]) is None
+    assert alarm_figures([counter]) is not None and alarm_figures([]) is None
     for place in range(3):
         counter.write(result(place, track()))
     counter.close()
-    assert vars(alarms_of([counter])) == {
+    assert vars(alarm_figures([counter])) == {
         "count": 1,
         "median_duration_s": pytest.approx(2 * PERIOD_S + 1 / 30, abs=1e-3),
     }

@@ -135,7 +135,7 @@ def test_after_a_cut_or_a_seek_the_next_picture_counts_at_once() -> None:
 def test_an_alarm_is_held_back_while_the_view_is_not_clear() -> None:
     first = {}
     for view in ("clear", "blurred"):
-        pipeline = Pipeline(FakeDetector(), None, PipelineConfig(views=always(view)))  # type: ignore[arg-type]
+        pipeline = Pipeline(FakeDetector(), None, PipelineConfig(frame_quality=always(view)))  # type: ignore[arg-type]
         results = list(run_inline(ScriptedSource(25).frames(), pipeline))
         assert {result.frame_quality for result in results} == {view}
         assert all(result.detections.scores.size for result in results)  # what was found stays told

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from realtime_polyp.cli.options import parse
-from realtime_polyp.config import PipelineConfig, usual_config
+from realtime_polyp.config import PipelineConfig, default_config
 from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.inference.shared import SharedInference
@@ -159,4 +159,4 @@ def test_the_line_mirrors_unless_told_otherwise(more: list[str], mirrors: bool) 
     fakes = ["--detector", "fake", "--segmenter", "fake", "--engine", "eager"]
     options = parse(["--source", "a.mp4", "--headless", *fakes, *more])
     assert open_line(options, live=False).config.hflip == mirrors
-    assert usual_config(None, None).hflip
+    assert default_config(None, None).hflip
