@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_polyp.field_of_view import FieldOfView
-from realtime_polyp.islands import at_a_box, drawn_part
+from realtime_polyp.outputs.overlay import is_at_box, drawn_part
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.outputs.results_reader import shown_of
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Mask, Result, Track
@@ -30,9 +30,9 @@ BOX = np.array([[100, 100, 140, 180]], np.float32)  # 40 px wide, 80 px high: ne
     ],
 )
 def test_near_is_a_quarter_of_the_box(low: tuple[int, int], high: tuple[int, int], near: bool) -> None:
-    assert at_a_box(np.array(low), np.array(high), BOX) is near
-    assert at_a_box(np.array(low), np.array(high), np.concatenate([BOX + 1000, BOX])) is near
-    assert not at_a_box(np.array(low), np.array(high), BOX[:0])
+    assert is_at_box(np.array(low), np.array(high), BOX) is near
+    assert is_at_box(np.array(low), np.array(high), np.concatenate([BOX + 1000, BOX])) is near
+    assert not is_at_box(np.array(low), np.array(high), BOX[:0])
 
 
 @given(st.lists(st.integers(0, 3), min_size=24, max_size=24), st.integers(0, 40), st.integers(0, 30))
@@ -47,7 +47,7 @@ def test_islands_stay_whole_or_go(cells: list[int], x: int, y: int) -> None:
         row, column = 5 * (number // 6) + 1, 8 * (number % 6)
         bar, kept = (one[row : row + 4, column : column + 5] for one in (mask, drawn))
         if bar.any():
-            near = at_a_box(np.array([column, row]), np.array([column + 5, row + cells[number]]), box)
+            near = is_at_box(np.array([column, row]), np.array([column + 5, row + cells[number]]), box)
             assert np.array_equal(kept, bar) if near else not kept.any()
     assert not (drawn & ~mask).any() and not drawn_part(mask, box[:0]).any()
 

@@ -1,0 +1,90 @@
+"""Find and outline polyps in colonoscopy video: what `run_live.py` and the console command `realtime-polyp` run."""
+
+import sys
+
+from realtime_polyp.cli.headless import run_headless
+from realtime_polyp.cli.multi import run_multi_session
+from realtime_polyp.cli.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, Options, parse
+from realtime_polyp.engines import decoding_device
+from realtime_polyp.engines.base import EngineError
+from realtime_polyp.outputs import OutputError
+from realtime_polyp.outputs.paths import check_outputs
+from realtime_polyp.postprocess.fusion import FusionError
+from realtime_polyp.postprocess.score_calibration import CalibrationError
+from realtime_polyp.runtime import Runtime, open_runtime
+from realtime_polyp.session import SessionError
+from realtime_polyp.sources import SourceError, open_source
+from realtime_polyp.telemetry.summary import write_trace
+from realtime_polyp.telemetry.trace import Trace
+from realtime_polyp.temporal.frame_quality import QualityError
+from realtime_polyp.viewer.qt_setup import display_problem
+
+USER_ERRORS = (SourceError, EngineError, OutputError, CalibrationError, FusionError, QualityError)
+PROGRAM = "realtime-polyp"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = parse(arguments)
+    trace = Trace() if options.trace else None
+    try:
+        code = run(options, trace)
+        if options.trace and trace:
+            write_trace(trace, options.trace)
+        return code
+    except USER_ERRORS as error:
+        return report(error, EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        return report("interrupted before any frame was analysed", EXIT_INTERRUPTED)
+    except SessionError as error:
+        if isinstance(error.__cause__, USER_ERRORS):
+            return report(error.__cause__, EXIT_BAD_INPUT)
+        return report(error, EXIT_FAILED)
+
+
+def run(options: Options, trace: Trace | None) -> int:
+    """Check the outputs, open the sources and the runtime, and choose window, headless or multi-session."""
+    check_outputs(options.sources, options.output_specs, options.files, overwrite=options.overwrite)
+    several = len(options.sources) > 1
+    problem = None if options.headless or several else display_problem()
+    window = not options.headless and not several and problem is None
+    sources = [
+        open_source(
+            text,
+            start_s=options.start_s,
+            end_s=options.end_s,
+            loop=options.loop and not window,  # a window restarts by itself, and its slider with it
+            hardware=decoding_device(options.device),
+        )
+        for text in options.sources
+    ]
+    runtime = open_runtime(options.runtime_config(live=sources[0].live), trace=trace)
+    warn(runtime)
+    if window:
+        from realtime_polyp.viewer.session_factory import show_source  # Qt is imported only where there is a screen
+
+        return show_source(sources[0], runtime, options)
+    if problem:
+        advice = "" if options.save or options.results else "; --save OUT.mp4 keeps the video with its overlay"
+        print(f"{PROGRAM}: {problem}; running headless{advice}", file=sys.stderr)
+    if several:
+        return run_multi_session(sources, runtime, options)
+    return run_headless(sources[0], runtime, options)
+
+
+def warn(runtime: Runtime) -> None:
+    """Print on standard error what must not be overlooked."""
+    for sentence in runtime.unverified:
+        print(f"{PROGRAM}: UNVERIFIED: {sentence}", file=sys.stderr)
+    for sentence in runtime.cautions:
+        print(f"{PROGRAM}: {sentence}", file=sys.stderr)
+
+
+def report(problem: object, code: int) -> int:
+    """Print one sentence on standard error; returns the code."""
+    print(f"{PROGRAM}: {problem}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
