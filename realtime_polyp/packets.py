@@ -31,6 +31,7 @@ class Frame:
         captured_s: time.monotonic() when the picture reached this machine, s.
         image: (H, W, 3) uint8 RGB.
         is_still: a single picture that continues no other frame.
+        continues: it follows the source's frame before it without a cut (`sources.continuity`).
         planes: the same picture as NV12 when a GPU decoded it, else None.
         file_name: the file that holds a still; None for video.
     """
@@ -40,6 +41,7 @@ class Frame:
     captured_s: float
     image: Image
     is_still: bool = False
+    continues: bool = True
     planes: Nv12 | None = None
     file_name: str | None = None
 
