@@ -94,7 +94,7 @@ def fit(learned: Views) -> FrameQualityClassifier:
     whole = _fit(learned)
     odds = np.zeros((len(learned), len(whole.kinds)))
     for fold, rest in GroupKFold(_FOLDS).split(learned.vectors, groups=learned.groups):
-        odds[rest] = _fit(learned.only(fold), whole.kinds).odds(learned.vectors[rest])
+        odds[rest] = _fit(learned.only(fold), whole.kinds).log_odds(learned.vectors[rest])
     clear = learned.kinds == AS_IT_IS
     return replace(whole, margin=margins(odds[clear], learned.centres[clear]))
 
@@ -133,7 +133,7 @@ def as_document(classifier: FrameQualityClassifier, data: str) -> dict[str, Any]
     """What `read_frame_quality` reads; six digits are more than the features hold."""
     arrays = {name: _rounded(getattr(classifier, name)) for name in ("mean", "scale", "weights", "bias", "margin")}
     about = {"format": FORMAT, "data": data, "features": list(FEATURES)}
-    return {**about, "kinds": list(classifier.kinds), "views": list(classifier.views), **arrays}
+    return {**about, "kinds": list(classifier.kinds), "views": list(classifier.qualities), **arrays}
 
 
 def _rounded(values: NDArray[np.float64]) -> Any:

@@ -1,10 +1,10 @@
 """The calibration file: what both commands write their part into, and which parts hold for each other."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.postprocess.score_calibration import (
     FORMAT,
@@ -30,9 +30,7 @@ def save(path: Path, document: Document) -> None:
     """Written under its name only when complete. Raises CalibrationError for what could not be read again."""
     parse_calibration(document, path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    atomic_write_text(path, json.dumps(document, indent=1) + "\n")
 
 
 def with_scores(document: Document, engine: Engine, scores: dict[str, Any]) -> Document:

@@ -27,9 +27,9 @@ from realtime_polyp.postprocess.score_calibration import Calibration
 from realtime_polyp.sources.base import Source
 from realtime_polyp.temporal.camera_motion import STILL, Motion
 from realtime_polyp.temporal.config import DETECTOR_SCORES, Evidence, TemporalConfig
-from realtime_polyp.temporal.filter import FrameCues, inside
+from realtime_polyp.temporal.filter import FrameCues, clip_tracks
 from realtime_polyp.temporal.frame_quality import FrameQualityClassifier
-from realtime_polyp.temporal.tracker import Scene, Tracker
+from realtime_polyp.temporal.tracker import Tracker, TrackerInput
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 CONFIRM_TIMES_S = (0.0, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -150,14 +150,14 @@ def _point(videos: Sequence[LabelledVideo], threshold: float, config: TemporalCo
 
 def seen_frames(video: LabelledVideo, threshold: float, config: TemporalConfig) -> Iterator[SeenFrame]:
     """What a person would see of the video, beside what is true."""
-    smoother = Tracker(config)
+    tracker = Tracker(config)
     for found, true in zip(video.frames, video.truth.frames, strict=True):
         if true.cut:
-            smoother.forget()
-        scene = Scene(found.motion, start_score=threshold, evidence=video.evidence, trusted=found.trusted)
+            tracker.reset()
         likely = at_least(found.detections, min(threshold, WEAK_THRESHOLD))
-        tracks, _ = smoother.update(likely, None, found.pts_s, scene)
-        drawn = [track.box for track in inside(tracks, found.field_of_view) if track.visible and found.alive]
+        frame = TrackerInput(likely, None, found.pts_s, found.motion, None, threshold, video.evidence, found.trusted)
+        tracks, _ = tracker.update(frame)
+        drawn = [track.box for track in clip_tracks(tracks, found.field_of_view) if track.visible and found.alive]
         boxes = np.array(drawn, np.float32).reshape(-1, 4)
         yield SeenFrame(found.pts_s, true.polyps, true.faint, boxes, true.cut)
 

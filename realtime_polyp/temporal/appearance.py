@@ -1,4 +1,4 @@
-"""How a polyp looks, to know it again after it was out of sight: a small colour patch, compared by correlation."""
+"""Appearance of a polyp, for re-identification: a small colour patch, compared by correlation."""
 
 import cv2
 import numpy as np
@@ -10,11 +10,14 @@ from realtime_polyp.packets import Boxes
 Appearance = NDArray[np.float32]
 
 _SIZE_PX = 12
-_MARGIN = 0.15  # of the box's size: what surrounds a polyp tells it too
+_MARGIN = 0.15  # of the box size: the surroundings help to identify a polyp
 
 
-def appearance_of(image: Image, box: Boxes) -> Appearance | None:
-    """A patch (12, 12, 3) of the frame (H, W, 3) round a box xyxy px, its mean taken out; None off the frame."""
+def extract_appearance(image: Image, box: Boxes) -> Appearance | None:
+    """Cut a zero-mean patch (12, 12, 3) around a box (4,) xyxy px from a frame (H, W, 3).
+
+    None where less than 4 px of the box lie in the frame.
+    """
     margin = _MARGIN * np.tile(box[2:] - box[:2], 2) * np.array([-1, -1, 1, 1])
     high = np.tile(image.shape[1::-1], 2)
     x1, y1, x2, y2 = (int(value) for value in np.clip(np.round(box + margin), 0, high))
@@ -27,6 +30,6 @@ def appearance_of(image: Image, box: Boxes) -> Appearance | None:
 
 
 def similarity(a: Appearance, b: Appearance) -> float:
-    """Correlation of two patches: 1 the same, 0 nothing in common."""
+    """Return the correlation of two patches, -1..1."""
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float((a * b).sum()) / size if size > 0 else 0.0

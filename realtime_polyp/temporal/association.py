@@ -1,4 +1,4 @@
-"""Which box continues which track: overlap first, nearness for what moved too far; each used once, best pairs first."""
+"""Match boxes with tracks: greedily by IoU, or by proximity for boxes that moved too far to overlap."""
 
 import numba
 import numpy as np
@@ -6,21 +6,21 @@ from numpy.typing import NDArray
 
 from realtime_polyp.packets import Boxes
 
-_SIZE_RATIO = 3.0  # of two areas, at most, for one to be the other a moment later
+_SIZE_RATIO = 3.0  # largest ratio of the areas of two boxes that can be the same polyp
 
 
 def match(tracks: list[Boxes], found: Boxes, least_iou: float) -> dict[int, int]:
-    """Pairs {track: detection}, best IoU first, each used once, none below `least_iou`."""
+    """Return {index of the track: index of the detection}, best IoU first, each used once, none below `least_iou`."""
     if not tracks or not len(found):
         return {}
     return _pairs(pairwise_iou(np.stack(tracks), found), least_iou)
 
 
 def match_near(tracks: list[Boxes], found: Boxes) -> dict[int, int]:
-    """Pairs of boxes of like size of which one's centre lies in the other: a small polyp soon overlaps no more."""
+    """Match boxes of similar size when the centre of one lies in the other: small polyps soon stop overlapping."""
     if not tracks or not len(found):
         return {}
-    return _pairs(nearness(np.stack(tracks), found), 1e-6)
+    return _pairs(proximity(np.stack(tracks), found), 1e-6)
 
 
 def _pairs(similarity: NDArray[np.float32], least: float) -> dict[int, int]:
@@ -29,7 +29,7 @@ def _pairs(similarity: NDArray[np.float32], least: float) -> dict[int, int]:
 
 @numba.njit(cache=True)
 def _greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.int64]:
-    """Pairs (k, 2) by falling similarity; ties go to the first track, then to the first detection."""
+    """Return pairs (k, 2) in order of falling similarity; ties go to the first track, then the first detection."""
     rows, columns = similarity.shape
     pairs = np.empty((min(rows, columns), 2), np.int64)
     left = similarity.copy()
@@ -49,8 +49,8 @@ def _greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.in
 
 @numba.njit(cache=True)
 def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """IoU of every box of a (n, 4) with every box of b (m, 4): (n, m)."""
-    found = np.zeros((len(a), len(b)), np.float32)
+    """Return the IoU (n, m) of every box of a (n, 4) with every box of b (m, 4), xyxy."""
+    result = np.zeros((len(a), len(b)), np.float32)
     for i in range(len(a)):
         for j in range(len(b)):
             width = min(a[i, 2], b[j, 2]) - max(a[i, 0], b[j, 0])
@@ -58,14 +58,17 @@ def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
             if width > 0 and height > 0:
                 shared = width * height
                 both = (a[i, 2] - a[i, 0]) * (a[i, 3] - a[i, 1]) + (b[j, 2] - b[j, 0]) * (b[j, 3] - b[j, 1])
-                found[i, j] = shared / max(both - shared, np.float32(1e-6))
-    return found
+                result[i, j] = shared / max(both - shared, np.float32(1e-6))
+    return result
 
 
 @numba.njit(cache=True)
-def nearness(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """1 where centres meet, falling to 0 where neither centre lies in the other box or sizes are unlike: (n, m)."""
-    found = np.zeros((len(a), len(b)), np.float32)
+def proximity(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """Return the proximity (n, m) of boxes a (n, 4) and b (m, 4), xyxy.
+
+    1 where centres coincide, falling to 0 where neither centre lies in the other box, or sizes are too different.
+    """
+    result = np.zeros((len(a), len(b)), np.float32)
     for i in range(len(a)):
         for j in range(len(b)):
             width = max(a[i, 2] - a[i, 0], b[j, 2] - b[j, 0]) / 2
@@ -75,5 +78,5 @@ def nearness(a: Boxes, b: Boxes) -> NDArray[np.float32]:
                 continue
             across = abs(a[i, 0] + a[i, 2] - b[j, 0] - b[j, 2]) / 2 / width
             down = abs(a[i, 1] + a[i, 3] - b[j, 1] - b[j, 3]) / 2 / height
-            found[i, j] = max(np.float32(0), np.float32(1 - max(across, down)))
-    return found
+            result[i, j] = max(np.float32(0), np.float32(1 - max(across, down)))
+    return result

@@ -1,30 +1,35 @@
-"""What steadiness is allowed to cost, in seconds of the video's own clock: a live source drops frames."""
+"""Settings of the temporal filter. All times are seconds of video time, because a live source drops frames."""
 
 import math
 from dataclasses import dataclass
 
-_END = 1e-6  # a score's distance from 0 and 1, which have no log-odds
+_MIN_PROBABILITY = 1e-6  # scores are kept this far from 0 and 1, where the log-odds are infinite
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a box is worth to the track that it continues, by its score: 1 from sure_score on, 0 at the score from which
-    boxes are shown, less the further below sure_score it stays in log-odds, the steeper the greater `power`. A weaker
-    box speaks against the track, by `against`, and a frame without any by `missed`.
+    """How much evidence a box contributes to the track that it continues, as a function of its score.
 
-    Sums of log-odds are how a sequential probability ratio test decides (Wald, 1945); but frames that follow one
-    another tell much the same, so that none is worth more than 1.
+    Summing log-odds over time is a sequential probability ratio test (Wald, 1945). Consecutive frames are strongly
+    correlated, therefore the weight of one frame is capped at 1.
+
+    Attributes:
+        sure_score: score from which a box has full weight 1. The weight is 0 at the display threshold and grows
+            with the log-odds in between.
+        power: exponent of that growth; the larger, the less an unsure box weighs.
+        penalty: evidence that a box below the display threshold takes away.
+        miss_penalty: evidence that a frame without a matching box takes away.
     """
 
     sure_score: float
     power: float
-    against: float
-    missed: float
+    penalty: float
+    miss_penalty: float
 
-    def worth(self, score: float, start_score: float) -> float:
-        """start_score: from what score on a box is shown."""
+    def weight(self, score: float, start_score: float) -> float:
+        """Return the evidence weight of a box, from -penalty to 1. start_score: the display threshold."""
         if score < start_score:
-            return -self.against
+            return -self.penalty
         if score >= self.sure_score:
             return 1.0
         start = _log_odds(start_score)
@@ -32,26 +37,34 @@ class Evidence:
 
 
 def _log_odds(score: float) -> float:
-    inside = min(max(score, _END), 1 - _END)
+    inside = min(max(score, _MIN_PROBABILITY), 1 - _MIN_PROBABILITY)
     return math.log(inside / (1 - inside))
 
 
-DETECTOR_SCORES = Evidence(sure_score=0.75, power=2.0, against=0.0, missed=0.5)
-"""Of a detector's own scores, which seldom say more than 0.9."""
-PROBABILITIES = Evidence(sure_score=0.95, power=3.0, against=0.1, missed=0.5)
-"""Of scores that mean probabilities: of a box that heard the mask, or calibrated ones."""
+DETECTOR_SCORES = Evidence(sure_score=0.75, power=2.0, penalty=0.0, miss_penalty=0.5)
+"""For a detector's raw scores, which rarely exceed 0.9."""
+PROBABILITIES = Evidence(sure_score=0.95, power=3.0, penalty=0.1, miss_penalty=0.5)
+"""For scores that are probabilities: fused with the mask, or calibrated."""
 
 
 @dataclass(frozen=True)
 class TemporalConfig:
-    """confirm_s: found for so long before it is shown, by boxes that count in full; less sure ones count less
-    (`Evidence`). hold_s: shown for so long unseen. release_s: continued where it was when found again within this
-    (hold_s at least). reid_window_s: known again by its looks within this. gap_s: longest pause in a tentative track's
-    sightings. least_iou: of a box with the track it continues. mask_s: time constant of the mask's average;
-    measurement_noise: how far a detector's box strays from one frame to the next, of its side; 0 turns either off.
-    process_noise: how suddenly a box changes its own velocity, of its size a second within a second. unclear_weight:
-    what a sighting counts while the view is not clear, of one while it is: an alarm is held back for so much
-    longer; 0: for as long as that lasts. Times and scores chosen by `trainers.video_bench`.
+    """Settings of the tracker and of the mask filter. Times and scores were chosen with `trainers.video_bench`.
+
+    Attributes:
+        confirm_s: evidence needed before a track is shown, in seconds of boxes with full weight; boxes with lower
+            scores count less (`Evidence`).
+        hold_s: how long a track stays visible without a matching box.
+        release_s: how long a confirmed track is kept without a matching box and continued when one appears again;
+            at least hold_s.
+        reid_window_s: how long a released track can be re-identified by its appearance.
+        gap_s: longest gap between the boxes of a tentative track.
+        least_iou: lowest IoU of a box with the track that it continues.
+        unclear_weight: evidence weight of a detection in an unclear frame, relative to a clear one; an alarm is
+            delayed accordingly. 0: nothing is confirmed in unclear frames.
+        mask_s: time constant of the mask's running average; 0 turns the mask filter off.
+        measurement_noise: standard deviation of a detected box, as a fraction of its size; 0 uses boxes unfiltered.
+        process_noise: how fast a box changes its velocity, in box sizes per second, per second.
     """
 
     confirm_s: float = 0.065

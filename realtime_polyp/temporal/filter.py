@@ -16,7 +16,7 @@ from realtime_polyp.telemetry.stage_times import StageTimer
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.camera_motion import Camera, Motion
 from realtime_polyp.temporal.frame_quality import FrameQualityClassifier, FrameQualityFilter
-from realtime_polyp.temporal.tracker import Scene, Tracker
+from realtime_polyp.temporal.tracker import Tracker, TrackerInput
 
 
 class TemporalFilter:
@@ -52,10 +52,20 @@ class TemporalFilter:
             return _result(raw, timer, strong, detections_as_tracks(strong), mask)
         if frame.image.shape != self._shape:
             self._shape = frame.image.shape
-            self._tracker.forget()
+            self._tracker.reset()
         motion, quality = self._cues.update(frame, raw.field_of_view, timer, needs_motion=not self._tracker.idle)
-        scene = Scene(motion, frame.image, config.score_threshold, config.evidence, trusted=quality == "clear")
-        tracks, filtered = self._tracker.update(detections, mask, frame.pts_s, scene)
+        tracks, filtered = self._tracker.update(
+            TrackerInput(
+                detections=detections,
+                mask=mask,
+                pts_s=frame.pts_s,
+                motion=motion,
+                image=frame.image,
+                start_score=config.score_threshold,
+                evidence=config.evidence,
+                is_clear=quality == "clear",
+            )
+        )
         timer.lap("track")
         return _result(raw, timer, strong, clip_tracks(tracks, raw.field_of_view), filtered, quality)
 
@@ -72,12 +82,12 @@ class FrameCues:
     ) -> tuple[Motion, FrameQuality]:
         """needs_motion: False while nothing is tracked and the motion makes no difference."""
         timer = timer or StageTimer()
-        motion = self._camera.update(frame.image, field, wanted=needs_motion)
+        motion = self._camera.update(frame.image, field, estimate=needs_motion)
         timer.lap("camera motion")
         if self._quality is None:
             return motion, "clear"
         if motion.cut:
-            self._quality.forget()
+            self._quality.reset()
         quality = self._quality.update(field.crop(frame.image), frame.pts_s)
         timer.lap("frame quality")
         return motion, quality

@@ -1,8 +1,9 @@
-"""Whether a picture shows mucosa well enough to be judged, and if not, what is in the way.
+"""Classify frame quality: whether a picture shows mucosa clearly, and if not, why.
 
-Some things measured on a thumbnail (`features`), a small classifier over them (`FrameQualityClassifier`, made by
-`python -m trainers.train_quality`, kept as plain numbers in `assets/quality.json`) and a memory in seconds
-(`FrameQualityFilter`). It hides nothing: what it is for is that an alarm is held back on a blurred, flooded or dazzled picture.
+Hand-crafted features of a thumbnail (`compute_features`) go through a linear classifier (`FrameQualityClassifier`,
+trained by `python -m trainers.train_quality`, stored in `assets/quality.json`) and a filter over time
+(`FrameQualityFilter`). No frame is hidden: detections in a blurred, flooded or overexposed frame have less weight,
+which delays alarms.
 """
 
 import dataclasses
@@ -25,17 +26,17 @@ FRAME_QUALITIES: tuple[FrameQuality, ...] = get_args(FrameQuality)
 FORMAT = 1
 
 _WIDTH_PX = 128
-_LIT_LEVEL = 32  # of 255: darker is surround or a lumen far away, of which nothing can be said
+_LIT_LEVEL = 32  # of 255; darker pixels are surround or distant lumen and are ignored
 _GLARE_LEVEL = 215
-_SPECK_LEVEL = 20  # above or below what surrounds it
-_LARGE_GLARE_PX = 7  # of the thumbnail: what survives a shrinking by this is no mere highlight
-FURTHEST = 4.0  # standard deviations: a feature further out than in any training picture counts as this far
+_SPECK_LEVEL = 20  # difference from the surroundings
+_LARGE_GLARE_PX = 7  # of the thumbnail; glare that survives an erosion by this is larger than a highlight
+FURTHEST = 4.0  # standard deviations; standardised features are clipped to this
 _CUT_S = 1.0
 _ROUNDING_S = 1e-6
 
-# Hue 0..180, saturation and value 0..255, as cv2 has them.
+# cv2 ranges: hue 0..180, saturation and value 0..255.
 _RED = ((0, 40, 40), (20, 255, 255))
-_CRIMSON = ((165, 40, 40), (180, 255, 255))  # beyond red, where hue begins anew
+_CRIMSON = ((165, 40, 40), (180, 255, 255))  # red below hue 0, which wraps around
 _YELLOW = ((21, 90, 40), (36, 255, 255))
 _FOREIGN = ((37, 50, 40), (164, 255, 255))
 _PALE = ((0, 0, 60), (180, 39, 255))
@@ -43,14 +44,26 @@ _PALE = ((0, 0, 60), (180, 39, 255))
 
 @dataclass(frozen=True)
 class Features:
-    """What is measured; shares are of the lit pixels, levels of 0..1.
+    """Features of a thumbnail. Shares are fractions of the lit pixels; levels are 0..1.
 
-    detail, form: log of the mean curvature of brightness, at the thumbnail's pixel and at four of them: a blurred
-    picture keeps its form and loses its detail. along, across: log of the mean squared slope of what is small, in the
-    direction where it is steepest and across it: a quick movement leaves only one of them. sparkle, pits: bright and
-    dark specks: bubbles have both, highlights only the first. glare: white-out; large_glare: wider than a highlight.
-    mucosa, yellow, foreign, pale: of what hue: red to orange; of bile and stool; green to violet; hardly any.
-    saturation, brightness: means; colours, contrast: their standard deviations. lit: share of all pixels.
+    Attributes:
+        detail: log of the mean absolute Laplacian at full thumbnail size; blur removes it.
+        form: the same at a quarter of the size; blur keeps it.
+        along: log of the mean squared gradient of fine structures in their strongest direction.
+        across: the same across that direction; motion blur removes one of the two.
+        sparkle: share of bright specks; bubbles and highlights have them.
+        pits: share of dark specks; bubbles have them, highlights do not.
+        glare: share of saturated pixels.
+        large_glare: share of saturated regions larger than a highlight.
+        mucosa: share of red to orange hues.
+        yellow: share of the hues of bile and stool.
+        foreign: share of green to violet hues.
+        pale: share of pixels with hardly any saturation.
+        saturation: mean saturation.
+        colours: standard deviation of the saturation.
+        brightness: mean brightness.
+        contrast: standard deviation of the brightness.
+        lit: lit pixels, as a share of all pixels.
     """
 
     detail: float
@@ -72,14 +85,15 @@ class Features:
     lit: float
 
     def vector(self) -> NDArray[np.float64]:
+        """(f,) in the order of FEATURES."""
         return np.array([getattr(self, name) for name in FEATURES])
 
 
 FEATURES = tuple(field.name for field in dataclasses.fields(Features))
 
 
-def features(picture: Image) -> Features:
-    """Of the endoscope's picture (h, w, 3) uint8 RGB, whatever its size."""
+def compute_features(picture: Image) -> Features:
+    """Compute the features of the field of view, (h, w, 3) uint8 RGB of any size."""
     small = thumbnail(picture)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     lit, glare = cv2.inRange(grey, _LIT_LEVEL, 255), cv2.inRange(grey, _GLARE_LEVEL, 255)
@@ -98,15 +112,15 @@ def features(picture: Image) -> Features:
 
 
 def thumbnail(picture: Image) -> Image:
-    """128 px wide, four sampled pixels averaged for each: an exact average of 1080p would take 5 ms, this 0.1 ms."""
+    """Shrink a picture to a width of 128 px, averaging four samples per px (1080p: 0.1 ms; an exact average: 5 ms)."""
     wanted_px = _WIDTH_PX * picture.shape[0] / picture.shape[1]
-    height = 4 * round(min(max(wanted_px, 16), 4 * _WIDTH_PX) / 4)  # so that it halves twice, which is fast
+    height = 4 * round(min(max(wanted_px, 16), 4 * _WIDTH_PX) / 4)  # divisible by 4: later steps halve it twice
     sampled = cv2.resize(picture, (2 * _WIDTH_PX, 2 * height), interpolation=cv2.INTER_NEAREST)
     return cv2.resize(sampled, (_WIDTH_PX, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
 def _texture(grey: MatLike, inner: MatLike) -> dict[str, float]:
-    """detail, form, along and across inside the mask `inner` (0 or 255)."""
+    """Compute detail, form, along and across inside the mask `inner` (0 or 255)."""
     size = (grey.shape[1] // 4, grey.shape[0] // 4)
     coarse = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     coarse_inner = cv2.resize(inner, size, interpolation=cv2.INTER_AREA) // 255
@@ -120,7 +134,7 @@ def _texture(grey: MatLike, inner: MatLike) -> dict[str, float]:
 
 
 def _slopes(grey: MatLike, inner: MatLike) -> tuple[float, float]:
-    """The structure tensor's eigenvalues, of what is smaller than 9 px: shading would hide what movement wipes out."""
+    """Return the eigenvalues of the structure tensor of structures below 9 px, larger first; shading is removed."""
     small = cv2.subtract(grey, cv2.blur(grey, (9, 9)), dtype=cv2.CV_16S)
     weight = (inner > 0).astype(np.float32)
     x, y = ((cv2.Sobel(small, cv2.CV_32F, *order) * weight).ravel() for order in ((1, 0), (0, 1)))
@@ -135,31 +149,31 @@ def _curvature(grey: MatLike, inner: MatLike) -> float:
 
 
 def _specks(grey: MatLike, kind: int, lit: MatLike) -> int:
-    """How many lit pixels belong to bright (MORPH_TOPHAT) or dark (MORPH_BLACKHAT) things of less than 5 px."""
+    """Count the lit pixels of bright (MORPH_TOPHAT) or dark (MORPH_BLACKHAT) specks smaller than 5 px."""
     specks = cv2.inRange(cv2.morphologyEx(grey, kind, _square(5)), _SPECK_LEVEL, 255)
     return cv2.countNonZero(cv2.bitwise_and(specks, lit))
 
 
 def _colour(small: Image) -> dict[str, float]:
-    """Means, spreads and shares of hues of the thumbnail, at half its size: colours are smooth."""
+    """Compute the colour features, at half the thumbnail's size because colours are smooth."""
     half = cv2.resize(small, (small.shape[1] // 2, small.shape[0] // 2), interpolation=cv2.INTER_AREA)
     hsv = cv2.cvtColor(half, cv2.COLOR_RGB2HSV)
     lit = cv2.inRange(hsv, (0, 0, _LIT_LEVEL), (180, 255, 255))
     lit_px = max(1, cv2.countNonZero(lit))
-    mean, spread = (values.ravel() / 255 for values in cv2.meanStdDev(hsv, mask=lit))
+    mean, deviation = (values.ravel() / 255 for values in cv2.meanStdDev(hsv, mask=lit))
     return {
-        "mucosa": (_between(hsv, *_RED) + _between(hsv, *_CRIMSON)) / lit_px,
-        "yellow": _between(hsv, *_YELLOW) / lit_px,
-        "foreign": _between(hsv, *_FOREIGN) / lit_px,
-        "pale": _between(hsv, *_PALE) / lit_px,
+        "mucosa": (_count_between(hsv, *_RED) + _count_between(hsv, *_CRIMSON)) / lit_px,
+        "yellow": _count_between(hsv, *_YELLOW) / lit_px,
+        "foreign": _count_between(hsv, *_FOREIGN) / lit_px,
+        "pale": _count_between(hsv, *_PALE) / lit_px,
         "saturation": float(mean[1]),
-        "colours": float(spread[1]),
+        "colours": float(deviation[1]),
         "brightness": float(mean[2]),
-        "contrast": float(spread[2]),
+        "contrast": float(deviation[2]),
     }
 
 
-def _between(hsv: MatLike, low: tuple[int, int, int], high: tuple[int, int, int]) -> int:
+def _count_between(hsv: MatLike, low: tuple[int, int, int], high: tuple[int, int, int]) -> int:
     return cv2.countNonZero(cv2.inRange(hsv, low, high))
 
 
@@ -169,107 +183,124 @@ def _square(size_px: int) -> NDArray[np.uint8]:
 
 
 class QualityError(ValueError):
-    """The classifier's file cannot be used; the message is one sentence with the cure."""
+    """The classifier file cannot be used. The message is one sentence with the cure."""
 
 
 @dataclass(frozen=True)
 class FrameQualityClassifier:
-    """Multinomial logistic regression over k kinds of picture, of which the first is clear.
+    """Multinomial logistic regression over k kinds of frames; the first kind is clear.
 
-    views (k,): what each kind is shown as. mean, scale (f,): of FEATURES. weights (k, f), bias (k,). margin (k,): a
-    kind counts once its log odds against "clear" are above this: chosen so that hardly any clear picture ever does.
+    Attributes:
+        kinds: (k,) names of the kinds in the training data.
+        qualities: (k,) the frame quality that each kind is reported as.
+        mean: (f,) of the features.
+        scale: (f,) standard deviation of the features.
+        weights: (k, f).
+        bias: (k,).
+        margin: (k,) log odds against clear above which a kind is accepted, set such that few clear frames are rejected.
     """
 
     kinds: tuple[str, ...]
-    views: tuple[FrameQuality, ...]
+    qualities: tuple[FrameQuality, ...]
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     weights: NDArray[np.float64]
     bias: NDArray[np.float64]
     margin: NDArray[np.float64]
 
-    def view(self, found: Features) -> FrameQuality:
-        return self.views[int(self.kind(self.odds(found.vector())))]
+    def classify(self, features: Features) -> FrameQuality:
+        """Return the quality of one frame."""
+        return self.qualities[int(self.kind_index(self.log_odds(features.vector())))]
 
-    def odds(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Log odds (..., k) of every kind against "clear", of feature vectors (..., f)."""
-        far = np.clip((vectors - self.mean) / self.scale, -FURTHEST, FURTHEST)
-        score = far @ self.weights.T + self.bias
+    def log_odds(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the log odds (..., k) of every kind against clear, for feature vectors (..., f)."""
+        standardised = np.clip((vectors - self.mean) / self.scale, -FURTHEST, FURTHEST)
+        score = standardised @ self.weights.T + self.bias
         return np.asarray(score - score[..., :1])
 
-    def kind(self, odds: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Index of the kind (...,) for log odds (..., k): clear unless one counts, else the likeliest of the others."""
-        counts = (odds[..., 1:] > self.margin[1:]).any(axis=-1)
-        return np.where(counts, 1 + odds[..., 1:].argmax(axis=-1), 0)
+    def kind_index(self, log_odds: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the kind (...,) for log odds (..., k): the likeliest one if any passes its margin, else 0 (clear)."""
+        accepted = (log_odds[..., 1:] > self.margin[1:]).any(axis=-1)
+        return np.where(accepted, 1 + log_odds[..., 1:].argmax(axis=-1), 0)
 
 
 @cache
 def read_frame_quality(path: Path = QUALITY_FILE) -> FrameQualityClassifier:
-    """Raises QualityError when the file is missing, harmed, of another format, or of other features or views."""
+    """Read the classifier.
+
+    Raises:
+        QualityError: the file is missing, damaged, of another format, or of other features or qualities.
+    """
     try:
-        classifier = _parsed(json.loads(path.read_text(encoding="utf-8")))
+        classifier = _from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        cure = "restore it with git checkout, or make it again with trainers.train_quality"
-        raise QualityError(f"cannot use the frame quality's numbers in {path} ({error}): {cure}") from error
+        cure = "restore it with git checkout, or train it again with trainers.train_quality"
+        raise QualityError(f"cannot read the frame quality classifier {path} ({error}): {cure}") from error
     return classifier
 
 
-def _parsed(document: dict[str, Any]) -> FrameQualityClassifier:
-    """Raises ValueError, KeyError or TypeError for what is no classifier of this program's features and views."""
+def _from_dict(document: dict[str, Any]) -> FrameQualityClassifier:
+    """Build the classifier from its JSON document. Raises ValueError, KeyError or TypeError if it does not fit."""
     if document["format"] != FORMAT or document["features"] != list(FEATURES):
-        raise ValueError("they were made for another format or other features")
-    kinds, views = tuple(document["kinds"]), tuple(document["views"])
-    if not kinds or len(kinds) != len(views) or views[0] != "clear" or not set(views) <= set(FRAME_QUALITIES):
-        raise ValueError("their kinds do not begin with clear, or belong to no view")
+        raise ValueError(f"its format {document['format']} or its features are not this program's (format {FORMAT})")
+    kinds, qualities = tuple(document["kinds"]), tuple(document["views"])
+    known = set(qualities) <= set(FRAME_QUALITIES)
+    if not kinds or len(kinds) != len(qualities) or qualities[0] != "clear" or not known:
+        raise ValueError(f"its views must begin with clear and be among {', '.join(FRAME_QUALITIES)}, one per kind")
     names = {"mean": FEATURES, "scale": FEATURES, "weights": kinds, "bias": kinds, "margin": kinds}
     values = {name: np.array(document[name], np.float64) for name in names}
     shapes = {name: (len(of),) if name != "weights" else (len(of), len(FEATURES)) for name, of in names.items()}
-    sound = all(values[name].shape == shapes[name] and np.isfinite(values[name]).all() for name in names)
-    if not sound or not (values["scale"] > 0).all():
-        raise ValueError("they are of the wrong number, not finite, or scales that are not above 0")
-    return FrameQualityClassifier(kinds, views, **values)
+    valid = all(values[name].shape == shapes[name] and np.isfinite(values[name]).all() for name in names)
+    if not valid or not (values["scale"] > 0).all():
+        raise ValueError("its numbers have the wrong shape, are not finite, or scale is not above 0")
+    return FrameQualityClassifier(kinds, qualities, **values)
 
 
 @dataclass(frozen=True)
 class FrameQualityFilterConfig:
-    """enter_s: not clear for this long before it counts. leave_s: clear again for this long before it is over."""
+    """Settings of `FrameQualityFilter`.
+
+    Attributes:
+        enter_s: how long frames must be unclear before the quality leaves "clear".
+        leave_s: how long frames must be clear before it returns to "clear".
+    """
 
     enter_s: float = 0.15
     leave_s: float = 0.10
 
 
 class FrameQualityFilter:
-    """The view over time: a single bad frame holds nothing back, a single good one within bad ones lets nothing go."""
+    """Frame quality over time, with hysteresis: a single frame that differs from its neighbours changes nothing."""
 
     def __init__(
         self, classifier: FrameQualityClassifier, config: FrameQualityFilterConfig = FrameQualityFilterConfig()
     ) -> None:
         self._config, self._classifier = config, classifier
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """A cut or a seek: the next picture counts at once."""
-        self._view: FrameQuality | None = None
+    def reset(self) -> None:
+        """Forget the past: after a cut or a seek, the next frame decides at once."""
+        self._quality: FrameQuality | None = None
         self._now_s = 0.0
 
     def update(self, picture: Image, pts_s: float) -> FrameQuality:
-        """The view at this picture (h, w, 3) uint8 RGB of the endoscope's field."""
-        return self.follow(self._classifier.view(features(picture)), pts_s)
+        """Classify the field of view, (h, w, 3) uint8 RGB, and return the filtered quality."""
+        return self.filter(self._classifier.classify(compute_features(picture)), pts_s)
 
-    def follow(self, found: FrameQuality, pts_s: float) -> FrameQuality:
-        """The steady view, given what the picture at `pts_s` alone looks like."""
-        if self._view is None or not 0 <= pts_s - self._now_s <= _CUT_S:
-            self._view = self._found = found
-            self._found_s = self._turned_s = pts_s
+    def filter(self, found: FrameQuality, pts_s: float) -> FrameQuality:
+        """Return the filtered quality, given that of the frame at `pts_s` alone."""
+        if self._quality is None or not 0 <= pts_s - self._now_s <= _CUT_S:
+            self._quality = self._found = found
+            self._found_since_s = self._turned_s = pts_s
         self._now_s = pts_s
         clear = found == "clear"
         if clear != (self._found == "clear"):
             self._turned_s = pts_s
         if found != self._found:
-            self._found, self._found_s = found, pts_s
-        # What keeps it from being clear may alternate from picture to picture: that it does is what counts to enter.
-        since_s = self._found_s if clear == (self._view == "clear") else self._turned_s
-        lasting_s = self._config.leave_s if clear else self._config.enter_s
-        if pts_s - since_s >= lasting_s - _ROUNDING_S:
-            self._view = found
-        return self._view
+            self._found, self._found_since_s = found, pts_s
+        # Defects may alternate between frames: what counts to enter is the time without a clear frame.
+        since_s = self._found_since_s if clear == (self._quality == "clear") else self._turned_s
+        required_s = self._config.leave_s if clear else self._config.enter_s
+        if pts_s - since_s >= required_s - _ROUNDING_S:
+            self._quality = found
+        return self._quality

@@ -1,11 +1,13 @@
-"""Polyps followed from frame to frame.
+"""The state of one track, and the functions that advance it by a frame.
 
-Boxes that reach the threshold start and continue tracks; weaker ones only continue them (two thresholds, after
-ByteTrack, Zhang et al., ECCV 2022). Tracks are carried along with the camera before anything is matched (as BoT-SORT
-does), and each has a Kalman filter of its own for what remains (as in SORT, Bewley et al., ICIP 2016). Why these: a
-scope's shake moves every box by more than its size, blur lowers scores for a few frames, and polyps are few and
-apart, so that greedy pairs by overlap do what an optimal assignment would. Confirm, hold and release are what an
-endoscopist feels: when a box appears, how long it survives frames that miss it, when it goes.
+Boxes that reach the display threshold start and continue tracks; weaker boxes only continue them (two thresholds, as in
+ByteTrack, Zhang et al., ECCV 2022). Tracks are warped with the camera motion before they are matched (as in BoT-SORT,
+Aharon et al., 2022), and each has its own Kalman filter for the motion that remains (as in SORT, Bewley et al.,
+ICIP 2016). Camera shake moves boxes by more than their size, and blur lowers scores for a few frames. Polyps are few
+and far apart, so greedy matching by overlap gives the same pairs as an optimal assignment.
+
+The times confirm_s, hold_s and release_s (`TemporalConfig`) decide what a user notices: when a box appears, how long it
+survives frames without a detection, and when it disappears.
 """
 
 from collections.abc import Sequence
@@ -13,24 +15,60 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from realtime_polyp.packets import Boxes, Detections, Track
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.packets import Boxes, Detections, Mask, Track
 from realtime_polyp.temporal import kalman
 from realtime_polyp.temporal.appearance import Appearance
 from realtime_polyp.temporal.association import match, match_near
-from realtime_polyp.temporal.camera_motion import Motion
+from realtime_polyp.temporal.camera_motion import STILL, Motion
 from realtime_polyp.temporal.config import DETECTOR_SCORES, Evidence, TemporalConfig
 
 _ROUNDING_S = 1e-6
 _SCORE_S = 0.15  # time constant of a track's score
-_WEAK_NOISE = 3.0  # a box of score 0 strays by so much more than one of score 1
+_WEAK_NOISE = 3.0  # measurement noise of a box with score 0, relative to one with score 1
+
+
+@dataclass(frozen=True)
+class TrackerInput:
+    """What one frame gives to the tracker.
+
+    Attributes:
+        detections: the frame's boxes, including those below start_score.
+        mask: the segmenter's probability map; None without a segmenter.
+        pts_s: time of the frame, video seconds.
+        motion: motion of the camera since the previous frame.
+        image: (H, W, 3) RGB, for re-identification by appearance; None: tracks are not re-identified.
+        start_score: lowest score of a box that starts a track; weaker boxes only continue one.
+        evidence: evidence weights of the detections' scores.
+        is_clear: the frame's quality is good; in unclear frames detections have less weight.
+    """
+
+    detections: Detections
+    mask: Mask | None
+    pts_s: float
+    motion: Motion = STILL
+    image: Image | None = None
+    start_score: float = 0.0
+    evidence: Evidence = DETECTOR_SCORES
+    is_clear: bool = True
 
 
 @dataclass(frozen=True)
 class TrackState:
-    """A track's memory. number: what a person reads, given when confirmed. first_s, seen_s: when found first and last.
+    """The memory of one track.
 
-    found_s: for how long boxes found it, each for what its score is worth, less the time unseen since.
-    drawn: it is on the screen. looks: as of appearance_s.
+    Attributes:
+        key: unique internal id.
+        number: public id, assigned when the track is first shown; None before.
+        state: Kalman state, centre and size with their velocities.
+        covariance: covariance of the state.
+        score: running average of the scores of its boxes.
+        first_s: time of its first box, video seconds.
+        seen_s: time of its latest box, video seconds.
+        evidence_s: weighted time during which boxes supported the track, less the penalties.
+        drawn: the track is visible.
+        appearance: image patch for re-identification.
+        appearance_s: time of that patch, video seconds.
     """
 
     key: int
@@ -40,116 +78,93 @@ class TrackState:
     score: float
     first_s: float
     seen_s: float
-    found_s: float = 0.0
+    evidence_s: float = 0.0
     drawn: bool = False
-    looks: Appearance | None = None
+    appearance: Appearance | None = None
     appearance_s: float = 0.0
 
     @property
-    def confirmed(self) -> bool:
+    def is_confirmed(self) -> bool:
+        """The track has been shown, and keeps its number."""
         return self.number is not None
 
     @property
     def box(self) -> Boxes:
-        return kalman.box_of(self.state)
+        """(4,) xyxy px."""
+        return kalman.to_box(self.state)
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one frame brings. start_score: what a box must reach to start a track or to help confirm it. evidence: what
-    the scores are worth. trusted: the view is clear; where it is not, what is found counts less."""
-
-    detections: Detections
-    motion: Motion
-    pts_s: float
-    step_s: float
-    start_score: float = 0.0
-    evidence: Evidence = DETECTOR_SCORES
-    trusted: bool = True
+def new_track(key: int, index: int, frame: TrackerInput, config: TemporalConfig) -> TrackState:
+    """Start a tentative track from detection `index`."""
+    state, covariance = kalman.initiate(frame.detections.boxes[index], config.measurement_noise)
+    return TrackState(key, None, state, covariance, float(frame.detections.scores[index]), frame.pts_s, frame.pts_s)
 
 
-def alive(path: TrackState, step: Step, config: TemporalConfig) -> bool:
-    """Seen lately enough to be continued; at a low rate, in the frame before."""
-    limit_s = config.release_s if path.confirmed else config.gap_s
-    return step.pts_s - path.seen_s <= max(limit_s, step.step_s) + _ROUNDING_S
+def predict(track: TrackState, motion: Motion, step_s: float, config: TemporalConfig) -> TrackState:
+    """Advance a track by `step_s`: warp it with the camera, then apply its own velocity."""
+    state = kalman.warp(track.state, motion.matrix, motion.zoom)
+    covariance = track.covariance * motion.zoom**2
+    state, covariance = kalman.predict(state, covariance, step_s, config.process_noise)
+    return replace(track, state=state, covariance=covariance)
 
 
-def predicted(path: TrackState, step: Step, config: TemporalConfig) -> TrackState:
-    """Where it should be now: carried with the camera, then on by its own velocity."""
-    state = kalman.carried(path.state, step.motion.matrix, step.motion.zoom)
-    covariance = path.covariance * step.motion.zoom**2
-    state, covariance = kalman.predict(state, covariance, step.step_s, config.process_noise)
-    return replace(path, state=state, covariance=covariance)
+def is_alive(track: TrackState, pts_s: float, step_s: float, config: TemporalConfig) -> bool:
+    """Whether the track's latest box is recent enough to continue it; at low frame rates, the previous frame is."""
+    limit_s = config.release_s if track.is_confirmed else config.gap_s
+    return pts_s - track.seen_s <= max(limit_s, step_s) + _ROUNDING_S
 
 
-def paired(paths: Sequence[TrackState], step: Step, config: TemporalConfig) -> dict[int, int]:
-    """Pairs {path: detection}: strong boxes by overlap, weak boxes by overlap, then strong boxes by nearness."""
-    strong = step.detections.scores >= step.start_score
+def associate(tracks: Sequence[TrackState], frame: TrackerInput, config: TemporalConfig) -> dict[int, int]:
+    """Match predicted tracks with detections: strong boxes by IoU, weak boxes by IoU, then strong boxes by proximity.
+
+    Returns: {index of the track: index of the detection}.
+    """
+    strong = frame.detections.scores >= frame.start_score
     pairs: dict[int, int] = {}
-    for wanted, near in ((strong, False), (~strong, False), (strong, True)):
-        free = [index for index in range(len(paths)) if index not in pairs]
-        left = [index for index in np.flatnonzero(wanted) if index not in pairs.values()]
-        boxes = step.detections.boxes[left]
-        tracks = [paths[index].box for index in free]
-        found = match_near(tracks, boxes) if near else match(tracks, boxes, config.least_iou)
-        pairs |= {free[track]: int(left[detection]) for track, detection in found.items()}
+    for candidates, by_proximity in ((strong, False), (~strong, False), (strong, True)):
+        free = [index for index in range(len(tracks)) if index not in pairs]
+        left = [index for index in np.flatnonzero(candidates) if index not in pairs.values()]
+        boxes, found = [tracks[index].box for index in free], frame.detections.boxes[left]
+        matches = match_near(boxes, found) if by_proximity else match(boxes, found, config.least_iou)
+        pairs |= {free[track]: int(left[detection]) for track, detection in matches.items()}
     return pairs
 
 
-def seen(path: TrackState, index: int, step: Step, config: TemporalConfig) -> TrackState:
-    """A predicted path with the box that continues it."""
-    score = float(step.detections.scores[index])
+def update(track: TrackState, index: int, frame: TrackerInput, step_s: float, config: TemporalConfig) -> TrackState:
+    """Correct a predicted track with detection `index` and add its evidence."""
+    score = float(frame.detections.scores[index])
     noise = config.measurement_noise * (1 + (_WEAK_NOISE - 1) * (1 - score))
-    state, covariance = kalman.correct(path.state, path.covariance, step.detections.boxes[index], noise)
-    since_s = step.pts_s - path.seen_s
-    worth = _worth(path, score, step) * (1.0 if step.trusted else config.unclear_weight)
-    weight = 1 - float(np.exp(-since_s / _SCORE_S))
+    state, covariance = kalman.correct(track.state, track.covariance, frame.detections.boxes[index], noise)
+    since_s = frame.pts_s - track.seen_s
+    # A polyp that was shown before gets full weight from the threshold on.
+    reappears = track.is_confirmed and score >= frame.start_score
+    evidence = 1.0 if reappears else frame.evidence.weight(score, frame.start_score)
+    evidence = evidence * (1.0 if frame.is_clear else config.unclear_weight)
+    most_s = max(config.confirm_s, config.hold_s)
+    gain = 1 - float(np.exp(-since_s / _SCORE_S))
     return replace(
-        path,
+        track,
         state=state,
         covariance=covariance,
-        score=path.score + weight * (score - path.score),
-        seen_s=step.pts_s,
-        found_s=min(max(0.0, path.found_s + worth * step.step_s), _most_s(config)),
+        score=track.score + gain * (score - track.score),
+        seen_s=frame.pts_s,
+        evidence_s=min(max(0.0, track.evidence_s + evidence * step_s), most_s),
     )
 
 
-def _worth(path: TrackState, score: float, step: Step) -> float:
-    """What a box of this score tells of the path: a polyp that was shown before is believed from the threshold on."""
-    known = path.confirmed and score >= step.start_score
-    return 1.0 if known else step.evidence.worth(score, step.start_score)
+def mark_missed(track: TrackState, frame: TrackerInput, step_s: float) -> TrackState:
+    """Reduce the evidence of a predicted track that no box continues."""
+    return replace(track, evidence_s=max(0.0, track.evidence_s - frame.evidence.miss_penalty * step_s))
 
 
-def unseen(path: TrackState, step: Step) -> TrackState:
-    """A predicted path that no box continues: what speaks for it runs out."""
-    return replace(path, found_s=max(0.0, path.found_s - step.evidence.missed * step.step_s))
+def update_visibility(track: TrackState, pts_s: float, config: TemporalConfig) -> TrackState:
+    """Show a track once it has enough evidence; hide it after hold_s without a box, or when no evidence is left."""
+    has_evidence = track.evidence_s >= config.confirm_s - _ROUNDING_S or (track.drawn and track.evidence_s > 0)
+    return replace(track, drawn=has_evidence and pts_s - track.seen_s <= config.hold_s + _ROUNDING_S)
 
 
-def judged(path: TrackState, pts_s: float, config: TemporalConfig) -> TrackState:
-    """Whether it is drawn: once found for long enough, until unseen for too long or nothing speaks for it any more."""
-    drawn = ripe(path, config) or (path.drawn and path.found_s > 0)
-    return replace(path, drawn=drawn and pts_s - path.seen_s <= config.hold_s + _ROUNDING_S)
-
-
-def _most_s(config: TemporalConfig) -> float:
-    return max(config.confirm_s, config.hold_s)
-
-
-def born(key: int, index: int, step: Step, config: TemporalConfig) -> TrackState:
-    state, covariance = kalman.begin(step.detections.boxes[index], config.measurement_noise)
-    return TrackState(key, None, state, covariance, float(step.detections.scores[index]), step.pts_s, step.pts_s)
-
-
-def may_start(index: int, step: Step) -> bool:
-    return bool(step.detections.scores[index] >= step.start_score)
-
-
-def ripe(path: TrackState, config: TemporalConfig) -> bool:
-    """Found for long enough to be shown."""
-    return path.found_s >= config.confirm_s - _ROUNDING_S
-
-
-def as_track(path: TrackState, pts_s: float) -> Track:
-    unseen_s = pts_s - path.seen_s
-    state = "tentative" if not path.drawn else "held" if unseen_s > 0 else "shown"
-    return Track(path.number or -path.key, path.box, path.score, state, pts_s - path.first_s, unseen_s)  # type: ignore[arg-type]
+def to_track(track: TrackState, pts_s: float) -> Track:
+    """Return the track as it appears in a `Result`; a track without a number has a negative id."""
+    unseen_s = pts_s - track.seen_s
+    state = "tentative" if not track.drawn else "held" if unseen_s > 0 else "shown"
+    return Track(track.number or -track.key, track.box, track.score, state, pts_s - track.first_s, unseen_s)  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ def play(results: list[Result], **options: object) -> list[Alarm]:
     ended = [alarm for alarm in changed if alarm.ended]
     assert [alarm.number for alarm in begun] == list(range(1, len(begun) + 1))
     assert sorted(alarm.number for alarm in ended) == [alarm.number for alarm in begun]
-    assert not keeper.going and keeper.close() == ()
+    assert not keeper.open_alarms and keeper.close() == ()
     return ended
 
 
@@ -57,7 +57,7 @@ def test_an_alarm_lasts_from_the_first_frame_that_shows_it_to_the_first_that_doe
     assert begun.ended is None and begun.start_s == begun.end_s == 2 * PERIOD_S and begun.track == 1
     assert keeper.update(result(3, track(score=0.9))) == () == keeper.update(result(4, track(state="held")))
     assert keeper.update(result(5)) == ()
-    assert keeper.going[0].end_s == pytest.approx(5 * PERIOD_S)
+    assert keeper.open_alarms[0].end_s == pytest.approx(5 * PERIOD_S)
     ended = [alarm for place in range(6, 40) for alarm in keeper.update(result(place))]
     assert [alarm.ended for alarm in ended] == ["gone"]
     assert ended[0].duration_s == pytest.approx(3 * PERIOD_S) == ended[0].shown_s

@@ -1,4 +1,4 @@
-"""What a box is worth to its track, by its score."""
+"""The evidence weight of a box, by its score."""
 
 import pytest
 from hypothesis import given
@@ -10,33 +10,35 @@ from realtime_polyp.postprocess.score_calibration import CalibratedModel, Calibr
 from realtime_polyp.temporal.config import DETECTOR_SCORES, PROBABILITIES, Evidence
 
 SCORES = st.floats(0, 1)
-EVIDENCE = st.builds(Evidence, sure_score=st.floats(0.5, 0.99), power=st.floats(0.5, 6), against=st.floats(0, 1))
+EVIDENCE = st.builds(Evidence, sure_score=st.floats(0.5, 0.99), power=st.floats(0.5, 6), penalty=st.floats(0, 1))
 
 
 @given(EVIDENCE, SCORES, SCORES, SCORES)
-def test_worth_rises_with_the_score_and_never_decides_alone(
+def test_the_weight_rises_with_the_score_and_is_at_most_1(
     evidence: Evidence, start_score: float, one: float, other: float
 ) -> None:
     low, high = sorted((one, other))
-    worths = [evidence.worth(score, start_score) for score in (low, high)]
-    assert -evidence.against <= worths[0] <= worths[1] <= 1
+    weights = [evidence.weight(score, start_score) for score in (low, high)]
+    assert -evidence.penalty <= weights[0] <= weights[1] <= 1
 
 
 @given(EVIDENCE, st.floats(0, 0.49))
-def test_nothing_at_the_threshold_all_when_sure_and_against_below(evidence: Evidence, start_score: float) -> None:
-    assert evidence.worth(start_score, start_score) == 0
-    assert evidence.worth(evidence.sure_score, start_score) == 1
-    assert evidence.worth(start_score - 1e-3, start_score) == -evidence.against
+def test_the_weight_is_0_at_the_threshold_1_when_sure_and_negative_below(
+    evidence: Evidence, start_score: float
+) -> None:
+    assert evidence.weight(start_score, start_score) == 0
+    assert evidence.weight(evidence.sure_score, start_score) == 1
+    assert evidence.weight(start_score - 1e-3, start_score) == -evidence.penalty
 
 
 @given(EVIDENCE, st.floats(0.05, 0.45), st.floats(0.46, 0.49))
-def test_a_lower_threshold_believes_the_same_box_more(evidence: Evidence, start_score: float, score: float) -> None:
-    assert evidence.worth(score, start_score - 0.04) >= evidence.worth(score, start_score)
+def test_a_lower_threshold_gives_the_same_box_more_weight(evidence: Evidence, start_score: float, score: float) -> None:
+    assert evidence.weight(score, start_score - 0.04) >= evidence.weight(score, start_score)
 
 
 def test_a_threshold_above_what_is_sure_is_still_a_threshold() -> None:
-    assert PROBABILITIES.worth(0.985, 0.98) == 1
-    assert PROBABILITIES.worth(0.96, 0.98) == -PROBABILITIES.against
+    assert PROBABILITIES.weight(0.985, 0.98) == 1
+    assert PROBABILITIES.weight(0.96, 0.98) == -PROBABILITIES.penalty
 
 
 def test_fused_and_calibrated_scores_are_probabilities_and_a_detector_s_own_are_not() -> None:
@@ -51,5 +53,5 @@ def test_fused_and_calibrated_scores_are_probabilities_and_a_detector_s_own_are_
 
 
 @pytest.mark.parametrize("evidence", [DETECTOR_SCORES, PROBABILITIES])
-def test_half_sure_is_worth_less_than_half(evidence: Evidence) -> None:
-    assert 0 < evidence.worth(0.6, 0.3) < 0.5
+def test_a_half_sure_box_has_less_than_half_the_weight(evidence: Evidence) -> None:
+    assert 0 < evidence.weight(0.6, 0.3) < 0.5

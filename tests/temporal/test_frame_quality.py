@@ -1,4 +1,4 @@
-"""Whether a picture shows mucosa: its features, the shipped classifier, its memory, and what it holds back."""
+"""Frame quality: features, the shipped classifier, the filter over time, and the delay of alarms."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ from realtime_polyp.temporal.frame_quality import (
     FrameQualityClassifier,
     FrameQualityFilter,
     QualityError,
-    features,
+    compute_features,
 )
 from realtime_polyp.temporal.frame_quality import read_frame_quality as read
 from trainers.frame_quality.corruptions import bubbly, defocused, moved, overexposed, red_out
@@ -50,64 +50,64 @@ def textured(seed: int = 0) -> np.ndarray:
 def test_blur_takes_detail_and_leaves_form() -> None:
     chance, sharp = np.random.default_rng(0), textured()
     for spoil in (defocused, moved):
-        before, after = features(sharp), features(spoil(sharp, chance))
+        before, after = compute_features(sharp), compute_features(spoil(sharp, chance))
         assert after.detail < before.detail and after.across < before.across
         assert abs(after.mucosa - before.mucosa) < 0.1
 
 
 def test_what_is_spoilt_shows_in_its_own_feature() -> None:
     chance, sharp = np.random.default_rng(1), textured()
-    assert features(overexposed(sharp, chance)).glare > features(sharp).glare
-    assert features(bubbly(sharp, chance)).sparkle > features(sharp).sparkle
-    assert features(red_out(sharp, chance)).detail < features(sharp).detail
+    assert compute_features(overexposed(sharp, chance)).glare > compute_features(sharp).glare
+    assert compute_features(bubbly(sharp, chance)).sparkle > compute_features(sharp).sparkle
+    assert compute_features(red_out(sharp, chance)).detail < compute_features(sharp).detail
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (64, 64), (1080, 1350)])
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_any_size_and_level_has_finite_features(size: tuple[int, int], level: int) -> None:
-    assert np.isfinite(features(np.full((*size, 3), level, np.uint8)).vector()).all()
+    assert np.isfinite(compute_features(np.full((*size, 3), level, np.uint8)).vector()).all()
 
 
 def test_the_size_of_the_picture_hardly_matters() -> None:
     small = cv2.resize(textured(), (512, 384), interpolation=cv2.INTER_AREA)
     large = cv2.resize(small, (1024, 768), interpolation=cv2.INTER_NEAREST)
-    assert np.allclose(features(small).vector(), features(large).vector(), atol=0.15)
+    assert np.allclose(compute_features(small).vector(), compute_features(large).vector(), atol=0.15)
 
 
 def test_what_ships_is_read_and_knows_every_view() -> None:
     classifier = read(QUALITY_FILE)
-    assert classifier.kinds[0] == "clear" and set(classifier.views) == set(FRAME_QUALITIES)
+    assert classifier.kinds[0] == "clear" and set(classifier.qualities) == set(FRAME_QUALITIES)
     black = np.zeros((300, 400, 3), np.uint8)
-    assert classifier.view(features(black)) != "clear"
+    assert classifier.classify(compute_features(black)) != "clear"
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 9}, "another format"),
-        ({"features": ["detail"]}, "other features"),
-        ({"bias": [0.0]}, "wrong number"),
-        ({"views": None}, "cannot use"),
+        ({"format": 9}, "its format 9"),
+        ({"features": ["detail"]}, "its features"),
+        ({"bias": [0.0]}, "wrong shape"),
+        ({"views": None}, "cannot read"),
         ({"scale": [0.0] * len(FEATURES)}, "not above 0"),
     ],
 )
-def test_a_harmed_file_is_one_sentence(tmp_path: Path, change: dict[str, object], said: str) -> None:
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, change: dict[str, object], said: str) -> None:
     path = tmp_path / "quality.json"
     path.write_text(json.dumps({**json.loads(QUALITY_FILE.read_text()), **change}))
     with pytest.raises(QualityError, match=said) as error:
         read(path)
-    assert "make it again with trainers.train_quality" in str(error.value)
+    assert "train it again with trainers.train_quality" in str(error.value)
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(QualityError, match="cannot use"):
+    with pytest.raises(QualityError, match="cannot read"):
         read(tmp_path / "none.json")
 
 
 def followed(found: str, *, rate_hz: int = RATE_HZ) -> str:
     """c(lear) or b(lurred) for each frame found so."""
     watch, names = watch_of(), {"c": "clear", "b": "blurred"}
-    return "".join(watch.follow(names[one], index / rate_hz)[0] for index, one in enumerate(found))  # type: ignore[arg-type]
+    return "".join(watch.filter(names[one], index / rate_hz)[0] for index, one in enumerate(found))  # type: ignore[arg-type]
 
 
 def test_one_bad_frame_holds_nothing_back_and_one_good_one_lets_nothing_go() -> None:
@@ -126,10 +126,10 @@ def test_it_enters_and_leaves_by_the_clock_at_any_rate(rate_hz: int, seconds: fl
 
 def test_after_a_cut_or_a_seek_the_next_picture_counts_at_once() -> None:
     watch = watch_of()
-    assert watch.follow("blurred", 0.0) == "blurred"
-    assert watch.follow("clear", 5.0) == "clear"
-    watch.forget()
-    assert watch.follow("glare", 5.04) == "glare"
+    assert watch.filter("blurred", 0.0) == "blurred"
+    assert watch.filter("clear", 5.0) == "clear"
+    watch.reset()
+    assert watch.filter("glare", 5.04) == "glare"
 
 
 def test_an_alarm_is_held_back_while_the_view_is_not_clear() -> None:

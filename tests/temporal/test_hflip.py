@@ -18,8 +18,9 @@ from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.postprocess.nms import mask_of
 from realtime_polyp.preprocess.letterbox import places, prepare
-from realtime_polyp.runtime import open_line
+from realtime_polyp.runtime import open_runtime
 from realtime_polyp.temporal.config import TemporalConfig
+from realtime_polyp.temporal.filter import detections_at
 
 SIZE = (64, 96)
 MIRRORED = PipelineConfig(hflip=True)
@@ -133,7 +134,7 @@ def test_a_frame_is_found_again_as_it_was_seen() -> None:
     frame = frames_of(2)[1]
     pipeline = line(MIRRORED)
     result = pipeline.analyse([frame])[0]
-    again = pipeline.find_again(result, 0.1)
+    again = detections_at(result.raw, pipeline.config, 0.1)
     assert len(again) == 2 and again.boxes[1, 0] > 48, "the rival of a mirrored input is at the right"
 
 
@@ -141,14 +142,14 @@ def test_who_shares_models_keeps_his_own_side() -> None:
     images = [frame.image for frame in frames_of(4)]
     fields, sides = [whole(image) for image in images], [False, True, True, False]
     models = FakeDetector(), FakeSegmenter()
-    alone = HostInference(*models).begin(images, fields, lambda stage, since_s: None, hflip=sides)()  # type: ignore[arg-type]
+    alone = HostInference(*models).submit(images, fields, hflip=sides).result()  # type: ignore[arg-type]
     with SharedInference(HostInference(*models)) as shared:  # type: ignore[arg-type]
-        together = shared.begin(images, fields, lambda stage, since_s: None, hflip=sides)()
-        plain = shared.begin(images, fields, lambda stage, since_s: None)()
+        together = shared.submit(images, fields, hflip=sides).result()
+        plain = shared.submit(images, fields).result()
     assert [one.hflip for one in together.detector_placements] == sides
     assert not any(one.hflip for one in plain.detector_placements)
-    assert alone.candidates and together.candidates
-    assert np.array_equal(together.candidates[0], alone.candidates[0])
+    assert alone.predictions and together.predictions
+    assert np.array_equal(together.predictions[0], alone.predictions[0])
 
 
 @pytest.mark.usefixtures("fake_engines")
@@ -158,5 +159,5 @@ def test_who_shares_models_keeps_his_own_side() -> None:
 def test_the_line_mirrors_unless_told_otherwise(more: list[str], mirrors: bool) -> None:
     fakes = ["--detector", "fake", "--segmenter", "fake", "--engine", "eager"]
     options = parse(["--source", "a.mp4", "--headless", *fakes, *more])
-    assert open_line(options, live=False).config.hflip == mirrors
+    assert open_runtime(options.runtime_config(live=False)).pipeline_config.hflip == mirrors
     assert default_config(None, None).hflip

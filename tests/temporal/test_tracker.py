@@ -3,6 +3,7 @@
 import itertools
 import re
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from realtime_polyp.packets import NO_DETECTIONS, Detections, Mask, Track
 from realtime_polyp.temporal.association import match, pairwise_iou
 from realtime_polyp.temporal.camera_motion import CUT, STILL, UNKNOWN, Motion
 from realtime_polyp.temporal.config import Evidence, TemporalConfig
-from realtime_polyp.temporal.tracker import Scene, Tracker
+from realtime_polyp.temporal.tracker import Tracker, TrackerInput
 
 CONFIG = TemporalConfig(confirm_s=0.1, hold_s=0.25, release_s=0.6, gap_s=0.15)
 BOX = (100.0, 100.0, 200.0, 180.0)
@@ -27,10 +28,14 @@ def found(*boxes: tuple[float, ...], score: float = 0.8) -> Detections:
     return Detections(np.float32(boxes).reshape(-1, 4), np.full(len(boxes), score, np.float32))
 
 
-def play(
-    smoother: Tracker, frames: list[Detections], *, rate_hz: float = 25, start: int = 0
-) -> list[tuple[Track, ...]]:
-    return [smoother.update(one, None, (start + index) / rate_hz)[0] for index, one in enumerate(frames)]
+def update(
+    tracker: Tracker, detections: Detections, mask: Mask | None, pts_s: float, **cues: Any
+) -> tuple[tuple[Track, ...], Mask | None]:
+    return tracker.update(TrackerInput(detections, mask, pts_s, **cues))
+
+
+def play(tracker: Tracker, frames: list[Detections], *, rate_hz: float = 25, start: int = 0) -> list[tuple[Track, ...]]:
+    return [update(tracker, one, None, (start + index) / rate_hz)[0] for index, one in enumerate(frames)]
 
 
 def states(history: list[tuple[Track, ...]]) -> str:
@@ -81,14 +86,14 @@ def test_what_is_found_in_every_third_frame_only_is_never_shown() -> None:
     assert "s" not in states(play(Tracker(config), [found(BOX), NO_DETECTIONS, NO_DETECTIONS] * 20))
 
 
-EVEN = Evidence(sure_score=0.8, power=2.0, against=0.5, missed=1.0)  # from 0.2 on: half counts a quarter, as logits lie
+EVEN = Evidence(sure_score=0.8, power=2.0, penalty=0.5, miss_penalty=1.0)
 
 
-def scored(smoother: Tracker, scores: list[float]) -> str:
+def scored(tracker: Tracker, scores: list[float]) -> str:
     """States of one polyp found with these scores, shown from 0.2 on."""
-    scene = Scene(start_score=0.2, evidence=EVEN)
+    cues = {"start_score": 0.2, "evidence": EVEN}
     frames = enumerate(scores)
-    return states([smoother.update(found(BOX, score=score), None, i / 25, scene)[0] for i, score in frames])
+    return states([update(tracker, found(BOX, score=score), None, i / 25, **cues)[0] for i, score in frames])
 
 
 @pytest.mark.parametrize("score, frames", [(0.99, 3), (0.8, 3), (0.5, 10)])
@@ -107,16 +112,16 @@ def test_a_weak_box_takes_back_what_spoke_for_it() -> None:
 
 def test_what_was_shown_is_believed_from_the_threshold_on() -> None:
     """Gone for longer than it is held, then found weakly: at once again, where a stranger would take seconds."""
-    smoother, scene = Tracker(CONFIG), Scene(start_score=0.2, evidence=EVEN)
+    tracker, cues = Tracker(CONFIG), {"start_score": 0.2, "evidence": EVEN}
     frames = [found(BOX)] * 10 + [NO_DETECTIONS] * 10 + [found(BOX, score=0.25)] * 10
-    line = states([smoother.update(one, None, i / 25, scene)[0] for i, one in enumerate(frames)])
+    line = states([update(tracker, one, None, i / 25, **cues)[0] for i, one in enumerate(frames)])
     assert line[20:] == "tt" + "s" * 8
     assert "s" not in scored(Tracker(CONFIG), [0.25] * 10)
 
 
 def test_numbers_count_what_was_shown() -> None:
     """A hundred flashes on the way do not use numbers up; the tentative have negative ones."""
-    random, smoother, seen = np.random.default_rng(0), Tracker(CONFIG), list[int]()
+    random, tracker, seen = np.random.default_rng(0), Tracker(CONFIG), list[int]()
     for index in range(400):
         flash = found(*(random.uniform(250, 300, (1, 4)) + [0, 0, 30, 30]).tolist()) if index % 7 == 0 else None
         boxes = [BOX] if index % 100 < 50 else []
@@ -124,7 +129,7 @@ def test_numbers_count_what_was_shown() -> None:
             np.concatenate([found(*boxes).boxes, flash.boxes if flash else np.zeros((0, 4), np.float32)]),
             np.full(len(boxes) + bool(flash), 0.8, np.float32),
         )
-        for track in smoother.update(one, None, index / 25)[0]:
+        for track in update(tracker, one, None, index / 25)[0]:
             assert track.id > 0 or not track.visible
             if track.visible and track.id not in seen:
                 seen.append(track.id)
@@ -164,28 +169,28 @@ def test_the_order_of_detections_does_not_matter(order: list[int], seed: int) ->
 
 @pytest.mark.parametrize("jump_s", [-0.5, 1.5, 3600.0])
 def test_a_cut_or_a_seek_begins_anew_under_a_new_number(jump_s: float) -> None:
-    smoother = Tracker(CONFIG)
-    play(smoother, [found(BOX)] * 10)
-    after = [smoother.update(found(BOX), None, 9 / 25 + jump_s + index / 25)[0][0] for index in range(10)]
+    tracker = Tracker(CONFIG)
+    play(tracker, [found(BOX)] * 10)
+    after = [update(tracker, found(BOX), None, 9 / 25 + jump_s + index / 25)[0][0] for index in range(10)]
     assert after[0].state == "tentative" and after[0].age_s == 0
     assert after[-1].state == "shown" and after[-1].id == 2
 
 
 def test_forgetting_keeps_counting() -> None:
     """After a cut everything is confirmed anew, under the next number: 1 was another polyp."""
-    smoother = Tracker(CONFIG)
-    first = play(smoother, [found(BOX)] * 10)
-    smoother.forget()
-    again = play(smoother, [found(BOX)] * 10)
+    tracker = Tracker(CONFIG)
+    first = play(tracker, [found(BOX)] * 10)
+    tracker.reset()
+    again = play(tracker, [found(BOX)] * 10)
     assert [[t.state for t in tracks] for tracks in first] == [[t.state for t in tracks] for tracks in again]
     assert (first[-1][0].id, again[-1][0].id) == (1, 2)
 
 
 def test_dropped_frames_change_little() -> None:
     """A live source gives every third frame: the clock decides, not the count."""
-    smoother, times_s = Tracker(CONFIG), dict[str, float]()
+    tracker, times_s = Tracker(CONFIG), dict[str, float]()
     for index in range(0, 60, 3):
-        tracks, _ = smoother.update(found(BOX) if index < 30 else NO_DETECTIONS, None, index / 30)
+        tracks, _ = update(tracker, found(BOX) if index < 30 else NO_DETECTIONS, None, index / 30)
         times_s.setdefault(states([tracks]), index / 30)
     assert times_s["s"] == pytest.approx(CONFIG.confirm_s, abs=0.1)
     assert times_s["-"] == pytest.approx(0.9 + CONFIG.release_s, abs=0.11)
@@ -230,9 +235,9 @@ def mask_of(box: tuple[float, ...], *, level: float = 0.9, noise: float = 0.0, s
     return Mask(probability.astype(np.float32), FIELD)
 
 
-def masks(frames: list[tuple[Detections, Mask]], config: TemporalConfig = CONFIG, scene: Scene = Scene()) -> list[Mask]:
-    smoother = Tracker(config)
-    return [smoother.update(*frame, index / 25, scene)[1] for index, frame in enumerate(frames)]  # type: ignore[misc]
+def masks(frames: list[tuple[Detections, Mask]], config: TemporalConfig = CONFIG, motion: Motion = STILL) -> list[Mask]:
+    tracker = Tracker(config)
+    return [update(tracker, *frame, index / 25, motion=motion)[1] for index, frame in enumerate(frames)]  # type: ignore[misc]
 
 
 def test_a_still_mask_keeps_its_outline() -> None:
@@ -279,7 +284,7 @@ def test_the_mask_s_past_moves_with_the_polyp() -> None:
     step = np.array([[1, 0, 4], [0, 1, 4]], np.float32)
     least = {"as the camera moves": (Motion(step), 0.001), "camera unknown": (UNKNOWN, 0.01), "alone": (STILL, 0.02)}
     for name, (motion, most) in least.items():
-        last = masks(frames, scene=Scene(motion))[-1].probability
+        last = masks(frames, motion=motion)[-1].probability
         assert ((last >= 0.5) != true).mean() < most, name
 
 
@@ -291,17 +296,17 @@ def test_without_tracks_the_mask_is_the_model_s() -> None:
 def test_averages_of_no_length_change_nothing() -> None:
     plain = TemporalConfig(confirm_s=0.0, measurement_noise=0.0, mask_s=0.0)
     frames = [(found(tuple(np.array(BOX) + index)), mask_of(BOX, noise=0.1, seed=index)) for index in range(8)]
-    smoother = Tracker(plain)
+    tracker = Tracker(plain)
     for index, (one, mask) in enumerate(frames):
-        tracks, steadied = smoother.update(one, mask, index / 25)
+        tracks, steadied = update(tracker, one, mask, index / 25)
         assert tracks[0].box.tolist() == one.boxes[0].tolist() and tracks[0].state == "shown"
         assert steadied is not None and np.array_equal(steadied.probability, mask.probability)
 
 
 def test_a_field_that_changed_is_not_blended_with_its_past() -> None:
-    smoother, other = Tracker(CONFIG), Mask(np.full((80, 96), 0.3, np.float32), FieldOfView(10, 10, 200, 200))
-    smoother.update(found(BOX), mask_of(BOX), 0.0)
-    assert np.array_equal(smoother.update(found(BOX), other, 0.04)[1].probability, other.probability)  # type: ignore[union-attr]
+    tracker, other = Tracker(CONFIG), Mask(np.full((80, 96), 0.3, np.float32), FieldOfView(10, 10, 200, 200))
+    update(tracker, found(BOX), mask_of(BOX), 0.0)
+    assert np.array_equal(update(tracker, found(BOX), other, 0.04)[1].probability, other.probability)  # type: ignore[union-attr]
 
 
 def test_boxes_at_and_beyond_the_rim_are_no_trouble() -> None:
@@ -311,11 +316,11 @@ def test_boxes_at_and_beyond_the_rim_are_no_trouble() -> None:
 
 
 def test_the_answer_given_is_not_written_into_later() -> None:
-    smoother = Tracker(CONFIG)
+    tracker = Tracker(CONFIG)
     kept = []
     for index in range(6):
-        tracks, mask = smoother.update(
-            found(tuple(np.array(BOX) + 3 * index)), mask_of(BOX, noise=0.1, seed=index), index / 25
+        tracks, mask = update(
+            tracker, found(tuple(np.array(BOX) + 3 * index)), mask_of(BOX, noise=0.1, seed=index), index / 25
         )
         assert mask is not None
         kept.append((tracks[0].box, tracks[0].box.copy(), mask.probability, mask.probability.copy()))
@@ -331,51 +336,51 @@ def test_how_the_camera_moved_matters_only_where_something_is_followed() -> None
     for index, one in enumerate(frames):
         assert moved.idle == (index <= 5)
         motion = moving if moved.idle else STILL
-        a, b = (smoother.update(one, None, index / 25, scene)[0] for smoother, scene in
-                ((still, Scene()), (moved, Scene(motion))))  # fmt: skip
+        a, _ = update(still, one, None, index / 25)
+        b, _ = update(moved, one, None, index / 25, motion=motion)
         assert [track.box.tolist() for track in a] == [track.box.tolist() for track in b]
 
 
 def test_a_box_is_carried_along_with_the_camera() -> None:
     """A shake of more than the box's size: without the camera's movement it would be another polyp."""
-    smoother, jump = Tracker(CONFIG), np.array([150, -60], np.float32)
-    play(smoother, [found(BOX)] * 10)
+    tracker, jump = Tracker(CONFIG), np.array([150, -60], np.float32)
+    play(tracker, [found(BOX)] * 10)
     there = tuple((np.array(BOX).reshape(2, 2) + jump).ravel())
     motion = Motion(np.array([[1, 0, jump[0]], [0, 1, jump[1]]], np.float32))
-    (track,), _ = smoother.update(found(there), None, 10 / 25, Scene(motion))
+    (track,), _ = update(tracker, found(there), None, 10 / 25, motion=motion)
     assert track.id == 1 and track.state == "shown" and track.box.tolist() == pytest.approx(there, abs=1)
 
 
 def test_a_weak_box_keeps_a_track_alive_and_never_starts_one() -> None:
-    smoother, weak = Tracker(CONFIG), found(BOX, score=0.2)
-    scene = Scene(start_score=0.3)
-    assert not any(smoother.update(weak, None, index / 25, scene)[0] for index in range(10))
+    tracker, weak = Tracker(CONFIG), found(BOX, score=0.2)
+    cues = {"start_score": 0.3}
+    assert not any(update(tracker, weak, None, index / 25, **cues)[0] for index in range(10))
     for index in range(10, 20):
-        smoother.update(found(BOX), None, index / 25, scene)
-    tracks = [smoother.update(weak, None, index / 25, scene)[0] for index in range(20, 45)]
+        update(tracker, found(BOX), None, index / 25, **cues)
+    tracks = [update(tracker, weak, None, index / 25, **cues)[0] for index in range(20, 45)]
     assert all(one[0].state == "shown" and one[0].id == 1 for one in tracks)
 
 
-@pytest.mark.parametrize("worth", [1.0, 0.5, 0.25])
-def test_an_unclear_view_holds_an_alarm_back_for_longer(worth: float) -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.5, 0.25])
+def test_an_unclear_view_holds_an_alarm_back_for_longer(weight: float) -> None:
     """Nothing is certain there, least of all that the view is unclear: what is seen for long enough is told."""
-    smoother, unclear = Tracker(replace(CONFIG, unclear_weight=worth)), Scene(trusted=False)
-    tracks = [smoother.update(found(BOX), None, index / 100, unclear)[0] for index in range(200)]
+    tracker = Tracker(replace(CONFIG, unclear_weight=weight))
+    tracks = [update(tracker, found(BOX), None, index / 100, is_clear=False)[0] for index in range(200)]
     first = next(index for index, one in enumerate(tracks) if one[0].state == "shown")
-    assert first / 100 == pytest.approx(CONFIG.confirm_s / worth, abs=0.011)
+    assert first / 100 == pytest.approx(CONFIG.confirm_s / weight, abs=0.011)
 
 
-def test_with_no_worth_an_unclear_view_confirms_nothing() -> None:
-    smoother, unclear = Tracker(replace(CONFIG, unclear_weight=0.0)), Scene(trusted=False)
-    tracks = [smoother.update(found(BOX), None, index / 25, unclear)[0] for index in range(25)]
+def test_with_no_weight_an_unclear_view_confirms_nothing() -> None:
+    tracker = Tracker(replace(CONFIG, unclear_weight=0.0))
+    tracks = [update(tracker, found(BOX), None, index / 25, is_clear=False)[0] for index in range(25)]
     assert all(one[0].state == "tentative" for one in tracks)
 
 
 def test_a_cut_in_the_picture_ends_what_was_followed() -> None:
-    smoother = Tracker(CONFIG)
-    play(smoother, [found(BOX)] * 10)
-    assert smoother.update(NO_DETECTIONS, None, 10 / 25, Scene(CUT)) == ((), None)
-    assert smoother.update(found(BOX), None, 11 / 25, Scene())[0][0].state == "tentative"
+    tracker = Tracker(CONFIG)
+    play(tracker, [found(BOX)] * 10)
+    assert update(tracker, NO_DETECTIONS, None, 10 / 25, motion=CUT) == ((), None)
+    assert update(tracker, found(BOX), None, 11 / 25)[0][0].state == "tentative"
 
 
 def picture_with(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -389,12 +394,12 @@ def test_a_polyp_is_known_again_by_its_looks(same: bool) -> None:
     """Out of sight for longer than release_s: the same looks in about the same place are the same polyp."""
     random = np.random.default_rng(0)
     patches = [cv2.resize(random.integers(0, 255, (4, 5, 3), dtype=np.uint8), (100, 80)) for _ in range(2)]
-    smoother = Tracker(CONFIG)
+    tracker = Tracker(CONFIG)
     for index in range(15):
-        smoother.update(found(BOX), None, index / 25, Scene(image=picture_with(patches[0])))
+        update(tracker, found(BOX), None, index / 25, image=picture_with(patches[0]))
     for index in range(15, 45):
-        smoother.update(NO_DETECTIONS, None, index / 25, Scene(image=picture_with(patches[0])))
+        update(tracker, NO_DETECTIONS, None, index / 25, image=picture_with(patches[0]))
     later = picture_with(patches[0] if same else patches[1])
-    history = [smoother.update(found(BOX), None, index / 25, Scene(image=later))[0] for index in range(45, 60)]
+    history = [update(tracker, found(BOX), None, index / 25, image=later)[0] for index in range(45, 60)]
     assert history[0][0].state == "tentative" and history[-1][0].state == "shown"
     assert history[-1][0].id == (1 if same else 2)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from realtime_polyp.field_of_view import find_field, whole
 from realtime_polyp.packets import FrameQuality
-from realtime_polyp.temporal.frame_quality import features
+from realtime_polyp.temporal.frame_quality import compute_features
 from trainers.data.stills import Still, read_image
 from trainers.frame_quality.corruptions import Picture, Spoil, lit_and_coded, softened, spoils, within
 
@@ -67,11 +67,11 @@ def _rows(
     size = (_WIDTH_PX, round(_WIDTH_PX * field.shape[0] / field.shape[1]))
     small = cv2.resize(field, size, interpolation=cv2.INTER_AREA)
     soft = lit_and_coded(softened(small, chance), chance)
-    rows = [(features(field).vector(), CLEAR, AS_IT_IS), (features(soft).vector(), CLEAR, SOFTENED)]
+    rows = [(compute_features(field).vector(), CLEAR, AS_IT_IS), (compute_features(soft).vector(), CLEAR, SOFTENED)]
     for view, ways in kinds.items():
         kind = str(chance.choice(list(ways)))
         spoilt = lit_and_coded(within(small, ways[kind](small, chance)), chance)
-        rows.append((features(spoilt).vector(), view, kind))
+        rows.append((compute_features(spoilt).vector(), view, kind))
     return rows
 
 

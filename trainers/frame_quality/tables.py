@@ -9,7 +9,7 @@ from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, Views
 
 def check_text(checked: Views, classifier: FrameQualityClassifier) -> str:
     """The confusion table, clear stills held back overall and by centre, and what each way of spoiling comes to."""
-    found = np.array(classifier.views)[classifier.kind(classifier.odds(checked.vectors))]
+    found = np.array(classifier.qualities)[classifier.kind_index(classifier.log_odds(checked.vectors))]
     return "\n\n".join((confusion_text(checked, found), held_text(checked, found), kinds_text(checked, found)))
 
 
