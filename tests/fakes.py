@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.engines.base import BaseEngine
 from realtime_polyp.field_of_view import whole
+from realtime_polyp.inference.host import HostInference
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.postprocess.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
+from realtime_polyp.runtime import Runtime, RuntimeConfig
 from realtime_polyp.session import Session
+from realtime_polyp.telemetry.trace import Trace
 
 SIZE = (96, 72)  # (width, height) px
 RATE_HZ = 25
@@ -53,6 +57,7 @@ class ScriptedSource:
     """
 
     name, size, warning = "scripted.mp4", SIZE, None
+    duration_s, decoder, reads_ahead = None, None, False
 
     def __init__(
         self,
@@ -85,7 +90,7 @@ class ScriptedSource:
         self.closed.set()
 
 
-class FakeDetector:
+class FakeDetector(BaseEngine):
     """Finds the bright disc with score 0.9, and at the left a rival that scores 0.2.
 
     delay_s: of every call. fails_at: fails on the frame of this index, counting the frames it was given.
@@ -112,7 +117,7 @@ def _box(pixels: NDArray[np.uint8]) -> list[int]:
     return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0, 0, 0, 0]
 
 
-class FakeSegmenter:
+class FakeSegmenter(BaseEngine):
     """The bright disc's mask, at half the input's resolution."""
 
     name, model, task, device, key, size = "fake", "fake", "segmenter", "cpu", "fake", (64, 96)
@@ -124,6 +129,7 @@ class FakeSegmenter:
 class StartedDetector(FakeDetector):
     """ModelOutputs when collected, as an engine compiled for throughput; counts the batches under way."""
 
+    overlaps = True
     under_way = most_under_way = 0
 
     def start(self, pixels: NDArray[np.uint8]) -> Callable[[], tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -138,11 +144,13 @@ class StartedDetector(FakeDetector):
 
 
 class StartedSegmenter(FakeSegmenter):
+    overlaps = True
+
     def start(self, pixels: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
         return lambda: self(pixels)
 
 
-class ConstantDetector:
+class ConstantDetector(BaseEngine):
     """The same candidates for every image, whatever it shows."""
 
     name, model, task, device, key = "fake", "fake", "detector", "cpu", "fake"
@@ -230,3 +238,11 @@ def results_of(shown: list[dict[int, float]]) -> list[Result]:
         )
         made.append(Result(frame, whole(frame.image), NO_DETECTIONS, tracks, None))
     return made
+
+
+def runtime_of(
+    detector: object | None = None, config: PipelineConfig = PipelineConfig(), trace: Trace | None = None
+) -> Runtime:
+    """A runtime of fakes, with another detector where one is given."""
+    engines = detector or FakeDetector(), FakeSegmenter()
+    return Runtime(RuntimeConfig(), *engines, HostInference(*engines), config, trace=trace)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.engines.base import Task
+from realtime_polyp.engines.base import BaseEngine, Task
 
 WIDTH, HEIGHT, BORDER = 240, 200, 16
 BLOBS = [[(80, 90, 30, 24)], [(150, 80, 28, 36)], [(80, 60, 30, 24), (170, 140, 30, 24)], []]  # x, y, radii; px
@@ -40,7 +40,7 @@ def _draw(root: Path, number: int, blobs: list[tuple[int, int, int, int]]) -> ND
     return mask
 
 
-class GreenEngine:
+class GreenEngine(BaseEngine):
     """What both fakes share: where a batch (N, 3, h, w) is green. sizes: of the pixels of each call, (h, w)."""
 
     name, device = "fake", "cpu"

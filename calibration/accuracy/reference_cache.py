@@ -1,17 +1,17 @@
 """The reference remembers its answers: in float32 on a CPU it takes a minute a set, and every gate asks the same."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.engines.base import Candidates, Engine, Pixels
+from realtime_polyp.atomic_write import replacing
+from realtime_polyp.engines.base import BaseEngine, Engine, Pixels, RawPredictions
 from realtime_polyp.engines.gate import cache_folder
 
 
-class RememberedEngine:
+class RememberedEngine(BaseEngine):
     """An engine that answers pixels it has seen before from a file, kept under the engine's key.
 
     Only the model's own answers are kept: field, prepare and postprocess run anew, so a change there needs no new file.
@@ -25,7 +25,7 @@ class RememberedEngine:
         self._known = _read(self.path)
         self._saved = len(self._known)
 
-    def __call__(self, pixels: Pixels) -> Candidates | NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
         """A batch of one, as stills are evaluated."""
         sight = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
         if sight not in self._known:
@@ -42,13 +42,9 @@ class RememberedEngine:
         if len(self._known) == self._saved:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f"writing-{os.getpid()}-{self.path.name}")
         columns = [np.stack(column) for column in zip(*self._known.values(), strict=True)]
-        try:
+        with replacing(self.path) as temporary:
             np.savez(temporary, sights=np.array(list(self._known)), **{f"answer{i}": c for i, c in enumerate(columns)})
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
         self._saved = len(self._known)
 
 

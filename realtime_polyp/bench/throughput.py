@@ -86,7 +86,7 @@ def _pace_of_model(engine: Engine, batches: list[Pixels]) -> Callable[[], Pace]:
 
 def answer(engine: Any, pixels: Pixels) -> Any:
     """What the engine says of a batch, side by side where it can."""
-    return engine.start(pixels)() if hasattr(engine, "start") else engine(pixels)
+    return engine.start(pixels)()
 
 
 def middle_of(sessions: list[Session]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Engines that this machine built for itself, one file each, kept under the key of all that they were made of."""
 
 import json
-import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.gate import cache_folder
 from realtime_polyp.engines.static import first_line
 from realtime_polyp.engines.weights import sha256_of
@@ -71,16 +71,9 @@ def _check(path: Path) -> None:
 def _write(path: Path, recipe: EngineSpec, build: Callable[[Path], None]) -> None:
     """Under its name only when complete: a second process, or one that is killed, harms nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"writing-{os.getpid()}-{path.name}")
-    note = temporary.with_suffix(".json")
-    try:
+    with replacing(_note(path)) as note, replacing(path) as temporary:  # the engine first, then its note
         build(temporary)
         note.write_text(json.dumps(asdict(recipe) | {"sha256": sha256_of(temporary)}, indent=1, sort_keys=True) + "\n")
-        os.replace(temporary, path)
-        os.replace(note, _note(path))
-    finally:
-        temporary.unlink(missing_ok=True)
-        note.unlink(missing_ok=True)
 
 
 def _note(path: Path) -> Path:

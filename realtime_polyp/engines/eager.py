@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from realtime_polyp.engines.base import EngineError, Pixels, RawPredictions, Task
+from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions, Task
 from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.precision import at_precision, rounded
 from realtime_polyp.engines.weights import Weights
@@ -18,14 +18,14 @@ SHORT = {"float16": "fp16", "bfloat16": "bf16"}
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-class EagerEngine:
+class EagerEngine(BaseEngine):
     """A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch.
 
     dtype: of pixels, and of the module's weights by and large (`at_precision`); answers are float32. notes: why nothing
     faster was taken, where `auto` looked for it.
     """
 
-    notes: tuple[str, ...] = ()
+    device_resident = True
 
     def __init__(
         self,

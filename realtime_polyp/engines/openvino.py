@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
-from realtime_polyp.engines.base import EngineError, Hint, Pixels, RawPredictions, Task
+from realtime_polyp.engines.base import BaseEngine, EngineError, Hint, Pixels, RawPredictions
 from realtime_polyp.engines.identity import engine_key
 from realtime_polyp.engines.weights import Weights
 from realtime_polyp.telemetry.priority import with_low_priority
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 _COMPILE_OPTIONS = {properties.hint.inference_precision: ov.Type.f32}
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(BaseEngine):
     """Runs image by image, so that a batch's results do not depend on its length, one after the other."""
 
     def __init__(self, name: str, compiled: ov.CompiledModel, weights: Weights, key: str) -> None:
         self.name, self.model, self.device, self.key = name, weights.model, "cpu", key
-        self.task: Task = weights.task
-        self.size = weights.size
+        self.task, self.size = weights.task, weights.size
         self._compiled = compiled
         self._idle: list[ov.InferRequest] = []  # requests; a batch takes what it needs and gives it back
         self._outputs = range(len(compiled.outputs))
@@ -57,6 +56,8 @@ class OpenVinoEngine:
 
 class OverlappingOpenVinoEngine(OpenVinoEngine):
     """Can be started without waiting, because it leaves cores to what runs beside it."""
+
+    overlaps = True
 
     def start(self, pixels: Pixels) -> Callable[[], RawPredictions | NDArray[np.float32]]:
         """Begin a batch; the function returned waits for its answers, which `__call__` would give too. Batches may be

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from realtime_polyp.engines.base import EngineError, Pixels, RawPredictions
+from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions
 from realtime_polyp.engines.buckets import bucket_for, joined, padded, pieces
 from realtime_polyp.engines.weights import Weights
 
@@ -17,13 +17,13 @@ Run = Callable[[Tensor], tuple[Tensor, ...]]
 _WARM_UPS = 3  # before a capture: libraries choose their kernels and take their memory in the first calls
 
 
-class StaticEngine:
+class StaticEngine(BaseEngine):
     """runs: a graph for each batch size. replays: the same graphs as CUDA graphs, where there are some.
 
     notes: what a person should know of how this engine was chosen, one sentence each.
     """
 
-    notes: tuple[str, ...] = ()
+    device_resident = True
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.buckets import BUCKETS, bucket_for, pieces
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import ModelOutputs, Pending
-from realtime_polyp.inference.cuda_graphs import DeviceModel, opened_on
+from realtime_polyp.inference.cuda_graphs import DeviceModel, require_on_device
 from realtime_polyp.inference.cuda_streams import CudaStreams, DeviceStreams, StreamTask
 from realtime_polyp.inference.staging import StagingBuffer, StagingPool, places_of
 from realtime_polyp.nv12 import Picture, cut
@@ -129,8 +129,8 @@ class CudaInference:
         models = []
         for engine in (self.detector, self.segmenter):
             if engine is not None:
-                ready = opened_on(self._lanes.device, engine)
-                models.append(DeviceModel(ready, self._lanes, self._buckets, most_candidates=most_candidates))
+                require_on_device(engine, self._lanes.device)
+                models.append(DeviceModel(engine, self._lanes, self._buckets, most_candidates=most_candidates))
         return models
 
     @torch.inference_mode()

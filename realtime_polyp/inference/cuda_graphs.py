@@ -1,7 +1,6 @@
 """One engine in its own lane: for each batch size a graph, with its input and its answers at fixed addresses."""
 
 from collections.abc import Sequence
-from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -11,22 +10,11 @@ from realtime_polyp.inference.cuda_streams import DeviceStreams, Run
 from realtime_polyp.inference.staging import Shape
 
 
-class DeviceEngine(Engine, Protocol):
-    """An engine that takes pixels on the device and leaves its answers there."""
-
-    def on_device(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """pixels (N, 3, h, w) uint8 on the device -> boxes (N, P, 4) and scores (N, P), or probability (N, h', w').
-
-        Queued on the current stream; never waits for the device, so that it can be captured.
-        """
-        ...
-
-
 class DeviceModel:
     """buckets: the batch sizes it is captured for. most_candidates: of a detector, that leave the device."""
 
     def __init__(
-        self, engine: DeviceEngine, lanes: DeviceStreams, buckets: Sequence[int], *, most_candidates: int
+        self, engine: Engine, lanes: DeviceStreams, buckets: Sequence[int], *, most_candidates: int
     ) -> None:
         self.engine, self.lane = engine, engine.task
         self._most_candidates = most_candidates
@@ -65,11 +53,10 @@ def best_of(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return boxes.gather(1, places[..., None].expand(-1, -1, 4)), best
 
 
-def opened_on(device: torch.device, engine: Engine) -> DeviceEngine:
-    """The engine as one that answers on this device. EngineError when it does not."""
-    if not hasattr(engine, "on_device") or torch.device(engine.device).type != device.type:
+def require_on_device(engine: Engine, device: torch.device) -> None:
+    """Raise EngineError unless the engine can leave its outputs on this device."""
+    if not engine.device_resident or torch.device(engine.device).type != device.type:
         raise EngineError(
             f"engine {engine.name} of {engine.model} runs on {engine.device} and cannot leave its answers on "
             f"{device.type}: open it with --engine eager --device {device.type}"
         )
-    return cast(DeviceEngine, engine)
