@@ -81,14 +81,14 @@ class Session:
         self._show, self._paints = show, paints
         self._at: dict[str, int] = {}
         stages = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
-        self._threads = {  # daemons: a device read that nothing can wake must not keep the process alive
-            name: threading.Thread(target=self._guard, args=(name, stage), name=name, daemon=True)
+        self._threads = [  # daemons: a device read that nothing can wake must not keep the process alive
+            threading.Thread(target=self._guard, args=(name, stage), name=name, daemon=True)
             for name, stage in stages.items()
-        }
+        ]
 
     def start(self) -> None:
         self.state = "running"
-        for thread in self._threads.values():
+        for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
@@ -99,9 +99,9 @@ class Session:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Join the threads; False if they still run after `timeout_s`. Raises SessionError if the session failed."""
-        for thread in self._threads.values():
+        for thread in self._threads:
             thread.join(timeout_s)
-        if any(thread.is_alive() for thread in self._threads.values()):
+        if any(thread.is_alive() for thread in self._threads):
             return False
         if self.state == "running":
             self.state = "ended"
@@ -117,7 +117,7 @@ class Session:
 
         Leaving the iterator stops the session. Raises SessionError when it failed.
         """
-        del self._threads["deliver"]
+        self._threads = [thread for thread in self._threads if thread.name != "deliver"]
         self.start()
         try:
             for results in self.results.batches(1):
@@ -149,7 +149,7 @@ class Session:
         return self.pictures.tally()
 
     def _decode_all(self) -> None:
-        if getattr(self.source, "reads_ahead", False):
+        if self.source.reads_ahead:
             lower_thread_priority()
         read_since = time.perf_counter()
         for frame in self.source.frames():

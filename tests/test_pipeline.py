@@ -26,11 +26,11 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import open_detector, open_segmenter
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.field_of_view import whole
-from realtime_polyp.outputs.results import line_of
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
+from realtime_polyp.temporal.filter import detections_at
 
 RAW = PipelineConfig(temporal=None)
 ALONE = list(run_inline(frames_of(45), pipeline_of()))
@@ -141,7 +141,7 @@ def test_a_frame_looked_at_again_leaves_no_trace() -> None:
     pipeline, found = pipeline_of(), list[Result]()
     for frame in frames:
         found += pipeline.analyse([frame])
-        again = pipeline.find_again(found[-1], 0.1)
+        again = detections_at(found[-1].raw, pipeline.config, 0.1)
         assert len(again) == len(found[-1].detections) + 1
     assert_same_results(found, ALONE)
 
@@ -180,7 +180,7 @@ def test_a_change_of_size_in_the_middle_is_followed() -> None:
     small, large = frames_of(5), [replace(f, index=f.index + 5, pts_s=f.pts_s + 0.2) for f in frames_of(5, (192, 144))]
     results = list(run_inline([*small, *large], pipeline_of()))
     assert [result.field_of_view for result in results] == [whole(frame.image) for frame in [*small, *large]]
-    assert [line_of(result)["mask"]["size"] for result in results] == [[72, 96]] * 5 + [[144, 192]] * 5
+    assert [result.to_dict()["mask"]["size"] for result in results] == [[72, 96]] * 5 + [[144, 192]] * 5
 
 
 def test_the_public_function_refuses_at_once_and_analyses_in_order(

@@ -1,7 +1,7 @@
 """Same frames, same results: on threads and inline, live and from a file, whatever was dropped between them."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.inference.base import Pending
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.session import Session
@@ -24,17 +25,21 @@ COUNT = 60
 class Noted(Pipeline):
     """Keeps in mind which frames it was given."""
 
+    given: list[Frame]
+
     def reset(self) -> None:
         super().reset()
-        self.given: list[Frame] = []
+        self.given = []
 
-    def begin(self, frames: Sequence[Frame]) -> Callable[[], list[Result]]:
+    def submit(self, frames: Sequence[Frame]) -> Pending[list[Result]]:
         self.given += frames
-        return super().begin(frames)
+        return super().submit(frames)
 
 
 def noted(config: PipelineConfig, *, delay_s: float = 0.0) -> Noted:
-    return Noted(FakeDetector(delay_s=delay_s), FakeSegmenter(), config)  # type: ignore[arg-type]
+    made = Noted(FakeDetector(delay_s=delay_s), FakeSegmenter(), config)  # type: ignore[arg-type]
+    made.reset()
+    return made
 
 
 def assert_as_inline(shown: Sequence[Result], frames: Sequence[Frame], config: PipelineConfig) -> None:

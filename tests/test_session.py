@@ -337,6 +337,6 @@ def test_delays_and_stages_are_measured() -> None:
     run(session)
     assert session.video_delay_ms.count == session.annotation_delay_ms.count == 20
     assert session.annotation_delay_ms.percentile(50) >= 10
-    stages = {"decode", "field", "prepare", "detect", "segment", "postprocess", "motion", "smooth"}
+    stages = {"decode", "field of view", "prepare", "detect", "segment", "postprocess", "camera motion", "track"}
     assert set(session.stages_ms) == stages
     assert session.stages_ms["detect"].largest_ms >= 2.5  # 10 ms a call, of four frames at most

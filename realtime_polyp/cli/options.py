@@ -138,7 +138,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(EXIT_BAD_INPUT)
 
 
-def parse(arguments: list[str] | None = None, *, program: str = "run_live.py") -> Options:
+def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp") -> Options:
     """Exits with code 2 and one sentence on bad input."""
     parser = Parser(
         prog=program,

@@ -1,7 +1,6 @@
 """Alarms as one JSON line each, written as they end, with their best frames as pictures where those are wanted."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -10,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.base import OutputError
 from realtime_polyp.outputs.overlay import Shapes, draw, shapes_of
@@ -47,7 +47,7 @@ class AlarmsWriter:
     """
 
     def __init__(self, path: Path | None, *, pictures: Path | None = None, period_s: float = 1 / 30) -> None:
-        self._path, self._pictures = path, pictures
+        self._path, self._pictures, self.on_disk = path, pictures, path is not None
         # Sharpness is measured only where the best frame is written; the score alone costs nothing.
         self._keeper = AlarmKeeper(period_s=period_s) if path else AlarmKeeper(period_s=period_s, measure=_score)
         self._ended: list[dict[str, Any]] = []
@@ -148,9 +148,4 @@ def _own_shapes(alarm: Alarm) -> Shapes:
 def _write_jpeg(path: Path, image: Image) -> None:
     """All of the file or none of it."""
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    part = path.with_suffix(".part")
-    try:
-        part.write_bytes(encoded.tobytes())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    atomic_write_bytes(path, encoded.tobytes(), sync=False)  # the disk must not delay the session

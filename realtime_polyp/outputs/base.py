@@ -31,7 +31,13 @@ class OutputSpec:
 
 
 class Output(Protocol):
-    """Takes every result in order. `write` raises OutputError; `close` may be called at any time, more than once."""
+    """Takes every result in order. `write` raises OutputError; `close` may be called at any time, more than once.
+
+    on_disk: it leaves something on disk; a counter does not.
+    """
+
+    @property
+    def on_disk(self) -> bool: ...
 
     def write(self, result: Result) -> None: ...
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.outputs.base import Output, OutputError
@@ -13,7 +14,8 @@ _QUEUED = 32
 class OutputGroup:
     """Several outputs of which each may fail alone: the others go on to the end.
 
-    errors: one for each output that failed, in order. Once all have failed, `write` raises the first.
+    errors: one for each output that failed, in order. Once nothing is left that writes to disk, `write` raises the
+        first.
     """
 
     def __init__(self, outputs: Sequence[Output]) -> None:
@@ -27,23 +29,20 @@ class OutputGroup:
             except OutputError as error:
                 self.errors.append(error)
                 self._outputs.remove(output)
-                self._close(output)
-        if self.errors and not self._outputs:
+                with suppress(OutputError):  # the same failure again
+                    output.close()
+        if self.errors and not any(output.on_disk for output in self._outputs):
             raise self.errors[0]
 
     def close(self) -> None:
         """Close every output even when one fails; then raise the first error of the whole run."""
-        for output in self._outputs:
-            self._close(output)
-        self._outputs.clear()
+        while self._outputs:
+            try:
+                self._outputs.pop(0).close()
+            except OutputError as error:
+                self.errors.append(error)
         if self.errors:
             raise self.errors[0]
-
-    def _close(self, output: Output) -> None:
-        try:
-            output.close()
-        except OutputError as error:
-            self.errors.append(error)
 
 
 class Recorder:

@@ -10,6 +10,8 @@ from realtime_polyp.packets import Result
 class ResultsWriter:
     """Each line is complete on disk before the next frame: a crash or a full disk costs at most the last line."""
 
+    on_disk = True
+
     def __init__(self, path: Path) -> None:
         self._path = path
         try:

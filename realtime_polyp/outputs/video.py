@@ -28,6 +28,8 @@ _KEY_FRAME_EVERY = 30
 class VideoWriter:
     """Takes results. The video's size is the first frame's, made even; later frames of other sizes are scaled to it."""
 
+    on_disk = True
+
     def __init__(self, path: Path, *, rate_hz: Fraction | None = None, style: OverlayStyle = OverlayStyle()) -> None:
         self._path, self._style, self._rate_hz = path, style, rate_hz or Fraction(30)
         self._stream: VideoStream | None = None

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.geometry import clip_boxes
 from realtime_polyp.packets import Detections, Frame, FrameQuality, Mask, RawResult, Result, Track
 from realtime_polyp.postprocess.fusion import fuse
 from realtime_polyp.postprocess.nms import stronger
-from realtime_polyp.preprocess.letterbox import clip_boxes
 from realtime_polyp.telemetry.stage_times import StageTimer
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.camera_motion import Camera, Motion

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, needs
 from device_toys import Blobs, Blueness
 from fakes import picture
 from torch import nn
@@ -42,7 +42,7 @@ QUICK = [
     *("--device", "cpu", "--pair", "toy", "--ways", "eager", "--frame", "96x72", "--batch", "2"),
     *("--rounds", "2", "--round-s", "0.05", "--delay-s", "0.5", "--stream-s", "0.4", "--most-streams", "2"),
 ]
-with_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device on this machine")
+with_gpu = needs("cuda")
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +166,9 @@ def test_a_compiled_pair_answers_as_the_eager_one() -> None:
     assert list(found["compiled"].buckets) == [2] and list(found["eager"].buckets) == [2, 1]
     images = [np.ascontiguousarray(picture(index, (96, 64))) for index in range(2)]
     fields = [card_figures.whole(image) for image in images]
-    answers = [line.inference.begin(images, fields, lambda stage, since_s: None)() for line in found.values()]
+    answers = [line.inference.submit(images, fields).result() for line in found.values()]
     assert np.abs(answers[0].probability - answers[1].probability).max() < 1e-3  # type: ignore[operator]
-    best = [one.candidates[1].max(1) for one in answers if one.candidates is not None]
+    best = [one.predictions[1].max(1) for one in answers if one.predictions is not None]
     assert np.abs(best[0] - best[1]).max() < 1e-3
 
 
@@ -281,9 +281,9 @@ def test_a_slow_engine_drops_and_is_late(lines: dict[str, Line]) -> None:
         def __init__(self) -> None:
             self.detector, self.segmenter = lines["eager"].inference.detector, lines["eager"].inference.segmenter
 
-        def begin(self, images: Any, fields: Any, lap: Any, **more: Any) -> Any:
+        def submit(self, images: Any, fields: Any, **more: Any) -> Any:
             time.sleep(0.15)
-            return lines["eager"].inference.begin(images, fields, lap, **more)
+            return lines["eager"].inference.submit(images, fields, **more)
 
     found = watch(cameras(scenes((96, 72), 2), 20, 1.0)(1), Slow(), 1.0, label="slow")
     assert found.dropped > 5 and found.percentile_ms(50) > 150 and not found.kept_up

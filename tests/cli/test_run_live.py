@@ -42,7 +42,7 @@ def run(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> R
     def run_(*arguments: object) -> tuple[int, str]:
         capfd.readouterr()
         try:
-            code = run_live.main([*FAKES, *map(str, arguments)])
+            code = run_live.main([*FAKES, "--overwrite", *map(str, arguments)])
         except SystemExit as end:
             code = int(end.code or 0)
         return code, capfd.readouterr().err
@@ -63,7 +63,7 @@ def assert_refused(outcome: tuple[int, str], *said: str) -> None:
     code, stderr = outcome
     assert code == 2
     lines = stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("run_live.py: "), stderr
+    assert len(lines) == 1 and lines[0].startswith("realtime-polyp: "), stderr
     assert all(words in lines[0] for words in said), stderr
 
 
@@ -77,8 +77,8 @@ def test_results_are_one_line_a_frame_in_the_documented_format(run: Run, clip: P
     assert [line["index"] for line in lines] == list(range(COUNT))
     assert [line["pts_s"] for line in lines] == pytest.approx([i / RATE_HZ for i in range(COUNT)], abs=1e-5)
     for line in lines:
-        assert {"index", "pts_s", "field", "detections", "tracks", "mask"} <= set(line)
-        assert line["field"] == [0, 0, *SIZE] and all(type(value) is int for value in line["field"])
+        assert {"format", "index", "pts_s", "field_of_view", "detections", "tracks", "mask"} <= set(line)
+        assert line["field_of_view"] == [0, 0, *SIZE] and all(type(value) is int for value in line["field_of_view"])
         for one in line["detections"]:
             assert set(one) == {"box", "score"} and 0 <= one["score"] <= 1
         for one in line["tracks"]:
@@ -116,7 +116,7 @@ def test_the_summary_has_every_figure(run: Run, clip: Path, tmp_path: Path) -> N
         assert (
             list(summary[name]) == ["p50", "p95", "p99", "p999", "max"] and values == sorted(values) and values[0] > 0
         )
-    assert {"decode", "prepare", "detect", "segment", "postprocess", "smooth"} <= set(summary["stages_ms"])
+    assert {"decode", "prepare", "detect", "segment", "postprocess", "track"} <= set(summary["stages_ms"])
     assert all(set(times) == {"p50", "p95"} for times in summary["stages_ms"].values())
     assert summary["engine"] == "fake" and summary["device"] == "cpu"
     assert summary["models"] == {"detector": "fake", "segmenter": "fake"}
@@ -175,12 +175,42 @@ def test_a_folder_of_stills(run: Run, tmp_path: Path) -> None:
         cv2.imwrite(str(stills / f"{index}.png"), picture(index)[..., ::-1])
     assert run("--source", stills, "--results", tmp_path / "out.jsonl")[0] == 0
     assert [line["index"] for line in lines_of(tmp_path / "out.jsonl")] == [0, 1, 2]
+    assert [line["file"] for line in lines_of(tmp_path / "out.jsonl")] == ["0.png", "1.png", "2.png"]
 
 
 def test_a_score_threshold_of_zero_keeps_all(run: Run, clip: Path, tmp_path: Path) -> None:
     for threshold, count in (("0", 2), ("0.3", 1), ("1", 0)):
         run("--source", clip, "--results", tmp_path / "out.jsonl", "--score-threshold", threshold)
         assert {len(line["detections"]) for line in lines_of(tmp_path / "out.jsonl")} == {count}
+
+
+def test_an_existing_output_is_kept_unless_overwriting_is_asked_for(
+    fake_engines: dict[str, object], clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for option, name in (
+        ("--results", "a.jsonl"),
+        ("--save", "a.mp4"),
+        ("--events", "e.jsonl"),
+        ("--summary", "s.json"),
+    ):
+        (tmp_path / name).write_text("an earlier session's")
+        code = run_live.main([*FAKES, "--source", str(clip), option, str(tmp_path / name)])
+        assert_refused((code, capfd.readouterr().err), name, "it exists already; add --overwrite")
+        assert (tmp_path / name).read_text() == "an earlier session's"
+
+
+def test_a_headless_run_ends_with_what_was_found(
+    fake_engines: dict[str, object], clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    assert run_live.main([*FAKES, "--source", str(clip), "--results", str(out), "--events", str(tmp_path / "e")]) == 0
+    said = capfd.readouterr().out.splitlines()
+    alarm = json.loads((tmp_path / "e").read_text().splitlines()[0])
+    assert said[0] == "1 polyp was shown:"
+    assert said[1].split()[:2] == ["polyp", "1"] and f"peak score {alarm['peak_score']:.2f}" in said[1]
+    assert f"best frame {alarm['best']['index']} at" in said[1]
+    assert said[2].startswith(f"{COUNT} of {COUNT} frames analysed")
+    assert said[3] == f"written: {out}, {tmp_path / 'e'}" and len(said) == 4
 
 
 # what can be wrong with the input
@@ -228,7 +258,7 @@ BAD_SOURCES = {
     _empty_folder: "empty",
     _text_file: "notes.txt is a text file, not a video",
     _text_named_mp4: "notes.mp4",
-    _sound_only: "has no picture",
+    _sound_only: "has no video",
     _empty_file: "is empty (0 bytes)",
     _unfinished_mp4: "moov",
     _undecodable: "no frame that can be decoded",
@@ -412,7 +442,7 @@ def test_a_video_that_cannot_be_written_any_more_keeps_results_and_video(
     monkeypatch.setattr(VideoWriter, "write", failing)
     results, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
     assert_refused(run("--source", clip, "--results", results, "--save", video), str(video), "No space left on device")
-    assert [line["index"] for line in lines_of(results)] == list(range(21))
+    assert [line["index"] for line in lines_of(results)] == list(range(COUNT)), "the results go on without the video"
     assert len(list(FileSource(video).frames())) == 20
 
 
@@ -423,8 +453,8 @@ def test_a_video_on_a_disk_that_really_fills_up(tmp_path: Path) -> None:
 import resource, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from pathlib import Path
-from fakes import ScriptedSource, pipeline_of, picture
-from realtime_polyp.cli.headless import run_headless
+from fakes import ScriptedSource, picture, runtime_of
+from realtime_polyp.cli.headless import analyse_to_outputs
 from realtime_polyp.outputs import ResultsWriter, VideoWriter
 import fakes, numpy as np
 noise = np.random.default_rng(0)
@@ -433,7 +463,8 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
 folder = Path({str(tmp_path)!r})
 outputs = [ResultsWriter(folder / "a.jsonl"), VideoWriter(folder / "a.mp4")]
-print(run_headless(ScriptedSource(400), pipeline_of(), outputs).error.__cause__)
+session, errors = analyse_to_outputs(ScriptedSource(400), runtime_of(), outputs)
+print(session.state, errors)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "cannot write video" in done.stdout and "File too large" in done.stdout, done
@@ -459,10 +490,13 @@ def endless(tmp_path: Path) -> Callable[[], subprocess.Popen[str]]:
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 import run_live
+from realtime_polyp import runtime
+from realtime_polyp.cli import main
 from fakes import ScriptedSource, FakeDetector, FakeSegmenter
-run_live.open_source = lambda *a, **k: ScriptedSource(10**6)
-run_live.open_detector = lambda *a: FakeDetector(delay_s=0.004)
-run_live.open_segmenter = lambda *a: FakeSegmenter()
+main.open_source = lambda *a, **k: ScriptedSource(10**6)
+runtime.open_detector = lambda *a, **k: FakeDetector(delay_s=0.004)
+runtime.open_segmenter = lambda *a, **k: FakeSegmenter()
+runtime.check_gate = lambda engine: None
 folder = {str(tmp_path)!r}
 sys.exit(run_live.main(["--source", "x", "--headless", "--results", folder + "/a.jsonl", "--save", folder + "/a.mp4",
     "--summary", folder + "/a.json"]))
@@ -513,7 +547,7 @@ def test_a_model_that_fails_is_one_sentence_with_its_frame_and_exit_code_1(
 ) -> None:
     fake_engines["detector"] = FakeDetector(fails_at=15)  # the warm-up takes one
     code, stderr = run("--source", clip, "--results", tmp_path / "out.jsonl")
-    assert code == 1 and stderr.startswith("run_live.py: the model failed at frame 1") and stderr.count("\n") == 1
+    assert code == 1 and stderr.startswith("realtime-polyp: the model failed at frame 1") and stderr.count("\n") == 1
     assert 1 <= len(lines_of(tmp_path / "out.jsonl")) <= 14
 
 

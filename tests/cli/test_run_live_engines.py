@@ -9,11 +9,12 @@ from fakes import FUSION, RATE_HZ, FakeDetector, picture
 from media import write_clip
 
 import run_live
-from realtime_polyp import runtime as line
-from realtime_polyp.cli.options import parse
-from realtime_polyp.engines import gate as acceptance
+from realtime_polyp import runtime
+from realtime_polyp.cli.options import Options, parse
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.engines import gate
 from realtime_polyp.engines.gate import GateRecord
-from realtime_polyp.runtime import open_line
+from realtime_polyp.runtime import open_runtime
 
 FAKES = ["--detector", "fake", "--segmenter", "fake"]
 Run = Callable[..., tuple[int, str, str]]
@@ -26,7 +27,7 @@ def run(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> R
     def run_(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
         try:
-            code = run_live.main(["--headless", *FAKES, *map(str, arguments)])
+            code = run_live.main(["--headless", "--overwrite", *FAKES, *map(str, arguments)])
         except SystemExit as end:
             code = int(end.code or 0)
         said = capfd.readouterr()
@@ -38,6 +39,10 @@ def run(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> R
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "clip.mp4", count=20, size=(96, 72), rate=RATE_HZ, draw=picture)
+
+
+def pipeline_config(options: Options) -> PipelineConfig:
+    return open_runtime(options.runtime_config(live=False)).pipeline_config
 
 
 def calibration_file(path: Path, *, model: str = "fake", key: str = "fake", fused: bool = False) -> Path:
@@ -53,7 +58,7 @@ def calibration_file(path: Path, *, model: str = "fake", key: str = "fake", fuse
 
 
 def test_an_engine_without_a_record_is_refused(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptance, "find_record", lambda engine: None)
+    monkeypatch.setattr(gate, "find_record", lambda engine: None)
     code, _, stderr = run("--source", clip)
     assert code == 2 and len(stderr.strip().splitlines()) == 1
     assert "never compared with float32" in stderr and "--allow-unverified" in stderr
@@ -61,13 +66,13 @@ def test_an_engine_without_a_record_is_refused(run: Run, clip: Path, monkeypatch
 
 def test_an_engine_that_failed_its_gate_is_refused(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = GateRecord("fake", "fake", "fake", ("AP50 fell by 0.100",), "val", {}, {}, "")
-    monkeypatch.setattr(acceptance, "find_record", lambda engine: failed)
+    monkeypatch.setattr(gate, "find_record", lambda engine: failed)
     code, _, stderr = run("--source", clip)
     assert code == 2 and "failed its gate (AP50 fell by 0.100)" in stderr
 
 
 def test_the_brave_are_told_every_time(run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptance, "find_record", lambda engine: None)
+    monkeypatch.setattr(gate, "find_record", lambda engine: None)
     code, _, stderr = run("--source", clip, "--allow-unverified", "--results", tmp_path / "out.jsonl")
     assert code == 0 and stderr.count("UNVERIFIED") == 2  # a detector and a segmenter
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 20
@@ -79,21 +84,21 @@ def test_the_brave_are_told_every_time(run: Run, clip: Path, tmp_path: Path, mon
 @pytest.mark.usefixtures("fake_engines")
 def test_the_calibration_sets_threshold_and_times_unless_typed(tmp_path: Path) -> None:
     path = calibration_file(tmp_path / "c.json")
-    config = open_line(parse(["--source", "x", *FAKES, "--calibration", str(path)]), live=False).config
+    config = pipeline_config(parse(["--source", "x", *FAKES, "--calibration", str(path)]))
     assert config.temporal is not None and config.score_threshold == 0.45
     assert (config.temporal.confirm_s, config.temporal.hold_s, config.temporal.release_s) == (0.4, 0.1, 0.5)
     typed = parse(["--source", "x", *FAKES, "--calibration", str(path), "--score-threshold", "0.7"])
-    assert open_line(typed, live=False).config.score_threshold == 0.7
+    assert pipeline_config(typed).score_threshold == 0.7
 
 
 @pytest.mark.usefixtures("fake_engines")
 def test_a_point_chosen_for_fused_scores_wants_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line, "fusion_for", lambda detector, segmenter: FUSION if detector and segmenter else None)
+    monkeypatch.setattr(runtime, "fusion_for", lambda detector, segmenter: FUSION if detector and segmenter else None)
     for fused in (True, False):
         chosen = parse(
             ["--source", "x", *FAKES, "--calibration", str(calibration_file(tmp_path / "c.json", fused=fused))]
         )
-        assert (open_line(chosen, live=False).config.fusion is FUSION) == fused
+        assert (pipeline_config(chosen).fusion is FUSION) == fused
 
 
 @pytest.mark.parametrize("more", [["--no-fusion"], ["--segmenter", "none"]])
@@ -103,7 +108,7 @@ def test_a_point_chosen_for_fused_scores_is_refused_without(
     path = calibration_file(tmp_path / "c.json", fused=True)
     code, _, stderr = run("--source", clip, "--calibration", path, *more)
     assert code == 2 and len(stderr.strip().splitlines()) == 1
-    assert "c.json was chosen with box and mask believing each other" in stderr
+    assert "c.json was made with detector-segmenter fusion" in stderr
     assert run("--source", clip, "--calibration", path, *more, "--score-threshold", 0.5)[0] == 0
 
 
@@ -213,5 +218,5 @@ def test_files_are_compiled_for_throughput_and_live_sources_for_latency(
 
     monkeypatch.setattr("realtime_polyp.runtime.open_detector", open_)
     monkeypatch.setattr("realtime_polyp.runtime.open_segmenter", open_)
-    open_line(parse(["--source", "x", *FAKES, *arguments]), live=live)
+    open_runtime(parse(["--source", "x", *FAKES, *arguments]).runtime_config(live=live))
     assert set(asked) == {hint}

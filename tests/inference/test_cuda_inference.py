@@ -3,12 +3,13 @@
 import gc
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import needs
 from device_toys import Blobs, Blueness
 from fakes import FakeDetector, frames_of, picture
 from hypothesis import given
@@ -21,6 +22,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.field_of_view import FieldOfView, whole
+from realtime_polyp.inference.base import ModelOutputs
 from realtime_polyp.inference.cuda import DEVICE_TRACK, CudaInference
 from realtime_polyp.inference.cuda_graphs import best_of
 from realtime_polyp.inference.cuda_streams import (
@@ -32,7 +34,7 @@ from realtime_polyp.inference.cuda_streams import (
     StreamTask,
     idle_share,
 )
-from realtime_polyp.inference.host import HostInference, ModelOutputs
+from realtime_polyp.inference.host import HostInference
 from realtime_polyp.inference.staging import StagingBuffer, StagingPool, places_of
 from realtime_polyp.models.detector import Detector, DetectorConfig
 from realtime_polyp.models.efficientnet_lite import LiteConfig
@@ -43,13 +45,11 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.telemetry.trace import Trace
 
-NO_GPU = "torch sees no CUDA device on this machine"
-with_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)
+with_gpu = needs("cuda")
 DEVICES = ["cpu", pytest.param("cuda", marks=with_gpu)]
 DETECTOR_SIZE, SEGMENTER_SIZE = (64, 96), (96, 96)
 LEVEL = 1.5 / 255  # what one level of a pixel may change in the answers of the toys below, and a little rounding
 BOX_PX = 0.2
-NO_LAP: Callable[[str, float | None], None] = lambda stage, since_s: None  # noqa: E731
 
 
 def toys(device: str = "cpu") -> tuple[Any, Any]:
@@ -77,11 +77,11 @@ def scenes(count: int, *, first: int = 0) -> tuple[list[NDArray[np.uint8]], list
 def assert_alike(found: ModelOutputs, expected: ModelOutputs, *, box_px: float = BOX_PX, level: float = LEVEL) -> None:
     assert found.detector_placements == expected.detector_placements
     assert found.segmenter_placements == expected.segmenter_placements
-    assert (found.candidates is None) == (expected.candidates is None)
+    assert (found.predictions is None) == (expected.predictions is None)
     assert (found.probability is None) == (expected.probability is None)
-    if found.candidates is not None and expected.candidates is not None:
-        assert_near(found.candidates[0], expected.candidates[0], box_px)
-        assert_near(found.candidates[1], expected.candidates[1], level)
+    if found.predictions is not None and expected.predictions is not None:
+        assert_near(found.predictions[0], expected.predictions[0], box_px)
+        assert_near(found.predictions[1], expected.predictions[1], level)
     if found.probability is not None and expected.probability is not None:
         assert_near(found.probability, expected.probability, level)
 
@@ -97,10 +97,10 @@ def test_it_answers_as_the_host_does(device: str, count: int) -> None:
     """Batches that fill a bucket, that do not, and that are larger than any."""
     images, fields = scenes(count)
     for hflip in ([], [index % 2 == 1 for index in range(count)]):
-        expected = HostInference(*toys()).begin(images, fields, NO_LAP, hflip=hflip)()
+        expected = HostInference(*toys()).submit(images, fields, hflip=hflip).result()
         assert expected.probability is not None and expected.probability.std() > 0.1  # there is something to get wrong
         assert [one.hflip for one in expected.detector_placements] == (hflip or [False] * count)
-        assert_alike(inference_of(device).begin(images, fields, NO_LAP, hflip=hflip)(), expected)
+        assert_alike(inference_of(device).submit(images, fields, hflip=hflip).result(), expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -109,7 +109,7 @@ def test_a_model_may_be_absent(device: str, absent: str) -> None:
     images, fields = scenes(2)
     present = [None if absent in (task, "both") else toys(device)[index] for index, task in enumerate(TASKS)]
     inference = CudaInference(*present, lanes=lanes_on(device), buckets=(2,))
-    assert_alike(inference.begin(images, fields, NO_LAP)(), HostInference(*present).begin(images, fields, NO_LAP)())
+    assert_alike(inference.submit(images, fields).result(), HostInference(*present).submit(images, fields).result())
 
 
 TASKS = ("detector", "segmenter")
@@ -128,8 +128,8 @@ def test_the_project_s_own_kind_of_models_agrees_too(device: str) -> None:
     ]
     images = [np.full((64, 96, 3), 40 * index, np.uint8) + picture(index, (96, 64)) // 8 for index in range(3)]
     fields = [whole(image) for image in images]  # of the models' size: pixels are equal to the bit
-    found = CudaInference(*engines, lanes=lanes_on(device), buckets=(4,)).begin(images, fields, NO_LAP)()
-    assert_alike(found, HostInference(*engines).begin(images, fields, NO_LAP)(), box_px=1e-2, level=1e-4)
+    found = CudaInference(*engines, lanes=lanes_on(device), buckets=(4,)).submit(images, fields).result()
+    assert_alike(found, HostInference(*engines).submit(images, fields).result(), box_px=1e-2, level=1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -156,7 +156,7 @@ def test_nv12_gives_nearly_the_answers_of_rgb(device: str) -> None:
     frame = nv12_frame(textured((241, 180)), *BT709_LIMITED)
     nv12, rgb, fields = nv12_of(frame, "bt709"), RgbConverter()(frame), [FieldOfView(17, 3, 200, 178)]
     inference = inference_of(device)
-    found, expected = inference.begin([nv12], fields, NO_LAP)(), inference.begin([rgb], fields, NO_LAP)()
+    found, expected = inference.submit([nv12], fields).result(), inference.submit([rgb], fields).result()
     assert_alike(found, expected, box_px=0.5, level=0.02)
 
 
@@ -166,8 +166,8 @@ def test_nv12_gives_nearly_the_answers_of_rgb(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_only_the_best_candidates_leave_the_device(device: str) -> None:
     images, fields = scenes(3)
-    found = inference_of(device, most_candidates=9).begin(images, fields, NO_LAP)().candidates
-    every = HostInference(*toys()).begin(images, fields, NO_LAP)().candidates
+    found = inference_of(device, most_candidates=9).submit(images, fields).result().predictions
+    every = HostInference(*toys()).submit(images, fields).result().predictions
     assert found is not None and every is not None and found[0].shape == (3, 9, 4)
     for boxes, scores, all_boxes, all_scores in zip(*found, *every, strict=True):
         best = np.sort(all_scores)[::-1][:9]
@@ -229,20 +229,20 @@ def test_two_batches_under_way_do_not_mix(device: str) -> None:
         pending = started
     found.append(pending())
     for answers, batch in zip(found, batches, strict=True):
-        assert_alike(answers, host.begin(*batch, NO_LAP)())
+        assert_alike(answers, host.submit(*batch).result())
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_answers_and_pictures_are_nobody_s_buffers(device: str) -> None:
     images, fields = scenes(2)
-    expected = HostInference(*toys()).begin(images, fields, NO_LAP)()
+    expected = HostInference(*toys()).submit(images, fields).result()
     inference = inference_of(device)
     collect = inference.queue(images, fields)
     for image in images:
         image[:] = 0  # the source may reuse its memory as soon as the batch is begun
     found = collect()
     for _ in range(3):
-        inference.begin(*scenes(2, first=50), NO_LAP)()
+        inference.submit(*scenes(2, first=50)).result()
     assert_alike(found, expected)
 
 
@@ -254,7 +254,7 @@ def test_a_third_batch_is_refused_and_none_is_collected_twice() -> None:
     first(), second()
     with pytest.raises(RuntimeError, match="collected already"):
         second()
-    inference.begin(*scenes(1), NO_LAP)()
+    inference.submit(*scenes(1)).result()
 
 
 def test_a_failure_leaves_the_buffers_free() -> None:
@@ -263,7 +263,7 @@ def test_a_failure_leaves_the_buffers_free() -> None:
     for _ in range(3):  # more often than there are buffers
         with pytest.raises(ValueError, match="zip"):
             inference.queue(images, fields[:1])
-    assert_alike(inference.begin(images, fields, NO_LAP)(), HostInference(*toys()).begin(images, fields, NO_LAP)())
+    assert_alike(inference.submit(images, fields).result(), HostInference(*toys()).submit(images, fields).result())
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -272,17 +272,17 @@ def test_the_picture_may_grow_and_shrink(device: str) -> None:
     for size in [(120, 90), (640, 480), (97, 65), (800, 600)]:
         images = [textured(size)]
         fields = [whole(image) for image in images]
-        assert_alike(inference.begin(images, fields, NO_LAP)(), host.begin(images, fields, NO_LAP)())
+        assert_alike(inference.submit(images, fields).result(), host.submit(images, fields).result())
 
 
 def test_any_thread_may_use_it_one_after_the_other() -> None:
     inference = inference_of()
     images, fields = scenes(2)
     found: list[ModelOutputs] = []
-    thread = threading.Thread(target=lambda: found.append(inference.begin(images, fields, NO_LAP)()))
+    thread = threading.Thread(target=lambda: found.append(inference.submit(images, fields).result()))
     thread.start()
     thread.join(20)
-    assert_alike(found[0], inference.begin(images, fields, NO_LAP)())
+    assert_alike(found[0], inference.submit(images, fields).result())
 
 
 # order and times
@@ -292,7 +292,7 @@ def test_work_waits_for_what_it_reads_and_for_nothing_else() -> None:
     lanes = FixedLanes()
     inference = inference_of(lanes=lanes)
     lanes.queued.clear()
-    inference.begin(*scenes(2), NO_LAP)()
+    inference.submit(*scenes(2)).result()
     works = {work.name: work for work, _ in lanes.queued}
     assert {work.lane for work in works.values()} == {"copy", "prepare", "detector", "segmenter", "download"}
     assert lanes.before(works["upload"]) == set()
@@ -326,7 +326,7 @@ def test_the_trace_shows_every_lane_at_its_time(device: str) -> None:
     trace = Trace()
     inference = inference_of(device, lanes_on(device, timed=True), trace=trace)
     began_s = time.perf_counter()
-    inference.begin(*scenes(2), NO_LAP)()
+    inference.submit(*scenes(2)).result()
     ended_s = time.perf_counter()
     spans = {span.name: span for span in trace.spans()}
     assert set(spans) == {"upload", "prepare", "detector", "segmenter", "download"}
@@ -341,7 +341,8 @@ def test_the_trace_shows_every_lane_at_its_time(device: str) -> None:
 
 def test_stages_are_told_as_they_end() -> None:
     laps: list[str] = []
-    inference_of().begin(*scenes(2), lambda stage, since_s: laps.append(stage))()
+    found = inference_of().submit(*scenes(2)).result()
+    laps += [one.stage for one in found.stage_times]
     assert laps == ["prepare", "models"]
 
 
@@ -355,7 +356,7 @@ def test_an_engine_that_answers_to_the_host_is_refused() -> None:
 
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="1 to 4 images, got 0"):
-        inference_of().begin([], [], NO_LAP)()
+        inference_of().submit([], []).result()
 
 
 # the books
@@ -395,8 +396,8 @@ def test_idle_is_what_no_span_covers(spans: list[tuple[int, int]]) -> None:
 @with_gpu
 def test_a_graph_says_what_the_calls_said_that_it_was_captured_from() -> None:
     images, fields = scenes(4)
-    graphed = inference_of("cuda", CudaStreams(graphs=True)).begin(images, fields, NO_LAP)()
-    plain = inference_of("cuda", CudaStreams(graphs=False)).begin(images, fields, NO_LAP)()
+    graphed = inference_of("cuda", CudaStreams(graphs=True)).submit(images, fields).result()
+    plain = inference_of("cuda", CudaStreams(graphs=False)).submit(images, fields).result()
     assert_alike(graphed, plain, box_px=1e-4, level=1e-6)
 
 
@@ -415,7 +416,7 @@ def test_it_stays_right_while_other_threads_use_the_gpu() -> None:
         inference, host = inference_of("cuda"), HostInference(*toys())
         for first in range(20):
             batch = scenes(1 + first % 4, first=first)
-            assert_alike(inference.begin(*batch, NO_LAP)(), host.begin(*batch, NO_LAP)())
+            assert_alike(inference.submit(*batch).result(), host.submit(*batch).result())
     finally:
         over.set()
         thread.join(20)
@@ -431,15 +432,15 @@ def test_what_cannot_be_captured_runs_without_a_graph_and_says_so() -> None:
     with pytest.warns(UserWarning, match="segmenter runs without a CUDA graph"):
         inference = CudaInference(None, engine, lanes=CudaStreams(), buckets=(1,))
     batch = scenes(1)
-    assert_alike(inference.begin(*batch, NO_LAP)(), HostInference(None, toys()[1]).begin(*batch, NO_LAP)())
+    assert_alike(inference.submit(*batch).result(), HostInference(None, toys()[1]).submit(*batch).result())
 
 
 @with_gpu
 def test_no_memory_is_taken_once_it_runs() -> None:
     inference = inference_of("cuda")
-    inference.begin(*scenes(4), NO_LAP)()
+    inference.submit(*scenes(4)).result()
     gc.collect()
     before = torch.cuda.memory_reserved()
     for first in range(10):
-        inference.begin(*scenes(4, first=first), NO_LAP)()
+        inference.submit(*scenes(4, first=first)).result()
     assert torch.cuda.memory_reserved() == before

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_polyp.field_of_view import FieldOfView
-from realtime_polyp.outputs.overlay import is_at_box, drawn_part
 from realtime_polyp.metrics.run_lengths import decode
+from realtime_polyp.outputs.overlay import drawn_part, is_at_box
 from realtime_polyp.outputs.results_reader import shown_of
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Mask, Result, Track
 

@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.outputs import OutputError, OutputSpec, VideoWriter, open_outputs
 from realtime_polyp.outputs.paths import check_paths
-from realtime_polyp.outputs.recorder import Recorder, close_all
-from realtime_polyp.outputs.results import ResultsWriter, encode_mask
+from realtime_polyp.outputs.recorder import OutputGroup, Recorder
+from realtime_polyp.outputs.results import ResultsWriter
 from realtime_polyp.outputs.video import even
 from realtime_polyp.packets import Frame, Mask, Result
 from realtime_polyp.pipeline import run_inline
@@ -26,6 +26,8 @@ RESULTS = list(run_inline(frames_of(20), pipeline_of()))
 
 class Disk:
     """An output that remembers; slow, or failing at a write or at the end."""
+
+    on_disk = True
 
     def __init__(self, *, delay_s: float = 0.0, fails_at: int | None = None, fails_at_end: bool = False) -> None:
         self.written: list[int] = []
@@ -71,7 +73,7 @@ def test_a_slow_disk_makes_a_file_wait_and_a_live_source_drop() -> None:
         assert disk.written[-1] == 19  # the newest are kept
 
 
-def test_a_disk_that_fails_stops_the_recording_and_is_told_at_the_end() -> None:
+def test_a_disk_that_fails_ends_alone_and_is_reported_at_the_end() -> None:
     bad, good = Disk(fails_at=3), Disk()
     recorder = Recorder([good, bad], live=False)
     for result in RESULTS * 5:
@@ -79,12 +81,22 @@ def test_a_disk_that_fails_stops_the_recording_and_is_told_at_the_end() -> None:
     with pytest.raises(OutputError, match="cannot write to disk: full"):
         recorder.close()
     assert recorder.error is not None and bad.written == [0, 1, 2] and good.closed == bad.closed == 1
+    assert good.written == list(range(20)) * 5, "one failing output does not end the others"
+
+
+def test_once_every_output_has_failed_the_run_ends() -> None:
+    group = OutputGroup([Disk(fails_at=3), Disk(fails_at=5)])
+    for result in RESULTS[:5]:
+        group.write(result)
+    with pytest.raises(OutputError, match="cannot write to disk: full"):
+        group.write(RESULTS[5])
+    assert len(group.errors) == 2
 
 
 def test_all_are_closed_though_one_fails_and_the_first_failure_is_told() -> None:
     disks = [Disk(), Disk(fails_at_end=True), Disk()]
     with pytest.raises(OutputError, match="cannot finish: full"):
-        close_all(disks)
+        OutputGroup(disks).close()
     assert [disk.closed for disk in disks] == [1, 1, 1]
 
 
@@ -94,8 +106,8 @@ def test_outputs_are_those_asked_for(tmp_path: Path) -> None:
     for output in outputs:
         for result in RESULTS:
             output.write(result)
-    close_all(outputs)
-    close_all(outputs)  # twice does no harm
+    for output in outputs * 2:  # closing twice does no harm
+        output.close()
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 20
     assert len(list(FileSource(tmp_path / "a.mp4").frames())) == 20
 
@@ -112,7 +124,7 @@ def test_each_line_is_whole_on_disk_before_the_next_frame(tmp_path: Path) -> Non
 def test_a_mask_s_run_lengths_are_the_mask() -> None:
     field = FieldOfView(40, 20, 360, 220)
     mask = Mask(np.random.default_rng(0).random((50, 80)).astype(np.float32), field)
-    encoded = encode_mask(mask, (240, 400, 3))
+    encoded = mask.to_rle(240, 400)
     assert encoded["size"] == [240, 400]
     with pytest.warns(DeprecationWarning):  # pycocotools's own
         found = coco_mask.decode(encoded)
@@ -178,18 +190,27 @@ def test_pictures_are_made_even_by_repeating_their_rim(size: tuple[int, int]) ->
 def test_places_are_checked_before_anything_is_written(tmp_path: Path) -> None:
     source = tmp_path / "a.mp4"
     source.write_bytes(b"precious")
-    check_paths(str(source), [tmp_path / "b.mp4", None, tmp_path / "b.jsonl"])
-    check_paths("rtsp://scope.example/1", [tmp_path / "b.mp4"])
+    check_paths([str(source)], [tmp_path / "b.mp4", None, tmp_path / "b.jsonl"])
+    check_paths(["rtsp://scope.example/1"], [tmp_path / "b.mp4"])
     (tmp_path / "link.mp4").symlink_to(source)
+    (tmp_path / "hard.mp4").hardlink_to(source)
+    (tmp_path / "old.jsonl").write_text("an earlier run's")
+    (tmp_path / "old too.jsonl").hardlink_to(tmp_path / "old.jsonl")
     for paths, said in (
         ([tmp_path / "link.mp4"], "it is the source itself"),
+        ([tmp_path / "hard.mp4"], "it is the source itself"),
+        ([tmp_path / "old.jsonl", tmp_path / "old too.jsonl"], "it is another output"),
         ([tmp_path / "x", tmp_path / "sub" / ".." / "x"], "it is another output"),
         ([tmp_path], "it is a folder"),
         ([tmp_path / "no" / "b.mp4"], "there is no folder"),
     ):
         with pytest.raises(OutputError, match=said):
-            check_paths(str(source), paths)
-    assert source.read_bytes() == b"precious"
+            check_paths([str(source)], paths, overwrite=True)
+    with pytest.raises(OutputError, match="it exists already; add --overwrite to replace it"):
+        check_paths([str(source)], [tmp_path / "old.jsonl"])
+    check_paths([str(source)], [tmp_path / "old.jsonl", Path("/dev/null")], overwrite=True)
+    check_paths([str(source)], [Path("/dev/null")])
+    assert source.read_bytes() == b"precious" and (tmp_path / "old.jsonl").read_text() == "an earlier run's"
 
 
 def test_an_output_with_a_bug_never_leaves_anyone_waiting() -> None:

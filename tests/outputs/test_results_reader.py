@@ -12,7 +12,6 @@ from fakes import SIZE, FakeDetector, FakeSegmenter, frames_of
 
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
-from realtime_polyp.outputs.results import line_of
 from realtime_polyp.outputs.results_reader import ShownFrame, on_screen, read_results, shown_of
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline, run_inline
@@ -40,7 +39,7 @@ def results() -> list[Result]:
 
 
 def write(path: Path, results: list[Result], *, end: str = "\n") -> Path:
-    path.write_text("\n".join(json.dumps(line_of(result)) for result in results) + end)
+    path.write_text("\n".join(json.dumps(result.to_dict()) for result in results) + end)
     return path
 
 
@@ -60,7 +59,7 @@ def test_without_a_detector_the_whole_mask_is_read_back(results: list[Result], t
     assert [one.mask for one in read] == [shown_of(result).mask for result in alone]
     assert decode(read[-1].mask or {}).any()
     (line,) = [json.loads(text) for text in (tmp_path / "r.jsonl").read_text().splitlines()[-1:]]
-    del line["detecting"]
+    del line["has_detector"]
     (tmp_path / "r.jsonl").write_text(json.dumps(line) + "\n")
     assert not decode(read_results(tmp_path / "r.jsonl")[0].mask or {}).any()
 
