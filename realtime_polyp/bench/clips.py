@@ -56,6 +56,7 @@ class MemorySource:
     nothing in the picture jumps."""
 
     name, live, warning = "memory", False, None
+    duration_s, decoder, reads_ahead = None, None, False
     rate_hz: Fraction | None = Fraction(_RATE_HZ)
 
     def __init__(self, images: Sequence[Image], count: int) -> None:
@@ -80,7 +81,9 @@ class Lasting:
     def __init__(self, source: Source, length_s: float) -> None:
         self._source, self._length_s = source, length_s
         self.name, self.live, self.size, self.rate_hz = source.name, source.live, source.size, source.rate_hz
+        self.decoder, self.reads_ahead = source.decoder, source.reads_ahead
         self.frames_total: int | None = None
+        self.duration_s: float | None = length_s
         self.close = source.close
 
     @property

@@ -55,6 +55,7 @@ class MemoryCamera:
     """
 
     name, live, warning, frames_total = "memory", True, None, None
+    duration_s, decoder, reads_ahead = None, None, False
 
     def __init__(self, images: Sequence[Image], rate_hz: int, length_s: float, *, phase_s: float = 0.0) -> None:
         self._images, self._count, self._phase_s = images, math.ceil(rate_hz * length_s), phase_s

@@ -1,4 +1,4 @@
-"""Where frames come from. `open_source` takes what a person would type; `Paced` shows a recording as if live."""
+"""Sources of frames. `open_source` opens what a user types; `Paced` plays a recording as if live."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What the person wants of the source besides its name."""
+class SourceOptions:
+    """Options of `open_source`; see there."""
 
     start_s: float = 0.0
     end_s: float | None = None
@@ -47,51 +47,56 @@ def open_source(
 ) -> Source:
     """Open a video file, a folder of stills, a camera (`0`, `/dev/video0`, `device:NAME`), a URL or `pattern[...]`.
 
-    start_s, end_s, loop are for files and folders; device_format (FFmpeg's device reader) for cameras;
-    hardware: "cuda" to decode files on a GPU where it can.
-    SourceError says what is wrong with the text or with what it names.
+    Arguments:
+        text: what to open.
+        start_s, end_s: the part of a file or folder to read, s; the end is excluded.
+        loop: restart a file or folder at its end.
+        device_format: FFmpeg's device format for a camera, such as "decklink".
+        hardware: "cuda" decodes files on a GPU if it supports them.
+
+    Raises SourceError if the text names nothing that can be opened, or for an option that does not fit.
     """
-    asked = _Asked(start_s, end_s, loop, device_format, hardware)
+    options = SourceOptions(start_s, end_s, loop, device_format, hardware)
     for recognises, build in _KINDS:
         if recognises(text):
-            return build(text, asked)
-    raise SourceError("No source is named: give a video file, a folder of stills, a camera, a URL or pattern.")
+            return build(text, options)
+    raise SourceError("The source is empty: give a video file, a folder of stills, a camera, a URL or pattern.")
 
 
-def _file(text: str, asked: _Asked) -> Source:
-    return FileSource(text, start_s=asked.start_s, end_s=asked.end_s, loop=asked.loop, hardware=asked.hardware)
+def _file(text: str, options: SourceOptions) -> Source:
+    return FileSource(text, start_s=options.start_s, end_s=options.end_s, loop=options.loop, hardware=options.hardware)
 
 
-def _folder(text: str, asked: _Asked) -> Source:
-    return ImageFolderSource(text, start_s=asked.start_s, end_s=asked.end_s, loop=asked.loop)
+def _folder(text: str, options: SourceOptions) -> Source:
+    return ImageFolderSource(text, start_s=options.start_s, end_s=options.end_s, loop=options.loop)
 
 
-def _device(text: str, asked: _Asked) -> Source:
-    _must_be_whole(text, asked)
-    return CaptureSource(text.removeprefix("device:"), format=asked.device_format)
+def _device(text: str, options: SourceOptions) -> Source:
+    _check_live_options(text, options)
+    return CaptureSource(text.removeprefix("device:"), format=options.device_format)
 
 
-def _network(text: str, asked: _Asked) -> Source:
-    _must_be_whole(text, asked)
+def _network(text: str, options: SourceOptions) -> Source:
+    _check_live_options(text, options)
     return NetworkSource(text)
 
 
-def _pattern(text: str, asked: _Asked) -> Source:
-    _must_be_whole(text, asked)
+def _pattern(text: str, options: SourceOptions) -> Source:
+    _check_live_options(text, options)
     return PatternSource(parse_pattern(text))
 
 
-def _must_be_whole(text: str, asked: _Asked) -> None:
-    if asked.start_s or asked.end_s is not None or asked.loop:
-        raise SourceError(f"{text} is live: a start, an end and a loop are for recordings.")
+def _check_live_options(text: str, options: SourceOptions) -> None:
+    if options.start_s or options.end_s is not None or options.loop:
+        raise SourceError(f"{text} is live: start, end and loop apply to recordings only.")
 
 
 def _is_device(text: str) -> bool:
     return text.startswith(("device:", "/dev/video")) or text.isdecimal()
 
 
-# In order: what exists on disk wins over what its name looks like, except a device, which exists too.
-_KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, _Asked], Source]], ...] = (
+# Checked in order. A path that exists wins over what its name looks like, except for devices, which exist too.
+_KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, SourceOptions], Source]], ...] = (
     (_is_device, _device),
     (lambda text: bool(text.strip()) and Path(text).is_dir(), _folder),
     (lambda text: bool(text.strip()) and Path(text).exists(), _file),

@@ -1,4 +1,4 @@
-"""What every source of frames offers, and the errors it reports."""
+"""The interface of every source of frames."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -8,17 +8,24 @@ from realtime_polyp.packets import Frame
 
 
 class SourceError(ValueError):
-    """The source cannot be opened or read; the message is one sentence for the person who chose it."""
+    """The source cannot be opened or read. The message is one sentence for the user."""
 
 
 class Source(Protocol):
-    """Opened by its constructor, which raises SourceError; `frames` yields until the end and always closes.
+    """A source of frames. Its constructor opens it and raises SourceError; `frames` closes it at the end.
 
-    Plain attributes serve as these properties.
+    Plain attributes may implement these properties.
 
-    live: it cannot be paced, so the newest frame wins. rate_hz, frames_total: as far as known.
-    size: (width, height) px as displayed. warning: one sentence set while reading when the end came early
-    (a truncated file), else None.
+    Attributes:
+        name: for messages and window titles.
+        live: it cannot wait, so a slow consumer misses frames.
+        size: (width, height) px as displayed.
+        rate_hz: nominal frames per second; None if unknown.
+        frames_total: number of frames that `frames` will yield; None if unknown.
+        duration_s: stored duration of a recording, s; None if unknown or live.
+        decoder: codec and device, such as "h264 (cuda)"; None where it is not chosen here.
+        reads_ahead: frames are decoded before they are due, so decoding may run at low priority.
+        warning: one sentence, set while reading, if a recording is damaged or a stream ended; else None.
     """
 
     @property
@@ -37,12 +44,24 @@ class Source(Protocol):
     def frames_total(self) -> int | None: ...
 
     @property
+    def duration_s(self) -> float | None: ...
+
+    @property
+    def decoder(self) -> str | None: ...
+
+    @property
+    def reads_ahead(self) -> bool: ...
+
+    @property
     def warning(self) -> str | None: ...
 
     def frames(self) -> Iterator[Frame]:
-        """Each frame once, index rising by 1 from 0; SourceError when a live source fails or falls silent."""
+        """Yield each frame once, with rising `index` and `continues` set.
+
+        Raises SourceError if a live source fails or stops sending.
+        """
         ...
 
     def close(self) -> None:
-        """Wake a blocked read as far as the device allows and free everything; may be called from any thread."""
+        """Free everything and wake a blocked read if the device allows it. May be called from any thread."""
         ...

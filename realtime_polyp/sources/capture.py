@@ -1,4 +1,4 @@
-"""Capture cards, frame grabbers and webcams, through FFmpeg's own device readers."""
+"""Capture cards, frame grabbers and webcams, read through FFmpeg's device formats."""
 
 import sys
 import threading
@@ -12,16 +12,22 @@ import av.error
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.sources.live import live_frames
+from realtime_polyp.sources.live import read_live
 from realtime_polyp.sources.reader import Reader
 
 
 @dataclass(frozen=True)
 class _Platform:
-    """How one operating system's devices are reached. first: what the number 0 stands for, {} taking the number."""
+    """How to reach an operating system's capture devices.
+
+    Attributes:
+        format: FFmpeg's device format.
+        numbered: name of a device that is given by its number.
+        pixel_format_option: FFmpeg's option for the pixel format.
+    """
 
     format: str
-    first: str
+    numbered: str
     pixel_format_option: str
 
 
@@ -31,7 +37,7 @@ _PLATFORMS = {
     "win32": _Platform("dshow", "video={}", "pixel_format"),
 }
 
-# nonblocking reads (4 is AVFMT_FLAG_NONBLOCK, which has no name): a read blocked inside a driver cannot be woken
+# Non-blocking reads (4 is AVFMT_FLAG_NONBLOCK, which has no name): a read blocked in a driver cannot be woken.
 _LOW_DELAY = {"fflags": "nobuffer+4"}
 
 _CURES = {
@@ -43,16 +49,24 @@ _CURES = {
 
 
 class CaptureSource:
-    """A live camera; close() from any thread ends its frames within a few milliseconds, even when no signal comes.
+    """A live camera. `close` ends its frames within a few milliseconds, also without a signal.
 
-    device: a number (0 is the first camera), a path such as /dev/video0, or the name FFmpeg knows the device by.
-    format: FFmpeg's device reader, such as "v4l2" or "decklink"; by default the platform's.
-    size (width, height) px, rate_hz, pixel_format ("mjpeg", "yuyv422", ...): asked of the device; by default its own.
-    silence_s: without a frame for so long, SourceError. A change of size while running shows in the frames.
+    Arguments:
+        device: a number (0 is the first camera), a path such as /dev/video0, or FFmpeg's name of the device.
+        format: FFmpeg's device format, such as "v4l2" or "decklink"; default: the platform's.
+        size: (width, height) px to request; default: the device's own.
+        rate_hz: frames per second to request; default: the device's own.
+        pixel_format: to request, such as "mjpeg" or "yuyv422"; default: the device's own.
+        open_timeout_s: time limit for opening, s.
+        silence_s: time without a frame after which `frames` raises SourceError, s.
+
+    Frames follow a change of size while running. Raises SourceError if the device cannot be opened.
     """
 
-    live = True
+    live, reads_ahead = True, False
     frames_total: int | None = None
+    duration_s: float | None = None
+    decoder: str | None = None
     warning: str | None = None
 
     def __init__(
@@ -70,46 +84,47 @@ class CaptureSource:
         target = _target(device, platform)
         self.name = str(device)
         self._silence_s = silence_s
-        options = _asked(size, rate_hz, {platform.pixel_format_option: pixel_format})
+        options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
         try:
             container = av.open(
                 target, "r", format=format or platform.format, options=options, timeout=(open_timeout_s, silence_s)
             )
         except (av.error.FFmpegError, ValueError) as error:  # ValueError: PyAV knows no such format
-            raise SourceError(_why_not(target, format or platform.format, options, error)) from error
+            raise SourceError(_explain_open_error(target, format or platform.format, options, error)) from error
         self._reader = Reader(container, threading.Event(), name=target)
         self.rate_hz = self._reader.rate_hz
         self.size = (self._reader.stream.width, self._reader.stream.height)
 
     def frames(self) -> Iterator[Frame]:
-        """Frames as they come; SourceError when they stop coming."""
-        return live_frames(self._reader, name=self.name, silence_s=self._silence_s)
+        """Yield frames as they arrive. Raises SourceError if they stop."""
+        return read_live(self._reader, name=self.name, silence_s=self._silence_s)
 
     def close(self) -> None:
         self._reader.stop.set()
         self._reader.free()
 
 
-def found_devices() -> list[str]:
-    """Paths of the video devices of this machine; only Linux lists them."""
+def find_devices() -> list[str]:
+    """List the paths of this machine's video devices; empty except on Linux."""
     return sorted(str(path) for path in Path("/dev").glob("video*"))
 
 
 def _target(device: str | int, platform: _Platform) -> str:
-    return platform.first.format(device) if str(device).isdecimal() else str(device)
+    """Return FFmpeg's name of the device."""
+    return platform.numbered.format(device) if str(device).isdecimal() else str(device)
 
 
-def _asked(
+def _device_options(
     size: tuple[int, int] | None, rate_hz: Fraction | float | None, others: dict[str, str | None]
 ) -> dict[str, str]:
-    """FFmpeg's options for what the user asked of the device."""
-    asked = {"video_size": f"{size[0]}x{size[1]}" if size else None, "framerate": str(rate_hz) if rate_hz else None}
-    return _LOW_DELAY | {key: value for key, value in (asked | others).items() if value is not None}
+    """Return FFmpeg's options for the requested settings."""
+    requested = {"video_size": f"{size[0]}x{size[1]}" if size else None, "framerate": str(rate_hz) if rate_hz else None}
+    return _LOW_DELAY | {key: value for key, value in (requested | others).items() if value is not None}
 
 
-def _why_not(target: str, format_name: str, options: dict[str, str], error: Exception) -> str:
+def _explain_open_error(target: str, format_name: str, options: dict[str, str], error: Exception) -> str:
     cure = next((cure for kind, cure in _CURES.items() if isinstance(error, kind)), str(error))
-    asked = ", ".join(f"{key} {value}" for key, value in options.items() if key not in _LOW_DELAY)
-    wanted = f" with {asked}" if asked else ""
-    here = ", ".join(found_devices()) or "none"
-    return f"The capture device {target} ({format_name}) cannot be opened{wanted}: {cure}. Devices found: {here}."
+    settings = ", ".join(f"{key} {value}" for key, value in options.items() if key not in _LOW_DELAY)
+    requested = f" with {settings}" if settings else ""
+    here = ", ".join(find_devices()) or "none"
+    return f"The capture device {target} ({format_name}) cannot be opened{requested}: {cure}. Devices found: {here}."

@@ -1,9 +1,10 @@
-"""Recordings: every frame of a video file, in order, at its own time, as far as the file can be read."""
+"""Video files: every frame that can be decoded, in order, with its own time and number."""
 
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -15,32 +16,48 @@ from av.video.stream import VideoStream
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.reader import Clock, Reader
 
-Timed = tuple[float, VideoFrame]
+Timed = tuple[float, VideoFrame]  # seconds since the stream's start, picture
 
-_TEXT_READERS = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg draws any text file as a picture of its letters
-_DURATION_STORED = {"mov", "matroska", "avi", "asf", "flv"}  # others only estimate theirs
-_EARLY_END_S = 0.5  # a file this much shorter than it says has lost its tail; less may be rounding
-_SEEK_MARGINS_S = (0.0, 2.0, 10.0)  # a seek may land late (MPEG-TS has no index): try earlier, then from the start
+_TEXT_READERS = {"tty", "bin", "xbin", "adf", "idf"}  # with these FFmpeg renders any text file as video
+_DURATION_STORED = {"mov", "matroska", "avi", "asf", "flv"}  # containers that store a duration; others estimate it
+_EARLY_END_S = 0.5  # a file that ends this much before its stored duration is truncated; less may be rounding
+_SEEK_MARGINS_S = (
+    0.0,
+    2.0,
+    10.0,
+)  # a seek may land too late (MPEG-TS has no index): retry earlier, then read from the start
 _SAME_TIME_S = 1e-6
-_TS_PACKETS_BYTES = (188, 192, 204)  # plain, with a time stamp, with error correction
-_READ_ERRORS_ALLOWED = 3  # in a row
+_TS_PACKETS_BYTES = (188, 192, 204)  # plain, with timestamps, with error correction
+_READ_ERRORS_ALLOWED = 3  # consecutive
 
 
 class FileSource:
     """A video file in any container and codec that FFmpeg reads.
 
-    start_s, end_s: the part to read, in seconds since the stream's start; the end is excluded. The first frame is the
-    first one at or after start_s, exactly. loop: begin again at the end, with pts_s and index rising on.
-    thread_type: "SLICE" or "AUTO"; AUTO adds frame threads, faster for some files at a delay of a few frames.
-    hardware: "cuda" to decode on a GPU if it takes the file; `decoder` says which way it went.
-    warning is set at the end of a damaged file; what could be decoded of it has been yielded by then.
+    Arguments:
+        start_s, end_s: the part to read, in seconds since the stream's start; `end_s` is excluded. The first frame is
+            exactly the first one at or after `start_s`.
+        loop: restart at the end; `pts_s` and `index` keep rising.
+        thread_type: FFmpeg's threading, "SLICE" or "AUTO". AUTO adds frame threads: faster for some files, at a delay
+            of a few frames.
+        hardware: "cuda" decodes on a GPU if the GPU supports the file; `decoder` tells which decoder is used.
+
+    `Frame.index` is the frame's number in the file, also after a seek to `start_s`. If the container's index lists
+    every frame at an even rate (most MP4 and AVI files), the number is `pts_s` over the period. Otherwise (a variable
+    rate, or Matroska and MPEG-TS, which have no such index) the packets before `start_s` are counted: the file is read
+    up to there, without decoding.
+
+    `warning` is set at the end of a damaged file, after every frame that could be decoded.
+
+    Raises SourceError for a file that cannot be opened or has no frame in the span.
     """
 
-    live = False
+    live = reads_ahead = False
 
     def __init__(
         self,
@@ -53,10 +70,11 @@ class FileSource:
         hardware: str | None = None,
     ) -> None:
         check_span(start_s, end_s)
-        self._path = _checked(Path(path))
+        self._path = _check_path(Path(path))
         self.name = self._path.name
         self.warning: str | None = None
         self._start_s, self._end_s, self._loop, self._thread_type = start_s, end_s, loop, thread_type
+        self._first_index: int | None = None
         self._stop = threading.Event()
         self._hwaccel = hwaccel_for(self._path, hardware)
         self._reader, self.duration_s = self._open()
@@ -76,15 +94,12 @@ class FileSource:
             raise
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame, once; SourceError when asked a second time."""
+        """Yield every frame once. Raises SourceError on a second call."""
         first_pass, self._first_pass = self._first_pass, None
         if first_pass is None:
             raise SourceError(f"{self.name} has been read already: open it again.")
         try:
-            for index, (pts_s, picture) in enumerate(self._timeline(first_pass)):
-                image = self._to_rgb(picture)
-                planes = self._to_rgb.planes(picture) if self._hwaccel else None
-                yield Frame(index, pts_s, time.monotonic(), image, planes=planes)
+            yield from mark_continuity(self._convert(first_pass))
         finally:
             self.close()
 
@@ -92,17 +107,23 @@ class FileSource:
         self._stop.set()
         self._reader.free()
 
+    def _convert(self, first_pass: Iterator[Timed]) -> Iterator[Frame]:
+        for index, (pts_s, picture) in enumerate(self._timeline(first_pass), self._first_index or 0):
+            image = self._to_rgb(picture)
+            planes = self._to_rgb.planes(picture) if self._hwaccel else None
+            yield Frame(index, pts_s, time.monotonic(), image, planes=planes)
+
     def _open(self) -> tuple[Reader, float | None]:
-        """A reader at the file's start, and the seconds that the container announces, where it stores them."""
+        """Open a reader at the file's start; also return the stored duration, s, where there is one."""
         try:
             container = av.open(str(self._path), "r", metadata_errors="replace", hwaccel=self._hwaccel)
         except av.error.FFmpegError as error:
-            raise SourceError(_not_a_video(self._path, error)) from error
+            raise SourceError(_explain_open_error(self._path, error)) from error
         if container.format.name in _TEXT_READERS:
             container.close()
             raise SourceError(f"{self._path} is a text file, not a video.")
         reader = Reader(container, self._stop, name=str(self._path), thread_type=self._thread_type)
-        return reader, _announced_s(container, reader)
+        return reader, _stored_duration_s(container, reader)
 
     def _first_picture(self, first_pass: Iterator[Timed]) -> Timed:
         first = next(first_pass, None)
@@ -116,7 +137,7 @@ class FileSource:
         raise SourceError(f"{self._path} has no frame at or after {self._start_s:g} s{until}{lasts}.")
 
     def _timeline(self, first_pass: Iterator[Timed]) -> Iterator[Timed]:
-        """The passes over the file, one after the other on a time that keeps rising."""
+        """Chain the passes over the file, with times that keep rising."""
         if self._stop.is_set():
             return
         begin_s = pts_s = self._first[0]
@@ -137,7 +158,7 @@ class FileSource:
         self._reader, _ = self._open()
 
     def _one_pass(self) -> Iterator[Timed]:
-        """The asked part of the file, once; notes at the end what was damaged."""
+        """Read the span once, and set `warning` at its end if the file is damaged."""
         count, end_s = 0, 0.0
         for pts_s, picture in self._from_start():
             if self._end_s is not None and pts_s >= self._end_s - _SAME_TIME_S:
@@ -148,40 +169,66 @@ class FileSource:
             self._damage.check_end(end_s, self.duration_s)
             self._damage.check_packets(end_s, self._reader.container_name, self._path.stat().st_size)
         if self.warning is None and count and not self._stop.is_set():
-            self.warning = self._damage.sentence(self.name, count)
+            self.warning = self._damage.describe(self.name, count)
 
     def _shown_s(self, picture: VideoFrame) -> float:
         return max(self._reader.period_s, float(picture.duration * self._reader.time_base))
 
     def _from_start(self) -> Iterator[Timed]:
-        """Pictures from start_s on: from a key picture before it, with those in between decoded and dropped."""
-        pictures = self._sought() if self._start_s > 0 else self._decoded()
+        """Yield pictures from `start_s` on; those between the key picture before it and `start_s` are dropped."""
+        pictures = self._seek() if self._start_s > 0 else self._decode()
+        dropped, from_file_start = 0, False
         for pts_s, picture in pictures:
+            from_file_start = from_file_start or (dropped == 0 and pts_s <= _SAME_TIME_S)
             if pts_s >= self._start_s - _SAME_TIME_S:
+                if self._first_index is None:
+                    self._first_index = dropped if from_file_start else self._number(pts_s, picture)
                 if self._start_s > 0:
-                    self._damage = _Damage()  # what follows a seek may lack its references: no fault of the file
+                    self._damage = _Damage()  # pictures after a seek may lack their references: the file is not damaged
                 yield pts_s, picture
                 break
+            dropped += 1
         yield from pictures
 
-    def _sought(self) -> Iterator[Timed]:
-        """Pictures from one at or before start_s on."""
+    def _number(self, pts_s: float, picture: VideoFrame) -> int:
+        """Return the picture's number in the file; see the class's docstring."""
+        period_s = _even_period_s(self._reader)
+        return self._count_before(picture) if period_s is None else round(pts_s / period_s)
+
+    def _count_before(self, picture: VideoFrame) -> int:
+        """Count the packets that are shown before the picture. Reads the file from its start, decodes nothing."""
+        reader, _ = self._open()
+        count, until = 0, picture.pts or 0
+        try:
+            while (packet := reader.packet()) is not None:
+                if packet.dts is not None and packet.dts >= until:
+                    break  # a packet is never shown before it is decoded
+                shown_at = packet.dts if packet.pts is None else packet.pts
+                count += shown_at is not None and shown_at < until and not packet.is_discard
+        except av.error.FFmpegError:
+            pass  # a damaged file: the count covers what can be read
+        finally:
+            reader.free()
+        return count
+
+    def _seek(self) -> Iterator[Timed]:
+        """Yield pictures from a key picture at or before `start_s` on."""
         for margin_s in _SEEK_MARGINS_S:
             try:
                 self._reader.seek(max(0.0, self._start_s - margin_s))
             except av.error.FFmpegError:
                 break
-            pictures = self._decoded()
+            pictures = self._decode()
             first = next(pictures, None)
             if first is not None and first[1].pts is not None and first[0] <= self._start_s + _SAME_TIME_S:
                 yield first
                 yield from pictures
                 return
         self._reopen()
-        yield from self._decoded()
+        yield from self._decode()
 
-    def _decoded(self) -> Iterator[Timed]:
-        """Every picture that can be decoded from here on; what cannot is noted."""
+    def _decode(self) -> Iterator[Timed]:
+        """Yield every picture that can be decoded from the reader's position on; record the damage."""
         reader, errors = self._reader, 0
         clock, last_s = Clock(reader.time_base, reader.start_pts, reader.period_s), 0.0
         self._damage = _Damage()
@@ -190,47 +237,57 @@ class FileSource:
                 packet = reader.packet()
                 errors = 0
             except av.error.FFmpegError as error:
-                self._damage.unreadable(last_s, error)
+                self._damage.add_lost_packet(last_s, error)
                 errors += 1
                 continue
             if packet is None:
                 return
-            for picture in self._pictures(packet, last_s):
+            for picture in self._decode_packet(packet, last_s):
                 last_s = clock.at(picture.pts)
                 yield last_s, picture
-        for picture in self._pictures(None, last_s):  # what the decoder still holds
+        for picture in self._decode_packet(None, last_s):  # flush the decoder
             yield clock.at(picture.pts), picture
 
-    def _pictures(self, packet: "Packet[VideoStream] | None", last_s: float) -> list[VideoFrame]:
+    def _decode_packet(self, packet: "Packet[VideoStream] | None", last_s: float) -> list[VideoFrame]:
+        """Decode one packet, or flush the decoder (None)."""
         try:
             pictures = self._reader.decode(packet)
         except av.error.EOFError:
             return []
         except av.error.FFmpegError as error:
-            self._damage.unreadable(last_s, error)
+            self._damage.add_lost_packet(last_s, error)
             return []
         if (packet is not None and packet.is_corrupt) or any(picture.is_corrupt for picture in pictures):
-            self._damage.incomplete(last_s)
+            self._damage.add_incomplete_picture(last_s)
         return pictures
 
 
 @dataclass
 class _Damage:
-    """What went wrong while reading, and where first."""
+    """Damage found while reading a file.
+
+    Attributes:
+        first_s: time of the first damage, s.
+        reason: why the first lost packet could not be decoded.
+        packets_lost: packets that could not be read or decoded.
+        pictures_incomplete: pictures that were decoded with missing data.
+        announced_s: the stored duration of a file that ends earlier, s.
+        cut: the file ends in the middle of a packet.
+    """
 
     first_s: float | None = None
-    reason: str = ""  # of the packets lost
+    reason: str = ""
     packets_lost: int = 0
     pictures_incomplete: int = 0
     announced_s: float | None = None
     cut: bool = False
 
-    def unreadable(self, at_s: float, error: av.error.FFmpegError) -> None:
+    def add_lost_packet(self, at_s: float, error: av.error.FFmpegError) -> None:
         self._note(at_s)
         self.reason = self.reason or str(error.strerror).lower()
         self.packets_lost += 1
 
-    def incomplete(self, at_s: float) -> None:
+    def add_incomplete_picture(self, at_s: float) -> None:
         self._note(at_s)
         self.pictures_incomplete += 1
 
@@ -240,25 +297,25 @@ class _Damage:
             self.announced_s = announced_s
 
     def check_packets(self, end_s: float, container_name: str, size_bytes: int) -> None:
-        """A transport stream announces no length, but consists of whole packets."""
+        """Detect a truncated MPEG transport stream: it stores no duration but consists of whole packets."""
         if container_name == "mpegts" and all(size_bytes % packet_bytes for packet_bytes in _TS_PACKETS_BYTES):
             self._note(end_s)
             self.cut = True
 
-    def sentence(self, name: str, count: int) -> str | None:
-        """None when all was well."""
+    def describe(self, name: str, count: int) -> str | None:
+        """Describe the damage in one sentence; None without damage."""
         if self.first_s is None:
             return None
         found = []
         if self.packets_lost:
-            found.append(f"{_counted(self.packets_lost, 'packet')} could not be decoded ({self.reason})")
+            found.append(f"{_plural(self.packets_lost, 'packet')} could not be decoded ({self.reason})")
         if self.pictures_incomplete:
-            found.append(f"{_counted(self.pictures_incomplete, 'picture')} incomplete")
+            found.append(f"{_plural(self.pictures_incomplete, 'picture')} incomplete")
         if self.announced_s is not None:
             found.append(f"it should last {self.announced_s:.2f} s but ends early")
         if self.cut and not found:
             found.append("it ends in the middle of a packet")
-        frames = _counted(count, "frame")
+        frames = _plural(count, "frame")
         return f"{name} is damaged after {self.first_s:.2f} s ({frames} could be read): {', '.join(found)}."
 
     def _note(self, at_s: float) -> None:
@@ -267,14 +324,15 @@ class _Damage:
 
 
 def check_span(start_s: float, end_s: float | None) -> None:
-    """SourceError unless 0 <= start_s < end_s."""
+    """Raise SourceError unless 0 <= start_s < end_s."""
     if not 0 <= start_s < float("inf"):
         raise SourceError(f"The start must be 0 s or later, got {start_s:g} s.")
     if end_s is not None and not end_s > start_s:
         raise SourceError(f"The end must come after the start at {start_s:g} s, got {end_s:g} s.")
 
 
-def _checked(path: Path) -> Path:
+def _check_path(path: Path) -> Path:
+    """Return the path. Raises SourceError if it is missing, a folder or empty."""
     if not path.exists():
         raise SourceError(f"{path} does not exist.")
     if path.is_dir():
@@ -284,7 +342,8 @@ def _checked(path: Path) -> Path:
     return path
 
 
-def _not_a_video(path: Path, error: av.error.FFmpegError) -> str:
+def _explain_open_error(path: Path, error: av.error.FFmpegError) -> str:
+    """Return one sentence on why the file could not be opened."""
     if isinstance(error, av.error.PermissionError):
         return f"{path} may not be read by this user: {error.strerror}."
     head = path.read_bytes()[:12] if path.is_file() else b""
@@ -293,19 +352,30 @@ def _not_a_video(path: Path, error: av.error.FFmpegError) -> str:
     return f"{path} is not a video that can be read: {str(error.strerror).lower()}."
 
 
-def _announced_s(container: InputContainer, reader: Reader) -> float | None:
-    """Seconds of the video stream as stored in the file; None where there are only estimates."""
+def _even_period_s(reader: Reader) -> float | None:
+    """Return the time between frames, s, if the container's index lists all of them at an even rate, else None."""
+    stream = reader.stream
+    times = [entry.timestamp for entry in stream.index_entries]
+    if len(times) < 2 or len(times) != stream.frames:
+        return None
+    mean = (times[-1] - times[0]) / (len(times) - 1)
+    even = all(abs(after - before - mean) <= 1 for before, after in pairwise(times))  # timestamps are rounded
+    return mean * float(reader.time_base) if even else None
+
+
+def _stored_duration_s(container: InputContainer, reader: Reader) -> float | None:
+    """Return the video stream's stored duration, s; None if the container only estimates one."""
     if not _DURATION_STORED & set(container.format.name.split(",")):
         return None
     if reader.stream.duration is not None:
         return float(reader.stream.duration * reader.time_base)
     if len(container.streams) == 1 and container.duration:
         return container.duration / av.time_base
-    return _tagged_s(reader.stream.metadata.get("DURATION", ""))
+    return _parse_duration_s(reader.stream.metadata.get("DURATION", ""))
 
 
-def _tagged_s(text: str) -> float | None:
-    """Matroska's "00:01:02.500000000" in seconds."""
+def _parse_duration_s(text: str) -> float | None:
+    """Parse Matroska's duration tag, such as "00:01:02.500000000", to seconds; None if it is malformed."""
     try:
         hours, minutes, seconds = text.split(":")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -313,5 +383,5 @@ def _tagged_s(text: str) -> float | None:
         return None
 
 
-def _counted(count: int, noun: str) -> str:
+def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

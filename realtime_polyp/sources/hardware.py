@@ -1,4 +1,4 @@
-"""Decoding on a GPU where that works, tried out beforehand; in software everywhere else."""
+"""Chooses between decoding on a GPU and in software, by trying the GPU on the file's first frame."""
 
 import threading
 from pathlib import Path
@@ -10,24 +10,24 @@ from av.codec.hwaccel import HWAccel
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.reader import Reader
 
-# What a GPU's pictures are once they are fetched. Software decoders keep colours in two planes: yuv420p.
+# Pixel formats of frames fetched from a GPU. Software decoders give yuv420p instead.
 _FETCHED_FORMATS = {"nv12", "p010le", "p016le"}
 
 
 def hwaccel_for(path: Path, device: str | None) -> HWAccel | None:
-    """How to open this file so that the device ("cuda") decodes it.
+    """Return PyAV's hardware option for decoding the file on the device ("cuda").
 
-    None, for software, where no device is asked for, there is none, or it does not take this codec or profile.
+    None means software: no device is given, there is none, or it does not support the codec or profile.
     """
     return _hwaccel(device) if device is not None and decodes_on(device, path) else None
 
 
 def decodes_on(device: str, path: Path) -> bool:
-    """Whether the device decodes the file's first picture: only its format tells, since FFmpeg may use software."""
+    """Whether the device decodes the file. FFmpeg may silently fall back to software; the pixel format tells."""
     try:
         container = av.open(str(path), "r", metadata_errors="replace", hwaccel=_hwaccel(device))
         reader = Reader(container, threading.Event(), name=str(path))
-    except (av.error.FFmpegError, SourceError):  # without a driver PermissionError, in spite of the fallback
+    except (av.error.FFmpegError, SourceError):  # PermissionError without a driver, in spite of the fallback
         return False
     try:
         return _first_format(reader) in _FETCHED_FORMATS
@@ -42,12 +42,12 @@ def _hwaccel(device: str) -> HWAccel:
 
 
 def decoder_name(codec: str, hwaccel: HWAccel | None, device: str | None) -> str:
-    """Such as "h264 (cuda)" or "h264 (software)"."""
+    """Return codec and device, such as "h264 (cuda)" or "h264 (software)"."""
     return f"{codec} ({device if hwaccel is not None else 'software'})"
 
 
 def _first_format(reader: Reader) -> str | None:
-    """The pixel format of the first picture; None when there is none."""
+    """Return the pixel format of the first frame; None if there is no frame."""
     while (packet := reader.packet()) is not None:
         for picture in reader.decode(packet):
             return picture.format.name

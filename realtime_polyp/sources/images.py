@@ -1,4 +1,4 @@
-"""A folder of stills, shown one after the other."""
+"""A folder of stills as a source of frames."""
 
 import math
 import re
@@ -13,22 +13,32 @@ import numpy as np
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.file import check_span
 
 STILLS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-_NAMED_AT_MOST = 3
-_SAME_PLACE = 1e-6  # stills; a time typed in decimals means the still that it is nearest to
+_NAMED_AT_MOST = 3  # file names in a warning
+_ROUNDING = 1e-6  # of a still: a time typed in decimals means the nearest still
 
 
 class ImageFolderSource:
-    """The stills of a folder (not of folders in it), in natural order: 2.png before 10.png; sizes may differ.
-    Each stands alone: nothing is steadied from one to the next.
+    """The stills of a folder, without its sub-folders, in natural order: 2.png before 10.png. Sizes may differ.
 
-    rate_hz: stills per second of pts_s, which is the place in the folder over the rate. start_s, end_s, loop: as for a
-    file. Unreadable stills are left out and named in warning. size: of the first readable still.
+    Every frame has `is_still` set, so nothing is filtered over time. `Frame.file_name` names the file, and
+    `Frame.index` is its position in the folder, also with `start_s` and after unreadable stills. With `loop` it keeps
+    rising.
+
+    Arguments:
+        rate_hz: stills per second; `pts_s` is the position in the folder divided by it.
+        start_s, end_s, loop: as for `FileSource`.
+
+    Unreadable stills are skipped and named in `warning`. `size` is that of the first readable still. Raises
+    SourceError if the span has no still or none can be read.
     """
 
-    live = False
+    live = reads_ahead = False
+    decoder: str | None = None
+    duration_s: float | None = None
 
     def __init__(
         self,
@@ -48,14 +58,18 @@ class ImageFolderSource:
         self.warning: str | None = None
         self._rate_hz, self._loop, self._stopped = self.rate_hz, loop, False
         self._unreadable: list[str] = []
-        self._stills = _part(find_stills(folder), self._rate_hz, start_s, end_s)
+        self._stills = _select(find_stills(folder), self._rate_hz, start_s, end_s)
         if not self._stills:
             raise SourceError(f"{folder} has no still at or after {start_s:g} s.")
         self.frames_total = None if loop else len(self._stills)
         self.size = self._first_size(folder)
 
     def frames(self) -> Iterator[Frame]:
-        index, round_s = 0, 0.0
+        """Yield each readable still."""
+        return mark_continuity(self._read_all())
+
+    def _read_all(self) -> Iterator[Frame]:
+        shift = 0  # of position, by the passes before this one
         while not self._stopped:
             for place, path in self._stills:
                 image = read_still(path)
@@ -64,11 +78,12 @@ class ImageFolderSource:
                 if image is None:
                     self._note_unreadable(path)
                     continue
-                yield Frame(index, float(place / self._rate_hz) + round_s, time.monotonic(), image, is_still=True)
-                index += 1
+                index = shift + place
+                pts_s = float(place / self._rate_hz) + float(shift / self._rate_hz)
+                yield Frame(index, pts_s, time.monotonic(), image, is_still=True, file_name=path.name)
             if not self._loop:
                 return
-            round_s += float(len(self._stills) / self._rate_hz)
+            shift += len(self._stills)
 
     def close(self) -> None:
         self._stopped = True
@@ -89,18 +104,18 @@ class ImageFolderSource:
 
 
 def find_stills(folder: Path) -> list[Path]:
-    """The stills of a folder in natural order; SourceError when there are none."""
+    """List the stills of a folder in natural order. Raises SourceError if there are none."""
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a folder.")
     visible = (p for p in folder.iterdir() if not p.name.startswith("."))
-    stills = sorted((p for p in visible if p.suffix.lower() in STILLS and p.is_file()), key=_natural)
+    stills = sorted((p for p in visible if p.suffix.lower() in STILLS and p.is_file()), key=_natural_order)
     if not stills:
         raise SourceError(f"{folder} is a folder without stills ({', '.join(sorted(STILLS))}); name a video in it.")
     return stills
 
 
 def read_still(path: Path) -> Image | None:
-    """The picture (H, W, 3) uint8 RGB, turned as its EXIF says; None when it cannot be read."""
+    """Read an image (H, W, 3) uint8 RGB, rotated as its EXIF says; None if it cannot be read."""
     try:
         found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)  # imread fails on odd paths on Windows
     except (OSError, cv2.error):
@@ -108,19 +123,19 @@ def read_still(path: Path) -> Image | None:
     return None if found is None else np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _part(stills: list[Path], rate_hz: Fraction, start_s: float, end_s: float | None) -> list[tuple[int, Path]]:
-    """Places and paths of the stills whose time lies in the span."""
-    first = _place_at(start_s, rate_hz)
-    last = None if end_s is None else _place_at(end_s, rate_hz)
+def _select(stills: list[Path], rate_hz: Fraction, start_s: float, end_s: float | None) -> list[tuple[int, Path]]:
+    """Return the positions and paths of the stills in the span."""
+    first = _position_at(start_s, rate_hz)
+    last = None if end_s is None else _position_at(end_s, rate_hz)
     return list(enumerate(stills))[first:last]
 
 
-def _place_at(seconds: float, rate_hz: Fraction) -> int:
-    """The first place whose time is not before this one."""
-    return math.ceil(seconds * float(rate_hz) - _SAME_PLACE)
+def _position_at(seconds: float, rate_hz: Fraction) -> int:
+    """Return the first position at or after this time."""
+    return math.ceil(seconds * float(rate_hz) - _ROUNDING)
 
 
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """Digits by value, letters without case."""
+def _natural_order(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key: digits by value, letters without case."""
     pieces = re.split(r"(\d+)", path.name.lower())
     return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces if piece]

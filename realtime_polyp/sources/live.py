@@ -1,4 +1,4 @@
-"""Reading what cannot be paused: cameras and streams, whose silence and whose end must both be noticed."""
+"""Reads live inputs, and detects both their silence and their end."""
 
 import time
 from collections.abc import Iterator
@@ -10,17 +10,23 @@ from av.video.stream import VideoStream
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.reader import Clock, Reader
 
-_POLL_S = 0.002  # between two looks at a device that has nothing yet; small beside a frame's 17 to 40 ms
+_POLL_S = 0.002  # between two polls of a device; small beside a frame's 17 to 40 ms
 
 
-def live_frames(reader: Reader, *, name: str, silence_s: float) -> Iterator[Frame]:
-    """Frames as they come, until the sender ends the stream or `reader.stop` is set; frees the reader.
+def read_live(reader: Reader, *, name: str, silence_s: float) -> Iterator[Frame]:
+    """Yield frames as they arrive, until the sender ends the stream or `reader.stop` is set. Frees the reader.
 
-    SourceError: no frame for silence_s, or the device or connection failed. pts_s counts from the first frame.
+    name: for error messages. `pts_s` starts at 0 with the first frame. Raises SourceError after `silence_s` without a
+    frame, or if the device or connection fails.
     """
+    return mark_continuity(_convert(reader, name, silence_s))
+
+
+def _convert(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]:
     clock = Clock(reader.time_base, None, reader.period_s)
     to_rgb = RgbConverter(reader.stream.sample_aspect_ratio)
     try:
@@ -33,19 +39,19 @@ def live_frames(reader: Reader, *, name: str, silence_s: float) -> Iterator[Fram
 
 def _pictures(reader: Reader, name: str, silence_s: float) -> Iterator[VideoFrame]:
     while not reader.stop.is_set():
-        pictures = _next_pictures(reader, name, silence_s)
+        pictures = _read_pictures(reader, name, silence_s)
         if pictures is None:
             return
         yield from pictures
 
 
-def _next_pictures(reader: Reader, name: str, silence_s: float) -> list[VideoFrame] | None:
-    """What arrives next, waiting at most silence_s for it; None at the end."""
+def _read_pictures(reader: Reader, name: str, silence_s: float) -> list[VideoFrame] | None:
+    """Return the next pictures, waiting at most `silence_s`; None at the end of the stream."""
     deadline_s = time.monotonic() + silence_s
     while time.monotonic() < deadline_s:
         try:
             packet = reader.packet()
-        except av.error.BlockingIOError:  # a device in non-blocking mode has nothing yet
+        except av.error.BlockingIOError:  # non-blocking device without data
             reader.stop.wait(_POLL_S)
             continue
         except (av.error.ExitError, av.error.TimeoutError):  # the read timeout of the container
@@ -54,15 +60,15 @@ def _next_pictures(reader: Reader, name: str, silence_s: float) -> list[VideoFra
             raise SourceError(f"{name} stopped delivering pictures: {str(error.strerror).lower()}.") from error
         if packet is None:
             return None
-        if pictures := _decoded(reader, packet):
+        if pictures := _decode(reader, packet):
             return pictures
     if reader.stop.is_set():
         return None
     raise SourceError(f"{name} has sent no picture for {silence_s:g} s: check its signal and its cable.")
 
 
-def _decoded(reader: Reader, packet: "Packet[VideoStream]") -> list[VideoFrame]:
-    """The packet's pictures; none if it is broken, as the first ones of a stream joined midway are."""
+def _decode(reader: Reader, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+    """Decode a packet. A broken one, as at the start of a stream that is joined midway, gives no picture."""
     try:
         return reader.decode(packet)
     except av.error.FFmpegError:

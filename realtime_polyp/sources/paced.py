@@ -1,4 +1,4 @@
-"""A recording shown as if it were live: its frames come at their own times."""
+"""Plays a recording in real time, as if it were live."""
 
 import threading
 import time
@@ -11,14 +11,14 @@ from realtime_polyp.sources.base import Source
 
 
 class Pacer:
-    """Lets frames pass at their times, the first at once; a late frame passes at once and later ones keep the beat."""
+    """Waits until frames are due: the first at once, others by their distance from it. A late frame does not wait."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._zero_s: float | None = None  # time.monotonic() at pts_s 0
 
     def wait(self, pts_s: float) -> bool:
-        """Sleep until the frame is due; False as soon as `stop` is set."""
+        """Sleep until the frame is due. Returns False as soon as `stop` is set."""
         if self._zero_s is None:
             self._zero_s = time.monotonic() - pts_s
         due_s = self._zero_s + pts_s - time.monotonic()
@@ -26,10 +26,9 @@ class Pacer:
 
 
 class Paced:
-    """A source that yields another's frames in real time; close() from any thread ends a wait at once.
+    """Yields another source's frames in real time. `close` ends a wait at once.
 
-    live is True: a watcher that falls behind misses frames, as with a scope. captured_s is the time of the hand-over.
-    reads_ahead: a frame is decoded before it is due, so whoever shows the last one may go first.
+    It is live, so a slow consumer misses frames. `captured_s` is the time when the frame is handed over.
     """
 
     live = reads_ahead = True
@@ -45,7 +44,7 @@ class Paced:
 
     @property
     def decoder(self) -> str | None:
-        return getattr(self._source, "decoder", None)
+        return self._source.decoder
 
     @property
     def rate_hz(self) -> Fraction | None:
@@ -54,6 +53,10 @@ class Paced:
     @property
     def frames_total(self) -> int | None:
         return self._source.frames_total
+
+    @property
+    def duration_s(self) -> float | None:
+        return self._source.duration_s
 
     @property
     def warning(self) -> str | None:

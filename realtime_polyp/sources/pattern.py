@@ -1,4 +1,4 @@
-"""A test camera: a moving pattern in real time, for trying out a screen, a recorder and a pipeline without a scope."""
+"""A test camera: a moving pattern in real time, to try out a screen, a recorder or the pipeline without a scope."""
 
 import re
 import threading
@@ -12,7 +12,7 @@ import av.error
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.sources.live import live_frames
+from realtime_polyp.sources.live import read_live
 from realtime_polyp.sources.paced import Pacer
 from realtime_polyp.sources.reader import Reader
 
@@ -22,7 +22,13 @@ _SILENCE_S = 5.0
 
 @dataclass(frozen=True)
 class Pattern:
-    """size (width, height) px; seconds None: without end."""
+    """A test pattern.
+
+    Attributes:
+        size: (width, height) px.
+        rate_hz: frames per second.
+        seconds: duration, s; None: endless.
+    """
 
     size: tuple[int, int] = (1280, 720)
     rate_hz: Fraction = Fraction(25)
@@ -30,10 +36,10 @@ class Pattern:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """`pattern:WxH@fps:seconds`, each part optional; SourceError for anything else."""
+    """Parse `pattern:WxH@fps:seconds`, where each part is optional. Raises SourceError for anything else."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise SourceError(f"{text!r} is no test pattern; write pattern or pattern:WxH@fps:seconds.")
+        raise SourceError(f"{text!r} is not a test pattern: write pattern or pattern:WxH@fps:seconds.")
     width, height, rate, seconds = match.groups()
     given = Pattern(
         (int(width), int(height)) if width else Pattern.size,
@@ -46,9 +52,11 @@ def parse_pattern(text: str) -> Pattern:
 
 
 class PatternSource:
-    """FFmpeg's testsrc2 as a camera; close() from any thread ends it at once."""
+    """FFmpeg's testsrc2 as a live camera. `close` ends it at once. Raises SourceError if FFmpeg lacks the pattern."""
 
-    live = True
+    live, reads_ahead = True, False
+    duration_s: float | None = None
+    decoder: str | None = None
     warning: str | None = None
 
     def __init__(self, pattern: Pattern | str = "pattern") -> None:
@@ -66,8 +74,8 @@ class PatternSource:
         self._pacer = Pacer(self._reader.stop)
 
     def frames(self) -> Iterator[Frame]:
-        """Frames at their times; a late reader gets those it missed at once, as from a camera's queue."""
-        for frame in live_frames(self._reader, name=self.name, silence_s=_SILENCE_S):
+        """Yield frames at their times; frames that are overdue come at once."""
+        for frame in read_live(self._reader, name=self.name, silence_s=_SILENCE_S):
             if not self._pacer.wait(frame.pts_s):
                 return
             yield replace(frame, captured_s=time.monotonic())

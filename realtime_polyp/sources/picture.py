@@ -1,4 +1,4 @@
-"""From a decoded frame to the RGB picture a person would be shown: colours, pixel shape and orientation put right."""
+"""Converts decoded frames to RGB as displayed: colour matrix and range, pixel aspect ratio, orientation."""
 
 from fractions import Fraction
 
@@ -13,103 +13,107 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.nv12 import MATRICES, Nv12, nv12_of
 from realtime_polyp.sources.base import SourceError
 
-# Matrix numbers as in H.273; FFmpeg's scaler takes only these, anything else is guessed from the size.
+# Matrix numbers as in ITU-T H.273. FFmpeg's scaler accepts only these; anything else is guessed from the size.
 _BT709, _BT601 = 1, 5
 _FULL_RANGE = 2
 _KNOWN_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
-_SD_SIZE_PX = (1279, 576)  # an untagged picture no larger than this is taken for BT.601, as players do
+_SD_SIZE_PX = (1279, 576)  # untagged frames up to this size are BT.601, as in video players
 
-_SQUARE_ENOUGH = 0.02  # aspect tags this close to 1 are rounding (e.g. 136:135), not worth resampling a picture for
-_LARGEST_STRETCH = 4  # beyond it the tag is nonsense
+_SQUARE_ENOUGH = 0.02  # aspect tags this close to 1 are rounding (e.g. 136:135): not worth resampling
+_LARGEST_STRETCH = 4  # a tag beyond it is invalid
 
-_FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # cv2.flip's, by (mirrored in x, in y)
+_FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # of cv2.flip, by (flip x, flip y)
 
 
 class RgbConverter:
-    """Turns the decoded frames of one stream, of any pixel format, into pictures (H, W, 3) uint8 RGB as displayed.
+    """Converts the decoded frames of one stream, of any pixel format, to images (H, W, 3) uint8 RGB as displayed.
 
-    aspect: width of a pixel over its height. Wide pixels widen the picture and tall ones heighten it, so that circles
-    are round and no line is lost. Rotations by quarter turns and mirroring written in the file are applied, other
-    angles are not. Untagged pictures are read as BT.709 from 720 lines on, else as BT.601; limited range unless tagged.
+    aspect: pixel width over pixel height. Wide pixels widen the image and tall pixels heighten it, so no line is lost.
+    Quarter turns and flips stored in the file are applied, other angles are not. Untagged frames are BT.709 from 720
+    lines on, else BT.601, and limited range. Calling it raises SourceError for a pixel format that FFmpeg cannot
+    convert.
 
-    1080p yuv420p, one thread of a 2-core AVX512 CPU: 0.6 to 0.7 ms, flat colours off by at most 3 of 255 levels; with
-    ACCURATE_RND 4.0 ms and off by as much; `frame.to_ndarray(format="rgb24")` 0.6 ms, without
-    the matrix put right; `cv2.cvtColor(..., COLOR_YUV2RGB_I420)` 0.8 ms, BT.601 in limited range only.
+    1080p yuv420p on one thread of a 2-core AVX512 CPU takes 0.6 to 0.7 ms; flat colours are off by at most 3 of 255
+    levels. With ACCURATE_RND it takes 4.0 ms at the same error. `frame.to_ndarray(format="rgb24")` takes 0.6 ms but
+    ignores the matrix. `cv2.cvtColor(..., COLOR_YUV2RGB_I420)` takes 0.8 ms, for BT.601 in limited range only.
     """
 
     def __init__(self, aspect: Fraction | None = None) -> None:
         self._aspect = _usable_aspect(aspect)
-        self._scaler = VideoReformatter()  # kept: it reuses its tables while the format stays
+        self._scaler = VideoReformatter()  # reuses its tables while the format stays the same
         self._splitter = VideoReformatter()
-        self._turn: _Turn | None = None
+        self._orientation: _Orientation | None = None
 
     def __call__(self, frame: VideoFrame) -> Image:
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
-        return self._turn_of(frame).apply(_array(_scaled(self._scaler, self._planar(frame), width, height)))
+        rgb = _scale(self._scaler, self._split_chroma(frame), width, height)
+        return self._orientation_of(frame).apply(_to_array(rgb))
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
-        """(width, height) px of the picture that this frame becomes."""
+        """Return (width, height) px of the converted frame."""
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
-        return (height, width) if self._turn_of(frame).transposed else (width, height)
+        return (height, width) if self._orientation_of(frame).transposed else (width, height)
 
     def planes(self, frame: VideoFrame) -> Nv12 | None:
-        """The picture as a GPU decoded it; None where it was not, or is not shown the way it was stored."""
-        turn, matrix = self._turn_of(frame), MATRICES.get(_matrix(frame) or 0)
-        if frame.format.name != "nv12" or matrix is None or not turn.plain or self._aspect != 1:
+        """Return the frame as NV12 if a GPU decoded it and it is displayed as stored, else None."""
+        orientation, matrix = self._orientation_of(frame), MATRICES.get(_matrix(frame) or 0)
+        if frame.format.name != "nv12" or matrix is None or not orientation.is_identity or self._aspect != 1:
             return None
         return nv12_of(frame, matrix)
 
-    def _planar(self, frame: VideoFrame) -> VideoFrame:
-        """What a GPU decoded with its two colours taken apart, as software decodes: FFmpeg's quick way starts there."""
+    def _split_chroma(self, frame: VideoFrame) -> VideoFrame:
+        """Convert NV12 to yuv420p, from which FFmpeg's fast path to RGB starts."""
         if frame.format.name != "nv12":
             return frame
         return self._splitter.reformat(frame, format="yuv420p", threads=1)
 
-    def _turn_of(self, frame: VideoFrame) -> "_Turn":
-        if self._turn is None:  # the stream's, so looked up once
-            self._turn = _read_turn(frame)
-        return self._turn
+    def _orientation_of(self, frame: VideoFrame) -> "_Orientation":
+        if self._orientation is None:  # the same for the whole stream
+            self._orientation = _read_orientation(frame)
+        return self._orientation
 
 
-class _Turn:
-    """A quarter turn with or without mirroring: transposed first, then mirrored in x and y."""
+class _Orientation:
+    """An orientation of the display matrix: transposed first, then flipped in x and y."""
 
-    def __init__(self, transposed: bool = False, mirror_x: bool = False, mirror_y: bool = False) -> None:
+    def __init__(self, transposed: bool = False, flip_x: bool = False, flip_y: bool = False) -> None:
         self.transposed = transposed
-        self._flip = _FLIP_CODES.get((mirror_x, mirror_y))
-        self.plain = not transposed and self._flip is None
+        self._flip = _FLIP_CODES.get((flip_x, flip_y))
+        self.is_identity = not transposed and self._flip is None
 
     def apply(self, image: Image) -> Image:
-        turned = cv2.transpose(image) if self.transposed else image
+        oriented = cv2.transpose(image) if self.transposed else image
         if self._flip is not None:
-            turned = cv2.flip(turned, self._flip)
-        return np.asarray(turned, np.uint8)
+            oriented = cv2.flip(oriented, self._flip)
+        return np.asarray(oriented, np.uint8)
 
 
-def _read_turn(frame: VideoFrame) -> _Turn:
-    """From the display matrix [a b u; c d v; x y w]: a point (p, q) is shown at (a p + c q + x, b p + d q + y)."""
-    # PyAV's side data and its frame hold each other until the garbage collector comes: let that be a tiny frame
-    tiny = _scaled(VideoReformatter(), frame, 16, 16)
+def _read_orientation(frame: VideoFrame) -> _Orientation:
+    """Read the display matrix [a b u; c d v; x y w], which shows (p, q) at (a p + c q + x, b p + d q + y)."""
+    # PyAV's side data and its frame reference each other until garbage collection: use a tiny frame
+    tiny = _scale(VideoReformatter(), frame, 16, 16)
     try:
         item = tiny.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub too narrow
     except KeyError:
-        return _Turn()
+        return _Orientation()
     a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(item), np.int32)[:5])
-    return _Turn(True, c < 0, b < 0) if abs(b) > abs(a) else _Turn(False, a < 0, d < 0)
+    return _Orientation(True, c < 0, b < 0) if abs(b) > abs(a) else _Orientation(False, a < 0, d < 0)
 
 
-def _scaled(scaler: VideoReformatter, frame: VideoFrame, width: int, height: int) -> VideoFrame:
-    """The frame as rgb24 of this size; SourceError when FFmpeg has no way from its pixel format."""
+def _scale(scaler: VideoReformatter, frame: VideoFrame, width: int, height: int) -> VideoFrame:
+    """Convert the frame to rgb24 of this size. Raises SourceError if FFmpeg cannot convert its pixel format."""
     try:
         return scaler.reformat(
             frame, width, height, "rgb24", src_colorspace=_matrix(frame), dst_color_range=_FULL_RANGE, threads=1
         )
     except av.error.FFmpegError as error:
-        raise SourceError(f"Pictures of format {frame.format.name} cannot be shown: {error.strerror}.") from error
+        raise SourceError(
+            f"Frames of pixel format {frame.format.name} cannot be converted: {error.strerror}."
+        ) from error
 
 
 def _matrix(frame: VideoFrame) -> int | None:
-    """The YUV matrix to undo; None when there is none."""
+    """Return the frame's YUV matrix; None for RGB."""
     if frame.format.is_rgb:
         return None
     small = frame.width <= _SD_SIZE_PX[0] and frame.height <= _SD_SIZE_PX[1]
@@ -126,8 +130,8 @@ def _square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]
     return (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
 
 
-def _array(rgb: VideoFrame) -> Image:
-    """The pixels of an rgb24 frame (H, W, 3); its own memory where lines are not padded, else a copy."""
+def _to_array(rgb: VideoFrame) -> Image:
+    """Return an rgb24 frame as (H, W, 3) uint8; a copy only if its lines are padded."""
     plane = rgb.planes[0]
     lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: rgb.height, : rgb.width * 3]  # type: ignore[call-overload]
     return np.ascontiguousarray(lines).reshape(rgb.height, rgb.width, 3)

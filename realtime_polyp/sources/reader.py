@@ -1,4 +1,4 @@
-"""One opened video stream of FFmpeg, read by one thread and closable from any; and its timestamps as seconds."""
+"""Reads one video stream through FFmpeg, closable from any thread, and converts its timestamps to seconds."""
 
 import threading
 from fractions import Fraction
@@ -15,15 +15,17 @@ from av.video.stream import VideoStream
 from realtime_polyp.sources.base import SourceError
 
 _NOT_A_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_JUMP_BACK_S, _JUMP_AHEAD_S = 1.0, 60.0  # a step outside of these is a clock that was set anew, not a gap
+_JUMP_BACK_S, _JUMP_AHEAD_S = 1.0, 60.0  # a step beyond these is a reset of the clock, not a gap
 _LIKELY_PERIOD_S = 0.04
 
 
 class Reader:
-    """Packets and pictures of the best video stream of an open container; errors of FFmpeg are left to the caller.
+    """Reads packets and pictures of the best video stream of an open container. FFmpeg's errors are not caught.
 
-    A container freed while a read is in progress crashes the process, so `free` leaves it to the reading thread then:
-    the reading thread must call `free` too when it ends. stop: once set, nothing more is read.
+    Freeing a container while a read is in progress crashes the process. `free` then leaves it open, so the reading
+    thread must call `free` too when it ends.
+
+    stop: once set, nothing more is read. name: for error messages. Raises SourceError if no stream can be decoded.
     """
 
     def __init__(
@@ -46,23 +48,25 @@ class Reader:
         self._busy = threading.Lock()
 
     def packet(self) -> "Packet[VideoStream] | None":
-        """The next packet; the last one is empty and flushes the decoder; None after it, or once stopped."""
+        """Return the next packet. The last one is empty and flushes the decoder; then, or once stopped, None."""
         with self._busy:
             if self.stop.is_set():
                 return None
             try:
                 return next(self._packets, None)
             except av.error.FFmpegError:
-                self._packets = self._container.demux(self.stream)  # an error ends a generator, maybe not the stream
+                self._packets = self._container.demux(
+                    self.stream
+                )  # an error ends the generator, but the stream may go on
                 raise
 
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
-        """The pictures that this packet completes; None flushes."""
+        """Return the pictures that the packet completes; None flushes the decoder."""
         with self._busy:
             return [] if self.stop.is_set() else self.stream.decode(packet)
 
     def seek(self, seconds: float) -> None:
-        """Go to a key picture at or before this time since the stream's start, as far as the container can."""
+        """Seek to a key picture at or before this time since the stream's start, if the container has an index."""
         with self._busy:
             if not self.stop.is_set():
                 target = (self.start_pts or 0) + int(seconds / self.time_base)
@@ -70,7 +74,7 @@ class Reader:
                 self._packets = self._container.demux(self.stream)
 
     def free(self) -> None:
-        """Close the container, unless a read is in progress; may be called often and from any thread."""
+        """Close the container unless a read is in progress. May be called repeatedly and from any thread."""
         if self._busy.acquire(blocking=False):
             try:
                 self._packets.close()  # type: ignore[attr-defined]  # a generator
@@ -80,7 +84,7 @@ class Reader:
 
 
 class Clock:
-    """Timestamps of one stream to seconds since its start, always rising: gaps in them are filled, jumps closed."""
+    """Converts a stream's timestamps to rising seconds since its start. Fills missing ones and removes jumps."""
 
     def __init__(self, time_base: Fraction, origin: int | None, period_s: float) -> None:
         self._time_base, self._origin, self._period_s = time_base, origin, period_s
@@ -88,7 +92,7 @@ class Clock:
         self._shift_s = 0.0
 
     def at(self, pts: int | None) -> float:
-        """Seconds of the next picture; its timestamp may be missing."""
+        """Return the time of the next picture, s; its timestamp may be missing."""
         self._last_s = self._first_s(pts) if self._last_s is None else self._next_s(pts, self._last_s)
         return self._last_s
 
@@ -112,11 +116,11 @@ class Clock:
 
 
 def _best_stream(container: InputContainer, name: str) -> VideoStream:
-    """The largest clip, the container's default of equals; every other stream is left unread."""
+    """Return the largest video stream, preferring the container's default; discard all other streams."""
     clips = [s for s in container.streams.video if not s.disposition & _NOT_A_CLIP]
     if not clips:
-        only_cover = " but a cover picture" if container.streams.video else ""
-        raise SourceError(f"{name} has no picture{only_cover}: its streams are {_kinds(container)}.")
+        only_cover = " except a cover picture" if container.streams.video else ""
+        raise SourceError(f"{name} has no video{only_cover}: its streams are {_kinds(container)}.")
     best = max(clips, key=lambda s: (_area_px(s), bool(s.disposition & Disposition.default), -s.index))
     if _area_px(best) == 0:
         raise SourceError(f"{name} has a video stream that cannot be decoded here: its codec or its size is unknown.")
@@ -136,6 +140,6 @@ def _kinds(container: InputContainer) -> str:
 
 
 def _rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """Frames/s. The average is the better of FFmpeg's two guesses, but made up where the container has no clock."""
+    """Return frames/s. FFmpeg's average is the better estimate, but invented if the container has no clock."""
     guesses = (stream.average_rate, stream.guessed_rate)
     return next((rate for rate in (guesses if container.duration else guesses[::-1]) if rate), None)

@@ -26,7 +26,7 @@ def summarise(session: Session, alarms: AlarmFigures | None = None) -> dict[str,
     return {
         "format": SUMMARY_FORMAT,
         "source": session.source.name,
-        "decoder": getattr(session.source, "decoder", None),
+        "decoder": session.source.decoder,
         "state": session.state,
         "warning": session.source.warning,
         "frames_captured": tally.captured,

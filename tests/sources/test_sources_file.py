@@ -115,7 +115,22 @@ def test_start_and_end_are_exact(tmp_path: Path, name: str, first: int) -> None:
     frames = read(path, start_s=first / 10, end_s=first / 10 + 0.3)
     assert numbers(frames) == list(range(30))[first : first + 3]
     assert [f.pts_s for f in frames] == pytest.approx([n / 10 for n in range(30)][first : first + 3])
-    assert [f.index for f in frames] == list(range(len(frames)))
+    assert [f.index for f in frames] == list(range(30))[first : first + 3]
+
+
+@pytest.mark.parametrize("name", ["vfr.mkv", "vfr.mp4"])
+@pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "2", "g": "5"}, {"g": "1"}])
+def test_the_index_of_a_variable_rate_file_is_counted(tmp_path: Path, name: str, options: dict[str, str]) -> None:
+    times_ms = [0, 33, 100, 101, 400, 1000, 1040, 1050, 1500, 1510, 1777, 1800, 1913, 2000, 2100, 2150, 2600, 2601]
+    path = write_clip(tmp_path / name, count=len(times_ms), times_ms=times_ms, options=options)
+    for first, time_ms in enumerate(times_ms):
+        frames = read(path, start_s=time_ms / 1000)
+        assert [f.index for f in frames] == numbers(frames) == list(range(first, len(times_ms)))
+
+
+def test_frames_are_marked_where_they_do_not_continue_the_one_before(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "gap.mkv", count=4, times_ms=[0, 1000, 2001, 2100], options={"bf": "0"})
+    assert [f.continues for f in read(path)] == [False, True, False, True]
 
 
 def test_a_start_between_frames_gives_the_next_one(tmp_path: Path) -> None:
@@ -144,7 +159,7 @@ def test_a_loop_keeps_index_and_time_rising(tmp_path: Path) -> None:
     frames = [frame for frame, _ in zip(source.frames(), range(8), strict=False)]
     source.close()
     assert numbers(frames) == [2, 3, 4, 2, 3, 4, 2, 3]
-    assert [f.index for f in frames] == list(range(8))
+    assert [f.index for f in frames] == list(range(2, 10))
     assert [f.pts_s for f in frames] == pytest.approx([0.2 + n / 10 for n in range(8)])
 
 
@@ -216,7 +231,7 @@ def test_spoilt_bytes_anywhere_never_crash(tmp_path: Path) -> None:
         ("notes.txt", "is a text file"),
         ("notes.mp4", "is not a video that can be read"),
         ("empty.mp4", r"is empty \(0 bytes\)"),
-        ("sound.m4a", "has no picture: its streams are audio"),
+        ("sound.m4a", "has no video: its streams are audio"),
         ("unfinished.mp4", "was not finished"),
         ("nothing.mp4", "no frame that can be decoded"),
     ],

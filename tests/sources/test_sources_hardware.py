@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from conftest import needs
 from media import number_of, released, spoil_bytes, write_clip, write_sound
 from nv12_toys import nv12_frame, textured
 
@@ -18,7 +19,7 @@ from realtime_polyp.sources.picture import RgbConverter
 BT709, UNTAGGED, BT2020, LIMITED, FULL = 1, 2, 9, 1, 2
 HAS_GPU = torch.cuda.is_available()
 without_gpu = pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU that may decode")
-with_gpu = pytest.mark.skipif(not HAS_GPU, reason="torch sees no CUDA device on this machine")
+with_gpu = needs("cuda")
 LARGE_ENOUGH = (256, 192)  # (width, height) px: GPUs refuse pictures that are smaller than a stamp
 
 

@@ -44,17 +44,20 @@ def test_unreadable_stills_are_left_out_and_named(folder: Path) -> None:
     source = ImageFolderSource(folder, rate_hz=10)
     frames = list(source.frames())
     assert [number_of(f.image) for f in frames] == [0, 1, 2, 3]
-    assert [f.index for f in frames] == [0, 1, 2, 3]
+    assert [f.index for f in frames] == [0, 1, 4, 5]
+    assert [f.file_name for f in frames] == ["1.png", "2.jpg", "10.bmp", "011.tif"]
     assert [f.pts_s for f in frames] == pytest.approx([0, 0.1, 0.4, 0.5])
+    assert all(f.is_still and not f.continues for f in frames)
     assert source.warning == f"2 of 6 stills in {folder.name} cannot be read: 3.png, 4.png."
 
 
 def test_a_part_of_the_folder_and_loops(folder: Path) -> None:
     part = ImageFolderSource(folder, rate_hz=10, start_s=0.1, end_s=0.3)
-    assert [number_of(f.image) for f in part.frames()] == [1, 2]
+    assert [(number_of(f.image), f.index, f.file_name) for f in part.frames()] == [(1, 1, "2.jpg"), (2, 2, "10.bmp")]
     source = ImageFolderSource(folder, rate_hz=10, loop=True)
     frames = [frame for frame, _ in zip(source.frames(), range(6), strict=False)]
     assert [number_of(f.image) for f in frames] == [0, 1, 2, 3, 0, 1]
+    assert [f.index for f in frames] == list(range(6))
     assert [f.pts_s for f in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 

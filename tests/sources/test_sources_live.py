@@ -16,7 +16,7 @@ from media import Sender, number_of, write_clip
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources import CaptureSource, FileSource, NetworkSource, Paced, PatternSource, SourceError
-from realtime_polyp.sources.live import live_frames
+from realtime_polyp.sources.live import read_live
 from realtime_polyp.sources.pattern import Pattern, parse_pattern
 from realtime_polyp.sources.reader import Clock, Reader
 
@@ -133,7 +133,7 @@ def test_close_ends_a_blocked_stream_within_its_timeout(stream: Path) -> None:
 
 def test_a_silent_port_is_told_within_the_timeout() -> None:
     begin_s = time.monotonic()
-    with pytest.raises(SourceError, match=r"nothing answered within 0.3 s"):
+    with pytest.raises(SourceError, match=r"no answer within 0.3 s"):
         NetworkSource("udp://127.0.0.1:9", open_timeout_s=0.3)
     assert time.monotonic() - begin_s < 2
 
@@ -217,7 +217,7 @@ class ScriptedReader:
 
 def scripted(script: list[object], silence_s: float = 0.2) -> tuple[ScriptedReader, Iterator[Frame]]:
     reader = ScriptedReader(script)
-    return reader, live_frames(reader, name="scope", silence_s=silence_s)  # type: ignore[arg-type]
+    return reader, read_live(reader, name="scope", silence_s=silence_s)  # type: ignore[arg-type]
 
 
 def test_a_device_with_nothing_yet_is_asked_again() -> None:

@@ -42,13 +42,13 @@ def test_what_exists_wins_over_what_its_name_looks_like(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "No source is named"),
-        ("  ", "No source is named"),
+        ("", "The source is empty"),
+        ("  ", "The source is empty"),
         ("nowhere.mp4", "nowhere.mp4 does not exist"),
         ("0", "/dev/video0"),
         ("/dev/video63", "/dev/video63"),
         ("device:/dev/video62", "/dev/video62"),
-        ("patternn", "is no test pattern"),
+        ("patternn", "is not a test pattern"),
         ("tcp://127.0.0.1:1", "refused"),
         ("gopher://x/y", "scheme 'gopher'; allowed are http"),
     ],

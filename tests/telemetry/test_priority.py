@@ -66,7 +66,7 @@ def test_a_decoder_that_reads_ahead_gives_way_to_the_picture_it_has_shown(reads_
             yield from super().frames()
 
     before, source = nice(), Source(3, live=True, rate_hz=200)
-    source.reads_ahead = reads_ahead  # type: ignore[attr-defined]
+    source.reads_ahead = reads_ahead
     session = Session(source, Pipeline(FakeDetector(), FakeSegmenter()), lambda result: None)  # type: ignore[arg-type]
     session.start()
     session.wait()

@@ -32,7 +32,7 @@ def test_the_newest_spans_are_kept_and_the_lost_ones_counted() -> None:
     assert events_of(trace.spans(), lost=trace.lost)["otherData"] == {"spans_lost": 2}
 
 
-def test_a_session_tells_decode_every_stage_and_delivery_of_every_frame() -> None:
+def test_a_session_traces_decode_every_stage_and_delivery_of_every_frame() -> None:
     trace = Trace()
     pipeline = Pipeline(FakeDetector(), FakeSegmenter(), trace=trace)
     session = Session(ScriptedSource(12), pipeline, lambda result: None)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def test_a_session_tells_decode_every_stage_and_delivery_of_every_frame() -> Non
     assert {span.arguments["frame"] for span in spans if span.name == "deliver"} == set(range(12))
     detected = [span for span in spans if span.name == "detect"]
     assert sum(span.arguments["frames"] for span in detected) == 12
-    assert {"field", "prepare", "segment", "postprocess", "smooth"} <= {span.name for span in spans}
+    assert {"field of view", "prepare", "segment", "postprocess", "track"} <= {span.name for span in spans}
     assert all(span.end_s >= span.start_s for span in spans)
     analysed = [span for span in spans if span.track == "analyse"]
     assert all(one.end_s <= other.start_s + 1e-9 for one, other in zip(analysed, analysed[1:], strict=False))

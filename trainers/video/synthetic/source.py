@@ -13,7 +13,9 @@ from trainers.video.synthetic.compression import Coded, compressed
 class ClipSource:
     """Draws its frames as they are asked for (realtime_polyp.sources.base.Source); each call begins anew."""
 
-    live = False
+    live = reads_ahead = False
+    duration_s: float | None = None
+    decoder: str | None = None
     warning: str | None = None
 
     def __init__(self, clip: Clip) -> None:
