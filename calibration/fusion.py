@@ -11,7 +11,6 @@ left out.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -36,6 +35,7 @@ from calibration.fusing.figures import (
     threshold_finding,
 )
 from calibration.scores import labelled_stills
+from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
@@ -278,9 +278,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
     """Written under its name only when complete. Raises FusionError for what could not be read again."""
     parse_fusion(content, path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    atomic_write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ gate (`calibration.gate`) says whether the engine is accepted.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from calibration.quantisation.card import section, write_section
 from calibration.quantisation.frames import choose, frame_table, lights_of
 from calibration.quantisation.layers import exact_names
 from calibration.quantisation.sensitivity import Choice, choose_kept, float_weights
+from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.openvino import convert
@@ -141,10 +141,9 @@ def pixels_of(still: Still, size: tuple[int, int]) -> Pixels:
 def save(graph: ov.Model, weights: Weights) -> None:
     """Write the graph beside the float weights, under its name only when complete."""
     names = {"int8-xml": f"{weights.model}.int8.xml", "int8-bin": f"{weights.model}.int8.bin"}
-    temporary = weights.folder / f"writing-{os.getpid()}.xml"
-    ov.save_model(graph, temporary, compress_to_fp16=False)
-    os.replace(temporary, weights.folder / names["int8-xml"])
-    os.replace(temporary.with_suffix(".bin"), weights.folder / names["int8-bin"])
+    xml, binary = (weights.folder / names[kind] for kind in ("int8-xml", "int8-bin"))
+    with replacing(binary), replacing(xml) as temporary:  # save_model writes the .bin beside the .xml
+        ov.save_model(graph, temporary, compress_to_fp16=False)
     add_to_manifest(weights.model, weights.task, weights.size, names, weights.folder)
     print(f"wrote {weights.folder / names['int8-xml']}")
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from calibration.int8 import pixels_of, training_stills
 from calibration.quantisation.frames import choose, lights_of
+from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.quantized import measure_ranges
 from realtime_polyp.engines.ranges import RANGES
@@ -55,10 +55,9 @@ def save(ranges: dict[str, float], weights: Weights, frames: int) -> None:
     """Write them beside the weights they belong to, under their name only when complete."""
     name = f"{weights.model}.ranges.json"
     made_on = weights.checksums[weights.files["safetensors"]]
-    temporary = weights.folder / f"writing-{name}"
     rounded = {layer: float(f"{value:.6g}") for layer, value in sorted(ranges.items())}
-    temporary.write_text(json.dumps({"weights": made_on, "frames": frames, "largest": rounded}, indent=1) + "\n")
-    os.replace(temporary, weights.folder / name)
+    content = {"weights": made_on, "frames": frames, "largest": rounded}
+    atomic_write_text(weights.folder / name, json.dumps(content, indent=1) + "\n")
     add_to_manifest(weights.model, weights.task, weights.size, {RANGES: name}, weights.folder)
     print(f"wrote {weights.folder / name}")
 

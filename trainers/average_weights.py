@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from realtime_polyp.atomic_write import replacing
 from trainers.command import command_parser, run_command
-from trainers.training.atomic_write import replacing
 from trainers.training.initialise import read_tensors, source_of
 from trainers.training.loop import BEST
 from trainers.training.run_recipe import read_recipe, write_recipe

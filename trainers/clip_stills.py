@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from realtime_polyp.atomic_write import replacing
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.truth import TrueFrame
 from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, boxes_of, label_polyps, read_stills
-from trainers.training.atomic_write import replacing
 from trainers.video.clip_file import check_outside
 from trainers.video.synthetic.clip import Clip, make_clip
 from trainers.video.synthetic.compression import compressed

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from realtime_polyp.atomic_write import replacing
 from trainers.command import command_parser, report_bad_input
 from trainers.recipes import RECIPES
-from trainers.training.atomic_write import replacing
 from trainers.training.checkpoint_layouts import LAYOUTS
 from trainers.training.checkpoint_names import State
 from trainers.training.initialise import read_tensors

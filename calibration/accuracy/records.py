@@ -2,11 +2,11 @@
 
 import datetime
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from calibration.accuracy.figures import LIMITS, Comparison, Limits, noted, reasons
+from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.engines.gate import RECORDS, GateRecord, read_records
 from realtime_polyp.telemetry.machine import machine_facts
@@ -53,9 +53,7 @@ def write_record(record: GateRecord, folder: Path) -> Path:
     content = {key: asdict(one) for key, one in {**kept, record.key: record}.items()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / RECORDS
-    temporary = path.with_name(f"writing-{os.getpid()}-{RECORDS}")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    atomic_write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     return path
 
 

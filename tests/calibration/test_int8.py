@@ -280,7 +280,7 @@ def test_the_command_writes_an_engine_that_opens_and_its_section(
     assert np.abs(engine(pixels) - wanted).mean() < 0.02
     text = (folder / "toy.md").read_text()
     assert "python -m calibration.int8 --model toy --frames 4 --bound 0.0001" in text and "| C0 | 2 of 4 |" in text
-    assert not list(folder.glob("writing*"))
+    assert not list(folder.glob(".*writing*"))
 
 
 def test_what_the_user_can_mend_is_a_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

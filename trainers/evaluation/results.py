@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from realtime_polyp.atomic_write import replacing
 from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
 from trainers.recipes import RECIPES
-from trainers.training.atomic_write import replacing
 from trainers.training.run_recipe import read_recipe
 
 _OURS = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}

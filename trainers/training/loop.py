@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from realtime_polyp.atomic_write import replacing
 from trainers.data.stills import TrainingStills, collate, epoch_order
-from trainers.training.atomic_write import replacing
 from trainers.training.contract import Losses, ModelWithLoss, Targets
 from trainers.training.curves import draw_curves
 from trainers.training.depthwise import quicken

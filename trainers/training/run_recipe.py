@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainers.training.atomic_write import replacing
+from realtime_polyp.atomic_write import replacing
 
 RECIPE = "recipe.json"
 _NEEDED = ("config", "task", "size", "init", "differs", "loop")
