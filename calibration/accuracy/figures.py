@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.engines.base import Task
+from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.segmentation import scores_of
 from realtime_polyp.packets import Detections
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
@@ -105,7 +106,7 @@ def _shifts(reference: Detections, engine: Detections) -> tuple[NDArray[np.float
     """How far (n,) px the farthest edge of each shown box of the reference moved in the engine's box that meets it
     best, at any score; how many boxes were lost, and how many are new, at the threshold."""
     before, after = _shown(reference), _shown(engine)
-    ious = pairwise_iou(before, engine.boxes)
+    ious = iou_matrix(before, engine.boxes, dtype=np.float64)
     nearest = ious.argmax(axis=1) if ious.size else np.zeros(0, np.int64)
     same = ious[np.arange(len(nearest)), nearest] >= SAME_BOX_IOU
     moved = np.abs(before[: len(nearest)][same] - engine.boxes[nearest[same]]).max(axis=1, initial=0)
@@ -113,15 +114,7 @@ def _shifts(reference: Detections, engine: Detections) -> tuple[NDArray[np.float
 
 
 def _without_partner(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> int:
-    return int((pairwise_iou(boxes, others).max(axis=1, initial=0) < SAME_BOX_IOU).sum())
-
-
-def pairwise_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """IoU of every box of a (n, 4) with every box of b (m, 4): (n, m); boxes have an area."""
-    corner, opposite = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(opposite - corner, 0, None).astype(np.float64).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1) for boxes in (a, b)]
-    return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared))
+    return int((iou_matrix(boxes, others, dtype=np.float64).max(axis=1, initial=0) < SAME_BOX_IOU).sum())
 
 
 def _compare_masks(reference: Sequence[Case], engine: Sequence[Case]) -> Comparison:

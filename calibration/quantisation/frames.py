@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from realtime_polyp.field_of_view import find_field, whole
-from realtime_polyp.preprocess.letterbox import shrink
+from realtime_polyp.geometry import shrink
 from trainers.data.stills import Still, read_image
 
 _BINS = 5  # of brightness, each with as many stills

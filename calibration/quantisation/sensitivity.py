@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from openvino import opset13 as operations
 from tqdm import tqdm
 
-from calibration.accuracy.figures import SAME_BOX_IOU, pairwise_iou
+from calibration.accuracy.figures import SAME_BOX_IOU
 from calibration.quantisation.layers import CONVOLUTIONS, elements_moved, module_of
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.openvino import compile_for_cpu
+from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.postprocess.nms import NMS_IOU, nms
 
 Frames = Sequence[NDArray[np.uint8]]
@@ -137,13 +138,17 @@ def _box_losses(exact: Answer, other: Answer) -> list[float]:
     order = order[np.argsort(-scores[order], kind="stable")]
     kept = boxes[order[nms(boxes[order], NMS_IOU)]]
     pairs = [(_around(box, boxes, scores), _around(box, other[0][0], other[1][0])) for box in kept]
-    return [1.0 if b is None else 1 - float(pairwise_iou(a[None], b[None])[0, 0]) for a, b in pairs if a is not None]
+    return [
+        1.0 if b is None else 1 - float(iou_matrix(a[None], b[None], dtype=np.float64)[0, 0])
+        for a, b in pairs
+        if a is not None
+    ]
 
 
 def _around(
     box: NDArray[np.float32], boxes: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    share = scores * (pairwise_iou(box[None], boxes)[0] > SAME_BOX_IOU)
+    share = scores * (iou_matrix(box[None], boxes, dtype=np.float64)[0] > SAME_BOX_IOU)
     return np.asarray((boxes * share[:, None]).sum(axis=0) / share.sum(), np.float32) if share.sum() > 0 else None
 
 

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from realtime_polyp.geometry import intersection_and_union, iou_matrix
+
 Boxes = NDArray[np.float32]
 
 LEAST_IOU = 0.2  # of a shown box with a true one, to count as showing it
@@ -11,7 +13,7 @@ LEAST_IOU = 0.2  # of a shown box with a true one, to count as showing it
 
 def matches(boxes: Boxes, true: Boxes, *, least_iou: float = LEAST_IOU) -> NDArray[np.bool_]:
     """Which of boxes (n, 4) reaches which of true boxes (m, 4): (n, m)."""
-    shared, union = _shared_and_union(boxes, true)
+    shared, union = intersection_and_union(boxes, true)
     return np.asarray((shared > 0) & (shared >= least_iou * union))
 
 
@@ -20,18 +22,12 @@ def false_boxes(shown: Boxes, true: Boxes) -> NDArray[np.bool_]:
     return np.asarray(~matches(shown, true).any(axis=1))
 
 
-def ious(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
-    """IoU of every box of boxes (n, 4) with every one of others (m, 4): (n, m); 0 where both are empty."""
-    shared, union = _shared_and_union(boxes, others)
-    return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
-
-
 def pairs(boxes: Boxes, others: Boxes, *, least_iou: float = LEAST_IOU) -> list[tuple[int, int]]:
     """Which of boxes (n, 4) goes with which of others (m, 4), each once, the sum of their IoU as large as can be;
     none below least_iou."""
     if not len(boxes) or not len(others):
         return []
-    overlap = ious(boxes, others)
+    overlap = iou_matrix(boxes, others)
     overlap[~matches(boxes, others, least_iou=least_iou)] = 0.0
     rows, columns = linear_sum_assignment(-overlap)
     return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if overlap[row, column] > 0]
@@ -40,10 +36,3 @@ def pairs(boxes: Boxes, others: Boxes, *, least_iou: float = LEAST_IOU) -> list[
 def stacked(boxes: "list[Boxes]") -> Boxes:
     """Boxes (4,) as one array (n, 4)."""
     return np.stack(boxes) if boxes else np.zeros((0, 4), np.float32)
-
-
-def _shared_and_union(boxes: Boxes, true: Boxes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    low, high = np.maximum(boxes[:, None, :2], true[None, :, :2]), np.minimum(boxes[:, None, 2:], true[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas, true_areas = (np.clip(one[:, 2:] - one[:, :2], 0, None).prod(-1) for one in (boxes, true))
-    return shared, areas[:, None] + true_areas[None] - shared

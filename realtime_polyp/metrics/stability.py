@@ -12,8 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.motion import motion_of, moved_box
-from realtime_polyp.metrics.overlaps import ious, matches, pairs, stacked
+from realtime_polyp.metrics.overlaps import matches, pairs, stacked
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.outputs.results_reader import ShownFrame
 from realtime_polyp.packets import Boxes
@@ -146,7 +147,7 @@ def _placed(true: TrueFrame, shown: ShownFrame, numbers: Mapping[int, int]) -> d
 
 
 def _on(true: Boxes, shown: Boxes) -> Stability:
-    return Stability(boxes=1, box_iou_sum=float(ious(shown[None], true[None])[0, 0]))
+    return Stability(boxes=1, box_iou_sum=float(iou_matrix(shown[None], true[None])[0, 0]))
 
 
 def _steps(before: _Moment, after: _Moment) -> Iterator[Stability]:
@@ -159,7 +160,7 @@ def _steps(before: _Moment, after: _Moment) -> Iterator[Stability]:
 
 def _step(expected: Boxes, box: Boxes, change: Boxes) -> Stability:
     place, size = (float((part**2).sum()) for part in (change[:2], change[2:]))
-    overlap = float(ious(expected[None], box[None])[0, 0])
+    overlap = float(iou_matrix(expected[None], box[None])[0, 0])
     return Stability(steps=1, step_iou_sum=overlap, place_sum=place, size_sum=size)
 
 

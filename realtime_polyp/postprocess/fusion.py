@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.geometry import pairwise_iou
 from realtime_polyp.packets import Boxes, Detections, Mask
-from realtime_polyp.temporal.association import pairwise_iou
 
 FORMAT = 1
 FUSION_FILE = Path(__file__).resolve().parents[2] / "assets" / "fusion.json"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import FieldOfView, Image
+from realtime_polyp.geometry import clip_boxes, shrink
 
 MAP_CELL_PX = 4  # the segmenters answer at a quarter of their input's resolution
 _PAD_LEVEL = 0  # black, as around every scope's picture
@@ -50,13 +51,6 @@ class Placement:
         """Rows and columns of the model's input that show the field, not the padding; of a map of such cells."""
         top, left = self.top_px // cell_px, self.left_px // cell_px
         return slice(top, top + self.height_px // cell_px), slice(left, left + self.width_px // cell_px)
-
-
-def clip_boxes(boxes: NDArray[np.float32], field: FieldOfView) -> NDArray[np.float32]:
-    """Boxes (n, 4) xyxy source px, cut to the field; one outside it is left with no area."""
-    low = np.array([field.x1, field.y1] * 2, np.float32)
-    high = np.array([field.x2, field.y2] * 2, np.float32)
-    return np.asarray(np.clip(boxes, low, high), np.float32)
 
 
 @dataclass(frozen=True)
@@ -106,13 +100,3 @@ def _margin(spare_px: int) -> int:
 
 def _whole_cells(length: float, most: int) -> int:
     return min(most, max(MAP_CELL_PX, round(length / MAP_CELL_PX) * MAP_CELL_PX))
-
-
-def shrink(image: Image, size: tuple[int, int]) -> Image:
-    """Resize to (h, w), halving exactly while it can: free of aliasing and, at 1080p, 8 times faster than area."""
-    height, width = size
-    while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
-        even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-        halved = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        image = np.asarray(halved, np.uint8)
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

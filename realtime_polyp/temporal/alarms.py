@@ -23,7 +23,6 @@ EndReason = Literal["gone", "cut", "end"]
 Measure = Callable[[Result, Track], float]
 Box = tuple[float, float, float, float]
 
-_LONGEST_STEP_S = 1.0  # a longer step of the clock, or a step backwards, is a cut or a seek
 _ROUNDING_S = 1e-6
 _SHARPNESS_PX = 96
 
@@ -143,7 +142,7 @@ class AlarmKeeper:
         return self._end_all("end")
 
     def _is_cut(self, frame: Frame) -> bool:
-        return self._last is not None and (frame.is_still or not 0 <= frame.pts_s - self._last.pts_s <= _LONGEST_STEP_S)
+        return self._last is not None and not frame.follows(self._last)
 
     def _end_all(self, reason: EndReason) -> tuple[Alarm, ...]:
         ended, self._open = self._open, {}

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.geometry import pairwise_iou
 from realtime_polyp.packets import Boxes
 
 _SIZE_RATIO = 3.0  # largest ratio of the areas of two boxes that can be the same polyp
@@ -45,21 +46,6 @@ def _greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.in
         left[row, :] = -1
         left[:, column] = -1
     return pairs
-
-
-@numba.njit(cache=True)
-def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Return the IoU (n, m) of every box of a (n, 4) with every box of b (m, 4), xyxy."""
-    result = np.zeros((len(a), len(b)), np.float32)
-    for i in range(len(a)):
-        for j in range(len(b)):
-            width = min(a[i, 2], b[j, 2]) - max(a[i, 0], b[j, 0])
-            height = min(a[i, 3], b[j, 3]) - max(a[i, 1], b[j, 1])
-            if width > 0 and height > 0:
-                shared = width * height
-                both = (a[i, 2] - a[i, 0]) * (a[i, 3] - a[i, 1]) + (b[j, 2] - b[j, 0]) * (b[j, 3] - b[j, 1])
-                result[i, j] = shared / max(both - shared, np.float32(1e-6))
-    return result
 
 
 @numba.njit(cache=True)

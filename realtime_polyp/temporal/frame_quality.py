@@ -19,7 +19,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.packets import FrameQuality
+from realtime_polyp.packets import LONGEST_STEP_S, FrameQuality
 
 QUALITY_FILE = Path(__file__).resolve().parents[2] / "assets" / "quality.json"
 FRAME_QUALITIES: tuple[FrameQuality, ...] = get_args(FrameQuality)
@@ -31,7 +31,6 @@ _GLARE_LEVEL = 215
 _SPECK_LEVEL = 20  # difference from the surroundings
 _LARGE_GLARE_PX = 7  # of the thumbnail; glare that survives an erosion by this is larger than a highlight
 FURTHEST = 4.0  # standard deviations; standardised features are clipped to this
-_CUT_S = 1.0
 _ROUNDING_S = 1e-6
 
 # cv2 ranges: hue 0..180, saturation and value 0..255.
@@ -289,7 +288,7 @@ class FrameQualityFilter:
 
     def filter(self, found: FrameQuality, pts_s: float) -> FrameQuality:
         """Return the filtered quality, given that of the frame at `pts_s` alone."""
-        if self._quality is None or not 0 <= pts_s - self._now_s <= _CUT_S:
+        if self._quality is None or not 0 <= pts_s - self._now_s <= LONGEST_STEP_S:
             self._quality = self._found = found
             self._found_since_s = self._turned_s = pts_s
         self._now_s = pts_s

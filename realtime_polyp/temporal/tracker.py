@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from realtime_polyp.field_of_view import FieldOfView, Image
-from realtime_polyp.packets import Boxes, Detections, Mask, Track
+from realtime_polyp.packets import LONGEST_STEP_S, Boxes, Detections, Mask, Track
 from realtime_polyp.temporal.appearance import extract_appearance, similarity
 from realtime_polyp.temporal.association import proximity
 from realtime_polyp.temporal.camera_motion import Camera
@@ -33,7 +33,6 @@ from realtime_polyp.temporal.track import (
 
 __all__ = ["Tracker", "TrackerInput", "warm_up"]
 
-_CUT_S = 1.0  # a longer step of the clock, or a step backwards, is a cut or a seek
 _MIN_SIMILARITY = 0.5  # correlation of appearances from which a polyp is re-identified
 _APPEARANCE_EVERY_S = 0.25  # how often a track's appearance is refreshed
 _SEARCH_SCALE = 2.0  # a polyp is re-identified within this many box sizes of where it should be
@@ -82,7 +81,7 @@ class Tracker:
     def _advance_clock(self, pts_s: float, *, cut: bool) -> float:
         """Return the seconds since the previous frame; 0 when there is nothing to continue."""
         step_s = 0.0 if self._now_s is None else pts_s - self._now_s
-        if step_s < 0 or step_s > _CUT_S:
+        if step_s < 0 or step_s > LONGEST_STEP_S:
             self.reset()
             step_s = 0.0
         elif cut:

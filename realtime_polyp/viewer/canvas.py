@@ -1,4 +1,4 @@
-"""The picture: letterboxed, scaled once per frame, its overlay painted over it as vectors."""
+"""The picture: letterboxed, scaled once per frame, with its overlay painted as vectors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,19 +7,19 @@ from PyQt5.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.geometry import shrink
 from realtime_polyp.outputs.overlay import NO_SHAPES, OverlayStyle, Shapes, shapes_of
 from realtime_polyp.packets import Frame
-from realtime_polyp.preprocess.letterbox import shrink
 from realtime_polyp.viewer.condition import READY, Condition
+from realtime_polyp.viewer.displayed import DisplayedFrame, Painted
 from realtime_polyp.viewer.paint import paint_badge, paint_cover, paint_shapes
 from realtime_polyp.viewer.theme import BACKGROUND
-from realtime_polyp.viewer.view import Painted, View
 
-_QUIET = ("running", "seeking")  # conditions the status line says well enough
+_NOT_ON_PICTURE = ("running", "seeking")  # conditions that only the status line shows
 
 
 class Canvas(QWidget):
-    """Paints a view. Without an overlay, and at 1:1, every pixel of the picture is the source's."""
+    """Paints one frame. At 1:1 and without overlay, every pixel is the source's."""
 
     def __init__(self, style: OverlayStyle) -> None:
         super().__init__()
@@ -28,20 +28,20 @@ class Canvas(QWidget):
         self.setMinimumSize(160, 120)
         self._style, self._overlay_on = style, True
         self._condition = READY
-        self._view: View | None = None
-        self._shapes: tuple[View, OverlayStyle, Shapes] | None = None
+        self._displayed: DisplayedFrame | None = None
+        self._shapes: tuple[DisplayedFrame, OverlayStyle, Shapes] | None = None
         self._scaled: tuple[Frame, tuple[int, int], float, Image, QImage] | None = None
         self._painted = Painted(picture=False, overlay=False)
         self._mapped = False
 
     @property
     def on_screen(self) -> bool:
-        """It has been painted since it was last shown."""
+        """Whether the widget has been painted at least once."""
         return self._mapped
 
-    def show_view(self, view: View) -> Painted:
-        """Paint at once, not when the event loop gets to it; says what reached the screen."""
-        self._view = view
+    def show_frame(self, displayed: DisplayedFrame) -> Painted:
+        """Paint immediately, not from the event loop; returns what reached the screen."""
+        self._displayed = displayed
         self._painted = Painted(picture=False, overlay=False)
         self.repaint()
         return self._painted
@@ -56,20 +56,20 @@ class Canvas(QWidget):
             self.update()
 
     def shapes(self) -> Shapes:
-        """What is drawn over the present picture."""
-        view = self._view
-        if view is None or view.result is None or not self._overlay_on or self._condition.blanks:
+        """The shapes that are drawn over the picture."""
+        displayed = self._displayed
+        if displayed is None or displayed.result is None or not self._overlay_on or self._condition.blanks:
             return NO_SHAPES
-        if self._shapes is None or self._shapes[0] is not view or self._shapes[1] != self._style:
-            self._shapes = (view, self._style, shapes_of(view.result, self._style))
+        if self._shapes is None or self._shapes[0] is not displayed or self._shapes[1] != self._style:
+            self._shapes = (displayed, self._style, shapes_of(displayed.result, self._style))
         return self._shapes[2]
 
     def picture_rect(self) -> QRectF:
-        """Where the picture is on the widget: as large as fits, proportions kept, on whole device pixels."""
-        if self._view is None:
+        """The area of the picture on the widget: as large as fits, with its proportions, on whole device pixels."""
+        if self._displayed is None:
             return QRectF(self.rect())
         ratio = self.devicePixelRatioF()
-        left, top, width, height = letterbox(self._view.frame.image, self.width() * ratio, self.height() * ratio)
+        left, top, width, height = letterbox(self._displayed.frame.image, self.width() * ratio, self.height() * ratio)
         return QRectF(left / ratio, top / ratio, width / ratio, height / ratio)
 
     def sizeHint(self) -> QSize:
@@ -79,39 +79,41 @@ class Canvas(QWidget):
         painter = QPainter(self)
         painter.fillRect(event.rect(), QColor(BACKGROUND))
         overlay = False
-        if self._view is not None:
-            overlay = self._paint_view(painter, self._view)
+        if self._displayed is not None:
+            overlay = self._paint_frame(painter, self._displayed)
         area = self.picture_rect()
         if self._condition.covers:
             paint_cover(painter, QRectF(self.rect()), self._condition)
-        elif self._condition.name not in _QUIET:
+        elif self._condition.name not in _NOT_ON_PICTURE:
             paint_badge(painter, area, self._condition)
         painter.end()
-        self._painted = Painted(picture=self._view is not None, overlay=overlay)
+        self._painted = Painted(picture=self._displayed is not None, overlay=overlay)
         self._mapped = True
 
-    def _paint_view(self, painter: QPainter, view: View) -> bool:
-        """The picture and its overlay; whether the overlay may be seen, be there a polyp or not."""
+    def _paint_frame(self, painter: QPainter, displayed: DisplayedFrame) -> bool:
+        """Paint the picture and its overlay; returns whether the overlay is on, with or without a polyp."""
         area = self.picture_rect()
         ratio = self.devicePixelRatioF()
         size = (round(area.height() * ratio), round(area.width() * ratio))
-        painter.drawImage(QPointF(area.topLeft()), self._scaled_image(view.frame, size, ratio))
-        paint_shapes(painter, self.shapes(), area, area.width() / view.frame.image.shape[1])
-        return view.result is not None and self._overlay_on and not self._condition.blanks
+        painter.drawImage(QPointF(area.topLeft()), self._scaled_image(displayed.frame, size, ratio))
+        paint_shapes(painter, self.shapes(), area, area.width() / displayed.frame.image.shape[1])
+        return displayed.result is not None and self._overlay_on and not self._condition.blanks
 
     def _scaled_image(self, frame: Frame, size: tuple[int, int], ratio: float) -> QImage:
-        """The frame at the screen's size (h, w) px; kept, with the buffer that the QImage borrows, until either
-        changes."""
+        """The frame at the screen's size (h, w) px.
+
+        It is cached until frame or size change, with the buffer that the QImage borrows.
+        """
         if self._scaled is None or self._scaled[0] is not frame or self._scaled[1:3] != (size, ratio):
             pixels = np.ascontiguousarray(frame.image if frame.image.shape[:2] == size else shrink(frame.image, size))
             image = as_qimage(pixels)
-            image.setDevicePixelRatio(ratio)  # only while new: on a shared image it copies every pixel
+            image.setDevicePixelRatio(ratio)  # set before the image is shared, or every pixel is copied
             self._scaled = (frame, size, ratio, pixels, image)
         return self._scaled[4]
 
 
 def letterbox(image: NDArray[np.uint8], width_px: float, height_px: float) -> tuple[int, int, int, int]:
-    """left, top, width, height of an image (H, W, 3) shown as large as it fits, in whole pixels, at least one."""
+    """Fit an image (H, W, 3) into an area; returns left, top, width, height in whole px, at least 1 x 1."""
     rows, columns = image.shape[:2]
     scale = min(width_px / columns, height_px / rows)
     width, height = max(1, round(columns * scale)), max(1, round(rows * scale))
@@ -119,8 +121,8 @@ def letterbox(image: NDArray[np.uint8], width_px: float, height_px: float) -> tu
 
 
 def as_qimage(pixels: Image) -> QImage:
-    """A QImage on the buffer (H, W, 3) RGB, which the caller must keep alive."""
+    """Wrap pixels (H, W, 3) RGB in a QImage without a copy; the caller must keep them alive."""
     height, width = pixels.shape[:2]
-    return QImage(  # type: ignore[no-any-return,call-overload]  # any buffer will do, the stubs say bytes
+    return QImage(  # type: ignore[no-any-return,call-overload]  # accepts any buffer, but the stubs say bytes
         pixels.data, width, height, pixels.strides[0], QImage.Format_RGB888
     )

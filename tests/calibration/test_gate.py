@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calibration import gate
 from calibration.accuracy import records as gate_records
-from calibration.accuracy.figures import OVERALL, Comparison, Limits, compare, noted, pairwise_iou, reasons
+from calibration.accuracy.figures import OVERALL, Comparison, Limits, compare, noted, reasons
 from calibration.accuracy.reference_cache import RememberedEngine
 from realtime_polyp.engines import gate as acceptance
 from trainers.data.stills import Still, read_stills
@@ -113,13 +113,6 @@ def test_the_limit_holds_for_a_centre_as_for_all(lost: float, refused: bool) -> 
     same = Comparison(9, {"dice": 0.8}, {"dice": 0.8}, {"worst_loss": 0.0})
     worse = Comparison(9, {"dice": 0.8}, {"dice": 0.8 - lost}, {"worst_loss": 0.0})
     assert bool(reasons({OVERALL: same, "south": worse})) is refused
-
-
-def test_iou_of_pairs() -> None:
-    a = np.float32([[0, 0, 10, 10]])
-    b = np.float32([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]])
-    assert pairwise_iou(a, b) == pytest.approx(np.array([[1, 1 / 3, 0]]))
-    assert pairwise_iou(a, b[:0]).shape == (1, 0)
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: Any, reference: Any) -> tuple[Keyed, Keyed]:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.mask_stability import mask_stability
 from realtime_polyp.metrics.motion import between, moved_box
-from realtime_polyp.metrics.overlaps import ious, matches, pairs
+from realtime_polyp.metrics.overlaps import matches, pairs
 from realtime_polyp.metrics.run_lengths import encode
 from realtime_polyp.metrics.stability import Stability, placements, stability
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
@@ -81,7 +82,7 @@ def test_a_box_that_stays_on_its_polyp_keeps_it_though_another_is_nearer() -> No
 @given(arrays(np.float32, st.tuples(st.integers(0, 4), st.just(4)), elements=st.integers(0, 12)), st.data())
 def test_pairs_are_the_best_of_all_ways_to_pair(boxes: np.ndarray, data: st.DataObject) -> None:
     others = data.draw(arrays(np.float32, st.tuples(st.integers(0, 4), st.just(4)), elements=st.integers(0, 12)))
-    overlap = np.where(matches(boxes, others), ious(boxes, others), 0)
+    overlap = np.where(matches(boxes, others), iou_matrix(boxes, others), 0)
     found = pairs(boxes, others)
     assert len({row for row, _ in found}) == len({column for _, column in found}) == len(found)
     assert all(matches(boxes, others)[row, column] for row, column in found)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_polyp.field_of_view import FieldOfView, whole
-from realtime_polyp.preprocess.letterbox import MAP_CELL_PX, place, prepare, shrink
+from realtime_polyp.geometry import shrink
+from realtime_polyp.preprocess.letterbox import MAP_CELL_PX, place, prepare
 
 CELL = MAP_CELL_PX
 SIDES = st.integers(16, 4096)

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from conftest import needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from nv12_toys import nv12_frame, textured
 
 from realtime_polyp.field_of_view import FieldOfView, whole
+from realtime_polyp.geometry import shrink as shrink_on_host
 from realtime_polyp.nv12 import MATRICES, Matrix, Nv12, Picture, cut, nv12_of
 from realtime_polyp.preprocess.letterbox import place, prepare
-from realtime_polyp.preprocess.letterbox import shrink as shrink_on_host
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox, rgb_of, shrink
 from realtime_polyp.sources.picture import RgbConverter
 
-NO_GPU = "torch sees no CUDA device on this machine"
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU))]
+DEVICES = ["cpu", pytest.param("cuda", marks=needs("cuda"))]
 RGB_TOLERANCE, NV12_TOLERANCE = 1, 4  # levels of 255; three of the four are the quick conversion of FFmpeg itself
 SIZE = (64, 96)
 FIELDS = {  # of a frame of 241 x 180 px

@@ -23,7 +23,7 @@ from realtime_polyp.packets import Detections
 from trainers.data.stills import Still, read_stills
 from trainers.evaluate import main
 from trainers.evaluation.figures import figures_of, generalisation, report_of
-from trainers.evaluation.gallery import false_alarms, iou, misses, sheets_of
+from trainers.evaluation.gallery import false_alarms, misses, sheets_of
 from trainers.evaluation.predict import Case, evaluate
 from trainers.evaluation.tables import tables
 
@@ -313,10 +313,3 @@ def test_sheets_rank_by_dice_and_best_needs_a_polyp(cases: list[Case]) -> None:
     assert [tile.case for tile in worst.tiles] == [tile.case for tile in reversed(best.tiles)]
     assert all(len(tile.case.still.boxes) for tile in best.tiles)
     assert len(sheets_of(cases, most=2)[1].tiles) == 2
-
-
-def test_iou_of_boxes() -> None:
-    a = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
-    b = np.array([[5, 0, 15, 10]], np.float32)
-    assert iou(a, b) == pytest.approx(np.array([[1 / 3], [0]]))
-    assert iou(a, np.zeros((0, 4), np.float32)).shape == (2, 0)

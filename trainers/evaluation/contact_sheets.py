@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.preprocess.letterbox import shrink
+from realtime_polyp.geometry import shrink
 
 matplotlib.use("Agg")  # evaluation runs on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.segmentation import scores_of
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.data.stills import read_image, read_mask
@@ -80,7 +81,7 @@ def misses(cases: Sequence[Case]) -> list[Tile]:
     """Each true box that no shown box reaches, the least noticed first, then the largest."""
     found = []
     for case in cases:
-        overlaps = iou(case.still.boxes, case.boxes.found)
+        overlaps = iou_matrix(case.still.boxes, case.boxes.found)
         for box, row in zip(case.still.boxes, overlaps, strict=True):
             score = float(case.boxes.scores[row >= MATCH_IOU].max(initial=0))
             if score < SCORE_THRESHOLD:
@@ -94,20 +95,12 @@ def false_alarms(cases: Sequence[Case]) -> list[Tile]:
     """Each image's best-scored box that reaches no true box, highest score first."""
     found = []
     for case in cases:
-        astray = iou(case.boxes.found, case.still.boxes).max(axis=1, initial=0) < MATCH_IOU
+        astray = iou_matrix(case.boxes.found, case.still.boxes).max(axis=1, initial=0) < MATCH_IOU
         if astray.any():
             first = int(astray.argmax())  # detections come best first
             score = float(case.boxes.scores[first])
             found.append((-score, Tile(case, f"false alarm: score {score:.2f}", case.boxes.found[first])))
     return [tile for _, tile in sorted(found, key=lambda one: one[0])]
-
-
-def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """IoU (n, m) of boxes (n, 4) and (m, 4) xyxy."""
-    corner, end = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = (end - corner).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b)]
-    return np.asarray(inter / (areas[0][:, None] + areas[1][None] - inter).clip(1e-9), np.float32)
 
 
 def _caption(tile: Tile) -> str:
