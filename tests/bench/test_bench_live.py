@@ -9,14 +9,14 @@ from pathlib import Path
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import pytest
-from conftest import NO_QT
+from conftest import needs
 from fakes import picture
 from media import write_clip
 
 from realtime_polyp.bench import paced
 from realtime_polyp.bench.line import Setup
 
-needs_qt = pytest.mark.skipif(bool(NO_QT), reason=f"Qt cannot be loaded here: {NO_QT}")
+needs_qt = needs("qt")
 
 
 @needs_qt
@@ -48,7 +48,7 @@ def test_without_display_and_xvfb_memory_is_painted_on(monkeypatch: pytest.Monke
 
 
 @needs_qt
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed: apt install xvfb")
+@needs("xvfb")
 def test_without_display_a_virtual_one_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import needs
 from static_toys import SIZE, TOYS, assert_same, eager_of, installed, pixels_of, uncompiled
 from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
@@ -26,8 +27,7 @@ from realtime_polyp.engines.static import StaticEngine
 from realtime_polyp.engines.tensorrt import check_capability, left_out, open_tensorrt
 from realtime_polyp.engines.weights import Weights
 
-NO_GPU = "needs an NVIDIA GPU: torch sees none here"
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)
+on_gpu = needs("cuda")
 
 
 @pytest.fixture(scope="module", params=TOYS)
@@ -225,7 +225,7 @@ def test_compiled_agrees_with_eager_on_a_gpu(weights: Weights, precision: str) -
 
 @on_gpu
 def test_a_replayed_graph_does_not_write_into_the_answers_it_gave() -> None:
-    run = static.CudaGraph(lambda x: (x * 2,), torch.zeros(2, device="cuda"))
+    run = CudaGraphOfBatch(lambda x: (x * 2,), torch.zeros(2, device="cuda"))
     (first,) = run(torch.ones(2, device="cuda"))
     run(torch.full((2,), 5.0, device="cuda"))
     assert first.tolist() == [2.0, 2.0]
@@ -237,18 +237,17 @@ def test_on_device_can_be_captured(weights: Weights) -> None:
     engine = StaticEngine(weights, {2: module}, name="-", device="cuda", key="-", dtype=torch.float16)
     pixels = torch.from_numpy(pixels_of(2)).cuda()
     expected = engine.on_device(pixels)
-    run = static.CudaGraph(engine.on_device, pixels)
+    run = CudaGraphOfBatch(engine.on_device, pixels)
     for one, other in zip(run(pixels), expected, strict=True):
         assert torch.allclose(one, other, atol=1e-3)
 
 
-@on_gpu
+@needs("cuda", "tensorrt")
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
 def test_tensorrt_agrees_with_eager_and_is_built_once(
     weights: Weights, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch_tensorrt", reason="torch-tensorrt is not installed", exc_type=Exception)  # type: ignore[arg-type]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     pixels, expected = pixels_of(11), eager_of(weights)(pixels_of(11))
     box_px, probability = {"float32": (0.05, 2e-3), "float16": (0.5, 0.02), "bfloat16": (4.0, 0.12)}[precision]

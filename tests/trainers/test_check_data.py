@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs
 from stills import write_stills
 
 from trainers.check_data import main, problems
@@ -114,9 +114,8 @@ def test_each_kind_of_trouble_is_named_with_where_it_is(
     assert end.value.code == 2 and f"the data cannot be used as they are: {kind}" in said
 
 
+@needs("data")
 def test_the_real_splits_share_no_patient() -> None:
     root = ROOT.parent / "shared" / "data"
-    if not (root / "train.json").is_file():
-        pytest.skip("the stills of ../shared/data are not here")
     groups = [{s.group for s in read_stills(root / f"{name}.json", root)} for name in ("train", "val", "unseen_C6")]
     assert all(groups) and not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]

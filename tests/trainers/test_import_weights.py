@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from golden import golden, golden_state
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -251,7 +250,7 @@ def test_double_head_s_extra_layers_stay_at_their_start(
 
 def test_the_hrnet_authors_checkpoint_gives_their_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the command, their two classes left out; the same numbers come out of the trunk."""
-    numbers = np.load(ROOT / "tests" / "data" / "hrnet_tiny.npz")
+    numbers = golden("hrnet_tiny")
     widths = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
     recipe = replace(RECIPES["hrnet-w48"], config=replace(RECIPES["hrnet-w48"].config, trunk=widths))
     monkeypatch.setitem(RECIPES, "hrnet-w48", recipe)
@@ -263,4 +262,4 @@ def test_the_hrnet_authors_checkpoint_gives_their_features(tmp_path: Path, monke
     initialise(net, tmp_path / "out.safetensors")
     with torch.inference_mode():
         fused = net.eval().trunk(torch.from_numpy(numbers["image"]))
-    assert np.abs(fused.numpy() - numbers["fused"]).max() <= 1e-4
+    assert np.abs(fused.numpy()[:, ::3] - numbers["fused"]).max() <= 1e-4

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs
 
 from trainers.data.stills import read_stills
 from trainers.leave_one_out import leave_out, main
@@ -105,9 +105,8 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not out.exists()
 
 
+@needs("data")
 def test_the_real_data_loses_no_image(tmp_path: Path) -> None:
-    if not DATA.is_dir():
-        pytest.skip(f"the stills are not at {DATA}")
     main(["--data", str(DATA), "--out", str(tmp_path), "--centre", "polypgen_C3"])
     tested = read_stills(tmp_path / "polypgen_C3" / "test_polypgen_C3.json", DATA)
     learnt = read_stills(tmp_path / "polypgen_C3" / "train.json", DATA)

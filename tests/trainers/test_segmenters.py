@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from golden import golden, golden_state
 from torch import Tensor, nn
 
 from realtime_polyp.models.hrnet import HRNetConfig
@@ -18,7 +18,6 @@ from trainers.segmenters import acfnet, acsnet, hrnet, lowrank, pranet, unetpp
 from trainers.training.contract import Losses, ModelWithLoss, Targets
 from trainers.training.losses import mask_loss
 
-GOLDEN = ROOT / "tests" / "data" / "hrnet_tiny.npz"
 GOLDEN_TRUNK = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
 TRUNK = ResNetConfig(depths=(1, 1, 1, 1), width=8)
 TOY_HRNET = HRNetConfig((4, 8, 12, 16), stem_width=4, stem_blocks=1, modules=(1, 1, 1), blocks=1)
@@ -150,20 +149,19 @@ def test_a_trace_agrees_on_another_picture(name: str) -> None:
 
 def test_hrnet_with_its_last_layer_is_the_authors_network() -> None:
     """Their two classes' logits to 1e-4, one after the other, as the last layer here has one class."""
-    golden = np.load(GOLDEN)
-    if "logits" not in golden.files:
-        pytest.skip(f"{GOLDEN} has no logits")
-    state = {key.removeprefix("state/"): torch.from_numpy(golden[key]) for key in golden.files if "state/" in key}
-    state = {key if key.startswith("last_layer") else f"trunk.{key}": value for key, value in state.items()}
+    numbers = golden("hrnet_tiny")
+    state = {
+        key if key.startswith("last_layer") else f"trunk.{key}": value for key, value in golden_state(numbers).items()
+    }
     model = hrnet.build(hrnet.HRNetSegmenterConfig((96, 128), GOLDEN_TRUNK)).eval()
     for chosen in range(2):
         last = {key: value[chosen : chosen + 1] for key, value in state.items() if key.startswith("last_layer.3")}
         missing, unexpected = model.load_state_dict(state | last, strict=False)
         assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
         with torch.inference_mode():
-            (found,) = model.logits(torch.from_numpy(golden["image"]))
-        assert np.abs(found.numpy() - golden["logits"][:, chosen]).max() <= 1e-4
-    assert golden["logits"].std() > 0.1
+            (found,) = model.logits(torch.from_numpy(numbers["image"]))
+        assert np.abs(found.numpy() - numbers["logits"][:1, chosen]).max() <= 1e-4
+    assert numbers["logits"].std() > 0.1
 
 
 def test_reverse_attention_keeps_what_the_map_has_not_found() -> None:

@@ -1,33 +1,31 @@
 """The viewer on a real X server, where cv2's own Qt plugins would abort it; offscreen tests do not show that."""
 
 import os
-import shutil
 import subprocess
 import sys
 
-import pytest
-from conftest import ROOT
+from conftest import ROOT, needs
 
 _HERE = ROOT / "tests"
 _PLAY = """
 import cv2, os, sys
 assert "QT_QPA_PLATFORM" not in os.environ
-from viewer_fakes import FakeSource, Sessions
+from viewer_fakes import FakeSource, Feeds
 from conftest import ROOT
 from realtime_polyp.viewer.qt_setup import display_problem
 assert display_problem() is None, display_problem()
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
-sessions = Sessions(lambda start_s: FakeSource(40, start_s))
-code = run_viewer(sessions, title="X", info=SourceInfo("x.mp4", False, 0.8), quit_at_end=True)
+feeds = Feeds(lambda start_s: FakeSource(40, start_s))
+code = run_viewer(feeds, title="X", info=SourceInfo("x.mp4", False, 0.8), quit_at_end=True)
 from PyQt5.QtWidgets import QApplication
 assert QApplication.platformName() == "xcb", QApplication.platformName()
-sessions.check_accounts()
-assert sessions.opened[0].tally().shown == 40, sessions.opened[0].tally()
+feeds.check_accounts()
+assert feeds.opened[0].tally().shown == 40, feeds.opened[0].tally()
 sys.exit(code)
 """
 
 
-@pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="xvfb-run is not installed: apt install xvfb xauth")
+@needs("xvfb")
 def test_plays_to_the_end_after_cv2_was_imported():
     env = {name: value for name, value in os.environ.items() if not name.startswith("QT_")}
     env["PYTHONPATH"] = os.pathsep.join([str(_HERE.parent), str(_HERE)])
