@@ -4,7 +4,6 @@ with what `paced` asks for in JSON. The last line of output is the session's sum
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from realtime_polyp.sources import FileSource, Paced
 from realtime_polyp.telemetry.machine import peak_mb, resident_mb
 from realtime_polyp.telemetry.summary import summarise
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
+from realtime_polyp.viewer.feed import SessionFeed
 
 _MEMORY_EVERY_S = 30.0
 _INTERRUPTED = 130
@@ -37,18 +37,15 @@ def watch(setup: Setup, clip: Path, length_s: float, *, full_screen: bool = Fals
     bar = tqdm(total=round(length_s), desc="live", unit="s", dynamic_ncols=True, disable=None)
     watcher = Watcher(bar)
 
-    def open_session(start_s: float, show: Callable[[Result], None]) -> Session:
-        def see(result: Result) -> None:
-            watcher.see(result)
-            show(result)
-
+    def open_feed(start_s: float) -> SessionFeed:
         source = Paced(Lasting(FileSource(clip, loop=True), length_s))
-        opened.append(Session(source, pipeline, see, display="immediate", paints=True))
-        return opened[-1]
+        feed = SessionFeed(source, pipeline, display="immediate", on_result=watcher.see)
+        opened.append(feed.session)
+        return feed
 
     began_cpu_s, began_s = time.process_time(), time.monotonic()
     code = run_viewer(
-        open_session, title=clip.name, info=SourceInfo(clip.name, True), full_screen=full_screen, quit_at_end=True
+        open_feed, title=clip.name, info=SourceInfo(clip.name, True), full_screen=full_screen, quit_at_end=True
     )
     busy = (time.process_time() - began_cpu_s) / (time.monotonic() - began_s)
     bar.close()

@@ -1,4 +1,4 @@
-"""What a person must see at a glance: one condition at a time, the most serious first."""
+"""What the user must know at a glance: one condition at a time, the most serious first."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,41 +26,83 @@ Name = Literal[
 ]
 
 NO_SIGNAL_S = 1.0
-_LATE_S = 1.0
-_SAY_CHANGE_S = 4.0
+"""A live source that delivers no picture for longer than this has no signal."""
+
+_OVERLAY_LATE_S = 1.0  # in immediate display, an analysis older than this is reported
+_FORMAT_CHANGE_SHOWN_S = 4.0
+
+Size = tuple[int, int]  # width, height, px
 
 
 @dataclass(frozen=True)
 class Failure:
-    """stage: decoder, model, output; signal: a live source gave up; viewer: a session could not be opened or left."""
+    """Why playing failed.
+
+    Attributes:
+        stage: decoder, model or output; signal: a live source gave up; viewer: the source could not be opened or left.
+        message: one sentence.
+    """
 
     stage: str
     message: str
 
 
 @dataclass(frozen=True)
+class FormatChange:
+    """The pictures of a live source changed their size.
+
+    Attributes:
+        before, after: the sizes.
+        age_s: time since the change, s.
+    """
+
+    before: Size
+    after: Size
+    age_s: float
+
+
+@dataclass(frozen=True)
 class PlayerState:
-    """What the player knows. silent_s: since the last picture of a live source. overlay_age_s: since the capture of
-    the newest analysed frame, where pictures do not wait for it. changed: the sizes (W, H) px before and after, and
-    how long ago."""
+    """Everything that the condition on the screen depends on.
+
+    Attributes:
+        phase: what the player is doing.
+        live: the source is live.
+        paused: the user paused it.
+        has_picture: there is a picture on the screen.
+        no_picture_s: time since the last picture arrived, s.
+        overlay_age_s: in immediate display, time since the newest analysed frame was captured, s; else None.
+        signal, frame_quality: of the newest analysed frame.
+        format_change: the last change of the picture's size.
+        failure: why playing failed.
+        warning: why a recording ended early, in one sentence.
+    """
 
     phase: Phase
     live: bool
     paused: bool = False
     has_picture: bool = False
-    silent_s: float = 0.0
+    no_picture_s: float = 0.0
     overlay_age_s: float | None = None
     signal: Signal = "ok"
     frame_quality: FrameQuality = "clear"
-    changed: tuple[tuple[int, int], tuple[int, int], float] | None = None
+    format_change: FormatChange | None = None
     failure: Failure | None = None
     warning: str | None = None
 
 
 @dataclass(frozen=True)
 class Condition:
-    """title: two words. detail: a sentence, or "". covers: said large, over a dimmed picture. blanks: no overlay may
-    be seen."""
+    """What the user is told about the picture.
+
+    Attributes:
+        name: which condition it is.
+        title: two words.
+        detail: one sentence, or "".
+        tone: how serious it is.
+        covers: written large over a dimmed picture.
+        blanks: no overlay is shown.
+    """
 
     name: Name
     title: str
@@ -73,11 +115,13 @@ class Condition:
 READY = Condition("ready", "Ready", "Waiting for the first picture", "busy", covers=True, blanks=True)
 RUNNING = Condition("running", "Running")
 _SIGNALS = {
-    "black": Condition("black picture", "Black picture", "Check the light source and the cable", "warn", blanks=True),
-    "frozen": Condition("frozen picture", "Frozen picture", "The picture has stopped changing", "warn", blanks=True),
+    "black": Condition(
+        "black picture", "Black picture", "Check the light source and the video cable", "warn", blanks=True
+    ),
+    "frozen": Condition("frozen picture", "Frozen picture", "The picture no longer changes", "warn", blanks=True),
 }
-_HELD_BACK = "Alarms come later while the view is not clear"
-_VIEWS: dict[FrameQuality, str] = {
+_UNCLEAR_VIEW = "Alarms are delayed while the view is not clear"
+_QUALITY_TITLES: dict[FrameQuality, str] = {
     "blurred": "Blurred",
     "glare": "Glare",
     "water": "Water",
@@ -93,22 +137,22 @@ _FAILURES: dict[str, tuple[Name, str]] = {
 }
 
 
-def condition_of(facts: PlayerState) -> Condition:
-    """The one condition to show."""
-    if facts.failure:
-        return _failed(facts.failure)
-    if facts.phase == "ended":
-        return _ended(facts)
-    if facts.phase == "seeking":
+def condition_of(state: PlayerState) -> Condition:
+    """The most serious condition of a player."""
+    if state.failure:
+        return _failed(state.failure)
+    if state.phase == "ended":
+        return _ended(state)
+    if state.phase == "seeking":
         return Condition("seeking", "Seeking", tone="busy")
-    if facts.paused and facts.has_picture:
+    if state.paused and state.has_picture:
         return Condition("paused", "Paused", tone="busy")
-    if facts.live and facts.silent_s > NO_SIGNAL_S:
-        detail = f"No picture for {facts.silent_s:.0f} s: check the scope and the cable"
+    if state.live and state.no_picture_s > NO_SIGNAL_S:
+        detail = f"No picture for {state.no_picture_s:.0f} s: check the endoscope and the video cable"
         return Condition("no signal", "No signal", detail, "bad", covers=True, blanks=True)
-    if not facts.has_picture:
+    if not state.has_picture:
         return READY
-    return _running(facts)
+    return _running(state)
 
 
 def _failed(failure: Failure) -> Condition:
@@ -117,23 +161,24 @@ def _failed(failure: Failure) -> Condition:
     return Condition(name, title, detail, "bad", covers=True, blanks=True)
 
 
-def _ended(facts: PlayerState) -> Condition:
-    if not facts.has_picture:
-        detail = facts.warning or "The video has no pictures"
+def _ended(state: PlayerState) -> Condition:
+    if not state.has_picture:
+        detail = state.warning or "The video contains no pictures"
         return Condition("ended", "End of video", detail, "warn", covers=True, blanks=True)
-    return Condition("ended", "End of video", facts.warning or "", "warn" if facts.warning else "busy")
+    return Condition("ended", "End of video", state.warning or "", "warn" if state.warning else "busy")
 
 
-def _running(facts: PlayerState) -> Condition:
-    if facts.signal != "ok":
-        return _SIGNALS[facts.signal]
-    if facts.changed and facts.changed[2] < _SAY_CHANGE_S:
-        (old_width, old_height), (width, height), _ = facts.changed
-        detail = f"from {old_width} x {old_height} to {width} x {height}"
+def _running(state: PlayerState) -> Condition:
+    if state.signal != "ok":
+        return _SIGNALS[state.signal]
+    change = state.format_change
+    if change and change.age_s < _FORMAT_CHANGE_SHOWN_S:
+        (old_width, old_height), (width, height) = change.before, change.after
+        detail = f"from {old_width} x {old_height} to {width} x {height} pixels"
         return Condition("format changed", "Format changed", detail, "warn")
-    if facts.overlay_age_s is not None and facts.overlay_age_s > _LATE_S:
-        detail = f"The newest analysis is {facts.overlay_age_s:.0f} s old and hidden"
+    if state.overlay_age_s is not None and state.overlay_age_s > _OVERLAY_LATE_S:
+        detail = f"The latest analysis is {state.overlay_age_s:.0f} s old and is not shown"
         return Condition("overlay late", "Overlay late", detail, "warn")
-    if facts.frame_quality != "clear":
-        return Condition("view not clear", _VIEWS[facts.frame_quality], _HELD_BACK, "warn")
+    if state.frame_quality != "clear":
+        return Condition("view not clear", _QUALITY_TITLES[state.frame_quality], _UNCLEAR_VIEW, "warn")
     return RUNNING

@@ -1,4 +1,4 @@
-"""The bar of buttons and sliders. Nothing in it takes the keyboard: every key goes to the window."""
+"""The bar of buttons and sliders. None of them takes the keyboard focus: every key goes to the window."""
 
 from collections.abc import Callable
 
@@ -8,38 +8,44 @@ from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, Q
 
 from realtime_polyp.outputs.overlay import MaskStyle
 from realtime_polyp.viewer.icons import BOX, icon
-from realtime_polyp.viewer.keys import Action, hint
+from realtime_polyp.viewer.keys import Action, tooltip
 from realtime_polyp.viewer.shown_alarms import Span
 from realtime_polyp.viewer.theme import ACCENT, TONES
 
 _MASK_NAMES: dict[MaskStyle, str] = {"outline": "Outline", "fill": "Filled", "none": "No mask"}
 _SLIDER_STEPS = 1000
-_MARK_PX, _LEAST_MARK_PX = 3, 2  # high, and wide at least
-_MARKED_HEIGHT_PX = 22  # of a slider with room for marks below its handle
+_MARK_HEIGHT_PX, _MIN_MARK_WIDTH_PX = 3, 2
+_SLIDER_HEIGHT_PX = 22  # with room for marks below the handle
 Share = tuple[float, float]
+"""Start and end as fractions of the slider's length."""
 
 
 class Controls(QWidget):
-    """do: called with a button's action. seek: with seconds. threshold: with a score in [0, 1]."""
+    """The control bar.
+
+    live: no slider and no seeking. duration_s: length of the recording, s. on_action: called with a button's action.
+    on_seek: called with a time, s. on_threshold: called with a score, 0..1.
+    """
 
     def __init__(
         self,
         *,
         live: bool,
         duration_s: float | None,
-        do: Callable[[Action], None],
-        seek: Callable[[float], None],
-        threshold: Callable[[float], None],
+        on_action: Callable[[Action], None],
+        on_seek: Callable[[float], None],
+        on_threshold: Callable[[float], None],
     ) -> None:
         super().__init__()
-        self._live, self._duration_s, self._do, self._seek, self._threshold = live, duration_s, do, seek, threshold
-        self._shown: dict[str, str] = {}
+        self._live, self._duration_s = live, duration_s
+        self._on_action, self._on_seek, self._on_threshold = on_action, on_seek, on_threshold
+        self._pause_icon = ""
         row = QHBoxLayout(self)
         row.setContentsMargins(10, 6, 10, 6)
         row.setSpacing(4)
         self._add_transport(row)
         row.addSpacing(8)
-        self._add_looks(row)
+        self._add_overlay_controls(row)
         row.addSpacing(8)
         self._sound = self._button("sound")
         self._sound.setCheckable(True)
@@ -49,9 +55,9 @@ class Controls(QWidget):
             row.addWidget(self._button(action))
 
     def show_playing(self, state: str) -> None:
-        """state: the icon of the main button: "play", "pause" or "again"."""
-        if self._shown.get("pause") != state:
-            self._shown["pause"] = state
+        """Set the icon of the main button: "play", "pause" or "again"."""
+        if self._pause_icon != state:
+            self._pause_icon = state
             self._pause.setIcon(icon(state))
 
     def show_position(self, position_s: float) -> None:
@@ -63,13 +69,13 @@ class Controls(QWidget):
 
     @property
     def has_position(self) -> bool:
-        """Whether there is a slider for the place in the recording."""
+        """Whether there is a slider for the position in the recording."""
         return not self._live and bool(self._duration_s)
 
     def show_alarms(self, spans: tuple[Span, ...]) -> None:
-        """Where in the recording something was shown so far, marked below the slider."""
-        whole_s = self._duration_s or 1.0
-        self.position.mark([(start_s / whole_s, end_s / whole_s) for start_s, end_s in spans])
+        """Mark below the slider when a polyp was shown."""
+        duration_s = self._duration_s or 1.0
+        self.position.set_marks([(start_s / duration_s, end_s / duration_s) for start_s, end_s in spans])
 
     def show_overlay(self, *, on: bool, mask: MaskStyle) -> None:
         self._overlay.setChecked(on)
@@ -89,9 +95,9 @@ class Controls(QWidget):
         self._pause = self._button("pause")
         row.addWidget(self._pause)
         row.addWidget(self._button("step"))
-        self._elapsed = _digits("00:00")
+        self._elapsed = _fixed_width_label("00:00")
         self.position = JumpSlider(_SLIDER_STEPS)
-        self.position.setMinimumSize(100, _MARKED_HEIGHT_PX)
+        self.position.setMinimumSize(100, _SLIDER_HEIGHT_PX)
         if self._live:
             live = QLabel("LIVE")
             live.setStyleSheet(f"color: {TONES['bad']}; font-weight: bold; padding: 0 8px;")
@@ -102,25 +108,25 @@ class Controls(QWidget):
         row.addWidget(self._button("forward"))
         row.addWidget(self._elapsed)
         if self._duration_s:
-            self.position.setToolTip("Where the recording is: click or drag; the bars below: where a polyp was shown")
-            self.position.sliderReleased.connect(self._released)
-            self.position.sliderMoved.connect(self._dragged)
+            self.position.setToolTip("Position in the recording: click or drag. Green bars: a polyp was shown")
+            self.position.sliderReleased.connect(self._on_released)
+            self.position.sliderMoved.connect(self._on_dragged)
             row.addWidget(self.position, 4)
-            row.addWidget(_digits(clock_text(self._duration_s)))
+            row.addWidget(_fixed_width_label(clock_text(self._duration_s)))
         else:
             row.addStretch(1)
 
-    def _add_looks(self, row: QHBoxLayout) -> None:
+    def _add_overlay_controls(self, row: QHBoxLayout) -> None:
         self._overlay = self._button("overlay", text="Overlay")
         self._overlay.setCheckable(True)
-        self._mask = self._button("mask", text=_MASK_NAMES["outline"], drawn="outline")
+        self._mask = self._button("mask", text=_MASK_NAMES["outline"], icon_name="outline")
         self._mask.setFixedWidth(self._mask.fontMetrics().horizontalAdvance("No mask") + BOX + 30)
         self.threshold = JumpSlider(100)
         self.threshold.setMinimumWidth(90)
         self.threshold.setMaximumWidth(150)
-        self.threshold.setToolTip("Boxes that score lower are hidden  [+] [\u2212]")
-        self.threshold.valueChanged.connect(lambda value: self._threshold(value / 100))
-        self._score = _digits("0.00")
+        self.threshold.setToolTip("Hide boxes with a lower score  [+] [\u2212]")
+        self.threshold.valueChanged.connect(lambda value: self._on_threshold(value / 100))
+        self._score = _fixed_width_label("0.00")
         row.addWidget(self._overlay)
         row.addWidget(self._mask)
         row.addSpacing(8)
@@ -128,26 +134,26 @@ class Controls(QWidget):
         row.addWidget(self.threshold, 1)
         row.addWidget(self._score)
 
-    def _button(self, action: Action, *, text: str = "", drawn: str = "") -> QToolButton:
+    def _button(self, action: Action, *, text: str = "", icon_name: str = "") -> QToolButton:
         button = QToolButton()
-        button.setIcon(icon(drawn or action))
+        button.setIcon(icon(icon_name or action))
         button.setIconSize(QSize(BOX, BOX))
-        button.setToolTip(hint(action))
+        button.setToolTip(tooltip(action))
         button.setFocusPolicy(Qt.NoFocus)
         button.setText(f" {text}" if text else "")  # the style leaves no room after the icon
         button.setToolButtonStyle(Qt.ToolButtonTextBesideIcon if text else Qt.ToolButtonIconOnly)
-        button.clicked.connect(lambda: self._do(action))
+        button.clicked.connect(lambda: self._on_action(action))
         return button
 
-    def _dragged(self, value: int) -> None:
+    def _on_dragged(self, value: int) -> None:
         self._elapsed.setText(clock_text(value / _SLIDER_STEPS * (self._duration_s or 0.0)))
 
-    def _released(self) -> None:
-        self._seek(self.position.value() / _SLIDER_STEPS * (self._duration_s or 0.0))
+    def _on_released(self) -> None:
+        self._on_seek(self.position.value() / _SLIDER_STEPS * (self._duration_s or 0.0))
 
 
 class JumpSlider(QSlider):
-    """A slider that goes where it is clicked."""
+    """A slider that jumps to where it is clicked, with bars below its groove."""
 
     def __init__(self, steps: int) -> None:
         super().__init__(Qt.Horizontal)
@@ -155,8 +161,8 @@ class JumpSlider(QSlider):
         self.setFocusPolicy(Qt.NoFocus)
         self._marks: list[Share] = []
 
-    def mark(self, marks: list[Share]) -> None:
-        """Bars below the groove from one share of its length to another."""
+    def set_marks(self, marks: list[Share]) -> None:
+        """Draw these bars below the groove."""
         if marks != self._marks:
             self._marks = marks
             self.update()
@@ -165,44 +171,44 @@ class JumpSlider(QSlider):
         super().paintEvent(event)
         if self._marks:
             handle = self.style().pixelMetric(QStyle.PM_SliderLength)
-            length, top = self.width() - handle, self.height() - _MARK_PX
+            length, top = self.width() - handle, self.height() - _MARK_HEIGHT_PX
             painter = QPainter(self)
             for start, end in self._marks:
-                wide = max(_LEAST_MARK_PX, (min(end, 1.0) - start) * length)
-                painter.fillRect(QRectF(handle / 2 + start * length, top, wide, _MARK_PX), QColor(ACCENT))
+                width = max(_MIN_MARK_WIDTH_PX, (min(end, 1.0) - start) * length)
+                painter.fillRect(QRectF(handle / 2 + start * length, top, width, _MARK_HEIGHT_PX), QColor(ACCENT))
             painter.end()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() != Qt.LeftButton:
             return
         self.setSliderDown(True)
-        self._go(event)
+        self._jump_to(event)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         if self.isSliderDown():
-            self._go(event)
+            self._jump_to(event)
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.LeftButton and self.isSliderDown():
             self.setSliderDown(False)
 
-    def _go(self, event: QMouseEvent) -> None:
+    def _jump_to(self, event: QMouseEvent) -> None:
         handle = self.style().pixelMetric(QStyle.PM_SliderLength)
-        at = QStyle.sliderValueFromPosition(
+        value = QStyle.sliderValueFromPosition(
             self.minimum(), self.maximum(), round(event.localPos().x() - handle / 2), self.width() - handle
         )
-        self.setSliderPosition(at)
+        self.setSliderPosition(value)
 
 
 def clock_text(seconds: float) -> str:
-    """ "01:02", or "1:01:02" from an hour on."""
+    """Format a time as "01:02", or "1:01:02" from one hour on."""
     minutes, whole = divmod(int(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes:02d}:{whole:02d}"
 
 
-def _digits(text: str) -> QLabel:
-    """A label that does not move its neighbours as its figures change."""
+def _fixed_width_label(text: str) -> QLabel:
+    """A label whose changing digits do not move its neighbours."""
     label = QLabel(text)
     label.setMinimumWidth(label.fontMetrics().horizontalAdvance("0" * len(text)) + 10)
     label.setAlignment(Qt.AlignCenter)

@@ -1,4 +1,4 @@
-"""The buttons' pictures, as paths in a box of 24 x 24: sharp at any pixel ratio, and no fonts or files needed."""
+"""The icons of the buttons, drawn as paths in a 24 x 24 box: sharp at any pixel ratio, without fonts or files."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,14 @@ _RATIOS = (1, 2, 3)
 
 
 def icon(name: str) -> QIcon:
-    """Raises KeyError for a name that is not in DRAWN."""
-    made = QIcon()
+    """Draw an icon. Raises KeyError for a name that is not in DRAWINGS."""
+    qicon = QIcon()
     for ratio in _RATIOS:
         for mode, state, colour in (
             (QIcon.Normal, QIcon.Off, TEXT), (QIcon.Normal, QIcon.On, ACCENT), (QIcon.Disabled, QIcon.Off, DIM),
         ):  # fmt: skip
-            made.addPixmap(_pixmap(DRAWN[name], ratio, colour), mode, state)
-    return made
+            qicon.addPixmap(_pixmap(DRAWINGS[name], ratio, colour), mode, state)
+    return qicon
 
 
 def _pixmap(draw: Callable[[QPainter], None], ratio: int, colour: str) -> QPixmap:
@@ -126,7 +126,7 @@ def _help(painter: QPainter) -> None:
     painter.drawLine(QPointF(7, 15), QPointF(17, 15))
 
 
-DRAWN: dict[str, Callable[[QPainter], None]] = {
+DRAWINGS: dict[str, Callable[[QPainter], None]] = {
     "play": _play, "pause": _pause, "step": _step, "again": _again, "back": _back, "forward": _forward,
     "overlay": _overlay, "outline": _outline, "fill": _fill, "none": _none, "sound": _sound,
     "snapshot": _camera, "full screen": _full, "help": _help,

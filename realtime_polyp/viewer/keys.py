@@ -1,4 +1,4 @@
-"""The keys, in one table: what the window obeys, the tooltips name and the help lists."""
+"""The keyboard shortcuts, in one table for the window, the tooltips and the help."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,42 +15,53 @@ SCORE_STEP = 0.05
 
 @dataclass(frozen=True)
 class Key:
-    """codes: any of these Qt.Key values. shown: how a person reads them. does: after "press ... to"."""
+    """One shortcut.
+
+    Attributes:
+        action: what the window does.
+        codes: the Qt.Key values; any of them triggers it.
+        label: the key as the user reads it.
+        description: what it does, for the help and the tooltip.
+        recordings_only: it does nothing with a live source.
+    """
 
     action: Action
     codes: tuple[int, ...]
-    shown: str
-    does: str
+    label: str
+    description: str
     recordings_only: bool = False
 
 
 KEYS = (
     Key("pause", (Qt.Key_Space,), "Space", "pause or play"),
-    Key("step", (Qt.Key_Period,), ".", "one picture on"),
+    Key("step", (Qt.Key_Period,), ".", "next frame"),
     Key("back", (Qt.Key_Left,), "\u2190", f"{SEEK_STEP_S:g} seconds back", recordings_only=True),
-    Key("forward", (Qt.Key_Right,), "\u2192", f"{SEEK_STEP_S:g} seconds on", recordings_only=True),
-    Key("overlay", (Qt.Key_O,), "O", "overlay on or off"),
-    Key("mask", (Qt.Key_M,), "M", "mask as outline, filled, or none"),
+    Key("forward", (Qt.Key_Right,), "\u2192", f"{SEEK_STEP_S:g} seconds forward", recordings_only=True),
+    Key("overlay", (Qt.Key_O,), "O", "show or hide the overlay"),
+    Key("mask", (Qt.Key_M,), "M", "mask as outline, filled or hidden"),
     Key("stricter", (Qt.Key_Plus, Qt.Key_Equal), "+", "raise the threshold: fewer boxes"),
     Key("looser", (Qt.Key_Minus, Qt.Key_Underscore), "\u2212", "lower the threshold: more boxes"),
-    Key("sound", (Qt.Key_A,), "A", "a soft sound for each new alarm, on or off"),
-    Key("snapshot", (Qt.Key_S,), "S", "save the picture, with and without overlay"),
+    Key("sound", (Qt.Key_A,), "A", "soft sound for each new alarm, on or off"),
+    Key("snapshot", (Qt.Key_S,), "S", "save a snapshot, with and without overlay"),
     Key("full screen", (Qt.Key_F, Qt.Key_F11), "F", "full screen"),
     Key("leave", (Qt.Key_Escape,), "Esc", "leave full screen"),
-    Key("help", (Qt.Key_H, Qt.Key_Question, Qt.Key_F1), "H", "this help"),
+    Key("help", (Qt.Key_H, Qt.Key_Question, Qt.Key_F1), "H", "show or hide this list"),
     Key("quit", (Qt.Key_Q,), "Q", "quit"),
 )
 ACTION_OF: dict[int, Action] = {code: key.action for key in KEYS for code in key.codes}
 
 
-def hint(action: Action) -> str:
-    """A tooltip: what it does, and its key."""
+def tooltip(action: Action) -> str:
+    """Return the tooltip of a button: what it does, and its key."""
     key = next(key for key in KEYS if key.action == action)
-    return f"{key.does[0].upper()}{key.does[1:]}  [{key.shown}]"
+    return f"{key.description[0].upper()}{key.description[1:]}  [{key.label}]"
 
 
 def help_html(*, live: bool) -> str:
+    """Return the list of shortcuts; without those that do nothing with a live source."""
     rows = "".join(
-        f"<tr><td><b>{key.shown}</b></td><td>{key.does}</td></tr>" for key in KEYS if not (live and key.recordings_only)
+        f"<tr><td><b>{key.label}</b></td><td>{key.description}</td></tr>"
+        for key in KEYS
+        if not (live and key.recordings_only)
     )
     return f"<p><b>Keys</b></p><table cellpadding='4' cellspacing='4'>{rows}</table>"

@@ -1,4 +1,4 @@
-"""The shapes of `overlay` and the words over the picture, as vector paint."""
+"""Paint boxes, outlines and conditions over the picture, as vectors."""
 
 import math
 
@@ -17,12 +17,12 @@ from realtime_polyp.outputs.overlay import (
 from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.theme import TEXT, TONES
 
-_LINES_PER_HEIGHT = 360  # as in overlay.draw: a line's width is this part of the picture's height
+_LINES_PER_HEIGHT = 360  # as in overlay.draw: picture height per line width
 _LABEL_PER_HEIGHT = 40
 
 
 def paint_shapes(painter: QPainter, shapes: Shapes, shown: QRectF, scale: float) -> None:
-    """shown: where the picture is on the widget. scale: widget px per source px."""
+    """Paint the overlay. shown: the area of the picture on the widget. scale: widget px per source px."""
     painter.save()
     painter.setRenderHint(QPainter.Antialiasing)
     painter.setClipRect(shown)
@@ -57,7 +57,7 @@ def _paint_box(painter: QPainter, box: BoxShape, shown: QRectF, scale: float, wi
 
 
 def _paint_label(painter: QPainter, label: str, rect: QRectF, shown: QRectF, colour: Colour, width: float) -> None:
-    """Black on the box's colour, above the box, or inside it where the picture ends."""
+    """Paint black text on the box's colour, above the box, or inside it at the picture's upper edge."""
     font = font_px(max(13.0, shown.height() / _LABEL_PER_HEIGHT), bold=True)
     metrics = QFontMetricsF(font)
     text_width, text_height = metrics.horizontalAdvance(label) + 10, metrics.height() + 2
@@ -73,7 +73,7 @@ def _paint_label(painter: QPainter, label: str, rect: QRectF, shown: QRectF, col
 
 
 def paint_cover(painter: QPainter, area: QRectF, condition: Condition) -> None:
-    """A condition said large, in the middle, over a dimmed picture."""
+    """Write a condition large in the centre, over a dimmed picture."""
     painter.save()
     painter.setRenderHint(QPainter.Antialiasing)
     painter.fillRect(area, QColor(0, 0, 0, 175))
@@ -83,20 +83,22 @@ def paint_cover(painter: QPainter, area: QRectF, condition: Condition) -> None:
     painter.setBrush(tone)
     painter.setPen(Qt.NoPen)
     painter.drawEllipse(QPointF(area.center().x(), middle - 1.6 * size), size / 4, size / 4)
-    _centred(painter, condition.title, QRectF(area.x(), middle - size, area.width(), 1.5 * size), size, tone)
+    _draw_centred(painter, condition.title, QRectF(area.x(), middle - size, area.width(), 1.5 * size), size, tone)
     below = QRectF(area.x() + area.width() * 0.1, middle + 0.75 * size, area.width() * 0.8, area.height() / 2 - size)
-    _centred(painter, condition.detail, below, max(14.0, size * 0.4), QColor(TEXT), bold=False)
+    _draw_centred(painter, condition.detail, below, max(14.0, size * 0.4), QColor(TEXT), bold=False)
     painter.restore()
 
 
-def _centred(painter: QPainter, text: str, area: QRectF, size: float, colour: QColor, *, bold: bool = True) -> None:
+def _draw_centred(
+    painter: QPainter, text: str, area: QRectF, size: float, colour: QColor, *, bold: bool = True
+) -> None:
     painter.setFont(font_px(size, bold=bold))
     painter.setPen(colour)
     painter.drawText(area, int(Qt.AlignHCenter | Qt.AlignTop | Qt.TextWordWrap), text)
 
 
 def paint_badge(painter: QPainter, area: QRectF, condition: Condition) -> None:
-    """A condition said at the top of the picture, which stays bright."""
+    """Write a condition in a pill at the top of the picture, which is not dimmed."""
     painter.save()
     painter.setRenderHint(QPainter.Antialiasing)
     font = font_px(min(max(15.0, area.height() / 34), 26.0), bold=True)
@@ -119,6 +121,7 @@ def paint_badge(painter: QPainter, area: QRectF, condition: Condition) -> None:
 
 
 def font_px(size: float, *, bold: bool = False) -> QFont:
+    """The default font at a size in px, at least 8."""
     font = QFont()
     font.setPixelSize(max(8, math.floor(size)))
     font.setBold(bold)

@@ -1,4 +1,4 @@
-"""What must be right before Qt starts; importing this module does not import Qt."""
+"""Checks and settings before Qt starts. Importing this module does not import Qt."""
 
 import functools
 import os
@@ -12,31 +12,31 @@ import cv2
 if TYPE_CHECKING:
     from PyQt5.QtWidgets import QApplication
 
-_CV2_SETS = ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR")
-_NEEDS_NO_SCREEN = ("offscreen", "minimal", "vnc")
+_SET_BY_CV2 = ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR")
+_PLATFORMS_WITHOUT_SCREEN = ("offscreen", "minimal", "vnc")
 _PROBE = "from PyQt5.QtWidgets import QApplication; QApplication([])"
 _PROBE_LIMIT_S = 15.0
 
 
-def forget_cv2_plugins() -> None:
-    """opencv-python points Qt at the plugins of its own Qt, which abort PyQt5 under X11: undo that, and only that."""
-    ours = str(Path(cv2.__file__).parent)
-    for name in _CV2_SETS:
-        if os.environ.get(name, "").startswith(ours):
+def unset_cv2_plugin_paths() -> None:
+    """Remove the plugin paths that opencv-python sets for its own Qt: under X11 they abort PyQt5. Other paths stay."""
+    cv2_folder = str(Path(cv2.__file__).parent)
+    for name in _SET_BY_CV2:
+        if os.environ.get(name, "").startswith(cv2_folder):
             del os.environ[name]
 
 
 def display_problem() -> str | None:
-    """Why no window can be opened here, in one sentence; None when one can.
+    """Return why no window can be opened here, in one sentence, or None where one can.
 
-    Qt aborts the whole process when it cannot reach the screen, so another process tries first (0.2 s).
+    Qt aborts the whole process when it cannot reach the display, so another process tries first (0.2 s).
     """
     platform = os.environ.get("QT_QPA_PLATFORM", "").split(":")[0]
-    if platform in _NEEDS_NO_SCREEN:
+    if platform in _PLATFORMS_WITHOUT_SCREEN:
         return None
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "no display: neither DISPLAY nor WAYLAND_DISPLAY is set"
-    forget_cv2_plugins()
+    unset_cv2_plugin_paths()
     try:
         probe = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_LIMIT_S, check=False
@@ -45,31 +45,26 @@ def display_problem() -> str | None:
         return f"no display: it did not answer within {_PROBE_LIMIT_S:g} s"
     if probe.returncode == 0:
         return None
-    said = [line.strip() for line in probe.stderr.splitlines() if line.strip()]
-    if not said:
+    lines = [line.strip() for line in probe.stderr.splitlines() if line.strip()]
+    if not lines:
         return f"no usable display: Qt ended with code {probe.returncode}"
-    # Qt says the reason first; where it cannot even be imported, Python says it last.
-    return f"no usable display: {said[-1] if said[0].startswith('Traceback') else said[0]}"
+    # Qt prints the reason first; an import error of Python's has it on the last line.
+    return f"no usable display: {lines[-1] if lines[0].startswith('Traceback') else lines[0]}"
 
 
-def has_display() -> bool:
-    """Whether a window can be opened here."""
-    return display_problem() is None
-
-
-@functools.cache  # kept: it must outlive every widget
+@functools.cache  # cached: it must outlive every widget
 def application() -> "QApplication":
-    """The one QApplication, sharp on high-DPI screens."""
-    forget_cv2_plugins()
+    """Return the process's only QApplication, set up for high-DPI screens."""
+    unset_cv2_plugin_paths()
     from PyQt5.QtCore import Qt
     from PyQt5.QtGui import QGuiApplication
     from PyQt5.QtWidgets import QApplication
 
-    running = QApplication.instance()
-    if isinstance(running, QApplication):
-        return running
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
     QApplication.setAttribute(Qt.AA_EnableHighDpiScaling)
     QApplication.setAttribute(Qt.AA_UseHighDpiPixmaps)
-    # Whole factors only: a bare X server's 100 dpi would else scale everything by 1.04, the picture's pixels too.
+    # Whole factors only: the 100 dpi of a bare X server would scale everything by 1.04, the picture too.
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.Round)
     return QApplication(["realtime-polyp"])

@@ -1,25 +1,31 @@
-"""A source on the screen: what `run_live.py` does when there is a display."""
+"""Show a source in the viewer: what the command line runs where there is a display."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from realtime_polyp.cli.options import Options
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.outputs import alarm_figures, open_outputs
 from realtime_polyp.outputs.recorder import Recorder
-from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Display, Session
 from realtime_polyp.sources import Paced, Source, open_source
 from realtime_polyp.telemetry.summary import write_summary
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
+from realtime_polyp.viewer.feed import SessionFeed
 
 
 @dataclass
 class SessionFactory:
-    """Opens one session after the other on the same engines: the first with the source that was opened to check it,
-    later ones, after a seek, with a new one."""
+    """Opens sessions one after another on the same pipeline.
+
+    Attributes:
+        source: the source that was opened to check it, for the first session; later ones, after a seek, open their own.
+        pipeline: reset before each session.
+        options: the command line.
+        recorder: writes the results of all sessions; None: nothing is recorded.
+        session: the newest session; None before the first.
+    """
 
     source: Source | None
     pipeline: Pipeline
@@ -27,17 +33,23 @@ class SessionFactory:
     recorder: Recorder | None
     session: Session | None = None
 
-    def open_session(self, start_s: float, show: Callable[[Result], None]) -> Session:
-        source = self._source_at(start_s)
+    def open_feed(self, start_s: float) -> SessionFeed:
+        """Open a session that starts at `start_s`, as a feed for the viewer."""
+        source = self._open_source(start_s)
         self.pipeline.reset()
         display: Display = self.options.display or ("immediate" if source.live else "synced")
         if display == "immediate" and not source.live:
             source = Paced(source)
-        session = Session(source, self.pipeline, self._recorded(show), display=display, paints=True)
-        self.session = session
-        return session
+        record = self.recorder.write if self.recorder else None
+        feed = SessionFeed(source, self.pipeline, display=display, on_result=record)
+        self.session = feed.session
+        return feed
 
-    def _source_at(self, start_s: float) -> Source:
+    def recording_error(self) -> str | None:
+        """Why the recording stopped, if it did."""
+        return str(self.recorder.error) if self.recorder and self.recorder.error else None
+
+    def _open_source(self, start_s: float) -> Source:
         first, self.source = self.source, None
         if first is not None and (first.live or start_s == self.options.start_s):
             return first
@@ -50,49 +62,27 @@ class SessionFactory:
             hardware=decoding_device(self.options.device),
         )
 
-    def _recorded(self, show: Callable[[Result], None]) -> Callable[[Result], None]:
-        recorder = self.recorder
-        if recorder is None:
-            return show
-
-        def show_and_record(result: Result) -> None:
-            recorder.write(result)
-            show(result)
-
-        return show_and_record
-
-    def trouble(self) -> str | None:
-        """What went wrong with the recording, if anything did."""
-        return str(self.recorder.error) if self.recorder and self.recorder.error else None
-
 
 def show_source(source: Source, runtime: Runtime, options: Options) -> int:
-    """Show the source until the window is closed; the exit code.
-
-    unverified: the strip above the picture says so. Raises OutputError once the window is closed.
-    """
+    """Show the source until the window is closed; returns the exit code. Raises OutputError after that."""
     outputs = open_outputs(options.output_specs[0], source.rate_hz)
     recorder = Recorder(outputs, live=source.live) if outputs else None
-    watching = SessionFactory(source, runtime.pipeline(), options, recorder)
-    info = SourceInfo(source.name, source.live, _duration_s(source, options), options.start_s, options.loop)
+    sessions = SessionFactory(source, runtime.pipeline(), options, recorder)
+    duration_s = options.end_s or source.duration_s
+    info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop)
     try:
         code = run_viewer(
-            watching.open_session,
+            sessions.open_feed,
             title=source.name,
             info=info,
             full_screen=options.full_screen,
-            trouble=watching.trouble,
+            recording_error=sessions.recording_error,
             unverified=bool(runtime.unverified),
             sound=options.sound,
         )
     finally:
         if recorder:
             recorder.close()
-    if options.summary and watching.session:
-        write_summary(watching.session, options.summary, alarm_figures(outputs))
+    if options.summary and sessions.session:
+        write_summary(sessions.session, options.summary, alarm_figures(outputs))
     return code
-
-
-def _duration_s(source: Source, options: Options) -> float | None:
-    """Where the recording ends, as far as the file tells."""
-    return options.end_s or getattr(source, "duration_s", None)

@@ -1,15 +1,16 @@
-"""When something was shown on the screen: what the slider is marked with, and what the sound tells."""
+"""The alarms that the user has seen so far: bars below the slider, and the moments to play a sound."""
 
 from dataclasses import replace
 
 from realtime_polyp.packets import Result
 from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
 
-Span = tuple[float, float]  # from, to: seconds of the recording
+Span = tuple[float, float]
+"""Start and end in the recording, s."""
 
 
 class ShownAlarms:
-    """Hears of the result of each picture that is due, in order; overlay on or off, as the polyp is there."""
+    """Follows alarms on the screen. Switching the overlay off does not end an alarm: the polyp is still there."""
 
     def __init__(self) -> None:
         self._keeper = AlarmKeeper(measure=lambda result, track: track.score)
@@ -18,34 +19,37 @@ class ShownAlarms:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """When there were any so far, in order and apart; also over what was watched twice."""
-        return merged((*self._ended, *((one.start_s, one.end_s) for one in self._keeper.going)))
+        """The times of all alarms so far, in order and without overlaps, also where a part was played twice."""
+        return merge_spans((*self._ended, *((alarm.start_s, alarm.end_s) for alarm in self._keeper.open_alarms)))
 
-    def sought(self) -> None:
-        """The recording goes on elsewhere: nothing was shown on the way there."""
-        self._keep(self._keeper.close())
+    def on_seek(self) -> None:
+        """End all alarms: the recording continues elsewhere, and nothing was shown in between."""
+        self._collect_ended(self._keeper.close())
 
-    def hear(self, result: Result | None, min_score: float) -> int:
-        """How many alarms begin. result: that of the picture on the screen. min_score: of a box that is shown."""
+    def update(self, result: Result | None, min_score: float) -> int:
+        """Take the result on the screen, and return how many alarms start with it.
+
+        Call it for every painted frame, in order. min_score: lowest score of a box that is shown.
+        """
         if result is None or result is self._last:
             return 0
         self._last = result
         shown = tuple(track for track in result.tracks if track.score >= min_score)
         changed = self._keeper.update(replace(result, tracks=shown))
-        self._keep(changed)
-        return sum(one.ended is None for one in changed)
+        self._collect_ended(changed)
+        return sum(alarm.ended is None for alarm in changed)
 
-    def _keep(self, changed: tuple[Alarm, ...]) -> None:
-        if ended := [(one.start_s, one.end_s) for one in changed if one.ended]:
-            self._ended = merged((*self._ended, *ended))
+    def _collect_ended(self, changed: tuple[Alarm, ...]) -> None:
+        if ended := [(alarm.start_s, alarm.end_s) for alarm in changed if alarm.ended]:
+            self._ended = merge_spans((*self._ended, *ended))
 
 
-def merged(spans: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The same times without overlaps, in order."""
-    apart: list[Span] = []
+def merge_spans(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Join spans that overlap; returns them in order."""
+    merged: list[Span] = []
     for start_s, end_s in sorted(spans):
-        if apart and start_s <= apart[-1][1]:
-            apart[-1] = (apart[-1][0], max(end_s, apart[-1][1]))
+        if merged and start_s <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end_s, merged[-1][1]))
         else:
-            apart.append((start_s, end_s))
-    return tuple(apart)
+            merged.append((start_s, end_s))
+    return tuple(merged)

@@ -1,32 +1,34 @@
-"""The status line: what is going on, read at a glance."""
+"""The status line below the controls: condition, rates, dropped frames, and engines or messages."""
 
 from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.telemetry.ledger import Tally
 from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.rates import Reading
 from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
 
-_WIDEST = {
+_WIDEST_TEXTS = {
     "state": "\u25cf  Decoder failed", "fps": "000.0 fps", "video": "picture 000 ms", "annotation": "overlay 0000 ms",
-    "analysis": "analysis 0000 ms", "missed": "dropped 00000",
+    "analysis": "analysis 0000 ms", "dropped": "dropped 00000",
 }  # fmt: skip
-_TIPS = {
-    "fps": "Pictures a second on the screen",
-    "video": "From capture to the picture on the screen, median",
-    "annotation": "From capture to the overlay computed from that picture on the screen, median",
-    "analysis": "Time the models and all around them take for one picture, median",
+_TOOLTIPS = {
+    "fps": "Frames per second on the screen",
+    "video": "Delay from capture until the picture is on the screen (median)",
+    "annotation": "Delay from capture until the overlay of that picture is on the screen (median)",
+    "analysis": "Time to analyse one frame, from preparation to tracking (median)",
 }
-_NUMBERS_LIVE = ("fps", "video", "annotation", "missed")
-_NUMBERS_RECORDING = ("fps", "analysis", "missed")
+_NUMBERS_LIVE = ("fps", "video", "annotation", "dropped")
+_NUMBERS_RECORDING = ("fps", "analysis", "dropped")
 
 
 class StatusLine(QWidget):
-    """state, rates, dropped, and on the right the engines, or for a moment a notice."""
+    """Condition, rates and dropped frames on the left; the engines or a message on the right.
+
+    live: show delays instead of the analysis time.
+    """
 
     def __init__(self, *, live: bool) -> None:
         super().__init__()
@@ -37,14 +39,14 @@ class StatusLine(QWidget):
         self.labels: dict[str, QLabel] = {}
         for name in ("state", *(_NUMBERS_LIVE if live else _NUMBERS_RECORDING)):
             label = QLabel()
-            label.setToolTip(_TIPS.get(name, ""))
-            label.setMinimumWidth(_width_px(_WIDEST[name], bold=name == "state"))
+            label.setToolTip(_TOOLTIPS.get(name, ""))
+            label.setMinimumWidth(_width_px(_WIDEST_TEXTS[name], bold=name == "state"))
             self.labels[name] = label
             row.addWidget(label)
         self.right = ElidedLabel()
         row.addWidget(self.right, 1)
-        self._engines = self._trouble = ""
-        self._notice = False
+        self._engines = self._error = ""
+        self._has_message = False
 
     def show_condition(self, condition: Condition) -> None:
         label = self.labels["state"]
@@ -63,29 +65,33 @@ class StatusLine(QWidget):
             if name in self.labels:
                 self.labels[name].setText(text)
 
-    def show_missed(self, missed: int, tally: Tally | None) -> None:
-        label = self.labels["missed"]
-        label.setText(f"dropped {missed}")
-        label.setStyleSheet(f"color: {TONES['warn']};" if missed else "")
+    def show_dropped(self, dropped: int, tally: Tally | None) -> None:
+        """dropped: pictures that should have been shown. tally: the full account, as a tooltip."""
+        label = self.labels["dropped"]
+        label.setText(f"dropped {dropped}")
+        label.setStyleSheet(f"color: {TONES['warn']};" if dropped else "")
         label.setToolTip(tally_text(tally) if tally else "")
 
-    def show_engines(self, pipeline: Pipeline, trouble: str | None) -> None:
-        """trouble: what went wrong beside the session; it takes the place of the engines and stays."""
-        self._engines, self._trouble = engines_text(pipeline), trouble or ""
-        if not self._notice:
-            self.show_notice("")
+    def show_engines(self, engines: str, error: str | None) -> None:
+        """error: takes the place of the engines, and stays."""
+        self._engines, self._error = engines, error or ""
+        if not self._has_message:
+            self.clear_message()
 
-    def show_notice(self, text: str) -> None:
-        """For a moment; an empty text brings back what was there."""
-        self._notice = bool(text)
-        if text:
-            self._say(text, TEXT)
-        elif self._trouble:
-            self._say(self._trouble, TONES["warn"])
+    def show_message(self, text: str) -> None:
+        """Show a message in place of the engines, until `clear_message`."""
+        self._has_message = True
+        self._set_right(text, TEXT)
+
+    def clear_message(self) -> None:
+        """Show the error again, or else the engines."""
+        self._has_message = False
+        if self._error:
+            self._set_right(self._error, TONES["warn"])
         else:
-            self._say(self._engines, DIM)
+            self._set_right(self._engines, DIM)
 
-    def _say(self, text: str, colour: str) -> None:
+    def _set_right(self, text: str, colour: str) -> None:
         if self.right.text() != text:
             self.right.setText(text)
             self.right.setToolTip(text)
@@ -93,7 +99,7 @@ class StatusLine(QWidget):
 
 
 class ElidedLabel(QLabel):
-    """Right-aligned, and cut short rather than pushing its neighbours."""
+    """A right-aligned label that shortens its text instead of moving its neighbours."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,20 +111,11 @@ class ElidedLabel(QLabel):
         painter.drawText(self.rect(), int(Qt.AlignRight | Qt.AlignVCenter), text)
 
 
-def engines_text(pipeline: Pipeline) -> str:
-    """ "openvino-int8   GFLv2 lite0 + low-rank lite0"; says so where there is no model."""
-    engines = [engine for engine in (pipeline.detector, pipeline.segmenter) if engine is not None]
-    if not engines:
-        return "no model: the picture only"
-    kinds = " + ".join(dict.fromkeys(engine.name for engine in engines))
-    return f"{kinds}    {' + '.join(engine.model for engine in engines)}"
-
-
 def tally_text(tally: Tally) -> str:
-    """The account of the session's pictures, a line for each way one went."""
-    lines = [f"captured {tally.captured}, shown {tally.shown}, under way {tally.pending}"]
+    """Describe the account of pictures, one line for each reason to drop some."""
+    lines = [f"captured {tally.captured}, shown {tally.shown}, in progress {tally.pending}"]
     for stage, reasons in tally.dropped.items():
-        lines += [f"{count} at the {stage}: {reason}" for reason, count in reasons.items()]
+        lines += [f"{count} dropped at the {stage}: {reason}" for reason, count in reasons.items()]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The colours and sizes of the viewer: dark, for a dim endoscopy room; only the picture is bright."""
+"""Colours, sizes and fixed notices. Dark, for a dimmed endoscopy room: only the picture is bright."""
 
 from realtime_polyp.viewer.condition import Tone
 
@@ -27,9 +27,9 @@ QSlider::sub-page:horizontal {{ height: 4px; margin: 6px 0; background: {DIM}; b
 QSlider::add-page:horizontal {{ background: transparent; }}
 QSlider::handle:horizontal {{ width: 16px; height: 16px; margin: -6px 0; border-radius: 8px; background: {TEXT}; }}
 QSlider::handle:horizontal:hover {{ background: white; }}
-#strip, #strip QLabel {{ background: {BACKGROUND}; color: {DIM}; font-size: {SMALL_PX}px; }}
-#strip #research {{ color: {TONES["warn"]}; }}
-#strip #unverified {{ background: {TONES["bad"]}; color: {BACKGROUND}; font-weight: bold; padding: 1px 8px; }}
+#banner, #banner QLabel {{ background: {BACKGROUND}; color: {DIM}; font-size: {SMALL_PX}px; }}
+#banner #research {{ color: {TONES["warn"]}; }}
+#banner #unverified {{ background: {TONES["bad"]}; color: {BACKGROUND}; font-weight: bold; padding: 1px 8px; }}
 #status QLabel {{ font-size: {TEXT_PX}px; }}
 #help {{ background: rgba(11, 13, 16, 235); border: 1px solid {LINE}; border-radius: 12px; padding: 18px 26px; }}
 """

@@ -18,11 +18,11 @@ from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Detections, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.viewer import qt_setup, snapshot
-from realtime_polyp.viewer.condition import Failure, PlayerState, condition_of
-from realtime_polyp.viewer.pacing import Pacer
+from realtime_polyp.viewer.condition import Failure, FormatChange, PlayerState, condition_of
+from realtime_polyp.viewer.displayed import DisplayedFrame
+from realtime_polyp.viewer.feed import add_detections
+from realtime_polyp.viewer.pacing import PlaybackClock
 from realtime_polyp.viewer.rates import Rates
-from realtime_polyp.viewer.reanalysis import with_found
-from realtime_polyp.viewer.view import View
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678000)
 
@@ -31,14 +31,14 @@ def results(count: int) -> list[Result]:
     return list(run_inline(FakeSource(count).frames(), Pipeline(FakeDetector(), FakeSegmenter())))
 
 
-class TestPacer:
+class TestPlaybackClock:
     def play(self, pts: list[float], ready: list[float]) -> list[float]:
         """When each picture is shown that is ready at the given time, on a clock that only waits."""
-        pacer, now, shown = Pacer(), 100.0, []
+        clock, now, shown = PlaybackClock(), 100.0, []
         for pts_s, ready_s in zip(pts, ready, strict=True):
             now = max(now, 100 + ready_s)
-            now += max(0.0, pacer.wait_s(pts_s, now))
-            pacer.shown(pts_s, now)
+            now += max(0.0, clock.wait_s(pts_s, now))
+            clock.mark_shown(pts_s, now)
             shown.append(round(now - 100, 3))
         return shown
 
@@ -58,11 +58,11 @@ class TestPacer:
         assert self.play([0, 50, 50.04, 3, 3.04], [0] * 5) == [0, 0, 0.04, 0.04, 0.08]
 
     def test_restart_makes_the_next_picture_due(self):
-        pacer = Pacer()
-        pacer.shown(1.0, 10.0)
-        assert pacer.wait_s(2.0, 10.0) == pytest.approx(1.0)
-        pacer.restart()
-        assert pacer.wait_s(2.0, 10.0) == 0
+        clock = PlaybackClock()
+        clock.mark_shown(1.0, 10.0)
+        assert clock.wait_s(2.0, 10.0) == pytest.approx(1.0)
+        clock.restart()
+        assert clock.wait_s(2.0, 10.0) == 0
 
 
 class TestCondition:
@@ -74,13 +74,13 @@ class TestCondition:
             ({}, "running", False),
             ({"has_picture": False}, "ready", True),
             ({"paused": True}, "paused", False),
-            ({"silent_s": 1.5}, "no signal", True),
+            ({"no_picture_s": 1.5}, "no signal", True),
             ({"signal": "black"}, "black picture", True),
             ({"signal": "frozen"}, "frozen picture", True),
-            ({"view": "blurred"}, "view not clear", False),
-            ({"view": "outside", "signal": "black"}, "black picture", True),
-            ({"changed": ((640, 480), (320, 240), 0.5)}, "format changed", False),
-            ({"changed": ((640, 480), (320, 240), 60.0)}, "running", False),
+            ({"frame_quality": "blurred"}, "view not clear", False),
+            ({"frame_quality": "outside", "signal": "black"}, "black picture", True),
+            ({"format_change": FormatChange((640, 480), (320, 240), 0.5)}, "format changed", False),
+            ({"format_change": FormatChange((640, 480), (320, 240), 60.0)}, "running", False),
             ({"overlay_age_s": 0.1}, "running", False),
             ({"overlay_age_s": 3.0}, "overlay late", False),
             ({"phase": "ended"}, "ended", False),
@@ -96,7 +96,7 @@ class TestCondition:
         assert (condition.name, condition.blanks) == (name, blanks)
 
     def test_a_recording_is_never_without_signal(self):
-        assert condition_of(replace(self.PLAYING, live=False, silent_s=60)).name == "running"
+        assert condition_of(replace(self.PLAYING, live=False, no_picture_s=60)).name == "running"
 
     def test_the_reason_is_said(self):
         said = condition_of(replace(self.PLAYING, failure=Failure("model", "the model failed at frame 41: no")))
@@ -110,8 +110,8 @@ class TestCondition:
 def test_rates_forget_what_is_old():
     rates = Rates()
     for i in range(26):
-        rates.picture(10 + i / 25 - 0.004, 10 + i / 25)
-        rates.overlay(10 + i / 25 - 0.031, 20.0, 10 + i / 25)
+        rates.add_picture(10 + i / 25 - 0.004, 10 + i / 25)
+        rates.add_overlay(10 + i / 25 - 0.031, 20.0, 10 + i / 25)
     reading = rates.read(11.0)
     assert reading.fps == pytest.approx(25)
     assert reading.video_delay_ms == pytest.approx(4)
@@ -119,29 +119,31 @@ def test_rates_forget_what_is_old():
     assert rates.read(20.0).fps is None and rates.read(20.0).annotation_delay_ms is None
 
 
-def test_found_again_adds_only_what_no_track_accounts_for():
+def test_reanalysis_adds_only_what_no_track_accounts_for():
     image = picture(0)
     box, other, hidden = (np.float32(b) for b in ([10, 10, 30, 30], [60, 60, 90, 90], [100, 10, 120, 30]))
     tracks = (Track(4, box, 0.8, "shown", 1, 0), Track(7, hidden, 0.4, "tentative", 0, 0))
     result = Result(Frame(0, 0.0, 0.0, image), whole(image), None, tracks, None)  # type: ignore[arg-type]
     found = Detections(np.stack([box + 1, other]), np.float32([0.8, 0.2]))
-    merged = with_found(result, found)
+    merged = add_detections(result, found)
     assert [(track.id, round(track.score, 2)) for track in merged.tracks] == [(4, 0.8), (8, 0.2)]
-    assert with_found(merged, found).tracks[1].id == 8
+    assert add_detections(merged, found).tracks[1].id == 8
 
 
 class TestSnapshot:
     def test_without_overlay_is_the_picture_pixel_for_pixel(self, tmp_path: Path):
         result = results(12)[-1]
-        view = View(result.frame, result)
-        saved = snapshot.save_snapshot(view, OverlayStyle(), tmp_path / "new", "a b/demo.mp4", NOW)
+        displayed = DisplayedFrame(result.frame, result)
+        saved = snapshot.save_snapshot(displayed, OverlayStyle(), tmp_path / "new", "a b/demo.mp4", NOW)
         assert saved.plain.name == "demo_2025-01-02_03-04-05-678_at-0.220s.png"
         assert np.array_equal(cv2.imread(str(saved.plain))[..., ::-1], result.frame.image)
         assert sorted(tmp_path.rglob("*.part")) == []
 
     def test_with_overlay_is_what_draw_paints_and_a_caption(self, tmp_path: Path):
         result = results(12)[-1]
-        saved = snapshot.save_snapshot(View(result.frame, result), OverlayStyle(mask="fill"), tmp_path, "demo", NOW)
+        saved = snapshot.save_snapshot(
+            DisplayedFrame(result.frame, result), OverlayStyle(mask="fill"), tmp_path, "demo", NOW
+        )
         shapes = shapes_of(result, OverlayStyle(mask="fill"))
         assert shapes.boxes and shapes.outlines and saved.annotated
         rows = slice(0, 100)  # the caption is below
@@ -151,8 +153,8 @@ class TestSnapshot:
 
     def test_says_so_where_there_is_no_overlay(self, tmp_path: Path):
         frame = results(1)[0].frame
-        saved = snapshot.save_snapshot(View(frame, None), OverlayStyle(), tmp_path, "demo", NOW)
-        assert saved.annotated is None and "no overlay" in snapshot.said(saved)
+        saved = snapshot.save_snapshot(DisplayedFrame(frame, None), OverlayStyle(), tmp_path, "demo", NOW)
+        assert saved.annotated is None and "without overlay" in snapshot.saved_message(saved)
 
     def test_a_full_disk_leaves_nothing_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         def full(self: Path, data: bytes) -> int:
@@ -162,8 +164,11 @@ class TestSnapshot:
         monkeypatch.setattr(Path, "write_bytes", full)
         frame = results(1)[0].frame
         with pytest.raises(OSError) as caught:
-            snapshot.save_snapshot(View(frame, None), OverlayStyle(), tmp_path, "demo", NOW)
-        assert snapshot.complaint(caught.value, tmp_path) == f"Snapshot not saved: No space left on device ({tmp_path})"
+            snapshot.save_snapshot(DisplayedFrame(frame, None), OverlayStyle(), tmp_path, "demo", NOW)
+        assert (
+            snapshot.error_message(caught.value, tmp_path)
+            == f"Snapshot not saved: No space left on device ({tmp_path})"
+        )
         assert list(tmp_path.iterdir()) == []
 
 
@@ -172,7 +177,6 @@ class TestDisplay:
         for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
             monkeypatch.delenv(name, raising=False)
         assert qt_setup.display_problem() == "no display: neither DISPLAY nor WAYLAND_DISPLAY is set"
-        assert not qt_setup.has_display()
 
     def test_one_that_does_not_answer_is_said_and_aborts_nothing(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
@@ -181,18 +185,18 @@ class TestDisplay:
 
     def test_offscreen_is_one(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-        assert qt_setup.has_display()
+        assert qt_setup.display_problem() is None
 
     def test_only_cv2s_own_plugin_path_is_forgotten(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(Path(cv2.__file__).parent / "qt" / "plugins"))
         monkeypatch.setenv("QT_QPA_FONTDIR", "elsewhere")
-        qt_setup.forget_cv2_plugins()
+        qt_setup.unset_cv2_plugin_paths()
         assert "QT_QPA_PLATFORM_PLUGIN_PATH" not in qt_setup.os.environ
         assert qt_setup.os.environ["QT_QPA_FONTDIR"] == "elsewhere"
 
 
 def test_qt_is_imported_only_where_it_is_needed():
-    modules = "qt_setup", "player", "condition", "snapshot"
+    modules = "qt_setup", "feed", "player", "condition", "snapshot"
     code = ";".join(f"import realtime_polyp.viewer.{name}" for name in modules)
     code += ";import sys; assert not [name for name in sys.modules if 'PyQt' in name]"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

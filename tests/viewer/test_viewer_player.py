@@ -4,41 +4,41 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Sessions, picture
+from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Feeds, picture
 
-from realtime_polyp.session import Session
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.viewer.condition import Failure
+from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
+from realtime_polyp.viewer.feed import SessionFeed
 from realtime_polyp.viewer.player import OVERLAY_LIMIT_S, Player
-from realtime_polyp.viewer.view import Painted, SourceInfo, View
 
 
 class Screen:
-    """Remembers what was painted, and when; shows nothing while hidden."""
+    """Records what was painted, and when; shows nothing while hidden."""
 
     def __init__(self) -> None:
-        self.views: list[View] = []
+        self.frames: list[DisplayedFrame] = []
         self.at_s: list[float] = []
         self.hidden = False
         self.blocked_s = 0.0
 
-    def paint(self, view: View) -> Painted:
-        self.views.append(view)
+    def paint(self, displayed: DisplayedFrame) -> Painted:
+        self.frames.append(displayed)
         self.at_s.append(time.monotonic())
         time.sleep(self.blocked_s)
-        return Painted(picture=not self.hidden, overlay=not self.hidden and view.result is not None)
+        return Painted(picture=not self.hidden, overlay=not self.hidden and displayed.result is not None)
 
     @property
     def indices(self) -> list[int]:
-        return [view.frame.index for view in self.views]
+        return [shown.frame.index for shown in self.frames]
 
 
-class Stage:
-    """A player, its screen and its sessions; `run` plays until something is so."""
+class Show:
+    """A player, its screen and its feeds; `run` plays until a condition holds."""
 
-    def __init__(self, sessions: Sessions, info: SourceInfo) -> None:
-        self.sessions, self.screen = sessions, Screen()
-        self.player = Player(sessions, info, self.screen.paint)
+    def __init__(self, feeds: Feeds, info: SourceInfo) -> None:
+        self.feeds, self.screen = feeds, Screen()
+        self.player = Player(feeds, info, self.screen.paint)
         self.player.open()
 
     def run(self, until: Callable[[], bool] = lambda: False, *, limit_s: float = 10.0) -> None:
@@ -56,9 +56,9 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Iterator[Callable[..., Stage]]:
-    """Make stages; when the test is over each is closed, every thread gone and every account in balance."""
-    made: list[Stage] = []
+def start() -> Iterator[Callable[..., Show]]:
+    """Start shows. At the end of the test each is closed, every thread has ended and every account is balanced."""
+    made: list[Show] = []
 
     def make(
         count: int, *, live: bool = False, display: str = "synced", detector: FakeDetector | None = None,
@@ -67,196 +67,196 @@ def stage() -> Iterator[Callable[..., Stage]]:
         def source(start_s: float) -> FakeSource:
             return FakeSource(count, start_s, live=live, **script)
 
-        sessions = Sessions(source, display=display, detector=detector)  # type: ignore[arg-type]
-        made.append(Stage(sessions, SourceInfo("fake.mp4", live, None if live else count / RATE_HZ, begin_s, loop)))
+        feeds = Feeds(source, display=display, detector=detector)  # type: ignore[arg-type]
+        made.append(Show(feeds, SourceInfo("fake.mp4", live, None if live else count / RATE_HZ, begin_s, loop)))
         return made[-1]
 
     yield make
     for one in made:
         assert one.player.close()
-        assert not any(thread.is_alive() for session in one.sessions.opened for thread in session._threads)
-        one.sessions.check_accounts()
+        assert not any(thread.is_alive() for feed in one.feeds.opened for thread in feed.session._threads)
+        one.feeds.check_accounts()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_a_short_recording_is_shown_whole(stage, count):
-    show = stage(count)
+def test_a_short_recording_is_shown_whole(start, count):
+    show = start(count)
     show.run_out()
     assert show.player.phase == "ended" and show.screen.indices == list(range(count))
-    session = show.sessions.opened[0]
+    session = show.feeds.opened[0].session
     assert (session.tally().shown, session.annotation_delay_ms.count) == (count, count)
 
 
-def test_a_recording_plays_at_its_own_rate_each_picture_with_its_own_overlay(stage):
-    show = stage(26)
+def test_a_recording_plays_at_its_own_rate_each_picture_with_its_own_overlay(start):
+    show = start(26)
     show.run_out()
-    assert all(view.result and view.result.frame is view.frame for view in show.screen.views)
+    assert all(one.result and one.result.frame is one.frame for one in show.screen.frames)
     assert 25 / RATE_HZ - 0.02 <= show.screen.at_s[-1] - show.screen.at_s[0] < 25 / RATE_HZ + 2
 
 
-def test_a_slow_model_slows_a_recording_and_nothing_is_skipped(stage):
-    show = stage(12, detector=FakeDetector(delay_s=0.06))
+def test_a_slow_model_slows_a_recording_and_nothing_is_skipped(start):
+    show = start(12, detector=FakeDetector(delay_s=0.06))
     show.run_out()
     assert show.screen.indices == list(range(12)) and show.player.missed == 0
 
 
-def test_a_slow_screen_slows_a_recording_and_nothing_is_skipped(stage):
-    show = stage(12)
+def test_a_slow_screen_slows_a_recording_and_nothing_is_skipped(start):
+    show = start(12)
     show.screen.blocked_s = 0.05
     show.run_out()
     assert show.screen.indices == list(range(12)) and show.player.missed == 0
 
 
-def test_a_hidden_window_does_not_stop_the_recording_and_is_counted(stage):
-    show = stage(7)
+def test_a_hidden_window_does_not_stop_the_recording_and_is_counted(start):
+    show = start(7)
     show.screen.hidden = True
     show.run_out()
-    tally = show.sessions.opened[0].tally()
+    tally = show.feeds.opened[0].tally()
     assert tally.dropped == {"screen": {"window hidden": 7}} and tally.shown == 0
 
 
-def test_pause_stands_still_and_step_goes_one_on(stage):
-    show = stage(60)
-    show.run(lambda: len(show.screen.views) >= 5)
+def test_pause_stands_still_and_step_goes_one_on(start):
+    show = start(60)
+    show.run(lambda: len(show.screen.frames) >= 5)
     show.player.toggle_pause()
-    seen = len(show.screen.views)
+    seen = len(show.screen.frames)
     show.run_for(0.15)
-    assert len(show.screen.views) == seen
+    assert len(show.screen.frames) == seen
     for _ in range(3):
         show.player.step()
-    show.run(lambda: len(show.screen.views) == seen + 3)
+    show.run(lambda: len(show.screen.frames) == seen + 3)
     show.run_for(0.1)
     assert show.screen.indices == list(range(seen + 3))
     show.player.toggle_pause()
     started_s = time.monotonic()
-    show.run(lambda: len(show.screen.views) == seen + 13)
+    show.run(lambda: len(show.screen.frames) == seen + 13)
     assert time.monotonic() - started_s > 8 / RATE_HZ, "the pause was followed by a burst"
     assert show.player.missed == 0
 
 
-def test_seek_shows_the_wanted_picture_first_with_a_tracked_overlay(stage):
-    show = stage(200)
-    show.run(lambda: len(show.screen.views) >= 3)
+def test_seek_shows_the_wanted_picture_first_with_a_tracked_overlay(start):
+    show = start(200)
+    show.run(lambda: len(show.screen.frames) >= 3)
     show.player.seek(1.0)
     show.player.seek(2.0)  # the last wish counts
     assert show.player.position_s == 2.0
-    before = len(show.screen.views)
-    show.run(lambda: len(show.screen.views) > before)
-    first = show.screen.views[before]
+    before = len(show.screen.frames)
+    show.run(lambda: len(show.screen.frames) > before)
+    first = show.screen.frames[before]
     assert first.frame.index == 2 * RATE_HZ
     assert first.result and any(track.visible for track in first.result.tracks)
-    assert len(show.sessions.opened) == 2
-    assert show.sessions.opened[1].tally().dropped["screen"]["pre-roll"] > 0 and show.player.missed == 0
+    assert len(show.feeds.opened) == 2
+    assert show.feeds.opened[1].tally().dropped["screen"]["pre-roll"] > 0 and show.player.missed == 0
 
 
-def test_seek_while_paused_shows_one_picture(stage):
-    show = stage(200)
-    show.run(lambda: len(show.screen.views) >= 3)
+def test_seek_while_paused_shows_one_picture(start):
+    show = start(200)
+    show.run(lambda: len(show.screen.frames) >= 3)
     show.player.pause(True)
-    before = len(show.screen.views)
+    before = len(show.screen.frames)
     show.player.seek(1.0)
-    show.run(lambda: len(show.screen.views) > before)
+    show.run(lambda: len(show.screen.frames) > before)
     show.run_for(0.1)
     assert show.screen.indices[before:] == [RATE_HZ] and show.player.paused
 
 
-def test_seek_beyond_either_end_stays_within(stage):
-    show = stage(50)
+def test_seek_beyond_either_end_stays_within(start):
+    show = start(50)
     for wish, position_s in ((-3.0, 0.0), (99.0, 0.95)):
         show.player.seek(wish)
         assert show.player.position_s == pytest.approx(position_s)
         show.run(lambda: show.player.phase == "playing")
 
 
-def test_space_at_the_end_plays_again(stage):
-    show = stage(3)
+def test_space_at_the_end_plays_again(start):
+    show = start(3)
     show.run_out()
     show.player.toggle_pause()
-    show.run(lambda: len(show.screen.views) == 6)
+    show.run(lambda: len(show.screen.frames) == 6)
     assert show.screen.indices == [0, 1, 2, 0, 1, 2]
 
 
-def test_begins_where_asked_and_loops_there(stage):
-    show = stage(30, begin_s=0.5, loop=True)
-    show.run(lambda: len(show.screen.views) == 12)
+def test_begins_where_asked_and_loops_there(start):
+    show = start(30, begin_s=0.5, loop=True)
+    show.run(lambda: len(show.screen.frames) == 12)
     assert show.screen.indices == [25, 26, 27, 28, 29, 25, 26, 27, 28, 29, 25, 26]
-    assert show.sessions.opened[0].tally().captured == 5, "nothing before the asked start is read"
+    assert show.feeds.opened[0].tally().captured == 5, "nothing before the asked start is read"
 
 
-def test_a_live_source_that_gives_up_has_lost_its_signal(stage):
-    show = stage(50, live=True, display="immediate", fails_at=5, failure=SourceError("no picture for 5 s"))
+def test_a_live_source_that_gives_up_has_lost_its_signal(start):
+    show = start(50, live=True, display="immediate", fails_at=5, failure=SourceError("no picture for 5 s"))
     show.run_out()
     assert show.player.failure == Failure("signal", "no picture for 5 s")
 
 
 @pytest.mark.parametrize("display", ["synced", "immediate"])
-def test_a_dead_decoder_blanks_the_overlay_and_is_named(stage, display):
-    show = stage(100, fails_at=41, live=display == "immediate", display=display)
+def test_a_dead_decoder_blanks_the_overlay_and_is_named(start, display):
+    show = start(100, fails_at=41, live=display == "immediate", display=display)
     show.run_out()
     assert show.player.failure and show.player.failure.stage == "decoder"
     assert "the cable is out" in show.player.failure.message
-    assert show.screen.views[-1].result is None
+    assert show.screen.frames[-1].result is None
 
 
 @pytest.mark.parametrize("display", ["synced", "immediate"])
-def test_a_dead_model_blanks_the_overlay_and_is_named(stage, display):
-    show = stage(100, detector=FakeDetector(fails_at_call=20), live=display == "immediate", display=display)
+def test_a_dead_model_blanks_the_overlay_and_is_named(start, display):
+    show = start(100, detector=FakeDetector(fails_at_call=20), live=display == "immediate", display=display)
     show.run_out()
     assert show.player.failure and show.player.failure.stage == "model"
     assert "out of memory" in show.player.failure.message
-    assert show.screen.views[-1].result is None
+    assert show.screen.frames[-1].result is None
 
 
-def test_after_a_failure_space_tries_again(stage):
-    show = stage(20, detector=FakeDetector(fails_at_call=2))
+def test_after_a_failure_space_tries_again(start):
+    show = start(20, detector=FakeDetector(fails_at_call=2))
     show.run_out()
     show.player.toggle_pause()
     show.run_out()
     assert show.player.phase == "ended" and show.player.failure is None
 
 
-def test_a_source_that_cannot_be_opened_again_is_said(stage, monkeypatch):
-    show = stage(50)
+def test_a_source_that_cannot_be_opened_again_is_said(start, monkeypatch):
+    show = start(50)
 
-    def gone(start_s: float, show: object) -> Session:
+    def gone(start_s: float) -> SessionFeed:
         raise SourceError("fake.mp4 is not there any more")
 
-    show.player._open_session = gone
+    show.player._open_feed = gone
     show.player.seek(0.5)
     show.run_out()
     assert show.player.failure and show.player.failure.message == "fake.mp4 is not there any more"
 
 
-def test_live_pictures_do_not_wait_for_a_slow_model(stage):
-    show = stage(10_000, live=True, display="immediate", detector=FakeDetector(delay_s=0.09))
+def test_live_pictures_do_not_wait_for_a_slow_model(start):
+    show = start(10_000, live=True, display="immediate", detector=FakeDetector(delay_s=0.09))
     show.run(lambda: len(set(show.screen.indices)) >= 30)
-    session = show.sessions.opened[0]
+    session = show.feeds.opened[0].session
     assert (session.video_delay_ms.percentile(50) or 1e9) < 60
     assert session.annotation_delay_ms.count < session.video_delay_ms.count
-    late = [view for view in show.screen.views if view.result and view.result.frame is not view.frame]
+    late = [one for one in show.screen.frames if one.result and one.result.frame is not one.frame]
     assert late, "between two results the newest one stays over newer pictures"
 
 
-def test_a_live_overlay_that_is_too_old_is_hidden(stage):
-    show = stage(10_000, live=True, display="immediate", detector=FakeDetector(delay_s=OVERLAY_LIMIT_S + 0.1))
+def test_a_live_overlay_that_is_too_old_is_hidden(start):
+    show = start(10_000, live=True, display="immediate", detector=FakeDetector(delay_s=OVERLAY_LIMIT_S + 0.1))
     show.run(lambda: len(set(show.screen.indices)) >= 40)
-    assert all(view.result is None for view in show.screen.views)
-    assert show.player.facts().overlay_age_s is None or show.player.facts().overlay_age_s > OVERLAY_LIMIT_S
+    assert all(one.result is None for one in show.screen.frames)
+    assert show.player.state().overlay_age_s is None or show.player.state().overlay_age_s > OVERLAY_LIMIT_S
 
 
-def test_live_no_signal_hides_the_overlay_and_is_said(stage):
-    show = stage(100, live=True, display="immediate", blocks_at=20)
-    show.run(lambda: show.player.facts().silent_s > 0.4)
-    assert show.screen.views[-1].result is None and show.screen.indices[-1] == 19
-    show.sessions.opened[0].source.unblock.set()
+def test_live_no_signal_hides_the_overlay_and_is_said(start):
+    show = start(100, live=True, display="immediate", blocks_at=20)
+    show.run(lambda: show.player.state().no_picture_s > 0.4)
+    assert show.screen.frames[-1].result is None and show.screen.indices[-1] == 19
+    show.feeds.opened[0].session.source.unblock.set()
     show.run(lambda: show.screen.indices[-1] > 25)
-    assert show.player.facts().silent_s < 0.4
+    assert show.player.state().no_picture_s < 0.4
 
 
 @pytest.mark.parametrize("display", ["synced", "immediate"])
-def test_a_blocked_screen_makes_a_live_source_drop_and_then_shows_the_newest(stage, display):
-    show = stage(10_000, live=True, display=display)
-    show.run(lambda: len(show.screen.views) >= 5)
+def test_a_blocked_screen_makes_a_live_source_drop_and_then_shows_the_newest(start, display):
+    show = start(10_000, live=True, display=display)
+    show.run(lambda: len(show.screen.frames) >= 5)
     before = show.screen.indices[-1]
     time.sleep(0.5)
     show.run_for(0.2)
@@ -265,8 +265,8 @@ def test_a_blocked_screen_makes_a_live_source_drop_and_then_shows_the_newest(sta
     assert show.player.missed > 0
 
 
-def test_live_pause_keeps_the_picture_and_gives_it_its_own_overlay(stage):
-    show = stage(10_000, live=True, display="immediate", detector=FakeDetector(delay_s=0.01))
+def test_live_pause_keeps_the_picture_and_gives_it_its_own_overlay(start):
+    show = start(10_000, live=True, display="immediate", detector=FakeDetector(delay_s=0.01))
     show.run(lambda: len(set(show.screen.indices)) >= 10)
     show.player.pause(True)
     index = show.screen.indices[-1]
@@ -277,51 +277,52 @@ def test_live_pause_keeps_the_picture_and_gives_it_its_own_overlay(stage):
     show.run_for(0.05)
     show.player.pause(False)
     show.run(lambda: len(set(show.screen.indices)) >= 15)
-    assert show.sessions.opened[0].tally().dropped["screen"]["paused"] > 0
+    assert show.feeds.opened[0].tally().dropped["screen"]["paused"] > 0
 
 
-def test_a_changed_format_is_noticed_and_no_overlay_of_the_old_one_is_shown(stage):
+def test_a_changed_format_is_noticed_and_no_overlay_of_the_old_one_is_shown(start):
     def image_of(index: int):
         return picture(index, (160, 128) if index < 20 else (200, 100))
 
-    show = stage(10_000, live=True, display="immediate", image_of=image_of)
+    show = start(10_000, live=True, display="immediate", image_of=image_of)
     show.run(lambda: show.screen.indices[-1:] > [30])
-    changed = show.player.facts().changed
-    assert changed and changed[:2] == ((160, 128), (200, 100))
-    for view in show.screen.views:
-        assert view.result is None or view.result.frame.image.shape == view.frame.image.shape
+    change = show.player.state().format_change
+    assert change and (change.before, change.after) == ((160, 128), (200, 100))
+    for one in show.screen.frames:
+        assert one.result is None or one.result.frame.image.shape == one.frame.image.shape
 
 
-def test_a_lowered_threshold_is_seen_in_a_paused_picture(stage):
-    show = stage(100)
-    show.run(lambda: len(show.screen.views) >= 12)
+def test_a_lowered_threshold_is_seen_in_a_paused_picture(start):
+    show = start(100)
+    show.run(lambda: len(show.screen.frames) >= 12)
     show.player.pause(True)
     show.run_for(0.05)
-    assert [round(track.score, 2) for track in show.screen.views[-1].result.tracks] == [0.9]
+    assert [round(track.score, 2) for track in show.screen.frames[-1].result.tracks] == [0.9]
     show.player.set_score_threshold(0.25)
-    show.player.set_score_threshold(0.1)  # wished for while the first look is under way
-    show.run(lambda: len(show.screen.views[-1].result.tracks) == 2)
-    assert round(show.screen.views[-1].result.tracks[1].score, 2) == 0.2
-    annotated = show.sessions.opened[0].annotation_delay_ms.count
-    assert annotated == len(set(show.screen.indices)), "a second look is not a second annotation"
+    assert len(show.screen.frames[-1].result.tracks) == 1
+    show.player.set_score_threshold(0.1)
+    assert len(show.screen.frames[-1].result.tracks) == 2
+    assert round(show.screen.frames[-1].result.tracks[1].score, 2) == 0.2
+    annotated = show.feeds.opened[0].session.annotation_delay_ms.count
+    assert annotated == len(set(show.screen.indices)), "a reanalysis is not a second annotation"
 
 
-def test_the_threshold_outlives_a_seek(stage):
-    show = stage(200)
+def test_the_threshold_outlives_a_seek(start):
+    show = start(200)
     show.player.set_score_threshold(0.15)
-    show.sessions._pipeline.set_score_threshold(0.5)  # as a factory that builds a new pipeline would
+    show.feeds.pipeline.set_score_threshold(0.5)  # as a factory that builds a new pipeline would
     show.player.seek(1.0)
     show.run(lambda: show.player.phase == "playing")
-    assert show.sessions.opened[-1].pipeline.config.score_threshold == 0.15
+    assert show.feeds.opened[-1].score_threshold == 0.15
 
 
 @pytest.mark.parametrize("moment", ["at once", "playing", "paused", "seeking", "ended", "blocked"])
 @pytest.mark.parametrize("display", ["synced", "immediate"])
-def test_closes_at_any_moment(stage, moment, display):
-    show = stage(15 if moment == "ended" else 500, display=display, live=display == "immediate",
+def test_closes_at_any_moment(start, moment, display):
+    show = start(15 if moment == "ended" else 500, display=display, live=display == "immediate",
                  blocks_at=10 if moment == "blocked" else None)  # fmt: skip
     if moment in ("playing", "paused", "seeking"):
-        show.run(lambda: len(show.screen.views) >= 5)
+        show.run(lambda: len(show.screen.frames) >= 5)
     if moment == "paused":
         show.player.pause(True)
         show.run_for(0.1)
@@ -331,15 +332,15 @@ def test_closes_at_any_moment(stage, moment, display):
         show.run_out()
     if moment == "blocked":
         show.run_for(0.3)
-        show.sessions.opened[0].source.close = show.sessions.opened[0].source.unblock.set
+        show.feeds.opened[0].session.source.close = show.feeds.opened[0].session.source.unblock.set
     started_s = time.monotonic()
     assert show.player.close() and time.monotonic() - started_s < 2
 
 
 def test_a_read_that_nothing_can_wake_is_left_behind_in_bounded_time():
     made: list[FakeSource] = []
-    sessions = Sessions(lambda start_s: made.append(FakeSource(50, blocks_at=5)) or made[-1])
-    one = Stage(sessions, SourceInfo("fake.mp4", live=False, duration_s=1.0))
+    feeds = Feeds(lambda start_s: made.append(FakeSource(50, blocks_at=5)) or made[-1])
+    one = Show(feeds, SourceInfo("fake.mp4", live=False, duration_s=1.0))
     one.run_for(0.2)
     started_s = time.monotonic()
     assert not one.player.close(within_s=0.3)

@@ -1,4 +1,4 @@
-"""The sound of a new alarm: once each, only when wanted, and a sentence where none can be heard."""
+"""The sound of a new alarm: once each, only when switched on, and a message where it cannot be played."""
 
 import os
 
@@ -13,7 +13,7 @@ import pytest
 from fakes import RATE_HZ, results_of
 
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
-from realtime_polyp.viewer.sound import AlarmSound, SoundError, chime, open_speaker
+from realtime_polyp.viewer.sound import AlarmSound, SoundError, chime_wav, open_speaker
 
 
 class Speaker:
@@ -37,9 +37,9 @@ def heard(shown: list[dict[int, float]], *, on_from: int = 0, min_score: float =
     for index, result in enumerate(results_of(shown)):
         if index == on_from:
             sound.switch(on=True)
-        sound.tell(alarms.hear(result, min_score))
-        sound.tell(alarms.hear(result, min_score))  # painted again: a live picture with the newest result
-        sound.tell(alarms.hear(None, min_score))
+        sound.play(alarms.update(result, min_score))
+        sound.play(alarms.update(result, min_score))  # painted again: a live picture with the newest result
+        sound.play(alarms.update(None, min_score))
     return speaker.played
 
 
@@ -68,12 +68,12 @@ def test_switched_off_it_is_silent() -> None:
     sound = AlarmSound(speaker.open)
     sound.switch(on=True)
     sound.switch(on=False)
-    sound.tell(1)
+    sound.play(1)
     assert speaker.played == 0 and not sound.on
 
 
 def test_the_chime_is_short_and_soft_and_does_not_click() -> None:
-    with wave.open(io.BytesIO(chime())) as file:
+    with wave.open(io.BytesIO(chime_wav())) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
         assert 0.2 < file.getnframes() / file.getframerate() < 0.5

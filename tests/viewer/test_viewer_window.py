@@ -18,7 +18,7 @@ from conftest import ROOT
 from PyQt5.QtCore import QPoint, Qt, QTimer
 from PyQt5.QtGui import QColor, QImage
 from PyQt5.QtWidgets import QLabel
-from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Sessions, picture
+from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Feeds, picture
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field_of_view import Image
@@ -28,10 +28,10 @@ from realtime_polyp.sources.base import SourceError
 from realtime_polyp.viewer.app import run_viewer
 from realtime_polyp.viewer.canvas import Canvas, letterbox
 from realtime_polyp.viewer.condition import RUNNING
+from realtime_polyp.viewer.displayed import DisplayedFrame, SourceInfo
 from realtime_polyp.viewer.keys import ACTION_OF, KEYS, help_html
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.theme import ACCENT
-from realtime_polyp.viewer.view import SourceInfo, View
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
 
@@ -53,51 +53,53 @@ def canvas(qtbot) -> Canvas:
 
 @pytest.fixture
 def window(qtbot, tmp_path: Path) -> Iterator[Callable[..., ViewerWindow]]:
-    made: list[tuple[ViewerWindow, Sessions]] = []
+    made: list[tuple[ViewerWindow, Feeds]] = []
 
     def make(
-        count: int, *, live: bool = False, detector: FakeDetector | None = None, begin: bool = True,
-        trouble: Callable[[], str | None] = lambda: None, unverified: bool = False,
+        count: int, *, live: bool = False, detector: FakeDetector | None = None, start: bool = True,
+        recording_error: Callable[[], str | None] = lambda: None, unverified: bool = False,
         config: PipelineConfig = PipelineConfig(), **script,
     ):  # fmt: skip
-        sessions = Sessions(
+        feeds = Feeds(
             lambda start_s: FakeSource(count, start_s, live=live, **script),
             display="immediate" if live else "synced",
             detector=detector,
             config=config,
         )
         info = SourceInfo("fake.mp4", live, None if live else count / RATE_HZ)
-        options = ViewerOptions("A test", snapshot_folder=tmp_path / "shots", trouble=trouble, unverified=unverified)
-        one = ViewerWindow(sessions, info, options)
+        options = ViewerOptions(
+            "A test", snapshot_folder=tmp_path / "shots", recording_error=recording_error, unverified=unverified
+        )
+        one = ViewerWindow(feeds, info, options)
         qtbot.addWidget(one)
-        made.append((one, sessions))
-        if begin:
-            one.begin()
+        made.append((one, feeds))
+        if start:
+            one.start()
         return one
 
     yield make
-    for one, sessions in made:
+    for one, feeds in made:
         one.close()
-        sessions.check_accounts()
+        feeds.check_accounts()
 
 
 class TestCanvas:
     def test_at_one_to_one_the_picture_passes_through_unchanged(self, canvas):
         image = np.random.default_rng(0).integers(0, 256, (241, 317, 3), np.uint8)
         canvas.resize(317, 241)
-        assert canvas.show_view(View(Frame(0, 0.0, 0.0, image), None)).picture
+        assert canvas.show_frame(DisplayedFrame(Frame(0, 0.0, 0.0, image), None)).picture
         assert np.array_equal(pixels(canvas.grab().toImage()), image)
 
     def test_a_picture_that_is_a_view_of_another_passes_through_too(self, canvas):
         image = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)[10:250:, 20:340]
         canvas.resize(320, 240)
-        canvas.show_view(View(Frame(0, 0.0, 0.0, image), None))
+        canvas.show_frame(DisplayedFrame(Frame(0, 0.0, 0.0, image), None))
         assert np.array_equal(pixels(canvas.grab().toImage()), image)
 
     @pytest.mark.parametrize("size", [(640, 256), (320, 600), (333, 217)])
     def test_keeps_its_proportions_at_any_size(self, canvas, size):
         canvas.resize(*size)
-        canvas.show_view(View(Frame(0, 0.0, 0.0, np.full((100, 200, 3), 200, np.uint8)), None))
+        canvas.show_frame(DisplayedFrame(Frame(0, 0.0, 0.0, np.full((100, 200, 3), 200, np.uint8)), None))
         lit = pixels(canvas.grab().toImage()).max(-1) > 150
         height, width = lit.any(1).sum(), lit.any(0).sum()
         assert width == size[0] or height == size[1]
@@ -116,7 +118,7 @@ class TestCanvas:
         pipeline = Pipeline(FakeDetector(), None, PipelineConfig(temporal=None))
         result = next(run_inline(FakeSource(1).frames(), pipeline))
         canvas.resize(320, 256)  # twice the picture
-        assert canvas.show_view(View(result.frame, result)).overlay
+        assert canvas.show_frame(DisplayedFrame(result.frame, result)).overlay
         image = pixels(canvas.grab().toImage())
         x1, y1, x2, y2 = (round(2 * float(value)) for value in result.tracks[0].box)
         close = np.abs(image.astype(int) - SHOWN_COLOUR).max(-1) < 60
@@ -127,7 +129,7 @@ class TestCanvas:
 
     def test_nothing_reaches_a_hidden_screen(self, canvas):
         canvas.hide()
-        assert not canvas.show_view(View(Frame(0, 0.0, 0.0, picture(0)), None)).picture
+        assert not canvas.show_frame(DisplayedFrame(Frame(0, 0.0, 0.0, picture(0)), None)).picture
 
 
 class TestKeys:
@@ -136,34 +138,34 @@ class TestKeys:
         assert len(codes) == len(set(codes))
 
     def test_each_action_is_done_and_helped(self, window):
-        one = window(3, begin=False)
+        one = window(3, start=False)
         assert set(one._actions) == set(ACTION_OF.values())
-        assert all(key.does in help_html(live=False) for key in KEYS)
+        assert all(key.description in help_html(live=False) for key in KEYS)
         assert "seconds back" not in help_html(live=True)
 
     def test_space_pauses_and_period_steps(self, window, qtbot):
         one = window(500)
-        qtbot.waitUntil(lambda: one.player.view is not None)
+        qtbot.waitUntil(lambda: one.player.displayed is not None)
         qtbot.keyClick(one, Qt.Key_Space)
         assert one.player.paused and one.condition.name == "paused"
-        index = one.player.view.frame.index
+        index = one.player.displayed.frame.index
         qtbot.keyClick(one, Qt.Key_Period)
-        qtbot.waitUntil(lambda: one.player.view.frame.index == index + 1)
+        qtbot.waitUntil(lambda: one.player.displayed.frame.index == index + 1)
         qtbot.keyClick(one, Qt.Key_Space)
-        qtbot.waitUntil(lambda: one.player.view.frame.index > index + 3)
+        qtbot.waitUntil(lambda: one.player.displayed.frame.index > index + 3)
         assert one.condition.name == "running"
 
     def test_arrows_seek(self, window, qtbot):
         one = window(600)
-        qtbot.waitUntil(lambda: one.player.view is not None)
+        qtbot.waitUntil(lambda: one.player.displayed is not None)
         qtbot.keyClick(one, Qt.Key_Right)
-        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.view.frame.pts_s >= 5, timeout=4000)
+        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s >= 5, timeout=4000)
         qtbot.keyClick(one, Qt.Key_Left)
         assert one.player.position_s < 2
 
     def test_o_hides_the_overlay_and_m_changes_the_mask(self, window, qtbot):
         one = window(500)
-        qtbot.waitUntil(lambda: one.player.view is not None and len(one.canvas.shapes().boxes) == 1)
+        qtbot.waitUntil(lambda: one.player.displayed is not None and len(one.canvas.shapes().boxes) == 1)
         qtbot.keyClick(one, Qt.Key_Space)
         assert one.canvas.shapes().outlines and not one.canvas.shapes().fill
         qtbot.keyClick(one, Qt.Key_M)
@@ -199,7 +201,7 @@ class TestThreshold:
         qtbot.waitUntil(lambda: len(one.canvas.shapes().boxes) == 1)
         qtbot.keyClick(one, Qt.Key_Space)
         one.controls.threshold.setValue(95)
-        assert one.canvas.shapes().boxes == () and one.player.session.pipeline.config.score_threshold == 0.95
+        assert one.canvas.shapes().boxes == () and one.player.feed.score_threshold == 0.95
         one.controls.threshold.setValue(10)
         qtbot.waitUntil(lambda: len(one.canvas.shapes().boxes) == 2)
 
@@ -207,26 +209,26 @@ class TestThreshold:
         one = window(500)
         assert one.controls.threshold.value() == 30
         qtbot.keyClick(one, Qt.Key_Plus)
-        assert one.controls.threshold.value() == 35 and one.style_now.min_score == 0.35
+        assert one.controls.threshold.value() == 35 and one.overlay_style.min_score == 0.35
         for _ in range(9):
             qtbot.keyClick(one, Qt.Key_Minus)
-        assert one.style_now.min_score == 0.0
+        assert one.overlay_style.min_score == 0.0
 
     def test_applies_to_the_frames_to_come(self, window, qtbot):
         one = window(500)
         one.set_threshold(0.1)
         qtbot.waitUntil(lambda: len(one.canvas.shapes().boxes) == 2)
-        assert one.style_now.min_score == pytest.approx(0.1)
+        assert one.overlay_style.min_score == pytest.approx(0.1)
 
 
 class TestSlider:
     def test_goes_where_it_is_clicked(self, window, qtbot):
         one = window(1000)
-        qtbot.waitUntil(lambda: one.player.view is not None)
+        qtbot.waitUntil(lambda: one.player.displayed is not None)
         slider = one.controls.position
         qtbot.mouseClick(slider, Qt.LeftButton, pos=QPoint(slider.width() // 2, slider.height() // 2))
-        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.view.frame.pts_s > 9, timeout=4000)
-        assert one.player.view.frame.pts_s == pytest.approx(10, abs=0.5)
+        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s > 9, timeout=4000)
+        assert one.player.displayed.frame.pts_s == pytest.approx(10, abs=0.5)
 
     def test_the_slider_is_marked_where_a_polyp_was_shown(self, window, qtbot):
         one = window(1000)
@@ -242,14 +244,14 @@ class TestSlider:
 
 class TestSound:
     def test_a_key_turns_it_on_and_each_new_polyp_is_heard_once(self, window, qtbot):
-        one, heard = window(500, begin=False), []
+        one, heard = window(500, start=False), []
         one.sound = AlarmSound(lambda: lambda: heard.append(1))
-        one.begin()
+        one.start()
         qtbot.keyClick(one, Qt.Key_A)
         assert one.sound.on and one.controls._sound.isChecked()
         qtbot.waitUntil(lambda: len(heard) == 1)
-        begun = one.player.view.frame.index
-        qtbot.waitUntil(lambda: one.player.view.frame.index > begun + 10)
+        begun = one.player.displayed.frame.index
+        qtbot.waitUntil(lambda: one.player.displayed.frame.index > begun + 10)
         assert len(heard) == 1
         qtbot.keyClick(one, Qt.Key_A)
         assert not one.sound.on and not one.controls._sound.isChecked()
@@ -258,9 +260,9 @@ class TestSound:
         def broken():
             raise SoundError("No sound: this machine has no audio output")
 
-        one = window(500, begin=False)
+        one = window(500, start=False)
         one.sound = AlarmSound(broken)
-        one.begin()
+        one.start()
         qtbot.keyClick(one, Qt.Key_A)
         assert one.status.right.text() == "No sound: this machine has no audio output"
         assert not one.sound.on and not one.controls._sound.isChecked()
@@ -268,7 +270,7 @@ class TestSound:
     def test_without_smoothing_it_stays_off_and_says_why(self, window, qtbot):
         one = window(500, config=PipelineConfig(temporal=None))
         qtbot.keyClick(one, Qt.Key_A)
-        assert "without smoothing no polyp is followed" in one.status.right.text() and not one.sound.on
+        assert "temporal filtering is off" in one.status.right.text() and not one.sound.on
 
 
 class TestSnapshot:
@@ -279,14 +281,14 @@ class TestSnapshot:
         qtbot.keyClick(one, Qt.Key_S)
         qtbot.waitUntil(lambda: "Snapshot saved" in one.status.right.text())
         plain, annotated = sorted((tmp_path / "shots").iterdir(), key=lambda path: len(path.name))
-        assert np.array_equal(cv2.imread(str(plain))[..., ::-1], one.player.view.frame.image)
+        assert np.array_equal(cv2.imread(str(plain))[..., ::-1], one.player.displayed.frame.image)
         painted = cv2.imread(str(annotated))[..., ::-1].astype(int)
         assert (np.abs(painted - MASK_COLOUR).max(-1) < 40).any()
 
     def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(self, window, qtbot, tmp_path):
         (tmp_path / "shots").write_text("in the way")
         one = window(500)
-        qtbot.waitUntil(lambda: one.player.view is not None)
+        qtbot.waitUntil(lambda: one.player.displayed is not None)
         qtbot.keyClick(one, Qt.Key_S)
         qtbot.waitUntil(lambda: "Snapshot not saved" in one.status.right.text())
         assert "File exists" in one.status.right.text() and (tmp_path / "shots").read_text() == "in the way"
@@ -295,7 +297,7 @@ class TestSnapshot:
         one = window(500, blocks_at=0)
         qtbot.keyClick(one, Qt.Key_S)
         assert one.status.right.text() == "There is no picture to save yet"
-        one.player.session.source.unblock.set()
+        one.player.feed.session.source.unblock.set()
 
 
 class TestSaid:
@@ -322,7 +324,7 @@ class TestSaid:
         one = window(10_000, live=True)
         qtbot.waitUntil(lambda: "ms" in one.status.labels["annotation"].text())
         texts = {name: label.text() for name, label in one.status.labels.items()}
-        assert "Running" in texts["state"] and texts["missed"] == f"dropped {one.player.missed}"
+        assert "Running" in texts["state"] and texts["dropped"] == f"dropped {one.player.missed}"
         assert texts["video"].startswith("picture ") and texts["fps"].endswith(" fps")
         assert one.status.right.text() == "fake    GFLv2 fake + low-rank fake"
         assert any("Research use only" in label.text() for label in one.findChildren(type(one.help)))
@@ -332,11 +334,11 @@ class TestSaid:
         qtbot.waitUntil(lambda: one.condition.name == "no signal", timeout=3000)
         assert one.canvas.shapes().boxes == ()
         qtbot.waitUntil(lambda: one.status.labels["fps"].text() == "\u2013 fps")
-        one.player.session.source.unblock.set()
+        one.player.feed.session.source.unblock.set()
         qtbot.waitUntil(lambda: one.condition.name == "running")
 
     def test_trouble_beside_the_session_stays_said(self, window, qtbot):
-        one = window(500, trouble=lambda: "the recording stopped: the disk is full")
+        one = window(500, recording_error=lambda: "the recording stopped: the disk is full")
         qtbot.waitUntil(lambda: one.status.right.text() == "the recording stopped: the disk is full")
         qtbot.waitUntil(lambda: one.condition.name == "running")
         assert one.status.right.text() == "the recording stopped: the disk is full"
@@ -344,13 +346,13 @@ class TestSaid:
 
 _INTERRUPTED = """
 import os, signal, sys, threading
-from viewer_fakes import FakeSource, Sessions
+from viewer_fakes import FakeSource, Feeds
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
 threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 before = signal.getsignal(signal.SIGINT)
-sessions = Sessions(lambda start_s: FakeSource(10_000, start_s))
-code = run_viewer(sessions, title="A test", info=SourceInfo("fake.mp4", False, 1.0))
-sessions.check_accounts()
+feeds = Feeds(lambda start_s: FakeSource(10_000, start_s))
+code = run_viewer(feeds, title="A test", info=SourceInfo("fake.mp4", False, 1.0))
+feeds.check_accounts()
 assert signal.getsignal(signal.SIGINT) is before
 sys.exit(code)
 """
@@ -359,42 +361,42 @@ sys.exit(code)
 class TestRunViewer:
     """From the entry to the exit code."""
 
-    def run(self, qapp, sessions, *, live: bool = False, **options) -> int:
-        code = run_viewer(sessions, title="A test", info=SourceInfo("fake.mp4", live, 1.0), **options)
-        sessions.check_accounts()
+    def run(self, qapp, feeds, *, live: bool = False, **options) -> int:
+        code = run_viewer(feeds, title="A test", info=SourceInfo("fake.mp4", live, 1.0), **options)
+        feeds.check_accounts()
         assert not [thread for thread in threading.enumerate() if thread.name in ("decode", "analyse", "deliver")]
         return code
 
     def test_ends_with_the_video(self, qapp):
-        sessions = Sessions(lambda start_s: FakeSource(9, start_s))
-        assert self.run(qapp, sessions, quit_at_end=True) == 0
-        assert sessions.opened[0].tally().shown == 9
+        feeds = Feeds(lambda start_s: FakeSource(9, start_s))
+        assert self.run(qapp, feeds, quit_at_end=True) == 0
+        assert feeds.opened[0].tally().shown == 9
 
     def test_a_video_without_pictures_is_no_failure(self, qapp):
-        assert self.run(qapp, Sessions(lambda start_s: FakeSource(0, start_s)), quit_at_end=True) == 0
+        assert self.run(qapp, Feeds(lambda start_s: FakeSource(0, start_s)), quit_at_end=True) == 0
 
     def test_a_failure_is_an_exit_code(self, qapp):
-        sessions = Sessions(lambda start_s: FakeSource(100, start_s, fails_at=41))
-        assert self.run(qapp, sessions, quit_at_end=True) == 1
+        feeds = Feeds(lambda start_s: FakeSource(100, start_s, fails_at=41))
+        assert self.run(qapp, feeds, quit_at_end=True) == 1
 
     def test_q_quits(self, qapp, qtbot):
         def press() -> None:
             qtbot.keyClick(qapp.activeWindow() or qapp.topLevelWidgets()[0], Qt.Key_Q)
 
-        sessions = Sessions(lambda start_s: FakeSource(10_000, start_s))
+        feeds = Feeds(lambda start_s: FakeSource(10_000, start_s))
         QTimer.singleShot(300, press)
-        assert self.run(qapp, sessions) == 0
+        assert self.run(qapp, feeds) == 0
 
     def test_closed_before_it_is_on_the_screen_it_opens_nothing(self, qapp, monkeypatch):
         monkeypatch.setattr(Canvas, "on_screen", False)
         QTimer.singleShot(50, lambda: [one.close() for one in qapp.topLevelWidgets()])
-        sessions = Sessions(lambda start_s: FakeSource(10_000, start_s))
-        assert self.run(qapp, sessions) == 0 and sessions.opened == []
+        feeds = Feeds(lambda start_s: FakeSource(10_000, start_s))
+        assert self.run(qapp, feeds) == 0 and feeds.opened == []
 
     def test_begins_full_screen(self, qapp):
-        sessions = Sessions(lambda start_s: FakeSource(9, start_s))
-        assert self.run(qapp, sessions, quit_at_end=True, full_screen=True) == 0
-        assert sessions.opened[0].tally().shown == 9
+        feeds = Feeds(lambda start_s: FakeSource(9, start_s))
+        assert self.run(qapp, feeds, quit_at_end=True, full_screen=True) == 0
+        assert feeds.opened[0].tally().shown == 9
 
     def test_control_c_quits(self):
         """In a process of its own: after numba and OpenVINO, pytest itself crashed when the signal came."""
@@ -407,18 +409,18 @@ class TestRunViewer:
         assert done.returncode == 130, done.stderr[-2000:]
 
     def test_the_first_opening_s_error_passes_through(self, qapp):
-        def nothing(start_s: float, show: object) -> None:
+        def nothing(start_s: float) -> None:
             raise SourceError("nothing.mp4 does not exist")
 
         with pytest.raises(SourceError, match=r"nothing\.mp4 does not exist"):
             run_viewer(nothing, title="A test", info=SourceInfo("nothing.mp4", False))  # type: ignore[arg-type]
 
     def test_an_error_of_ours_ends_it_and_is_raised(self, qapp, monkeypatch, capsys):
-        def broken(self: Canvas, view: View) -> None:
+        def broken(self: Canvas, displayed: DisplayedFrame) -> None:
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr(Canvas, "show_view", broken)
+        monkeypatch.setattr(Canvas, "show_frame", broken)
         started_s = time.monotonic()
         with pytest.raises(ZeroDivisionError, match="a bug"):
-            self.run(qapp, Sessions(lambda start_s: FakeSource(100, start_s)))
+            self.run(qapp, Feeds(lambda start_s: FakeSource(100, start_s)))
         assert time.monotonic() - started_s < 5

@@ -1,0 +1,50 @@
+"""What passes between player, canvas and snapshot: the frame on the screen, and what of it was painted."""
+
+from dataclasses import dataclass
+
+from realtime_polyp.packets import Frame, Result
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What the viewer knows about a source before it plays.
+
+    Attributes:
+        name: part of the file names of snapshots.
+        live: the source cannot seek, and the newest frame wins.
+        duration_s: length of a recording, s; None where unknown.
+        start_s: where to start in a recording, s.
+        loop: start again at `start_s` when the recording ends.
+    """
+
+    name: str
+    live: bool
+    duration_s: float | None = None
+    start_s: float = 0.0
+    loop: bool = False
+
+
+@dataclass(frozen=True)
+class DisplayedFrame:
+    """The frame on the screen, with its overlay.
+
+    Attributes:
+        frame: the picture.
+        result: the result whose overlay is painted over it, not always of the same frame; None: no overlay.
+    """
+
+    frame: Frame
+    result: Result | None
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What reached the screen. Nothing does while the window is hidden.
+
+    Attributes:
+        picture: the picture was painted.
+        overlay: the overlay was painted, whether or not it holds a polyp.
+    """
+
+    picture: bool
+    overlay: bool

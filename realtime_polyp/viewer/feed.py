@@ -1,0 +1,202 @@
+"""What the player plays: the `Feed` protocol, and its implementation over a live session."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from realtime_polyp.channel import Channel
+from realtime_polyp.engines.base import Engine
+from realtime_polyp.packets import Detections, Frame, Result, Track
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.session import Display, Session
+from realtime_polyp.sources.base import Source
+from realtime_polyp.telemetry.ledger import Tally
+from realtime_polyp.temporal.association import match
+from realtime_polyp.temporal.filter import detections_at
+
+_WAITING_RESULTS = 2
+_SAME_POLYP_IOU = 0.2
+
+
+class Feed(Protocol):
+    """One run of a source, from a start position to its end. A new feed has not been started.
+
+    All members are used from the viewer's thread and never block.
+    """
+
+    score_threshold: float
+    """Lowest score of a box that is shown, 0..1. Assigning applies to the frames to come."""
+
+    @property
+    def display(self) -> Display:
+        """synced: each picture is shown with its own result. immediate: pictures do not wait for results."""
+        ...
+
+    @property
+    def tracks_polyps(self) -> bool:
+        """Whether polyps are followed over time. Otherwise every frame would be a new alarm."""
+        ...
+
+    @property
+    def engines_text(self) -> str:
+        """The engines and models, for the status line."""
+        ...
+
+    @property
+    def warning(self) -> str | None:
+        """Why the source ended early, in one sentence; None where it did not."""
+        ...
+
+    def start(self) -> None:
+        """Start reading and analysing."""
+        ...
+
+    def stop(self) -> None:
+        """End at once; `is_over` tells when it has ended."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether everything has been delivered and all threads have ended. Raises SessionError if a stage failed."""
+        ...
+
+    def next_picture(self) -> Frame | None:
+        """The newest picture that waits, where the display is immediate; else None. Older ones count as dropped."""
+        ...
+
+    def next_result(self) -> Result | None:
+        """The next result in order, or the newest one where the display is immediate; None where none waits."""
+        ...
+
+    def count_shown(self, frame: Frame) -> None:
+        """Account for a picture that is on the screen now."""
+        ...
+
+    def count_annotated(self, result: Result) -> None:
+        """Account for an overlay that is on the screen now."""
+        ...
+
+    def count_dropped(self, frame: Frame, reason: str) -> None:
+        """Account for a picture that will not be shown."""
+        ...
+
+    def drop_pending(self) -> None:
+        """Account for all pictures that were not shown, once the feed is over."""
+        ...
+
+    def tally(self) -> Tally:
+        """Count the pictures that were captured, shown and dropped."""
+        ...
+
+    def reanalyse(self, result: Result, score_threshold: float) -> Result:
+        """The same result with every box down to `score_threshold`, at once and without temporal filtering."""
+        ...
+
+
+OpenFeed = Callable[[float], Feed]
+"""Opens a feed that starts at the given time of the video, s, or before. Raises SourceError, EngineError or OSError."""
+
+
+class SessionFeed:
+    """A feed over a live session: a source that is decoded and analysed while it plays.
+
+    on_result: called with each result on the session's deliver thread, before the viewer gets it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        pipeline: Pipeline,
+        *,
+        display: Display = "synced",
+        on_result: Callable[[Result], None] | None = None,
+    ) -> None:
+        self.session = Session(source, pipeline, self._deliver, display=display, paints=True)
+        self._on_result = on_result
+        self._results: Channel[Result] = Channel(1, live=True) if display == "immediate" else Channel(_WAITING_RESULTS)
+
+    @property
+    def score_threshold(self) -> float:
+        return self.session.pipeline.config.score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, score_threshold: float) -> None:
+        self.session.pipeline.set_score_threshold(score_threshold)
+
+    @property
+    def display(self) -> Display:
+        return self.session.display
+
+    @property
+    def tracks_polyps(self) -> bool:
+        return self.session.pipeline.config.temporal is not None
+
+    @property
+    def engines_text(self) -> str:
+        return engines_text(self.session.pipeline.detector, self.session.pipeline.segmenter)
+
+    @property
+    def warning(self) -> str | None:
+        return self.session.source.warning
+
+    def start(self) -> None:
+        self.session.start()
+
+    def stop(self) -> None:
+        self.session.stop()
+        self._results.stop()
+
+    def is_over(self) -> bool:
+        return self.session.wait(0)
+
+    def next_picture(self) -> Frame | None:
+        return self.session.screen.latest() if self.session.screen else None
+
+    def next_result(self) -> Result | None:
+        return self._results.take_nowait()
+
+    def count_shown(self, frame: Frame) -> None:
+        self.session.shown(frame)
+
+    def count_annotated(self, result: Result) -> None:
+        self.session.annotated(result)
+
+    def count_dropped(self, frame: Frame, reason: str) -> None:
+        self.session.pictures.dropped(frame.index, "screen", reason)
+
+    def drop_pending(self) -> None:
+        self.session.finish_pictures()
+
+    def tally(self) -> Tally:
+        return self.session.tally()
+
+    def reanalyse(self, result: Result, score_threshold: float) -> Result:
+        if result.raw is None:
+            return result
+        return add_detections(result, detections_at(result.raw, self.session.pipeline.config, score_threshold))
+
+    def _deliver(self, result: Result) -> None:
+        if self._on_result:
+            self._on_result(result)
+        self._results.put(result)
+
+
+def add_detections(result: Result, detections: Detections) -> Result:
+    """Replace a result's detections, and show each one that matches no visible track as a further track."""
+    visible = tuple(track for track in result.tracks if track.visible)
+    matched = set(match([track.box for track in visible], detections.boxes, _SAME_POLYP_IOU).values())
+    first_id = 1 + max((track.id for track in result.tracks), default=0)
+    unmatched = [index for index in range(len(detections)) if index not in matched]
+    further = tuple(
+        Track(first_id + i, detections.boxes[index], float(detections.scores[index]), "shown", 0.0, 0.0)
+        for i, index in enumerate(unmatched)
+    )
+    return replace(result, detections=detections, tracks=visible + further)
+
+
+def engines_text(*engines: Engine | None) -> str:
+    """Name the engines and models on one line, such as "openvino-int8    gflv2-lite0 + lowrank-lite2"."""
+    present = [engine for engine in engines if engine is not None]
+    if not present:
+        return "no model: the picture only"
+    kinds = " + ".join(dict.fromkeys(engine.name for engine in present))
+    return f"{kinds}    {' + '.join(engine.model for engine in present)}"
