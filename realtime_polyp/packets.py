@@ -15,6 +15,9 @@ from realtime_polyp.nv12 import Nv12
 RESULT_FORMAT = 2
 """Format number of `Result.to_dict`. Format 1 called three keys `field`, `view` and `detecting`; readers accept it."""
 
+LONGEST_STEP_S = 1.0
+"""A longer step of the video's clock, or one backwards, is a cut or a seek."""
+
 Boxes = NDArray[np.float32]
 Signal = Literal["ok", "black", "frozen"]
 FrameQuality = Literal["clear", "blurred", "glare", "water", "no mucosa", "outside"]
@@ -44,6 +47,12 @@ class Frame:
     continues: bool = True
     planes: Nv12 | None = None
     file_name: str | None = None
+
+    def follows(self, before: "Frame | None") -> bool:
+        """Whether this frame continues an earlier one, which may lie several dropped frames back."""
+        if before is None or self.is_still or not self.continues:
+            return False
+        return 0 <= self.pts_s - before.pts_s <= LONGEST_STEP_S
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,7 @@ def test_a_line_is_on_disk_as_soon_as_its_alarm_has_ended(tmp_path: Path) -> Non
     (line,) = lines_of(tmp_path / "a.jsonl")
     best = line.pop("best")
     assert line == {
+        "format": 1,
         "alarm": 1, "track": 1, "start_s": 0.15, "end_s": 0.4, "duration_s": 0.25, "shown_s": 0.25, "peak_score": 0.25,
         "ended": "gone", "picture": None,
     }  # fmt: skip
@@ -251,7 +252,7 @@ def test_alarms_can_be_counted_without_being_written() -> None:
     for place in range(3):
         counter.write(result(place, track()))
     counter.close()
-    assert vars(alarm_figures([counter])) == {
+    assert alarm_figures([counter]).to_dict() == {
         "count": 1,
         "median_duration_s": pytest.approx(2 * PERIOD_S + 1 / 30, abs=1e-3),
     }
