@@ -1,7 +1,7 @@
 """The models through torch.compile: generated kernels, on a GPU replayed from CUDA graphs.
 
 The graphs are captured here and not by `mode="reduce-overhead"`: that keeps its graphs for the thread that compiled,
-and ours analyses in another; and a graph inside a graph cannot be captured, which `on_device` must allow.
+and ours analyses in another; and a graph inside a graph cannot be capture_runs, which `on_device` must allow.
 """
 
 import torch
@@ -16,7 +16,7 @@ from realtime_polyp.engines.precision import at_precision
 from realtime_polyp.engines.static import (
     Run,
     StaticEngine,
-    captured,
+    capture_runs,
     example_of,
     first_line,
     machine_of,
@@ -40,7 +40,7 @@ def open_compiled(weights: Weights, device: str, hint: Hint, *, precision: str =
         module = at_precision(load_module(weights), dtype).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         progress = tqdm(buckets, desc=f"compiling {weights.model} ({name})", unit="batch size", disable=None)
         runs = {bucket: compiled_run(module, example_of(weights, bucket, device, dtype)) for bucket in progress}
-        replays = captured(runs, weights, device, dtype) if device == "cuda" else None
+        replays = capture_runs(runs, weights, device, dtype) if device == "cuda" else None
     except FAILURES as error:
         raise EngineError(
             f"torch.compile cannot build {name} of {weights.model} here ({first_line(error)}): use --engine eager"

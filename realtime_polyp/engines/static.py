@@ -1,7 +1,6 @@
 """Engines of fixed batch sizes on one device: what compiled and TensorRT engines have in common."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +9,11 @@ from torch import Tensor
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions
 from realtime_polyp.engines.buckets import bucket_for, joined, padded, pieces
+from realtime_polyp.engines.cuda_graphs import CudaGraphOfBatch
 from realtime_polyp.engines.weights import Weights
 
 # Pixels (bucket, 3, h, w) of the engine's type, channels last -> float32 answers.
 Run = Callable[[Tensor], tuple[Tensor, ...]]
-_WARM_UPS = 3  # before a capture: libraries choose their kernels and take their memory in the first calls
 
 
 class StaticEngine(BaseEngine):
@@ -63,36 +62,13 @@ class StaticEngine(BaseEngine):
         return joined(parts)
 
 
-class CudaGraph:
-    """One run captured once: the same kernels at the same addresses, started by one call. `pool`: memory that the
-    graphs of one engine share, since only one of them runs at a time."""
-
-    def __init__(self, run: Run, example: Tensor, *, pool: Any = None) -> None:
-        self._input = example.clone()
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
-                run(self._input)
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            self._answers = run(self._input)
-
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """ModelOutputs of their own: the next replay overwrites the graph's."""
-        self._input.copy_(pixels)
-        self.graph.replay()
-        return tuple(answer.clone() for answer in self._answers)
-
-
 @torch.inference_mode()
-def captured(runs: Mapping[int, Run], weights: Weights, device: str, dtype: torch.dtype) -> dict[int, Run]:
-    """A CUDA graph for each run, the largest first: smaller ones then fit into its memory."""
+def capture_runs(runs: Mapping[int, Run], weights: Weights, device: str, dtype: torch.dtype) -> dict[int, Run]:
+    """Capture a CUDA graph for each batch size, the largest first: smaller ones then fit into its memory."""
     graphs: dict[int, Run] = {}
     pool = torch.cuda.graph_pool_handle()
     for bucket in sorted(runs, reverse=True):
-        graphs[bucket] = CudaGraph(runs[bucket], example_of(weights, bucket, device, dtype), pool=pool)
+        graphs[bucket] = CudaGraphOfBatch(runs[bucket], example_of(weights, bucket, device, dtype), pool=pool)
     return graphs
 
 

@@ -13,9 +13,7 @@ from realtime_polyp.inference.staging import Shape
 class DeviceModel:
     """buckets: the batch sizes it is captured for. most_candidates: of a detector, that leave the device."""
 
-    def __init__(
-        self, engine: Engine, lanes: DeviceStreams, buckets: Sequence[int], *, most_candidates: int
-    ) -> None:
+    def __init__(self, engine: Engine, lanes: DeviceStreams, buckets: Sequence[int], *, most_candidates: int) -> None:
         self.engine, self.lane = engine, engine.task
         self._most_candidates = most_candidates
         self.shapes: dict[int, list[Shape]] = {}

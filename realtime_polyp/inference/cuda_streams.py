@@ -12,6 +12,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from realtime_polyp.engines.cuda_graphs import CudaGraph, warm_up
+
 Run = Callable[[], tuple[Tensor, ...]]
 
 
@@ -166,14 +168,14 @@ class CudaStreams:
         """A CUDA graph of `run`; `run` itself, with a warning, where something in it cannot be captured."""
         stream = self._stream(lane)
         torch.cuda.synchronize(self.device)  # what `run` reads may have been written on any stream
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP_RUNS):  # libraries choose kernels and take memory on first use: not in a capture
-                run()
+        warm_up(run, stream)
         stream.synchronize()
         if not self._graphs:
             return run
+        # One pool per lane: its graphs never run at the same time, so they may share memory.
+        pool = self._pools.setdefault(lane, torch.cuda.graph_pool_handle())
         try:
-            return self._captured(lane, stream, run)
+            return CudaGraph(run, stream=stream, pool=pool)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             warnings.warn(f"the {lane} runs without a CUDA graph, call by call: {reason}", stacklevel=2)
@@ -181,20 +183,6 @@ class CudaStreams:
 
     def settle(self) -> None:
         torch.cuda.synchronize(self.device)
-
-    def _captured(self, lane: str, stream: torch.cuda.Stream, run: Run) -> Run:
-        # One pool a lane: its graphs never run at once, so they may share memory; those of other lanes do.
-        pool = self._pools.setdefault(lane, torch.cuda.graph_pool_handle())
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: other threads (a viewer's, a decoder's) may go on using the GPU meanwhile.
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            outputs = run()
-
-        def replay() -> tuple[Tensor, ...]:
-            graph.replay()
-            return outputs
-
-        return replay
 
     def _stream(self, lane: str) -> torch.cuda.Stream:
         if lane not in self._streams:
@@ -208,7 +196,6 @@ class CudaStreams:
         return self._anchor
 
 
-_WARM_UP_RUNS = 3
 _ANCHOR_S = 10.0
 
 

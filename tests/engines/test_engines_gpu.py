@@ -17,10 +17,11 @@ from static_toys import SIZE, TOYS, assert_same, eager_of, installed, pixels_of,
 from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
-from realtime_polyp.engines import compiled, static, tensorrt
+from realtime_polyp.engines import compiled, tensorrt
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.buckets import BUCKETS, bucket_for, padded, pieces
 from realtime_polyp.engines.compiled import compiled_key, compiled_run, open_compiled
+from realtime_polyp.engines.cuda_graphs import CudaGraphOfBatch
 from realtime_polyp.engines.eager import PRECISIONS, load_module
 from realtime_polyp.engines.precision import at_precision
 from realtime_polyp.engines.static import StaticEngine
