@@ -162,7 +162,7 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
         if config.score_threshold is None
         else config.score_threshold,
         nms_iou=config.nms_iou,
-        temporal=_resolve_times(config, calibration.smooth(TemporalConfig())) if config.temporal else None,
+        temporal=_resolve_times(config, calibration.temporal_config(TemporalConfig())) if config.temporal else None,
         calibration=calibration if config.calibration else None,
         fusion=_resolve_fusion(config, calibration, detector, segmenter),
         frame_quality=read_frame_quality() if config.temporal else None,

@@ -174,7 +174,7 @@ def configurations(options: argparse.Namespace, fusion: Fusion | None) -> dict[s
     threshold = options.score_threshold
     steady = PipelineConfig(
         score_threshold=calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
-        temporal=calibration.smooth(TemporalConfig()),
+        temporal=calibration.temporal_config(TemporalConfig()),
         calibration=calibration if options.calibration else None,
         views=read_frame_quality(),
         fusion=fusion if options.fusion and calibration.detector is None else None,

@@ -1,4 +1,4 @@
-"""From a model's raw candidates to detections and masks in source pixels."""
+"""Convert raw predictions to detections and masks in source pixels; non-maximum suppression."""
 
 import numba
 import numpy as np
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from realtime_polyp.packets import Detections, Mask
 from realtime_polyp.preprocess.letterbox import Placement
 
-NMS_IOU = 0.01  # the paper's: polyps in one picture do not overlap
+NMS_IOU = 0.01  # the paper's value: polyps in one picture do not overlap
 SCORE_THRESHOLD = 0.3
 WEAK_THRESHOLD = 0.1
 MOST_DETECTIONS = 100
-_MOST_CANDIDATES = 1000  # of the best, before NMS
+_PRE_NMS_TOP_N = 1000
 
 
 def detections_of(
@@ -22,9 +22,12 @@ def detections_of(
     score_threshold: float = SCORE_THRESHOLD,
     nms_iou: float = NMS_IOU,
 ) -> Detections:
-    """Predictions of one image, boxes (P, 4) model px and scores (P,) -> detections in source px, best first."""
-    chosen = np.flatnonzero(scores >= score_threshold)
-    order = chosen[np.argsort(-scores[chosen], kind="stable")[:_MOST_CANDIDATES]]
+    """Convert one image's predictions to detections in source px, best first: threshold, top-n, clip, NMS.
+
+    boxes: (P, 4) xyxy, model px. scores: (P,). placement: where the field of view lies in the model's input.
+    """
+    candidates = np.flatnonzero(scores >= score_threshold)
+    order = candidates[np.argsort(-scores[candidates], kind="stable")[:_PRE_NMS_TOP_N]]
     moved = placement.boxes_to_source(boxes[order])
     has_area = (moved[:, 2] > moved[:, 0]) & (moved[:, 3] > moved[:, 1])
     moved, order = moved[has_area], order[has_area]
@@ -33,16 +36,15 @@ def detections_of(
 
 
 def stronger(detections: Detections, score_threshold: float) -> Detections:
-    """Those that reach the threshold."""
+    """Return the detections that reach the threshold. detections: best first."""
     count = int((detections.scores >= score_threshold).sum())
     return Detections(detections.boxes[:count], detections.scores[:count])
 
 
 def mask_of(probability: NDArray[np.float32], placement: Placement, size: tuple[int, int]) -> Mask:
-    """The field's part of a map (h', w') of the input size (h, w): the padding cut away, nothing scaled or moved, and
-    what was mirrored turned back.
+    """Cut the padding off a probability map and undo its horizontal flip; nothing is resampled.
 
-    The map's cells must be of the size that placements keep to: 1, 2 or 4 px.
+    probability: (h', w'), 1, 2 or 4 times smaller than the model's input. size: (h, w) of the input.
     """
     rows, columns = placement.inner(size[0] // probability.shape[0])
     inner = probability[rows, columns]
@@ -51,16 +53,16 @@ def mask_of(probability: NDArray[np.float32], placement: Placement, size: tuple[
 
 @numba.njit(cache=True)
 def nms(boxes: NDArray[np.float32], most_iou: float) -> NDArray[np.int64]:
-    """Greedy non-maximum suppression of boxes (n, 4) sorted by falling score: indices kept, in order.
+    """Greedy non-maximum suppression of boxes (n, 4), best first: return the indices that remain, in order.
 
-    A box goes when its IoU with a kept one exceeds `most_iou`.
+    A box is removed when its IoU with a remaining better one exceeds `most_iou`.
     """
     count = len(boxes)
-    gone = np.zeros(count, np.bool_)
+    removed = np.zeros(count, np.bool_)
     kept = np.empty(count, np.int64)
     found = 0
     for i in range(count):
-        if gone[i]:
+        if removed[i]:
             continue
         kept[found] = i
         found += 1
@@ -68,8 +70,8 @@ def nms(boxes: NDArray[np.float32], most_iou: float) -> NDArray[np.int64]:
         for j in range(i + 1, count):
             width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
             height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
-            if gone[j] or width <= 0 or height <= 0:
+            if removed[j] or width <= 0 or height <= 0:
                 continue
             other = (boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1])
-            gone[j] = width * height > most_iou * (area + other - width * height)
+            removed[j] = width * height > most_iou * (area + other - width * height)
     return kept[:found]

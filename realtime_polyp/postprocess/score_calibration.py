@@ -1,7 +1,7 @@
-"""What a calibration file says, and its use: scores that mean probabilities, and the point at which to show a box.
+"""Calibration files: maps from scores to probabilities, and the operating point from which a box is shown.
 
 `python -m calibration.scores` and `python -m calibration.operating_point` write the file; `run_live --calibration`
-reads it. Every map keeps the order of the scores, so that a ranking and its AP stay what they were.
+reads it. Every map is monotonic, so the ranking of boxes and their AP stay the same.
 """
 
 import json
@@ -21,12 +21,19 @@ Values = NDArray[np.float64]
 
 
 class CalibrationError(ValueError):
-    """The calibration cannot be used; the message is one sentence with the cure."""
+    """The calibration cannot be used. The message is one sentence with the cure."""
 
 
 @dataclass(frozen=True)
 class TemperatureMap:
-    """sigmoid(logit(score) / temperature + bias): Guo et al., ICML 2017, with Platt's bias; without one 0.5 stays."""
+    """Temperature scaling with a bias: sigmoid(logit(score) / temperature + bias).
+
+    Guo et al., ICML 2017; the bias is Platt's (1999). Without a bias, 0.5 maps to 0.5.
+
+    Attributes:
+        temperature: above 0; above 1 it makes scores less extreme.
+        bias: shift of the logit.
+    """
 
     temperature: float
     bias: float = 0.0
@@ -34,11 +41,11 @@ class TemperatureMap:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0 and math.isfinite(self.bias)):
             raise CalibrationError(
-                f"a temperature must be above 0 and a bias finite, not {self.temperature} and {self.bias}"
+                f"the temperature must be above 0 and the bias finite, not {self.temperature} and {self.bias}"
             )
 
     def __call__(self, scores: Values) -> Values:
-        """By odds instead of logits: exact at 0 and at 1, which have no logit."""
+        """Map scores of any shape. Computed with odds, not logits, which are infinite at 0 and 1."""
         right, wrong = scores ** (1 / self.temperature), (1 - scores) ** (1 / self.temperature)
         weighted = right * math.exp(self.bias)
         return weighted / (weighted + wrong)
@@ -46,7 +53,12 @@ class TemperatureMap:
 
 @dataclass(frozen=True)
 class TableMap:
-    """Straight lines between points that rise in both: scores (n,) and probabilities (n,), from 0 to 1."""
+    """Piecewise linear map, as isotonic regression gives.
+
+    Attributes:
+        scores: (n,) strictly rising from 0 to 1.
+        probabilities: (n,) strictly rising from 0 to 1.
+    """
 
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
@@ -55,7 +67,7 @@ class TableMap:
         pairs = np.array([self.scores, self.probabilities]) if len(self.scores) == len(self.probabilities) else None
         if pairs is None or not _rises_from_0_to_1(pairs):
             raise CalibrationError(
-                "the points of an isotonic map must be as many scores as probabilities, each rising from 0 to 1"
+                "an isotonic map needs as many scores as probabilities, both strictly rising from 0 to 1"
             )
 
     def __call__(self, scores: Values) -> Values:
@@ -63,7 +75,7 @@ class TableMap:
 
 
 def _rises_from_0_to_1(pairs: Values) -> bool:
-    """Of pairs (2, n)."""
+    """Check pairs (2, n)."""
     ends = pairs.shape[1] >= 2 and (pairs[:, 0] == 0).all() and (pairs[:, -1] == 1).all()
     return bool(ends and (np.diff(pairs) > 0).all())
 
@@ -73,10 +85,15 @@ ProbabilityMap = TemperatureMap | TableMap
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """From what score on a box is shown, and after how long; times None: chosen on stills, which have none.
+    """The score threshold and the times with which boxes are shown.
 
-    score_threshold: of calibrated scores where the file has a map, or, where fused, of a box's score once box and mask
-    heard each other. data: what it was chosen on.
+    Attributes:
+        score_threshold: lowest score that is shown, 0..1: fused scores where `fused`, else calibrated ones.
+        confirm_s: see `TemporalConfig`; None where the point was chosen on stills.
+        hold_s: see `TemporalConfig`; None where the point was chosen on stills.
+        release_s: see `TemporalConfig`; None where the point was chosen on stills.
+        data: the data that it was chosen on.
+        fused: it was chosen with detector-segmenter fusion.
     """
 
     score_threshold: float
@@ -90,21 +107,29 @@ class OperatingPoint:
         times = (self.confirm_s, self.hold_s, self.release_s)
         known = [time_s for time_s in times if time_s is not None]
         if not 0 <= self.score_threshold <= 1:
-            raise CalibrationError(f"a score threshold must lie in 0..1, not at {self.score_threshold}")
+            raise CalibrationError(f"score_threshold must be in 0..1, not {self.score_threshold}")
         if len(known) not in (0, 3) or any(time_s < 0 for time_s in known) or (known and known[2] < known[1]):
             raise CalibrationError(
-                f"confirm_s, hold_s, release_s must be 0 or more, release_s no less than hold_s, or all null: {times}"
+                f"confirm_s, hold_s, release_s must be 0 or more and release_s at least hold_s, or all null: {times}"
             )
 
-    def smooth(self, usual: TemporalConfig) -> TemporalConfig:
+    def temporal_config(self, default: TemporalConfig) -> TemporalConfig:
+        """Return the default with this point's times."""
         if self.confirm_s is None or self.hold_s is None or self.release_s is None:
-            return usual
-        return replace(usual, confirm_s=self.confirm_s, hold_s=self.hold_s, release_s=self.release_s)
+            return default
+        return replace(default, confirm_s=self.confirm_s, hold_s=self.hold_s, release_s=self.release_s)
 
 
 @dataclass(frozen=True)
 class CalibratedModel:
-    """What one model's figures were fitted on: its name, its engine and that engine's key. map: None, not fitted."""
+    """The model that a calibration was fitted on.
+
+    Attributes:
+        model: name of the model.
+        engine: name of the engine that ran it.
+        key: that engine's key.
+        map: from scores to probabilities; None where it was not fitted.
+    """
 
     model: str
     engine: str
@@ -114,7 +139,14 @@ class CalibratedModel:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One file, checked. name: the file's, for messages."""
+    """The validated content of a calibration file.
+
+    Attributes:
+        name: file name, for messages.
+        detector: the detector's map.
+        segmenter: the segmenter's map.
+        operating_point: threshold and times; None where none was chosen.
+    """
 
     name: str
     detector: CalibratedModel | None = None
@@ -123,15 +155,15 @@ class Calibration:
 
     @property
     def fuses(self) -> bool:
-        """Box and mask may hear each other: a map, and a point chosen without, are of the detector's own scores."""
+        """Whether fusion may run: a map, and a point chosen without fusion, apply to the detector's raw scores."""
         return self.operating_point.fused if self.operating_point else self.detector is None
 
     def apply(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Detections' scores, of any shape, as the probabilities that their boxes are right."""
-        return _mapped(scores, self.detector)
+        """Map detector scores of any shape to the probabilities that their boxes are right."""
+        return _apply_map(scores, self.detector)
 
     def detector_score(self, probability: float) -> float:
-        """The lowest detector score, within 1e-9, that `apply` maps to at least this probability."""
+        """Return the lowest detector score, within 1e-9, that `apply` maps to at least this probability."""
         low, high = 0.0, 1.0
         while high - low > 1e-9:
             middle = (low + high) / 2
@@ -140,23 +172,24 @@ class Calibration:
         return low
 
     def apply_mask(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A segmenter's map of any shape; its outlines at 0.5 stay where they are."""
-        return _mapped(probability, self.segmenter)
+        """Map a segmenter's probabilities of any shape; outlines at 0.5 do not move."""
+        return _apply_map(probability, self.segmenter)
 
-    def score_threshold(self, usual: float) -> float:
-        """The operating point's, or the usual one in the units of `apply`, which then shows the same boxes."""
+    def score_threshold(self, default: float) -> float:
+        """Return the operating point's threshold, else the default mapped by `apply`, which shows the same boxes."""
         if self.operating_point:
             return self.operating_point.score_threshold
-        return float(self.apply(np.array([usual], np.float32))[0])
+        return float(self.apply(np.array([default], np.float32))[0])
 
-    def smooth(self, usual: TemporalConfig = TemporalConfig()) -> TemporalConfig:
-        """The usual configuration with the operating point's times."""
-        return self.operating_point.smooth(usual) if self.operating_point else usual
+    def temporal_config(self, default: TemporalConfig = TemporalConfig()) -> TemporalConfig:
+        """Return the default with the operating point's times."""
+        return self.operating_point.temporal_config(default) if self.operating_point else default
 
     def check(self, engine: Engine) -> str | None:
-        """One sentence when the figures come from another engine of this model, whose scores may differ a little.
+        """Return a one-sentence caution when the file was fitted on another engine of this model, else None.
 
-        Raises CalibrationError when they come from another model.
+        Raises:
+            CalibrationError: it was fitted on another model.
         """
         fitted = self.detector if engine.task == "detector" else self.segmenter
         if fitted is None:
@@ -170,24 +203,28 @@ class Calibration:
             return None
         return (
             f"{self.name} was made with {fitted.engine} ({fitted.key}) and {engine.name} ({engine.key}) is running: "
-            "probabilities may be a little off"
+            "probabilities may be slightly off"
         )
 
 
-def _mapped(values: NDArray[np.float32], fitted: CalibratedModel | None) -> NDArray[np.float32]:
+def _apply_map(values: NDArray[np.float32], fitted: CalibratedModel | None) -> NDArray[np.float32]:
     if fitted is None or fitted.map is None:
         return values
-    # In float64: rounded only once, two scores never change places.
+    # In float64 and rounded once at the end, so that the order of scores is kept.
     return fitted.map(np.clip(values, 0, 1, dtype=np.float64)).astype(np.float32)
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Raises CalibrationError when the file is not there, is none of ours, or lacks something."""
+    """Read a calibration file.
+
+    Raises:
+        CalibrationError: the file is missing, damaged or of another format.
+    """
     return parse_calibration(read_document(path), path.name)
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The file's content, of a format that is understood. Raises CalibrationError."""
+    """Read the JSON document and check its format. Raises CalibrationError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -195,13 +232,14 @@ def read_document(path: Path) -> dict[str, Any]:
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
         raise CalibrationError(
-            f"{path} is not a calibration of format {FORMAT} but of {version!r}: make it again with calibration.scores"
+            f"{path} is not a calibration file of format {FORMAT}; its format is {version!r}: make it again with "
+            "calibration.scores"
         )
     return dict(found)
 
 
 def parse_calibration(document: dict[str, Any], name: str) -> Calibration:
-    """Raises CalibrationError naming what is missing or wrong."""
+    """Build a calibration from its JSON document. Raises CalibrationError naming what is missing or wrong."""
     point = document.get("operating_point")
     try:
         return Calibration(
@@ -215,7 +253,7 @@ def parse_calibration(document: dict[str, Any], name: str) -> Calibration:
     except CalibrationError as error:
         raise CalibrationError(f"{name}: {error}") from error
     except (TypeError, AttributeError, ValueError) as error:
-        raise CalibrationError(f"{name} is not laid out as a calibration: {error}") from error
+        raise CalibrationError(f"{name} is not a valid calibration file: {error}") from error
 
 
 def _model(part: dict[str, Any] | None, task: Task) -> CalibratedModel | None:
@@ -223,12 +261,12 @@ def _model(part: dict[str, Any] | None, task: Task) -> CalibratedModel | None:
         return None
     fitted = part.get("scores")
     known = _map(fitted) if fitted is not None else None
-    return CalibratedModel(_text(part, "model"), _text(part, "engine"), _text(part, "key"), known)
+    return CalibratedModel(_string(part, "model"), _string(part, "engine"), _string(part, "key"), known)
 
 
 def _map(part: dict[str, Any]) -> ProbabilityMap:
     if part["method"] not in _MAPS:
-        raise CalibrationError(f"unknown method {part['method']!r}: known are {', '.join(_MAPS)}")
+        raise CalibrationError(f"unknown method {part['method']!r}; choose from {', '.join(_MAPS)}")
     return _MAPS[part["method"]](part)
 
 
@@ -251,7 +289,7 @@ def _operating_point(part: dict[str, Any]) -> OperatingPoint:
     fused = part.get("fused", False)
     if not isinstance(fused, bool):
         raise CalibrationError(f"fused must be true or false, not {fused!r}")
-    return OperatingPoint(_number(part, "score_threshold"), confirm_s, hold_s, release_s, _text(part, "data"), fused)
+    return OperatingPoint(_number(part, "score_threshold"), confirm_s, hold_s, release_s, _string(part, "data"), fused)
 
 
 def _number(part: dict[str, Any], name: str) -> float:
@@ -261,7 +299,7 @@ def _number(part: dict[str, Any], name: str) -> float:
     return float(value)
 
 
-def _text(part: dict[str, Any], name: str) -> str:
+def _string(part: dict[str, Any], name: str) -> str:
     if not isinstance(part[name], str):
-        raise CalibrationError(f"{name} must be a text, not {part[name]!r}")
+        raise CalibrationError(f"{name} must be a string, not {part[name]!r}")
     return str(part[name])

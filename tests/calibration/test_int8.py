@@ -170,7 +170,7 @@ def graphs(tiny: nn.Module, frames: list[NDArray[np.uint8]]) -> tuple[ov.Model, 
 def test_the_body_ends_before_the_answers(detector: nn.Module, segmenter: nn.Module) -> None:
     boxes, masks = convert(detector, SIZE), convert(segmenter, SIZE)
     modules = {module_of(node) for node in body(boxes)}
-    assert any(".trunk.stem" in name for name in modules) and any("reg_tower" in name for name in modules)
+    assert any(".backbone.stem" in name for name in modules) and any("reg_tower" in name for name in modules)
     assert not any(name.endswith((".head.cls", ".head.reg")) for name in modules)
     for graph in (boxes, masks):
         exact = set(exact_names(graph))
@@ -239,7 +239,7 @@ def test_box_error_is_the_loss_of_iou() -> None:
 
 
 def choice(*kept: str) -> Choice:
-    layers = tuple(Layer(name, f"trunk.{name}", "Convolution", 0.01 * (i + 1), 1000) for i, name in enumerate("abc"))
+    layers = tuple(Layer(name, f"backbone.{name}", "Convolution", 0.01 * (i + 1), 1000) for i, name in enumerate("abc"))
     return Choice(layers, tuple(layer for layer in layers if layer.name in kept), (0.04, 0.02)[: 1 + len(kept)])
 
 
@@ -250,7 +250,7 @@ def test_the_section_tells_what_stays_in_float32_and_takes_the_place_of_an_earli
     card.write_section(path, card.section(choice("b"), 0.01, "| frames |", "second command"))
     text = path.read_text()
     assert "first command" not in text and text.count(card.TITLE) == 1
-    assert "| trunk.b | Convolution | 0.0200 | 0.00 M | float32 |" in text and "bound 0.01, not reached" in text
+    assert "| backbone.b | Convolution | 0.0200 | 0.00 M | float32 |" in text and "bound 0.01, not reached" in text
     assert text.index("Some.") < text.index("second command") < text.index("## Figures\nMany.")
     card.write_section(tmp_path / "none.md", "## INT8\n")
     assert not (tmp_path / "none.md").exists()

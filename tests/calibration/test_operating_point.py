@@ -344,5 +344,5 @@ def test_stills_choose_a_threshold_and_leave_the_times(
     operating_point.main([*stills, "--out", str(out), "--picture", str(picture)])
     point = json.loads(out.read_text())["operating_point"]
     assert point["confirm_s"] is None and point["wanted_per_image"] == 0.1 and point["found"]["images"] == 4
-    assert read_calibration(out).smooth() == TemporalConfig() and picture.exists()
+    assert read_calibration(out).temporal_config() == TemporalConfig() and picture.exists()
     assert "the model's own scores; data.json, 4 images" in capsys.readouterr().out

@@ -125,7 +125,7 @@ def test_what_cannot_be_is_one_sentence(run: Run, clip: Path, tmp_path: Path, ar
 
 def smooth_of(*arguments: str, point: OperatingPoint | None = None) -> TemporalConfig:
     config = parse(["--source", "a.mp4", *arguments]).runtime_config(live=False)
-    return _resolve_times(config, Calibration("c.json", operating_point=point).smooth())
+    return _resolve_times(config, Calibration("c.json", operating_point=point).temporal_config())
 
 
 def test_what_was_typed_counts_before_what_the_calibration_says_and_that_before_the_usual() -> None:

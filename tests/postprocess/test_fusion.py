@@ -1,4 +1,4 @@
-"""Boxes and masks that hear each other: agreement against brute force, order kept, files read and refused."""
+"""Detector-segmenter fusion: support against brute force, order of boxes, files read and rejected."""
 
 import json
 from pathlib import Path
@@ -204,12 +204,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "not a fusion of format 1 but of 2"),
+        ({"format": 2}, "not a fusion file of format 1; its format is 2"),
         ({"boxes": {"bias": 0, "score": -1, "support": 1}}, "must be above 0, not -1"),
-        ({"masks": {"bias": None, "support": 1}}, "a number is needed, not None"),
+        ({"masks": {"bias": None, "support": 1}}, "weights must be finite numbers, not None"),
         ({"masks": {"bias": 1}}, "lacks 'support'"),
-        ({"detector": {"model": 1, "engine": "", "key": ""}}, "must be texts"),
-        ({"detector": "gflv2"}, "is not laid out as a fusion"),
+        ({"detector": {"model": 1, "engine": "", "key": ""}}, "must be strings"),
+        ({"detector": "gflv2"}, "is not a valid fusion file"),
     ],
 )
 def test_a_file_that_will_not_do_is_said(change: dict[str, Any], said: str) -> None:
@@ -221,7 +221,7 @@ def test_a_file_that_is_not_there_or_no_json_is_said(tmp_path: Path) -> None:
     with pytest.raises(FusionError, match="cannot read the fusion"):
         read_fusion(tmp_path / "none.json")
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(FusionError, match="not a fusion of format 1"):
+    with pytest.raises(FusionError, match="not a fusion file of format 1"):
         read_fusion(tmp_path / "list.json")
 
 

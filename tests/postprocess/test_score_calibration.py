@@ -76,7 +76,7 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     found = read_calibration(written(tmp_path / "c.json", document()))
     assert found.apply(np.array([0.5], np.float32)) == pytest.approx(1 / (1 + np.exp(-1)))
     assert found.score_threshold(0.3) == 0.4
-    assert found.smooth() == TemporalConfig(confirm_s=0.2, hold_s=0.3, release_s=0.7)
+    assert found.temporal_config() == TemporalConfig(confirm_s=0.2, hold_s=0.3, release_s=0.7)
     assert found.check(FakeDetector()) is None and found.check(FakeSegmenter()) is None
 
 
@@ -84,13 +84,13 @@ def test_without_a_point_the_usual_threshold_shows_the_same_boxes(tmp_path: Path
     found = read_calibration(written(tmp_path / "c.json", document(operating_point=None)))
     scores = np.linspace(0, 1, 999, dtype=np.float32)
     assert np.array_equal(found.apply(scores) >= found.score_threshold(0.3), scores >= np.float32(0.3))
-    assert found.smooth() == TemporalConfig()
+    assert found.temporal_config() == TemporalConfig()
 
 
 def test_a_point_of_stills_leaves_the_times_alone(tmp_path: Path) -> None:
     point = {**POINT, "confirm_s": None, "hold_s": None, "release_s": None}
     found = read_calibration(written(tmp_path / "c.json", document(operating_point=point)))
-    assert found.score_threshold(0.3) == 0.4 and found.smooth() == TemporalConfig()
+    assert found.score_threshold(0.3) == 0.4 and found.temporal_config() == TemporalConfig()
 
 
 def test_another_model_is_refused_and_another_engine_is_said(tmp_path: Path) -> None:
@@ -108,17 +108,17 @@ def test_another_model_is_refused_and_another_engine_is_said(tmp_path: Path) -> 
     ("content", "said"),
     [
         ("not json", "cannot read the calibration"),
-        ([1], "not a calibration of format 1 but of None"),
-        ({"format": 2}, "not a calibration of format 1 but of 2"),
+        ([1], "not a calibration file of format 1; its format is None"),
+        ({"format": 2}, "not a calibration file of format 1; its format is 2"),
         (document(detector={"model": "fake"}), "lacks 'engine'"),
-        (document(detector={"model": 1, "engine": "", "key": ""}), "model must be a text, not 1"),
+        (document(detector={"model": 1, "engine": "", "key": ""}), "model must be a string, not 1"),
         (document(operating_point={"score_threshold": 0.4}), "lacks 'confirm_s'"),
         (document(operating_point={**POINT, "score_threshold": True}), "score_threshold must be a number, not True"),
-        (document(operating_point={**POINT, "score_threshold": 1.2}), "must lie in 0..1, not at 1.2"),
-        (document(operating_point={**POINT, "hold_s": 0.9}), "release_s no less than hold_s"),
+        (document(operating_point={**POINT, "score_threshold": 1.2}), "must be in 0..1, not 1.2"),
+        (document(operating_point={**POINT, "hold_s": 0.9}), "release_s at least hold_s"),
         (document(operating_point={**POINT, "hold_s": None}), "or all null"),
         (document(operating_point={**POINT, "fused": 1}), "fused must be true or false, not 1"),
-        (document(operating_point=3), "not laid out as a calibration"),
+        (document(operating_point=3), "not a valid calibration file"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, content: Any, said: str) -> None:
@@ -130,14 +130,14 @@ def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, content: Any,
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ({"method": "magic"}, "unknown method 'magic': known are temperature, isotonic"),
-        ({**TEMPERATURE, "temperature": 0}, "a temperature must be above 0"),
+        ({"method": "magic"}, "unknown method 'magic'; choose from temperature, isotonic"),
+        ({**TEMPERATURE, "temperature": 0}, "the temperature must be above 0"),
         ({"method": "temperature", "temperature": 1}, "lacks 'bias'"),
         ({**TEMPERATURE, "bias": float("nan")}, "bias must be a number, not nan"),
         ({**ISOTONIC, "to_probabilities": [0.0, 0.9]}, "as many scores as probabilities"),
-        ({**ISOTONIC, "to_probabilities": [0.0, 0.0, 1.0]}, "each rising from 0 to 1"),
-        ({**ISOTONIC, "to_probabilities": [0.0, float("nan"), 1.0]}, "each rising from 0 to 1"),
-        ({**ISOTONIC, "to_probabilities": [0.1, 0.5, 1.0]}, "each rising from 0 to 1"),
+        ({**ISOTONIC, "to_probabilities": [0.0, 0.0, 1.0]}, "both strictly rising from 0 to 1"),
+        ({**ISOTONIC, "to_probabilities": [0.0, float("nan"), 1.0]}, "both strictly rising from 0 to 1"),
+        ({**ISOTONIC, "to_probabilities": [0.1, 0.5, 1.0]}, "both strictly rising from 0 to 1"),
     ],
 )
 def test_a_map_that_would_break_the_order_is_refused(tmp_path: Path, scores: dict[str, Any], said: str) -> None:
