@@ -38,8 +38,8 @@ def run_viewer(
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after Ctrl-C or SIGTERM.
 
     open_feed: returns a new, unstarted feed that starts at or before the given time of the video. It is called on this
-        thread, and only after the feed before it has ended, so that both may share engines and a pipeline; it resets
-        them. Errors of the first call are raised; those of later calls are shown in the window.
+        thread after the previous feed has ended: both may share engines and a pipeline, which it must reset. Errors of
+        the first call are raised; those of later calls are shown in the window.
     For the other arguments see `ViewerOptions`.
     """
     app = application()

@@ -93,7 +93,7 @@ class PlayerState:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the user is told about the picture.
+    """What the window reports about the picture.
 
     Attributes:
         name: which condition it is.

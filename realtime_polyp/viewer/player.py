@@ -67,7 +67,7 @@ class Player:
     # What the user asks for
 
     def open(self) -> None:
-        """Open a feed at the position that was last asked for, and play. Raises what `open_feed` raises."""
+        """Open a feed at the last requested position, and play. Raises what `open_feed` raises."""
         # No pre-roll at the start that the user chose: a recording must not start before it.
         pre_roll_s = 0.0 if self._start_s == self.info.start_s else _PRE_ROLL_S
         feed = self._open_feed(max(0.0, self._start_s - pre_roll_s))

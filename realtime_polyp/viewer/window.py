@@ -40,7 +40,7 @@ class ViewerOptions:
         style: how the overlay is drawn; its `min_score` can only raise the pipeline's threshold.
         snapshot_folder: created when the first snapshot is saved.
         quit_at_end: close the window when the video ends or fails.
-        recording_error: returns why the recording stopped, in one sentence, or None; asked several times per second.
+        recording_error: returns why the recording stopped, in one sentence, or None; called several times per second.
         unverified: an engine runs that has not passed the accuracy gate; the banner always says so.
         sound: start with the sound for new alarms switched on.
     """

@@ -16,7 +16,7 @@ from realtime_polyp.viewer.player import Player
 
 
 class Clock:
-    """A clock that moves only when told to."""
+    """A clock that moves only when it is set."""
 
     def __init__(self) -> None:
         self.now_s = 100.0

@@ -1,4 +1,4 @@
-"""The parts of the viewer that need no screen: pacing, conditions, rates, merging, snapshots, and no Qt."""
+"""The parts of the viewer that need no screen: pacing, conditions, rates, reanalysis, snapshots; no Qt."""
 
 import errno
 import subprocess
@@ -98,13 +98,13 @@ class TestCondition:
     def test_a_recording_is_never_without_signal(self):
         assert condition_of(replace(self.PLAYING, live=False, no_picture_s=60)).name == "running"
 
-    def test_the_reason_is_said(self):
-        said = condition_of(replace(self.PLAYING, failure=Failure("model", "the model failed at frame 41: no")))
-        assert "The model failed at frame 41: no" in said.detail
+    def test_the_reason_is_shown(self):
+        condition = condition_of(replace(self.PLAYING, failure=Failure("model", "the model failed at frame 41: no")))
+        assert "The model failed at frame 41: no" in condition.detail
 
-    def test_an_early_end_is_said(self):
-        said = condition_of(replace(self.PLAYING, phase="ended", warning="the file is truncated"))
-        assert (said.detail, said.tone) == ("the file is truncated", "warn")
+    def test_an_early_end_is_shown(self):
+        condition = condition_of(replace(self.PLAYING, phase="ended", warning="the file is truncated"))
+        assert (condition.detail, condition.tone) == ("the file is truncated", "warn")
 
 
 def test_rates_forget_what_is_old():
@@ -173,21 +173,21 @@ class TestSnapshot:
 
 
 class TestDisplay:
-    def test_none_is_said(self, monkeypatch: pytest.MonkeyPatch):
+    def test_a_missing_display_is_reported(self, monkeypatch: pytest.MonkeyPatch):
         for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
             monkeypatch.delenv(name, raising=False)
         assert qt_setup.display_problem() == "no display: neither DISPLAY nor WAYLAND_DISPLAY is set"
 
-    def test_one_that_does_not_answer_is_said_and_aborts_nothing(self, monkeypatch: pytest.MonkeyPatch):
+    def test_a_display_that_does_not_answer_is_reported_and_aborts_nothing(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
         monkeypatch.setenv("DISPLAY", ":7351")
         assert "display" in (qt_setup.display_problem() or "")
 
-    def test_offscreen_is_one(self, monkeypatch: pytest.MonkeyPatch):
+    def test_offscreen_needs_no_display(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
         assert qt_setup.display_problem() is None
 
-    def test_only_cv2s_own_plugin_path_is_forgotten(self, monkeypatch: pytest.MonkeyPatch):
+    def test_only_cv2s_own_plugin_path_is_removed(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(Path(cv2.__file__).parent / "qt" / "plugins"))
         monkeypatch.setenv("QT_QPA_FONTDIR", "elsewhere")
         qt_setup.unset_cv2_plugin_paths()

@@ -134,11 +134,11 @@ def test_pause_stands_still_and_step_goes_one_on(start):
     assert show.player.missed == 0
 
 
-def test_seek_shows_the_wanted_picture_first_with_a_tracked_overlay(start):
+def test_seek_shows_the_requested_picture_first_with_a_tracked_overlay(start):
     show = start(200)
     show.run(lambda: len(show.screen.frames) >= 3)
     show.player.seek(1.0)
-    show.player.seek(2.0)  # the last wish counts
+    show.player.seek(2.0)  # the last call counts
     assert show.player.position_s == 2.0
     before = len(show.screen.frames)
     show.run(lambda: len(show.screen.frames) > before)
@@ -162,8 +162,8 @@ def test_seek_while_paused_shows_one_picture(start):
 
 def test_seek_beyond_either_end_stays_within(start):
     show = start(50)
-    for wish, position_s in ((-3.0, 0.0), (99.0, 0.95)):
-        show.player.seek(wish)
+    for to_s, position_s in ((-3.0, 0.0), (99.0, 0.95)):
+        show.player.seek(to_s)
         assert show.player.position_s == pytest.approx(position_s)
         show.run(lambda: show.player.phase == "playing")
 
@@ -176,11 +176,11 @@ def test_space_at_the_end_plays_again(start):
     assert show.screen.indices == [0, 1, 2, 0, 1, 2]
 
 
-def test_begins_where_asked_and_loops_there(start):
+def test_plays_from_the_given_start_and_loops_there(start):
     show = start(30, begin_s=0.5, loop=True)
     show.run(lambda: len(show.screen.frames) == 12)
     assert show.screen.indices == [25, 26, 27, 28, 29, 25, 26, 27, 28, 29, 25, 26]
-    assert show.feeds.opened[0].tally().captured == 5, "nothing before the asked start is read"
+    assert show.feeds.opened[0].tally().captured == 5, "nothing before the given start is read"
 
 
 def test_a_live_source_that_gives_up_has_lost_its_signal(start):
@@ -215,7 +215,7 @@ def test_after_a_failure_space_tries_again(start):
     assert show.player.phase == "ended" and show.player.failure is None
 
 
-def test_a_source_that_cannot_be_opened_again_is_said(start, monkeypatch):
+def test_a_source_that_cannot_be_opened_again_is_reported(start):
     show = start(50)
 
     def gone(start_s: float) -> SessionFeed:
@@ -244,7 +244,7 @@ def test_a_live_overlay_that_is_too_old_is_hidden(start):
     assert show.player.state().overlay_age_s is None or show.player.state().overlay_age_s > OVERLAY_LIMIT_S
 
 
-def test_live_no_signal_hides_the_overlay_and_is_said(start):
+def test_live_no_signal_hides_the_overlay_and_is_reported(start):
     show = start(100, live=True, display="immediate", blocks_at=20)
     show.run(lambda: show.player.state().no_picture_s > 0.4)
     assert show.screen.frames[-1].result is None and show.screen.indices[-1] == 19

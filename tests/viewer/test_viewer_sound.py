@@ -17,7 +17,7 @@ from realtime_polyp.viewer.sound import AlarmSound, SoundError, chime_wav, open_
 
 
 class Speaker:
-    """Counts what it is asked to play; `broken` cannot be opened."""
+    """Counts how often it plays; a `broken` one cannot be opened."""
 
     def __init__(self, *, broken: bool = False) -> None:
         self.played, self._broken = 0, broken
@@ -49,7 +49,7 @@ def test_once_for_each_alarm() -> None:
     assert heard([{}] * 20) == 0
 
 
-def test_a_polyp_that_blinks_is_not_told_twice_one_that_returns_late_is() -> None:
+def test_a_polyp_that_blinks_plays_once_one_that_returns_late_plays_again() -> None:
     assert heard([{1: 0.9}] * 5 + [{}] * (RATE_HZ // 2) + [{1: 0.9}] * 5) == 1
     assert heard([{1: 0.9}] * 5 + [{}] * (2 * RATE_HZ) + [{1: 0.9}] * 5) == 2
 
@@ -58,7 +58,7 @@ def test_what_the_threshold_hides_is_not_heard() -> None:
     assert heard([{1: 0.5}] * 9, min_score=0.6) == 0
 
 
-def test_switched_on_late_it_does_not_tell_what_has_long_been_shown() -> None:
+def test_switched_on_late_it_plays_nothing_for_what_is_shown_already() -> None:
     assert heard([{1: 0.9}] * 9, on_from=5) == 0
     assert heard([{1: 0.9}] * 6 + [{1: 0.9, 2: 0.9}] * 3, on_from=5) == 1
 

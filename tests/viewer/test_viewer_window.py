@@ -15,21 +15,26 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from media import write_clip
 from PyQt5.QtCore import QPoint, Qt, QTimer
 from PyQt5.QtGui import QColor, QImage
 from PyQt5.QtWidgets import QLabel
-from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Feeds, picture
+from viewer_fakes import RATE_HZ, FakeDetector, FakeSegmenter, FakeSource, Feeds, picture
 
+from realtime_polyp.cli.options import parse
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.overlay import MASK_COLOUR, SHOWN_COLOUR, OverlayStyle
 from realtime_polyp.packets import Frame
+from realtime_polyp.pipeline import Pipeline, run_inline
+from realtime_polyp.sources import Paced, open_source
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.viewer.app import run_viewer
 from realtime_polyp.viewer.canvas import Canvas, letterbox
 from realtime_polyp.viewer.condition import RUNNING
 from realtime_polyp.viewer.displayed import DisplayedFrame, SourceInfo
 from realtime_polyp.viewer.keys import ACTION_OF, KEYS, help_html
+from realtime_polyp.viewer.session_factory import SessionFactory
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.theme import ACCENT
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
@@ -112,9 +117,6 @@ class TestCanvas:
         assert letterbox(np.zeros((1, 5000, 3), np.uint8), 100, 100) == (0, 49, 100, 1)
 
     def test_paints_boxes_and_outline_in_overlays_colours_where_they_are(self, canvas):
-        from realtime_polyp.config import PipelineConfig
-        from realtime_polyp.pipeline import Pipeline, run_inline
-
         pipeline = Pipeline(FakeDetector(), None, PipelineConfig(temporal=None))
         result = next(run_inline(FakeSource(1).frames(), pipeline))
         canvas.resize(320, 256)  # twice the picture
@@ -137,7 +139,7 @@ class TestKeys:
         codes = [code for key in KEYS for code in key.codes]
         assert len(codes) == len(set(codes))
 
-    def test_each_action_is_done_and_helped(self, window):
+    def test_each_action_has_a_key_and_a_line_in_the_help(self, window):
         one = window(3, start=False)
         assert set(one._actions) == set(ACTION_OF.values())
         assert all(key.description in help_html(live=False) for key in KEYS)
@@ -196,7 +198,7 @@ class TestKeys:
 
 
 class TestThreshold:
-    def test_raised_hides_at_once_lowered_looks_again(self, window, qtbot):
+    def test_raised_hides_at_once_lowered_reanalyses(self, window, qtbot):
         one = window(500)
         qtbot.waitUntil(lambda: len(one.canvas.shapes().boxes) == 1)
         qtbot.keyClick(one, Qt.Key_Space)
@@ -256,7 +258,7 @@ class TestSound:
         qtbot.keyClick(one, Qt.Key_A)
         assert not one.sound.on and not one.controls._sound.isChecked()
 
-    def test_where_nothing_can_be_heard_it_stays_off_and_says_why(self, window, qtbot):
+    def test_without_audio_output_it_stays_off_and_a_message_says_why(self, window, qtbot):
         def broken():
             raise SoundError("No sound: this machine has no audio output")
 
@@ -267,14 +269,14 @@ class TestSound:
         assert one.status.right.text() == "No sound: this machine has no audio output"
         assert not one.sound.on and not one.controls._sound.isChecked()
 
-    def test_without_smoothing_it_stays_off_and_says_why(self, window, qtbot):
+    def test_without_temporal_filtering_it_stays_off_and_a_message_says_why(self, window, qtbot):
         one = window(500, config=PipelineConfig(temporal=None))
         qtbot.keyClick(one, Qt.Key_A)
         assert "temporal filtering is off" in one.status.right.text() and not one.sound.on
 
 
 class TestSnapshot:
-    def test_the_plain_file_is_the_frame_and_it_is_said(self, window, qtbot, tmp_path):
+    def test_the_plain_file_is_the_frame_and_a_message_names_it(self, window, qtbot, tmp_path):
         one = window(500)
         qtbot.waitUntil(lambda: len(one.canvas.shapes().boxes) == 1)
         qtbot.keyClick(one, Qt.Key_Space)
@@ -285,7 +287,7 @@ class TestSnapshot:
         painted = cv2.imread(str(annotated))[..., ::-1].astype(int)
         assert (np.abs(painted - MASK_COLOUR).max(-1) < 40).any()
 
-    def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(self, window, qtbot, tmp_path):
+    def test_a_folder_that_cannot_be_written_is_reported_in_a_sentence(self, window, qtbot, tmp_path):
         (tmp_path / "shots").write_text("in the way")
         one = window(500)
         qtbot.waitUntil(lambda: one.player.displayed is not None)
@@ -300,15 +302,15 @@ class TestSnapshot:
         one.player.feed.session.source.unblock.set()
 
 
-class TestSaid:
-    def test_a_dead_model_is_said_large_and_in_the_status_line(self, window, qtbot):
+class TestStatus:
+    def test_a_dead_model_is_shown_large_and_in_the_status_line(self, window, qtbot):
         one = window(100, detector=FakeDetector(fails_at_call=20))
         qtbot.waitUntil(lambda: one.condition.name == "model failed")
         assert "Model failed" in one.status.labels["state"].text() and one.condition.covers
         assert one.canvas.shapes().boxes == ()
 
     @pytest.mark.parametrize(("level", "name"), [(0, "black picture"), (90, "frozen picture")])
-    def test_a_picture_that_does_not_live(self, window, qtbot, level, name):
+    def test_a_black_or_frozen_picture_is_shown(self, window, qtbot, level, name):
         still = np.full((128, 160, 3), level, np.uint8)
         one = window(500, image_of=lambda index: still)
         qtbot.waitUntil(lambda: one.condition.name == name, timeout=3000)
@@ -337,7 +339,7 @@ class TestSaid:
         one.player.feed.session.source.unblock.set()
         qtbot.waitUntil(lambda: one.condition.name == "running")
 
-    def test_trouble_beside_the_session_stays_said(self, window, qtbot):
+    def test_a_recording_error_stays_in_the_status_line(self, window, qtbot):
         one = window(500, recording_error=lambda: "the recording stopped: the disk is full")
         qtbot.waitUntil(lambda: one.status.right.text() == "the recording stopped: the disk is full")
         qtbot.waitUntil(lambda: one.condition.name == "running")
@@ -359,7 +361,7 @@ sys.exit(code)
 
 
 class TestRunViewer:
-    """From the entry to the exit code."""
+    """From the entry point to the exit code."""
 
     def run(self, qapp, feeds, *, live: bool = False, **options) -> int:
         code = run_viewer(feeds, title="A test", info=SourceInfo("fake.mp4", live, 1.0), **options)
@@ -424,3 +426,40 @@ class TestRunViewer:
         with pytest.raises(ZeroDivisionError, match="a bug"):
             self.run(qapp, Feeds(lambda start_s: FakeSource(100, start_s)))
         assert time.monotonic() - started_s < 5
+
+
+class TestSessionFactory:
+    """How the command line opens a source in the viewer."""
+
+    @pytest.fixture
+    def clip(self, tmp_path: Path) -> Path:
+        return write_clip(tmp_path / "clip.mp4", count=20, size=(160, 128), rate=10, draw=picture)
+
+    def test_the_first_session_takes_the_checked_source_and_a_seek_opens_another(self, clip):
+        options, source = parse(["--source", str(clip)]), open_source(str(clip))
+        factory = SessionFactory(source, Pipeline(FakeDetector(), FakeSegmenter()), options, None)
+        first, second = factory.open_feed(0.0), factory.open_feed(1.0)
+        assert first.session.source is source and first.display == "synced"
+        assert factory.session is second.session and next(second.session.source.frames()).pts_s == pytest.approx(1.0)
+        assert factory.recording_error() is None
+        for feed in (first, second):
+            feed.session.source.close()
+
+    def test_a_recording_in_immediate_display_is_paced_and_recorded(self, clip):
+        class Disk:
+            error, written = OSError("the disk is full"), 0
+
+            def write(self, result: object) -> None:
+                self.written += 1
+
+        options, disk = parse(["--source", str(clip), "--display", "immediate"]), Disk()
+        factory = SessionFactory(None, Pipeline(FakeDetector(), FakeSegmenter()), options, disk)
+        feed = factory.open_feed(0.0)
+        feed.start()
+        while feed.next_result() is None:
+            assert not feed.is_over()
+        feed.stop()
+        assert isinstance(feed.session.source, Paced) and feed.display == "immediate"
+        assert disk.written >= 1 and factory.recording_error() == "the disk is full"
+        while not feed.is_over():
+            time.sleep(0.01)
