@@ -1,4 +1,4 @@
-"""The picture with its overlay as an MP4, each frame at its own time."""
+"""The video with its overlay as an MP4, each frame at its own time."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -15,8 +15,8 @@ from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Result
 
 _TIME_BASE = Fraction(1, 90_000)
-# Fragments make what is on disk playable at any moment, also after a crash; closing adds an ordinary index.
-# flush_packets hands each of them to the system at once, instead of when FFmpeg's own buffer is full.
+# Fragments keep the file playable at any moment, also after a crash; closing adds an ordinary index.
+# flush_packets hands each fragment to the system at once, instead of when FFmpeg's buffer is full.
 _CONTAINER_OPTIONS = {
     "movflags": "+frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented",
     "flush_packets": "1",
@@ -26,7 +26,10 @@ _KEY_FRAME_EVERY = 30
 
 
 class VideoWriter:
-    """Takes results. The video's size is the first frame's, made even; later frames of other sizes are scaled to it."""
+    """Writes results as H.264. The size is the first frame's, padded to even; frames of other sizes are scaled to it.
+
+    rate_hz: the nominal frame rate; 30 where it is not known. Raises OutputError.
+    """
 
     on_disk = True
 
@@ -42,8 +45,8 @@ class VideoWriter:
 
     def write(self, result: Result) -> None:
         if self._container is None:
-            raise OutputError(f"cannot write video to {self._path}: it was closed before")
-        painted = even(draw(result.frame.image, shapes_of(result, self._style)))
+            raise OutputError(f"cannot write video to {self._path}: it is closed already")
+        painted = pad_to_even(draw(result.frame.image, shapes_of(result, self._style)))
         try:
             stream = self._stream or self._open_stream(self._container, painted)
             frame = av.VideoFrame.from_ndarray(painted, format="rgb24")
@@ -59,11 +62,11 @@ class VideoWriter:
             return
         container, self._container = self._container, None
         try:
-            if self._stream and not self._failed:  # FFmpeg crashes when given more after the header failed
+            if self._stream and not self._failed:  # FFmpeg crashes when it gets more after a failed header
                 container.mux(self._stream.encode(None))
             container.close()
         except (OSError, av.error.FFmpegError) as error:
-            if not self._failed:  # else `write` has said it
+            if not self._failed:  # else `write` has raised it
                 raise self._failure(error) from error
 
     def _open_stream(self, container: OutputContainer, image: Image) -> VideoStream:
@@ -75,7 +78,7 @@ class VideoWriter:
         return stream
 
     def _pts(self, pts_s: float) -> int:
-        """The frame's own time; after a seek backwards the saved video goes on where it was."""
+        """The frame's own time in units of _TIME_BASE; after a seek backwards the saved time keeps rising."""
         pts = round(pts_s / _TIME_BASE)
         if pts + self._shift < self._next_pts:
             self._shift = self._next_pts - pts
@@ -88,8 +91,8 @@ class VideoWriter:
         return OutputError(f"cannot write video to {self._path}: {reason}")
 
 
-def even(image: Image) -> Image:
-    """The image with its last row or column repeated where their number is odd: H.264 colour needs pairs."""
+def pad_to_even(image: Image) -> Image:
+    """Repeat the last row or column where their number is odd: H.264 stores colour for pairs of pixels."""
     height, width = image.shape[:2]
     if height % 2 == 0 and width % 2 == 0:
         return image

@@ -16,7 +16,7 @@ from realtime_polyp.outputs import OutputError, OutputSpec, VideoWriter, open_ou
 from realtime_polyp.outputs.paths import check_paths
 from realtime_polyp.outputs.recorder import OutputGroup, Recorder
 from realtime_polyp.outputs.results import ResultsWriter
-from realtime_polyp.outputs.video import even
+from realtime_polyp.outputs.video import pad_to_even
 from realtime_polyp.packets import Frame, Mask, Result
 from realtime_polyp.pipeline import run_inline
 from realtime_polyp.sources import FileSource
@@ -172,14 +172,14 @@ def test_a_video_of_no_frames_closes(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "a.mp4")
     writer.close()
     writer.close()
-    with pytest.raises(OutputError, match="it was closed before"):
+    with pytest.raises(OutputError, match="it is closed already"):
         writer.write(result_at(0, 0.0))
 
 
 @pytest.mark.parametrize("size", [(96, 72), (97, 72), (96, 73), (97, 73), (1, 1)])
 def test_pictures_are_made_even_by_repeating_their_rim(size: tuple[int, int]) -> None:
     image = picture(0, (96, 73))[: size[1], : size[0]] if size != (1, 1) else np.full((1, 1, 3), 7, np.uint8)
-    found = even(image)
+    found = pad_to_even(image)
     assert found.shape[0] % 2 == found.shape[1] % 2 == 0
     assert np.array_equal(found[: image.shape[0], : image.shape[1]], image)
     assert np.array_equal(found[-1, : image.shape[1]], image[-1]) and np.array_equal(
