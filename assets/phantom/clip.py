@@ -63,7 +63,7 @@ def is_clear(part: NDArray[np.bool_], image: NDArray[np.uint8]) -> bool:
 
 def seen_polyps(scene: Scene, picture: FieldPicture, screen: Screen) -> tuple[list[SeenPolyp], list[SeenPolyp]]:
     """The polyps that pass the rule and those that do not, their masks placed in the whole frame."""
-    x1, y1, x2, y2 = screen.layout.field_of_view
+    x1, y1, x2, y2 = screen.layout.field
     clear: list[SeenPolyp] = []
     faint: list[SeenPolyp] = []
     for i, polyp in enumerate(scene.polyps):
@@ -78,7 +78,7 @@ def seen_polyps(scene: Scene, picture: FieldPicture, screen: Screen) -> tuple[li
 
 def render_frame(scene: Scene, screen: Screen, index: int, *, detail: float = 1.0, threads: int = 1) -> PhantomFrame:
     """Frame ``index`` of the clip with its truth. The same scene, screen size and detail give the same pixels."""
-    x1, y1, x2, y2 = screen.layout.field_of_view
+    x1, y1, x2, y2 = screen.layout.field
     picture = render_field(scene, index, x2 - x1, y2 - y1, detail=detail, threads=threads)
     image = compose(picture.image, screen, scene, index)
     pts_s = index * scene.fps[1] / scene.fps[0]
@@ -117,7 +117,7 @@ def clip_truth(scene: Scene, screen: Screen, file: str, frames: list[dict[str, A
             "frames": len(frames),
         },
         "seed": scene.seed,
-        "field": list(layout.field_of_view),
+        "field": list(layout.field),
         "rule": VISIBLE_RULE,
         "polyps": [{"id": polyp.id, "kind": polyp.kind, "paris": polyp.paris} for polyp in scene.polyps],
         "frames": frames,

@@ -114,6 +114,6 @@ def compose(field: Image, screen: Screen, scene: Scene, index: int) -> Image:
     if taken:
         x1, y1, x2, y2 = layout.still
         frame[y1:y2, x1:x2] = np.maximum(screen.stills[taken - 1], np.array(SCREEN_RGB, np.uint8))
-    x1, y1, x2, y2 = layout.field_of_view
+    x1, y1, x2, y2 = layout.field
     frame[y1:y2, x1:x2] = np.maximum(field, np.array(SCREEN_RGB, np.uint8))
     return frame

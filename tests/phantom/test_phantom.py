@@ -56,7 +56,7 @@ def test_same_seed_same_pixels(scene, frames):
 
 
 def test_boxes_are_tight_and_lie_in_the_field(frames):
-    x1, y1, x2, y2 = place(*SIZE).field_of_view
+    x1, y1, x2, y2 = place(*SIZE).field
     for polyp in (polyp for frame in frames for polyp in frame.polyps):
         assert polyp.box == tight_box(polyp.mask)
         assert x1 <= polyp.box[0] < polyp.box[2] <= x2 and y1 <= polyp.box[1] < polyp.box[3] <= y2
@@ -70,7 +70,7 @@ def test_polyps_enter_and_leave(frames):
 
 
 def test_picture_is_lit_and_the_screen_around_it_dark(frames):
-    x1, y1, x2, y2 = place(*SIZE).field_of_view
+    x1, y1, x2, y2 = place(*SIZE).field
     for frame in frames:
         field = frame.image[y1:y2, x1:x2].astype(float)
         assert 90 < field.mean() < 170
@@ -82,11 +82,11 @@ def test_picture_is_lit_and_the_screen_around_it_dark(frames):
 def test_layout_boxes_do_not_overlap():
     for size in (SIZE, (320, 180), (1280, 720), (640, 480), (1920, 1080)):
         layout = place(*size)
-        assert layout.guide[2] <= layout.field_of_view[0] and layout.still[2] <= layout.field_of_view[0]
+        assert layout.guide[2] <= layout.field[0] and layout.still[2] <= layout.field[0]
         assert (
             layout.still[3] <= layout.guide[1]
-            and layout.field_of_view[2] <= size[0]
-            and layout.field_of_view[3] <= size[1]
+            and layout.field[2] <= size[0]
+            and layout.field[3] <= size[1]
         )
 
 
