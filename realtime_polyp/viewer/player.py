@@ -89,6 +89,7 @@ class Player:
             self.pause(not self.paused)
 
     def pause(self, paused: bool) -> None:
+        """Stand still on the displayed picture, or play on from it."""
         self.paused, self._steps = paused, 0
         self._playback.restart()
 
@@ -137,7 +138,7 @@ class Player:
 
     @property
     def position_s(self) -> float:
-        """The time of the picture on the screen, or the one that is sought, s of the video."""
+        """Time of the picture on the screen, or the target of a seek, s of the video."""
         if self.phase == "seeking" or self.displayed is None:
             return self._start_s
         return self.displayed.frame.pts_s
@@ -327,7 +328,7 @@ class Player:
         return 0.0
 
     def _play_again(self) -> None:
-        """From the start; after a recording failed, from where it failed."""
+        """Play from the start, or from where a recording failed."""
         resumes = self.phase == "failed" and not self.info.live
         self._start_s = self.position_s if resumes else self.info.start_s
         self.paused = False
