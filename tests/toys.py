@@ -1,4 +1,4 @@
-"""Every recipe at a width that a test can train: the same code, narrow trunks, few channels, a small picture."""
+"""Every recipe at a width that a test can train: the same code, narrow backbones, few channels, a small picture."""
 
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -13,7 +13,7 @@ from trainers.training.schedule import LoopConfig
 
 SIZE = (64, 96)
 LOOP = LoopConfig(
-    epochs=10, batch=4, optimizer="adamw", learning_rate=1e-2, trunk_factor=1.0, warmup_steps=2, workers=0,
+    epochs=10, batch=4, optimizer="adamw", learning_rate=1e-2, backbone_factor=1.0, warmup_steps=2, workers=0,
     average_decay=0.9, validate_every=100,
 )  # fmt: skip
 # Of the fields that a configuration may have: what a toy has in their place.

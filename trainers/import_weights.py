@@ -126,7 +126,7 @@ def _is_of_other_classes(name: str, value: Tensor, own: Tensor) -> bool:
 
 
 def _refuse_holes(account: Account, net: nn.Module) -> None:
-    """A part such as the trunk is filled whole or not at all; class layers may stay."""
+    """A part such as the backbone is filled whole or not at all; class layers may stay."""
     filled = {_part(name) for name in account.taken}
     missing = [
         name

@@ -52,14 +52,14 @@ class Recipe:
 # Section 3.1: SGD 0.01, batch 8, 24 epochs, a tenth at epochs 16 and 22. Left open there, taken from the published
 # detectors' own recipes: momentum, weight decay, 500 steps of warm-up, gradients clipped at 35, one rate for all.
 PAPER_DETECTOR_LOOP = LoopConfig(
-    epochs=24, batch=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=1e-4, trunk_factor=1.0,
+    epochs=24, batch=8, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=1e-4, backbone_factor=1.0,
     schedule="step", milestones=(16 / 24, 22 / 24), warmup_steps=500, clip_norm=35.0, average_decay=None, workers=4,
 )  # fmt: skip
 # (1333, 480) to (1333, 960) in steps of 120, relative to the 800 of the model's size.
 MULTI_SCALE = tuple(short / 800 for short in range(480, 961, 120))
 # Section 3.2: SGD 0.01, momentum 0.9, weight decay 5e-4, batch 16, 484 epochs. Left open: the schedule; HRNet's own.
 PAPER_SEGMENTER_LOOP = LoopConfig(
-    epochs=484, batch=16, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=5e-4, trunk_factor=1.0,
+    epochs=484, batch=16, optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=5e-4, backbone_factor=1.0,
     schedule="poly", warmup_steps=0, clip_norm=None, average_decay=None, validate_every=10, workers=4,
 )  # fmt: skip
 # "We normalize these images into [-1, 1]" (section 3.2), not by ImageNet's mean as detectors are.
@@ -101,11 +101,11 @@ _ALL = (
     _paper_detector("gflv2-x101-dcn-pafpn-ms", gfl, DETECTORS["gflv2-x101-dcn-pafpn"], multi_scale=True),
     _paper_detector("gflv2-x101-dcn-bifpn-ms", gfl, DETECTORS["gflv2-x101-dcn-bifpn"], multi_scale=True),
     # Table 4
-    _paper_segmenter("unetpp", unetpp, unetpp.UNetPPConfig(trunk=SEGMENTER_R50)),
-    _paper_segmenter("pranet", pranet, pranet.PraNetConfig(trunk=SEGMENTER_R50)),
-    _paper_segmenter("acsnet", acsnet, acsnet.ACSNetConfig(trunk=SEGMENTER_R50)),
-    _paper_segmenter("acfnet", acfnet, acfnet.ACFNetConfig(trunk=SEGMENTER_R50)),
-    _paper_segmenter("hrnet-w48", hrnet, hrnet.HRNetSegmenterConfig(trunk=HRNET_W48)),
+    _paper_segmenter("unetpp", unetpp, unetpp.UNetPPConfig(backbone=SEGMENTER_R50)),
+    _paper_segmenter("pranet", pranet, pranet.PraNetConfig(backbone=SEGMENTER_R50)),
+    _paper_segmenter("acsnet", acsnet, acsnet.ACSNetConfig(backbone=SEGMENTER_R50)),
+    _paper_segmenter("acfnet", acfnet, acfnet.ACFNetConfig(backbone=SEGMENTER_R50)),
+    _paper_segmenter("hrnet-w48", hrnet, hrnet.HRNetSegmenterConfig(backbone=HRNET_W48)),
     _paper_segmenter("lowrank-hrnet-w48", lowrank, SEGMENTERS["lowrank-hrnet-w48"]),
     _paper_segmenter("lowrank-hrnet-w32", lowrank, SEGMENTERS["lowrank-hrnet-w32"]),
     _paper_segmenter("lowrank-hrnet-w18", lowrank, SEGMENTERS["lowrank-hrnet-w18"]),
@@ -119,7 +119,7 @@ _ALL = (
         replace(OUR_AVERAGED_LOOP, epochs=26, validate_every=4),
         STRONG,
     ),
-    _ours("lowrank-hrnet-w18s", lowrank, "segmenter", replace(OUR_LOOP, epochs=5, trunk_factor=1.0), OURS),
+    _ours("lowrank-hrnet-w18s", lowrank, "segmenter", replace(OUR_LOOP, epochs=5, backbone_factor=1.0), OURS),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 

@@ -5,7 +5,7 @@ from trainers.training.run import command
 
 _EXAMPLES = """  python -m trainers.train_segmenter --out runs/segmenter
   python -m trainers.train_segmenter --out runs/segmenter --resume
-  python -m trainers.train_segmenter --config lowrank-lite0 --trunk-of runs/detector/best.safetensors --out runs/lite0
+  python -m trainers.train_segmenter --config lowrank-lite0 --backbone-of runs/detector/best.safetensors --out runs/lite
   torchrun --nproc-per-node 2 -m trainers.train_segmenter --config lowrank-hrnet-w48 --out runs/w48"""
 
 

@@ -8,13 +8,14 @@ import openvino as ov
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _MODULE = "__module."
-# Trunk, neck and towers of a detector; trunk, fusion and projection of a segmenter. What follows them turns features
-# into distances, scores and shares of pixels: it costs next to nothing, and in INT8 it took points of AP with it.
-_BODY = re.compile(r"(?:detector\.)?(?:trunk|pyramid|head\.(?:cls|reg)_tower|fusion|project)\b")
+# Backbone, neck and towers of a detector; backbone, fusion and projection of a segmenter (`trunk` in older graphs).
+# What follows them turns features into distances, scores and shares of pixels: it costs next to nothing, and in INT8
+# it took points of AP with it.
+_BODY = re.compile(r"(?:detector\.)?(?:backbone|trunk|pyramid|head\.(?:cls|reg)_tower|fusion|project)\b")
 
 
 def module_of(node: ov.Node) -> str:
-    """The module's path, such as "trunk.stages.0.0.depthwise.1"; "" for what the converter left without one.
+    """The module's path, such as "backbone.stages.0.0.depthwise.1"; "" for what the converter left without one.
 
     A convolution that its batch norm was folded into has lost its name: what reads it still has its own.
     """

@@ -1,4 +1,4 @@
-"""What the benchmark of a card runs: pairs of models, and the ways of running both on every frame."""
+"""The pairs of models and the variants of running them that the GPU benchmark measures."""
 
 import copy
 import importlib.util
@@ -31,16 +31,23 @@ from realtime_polyp.models.segmenter import Segmenter, SegmenterConfig
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
 _SEED = 4
-_SETTLING_PX = 192
-_TAPS_APART_PX = 0.05  # where features are as large as one; deep in a trunk they are larger
-_COMPILING_SHARE = 0.6  # of the time there is: measuring takes the rest
-_TOY_TRUNK = LiteConfig(width=0.25, depth=0.3)
+_CALIBRATION_PX = 192
+_TAPS_APART_PX = 0.05  # where features are as large as one; deep in a backbone they are larger
+_COMPILING_SHARE = 0.6  # of the time budget; measuring takes the rest
+_TOY_BACKBONE = LiteConfig(width=0.25, depth=0.3)
 _TOY_NECK = NeckConfig(channels=16, levels=4, relu_before_extra=True)
 
 
 @dataclass(frozen=True)
 class Model:
-    """name: of `models.variants`. module: float32, in eval mode, on the host; never changed by who runs it."""
+    """A model to measure.
+
+    Attributes:
+        name: of `models.variants`.
+        task: detector or segmenter.
+        size: input (h, w), px.
+        module: float32, in eval mode, on the host. Variants copy it.
+    """
 
     name: str
     task: Task
@@ -48,11 +55,11 @@ class Model:
     module: nn.Module
 
     def weights(self) -> Weights:
-        """What engines ask of weights when they are handed the module itself."""
+        """Return weights without a file, for engines that are given the module itself."""
         return Weights(self.name, self.task, self.size, Path(), {}, {})
 
-    def saved(self, folder: Path) -> Weights:
-        """The same with a file, for engines that read it themselves."""
+    def save(self, folder: Path) -> Weights:
+        """Save the weights to a file, for engines that read it themselves."""
         path = folder / f"{self.name}.safetensors"
         save_file(self.module.state_dict(), path)
         return Weights(
@@ -65,7 +72,7 @@ Pair = tuple[Model, Model]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long the whole benchmark may take, from its beginning."""
+    """The time budget of the whole benchmark, s."""
 
     length_s: float
     began_s: float = field(default_factory=time.monotonic)
@@ -75,34 +82,36 @@ class Budget:
         return time.monotonic() - self.began_s
 
     def allows(self, next_s: float, share: float = 1.0) -> bool:
-        """Whether something that takes so long still ends within this share of the time."""
+        """Whether something that takes `next_s` ends within this share of the budget."""
         return self.spent_s + next_s <= share * self.length_s
 
 
 # pairs
 
 
-def _drawn(detector: str, detector_config: DetectorConfig, segmenter: str, segmenting: SegmenterConfig) -> Pair:
-    """Both models with random weights from a fixed seed."""
+def _random_pair(detector: str, detector_config: DetectorConfig, segmenter: str, segmenting: SegmenterConfig) -> Pair:
+    """Build both models with random weights from a fixed seed."""
     torch.manual_seed(_SEED)
     return (
-        Model(detector, "detector", detector_config.size, lifelike(Detector(detector_config))),
-        Model(segmenter, "segmenter", segmenting.size, lifelike(Segmenter(segmenting))),
+        Model(detector, "detector", detector_config.size, realistic_weights(Detector(detector_config))),
+        Model(segmenter, "segmenter", segmenting.size, realistic_weights(Segmenter(segmenting))),
     )
 
 
 def _paper() -> Pair:
     detector, segmenter = "gflv2-x101-dcn", "lowrank-hrnet-w48"
-    return _drawn(detector, DETECTORS[detector], segmenter, SEGMENTERS[segmenter])
+    return _random_pair(detector, DETECTORS[detector], segmenter, SEGMENTERS[segmenter])
 
 
 def _toy() -> Pair:
-    detecting = DetectorConfig(trunk=_TOY_TRUNK, neck=_TOY_NECK, size=(64, 96))
-    return _drawn("toy", detecting, "toy", SegmenterConfig(trunk=_TOY_TRUNK, size=(64, 96), width=12, bases=3))
+    detecting = DetectorConfig(backbone=_TOY_BACKBONE, neck=_TOY_NECK, size=(64, 96))
+    return _random_pair(
+        "toy", detecting, "toy", SegmenterConfig(backbone=_TOY_BACKBONE, size=(64, 96), width=12, bases=3)
+    )
 
 
 def _default() -> Pair:
-    """As shipped, trained."""
+    """Load the shipped models."""
     found = find_weights(DEFAULT_DETECTOR, "detector"), find_weights(DEFAULT_SEGMENTER, "segmenter")
     detector, segmenter = (Model(one.model, one.task, one.size, load_module(one)) for one in found)
     return detector, segmenter
@@ -112,32 +121,37 @@ PAIRS: dict[str, Callable[[], Pair]] = {"paper": _paper, "default": _default, "t
 
 
 @torch.no_grad()
-def lifelike(module: nn.Module) -> nn.Module:
-    """A module of random weights whose features are as large as a trained one's: untouched, their size grows from
-    block to block until half precision overflows, and a card computes infinities faster than numbers.
+def realistic_weights(module: nn.Module) -> nn.Module:
+    """Rescale random weights in place so that features are as large as a trained model's, and return the module.
 
-    Its deformed taps look about a pixel or two beside their places, where untouched they look exactly at them.
+    Without this, features grow from block to block until half precision overflows, and a GPU computes infinities faster
+    than numbers. Deformable convolutions sample about one or two pixels off the grid instead of exactly on it.
     """
     for layer in module.modules():
         if isinstance(layer, DeformConv2d):
             nn.init.normal_(layer.conv_offset.weight, std=_TAPS_APART_PX * layer.conv_offset.weight[0].numel() ** -0.5)
             nn.init.normal_(layer.conv_offset.bias)  # type: ignore[arg-type]
         if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 1.0  # takes over what it sees
-    cells = 60 + 140 * torch.rand(
-        2, 3, 6, 6
-    )  # smooth, as pictures are: white noise would leave them too large features
-    smooth = nn.functional.interpolate(cells, size=(_SETTLING_PX, _SETTLING_PX), mode="bicubic")
+            layer.momentum = 1.0  # the running statistics become those of this batch
+    cells = 60 + 140 * torch.rand(2, 3, 6, 6)  # smooth as images are: after white noise features would be too large
+    smooth = nn.functional.interpolate(cells, size=(_CALIBRATION_PX, _CALIBRATION_PX), mode="bicubic")
     module.train()(smooth + 12 * torch.rand_like(smooth))
     return module.eval()
 
 
-# ways
+# variants
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What every way is opened with. buckets: batch sizes, the most wanted first."""
+    """What every variant is opened with.
+
+    Attributes:
+        pair: detector and segmenter.
+        device: "cuda" or "cpu".
+        buckets: batch sizes, the most important first.
+        budget: time budget.
+    """
 
     pair: Pair
     device: str
@@ -149,16 +163,21 @@ Engines = tuple[Engine, Engine]
 
 
 @dataclass(frozen=True)
-class Way:
-    """precision: of weights and features. graphs: replayed from CUDA graphs, instead of call by call. open: both
-    engines, and the batch sizes that they are ready for."""
+class Variant:
+    """One way of running the models.
+
+    Attributes:
+        precision: of weights and features.
+        graphs: replay CUDA graphs instead of launching kernel by kernel.
+        open: returns both engines and the batch sizes that they support.
+    """
 
     precision: str
     graphs: bool
-    open: Callable[[Opening, "Way", str], tuple[Engines, Sequence[int]]]
+    open: Callable[[Opening, "Variant", str], tuple[Engines, Sequence[int]]]
 
 
-def _eager(opening: Opening, way: Way, name: str) -> tuple[Engines, Sequence[int]]:
+def _eager(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:
     detector, segmenter = (
         EagerEngine(
             copy.deepcopy(one.module),
@@ -167,19 +186,19 @@ def _eager(opening: Opening, way: Way, name: str) -> tuple[Engines, Sequence[int
             one.size,
             opening.device,
             name=name,
-            dtype=PRECISIONS[way.precision],
+            dtype=PRECISIONS[variant.precision],
         )
         for one in opening.pair
     )
     return (detector, segmenter), opening.buckets
 
 
-def _compiled(opening: Opening, way: Way, name: str) -> tuple[Engines, Sequence[int]]:
-    """Both models, one batch size after the other, until the time for compiling is over; one at least.
+def _compiled(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:
+    """Compile both models for one batch size after the other until the time for compiling is over, at least for one.
 
-    Not `open_compiled`: its engines capture graphs of their own too, for when they are called without lanes.
+    `open_compiled` is not used: its engines capture CUDA graphs of their own.
     """
-    dtype = PRECISIONS[way.precision]
+    dtype = PRECISIONS[variant.precision]
     modules = [
         at_precision(copy.deepcopy(one.module), dtype).to(device=opening.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for one in opening.pair
@@ -200,41 +219,48 @@ def _compiled(opening: Opening, way: Way, name: str) -> tuple[Engines, Sequence[
     return (detector, segmenter), tuple(runs[1])
 
 
-def _tensorrt(opening: Opening, way: Way, name: str) -> tuple[Engines, Sequence[int]]:
-    """Kept in the cache of engines: a first run that did not get through builds what is missing in a second."""
+def _tensorrt(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:
+    """Open TensorRT engines through the engine cache, so an interrupted build continues in the next run."""
     from realtime_polyp.engines.tensorrt import open_tensorrt
 
     with tempfile.TemporaryDirectory() as folder:
         detector, segmenter = (
-            open_tensorrt(one.saved(Path(folder)), opening.device, "throughput", precision=way.precision)
+            open_tensorrt(one.save(Path(folder)), opening.device, "throughput", precision=variant.precision)
             for one in opening.pair
         )
     return (detector, segmenter), opening.buckets
 
 
-# By device; the first is what the card is bought for, the rest what it is compared with.
-WAYS: dict[str, dict[str, Way]] = {
+# By device. The first is the recommended variant, the others are for comparison.
+VARIANTS: dict[str, dict[str, Variant]] = {
     "cuda": {
-        "compiled-fp16": Way("float16", True, _compiled),
-        "tensorrt-fp16": Way("float16", True, _tensorrt),
-        "eager-fp16-graphs": Way("float16", True, _eager),
-        "eager-fp16": Way("float16", False, _eager),
-        "eager": Way("float32", False, _eager),
+        "compiled-fp16": Variant("float16", True, _compiled),
+        "tensorrt-fp16": Variant("float16", True, _tensorrt),
+        "eager-fp16-graphs": Variant("float16", True, _eager),
+        "eager-fp16": Variant("float16", False, _eager),
+        "eager": Variant("float32", False, _eager),
     },
-    "cpu": {"compiled": Way("float32", False, _compiled), "eager": Way("float32", False, _eager)},
+    "cpu": {"compiled": Variant("float32", False, _compiled), "eager": Variant("float32", False, _eager)},
 }
 BASELINE = {"cuda": "eager-fp16", "cpu": "eager"}
 
 
-def usual_ways(device: str) -> list[str]:
-    """All that this machine may have."""
+def default_variants(device: str) -> list[str]:
+    """Return the variants that this machine may support."""
     has_tensorrt = importlib.util.find_spec("torch_tensorrt") is not None
-    return [name for name in WAYS[device] if has_tensorrt or not name.startswith("tensorrt")]
+    return [name for name in VARIANTS[device] if has_tensorrt or not name.startswith("tensorrt")]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A way that is open, and ready for batches of these sizes."""
+class OpenVariant:
+    """An opened variant.
+
+    Attributes:
+        name: of the variant.
+        engines: detector and segmenter.
+        buckets: batch sizes that they support.
+        inference: runs them.
+    """
 
     name: str
     engines: Engines
@@ -242,31 +268,35 @@ class Line:
     inference: CudaInference
 
 
-def open_lines(names: Sequence[str], opening: Opening, notes: list[str]) -> dict[str, Line]:
-    """Every way that can be had; why another could not is added to the notes, and said."""
-    lines = {}
-    for name in tqdm(names, desc="opening", unit="way", disable=None):
-        way = WAYS[opening.device][name]
+def open_variants(names: Sequence[str], opening: Opening, notes: list[str]) -> dict[str, OpenVariant]:
+    """Open every variant that works here; print why others do not, and add it to `notes`.
+
+    Raises EngineError if none works.
+    """
+    opened = {}
+    for name in tqdm(names, desc="opening", unit="variant", disable=None):
+        variant = VARIANTS[opening.device][name]
         try:
-            engines, buckets = way.open(opening, way, name)
-            lines[name] = Line(name, engines, buckets, line_of(engines, buckets, opening.device, way.graphs, notes))
-        except FAILURES as error:  # EngineError and a full memory among them
+            engines, buckets = variant.open(opening, variant, name)
+            inference = open_inference(engines, buckets, opening.device, variant.graphs, notes)
+            opened[name] = OpenVariant(name, engines, buckets, inference)
+        except FAILURES as error:  # EngineError and out of memory among them
             notes.append(f"{name} could not be measured: {first_line(error)}")
             print(notes[-1], file=sys.stderr)
-    if not lines:
+    if not opened:
         raise EngineError(f"none of {', '.join(names)} runs here: {notes[-1]}")
-    return lines
+    return opened
 
 
-def traced(line: Line, device: str, trace: Spans) -> CudaInference:
-    """The same engines on lanes that tell when they worked."""
-    return line_of(line.engines, line.buckets, device, WAYS[device][line.name].graphs, [], trace)
+def open_traced(opened: OpenVariant, device: str, trace: Spans) -> CudaInference:
+    """Return an inference with the same engines that writes the work of the CUDA streams to the trace."""
+    return open_inference(opened.engines, opened.buckets, device, VARIANTS[device][opened.name].graphs, [], trace)
 
 
-def line_of(
+def open_inference(
     engines: Engines, buckets: Sequence[int], device: str, graphs: bool, notes: list[str], trace: Spans | None = None
 ) -> CudaInference:
-    """Notes what could not be captured into a graph."""
+    """Open the inference, and add to `notes` what could not be captured into a CUDA graph."""
     lanes: DeviceStreams = CudaStreams(graphs=graphs, timed=trace is not None) if device == "cuda" else CpuStreams()
     detector, segmenter = engines
     with warnings.catch_warnings(record=True) as caught:

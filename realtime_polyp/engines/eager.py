@@ -12,6 +12,7 @@ from realtime_polyp.engines.precision import at_precision, rounded
 from realtime_polyp.engines.weights import Weights
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
+from realtime_polyp.models.state_names import upgrade_state
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
 SHORT = {"float16": "fp16", "bfloat16": "bf16"}
@@ -91,5 +92,5 @@ def load_module(weights: Weights) -> nn.Module:
         module = Detector(DETECTORS[weights.model])
     else:
         module = Segmenter(SEGMENTERS[weights.model])
-    module.load_state_dict(state)
+    module.load_state_dict(upgrade_state(state))
     return module.eval()

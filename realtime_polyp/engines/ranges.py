@@ -4,6 +4,7 @@ import json
 
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.weights import Weights
+from realtime_polyp.models.state_names import upgrade_state
 
 RANGES = "ranges"  # the kind of file beside a model's weights
 
@@ -21,4 +22,4 @@ def read_ranges(weights: Weights) -> dict[str, float]:
             f"the activation ranges of {weights.model} were measured on other weights: "
             f"run python -m calibration.ranges --model {weights.model}"
         )
-    return {str(name): float(value) for name, value in found["largest"].items()}
+    return {name: float(value) for name, value in upgrade_state(found["largest"]).items()}

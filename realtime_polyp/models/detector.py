@@ -1,5 +1,5 @@
-"""The polyp detector: trunk, neck, GFLv2 head. The paper's own is `DetectorConfig(trunk=X101 with deformable
-convolution, ...)` of `variants.py`; what ships is the same line on a trunk that two cores run.
+"""The polyp detector: backbone, neck, GFLv2 head. The paper's own is `DetectorConfig(backbone=X101 with deformable
+convolution, ...)` of `variants.py`; what ships is the same line on a backbone that two cores run.
 
 A box edge is predicted as a distribution over distances; the shape of the four distributions (their top-4
 probabilities and mean) tells how well the box is placed, and scales its score. Sources: Li et al., Generalized Focal
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import from_distances
 from realtime_polyp.models.efficientnet_lite import LITE0, LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
@@ -34,7 +34,7 @@ class DetectorConfig:
     """size: input (h, w) px. norm: of the head's towers, batch norms of each level's own or shared group norms.
     strides: of the pyramid's levels. anchor_scale: anchor side in strides (ATSS only)."""
 
-    trunk: LiteConfig | ResNetConfig = LITE0
+    backbone: LiteConfig | ResNetConfig = LITE0
     neck: NeckConfig = field(default=_LITE_NECK)
     size: tuple[int, int] = (320, 384)
     norm: Norm = "batch"
@@ -123,8 +123,8 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         self.head = GFLHead(config)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +137,7 @@ class Detector(nn.Module):
         Edges are decoded and judged there only: what compiled engines run. A score is at most its class's probability,
         so a place left out scores less than the last class probability let in.
         """
-        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
+        levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
         outputs = [self.head.raw(x, level) for level, x in enumerate(levels)]
         classes, places = torch.cat([found for found, _ in outputs], dim=1).topk(count, dim=1)
         edges = torch.cat([found for _, found in outputs], dim=1).flatten(2)
@@ -150,7 +150,7 @@ class Detector(nn.Module):
 
     def maps(self, pixels: Tensor) -> DetectorMaps:
         """What the losses compare with the truth."""
-        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
+        levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
         outputs = [self.head(x, level) for level, x in enumerate(levels)]
         points, strides = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
         return DetectorMaps(

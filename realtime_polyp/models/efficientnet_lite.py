@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: the ImageNet trunk of both default models.
+"""EfficientNet-Lite: the ImageNet backbone of both default models.
 
 Source: Tan and Le, EfficientNet (ICML 2019), in its "Lite" form (no squeeze-and-excitation, ReLU6, stem and head
 widths fixed), which keeps its accuracy in INT8.
@@ -152,12 +152,12 @@ def _rename_conv_bn(state: dict[str, Tensor], conv: str, bn: str, target: str) -
     return {f"{target}.0.weight": state[f"{conv}.weight"], **renamed}
 
 
-def freeze(trunk: EfficientNetLite, *, stages: int) -> None:
+def freeze(backbone: EfficientNetLite, *, stages: int) -> None:
     """Stop learning in the stem and the first `stages` stages, batch-norm statistics included."""
-    for module in (trunk.stem, *trunk.stages[:stages]):
+    for module in (backbone.stem, *backbone.stages[:stages]):
         module.eval().requires_grad_(False)
 
 
-def load_published(trunk: EfficientNetLite, path: str, config: LiteConfig = LITE0) -> None:
+def load_published(backbone: EfficientNetLite, path: str, config: LiteConfig = LITE0) -> None:
     """Load a published ImageNet checkpoint (.pth of tensors); refuses a mismatch."""
-    trunk.load_state_dict(from_published(torch.load(path, weights_only=True), config))
+    backbone.load_state_dict(from_published(torch.load(path, weights_only=True), config))

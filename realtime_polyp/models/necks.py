@@ -1,4 +1,4 @@
-"""Necks: what joins a trunk's features into a pyramid. FPN, PAFPN and BiFPN.
+"""Necks, which turn a backbone's features into a feature pyramid: FPN, PAFPN and BiFPN.
 
 Sources: Lin et al., FPN (CVPR 2017); Liu et al., PANet (CVPR 2018); Tan et al., EfficientDet (CVPR 2020).
 """
@@ -17,11 +17,17 @@ Extra = Literal["on_input", "on_output", "pool"]
 
 @dataclass(frozen=True)
 class NeckConfig:
-    """kind: which neck. channels: of every level. levels: how many. start: first of the trunk's features used.
+    """A neck's structure.
 
-    extra: what the levels above the trunk's are made from: stride-2 convolutions on the trunk's last feature or on the
-    pyramid's last level, or pooling. relu_before_extra: of all of these convolutions but, on an input, the first.
-    repeats: of BiFPN's layer.
+    Attributes:
+        kind: which neck.
+        channels: width of every level.
+        levels: number of levels.
+        start: index of the first backbone feature that is used.
+        extra: how the levels above the backbone's are made: stride-2 convolutions that begin with the backbone's last
+            feature ("on_input") or with the pyramid's last level ("on_output"), or max pooling ("pool").
+        relu_before_extra: apply ReLU before each of these convolutions, except before one on the backbone's feature.
+        repeats: number of BiFPN layers.
     """
 
     kind: Kind = "fpn"
@@ -34,12 +40,12 @@ class NeckConfig:
 
 
 def build_neck(inputs: tuple[int, ...], config: NeckConfig) -> nn.Module:
-    """A neck that takes the trunk's features from `config.start` on, of the widths `inputs`."""
+    """Build a neck on the backbone's features from `config.start` on; `inputs` are their widths."""
     return NECKS[config.kind](inputs, config)
 
 
 class FPN(nn.Module):
-    """Top-down pyramid over the trunk's features, then coarser levels on top of it."""
+    """Top-down pyramid over the backbone's features, then coarser levels on top of it."""
 
     def __init__(self, inputs: tuple[int, ...], config: NeckConfig) -> None:
         super().__init__()

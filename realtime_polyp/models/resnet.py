@@ -1,4 +1,4 @@
-"""ResNet and ResNeXt with deformable convolution where it is asked for: the trunk of the paper and of its baselines.
+"""ResNet and ResNeXt with deformable convolution where it is asked for: the backbone of the paper and of its baselines.
 
 Sources: He et al. (CVPR 2016), stride in the 3x3 convolution; Xie et al., ResNeXt (CVPR 2017); the paper, 2.1.1.
 Parameters carry the names that torchvision and mmdetection give them, so that published checkpoints load as they are.
@@ -45,7 +45,7 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, planes: int, *, stride: int, config: ResNetConfig, deform: Deform) -> None:
         super().__init__()
         outputs = planes * _EXPANSION
-        # `group_width` is of a trunk 64 wide, so that a toy of the same kind is narrower everywhere.
+        # `group_width` is of a backbone 64 wide, so that a toy of the same kind is narrower everywhere.
         width = planes if config.groups == 1 else max(1, planes * config.group_width // 64) * config.groups
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -117,18 +117,18 @@ def _stage(config: ResNetConfig, index: int) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-def _initialise(trunk: ResNet) -> None:
-    for name, module in trunk.named_modules():
+def _initialise(backbone: ResNet) -> None:
+    for name, module in backbone.named_modules():
         if isinstance(module, nn.Conv2d) and not name.endswith("conv_offset"):  # that one begins at zero
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def freeze(trunk: ResNet, *, norms: bool = True) -> None:
+def freeze(backbone: ResNet, *, norms: bool = True) -> None:
     """What the paper holds still: the stem and the first stage, and, as is usual with small batches, the statistics of
     every batch norm."""
-    for part in (trunk.conv1, trunk.bn1, trunk.layer1):
+    for part in (backbone.conv1, backbone.bn1, backbone.layer1):
         part.eval().requires_grad_(False)
     if norms:
-        for module in trunk.modules():
+        for module in backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()

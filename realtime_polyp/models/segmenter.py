@@ -1,6 +1,6 @@
-"""The polyp segmenter: a trunk that keeps high resolution, and the paper's low-rank module.
+"""The polyp segmenter: a backbone that keeps high resolution, and the paper's low-rank module.
 
-Sources: the paper, sections 2.2.1 and 2.2.2; Wang et al., HRNet (TPAMI 2020) for the trunk of `HRNET_W18_SMALL`.
+Sources: the paper, sections 2.2.1 and 2.2.2; Wang et al., HRNet (TPAMI 2020) for the backbone of `HRNET_W18_SMALL`.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from realtime_polyp.models.hrnet import HRNet, HRNetConfig
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """size: input (h, w) px. width: channels of F_p. bases: D, the rank. trunk: Lite with fusion, or HRNet."""
+    """size: input (h, w) px. width: channels of F_p. bases: D, the rank. backbone: Lite with fusion, or HRNet."""
 
-    trunk: LiteConfig | HRNetConfig = LITE0
+    backbone: LiteConfig | HRNetConfig = LITE0
     size: tuple[int, int] = (320, 384)
     width: int = 96
     bases: int = 16
@@ -62,15 +62,15 @@ class LiteFusion(nn.Module):
 
     def __init__(self, config: LiteConfig, branch: int = 48) -> None:
         super().__init__()
-        self.trunk = EfficientNetLite(config)
-        self.lateral = nn.ModuleList(conv_bn(width, branch, 1) for width in self.trunk.channels)
+        self.backbone = EfficientNetLite(config)
+        self.lateral = nn.ModuleList(conv_bn(width, branch, 1) for width in self.backbone.channels)
         self.mix = nn.ModuleList(
             nn.Sequential(conv_bn(branch, branch, 5, groups=branch), conv_bn(branch, branch, 1)) for _ in range(4)
         )
         self.channels = 4 * branch
 
     def forward(self, x: Tensor) -> Tensor:
-        branches = [conv(x) for conv, x in zip(self.lateral, self.trunk(x), strict=True)]
+        branches = [conv(x) for conv, x in zip(self.lateral, self.backbone(x), strict=True)]
         for fine in (2, 1, 0):
             branches[fine] = branches[fine] + _resize(branches[fine + 1], branches[fine])
         mixed = [mix(branch) for mix, branch in zip(self.mix, branches, strict=True)]
@@ -88,10 +88,10 @@ class Segmenter(nn.Module):
         super().__init__()
         self.config = config
         self.fusion: LiteFusion | HRNet
-        if isinstance(config.trunk, LiteConfig):
-            self.fusion = LiteFusion(config.trunk)
+        if isinstance(config.backbone, LiteConfig):
+            self.fusion = LiteFusion(config.backbone)
         else:
-            self.fusion = HRNet(config.trunk)
+            self.fusion = HRNet(config.backbone)
         self.project = conv_bn(self.fusion.channels, config.width, 1)
         self.low_rank = LowRank(config.width, config.bases)
         self.full_head = nn.Conv2d(config.width, 1, 1)

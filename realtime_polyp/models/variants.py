@@ -10,13 +10,13 @@ from realtime_polyp.models.resnet import R50, R101, X101, Deform, ResNetConfig
 from realtime_polyp.models.segmenter import SegmenterConfig
 
 
-def paper_detector(trunk: ResNetConfig, *, deform: Deform = "v2", neck: NeckConfig = NeckConfig()) -> DetectorConfig:
+def paper_detector(backbone: ResNetConfig, *, deform: Deform = "v2", neck: NeckConfig = NeckConfig()) -> DetectorConfig:
     """GFLv2 as in the paper's Table 2: levels P3 to P7, four group-normed convolutions a branch, anchors of 8 strides.
 
     At 800 x 1344 px, the paper's (1333, 800) in whole steps of 32 px.
     """
     return DetectorConfig(
-        trunk=replace(trunk, deform=deform),
+        backbone=replace(backbone, deform=deform),
         neck=neck,
         size=(800, 1344),
         norm="group",
@@ -37,9 +37,9 @@ DETECTORS = {
 }
 SEGMENTERS = {
     "lowrank-lite0": SegmenterConfig(),
-    "lowrank-lite2": SegmenterConfig(trunk=LITE2),
-    "lowrank-hrnet-w18s": SegmenterConfig(trunk=HRNET_W18_SMALL),
-    "lowrank-hrnet-w18": SegmenterConfig(trunk=HRNET_W18, size=(512, 512), width=270, bases=32),
-    "lowrank-hrnet-w32": SegmenterConfig(trunk=HRNET_W32, size=(512, 512), width=480, bases=32),
-    "lowrank-hrnet-w48": SegmenterConfig(trunk=HRNET_W48, size=(512, 512), width=720, bases=32),
+    "lowrank-lite2": SegmenterConfig(backbone=LITE2),
+    "lowrank-hrnet-w18s": SegmenterConfig(backbone=HRNET_W18_SMALL),
+    "lowrank-hrnet-w18": SegmenterConfig(backbone=HRNET_W18, size=(512, 512), width=270, bases=32),
+    "lowrank-hrnet-w32": SegmenterConfig(backbone=HRNET_W32, size=(512, 512), width=480, bases=32),
+    "lowrank-hrnet-w48": SegmenterConfig(backbone=HRNET_W48, size=(512, 512), width=720, bases=32),
 }

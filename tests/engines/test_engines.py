@@ -25,11 +25,11 @@ from realtime_polyp.preprocess.letterbox import prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside OpenVINO's converter
 BOX_TOLERANCE_PX, PROBABILITY_TOLERANCE = 0.05, 1e-3
-TRUNK = LiteConfig(width=0.25, depth=0.3)
+BACKBONE = LiteConfig(width=0.25, depth=0.3)
 TOY_DETECTOR = DetectorConfig(
-    trunk=TRUNK, size=(64, 96), neck=NeckConfig(channels=16, levels=4, relu_before_extra=True)
+    backbone=BACKBONE, size=(64, 96), neck=NeckConfig(channels=16, levels=4, relu_before_extra=True)
 )
-TOY_SEGMENTER = SegmenterConfig(trunk=TRUNK, size=(64, 96), width=12, bases=3)
+TOY_SEGMENTER = SegmenterConfig(backbone=BACKBONE, size=(64, 96), width=12, bases=3)
 
 
 @pytest.fixture(scope="module")

@@ -106,8 +106,8 @@ def test_the_range_is_the_mean_of_each_batch_s_largest() -> None:
 def test_measured_ranges_are_read_back_by_the_engine(weights: Weights, tmp_path: Path) -> None:
     for name in (*weights.files.values(), "manifest.json"):
         shutil.copy(weights.folder / name, tmp_path)
-    save({"trunk.conv": 1.23456789}, replace(weights, folder=tmp_path), frames=7)
-    assert read_ranges(find_weights(weights.model, weights.task, tmp_path)) == {"trunk.conv": 1.23457}
+    save({"backbone.conv": 1.23456789}, replace(weights, folder=tmp_path), frames=7)
+    assert read_ranges(find_weights(weights.model, weights.task, tmp_path)) == {"backbone.conv": 1.23457}
 
 
 def test_ranges_that_are_missing_or_of_other_weights_are_refused(weights: Weights, tmp_path: Path) -> None:

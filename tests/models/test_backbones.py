@@ -21,7 +21,7 @@ NARROW = ResNetConfig(width=8, depths=(1, 1, 1, 1))
 
 def toy_gfl(deform: str) -> Detector:
     config = DetectorConfig(
-        trunk=replace(TOY, deform=deform), neck=NeckConfig(channels=64), size=(160, 192), norm="group",
+        backbone=replace(TOY, deform=deform), neck=NeckConfig(channels=64), size=(160, 192), norm="group",
         stacked_convs=4, strides=(8, 16, 32, 64, 128), anchor_scale=8.0,
     )  # fmt: skip
     return Detector(config).eval()
@@ -35,7 +35,7 @@ def test_the_paper_s_detector_is_mmdetection_s(name: str, deform: str) -> None:
     assert not unexpected and all(one.endswith("num_batches_tracked") for one in missing)
     image = torch.from_numpy(numbers["image"])
     with torch.inference_mode():
-        levels = model.pyramid(model.trunk(image)[1:])
+        levels = model.pyramid(model.backbone(image)[1:])
         maps = model.maps(image)
         boxes, scores = model(image)
     for index in (2, 3, 4):
@@ -63,31 +63,31 @@ def test_the_authors_background_channel_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("config", "million"), [(R50, 23.5), (R101, 42.5), (X101, 42.1)], ids=["r50", "r101", "x101"])
-def test_the_trunks_are_as_large_as_the_published_ones(config: ResNetConfig, million: float) -> None:
+def test_the_backbones_are_as_large_as_the_published_ones(config: ResNetConfig, million: float) -> None:
     """Without the classifier: 25.6, 44.5 and 44.2 million less 2048 x 1000 + 1000."""
     with torch.device("meta"):
-        trunk = ResNet(config)
-    count = sum(parameter.numel() for parameter in trunk.parameters()) / 1e6
+        backbone = ResNet(config)
+    count = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
     assert count == pytest.approx(million, abs=0.05)
-    assert trunk.channels == (256, 512, 1024, 2048)
+    assert backbone.channels == (256, 512, 1024, 2048)
 
 
 def test_deformable_convolution_stands_in_the_paper_s_stages_3_to_5() -> None:
     with torch.device("meta"):
-        trunk = ResNet(replace(X101, deform="v2"))
-    deformed = {name.split(".")[0] for name, _ in trunk.named_parameters() if "conv_offset" in name}
+        backbone = ResNet(replace(X101, deform="v2"))
+    deformed = {name.split(".")[0] for name, _ in backbone.named_parameters() if "conv_offset" in name}
     assert deformed == {"layer2", "layer3", "layer4"}
-    assert trunk.layer2[0].conv2.groups == 32  # type: ignore[union-attr]
+    assert backbone.layer2[0].conv2.groups == 32  # type: ignore[union-attr]
 
 
 def test_what_is_frozen_neither_learns_nor_counts() -> None:
-    trunk = ResNet(NARROW).train()
-    freeze(trunk)
-    before = trunk.layer3[0].bn1.running_mean.clone()  # type: ignore[union-attr, operator]
-    trunk(torch.rand(2, 3, 64, 64) * 255)[-1].sum().backward()
-    assert torch.equal(trunk.layer3[0].bn1.running_mean, before)  # type: ignore[union-attr, arg-type]
-    assert trunk.conv1.weight.grad is None and trunk.layer1[0].conv1.weight.grad is None  # type: ignore[union-attr]
-    assert trunk.layer2[0].conv1.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
+    backbone = ResNet(NARROW).train()
+    freeze(backbone)
+    before = backbone.layer3[0].bn1.running_mean.clone()  # type: ignore[union-attr, operator]
+    backbone(torch.rand(2, 3, 64, 64) * 255)[-1].sum().backward()
+    assert torch.equal(backbone.layer3[0].bn1.running_mean, before)  # type: ignore[union-attr, arg-type]
+    assert backbone.conv1.weight.grad is None and backbone.layer1[0].conv1.weight.grad is None  # type: ignore[union-attr]
+    assert backbone.layer2[0].conv1.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", ["fpn", "pafpn", "bifpn"])
@@ -146,7 +146,7 @@ def test_every_named_detector_is_built_and_its_shapes_agree(name: str) -> None:
     with torch.device("meta"):
         model = Detector(config)
         features = [torch.empty(1, width, *(length // stride for length in config.size))
-                    for width, stride in zip(model.trunk.channels, (4, 8, 16, 32), strict=True)]  # fmt: skip
+                    for width, stride in zip(model.backbone.channels, (4, 8, 16, 32), strict=True)]  # fmt: skip
         levels = model.pyramid(features[config.neck.start :])
     assert len(levels) == len(config.strides)
     for level, stride in zip(levels, config.strides, strict=True):

@@ -22,7 +22,7 @@ from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
 NARROW = LiteConfig(width=0.25, depth=0.3)
 TOY_DETECTOR = DetectorConfig(
-    trunk=NARROW, size=(64, 96), neck=NeckConfig(channels=16, levels=4, relu_before_extra=True)
+    backbone=NARROW, size=(64, 96), neck=NeckConfig(channels=16, levels=4, relu_before_extra=True)
 )
 TOY_HRNET = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
 
@@ -30,9 +30,9 @@ TOY_HRNET = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1
 def test_hrnet_is_the_authors_network() -> None:
     """Their parameters under their names, their features, to 1e-4."""
     numbers = golden("hrnet_tiny")
-    trunk = {name: value for name, value in golden_state(numbers).items() if not name.startswith("last_layer")}
+    backbone = {name: value for name, value in golden_state(numbers).items() if not name.startswith("last_layer")}
     model = HRNet(TOY_HRNET).eval()
-    missing, unexpected = model.load_state_dict(trunk, strict=False)
+    missing, unexpected = model.load_state_dict(backbone, strict=False)
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
     with torch.inference_mode():
         found = model(torch.from_numpy(numbers["image"]))
@@ -113,7 +113,7 @@ def test_the_best_candidates_are_those_of_the_whole_answer(count: int) -> None:
     pixels = torch.rand(2, 3, 64, 96) * 255
     with torch.inference_mode():
         boxes, scores = model(pixels)
-        levels = model.pyramid(model.trunk(pixels)[model.config.neck.start :])
+        levels = model.pyramid(model.backbone(pixels)[model.config.neck.start :])
         classes = torch.cat([model.head.raw(x, level)[0] for level, x in enumerate(levels)], dim=1)
         best_boxes, best_scores = model.best(pixels, count)
     chosen = classes.topk(count, dim=1).indices
@@ -140,10 +140,10 @@ def test_shapes_and_ranges_of_the_detector(count: int) -> None:
     assert scores.max() < 0.05  # at the start almost every place is background
 
 
-@pytest.mark.parametrize("trunk", [NARROW, TOY_HRNET], ids=["lite", "hrnet"])
-def test_shapes_and_ranges_of_the_segmenter(trunk: LiteConfig | HRNetConfig) -> None:
+@pytest.mark.parametrize("backbone", [NARROW, TOY_HRNET], ids=["lite", "hrnet"])
+def test_shapes_and_ranges_of_the_segmenter(backbone: LiteConfig | HRNetConfig) -> None:
     torch.manual_seed(0)
-    model = Segmenter(SegmenterConfig(trunk=trunk, size=(64, 96), width=12, bases=3)).eval()
+    model = Segmenter(SegmenterConfig(backbone=backbone, size=(64, 96), width=12, bases=3)).eval()
     pixels = torch.rand(2, 3, 64, 96) * 255
     with torch.inference_mode():
         found, logits = model(pixels), model.logits(pixels)
@@ -174,37 +174,37 @@ def test_each_level_of_the_head_has_its_own_statistics() -> None:
 
 def test_frozen_stages_learn_nothing_even_in_training() -> None:
     torch.manual_seed(0)
-    trunk = EfficientNetLite(NARROW).train()
-    freeze(trunk, stages=2)
-    before = {name: value.clone() for name, value in trunk.state_dict().items()}
-    sum(x.sum() for x in trunk(torch.randn(2, 3, 64, 64))).backward()
-    torch.optim.SGD([p for p in trunk.parameters() if p.requires_grad], 0.1).step()
+    backbone = EfficientNetLite(NARROW).train()
+    freeze(backbone, stages=2)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    sum(x.sum() for x in backbone(torch.randn(2, 3, 64, 64))).backward()
+    torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], 0.1).step()
     still = ("stem.", "stages.0.", "stages.1.")
-    for name, value in trunk.state_dict().items():
+    for name, value in backbone.state_dict().items():
         if name.startswith(still):
             assert torch.equal(value, before[name]), name
-    assert any(not torch.equal(v, before[n]) for n, v in trunk.state_dict().items() if n.startswith("stages.6."))
+    assert any(not torch.equal(v, before[n]) for n, v in backbone.state_dict().items() if n.startswith("stages.6."))
 
 
 @pytest.mark.parametrize("config", [LITE0, LITE2])
-def test_published_checkpoints_fill_every_tensor_of_the_trunk(config: LiteConfig) -> None:
+def test_published_checkpoints_fill_every_tensor_of_the_backbone(config: LiteConfig) -> None:
     """From a checkpoint made up in the published names: each tensor arrives, none twice."""
-    trunk = EfficientNetLite(config)
+    backbone = EfficientNetLite(config)
     state: dict[str, Tensor] = {}
     convs = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
     block = 0
-    for stage in trunk.stages:
+    for stage in backbone.stages:
         for module in stage:
             for part, (conv, bn) in {**convs, "project": ("_project_conv", "_bn2")}.items():
                 if isinstance(getattr(module, part, None), torch.nn.Sequential) and len(getattr(module, part)):
                     _publish(state, getattr(module, part), f"_blocks.{block}.{conv}", f"_blocks.{block}.{bn}")
             block += 1
-    _publish(state, trunk.stem, "_conv_stem", "_bn0")
+    _publish(state, backbone.stem, "_conv_stem", "_bn0")
     state |= {"_fc.weight": torch.zeros(2, 2), "_conv_head.weight": torch.zeros(2, 2)}
     for number, value in enumerate(state.values()):
         value.fill_(number)
     renamed = from_published(state, config)
-    assert set(renamed) == set(trunk.state_dict())
+    assert set(renamed) == set(backbone.state_dict())
     assert len({float(value.flatten()[0]) for value in renamed.values()}) == len(renamed)
     del state["_blocks.1._bn1.weight"]
     with pytest.raises((KeyError, RuntimeError)):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from realtime_polyp.models.efficientnet_lite import EfficientNetLite, LiteConfig
-from trainers.training.depthwise import Depthwise, quicken
+from trainers.training.depthwise import Depthwise, use_fast_depthwise
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
@@ -26,17 +26,17 @@ def test_it_is_torch_s_own(kernel: int, stride: int, size: tuple[int, int]) -> N
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_whole_trunk_learns_the_same(precision: torch.dtype) -> None:
+def test_a_whole_backbone_learns_the_same(precision: torch.dtype) -> None:
     gradients = []
     for quick in (False, True):
         torch.manual_seed(0)
-        trunk = EfficientNetLite(LiteConfig(width=0.25, depth=0.3)).train()
+        backbone = EfficientNetLite(LiteConfig(width=0.25, depth=0.3)).train()
         if quick:
-            quicken(trunk)
+            use_fast_depthwise(backbone)
         with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
-            loss = sum(feature.float().square().mean() for feature in trunk(torch.rand(2, 3, 64, 64) * 255))
+            loss = sum(feature.float().square().mean() for feature in backbone(torch.rand(2, 3, 64, 64) * 255))
         loss.backward()  # type: ignore[union-attr]
-        gradients.append({name: p.grad for name, p in trunk.named_parameters()})
+        gradients.append({name: p.grad for name, p in backbone.named_parameters()})
     tolerance = 1e-3 if precision == torch.float32 else 0.1  # bfloat16 keeps eight bits
     for name, gradient in gradients[0].items():
         scale = gradient.abs().max() + 1e-6
@@ -47,7 +47,7 @@ def test_only_depthwise_convolutions_are_touched_and_states_stay() -> None:
     model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8, padding=1, bias=False), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))
     names, x = list(model.state_dict()), torch.randn(1, 8, 9, 9)
     before = model(x)
-    quicken(model)
+    use_fast_depthwise(model)
     assert "forward" in vars(model[0]) and not any("forward" in vars(layer) for layer in model[1:])
     assert list(model.state_dict()) == names and torch.equal(model(x), before)
 

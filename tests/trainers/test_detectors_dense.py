@@ -24,7 +24,7 @@ from trainers.training.contract import ModelWithLoss, Targets
 from trainers.training.losses import focal
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # no normalisation
-TOY_TRUNK = ResNetConfig(depths=(1, 1, 1, 1), width=4, **PLAIN)
+TOY_BACKBONE = ResNetConfig(depths=(1, 1, 1, 1), width=4, **PLAIN)
 EMPTY = torch.zeros(0, 4)
 POLYPS = torch.tensor([[10.0, 8.0, 50.0, 44.0], [60.0, 20.0, 90.0, 60.0]])
 
@@ -58,7 +58,7 @@ def toy(name: str, *, seed: int = 0, spread: float = 0.1) -> nn.Module:
     torch.manual_seed(seed)
     one = BASELINES[name]
     neck = NeckConfig(channels=64, extra=one.extra)  # two a group: with one, a map of one place has no variance
-    net = one.module.build(one.config(trunk=TOY_TRUNK, neck=neck, size=(64, 96), stacked_convs=1)).eval()
+    net = one.module.build(one.config(backbone=TOY_BACKBONE, neck=neck, size=(64, 96), stacked_convs=1)).eval()
     for last in (net.head.cls, net.head.reg):
         nn.init.normal_(last.weight, std=spread)
     return net  # type: ignore[no-any-return]
@@ -88,8 +88,8 @@ def reference_of(name: str) -> Reference:
     one = BASELINES[name]
     numbers = {key: torch.from_numpy(value) for key, value in golden(f"{name}_r50").items()}
     theirs = {key.removeprefix("state/"): value for key, value in numbers.items() if key.startswith("state/")}
-    trunk, neck = ResNetConfig(width=8, **PLAIN), NeckConfig(channels=64, extra=one.extra)
-    net = one.module.build(one.config(trunk=trunk, neck=neck, size=(160, 192))).eval()
+    backbone, neck = ResNetConfig(width=8, **PLAIN), NeckConfig(channels=64, extra=one.extra)
+    net = one.module.build(one.config(backbone=backbone, neck=neck, size=(160, 192))).eval()
     state = from_mmdet(theirs, one.module.MMDET_NAMES)
     net.load_state_dict(state, strict=False)  # which names there are is a test of its own
     return Reference(one, net, numbers, state)
@@ -107,7 +107,7 @@ def test_every_tensor_of_a_published_checkpoint_has_its_place(name: str) -> None
 def test_maps_are_mmdetection_s(name: str) -> None:
     reference = reference_of(name)
     image, one = reference.numbers["image"], reference.baseline
-    levels = reference.net.pyramid(reference.net.trunk(image)[1:])  # type: ignore[operator]
+    levels = reference.net.pyramid(reference.net.backbone(image)[1:])  # type: ignore[operator]
     for level in (2, 3, 4):
         assert (levels[level] - reference.numbers[f"fpn/{level}"]).abs().max() < 1e-4
     maps = reference.net.maps(image)  # type: ignore[operator]
@@ -362,7 +362,7 @@ def test_a_traced_net_is_the_net(name: str) -> None:
 @each
 def test_the_defaults_are_the_published_recipe(name: str) -> None:
     config = BASELINES[name].config()
-    assert (config.trunk, config.stacked_convs, config.size) == (ResNetConfig(), 4, (800, 1344))
+    assert (config.backbone, config.stacked_convs, config.size) == (ResNetConfig(), 4, (800, 1344))
     assert config.strides == (8, 16, 32, 64, 128)
     assert (config.neck.channels, config.neck.levels, config.neck.extra) == (256, 5, BASELINES[name].extra)
 
@@ -370,6 +370,8 @@ def test_the_defaults_are_the_published_recipe(name: str) -> None:
 @each
 def test_at_the_start_almost_every_place_is_background(name: str) -> None:
     one = BASELINES[name]
-    net = one.module.build(one.config(trunk=TOY_TRUNK, neck=NeckConfig(channels=8, extra=one.extra), stacked_convs=1))
+    net = one.module.build(
+        one.config(backbone=TOY_BACKBONE, neck=NeckConfig(channels=8, extra=one.extra), stacked_convs=1)
+    )
     assert net.head.cls.bias.sigmoid().tolist() == pytest.approx([0.01] * one.count, rel=1e-3)
     assert net.head.reg.weight.std() < 0.02 and not net.head.reg.bias.any()

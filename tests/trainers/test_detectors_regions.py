@@ -17,7 +17,7 @@ from trainers.detectors.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from trainers.detectors.d2det import D2Det, D2DetConfig
 from trainers.detectors.double_head import DoubleHead, DoubleHeadConfig
 from trainers.detectors.faster_rcnn import FasterRCNN, FasterRCNNConfig
-from trainers.detectors.regions import BOX_STDS, RoISamples, Sampling, draw_regions, levels_of
+from trainers.detectors.regions import BOX_STDS, RoISamples, Sampling, pyramid_levels, sample_rois
 from trainers.detectors.roi_align import RoIs, bin_points, rois_of
 from trainers.detectors.rpn import Proposals, RPNConfig, propose, suppress
 from trainers.training.anchors import clip_to, decode
@@ -27,7 +27,7 @@ from trainers.training.contract import Losses, ModelWithLoss, Targets
 SIZE = (96, 128)
 
 SMALL: dict[str, Any] = {
-    "trunk": ResNetConfig(width=8, depths=(1, 1, 1, 1)),
+    "backbone": ResNetConfig(width=8, depths=(1, 1, 1, 1)),
     "neck": NeckConfig(start=0, levels=5, extra="pool", channels=16),
     "size": SIZE,
     "proposals": 20,
@@ -80,12 +80,12 @@ def test_each_cascade_head_starts_from_the_boxes_of_the_one_before(monkeypatch: 
     deltas, logits = torch.tensor([1.0, -0.5, 1.0, 0.5]), torch.tensor([[3.0, 0.0], [0.0, 0.0], [-1.0, 1.0]])
     seen = []
 
-    def look(number: int, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
+    def roi_forward(number: int, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
         seen.append(rois.boxes)
         return logits[number].expand(2, 2), deltas.expand(2, 4)
 
-    monkeypatch.setattr(model, "look", look)
-    monkeypatch.setattr(cascade_rcnn, "proposed", lambda *_: rois_of([start]))
+    monkeypatch.setattr(model, "roi_forward", roi_forward)
+    monkeypatch.setattr(cascade_rcnn, "propose_rois", lambda *_: rois_of([start]))
     boxes, scores = model(torch.zeros(1, 3, *SIZE))
     expected = start
     for stage, stds in enumerate([(0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067)]):
@@ -99,11 +99,11 @@ def test_cascade_heads_learn_from_ever_stricter_overlaps(monkeypatch: pytest.Mon
     kind, seen = KINDS["cascade"], []
 
     def spy(proposals: list[Tensor], truths: list[Tensor], sampling: Sampling) -> RoISamples:
-        lesson = draw_regions(proposals, truths, sampling)
-        seen.append((sampling.positive, [len(boxes) for boxes in proposals], lesson))
-        return lesson
+        samples = sample_rois(proposals, truths, sampling)
+        seen.append((sampling.positive, [len(boxes) for boxes in proposals], samples))
+        return samples
 
-    monkeypatch.setattr(cascade_rcnn, "draw_regions", spy)
+    monkeypatch.setattr(cascade_rcnn, "sample_rois", spy)
     images, targets = toy_picture()
     cascade_rcnn.loss(CascadeRCNN(kind.config).eval(), images, targets)
     assert [positive for positive, _, _ in seen] == [0.5, 0.6, 0.7]
@@ -114,8 +114,8 @@ def test_cascade_heads_learn_from_ever_stricter_overlaps(monkeypatch: pytest.Mon
 
 def test_a_cascade_stage_s_losses_are_smooth_and_weighted() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10]])
-    lesson = RoISamples(rois_of([boxes]), torch.tensor([True]), boxes, torch.tensor([False]))
-    parts = cascade_rcnn._criterion(torch.zeros(1, 2), torch.full((1, 4), 0.5), lesson, cascade_rcnn.STAGES[1])
+    samples = RoISamples(rois_of([boxes]), torch.tensor([True]), boxes, torch.tensor([False]))
+    parts = cascade_rcnn._criterion(torch.zeros(1, 2), torch.full((1, 4), 0.5), samples, cascade_rcnn.STAGES[1])
     assert parts["class"].item() == pytest.approx(0.5 * np.log(2))
     assert parts["box"].item() == pytest.approx(0.5 * 4 * 0.5 * 0.5**2)
 
@@ -131,28 +131,30 @@ def test_the_convolution_head_sees_larger_regions_and_places_the_boxes(monkeypat
         factors.append(options.get("factor", 1.0))
         return pool(*arguments, **options)
 
-    def look(*_: Any) -> double_head.Views:
-        return double_head.Views((torch.zeros(1, 2), -deltas), (torch.zeros(1, 2), deltas))
+    def roi_forward(*_: Any) -> double_head.HeadOutputs:
+        return double_head.HeadOutputs((torch.zeros(1, 2), -deltas), (torch.zeros(1, 2), deltas))
 
     monkeypatch.setattr(double_head, "pool_levels", spy)
-    monkeypatch.setattr(double_head, "proposed", lambda *_: rois_of([start]))
+    monkeypatch.setattr(double_head, "propose_rois", lambda *_: rois_of([start]))
     model(torch.zeros(1, 3, *SIZE))
     assert factors == [1.0, 1.3]
-    monkeypatch.setattr(model, "look", look)
+    monkeypatch.setattr(model, "roi_forward", roi_forward)
     boxes, scores = model(torch.zeros(1, 3, *SIZE))
     assert torch.allclose(boxes[0, :1], decode(start, deltas, BOX_STDS)) and scores[0, 0] == 0.75
 
 
 def test_double_head_scores_complement_each_other() -> None:
-    found = double_head.fused(torch.tensor([0.5, 0.0, 1.0]), torch.tensor([0.5, 0.3, 0.2]))
+    found = double_head.fuse_scores(torch.tensor([0.5, 0.0, 1.0]), torch.tensor([0.5, 0.3, 0.2]))
     assert found.tolist() == pytest.approx([0.75, 0.3, 1.0])
 
 
 def test_double_head_s_own_tasks_weigh_more() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10]])
-    lesson = RoISamples(rois_of([boxes]), torch.tensor([True]), boxes, torch.tensor([False]))
+    samples = RoISamples(rois_of([boxes]), torch.tensor([True]), boxes, torch.tensor([False]))
     said = (torch.zeros(1, 2), torch.full((1, 4), 2.0))  # class loss log 2, box loss 4 * 1.5
-    parts = double_head._criterion(double_head.Views(said, said), lesson, DoubleHeadConfig(fc_weight=1, conv_weight=10))
+    parts = double_head._criterion(
+        double_head.HeadOutputs(said, said), samples, DoubleHeadConfig(fc_weight=1, conv_weight=10)
+    )
     assert [parts[name].item() for name in ("fc_class", "fc_box", "conv_class", "conv_box")] == pytest.approx(
         [0.7 * np.log(2), 0.3 * 6, 10 * 0.2 * np.log(2), 10 * 0.8 * 6]
     )
@@ -215,8 +217,8 @@ def test_d2det_s_dense_head_learns_from_positive_regions_shaken() -> None:
     torch.manual_seed(0)
     corner = torch.arange(300.0)[:, None] / 10
     boxes = torch.cat([corner, corner, corner + 20, corner + 40], dim=1)
-    lesson = RoISamples(RoIs(boxes, torch.arange(300) % 2), torch.arange(300) < 250, boxes, torch.zeros(300).bool())
-    rois, truth = d2det._to_place(lesson, SIZE)
+    samples = RoISamples(RoIs(boxes, torch.arange(300) % 2), torch.arange(300) < 250, boxes, torch.zeros(300).bool())
+    rois, truth = d2det._to_place(samples, SIZE)
     assert len(truth) == 192 and truth[:, 0].unique().numel() == 192 and truth[:, 0].max() < 25
     assert torch.equal(rois.image, (truth[:, 0] * 10).round().long() % 2)
     moves = (rois.boxes - truth).abs() / torch.tensor([20.0, 40.0, 20.0, 40.0])
@@ -225,8 +227,8 @@ def test_d2det_s_dense_head_learns_from_positive_regions_shaken() -> None:
 
 def test_d2det_s_class_loss_weighs_double() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10]])
-    lesson = RoISamples(rois_of([boxes]), torch.tensor([True]), boxes, torch.tensor([False]))
-    assert d2det._class_criterion(torch.zeros(1, 2), lesson, D2DetConfig())["class"].item() == pytest.approx(
+    samples = RoISamples(rois_of([boxes]), torch.tensor([True]), boxes, torch.tensor([False]))
+    assert d2det._class_criterion(torch.zeros(1, 2), samples, D2DetConfig())["class"].item() == pytest.approx(
         2 * np.log(2)
     )
 
@@ -352,7 +354,7 @@ def numbers() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def mmdet_model(numbers: dict[str, Any]) -> FasterRCNN:
     config = FasterRCNNConfig(
-        trunk=ResNetConfig(width=8, mean=(0, 0, 0), std=(1, 1, 1)),
+        backbone=ResNetConfig(width=8, mean=(0, 0, 0), std=(1, 1, 1)),
         neck=NeckConfig(start=0, levels=5, extra="pool", channels=64),
         fc_width=64,
         proposals=200,
@@ -367,7 +369,7 @@ def mmdet_model(numbers: dict[str, Any]) -> FasterRCNN:
 
 def test_pyramid_and_proposals_are_mmdetection_s(numbers: dict[str, Any], mmdet_model: FasterRCNN) -> None:
     with torch.no_grad():
-        levels = levels_of(mmdet_model, torch.from_numpy(numbers["image"]))
+        levels = pyramid_levels(mmdet_model, torch.from_numpy(numbers["image"]))
         found = propose(mmdet_model.rpn(levels), mmdet_model.config.rpn, (160, 192), 200)
     for number in (2, 3, 4):  # the file leaves out the largest
         assert np.abs(levels[number].numpy() - numbers[f"fpn/{number}"]).max() < 1e-4

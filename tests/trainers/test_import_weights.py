@@ -20,7 +20,7 @@ from trainers import import_weights
 from trainers.recipes import RECIPES, Recipe
 from trainers.training.initialise import initialise
 
-GOLDEN_TRUNK = ResNetConfig(width=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+GOLDEN_BACKBONE = ResNetConfig(width=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 FROM_GOLDEN = {
     "retinanet_r50": "retinanet-r50",
     "fcos_r50": "fcos-r50",
@@ -35,8 +35,8 @@ FROM_GOLDEN = {
 def as_in_the_golden(recipe: Recipe) -> Recipe:
     """The recipe at the width of the reference numbers."""
     config = recipe.config
-    trunk = replace(GOLDEN_TRUNK, deform=config.trunk.deform)
-    changed = replace(config, trunk=trunk, neck=replace(config.neck, channels=64))
+    backbone = replace(GOLDEN_BACKBONE, deform=config.backbone.deform)
+    changed = replace(config, backbone=backbone, neck=replace(config.neck, channels=64))
     if hasattr(config, "fc_width"):
         changed = replace(changed, fc_width=64)
     return replace(recipe, config=changed)
@@ -60,7 +60,7 @@ def test_mmdetection_s_checkpoints_are_taken_whole(
     assert set(load_file(out)) == wanted
     assert "left out" not in said and "stay at their start" not in said and f"{len(wanted)} tensors matched" in said
     assert initialise(net, out) == "published.pth"  # where they come from, for what the run says of itself
-    assert torch.equal(net.trunk.conv1.weight, state["backbone.conv1.weight"])
+    assert torch.equal(net.backbone.conv1.weight, state["backbone.conv1.weight"])
     with safe_open(out, "pt") as file:
         assert file.metadata()["config"] == config and len(file.metadata()["sha256"]) == 64
 
@@ -72,13 +72,13 @@ def toy_recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 
 def resnet_state(recipe: Recipe) -> dict[str, torch.Tensor]:
-    """A trunk's state as torchvision and timm name it, with a classifier."""
-    trunk = recipe.build(recipe.config).trunk
-    return {**trunk.state_dict(), "fc.weight": torch.zeros(1000, 8), "fc.bias": torch.zeros(1000)}
+    """A backbone's state as torchvision and timm name it, with a classifier."""
+    backbone = recipe.build(recipe.config).backbone
+    return {**backbone.state_dict(), "fc.weight": torch.zeros(1000, 8), "fc.bias": torch.zeros(1000)}
 
 
 @pytest.mark.parametrize("layout", ["torchvision", "timm", "mmdet"])
-def test_imagenet_resnets_fill_the_trunk_and_nothing_else(
+def test_imagenet_resnets_fill_the_backbone_and_nothing_else(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = toy_recipe("gflv2-r50-dcn", monkeypatch)
@@ -87,41 +87,41 @@ def test_imagenet_resnets_fill_the_trunk_and_nothing_else(
     import_weights.run(tmp_path / "resnet.pth", layout, "gflv2-r50-dcn", tmp_path / "out.safetensors")
     said = capsys.readouterr().out
     taken = load_file(tmp_path / "out.safetensors")
-    assert taken and all(name.startswith("trunk.") for name in taken)
+    assert taken and all(name.startswith("backbone.") for name in taken)
     assert "left out, this model has no such tensor: 2 (fc.weight, fc.bias)" in said
     assert "stay at their start" in said and "conv_offset" in said or "head." in said
 
 
 @pytest.mark.parametrize("config", ["hrnet-w48", "lowrank-hrnet-w48"])
 @pytest.mark.parametrize("layout", ["hrnet", "timm"])
-def test_hrnet_s_checkpoints_fill_the_trunk(
+def test_hrnet_s_checkpoints_fill_the_backbone(
     config: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = toy_recipe(config, monkeypatch)
     net = recipe.build(recipe.config)
-    trunk = net.trunk if config == "hrnet-w48" else net.fusion
-    state = {f"model.{name}": value for name, value in trunk.state_dict().items()}
+    backbone = net.backbone if config == "hrnet-w48" else net.fusion
+    state = {f"model.{name}": value for name, value in backbone.state_dict().items()}
     torch.save({"state_dict": {**state, "model.incre_modules.0.weight": torch.zeros(3)}}, tmp_path / "hrnet.pth")
     import_weights.run(tmp_path / "hrnet.pth", layout, config, tmp_path / "out.safetensors")
     taken = load_file(tmp_path / "out.safetensors")
-    assert len(taken) == len(trunk.state_dict())
+    assert len(taken) == len(backbone.state_dict())
 
 
-def test_timm_s_efficientnet_lite_fills_the_trunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timm_s_efficientnet_lite_fills_the_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = toy_recipe("gflv2-lite0", monkeypatch)
-    trunk = recipe.build(recipe.config).trunk
-    state = {timm_name(name): value for name, value in trunk.state_dict().items()}
+    backbone = recipe.build(recipe.config).backbone
+    state = {timm_name(name): value for name, value in backbone.state_dict().items()}
     torch.save(state, tmp_path / "lite.pth")
     import_weights.run(tmp_path / "lite.pth", "timm", "gflv2-lite0", tmp_path / "out.safetensors")
     taken = load_file(tmp_path / "out.safetensors")
-    assert set(taken) == {f"trunk.{name}" for name in trunk.state_dict()}
-    for name, value in trunk.state_dict().items():
-        assert torch.equal(taken[f"trunk.{name}"], value), name
-    assert LITE0 == RECIPES["lowrank-lite0"].config.trunk
+    assert set(taken) == {f"backbone.{name}" for name in backbone.state_dict()}
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(taken[f"backbone.{name}"], value), name
+    assert LITE0 == RECIPES["lowrank-lite0"].config.backbone
 
 
 def timm_name(name: str) -> str:
-    """Of our Lite trunk's tensors, as timm's tf_efficientnet_lite names them."""
+    """Of our Lite backbone's tensors, as timm's tf_efficientnet_lite names them."""
     parts = name.split(".")
     if parts[0] == "stem":
         return ".".join([{"0": "conv_stem", "1": "bn1"}[parts[1]], *parts[2:]])
@@ -164,7 +164,8 @@ def test_another_architecture_is_refused(
         assert end.value.code == 2 and said in message and len(message.splitlines()) == 1
         assert not (tmp_path / "out.safetensors").exists()
 
-    refused({**state, "conv1.weight": torch.zeros(5, 3, 7, 7)}, "trunk.conv1.weight is (5, 3, 7, 7) in the checkpoint")
+    other = {**state, "conv1.weight": torch.zeros(5, 3, 7, 7)}
+    refused(other, "backbone.conv1.weight is (5, 3, 7, 7) in the checkpoint")
     refused({name: value for name, value in state.items() if "layer3" not in name}, "tensors are missing")
     refused({"a": torch.zeros(1)}, "no tensor matches: is --layout right?")
     refused([torch.zeros(1)], "holds a list, not named tensors")
@@ -191,7 +192,7 @@ def test_a_pickle_that_would_run_code_is_not_run(
 @pytest.mark.parametrize(
     ("config", "layout", "said"),
     [
-        ("gflv2-r50", "hrnet", "this model has no HRNet trunk"),
+        ("gflv2-r50", "hrnet", "this model has no HRNet backbone"),
         ("unetpp", "mmdet", "mmdetection has no such model"),
     ],
 )
@@ -201,11 +202,11 @@ def test_a_layout_without_such_a_model_is_refused(config: str, layout: str, said
         import_weights.run(tmp_path / "file.pth", layout, config, tmp_path / "out.safetensors")
 
 
-def test_a_torchvision_detector_gives_its_trunk_and_pyramid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torchvision_detector_gives_its_backbone_and_pyramid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = toy_recipe("retinanet-r50", monkeypatch)
     assert isinstance(recipe.config.neck, NeckConfig)
     net = recipe.build(recipe.config)
-    state = {f"backbone.body.{name}": value for name, value in net.trunk.state_dict().items()}
+    state = {f"backbone.body.{name}": value for name, value in net.backbone.state_dict().items()}
     parts = {"lateral": "inner_blocks.{}.0", "smooth": "layer_blocks.{}.0", "extra": "extra_blocks.p{}"}
     for name, value in net.pyramid.state_dict().items():
         part, index, leaf = name.split(".")
@@ -215,7 +216,7 @@ def test_a_torchvision_detector_gives_its_trunk_and_pyramid(tmp_path: Path, monk
     torch.save(state, tmp_path / "detector.pth")
     import_weights.run(tmp_path / "detector.pth", "torchvision", "retinanet-r50", tmp_path / "out.safetensors")
     taken = load_file(tmp_path / "out.safetensors")
-    assert {name.split(".")[0] for name in taken} == {"trunk", "pyramid"}
+    assert {name.split(".")[0] for name in taken} == {"backbone", "pyramid"}
     assert len(taken) == len(state) - 1
 
 
@@ -249,10 +250,10 @@ def test_double_head_s_extra_layers_stay_at_their_start(
 
 
 def test_the_hrnet_authors_checkpoint_gives_their_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the command, their two classes left out; the same numbers come out of the trunk."""
+    """Through the command, their two classes left out; the same numbers come out of the backbone."""
     numbers = golden("hrnet_tiny")
     widths = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
-    recipe = replace(RECIPES["hrnet-w48"], config=replace(RECIPES["hrnet-w48"].config, trunk=widths))
+    recipe = replace(RECIPES["hrnet-w48"], config=replace(RECIPES["hrnet-w48"].config, backbone=widths))
     monkeypatch.setitem(RECIPES, "hrnet-w48", recipe)
     torch.save(
         {"state_dict": {f"model.{name}": value for name, value in golden_state(numbers).items()}}, tmp_path / "h.pth"
@@ -261,5 +262,5 @@ def test_the_hrnet_authors_checkpoint_gives_their_features(tmp_path: Path, monke
     net = recipe.build(recipe.config)
     initialise(net, tmp_path / "out.safetensors")
     with torch.inference_mode():
-        fused = net.eval().trunk(torch.from_numpy(numbers["image"]))
+        fused = net.eval().backbone(torch.from_numpy(numbers["image"]))
     assert np.abs(fused.numpy()[:, ::3] - numbers["fused"]).max() <= 1e-4

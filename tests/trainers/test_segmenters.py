@@ -18,14 +18,16 @@ from trainers.segmenters import acfnet, acsnet, hrnet, lowrank, pranet, unetpp
 from trainers.training.contract import Losses, ModelWithLoss, Targets
 from trainers.training.losses import mask_loss
 
-GOLDEN_TRUNK = HRNetConfig((6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0)
-TRUNK = ResNetConfig(depths=(1, 1, 1, 1), width=8)
+GOLDEN_BACKBONE = HRNetConfig(
+    (6, 12, 24, 48), stem_width=8, stem_blocks=2, modules=(1, 2, 1), blocks=2, mean=0.0, std=1.0
+)
+BACKBONE = ResNetConfig(depths=(1, 1, 1, 1), width=8)
 TOY_HRNET = HRNetConfig((4, 8, 12, 16), stem_width=4, stem_blocks=1, modules=(1, 1, 1), blocks=1)
 SIZE = (64, 96)
-UNETPP = unetpp.UNetPPConfig(SIZE, TRUNK, widths=(6, 8, 10, 12))
-PRANET = pranet.PraNetConfig(SIZE, TRUNK, width=6, reverse_widths=(12, 8, 8))
-ACSNET = acsnet.ACSNetConfig(SIZE, TRUNK, (16, 12, 12, 8, 8), (8, 8, 6, 6), branch=8, squeeze=4)
-ACFNET = acfnet.ACFNetConfig(SIZE, TRUNK, width=16, branch=8, rates=(1, 2, 3))
+UNETPP = unetpp.UNetPPConfig(SIZE, BACKBONE, widths=(6, 8, 10, 12))
+PRANET = pranet.PraNetConfig(SIZE, BACKBONE, width=6, reverse_widths=(12, 8, 8))
+ACSNET = acsnet.ACSNetConfig(SIZE, BACKBONE, (16, 12, 12, 8, 8), (8, 8, 6, 6), branch=8, squeeze=4)
+ACFNET = acfnet.ACFNetConfig(SIZE, BACKBONE, width=16, branch=8, rates=(1, 2, 3))
 HRNET = hrnet.HRNetSegmenterConfig(SIZE, TOY_HRNET)
 LOWRANK = SegmenterConfig(TOY_HRNET, SIZE, width=12, bases=3)
 
@@ -77,7 +79,7 @@ def discs(count: int, size: tuple[int, int]) -> tuple[Tensor, Targets]:
 
 @pytest.mark.parametrize("size", [SIZE, (96, 160), (100, 164)], ids=str)
 def test_the_answer_is_a_map_of_whole_cells(name: str, size: tuple[int, int]) -> None:
-    """At other sizes than the configured one too, and at one that the trunk's strides do not divide."""
+    """At other sizes than the configured one too, and at one that the backbone's strides do not divide."""
     model, cell_px, maps_px = built(name).eval(), *BASELINES[name][2:]
     pixels = torch.rand(2, 3, *size) * 255
     with torch.inference_mode():
@@ -151,9 +153,10 @@ def test_hrnet_with_its_last_layer_is_the_authors_network() -> None:
     """Their two classes' logits to 1e-4, one after the other, as the last layer here has one class."""
     numbers = golden("hrnet_tiny")
     state = {
-        key if key.startswith("last_layer") else f"trunk.{key}": value for key, value in golden_state(numbers).items()
+        key if key.startswith("last_layer") else f"backbone.{key}": value
+        for key, value in golden_state(numbers).items()
     }
-    model = hrnet.build(hrnet.HRNetSegmenterConfig((96, 128), GOLDEN_TRUNK)).eval()
+    model = hrnet.build(hrnet.HRNetSegmenterConfig((96, 128), GOLDEN_BACKBONE)).eval()
     for chosen in range(2):
         last = {key: value[chosen : chosen + 1] for key, value in state.items() if key.startswith("last_layer.3")}
         missing, unexpected = model.load_state_dict(state | last, strict=False)
@@ -283,7 +286,7 @@ def test_a_non_local_block_mixes_cells_by_their_likeness() -> None:
 
 
 def test_pooling_bounds_the_cells_that_are_mixed() -> None:
-    """All levels of a 512 px input compare with the 16 x 16 cells of the trunk's coarsest feature."""
+    """All levels of a 512 px input compare with the 16 x 16 cells of the backbone's coarsest feature."""
     assert [level.non_local.pool for level in acsnet.build(ACSNET).levels] == [2, 4, 8, 16]
     pooled, x = acsnet.NonLocal(4, pool=4), torch.randn(1, 4, 6, 8)
     pooled.out[1].weight.data.fill_(1.0)
@@ -324,18 +327,18 @@ def test_acfnet_s_loss_is_the_cross_entropy_of_two_classes_weighted() -> None:
     model, (images, targets) = acfnet.build(ACFNET).eval(), discs(2, SIZE)
     with torch.no_grad():
         parts = acfnet.loss(model, images, targets)
-        features = model.pyramid(model.trunk(images)[-1])
+        features = model.pyramid(model.backbone(images)[-1])
         both = nn.functional.interpolate(model.coarse_head(features), SIZE, mode="bilinear")
         coarse = nn.functional.cross_entropy(both, targets.masks.long())
     assert float(parts["coarse"]) == pytest.approx(0.6 * float(coarse), rel=1e-5)
     assert list(parts) == ["auxiliary", "coarse", "fine"] and list(acfnet._WEIGHTS.values()) == [0.4, 0.6, 0.7]
 
 
-def test_a_dilated_trunk_sees_the_same_cells_eight_pixels_apart() -> None:
-    """With its weights unchanged, every fourth cell of the last stage is the plain trunk's, away from the borders."""
+def test_a_dilated_backbone_sees_the_same_cells_eight_pixels_apart() -> None:
+    """With its weights unchanged, every fourth cell of the last stage is the plain one's, away from the borders."""
     torch.manual_seed(0)
-    plain = ResNet(TRUNK).eval()
-    dilated = acfnet.dilated(ResNet(TRUNK)).eval()
+    plain = ResNet(BACKBONE).eval()
+    dilated = acfnet.dilated(ResNet(BACKBONE)).eval()
     dilated.load_state_dict(plain.state_dict())
     pixels = torch.rand(1, 3, 128, 128) * 255
     with torch.no_grad():
@@ -344,7 +347,7 @@ def test_a_dilated_trunk_sees_the_same_cells_eight_pixels_apart() -> None:
     assert torch.allclose(fine[2][..., ::2, ::2], coarse[2], atol=1e-4)
     assert torch.allclose(fine[3][..., ::4, ::4], coarse[3], atol=1e-4)
     with pytest.raises(ValueError, match="DeformConv2d"):
-        acfnet.dilated(ResNet(replace(TRUNK, deform="v2")))
+        acfnet.dilated(ResNet(replace(BACKBONE, deform="v2")))
 
 
 def test_unetpp_s_nodes_take_every_node_before_them() -> None:
@@ -367,7 +370,7 @@ def test_unetpp_s_later_answers_see_deeper() -> None:
     for depth in range(1, 5):
         model.zero_grad()
         model.logits(pixels)[depth - 1].sum().backward()
-        seen = [any(p.grad is not None for p in getattr(model.trunk, stage).parameters()) for stage in stages]
+        seen = [any(p.grad is not None for p in getattr(model.backbone, stage).parameters()) for stage in stages]
         assert seen == [index < depth for index in range(4)]
 
 

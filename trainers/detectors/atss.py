@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import centres, giou, to_distances
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
@@ -38,7 +38,7 @@ class ATSSConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. anchor_scale: anchor side in strides. k: candidates that
     each level gives a polyp."""
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig()
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4
@@ -53,8 +53,8 @@ class ATSS(nn.Module):
     def __init__(self, config: ATSSConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         levels = len(config.strides)
         self.head = QualityHead(config.neck.channels, config.stacked_convs, levels, quality_of_boxes=True)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.regions import (
@@ -17,15 +17,15 @@ from trainers.detectors.regions import (
     RoISamples,
     Sampling,
     Stds,
+    apply_deltas,
     box_loss,
     class_loss,
-    draw_regions,
-    in_fixed_number,
-    levels_of,
-    moved,
+    pad_to_fixed_count,
     polyp_probability,
-    proposed,
-    proposed_to_learn,
+    propose_rois,
+    pyramid_levels,
+    sample_rois,
+    training_proposals,
 )
 from trainers.detectors.roi_align import RoIs, pool_levels
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, RPNConfig, rpn_criterion
@@ -63,7 +63,7 @@ STAGES = (
 class CascadeRCNNConfig:
     """As `FasterRCNNConfig`, and the stages, whose IoUs take the place of `sampling.positive`."""
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
     rpn: RPNConfig = RPNConfig(beta=1 / 9)
@@ -81,30 +81,30 @@ class CascadeRCNN(nn.Module):
     def __init__(self, config: CascadeRCNNConfig = CascadeRCNNConfig()) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         self.rpn = RPN(config.neck.channels, config.rpn)
         inputs = config.neck.channels * _BINS**2
         self.heads = nn.ModuleList(FCHead(inputs, config.fc_width) for _ in config.stages)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        levels = levels_of(self, pixels)
-        rois, said = proposed(self, levels, pixels), []
+        levels = pyramid_levels(self, pixels)
+        rois, said = propose_rois(self, levels, pixels), []
         for number in range(len(self.heads)):
-            logits, deltas = self.look(number, levels, rois)
+            logits, deltas = self.roi_forward(number, levels, rois)
             said.append(logits.float())
-            rois = self.refined(number, rois, deltas, tuple(pixels.shape[-2:]))
+            rois = self.refine(number, rois, deltas, tuple(pixels.shape[-2:]))
         scores = polyp_probability(torch.stack(said).mean(0))
-        return in_fixed_number(rois, scores, len(pixels), self.config.proposals)
+        return pad_to_fixed_count(rois, scores, len(pixels), self.config.proposals)
 
-    def look(self, number: int, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
+    def roi_forward(self, number: int, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
         """What head `number` says of regions: class logits (n, 2) and deltas (n, 4)."""
         strides = self.config.strides
         return self.heads[number](pool_levels(levels[: len(strides)], rois, strides, size=_BINS))
 
-    def refined(self, number: int, rois: RoIs, deltas: Tensor, size: tuple[int, int]) -> RoIs:
+    def refine(self, number: int, rois: RoIs, deltas: Tensor, size: tuple[int, int]) -> RoIs:
         """The regions where head `number` puts them, within an image of (h, w) px."""
-        return replace(rois, boxes=clip_to(moved(rois.boxes, deltas, self.config.stages[number].stds), size))
+        return replace(rois, boxes=clip_to(apply_deltas(rois.boxes, deltas, self.config.stages[number].stds), size))
 
 
 build = CascadeRCNN
@@ -112,28 +112,28 @@ build = CascadeRCNN
 
 def loss(model: CascadeRCNN, images: Tensor, targets: Targets) -> Losses:
     config = model.config
-    levels = levels_of(model, images)
+    levels = pyramid_levels(model, images)
     maps = model.rpn(levels)
     losses = rpn_criterion(maps, config.rpn, targets.boxes)
-    proposals = proposed_to_learn(model, maps, images)
+    proposals = training_proposals(model, maps, images)
     for number, stage in enumerate(config.stages):
-        lesson = draw_regions(proposals, targets.boxes, replace(config.sampling, positive=stage.positive))
-        logits, deltas = model.look(number, levels, lesson.rois)
-        parts = _criterion(logits, deltas, lesson, stage)
+        samples = sample_rois(proposals, targets.boxes, replace(config.sampling, positive=stage.positive))
+        logits, deltas = model.roi_forward(number, levels, samples.rois)
+        parts = _criterion(logits, deltas, samples, stage)
         losses |= {f"{name}_{number + 1}": value for name, value in parts.items()}
-        rois = model.refined(number, lesson.rois, deltas.detach(), tuple(images.shape[-2:]))
-        proposals = _handed_on(rois, lesson, len(images))
+        rois = model.refine(number, samples.rois, deltas.detach(), tuple(images.shape[-2:]))
+        proposals = _next_proposals(rois, samples, len(images))
     return losses
 
 
-def _handed_on(rois: RoIs, lesson: RoISamples, images: int) -> list[Tensor]:
+def _next_proposals(rois: RoIs, samples: RoISamples, images: int) -> list[Tensor]:
     """What the next stage draws from: all regions but the true boxes, which drawing adds anew."""
-    return [rois.boxes[(rois.image == image) & ~lesson.added] for image in range(images)]
+    return [rois.boxes[(rois.image == image) & ~samples.added] for image in range(images)]
 
 
 @in_full_precision
-def _criterion(logits: Tensor, deltas: Tensor, lesson: RoISamples, stage: Stage) -> Losses:
+def _criterion(logits: Tensor, deltas: Tensor, samples: RoISamples, stage: Stage) -> Losses:
     return {
-        "class": stage.weight * class_loss(logits, lesson.positive),
-        "box": stage.weight * box_loss(deltas, lesson, stage.stds, beta=_BETA),
+        "class": stage.weight * class_loss(logits, samples.positive),
+        "box": stage.weight * box_loss(deltas, samples, stage.stds, beta=_BETA),
     }

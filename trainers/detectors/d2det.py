@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import from_distances, iou
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
@@ -20,15 +20,15 @@ from trainers.detectors.regions import (
     RoISamples,
     Sampling,
     class_loss,
-    draw_regions,
-    in_fixed_number,
     initialise_outputs,
-    levels_of,
+    pad_to_fixed_count,
     polyp_probability,
-    proposed,
-    proposed_to_learn,
+    propose_rois,
+    pyramid_levels,
+    sample_rois,
     shared_layers,
     through,
+    training_proposals,
 )
 from trainers.detectors.roi_align import RoIs, bin_points, pool_levels, read_levels, rois_of
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, Proposals, RPNConfig, rpn_criterion, suppress
@@ -51,7 +51,7 @@ class D2DetConfig:
     """As `FasterRCNNConfig`; tower_width, tower_depth: of the dense head. placed: regions that get a box while
     detecting, and so candidates given: the best after NMS at `placed_iou`. class_weight: of the class loss."""
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
     rpn: RPNConfig = RPNConfig()
@@ -148,8 +148,8 @@ class D2Det(nn.Module):
         super().__init__()
         self.config = config
         channels = config.neck.channels
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         self.rpn = RPN(channels, config.rpn)
         self.pool = DiscriminativePool(channels, config.fc_width)
         self.shared = shared_layers(channels * _BINS**2, config.fc_width)
@@ -158,14 +158,14 @@ class D2Det(nn.Module):
         initialise_outputs(self.cls)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        levels = levels_of(self, pixels)
-        rois = proposed(self, levels, pixels)
+        levels = pyramid_levels(self, pixels)
+        rois = propose_rois(self, levels, pixels)
         scores = polyp_probability(self.classify(levels, rois))
         rois, scores = self._best(rois, scores, len(pixels))
         distances, inside = self.place(levels, rois)
         boxes = averaged(dense_boxes(rois.boxes, distances.float()), inside, rois.boxes)
         boxes = clip_to(boxes, tuple(pixels.shape[-2:]))
-        return in_fixed_number(RoIs(boxes, rois.image), scores, len(pixels), self.config.placed)
+        return pad_to_fixed_count(RoIs(boxes, rois.image), scores, len(pixels), self.config.placed)
 
     def classify(self, levels: list[Tensor], rois: RoIs) -> Tensor:
         """Class logits (n, 2) of regions."""
@@ -191,25 +191,25 @@ build = D2Det
 
 
 def loss(model: D2Det, images: Tensor, targets: Targets) -> Losses:
-    levels = levels_of(model, images)
+    levels = pyramid_levels(model, images)
     maps = model.rpn(levels)
-    lesson = draw_regions(proposed_to_learn(model, maps, images), targets.boxes, model.config.sampling)
-    logits = model.classify(levels, lesson.rois)
-    rois, truth = _to_place(lesson, tuple(images.shape[-2:]))
+    samples = sample_rois(training_proposals(model, maps, images), targets.boxes, model.config.sampling)
+    logits = model.classify(levels, samples.rois)
+    rois, truth = _to_place(samples, tuple(images.shape[-2:]))
     distances, inside = model.place(levels, rois)
     return {
         **rpn_criterion(maps, model.config.rpn, targets.boxes),
-        **_class_criterion(logits, lesson, model.config),
+        **_class_criterion(logits, samples, model.config),
         **_dense_criterion(distances, inside, rois.boxes, truth),
     }
 
 
-def _to_place(lesson: RoISamples, size: tuple[int, int]) -> tuple[RoIs, Tensor]:
+def _to_place(samples: RoISamples, size: tuple[int, int]) -> tuple[RoIs, Tensor]:
     """The positive regions that the dense head learns from, shaken, and their true boxes (n, 4)."""
-    positive = lesson.positive.nonzero()[:, 0]
+    positive = samples.positive.nonzero()[:, 0]
     chosen = positive[torch.randperm(len(positive))[:_MOST_LEARNT].to(positive.device)]
-    boxes = clip_to(shaken(lesson.rois.boxes[chosen]), size)
-    return RoIs(boxes, lesson.rois.image[chosen]), lesson.truth[chosen]
+    boxes = clip_to(shaken(samples.rois.boxes[chosen]), size)
+    return RoIs(boxes, samples.rois.image[chosen]), samples.truth[chosen]
 
 
 def shaken(boxes: Tensor) -> Tensor:
@@ -222,8 +222,8 @@ def shaken(boxes: Tensor) -> Tensor:
 
 
 @in_full_precision
-def _class_criterion(logits: Tensor, lesson: RoISamples, config: D2DetConfig) -> Losses:
-    return {"class": config.class_weight * class_loss(logits, lesson.positive)}
+def _class_criterion(logits: Tensor, samples: RoISamples, config: D2DetConfig) -> Losses:
+    return {"class": config.class_weight * class_loss(logits, samples.positive)}
 
 
 @in_full_precision

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, Bottleneck, ResNetConfig
 from trainers.detectors.regions import (
@@ -18,16 +18,16 @@ from trainers.detectors.regions import (
     FCHead,
     RoISamples,
     Sampling,
+    apply_deltas,
     box_loss,
     class_loss,
-    draw_regions,
-    in_fixed_number,
     initialise_outputs,
-    levels_of,
-    moved,
+    pad_to_fixed_count,
     polyp_probability,
-    proposed,
-    proposed_to_learn,
+    propose_rois,
+    pyramid_levels,
+    sample_rois,
+    training_proposals,
 )
 from trainers.detectors.roi_align import RoIs, pool_levels
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, RPNConfig, rpn_criterion
@@ -58,7 +58,7 @@ class DoubleHeadConfig:
     the heads' losses.
     """
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
     rpn: RPNConfig = RPNConfig()
@@ -124,7 +124,7 @@ class ConvHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class Views:
+class HeadOutputs:
     """What both heads say of regions: class logits (n, 2) and deltas (n, 4) of each."""
 
     fc: tuple[Tensor, Tensor]
@@ -137,52 +137,52 @@ class DoubleHead(nn.Module):
     def __init__(self, config: DoubleHeadConfig = DoubleHeadConfig()) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         self.rpn = RPN(config.neck.channels, config.rpn)
         self.fc_head = FCHead(config.neck.channels * _BINS**2, config.fc_width)
         self.conv_head = ConvHead(config.neck.channels, config.conv_width, config.conv_blocks)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        levels = levels_of(self, pixels)
-        rois = proposed(self, levels, pixels)
-        views = self.look(levels, rois)
-        scores = fused(polyp_probability(views.fc[0]), polyp_probability(views.conv[0]))
-        boxes = clip_to(moved(rois.boxes, views.conv[1], BOX_STDS), tuple(pixels.shape[-2:]))
-        return in_fixed_number(RoIs(boxes, rois.image), scores, len(pixels), self.config.proposals)
+        levels = pyramid_levels(self, pixels)
+        rois = propose_rois(self, levels, pixels)
+        outputs = self.roi_forward(levels, rois)
+        scores = fuse_scores(polyp_probability(outputs.fc[0]), polyp_probability(outputs.conv[0]))
+        boxes = clip_to(apply_deltas(rois.boxes, outputs.conv[1], BOX_STDS), tuple(pixels.shape[-2:]))
+        return pad_to_fixed_count(RoIs(boxes, rois.image), scores, len(pixels), self.config.proposals)
 
-    def look(self, levels: list[Tensor], rois: RoIs) -> Views:
+    def roi_forward(self, levels: list[Tensor], rois: RoIs) -> HeadOutputs:
         """The fully connected head sees the regions as they are, the convolution head enlarged ones."""
         strides = self.config.strides
         used = levels[: len(strides)]
         tight = pool_levels(used, rois, strides, size=_BINS)
         wide = pool_levels(used, rois, strides, size=_BINS, factor=self.config.enlarge)
-        return Views(self.fc_head(tight), self.conv_head(wide))
+        return HeadOutputs(self.fc_head(tight), self.conv_head(wide))
 
 
 build = DoubleHead
 
 
-def fused(fc: Tensor, conv: Tensor) -> Tensor:
+def fuse_scores(fc: Tensor, conv: Tensor) -> Tensor:
     """Complementary fusion of two classifiers' scores (section 5.2): the second adds where the first is unsure."""
     return fc + conv * (1 - fc)
 
 
 def loss(model: DoubleHead, images: Tensor, targets: Targets) -> Losses:
-    levels = levels_of(model, images)
+    levels = pyramid_levels(model, images)
     maps = model.rpn(levels)
-    lesson = draw_regions(proposed_to_learn(model, maps, images), targets.boxes, model.config.sampling)
-    views = model.look(levels, lesson.rois)
-    return {**rpn_criterion(maps, model.config.rpn, targets.boxes), **_criterion(views, lesson, model.config)}
+    samples = sample_rois(training_proposals(model, maps, images), targets.boxes, model.config.sampling)
+    outputs = model.roi_forward(levels, samples.rois)
+    return {**rpn_criterion(maps, model.config.rpn, targets.boxes), **_criterion(outputs, samples, model.config)}
 
 
 @in_full_precision
-def _criterion(views: Views, lesson: RoISamples, config: DoubleHeadConfig) -> Losses:
+def _criterion(outputs: HeadOutputs, samples: RoISamples, config: DoubleHeadConfig) -> Losses:
     """Each head's two losses, its own task weighted by its focus, the other's by the rest."""
     fc, conv = config.fc_weight, config.conv_weight
     return {
-        "fc_class": fc * config.fc_focus * class_loss(views.fc[0], lesson.positive),
-        "fc_box": fc * (1 - config.fc_focus) * box_loss(views.fc[1], lesson, BOX_STDS, beta=_BETA),
-        "conv_class": conv * (1 - config.conv_focus) * class_loss(views.conv[0], lesson.positive),
-        "conv_box": conv * config.conv_focus * box_loss(views.conv[1], lesson, BOX_STDS, beta=_BETA),
+        "fc_class": fc * config.fc_focus * class_loss(outputs.fc[0], samples.positive),
+        "fc_box": fc * (1 - config.fc_focus) * box_loss(outputs.fc[1], samples, BOX_STDS, beta=_BETA),
+        "conv_class": conv * (1 - config.conv_focus) * class_loss(outputs.conv[0], samples.positive),
+        "conv_box": conv * config.conv_focus * box_loss(outputs.conv[1], samples, BOX_STDS, beta=_BETA),
     }

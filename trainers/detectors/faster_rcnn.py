@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.regions import (
@@ -15,15 +15,15 @@ from trainers.detectors.regions import (
     FCHead,
     RoISamples,
     Sampling,
+    apply_deltas,
     box_loss,
     class_loss,
-    draw_regions,
-    in_fixed_number,
-    levels_of,
-    moved,
+    pad_to_fixed_count,
     polyp_probability,
-    proposed,
-    proposed_to_learn,
+    propose_rois,
+    pyramid_levels,
+    sample_rois,
+    training_proposals,
 )
 from trainers.detectors.roi_align import RoIs, pool_levels
 from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, RPNConfig, rpn_criterion
@@ -45,7 +45,7 @@ class FasterRCNNConfig:
     """size: input (h, w) px. proposals: regions looked at, and so candidates given; training_proposals: regions to draw
     from while training. strides: of the levels that regions are read from. fc_width: of the head's layers."""
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
     rpn: RPNConfig = RPNConfig()
@@ -62,19 +62,21 @@ class FasterRCNN(nn.Module):
     def __init__(self, config: FasterRCNNConfig = FasterRCNNConfig()) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         self.rpn = RPN(config.neck.channels, config.rpn)
         self.head = FCHead(config.neck.channels * _BINS**2, config.fc_width)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        levels = levels_of(self, pixels)
-        rois = proposed(self, levels, pixels)
-        logits, deltas = self.look(levels, rois)
-        boxes = clip_to(moved(rois.boxes, deltas, BOX_STDS), tuple(pixels.shape[-2:]))
-        return in_fixed_number(RoIs(boxes, rois.image), polyp_probability(logits), len(pixels), self.config.proposals)
+        levels = pyramid_levels(self, pixels)
+        rois = propose_rois(self, levels, pixels)
+        logits, deltas = self.roi_forward(levels, rois)
+        boxes = clip_to(apply_deltas(rois.boxes, deltas, BOX_STDS), tuple(pixels.shape[-2:]))
+        return pad_to_fixed_count(
+            RoIs(boxes, rois.image), polyp_probability(logits), len(pixels), self.config.proposals
+        )
 
-    def look(self, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
+    def roi_forward(self, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
         """Class logits (n, 2) and deltas (n, 4) of regions."""
         strides = self.config.strides
         return self.head(pool_levels(levels[: len(strides)], rois, strides, size=_BINS))
@@ -84,13 +86,13 @@ build = FasterRCNN
 
 
 def loss(model: FasterRCNN, images: Tensor, targets: Targets) -> Losses:
-    levels = levels_of(model, images)
+    levels = pyramid_levels(model, images)
     maps = model.rpn(levels)
-    lesson = draw_regions(proposed_to_learn(model, maps, images), targets.boxes, model.config.sampling)
-    logits, deltas = model.look(levels, lesson.rois)
-    return {**rpn_criterion(maps, model.config.rpn, targets.boxes), **_criterion(logits, deltas, lesson)}
+    samples = sample_rois(training_proposals(model, maps, images), targets.boxes, model.config.sampling)
+    logits, deltas = model.roi_forward(levels, samples.rois)
+    return {**rpn_criterion(maps, model.config.rpn, targets.boxes), **_criterion(logits, deltas, samples)}
 
 
 @in_full_precision
-def _criterion(logits: Tensor, deltas: Tensor, lesson: RoISamples) -> Losses:
-    return {"class": class_loss(logits, lesson.positive), "box": box_loss(deltas, lesson, BOX_STDS)}
+def _criterion(logits: Tensor, deltas: Tensor, samples: RoISamples) -> Losses:
+    return {"class": class_loss(logits, samples.positive), "box": box_loss(deltas, samples, BOX_STDS)}

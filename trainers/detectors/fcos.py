@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import area, from_distances, iou, to_distances
 from realtime_polyp.models.detector import points_of
 from realtime_polyp.models.necks import NeckConfig, build_neck
@@ -37,7 +37,7 @@ class FCOSConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. reach_px: the farthest edge that each level learns; it
     leaves to the level before what that one reaches."""
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig(relu_before_extra=True)
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4
@@ -63,8 +63,8 @@ class FCOS(nn.Module):
     def __init__(self, config: FCOSConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         levels = len(config.strides)
         self.head = QualityHead(config.neck.channels, config.stacked_convs, levels, quality_of_boxes=False)
 
@@ -75,7 +75,7 @@ class FCOS(nn.Module):
 
     def maps(self, pixels: Tensor) -> FCOSMaps:
         """What the losses compare with the truth. A point stands in the middle of what its place covers."""
-        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
+        levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
         corners, strides = points_of(shapes_of(levels), self.config.strides)
         points = (corners + strides[:, None] / 2).to(pixels.device)
         return FCOSMaps(*self.head(levels), points, sizes_of(levels))

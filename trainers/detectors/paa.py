@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import giou, iou
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
@@ -41,7 +41,7 @@ class PAAConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. anchor_scale: anchor side in strides. candidate_iou: of
     an anchor that may learn a polyp with it. k: candidates of each level that the mixture is fitted to."""
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig()
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4
@@ -57,8 +57,8 @@ class PAA(nn.Module):
     def __init__(self, config: PAAConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         levels = len(config.strides)
         self.head = QualityHead(config.neck.channels, config.stacked_convs, levels, quality_of_boxes=True)
 

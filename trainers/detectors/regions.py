@@ -82,18 +82,18 @@ def initialise_outputs(cls: nn.Linear, reg: nn.Linear | None = None) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def levels_of(model: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """The pyramid of a detector with `trunk` and `pyramid`."""
-    return model.pyramid(model.trunk(pixels)[model.config.neck.start :])
+def pyramid_levels(model: nn.Module, pixels: Tensor) -> list[Tensor]:
+    """The pyramid of a detector with `backbone` and `pyramid`."""
+    return model.pyramid(model.backbone(pixels)[model.config.neck.start :])
 
 
-def proposed(model: nn.Module, levels: list[Tensor], pixels: Tensor) -> RoIs:
+def propose_rois(model: nn.Module, levels: list[Tensor], pixels: Tensor) -> RoIs:
     """The regions that a detector looks at, `config.proposals` an image at most."""
     found = propose(model.rpn(levels), model.config.rpn, tuple(pixels.shape[-2:]), model.config.proposals)
     return rois_of([one.boxes for one in found])
 
 
-def proposed_to_learn(model: nn.Module, maps: RPNMaps, pixels: Tensor) -> list[Tensor]:
+def training_proposals(model: nn.Module, maps: RPNMaps, pixels: Tensor) -> list[Tensor]:
     """The same while training: `config.training_proposals` an image at most, from more candidates."""
     config = model.config
     size, candidates = tuple(pixels.shape[-2:]), config.rpn.training_candidates
@@ -102,10 +102,10 @@ def proposed_to_learn(model: nn.Module, maps: RPNMaps, pixels: Tensor) -> list[T
 
 
 @torch.no_grad()
-def draw_regions(proposals: list[Tensor], truths: list[Tensor], sampling: Sampling) -> RoISamples:
+def sample_rois(proposals: list[Tensor], truths: list[Tensor], sampling: Sampling) -> RoISamples:
     """Of each image's proposals (n, 4), with its true boxes (m, 4) among them, the ones that learn."""
-    lessons = [_draw_one(boxes, truth, sampling) for boxes, truth in zip(proposals, truths, strict=True)]
-    boxes, positive, truth, added = (list(column) for column in zip(*lessons, strict=True))
+    drawn = [_draw_one(boxes, truth, sampling) for boxes, truth in zip(proposals, truths, strict=True)]
+    boxes, positive, truth, added = (list(column) for column in zip(*drawn, strict=True))
     return RoISamples(rois_of(boxes), torch.cat(positive), torch.cat(truth), torch.cat(added))
 
 
@@ -126,10 +126,10 @@ def class_loss(logits: Tensor, positive: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
 
 
-def box_loss(deltas: Tensor, lesson: RoISamples, stds: Stds, *, beta: float = 0.0) -> Tensor:
+def box_loss(deltas: Tensor, samples: RoISamples, stds: Stds, *, beta: float = 0.0) -> Tensor:
     """L1 (smooth below `beta`) of the positive regions' deltas, over the number of all regions."""
-    chosen = lesson.positive
-    wanted = encode(lesson.rois.boxes[chosen], lesson.truth[chosen], stds)
+    chosen = samples.positive
+    wanted = encode(samples.rois.boxes[chosen], samples.truth[chosen], stds)
     return F.smooth_l1_loss(deltas[chosen], wanted, beta=beta, reduction="sum") / max(len(chosen), 1)
 
 
@@ -138,12 +138,12 @@ def polyp_probability(logits: Tensor) -> Tensor:
     return logits.float().softmax(-1)[:, POLYP]
 
 
-def moved(boxes: Tensor, deltas: Tensor, stds: Stds) -> Tensor:
+def apply_deltas(boxes: Tensor, deltas: Tensor, stds: Stds) -> Tensor:
     """Boxes (n, 4) where their deltas (n, 4) put them, in full precision."""
     return decode(boxes, deltas.float(), stds)
 
 
-def in_fixed_number(rois: RoIs, scores: Tensor, images: int, count: int) -> tuple[Tensor, Tensor]:
+def pad_to_fixed_count(rois: RoIs, scores: Tensor, images: int, count: int) -> tuple[Tensor, Tensor]:
     """Candidates by image, boxes (N, count, 4) and scores (N, count); empty boxes of score zero fill the rest."""
     boxes, filled = rois.boxes.new_zeros(images, count, 4), scores.new_zeros(images, count)
     for image in range(images):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.backbones import build_trunk
+from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.dense import SIZE, STRIDES, boxes_of, flatten_levels, initialise, shapes_of
@@ -32,7 +32,7 @@ class RetinaNetConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. positive_iou, negative_iou: an anchor whose best IoU
     reaches the first learns a polyp, below the second it is background, between them it is left out."""
 
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     neck: NeckConfig = NeckConfig(extra="on_input")
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4
@@ -84,8 +84,8 @@ class RetinaNet(nn.Module):
     def __init__(self, config: RetinaNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = build_trunk(config.trunk)
-        self.pyramid = build_neck(self.trunk.channels[config.neck.start :], config.neck)
+        self.backbone = build_backbone(config.backbone)
+        self.pyramid = build_neck(self.backbone.channels[config.neck.start :], config.neck)
         self.head = RetinaHead(config)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +95,7 @@ class RetinaNet(nn.Module):
 
     def maps(self, pixels: Tensor) -> RetinaMaps:
         """What the losses compare with the truth."""
-        levels = self.pyramid(self.trunk(pixels)[self.config.neck.start :])
+        levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
         anchors = anchors_of(shapes_of(levels), self.config.strides, self.config.anchors)
         return RetinaMaps(*self.head(levels), anchors.to(pixels.device))
 

@@ -23,7 +23,7 @@ class ACFNetConfig:
     rates: dilations of its 3x3 convolutions, cells at stride 8."""
 
     size: tuple[int, int] = (512, 512)
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     width: int = 512
     branch: int = 256
     rates: tuple[int, ...] = (12, 24, 36)
@@ -76,8 +76,8 @@ class ACFNet(nn.Module):
     def __init__(self, config: ACFNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = dilated(ResNet(config.trunk))
-        *_, middle, deepest = self.trunk.channels
+        self.backbone = dilated(ResNet(config.backbone))
+        *_, middle, deepest = self.backbone.channels
         self.auxiliary_head = nn.Sequential(_conv_bn(middle, config.width, 3), nn.Conv2d(config.width, _CLASSES, 1))
         self.pyramid = SpatialPyramid(deepest, config)
         self.coarse_head = nn.Conv2d(config.width, _CLASSES, 1)
@@ -92,7 +92,7 @@ class ACFNet(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Polyp logits (N, h/8, w/8): auxiliary from the third stage, coarse, and fine, which is the answer."""
-        *_, middle, deepest = self.trunk(pixels)
+        *_, middle, deepest = self.backbone(pixels)
         features = self.pyramid(deepest)
         coarse = self.coarse_head(features)
         told = self.class_feature(features, coarse.softmax(1))
@@ -100,17 +100,17 @@ class ACFNet(nn.Module):
         return _of_polyp(self.auxiliary_head(middle)), _of_polyp(coarse), _of_polyp(fine)
 
 
-def dilated(trunk: ResNet) -> ResNet:
-    """The trunk with its last two stages at stride 8 too: dilated by 2 and 4 in place of their strides."""
-    for stage, rate in ((trunk.layer3, 2), (trunk.layer4, 4)):
+def dilated(backbone: ResNet) -> ResNet:
+    """The backbone with its last two stages at stride 8 too: dilated by 2 and 4 in place of their strides."""
+    for stage, rate in ((backbone.layer3, 2), (backbone.layer4, 4)):
         for position, block in enumerate(stage):
             if not isinstance(block.conv2, nn.Conv2d):
-                raise ValueError(f"ACFNet dilates its trunk: no {type(block.conv2).__name__}, use deform='none'")
+                raise ValueError(f"ACFNet dilates its backbone: no {type(block.conv2).__name__}, use deform='none'")
             reach = rate if position else rate // 2  # the first block still reads cells of the stage before
             block.conv2.stride, block.conv2.dilation, block.conv2.padding = (1, 1), (reach, reach), (reach, reach)
             if isinstance(block.downsample, nn.Sequential):
                 block.downsample[0].stride = (1, 1)
-    return trunk
+    return backbone
 
 
 def _of_polyp(logits: Tensor) -> Tensor:

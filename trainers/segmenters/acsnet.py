@@ -25,7 +25,7 @@ class ACSNetConfig:
     is. dropout: of the answers' channels in training."""
 
     size: tuple[int, int] = (512, 512)
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     widths: tuple[int, int, int, int, int] = (512, 256, 128, 64, 64)
     context_widths: tuple[int, int, int, int] = (256, 128, 64, 64)
     branch: int = 64
@@ -43,7 +43,7 @@ class NonLocal(nn.Module):
     """Each cell receives a mixture of all others, by similarity: x + W(softmax(theta phi) g) (Wang et al., CVPR 2018).
 
     The others are the strongest of every `pool` x `pool` cells. The authors pool by 2, at their 224 px; at the paper's
-    512 px that is a matrix of 65536 x 16384 at stride 2, so that here every stride is pooled to the trunk's coarsest.
+    512 px that is a matrix of 65536 x 16384 at stride 2, so here every stride is pooled to the backbone's coarsest.
     """
 
     def __init__(self, channels: int, pool: int = 1) -> None:
@@ -118,8 +118,8 @@ class ACSNet(nn.Module):
     def __init__(self, config: ACSNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = ResNet(config.trunk)
-        *skips, deepest = (config.trunk.width, *self.trunk.channels)
+        self.backbone = ResNet(config.backbone)
+        *skips, deepest = (config.backbone.width, *self.backbone.channels)
         self.context = GlobalContext(deepest, config)
         self.levels = nn.ModuleList(Level(skip, index, config) for index, skip in enumerate(skips[::-1]))
         inputs = (deepest, *(level.channels for level in self.levels))
@@ -131,7 +131,7 @@ class ACSNet(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits at strides 16, 8, 4, 2 and 1; all are supervised, the last is the answer."""
-        *skips, x = five_features(self.trunk, pixels)
+        *skips, x = five_features(self.backbone, pixels)
         skips = skips[::-1]
         answers = []
         levels = zip(self.levels, self.decoders[:-1], skips, self.context(x, skips), strict=True)

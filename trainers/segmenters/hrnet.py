@@ -1,7 +1,7 @@
-"""HRNetV2 by itself: the trunk of the paper's segmenter with its authors' last layer, and no low-rank module.
+"""HRNetV2 by itself: the backbone of the paper's segmenter with its authors' last layer, and no low-rank module.
 
 Source: Wang et al., Deep High-Resolution Representation Learning (TPAMI 2020). Parameters carry the authors' names, the
-trunk's after `trunk.`.
+backbone's after `backbone.`.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class HRNetSegmenterConfig:
     """size: input (h, w) px."""
 
     size: tuple[int, int] = (512, 512)
-    trunk: HRNetConfig = HRNET_W48
+    backbone: HRNetConfig = HRNET_W48
 
 
 class HRNetSegmenter(nn.Module):
@@ -28,8 +28,8 @@ class HRNetSegmenter(nn.Module):
     def __init__(self, config: HRNetSegmenterConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = HRNet(config.trunk)
-        width = self.trunk.channels
+        self.backbone = HRNet(config.backbone)
+        width = self.backbone.channels
         self.last_layer = nn.Sequential(
             nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, 1, 1)
         )
@@ -39,7 +39,7 @@ class HRNetSegmenter(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor]:
         """Logits (N, h/4, w/4)."""
-        return (self.last_layer(self.trunk(pixels))[:, 0],)
+        return (self.last_layer(self.backbone(pixels))[:, 0],)
 
 
 build = HRNetSegmenter

@@ -22,7 +22,7 @@ class PraNetConfig:
     """size: input (h, w) px. width: of the partial decoder. reverse_widths: of the stages at strides 32, 16 and 8."""
 
     size: tuple[int, int] = (512, 512)
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     width: int = 32
     reverse_widths: tuple[int, int, int] = (256, 64, 64)
 
@@ -70,7 +70,7 @@ class PartialDecoder(nn.Module):
 
 
 class ReverseStage(nn.Module):
-    """A trunk's feature and a coarser map's logits (N, 1, h', w') -> the map's logits at the feature's resolution."""
+    """A backbone's feature and a coarser map's logits (N, 1, h', w') -> logits at the feature's resolution."""
 
     def __init__(self, inputs: int, width: int, *, kernel: int, count: int) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ class PraNet(nn.Module):
     def __init__(self, config: PraNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = ResNet(config.trunk)
-        deep = self.trunk.channels[1:]
+        self.backbone = ResNet(config.backbone)
+        deep = self.backbone.channels[1:]
         self.fields = nn.ModuleList(ReceptiveField(inputs, config.width) for inputs in deep)
         self.decoder = PartialDecoder(config.width)
         shapes = ((5, 3), (3, 2), (3, 2))  # kernel and count of the stages' convolutions, coarsest first
@@ -110,7 +110,7 @@ class PraNet(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits of the global map at stride 8 and of the stages' maps at strides 32, 16 and 8; all are supervised."""
-        features = self.trunk(pixels)[1:]
+        features = self.backbone(pixels)[1:]
         maps = [self.decoder(*(field(x) for field, x in zip(self.fields, features, strict=True)))]
         for stage, feature in zip(self.stages, features[::-1], strict=True):
             maps.append(stage(feature, maps[-1]))

@@ -1,6 +1,6 @@
 """UNet++: skips that are themselves small U-Nets, and a supervised answer at the end of each.
 
-Source: Zhou et al., UNet++ (DLMIA 2018; IEEE TMI 2020). Encoder: the trunk common to the baselines, so that the finest
+Source: Zhou et al., UNet++ (DLMIA 2018; IEEE TMI 2020). Encoder: the backbone common to the baselines; the finest
 row lies at half the input's resolution, where the stem ends.
 """
 
@@ -20,7 +20,7 @@ class UNetPPConfig:
     """size: input (h, w) px. widths: of the nodes in the rows at strides 2, 4, 8 and 16."""
 
     size: tuple[int, int] = (512, 512)
-    trunk: ResNetConfig = R50
+    backbone: ResNetConfig = R50
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
 
 
@@ -42,8 +42,8 @@ class UNetPP(nn.Module):
     def __init__(self, config: UNetPPConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = ResNet(config.trunk)
-        encoder = (config.trunk.width, *self.trunk.channels)
+        self.backbone = ResNet(config.backbone)
+        encoder = (config.backbone.width, *self.backbone.channels)
         self.rows = nn.ModuleList(_row(index, encoder, config.widths) for index in range(4))
         self.heads = nn.ModuleList(nn.Conv2d(config.widths[0], 1, 1) for _ in range(4))
 
@@ -52,18 +52,18 @@ class UNetPP(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, h/2, w/2) of the nodes X(0, 1) to X(0, 4); all are supervised."""
-        rows = [[feature] for feature in five_features(self.trunk, pixels)]
+        rows = [[feature] for feature in five_features(self.backbone, pixels)]
         for column in range(4):
             for index in range(4 - column):
                 rows[index].append(self.rows[index][column](rows[index], rows[index + 1][column]))
         return tuple(head(node)[:, 0] for head, node in zip(self.heads, rows[0][1:], strict=True))
 
 
-def five_features(trunk: ResNet, pixels: Tensor) -> list[Tensor]:
+def five_features(backbone: ResNet, pixels: Tensor) -> list[Tensor]:
     """The stem's feature at stride 2, before its pooling, and the stages' at strides 4, 8, 16 and 32."""
-    features = [F.relu(trunk.bn1(trunk.conv1(trunk.normalise(pixels))))]
+    features = [F.relu(backbone.bn1(backbone.conv1(backbone.normalise(pixels))))]
     x = F.max_pool2d(features[0], 3, 2, 1)
-    for stage in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
+    for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
         x = stage(x)
         features.append(x)
     return features
