@@ -38,7 +38,8 @@ class RuntimeConfig:
         calibration: a file of `calibration.scores` or `calibration.operating_point`.
         score_threshold: lowest score of a box that is shown, 0..1.
         nms_iou: highest IoU of two boxes that are both kept, 0..1.
-        temporal: follow polyps over time. fusion: combine boxes and mask. hflip: flip every second frame for the models.
+        temporal: follow polyps over time. fusion: combine boxes and mask.
+        hflip: show the models every second frame flipped left to right.
         confirm_s, hold_s, release_s: see `TemporalConfig`, s.
         allow_unverified: accept an engine that has not passed the accuracy gate.
     """
@@ -170,6 +171,46 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
     )
     inference = _open_inference(detector, segmenter, trace)
     return Runtime(config, detector, segmenter, inference, pipeline_config, tuple(unverified), tuple(cautions), trace)
+
+
+def analyse(
+    source: str | Path,
+    *,
+    detector: str | None = DEFAULT_DETECTOR,
+    segmenter: str | None = DEFAULT_SEGMENTER,
+    engine: str = "auto",
+    device: str = "auto",
+    calibration: str | Path | None = None,
+    score_threshold: float | None = None,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    allow_unverified: bool = False,
+) -> Iterator[Result]:
+    """Yield one result per frame of a recording, in order; boxes and masks in source px.
+
+    Runs the same line as `run_live`, on threads and in batches. The iterator may be left at any moment. For every
+    other setting: `open_runtime(RuntimeConfig(...)).results(source)`.
+
+    Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot be
+    opened, and for an engine that has not passed the accuracy gate unless `allow_unverified`; CalibrationError for a
+    calibration that does not fit. A damaged recording yields what can be read, then warns with a RuntimeWarning.
+    """
+    from realtime_polyp.sources import open_source  # PyAV, which part of the package can do without
+
+    opened = open_source(str(source), start_s=start_s, end_s=end_s)
+    runtime = open_runtime(
+        RuntimeConfig(
+            detector=detector,
+            segmenter=segmenter,
+            engine=engine,
+            device=device,
+            live=opened.live,
+            calibration=Path(calibration) if calibration is not None else None,
+            score_threshold=score_threshold,
+            allow_unverified=allow_unverified,
+        )
+    )
+    return runtime.results(opened)
 
 
 def _open_engines(config: RuntimeConfig) -> tuple[DetectorEngine | None, SegmenterEngine | None]:

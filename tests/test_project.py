@@ -64,6 +64,17 @@ def test_the_models_know_nothing_of_the_line_that_runs_them() -> None:
         )
 
 
+def test_the_models_load_nothing_of_the_line() -> None:
+    script = (
+        "import realtime_polyp.models.detector, sys\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('realtime_polyp.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    loaded = done.stdout.split()
+    assert "realtime_polyp.models.detector" in loaded, done.stderr
+    assert all(name.startswith("realtime_polyp.models") for name in loaded), loaded
+
+
 def test_the_live_line_loads_no_qt_no_trainers_and_no_torch() -> None:
     """In a process of its own, because here others have loaded them. (torch takes seconds to import.)"""
     script = (
