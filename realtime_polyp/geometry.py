@@ -6,16 +6,16 @@ Boxes are xyxy. `realtime_polyp.models.boxes` has the same functions for torch t
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from realtime_polyp.compiled import compiled
 from realtime_polyp.field_of_view import FieldOfView, Image
 
 Boxes = NDArray[np.float32]
 
 
-@numba.njit(cache=True)
+@compiled()
 def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """Return the IoU (n, m) of every box of a (n, 4) with every box of b (m, 4), in float32. Compiled, for live use."""
     result = np.zeros((len(a), len(b)), np.float32)

@@ -1,4 +1,4 @@
-"""The gate's verdicts on disk: what `engines.acceptance` reads before an engine is trusted."""
+"""Write the gate's records, which `engines.gate` reads before an engine is used."""
 
 import datetime
 import json
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from calibration.accuracy.figures import LIMITS, Comparison, Limits, noted, reasons
 from realtime_polyp.atomic_write import atomic_write_text
-from realtime_polyp.engines.base import Engine
-from realtime_polyp.engines.gate import RECORDS, GateRecord, read_records
+from realtime_polyp.engines.base import Engine, EngineError
+from realtime_polyp.engines.gate import FORMAT, RECORDS, GateRecord, read_records
 from realtime_polyp.telemetry.machine import machine_facts
 
-_MACHINE = ("cpu", "cores", "cpu_flags", "system", "versions")  # of its facts, those that a figure may depend on
+_MACHINE = ("cpu", "cores", "cpu_flags", "system", "versions")  # the facts that a figure may depend on
 
 
 def record_of(engine: Engine, compared: dict[str, Comparison], data: str, limits: Limits = LIMITS) -> GateRecord:
-    """What is kept of a comparison. data: the set's name and size."""
+    """Build the record of a comparison. data: name and size of the set of stills."""
     facts = machine_facts()
     return GateRecord(
         key=engine.key,
@@ -26,38 +26,45 @@ def record_of(engine: Engine, compared: dict[str, Comparison], data: str, limits
         figures={
             "limits": asdict(limits),
             "noted": list(noted(compared, limits)),
-            **{group: rounded(one) for group, one in compared.items()},
+            **{group: to_json(one) for group, one in compared.items()},
         },
         machine={"device": engine.device, **{name: facts[name] for name in _MACHINE}},
         date=datetime.date.today().isoformat(),
     )
 
 
-def rounded(one: Comparison) -> dict[str, object]:
-    """A comparison for JSON: five decimals."""
+def to_json(one: Comparison) -> dict[str, object]:
+    """Convert a comparison to JSON types with five decimals."""
 
-    def shorter(figures: object) -> object:
+    def round_all(figures: object) -> object:
         if isinstance(figures, dict):
-            return {name: shorter(value) for name, value in figures.items()}
+            return {name: round_all(value) for name, value in figures.items()}
         return round(figures, 5) if isinstance(figures, float) else figures
 
-    return {name: shorter(value) for name, value in asdict(one).items()}
+    return {name: round_all(value) for name, value in asdict(one).items()}
 
 
 def write_record(record: GateRecord, folder: Path) -> Path:
-    """Add a record to the folder's, in place of what it holds of an earlier make of the same engine on the same device.
+    """Add a record to the folder's file; it replaces the record of an older build of the same engine and device.
 
-    Raises EngineError when the folder's records cannot be read.
+    Returns: the path of the file.
+
+    Raises:
+        EngineError: the folder's records cannot be read or written.
     """
-    kept = {key: one for key, one in read_records(folder).items() if not _replaced(one, record)}
-    content = {key: asdict(one) for key, one in {**kept, record.key: record}.items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    kept = {key: one for key, one in read_records(folder).items() if not _is_replaced(one, record)}
+    records = {key: asdict(one) for key, one in {**kept, record.key: record}.items()}
     path = folder / RECORDS
-    atomic_write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    text = json.dumps({"format": FORMAT, "records": records}, indent=1, sort_keys=True) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(path, text)
+    except OSError as error:
+        raise EngineError(f"the gate's record {path} cannot be written: {error}") from error
     return path
 
 
-def _replaced(old: GateRecord, new: GateRecord) -> bool:
-    """An engine made anew leaves no record of what it was before."""
+def _is_replaced(old: GateRecord, new: GateRecord) -> bool:
+    """Whether the new record is of the same engine as the old one."""
     same = (old.model, old.engine, old.machine.get("device")) == (new.model, new.engine, new.machine["device"])
     return same or old.key == new.key

@@ -1,4 +1,4 @@
-"""What is played: the demo clip at a scope's resolution, or frames that lie decoded in memory."""
+"""Inputs of the benchmarks: the demo clip at an endoscope's resolution, and decoded frames in memory."""
 
 import itertools
 import time
@@ -12,19 +12,20 @@ import numpy as np
 from tqdm import tqdm
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.folders import asset
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources import FileSource, Source
 
-DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo.mp4"
+DEMO = asset("demo.mp4")
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}  # (width, height) px
 _RATE_HZ = 30
-_BITS_A_PIXEL = 8_000_000 / (1920 * 1080)  # a second: what recorders write at 1080p
-_KEPT_BYTES = 2**29  # of decoded frames; far more than any processor caches
+_BITS_PER_PIXEL = 8_000_000 / (1920 * 1080)  # per second, as recorders write at 1080p
+_KEPT_BYTES = 2**29  # of decoded frames; more than any processor's cache
 _LEAST_KEPT = 8
 
 
 def make_clip(folder: Path, size: str, *, seconds: float) -> Path:
-    """The start of the demo clip at one of SIZES, 30 fps H.264 as a recorder would write it; made once a folder."""
+    """Encode the start of the demo clip at one of SIZES, 30 fps H.264 as from a recorder, unless it exists."""
     path = folder / f"{size}30.mp4"
     if path.exists():
         return path
@@ -32,7 +33,7 @@ def make_clip(folder: Path, size: str, *, seconds: float) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(_RATE_HZ), options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.bit_rate = round(_BITS_A_PIXEL * width * height)
+        stream.bit_rate = round(_BITS_PER_PIXEL * width * height)
         total = round(seconds * _RATE_HZ)
         for frame in tqdm(
             FileSource(DEMO, end_s=seconds).frames(), f"making a {size} clip", total, unit="frame", disable=None
@@ -44,7 +45,7 @@ def make_clip(folder: Path, size: str, *, seconds: float) -> Path:
 
 
 def images_of(clip: Path) -> list[Image]:
-    """The clip's first frames, as many as half a gigabyte holds, but eight at least."""
+    """Decode the clip's first frames, up to half a gigabyte but at least eight."""
     source = FileSource(clip)
     width, height = source.size
     count = max(_LEAST_KEPT, _KEPT_BYTES // (width * height * 3))
@@ -52,8 +53,7 @@ def images_of(clip: Path) -> list[Image]:
 
 
 class MemorySource:
-    """A file whose decoding costs nothing: `count` frames out of a few images, forwards and backwards in turn, so that
-    nothing in the picture jumps."""
+    """A source that costs nothing to decode: `count` frames from a few images, forwards and backwards in turn."""
 
     name, live, warning = "memory", False, None
     duration_s, decoder, reads_ahead = None, None, False
@@ -72,11 +72,11 @@ class MemorySource:
             yield Frame(index, index / _RATE_HZ, time.monotonic(), image)
 
     def close(self) -> None:
-        """Nothing is held that others could need."""
+        """Do nothing: there is nothing to free."""
 
 
-class Lasting:
-    """Another source that ends when its own clock has reached `length_s`, as a camera that is switched off."""
+class TimeLimited:
+    """Another source, ended when its clock reaches `length_s`."""
 
     def __init__(self, source: Source, length_s: float) -> None:
         self._source, self._length_s = source, length_s

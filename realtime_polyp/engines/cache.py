@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from realtime_polyp.atomic_write import replacing
-from realtime_polyp.engines.gate import cache_folder
+from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.static import first_line
 from realtime_polyp.engines.weights import sha256_of
+from realtime_polyp.folders import cache_folder
 
 _SUFFIX = ".pt2"
 # What a file that is no engine, or one of another version, may raise when it is loaded.
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What one engine file is made of. key: `identity.engine_key`. bucket: its batch size. made_of: versions and
+    """What one engine file is made of. key: `weights.engine_key`. bucket: its batch size. made_of: versions and
     machine, for the person who looks into the folder."""
 
     model: str
@@ -70,7 +72,14 @@ def _check(path: Path) -> None:
 
 def _write(path: Path, recipe: EngineSpec, build: Callable[[Path], None]) -> None:
     """Under its name only when complete: a second process, or one that is killed, harms nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise EngineError(
+            f"the folder for built engines, {path.parent}, cannot be written ({error.strerror}): set XDG_CACHE_HOME to "
+            "a folder that can"
+        ) from error
     with replacing(_note(path)) as note, replacing(path) as temporary:  # the engine first, then its note
         build(temporary)
         note.write_text(json.dumps(asdict(recipe) | {"sha256": sha256_of(temporary)}, indent=1, sort_keys=True) + "\n")

@@ -5,15 +5,16 @@ for itself in its cache. `run_live` refuses an engine without a passing record.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
+from realtime_polyp.folders import cache_folder
 
 RECORDS = "gates.json"
+FORMAT = 1  # of that file
 REFERENCE = "eager"  # in float32: what every other engine is compared with
 
 
@@ -36,19 +37,16 @@ class GateRecord:
         return not self.reasons
 
 
-def cache_folder() -> Path:
-    """Where this machine keeps what it built for itself: $XDG_CACHE_HOME/realtime-polyp or ~/.cache/realtime-polyp."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "realtime-polyp"
-
-
 def read_records(folder: Path) -> dict[str, GateRecord]:
     """{key: record} of one folder; empty where there is no file. Raises EngineError when it cannot be read."""
     path = folder / RECORDS
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if content.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"its format is {content['format']!r}, this program reads {FORMAT}")
+        found = content["records"] if "format" in content else content  # the first files had no format number
         return {key: GateRecord(**{**one, "key": key, "reasons": tuple(one["reasons"])}) for key, one in found.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineError(

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from realtime_polyp.engines.base import EngineError, Task
+from realtime_polyp.folders import asset
 
-WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "weights"
+WEIGHTS_FOLDER = asset("weights")
 MANIFEST = "manifest.json"
 DEFAULT_DETECTOR = "gflv2-lite0"
 DEFAULT_SEGMENTER = "lowrank-lite2"
@@ -70,3 +72,16 @@ def add_to_manifest(model: str, task: Task, size: tuple[int, int], files: dict[s
 
 def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+GRAPH = 2  # raised whenever the same weights compile to another graph: `to_deployable`, `convert` or a model's forward
+
+
+def engine_key(name: str, weights: Weights, kinds: Iterable[str], **parts: str) -> str:
+    """Return 16 hex digits that identify an engine; gate records and cached files are valid for this key only.
+
+    name: the engine. kinds: the kinds of weight files that it is made from. parts: versions, device and the like.
+    """
+    files = {kind: weights.checksums[weights.files[kind]] for kind in kinds if kind in weights.files}
+    made_of = {"engine": name, "graph": GRAPH, "size": weights.size, "files": files, **parts}
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]

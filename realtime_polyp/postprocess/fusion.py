@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.compiled import compiled
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.folders import asset
 from realtime_polyp.geometry import pairwise_iou
 from realtime_polyp.packets import Boxes, Detections, Mask
 
 FORMAT = 1
-FUSION_FILE = Path(__file__).resolve().parents[2] / "assets" / "fusion.json"
+FUSION_FILE = asset("fusion.json")
 LEAST_SCORE = 0.05  # lowest score of the boxes that fusion was fitted on and takes as input
 _MIN_PROBABILITY = 0.5  # of the pixels of a region: the outline is drawn here
 _RIM = np.ones((5, 5), np.uint8)  # the two px around a region fade with it, or a ring would remain
@@ -170,7 +171,7 @@ def box_support(mask: Mask, boxes: Boxes) -> Values:
     return _soft_iou(mask.probability, (boxes - _corner(mask.field_of_view)) / _cell(mask))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _soft_iou(probability: NDArray[np.float32], boxes: Boxes) -> Values:
     """Return the soft IoU (n,) of the map (h, w) with the ellipses in boxes (n, 4), map px."""
     height, width = probability.shape

@@ -1,9 +1,9 @@
 """Convert raw predictions to detections and masks in source pixels; non-maximum suppression."""
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.compiled import compiled
 from realtime_polyp.packets import Detections, Mask
 from realtime_polyp.preprocess.letterbox import Placement
 
@@ -51,7 +51,7 @@ def mask_of(probability: NDArray[np.float32], placement: Placement, size: tuple[
     return Mask(np.ascontiguousarray(inner[:, ::-1] if placement.hflip else inner, np.float32), placement.field_of_view)
 
 
-@numba.njit(cache=True)
+@compiled()
 def nms(boxes: NDArray[np.float32], most_iou: float) -> NDArray[np.int64]:
     """Greedy non-maximum suppression of boxes (n, 4), best first: return the indices that remain, in order.
 

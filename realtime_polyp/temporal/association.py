@@ -1,9 +1,9 @@
 """Match boxes with tracks: greedily by IoU, or by proximity for boxes that moved too far to overlap."""
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.compiled import compiled
 from realtime_polyp.geometry import pairwise_iou
 from realtime_polyp.packets import Boxes
 
@@ -28,7 +28,7 @@ def _pairs(similarity: NDArray[np.float32], least: float) -> dict[int, int]:
     return {int(track): int(detection) for track, detection in _greedy(similarity, np.float32(least))}
 
 
-@numba.njit(cache=True)
+@compiled()
 def _greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.int64]:
     """Return pairs (k, 2) in order of falling similarity; ties go to the first track, then the first detection."""
     rows, columns = similarity.shape
@@ -48,7 +48,7 @@ def _greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.in
     return pairs
 
 
-@numba.njit(cache=True)
+@compiled()
 def proximity(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """Return the proximity (n, m) of boxes a (n, 4) and b (m, 4), xyxy.
 

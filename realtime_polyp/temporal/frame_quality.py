@@ -19,9 +19,10 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.folders import asset
 from realtime_polyp.packets import LONGEST_STEP_S, FrameQuality
 
-QUALITY_FILE = Path(__file__).resolve().parents[2] / "assets" / "quality.json"
+QUALITY_FILE = asset("quality.json")
 FRAME_QUALITIES: tuple[FrameQuality, ...] = get_args(FrameQuality)
 FORMAT = 1
 

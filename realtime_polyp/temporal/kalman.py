@@ -6,9 +6,10 @@ errors are. Velocities decay without new measurements, so a box without detectio
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from realtime_polyp.compiled import compiled
 
 State = NDArray[np.float64]  # (4, 2): value in px, velocity in px per second
 Covariance = NDArray[np.float64]  # (4, 3): variance of the value, covariance, variance of the velocity
@@ -63,7 +64,7 @@ def _size(state: State) -> float:
     return math.sqrt(max(1.0, state[2, 0]) * max(1.0, state[3, 0]))
 
 
-@numba.njit(cache=True)
+@compiled()
 def predict(state: State, covariance: Covariance, step_s: float, process_noise: float) -> tuple[State, Covariance]:
     """Advance a state by `step_s`. process_noise: change of velocity, in box sizes per second, per second."""
     after, wider = state.copy(), covariance.copy()
@@ -81,7 +82,7 @@ def predict(state: State, covariance: Covariance, step_s: float, process_noise: 
     return after, wider
 
 
-@numba.njit(cache=True)
+@compiled()
 def _correct(
     state: State, covariance: Covariance, measured: NDArray[np.float64], noise_px: float
 ) -> tuple[State, Covariance]:

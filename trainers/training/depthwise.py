@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from realtime_polyp.compiled import compiled
 
-def quicken(model: nn.Module) -> None:
+
+def use_fast_depthwise(model: nn.Module) -> None:
     """Let every square depthwise convolution of a model on the CPU take its gradient from here."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and _is_depthwise(module):
@@ -85,7 +87,7 @@ def weight_gradient(
     return np.ascontiguousarray(parts.sum(0).T.reshape(-1, kernel, kernel))
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
+@compiled(parallel=True, fastmath=True)
 def _products(x: NDArray[np.float32], gradient: NDArray[np.float32], kernel: int, stride: int) -> NDArray[np.float32]:
     """(N, kernel * kernel, C): each image's sum over the places of gradient times the input under each tap."""
     count, height, width, channels = gradient.shape
