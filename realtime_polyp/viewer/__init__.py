@@ -1,1 +1,1 @@
-"""The live viewer, and the only imports of Qt. The pipeline never imports it; `qt_setup` and `player` need no Qt."""
+"""The viewer, the only package that imports Qt. The pipeline never imports it; `feed` and `player` need no Qt."""
