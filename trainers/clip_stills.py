@@ -26,9 +26,9 @@ from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, boxes_of, label_polyps, read_stills
 from trainers.video.clip_file import check_outside
 from trainers.video.synthetic.clip import Clip, make_clip
-from trainers.video.synthetic.compression import compressed
+from trainers.video.synthetic.compression import compress
 from trainers.video.synthetic.ground_truth import true_frame
-from trainers.video.synthetic.render import picture
+from trainers.video.synthetic.render import render_frame
 from trainers.video.synthetic.scene import Scene
 
 CLIP_STILLS = "train.json"
@@ -114,12 +114,12 @@ def learnables(clip: Clip, *, every_s: float) -> Iterator[Learnable]:
     """A clip's moments, one in so many seconds, whose truth is beyond doubt: no polyp is faint in it, and none lies in
     two parts, left and right of an instrument, of which a mask alone would make two polyps."""
     seen = moments(clip, every=max(1, round(every_s * clip.rate_hz)))
-    for moment, coded in zip(seen, compressed(_pictures(clip, seen), rate_hz=clip.rate_hz), strict=True):
+    for moment, compressed in zip(seen, compress(_pictures(clip, seen), rate_hz=clip.rate_hz), strict=True):
         true = true_frame(moment.scene, clip.scope, moment.place)
         mask = _halved(_mask_of(true, clip.scope.frame_size))
         if not true.faint and int(label_polyps(mask).max()) == len(true.polyps):
             name = f"{clip.name.replace(' ', '-')}-{moment.index}"
-            yield Learnable(name, _smaller(coded.image), mask, moment.scene.tissue.still)
+            yield Learnable(name, _smaller(compressed.image), mask, moment.scene.tissue.still)
 
 
 def moments(clip: Clip, *, every: int) -> list[Moment]:
@@ -131,7 +131,7 @@ def moments(clip: Clip, *, every: int) -> list[Moment]:
 def _pictures(clip: Clip, seen: Sequence[Moment]) -> Iterator[Image]:
     for one in seen:
         tissue, scene = one.scene.tissue, one.scene
-        yield picture(tissue.image, scene.camera, scene.conditions, clip.scope, one.place, one.index)
+        yield render_frame(tissue.image, scene.camera, scene.conditions, clip.scope, one.place, one.index)
 
 
 def _mask_of(true: TrueFrame, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -1,8 +1,8 @@
-"""The video test bench with exact truth: python -m trainers.video_bench --data val.json --root ../shared/data
+"""Video benchmark with exact ground truth: python -m trainers.video_bench --data val.json --root ../shared/data
 
-Clips of a virtual scope over real stills, so that every box, mask and number is known; the line with its smoothing and
-without, side by side, by METRICS 4. What the models said is kept in this machine's cache: another run with the same
-clips and models takes a fraction of the time.
+A virtual scope moves over real stills, so that every box, mask and identity is known. The runtime is measured with
+temporal filtering and without, side by side, by METRICS 4. Model outputs are cached on this machine: another run with
+the same clips and models takes a fraction of the time.
 """
 
 import argparse
@@ -16,66 +16,67 @@ from typing import Any
 
 from tqdm import tqdm
 
-import realtime_polyp
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
-from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
+from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import VideoReport, combined, figures, video_report
 from realtime_polyp.metrics.video_table import table
 from realtime_polyp.outputs.results_reader import ShownFrame, shown_of
-from realtime_polyp.packets import Result
-from realtime_polyp.postprocess.fusion import Fusion, fusion_for
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
-from realtime_polyp.postprocess.score_calibration import Calibration, read_calibration
-from realtime_polyp.temporal.config import TemporalConfig
-from realtime_polyp.temporal.frame_quality import read_frame_quality
+from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
+from realtime_polyp.sources import open_source
 from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_stills
 from trainers.video.clip_file import check_outside, write_clip
-from trainers.video.gallery import Seen, write_video_gallery
+from trainers.video.gallery import GalleryVideo, write_video_gallery
 from trainers.video.goals import goal_lines, goals
 from trainers.video.pictures import write_video_pictures
-from trainers.video.synthetic.clip import make_clip
+from trainers.video.synthetic.clip import ClipSource, make_clip
 from trainers.video.synthetic.ground_truth import RULE
 from trainers.video.synthetic.prediction_cache import (
-    MIRRORED,
-    UNSTEADIED,
-    Remembered,
+    cache_predictions,
     clip_folder,
-    is_remembered,
-    remember,
-    replay,
-    truth_of,
+    is_cached,
+    read_cached_frames,
+    read_cached_truth,
 )
-from trainers.video.synthetic.replay import recalled, side_by_side
-from trainers.video.synthetic.source import ClipSource
+from trainers.video.synthetic.replay import CachedFrame, analyse_frames, replay_side_by_side
 
-RAW, STEADY = "without smoothing", "with smoothing"
+RAW, FILTERED = "without smoothing", "with smoothing"
 _CLIP_S = 60.0
 _PHANTOM = Path(__file__).resolve().parents[1] / "assets" / "demo.mp4"
 _EPILOG = """examples:
   python -m trainers.video_bench --data ../shared/data/val.json --root ../shared/data --minutes 6 --seed 1
-  python -m trainers.video_bench --data train.json --root . --minutes 20 --remember         # only ask the models
+  python -m trainers.video_bench --data train.json --root . --minutes 20 --predict-only    # only fill the cache
   python -m trainers.video_bench --data val.json --root . --score-threshold 0.4 --json figures.json --pictures bench
-  python -m trainers.video_bench --data val.json --root . --minutes 1 --clip-out ../clips              # to look at
-  python -m trainers.video_bench --data val.json --root . --gallery ../looks    # what was missed, what cried wolf
+  python -m trainers.video_bench --data val.json --root . --minutes 1 --clip-out ../clips  # write the clips as videos
+  python -m trainers.video_bench --data val.json --root . --gallery ../errors    # missed polyps, long false alarms
   python -m trainers.video_bench --phantom"""
 
 
 @dataclass(frozen=True)
 class Video:
-    """One video of the bench: its truth, and its frames with what the models said, every time anew."""
+    """One video of the benchmark.
+
+    Attributes:
+        truth: its ground truth.
+        frames: iterates over its frames with their model outputs, from the first frame at each call.
+    """
 
     truth: VideoTruth
-    frames: Callable[[], Iterator[Remembered]]
+    frames: Callable[[], Iterator[CachedFrame]]
 
 
 @dataclass(frozen=True)
-class Watched:
-    """reports: one a configuration. shown: with smoothing."""
+class Measurement:
+    """What was measured on one video.
+
+    Attributes:
+        reports: one per configuration, by name.
+        shown: what the filtered configuration shows in each frame.
+    """
 
     reports: dict[str, VideoReport]
     shown: Sequence[ShownFrame]
@@ -88,79 +89,97 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "trainers.video_bench",
-        description="Measure the line on clips with exact truth, with smoothing and without.",
-        epilog=f"{_EPILOG}\n\n{fill(f'In the truth of a clip, {RULE}.', width=110)}",
+        description="Measure the runtime on clips with exact ground truth, with temporal filtering and without.",
+        epilog=f"{_EPILOG}\n\n{fill(f'In the ground truth of a clip, {RULE}.', width=110)}",
     )
     engines = ", ".join(ENGINE_NAMES)
     add = parser.add_argument
     add("--data", type=Path, metavar="FILE.json", help="COCO file of the stills that clips are made from")
     add("--root", type=Path, metavar="DIR", help="folder that the file's image paths start from")
-    add("--phantom", action="store_true", help="the project's own phantom, assets/demo.mp4, instead of stills")
-    add("--minutes", type=int, default=6, metavar="N", help="as many clips of a minute (default: %(default)s)")
-    add("--seed", type=int, default=1, help="other seeds, other clips (default: %(default)s)")
+    add("--phantom", action="store_true", help="measure the rendered demo clip, assets/demo.mp4, instead of stills")
+    add("--minutes", type=int, default=6, metavar="N", help="number of clips of one minute each (default: %(default)s)")
+    add("--seed", type=int, default=1, help="seed of the clips (default: %(default)s)")
     add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="default: %(default)s")
     add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="default: %(default)s")
     add("--engine", default="auto", metavar="NAME", help=f"{engines} (default: %(default)s)")
-    add("--calibration", type=Path, metavar="FILE.json", help="scores and operating point to use")
+    add("--calibration", type=Path, metavar="FILE.json", help="score calibration and operating point to use")
     add("--score-threshold", type=float, metavar="P", help=f"default: the calibration's, else {SCORE_THRESHOLD:g}")
-    add("--no-fusion", dest="fusion", action="store_false", help="each model's own word, as with run_live --no-fusion")
+    add("--no-fusion", dest="fusion", action="store_false", help="disable detector-segmenter fusion, as in run_live")
     add(
         "--no-hflip",
         "--no-mirror",
         dest="hflip",
         action="store_false",
-        help="every frame as it is, as with run_live --no-mirror",
+        help="do not flip every second frame, as in run_live",
     )
-    add("--remember", action="store_true", help="only make the clips and ask the models, for later runs")
-    add("--no-masks", dest="masks", action="store_false", help="leave out what the masks tell, which takes longest")
-    add("--json", type=Path, metavar="OUT", help="write every figure of both there")
-    add("--pictures", type=Path, metavar="DIR", help="draw FROC, withholding and timelines there")
-    add("--gallery", type=Path, metavar="DIR", help="paint missed polyps and long false alarms there, to look at")
-    add("--clip-out", type=Path, metavar="DIR", help="write each clip there to look at, with its truth")
+    add(
+        "--predict-only",
+        "--remember",
+        dest="predict_only",
+        action="store_true",
+        help="only make the clips and run the models, to fill the cache for later runs",
+    )
+    add("--no-masks", dest="masks", action="store_false", help="skip the mask figures, which take longest")
+    add("--json", type=Path, metavar="OUT", help="write all figures to this file")
+    add("--pictures", type=Path, metavar="DIR", help="draw FROC, withholding and timelines into this folder")
+    add("--gallery", type=Path, metavar="DIR", help="draw missed polyps and long false alarms into this folder")
+    add(
+        "--clip-out", type=Path, metavar="DIR", help="write each clip as a video, with its ground truth, to this folder"
+    )
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
-    check(options)
-    detector = open_detector(options.detector, options.engine)
-    segmenter = open_segmenter(options.segmenter, options.engine)
-    configs = configurations(options, fusion_for(detector, segmenter))
+    """Run the benchmark.
+
+    Raises:
+        OSError, ValueError: one sentence each, for input that the user can correct.
+    """
+    check_options(options)
+    runtime = open_runtime(runtime_config(options))
+    configs = {RAW: replace(runtime.pipeline_config, temporal=None, hflip=False), FILTERED: runtime.pipeline_config}
     if options.phantom:
-        videos = [phantom(options)]
+        videos = [open_phantom(runtime)]
     else:
-        folders = remembered_folders(options, detector, segmenter)
-        if options.remember:
+        folders = cache_clips(options, runtime)
+        if options.predict_only:
             print("\n".join(str(folder) for folder in folders))
             return
-        videos = [Video(truth_of(folder), partial(replay, folder)) for folder in folders]
-    parts = [watched(video, configs, masks=options.masks) for video in videos]
-    reports = {name: combined([part.reports[name] for part in parts]) for name in configs}
-    reports[STEADY] = against(reports[RAW], reports[STEADY])
-    threshold = configs[STEADY].score_threshold
-    print(f"{detector.model} and {segmenter.model}, {detector.name}; boxes from {threshold:g}; {described(options)}")
+        videos = [Video(read_cached_truth(folder), partial(read_cached_frames, folder)) for folder in folders]
+    measured = [measure(video, configs, masks=options.masks) for video in videos]
+    reports = {name: combined([one.reports[name] for one in measured]) for name in configs}
+    reports[FILTERED] = use_unflipped_detections(reports[RAW], reports[FILTERED])
+    print(
+        f"{options.detector} and {options.segmenter}, {_engine_names(runtime)}; "
+        f"boxes from {configs[FILTERED].score_threshold:g}; {describe_data(options)}"
+    )
+    for caution in runtime.cautions:
+        print(f"caution: {caution}")
     print(table(reports))
-    print(goal_lines(goals(reports[RAW], reports[STEADY])))
+    print(goal_lines(goals(reports[RAW], reports[FILTERED])))
     if options.json:
         write_figures(reports, options)
     if options.pictures:
-        lines = [timeline(video.truth, part.shown) for video, part in zip(videos, parts, strict=True)]
-        written = write_video_pictures(reports[STEADY], lines, options.pictures)
+        lines = [timeline(video.truth, one.shown) for video, one in zip(videos, measured, strict=True)]
+        written = write_video_pictures(reports[FILTERED], lines, options.pictures)
         print(f"pictures: {', '.join(str(path) for path in written)}")
     if options.gallery:
-        seen = [seen_again(video, part) for video, part in zip(videos, parts, strict=True)]
-        written = write_video_gallery(seen, options.gallery)
+        gallery = [
+            GalleryVideo(video.truth, one.shown, one.reports[FILTERED].records[0], video.frames)
+            for video, one in zip(videos, measured, strict=True)
+        ]
+        written = write_video_gallery(gallery, options.gallery)
         print(f"gallery: {', '.join(str(path) for path in written) or 'nothing missed, no long false alarm'}")
 
 
-def check(options: argparse.Namespace) -> None:
-    """Raises ValueError for options that do not go together."""
+def check_options(options: argparse.Namespace) -> None:
+    """Raise ValueError for options that do not go together."""
     if options.phantom == bool(options.data):
         raise ValueError("give either --data with --root, or --phantom")
     if options.data and options.root is None:
         raise ValueError("--data needs --root, the folder that its paths start from")
-    if options.phantom and (options.remember or options.clip_out):
-        raise ValueError("--phantom is a video already: --remember and --clip-out are for clips of stills")
+    if options.phantom and (options.predict_only or options.clip_out):
+        raise ValueError("--phantom is a video already: --predict-only and --clip-out are for clips of stills")
     if options.minutes < 1:
         raise ValueError(f"--minutes is {options.minutes}: it must be 1 or more")
     for folder in (options.clip_out, None if options.phantom else options.gallery):
@@ -168,97 +187,85 @@ def check(options: argparse.Namespace) -> None:
             check_outside(folder)
 
 
-def configurations(options: argparse.Namespace, fusion: Fusion | None) -> dict[str, PipelineConfig]:
-    """As `run_live` would set the line; what was typed counts before what the calibration says."""
-    calibration = read_calibration(options.calibration) if options.calibration else Calibration("none")
-    threshold = options.score_threshold
-    steady = PipelineConfig(
-        score_threshold=calibration.score_threshold(SCORE_THRESHOLD) if threshold is None else threshold,
-        temporal=calibration.temporal_config(TemporalConfig()),
-        calibration=calibration if options.calibration else None,
-        views=read_frame_quality(),
-        fusion=fusion if options.fusion and calibration.detector is None else None,
+def runtime_config(options: argparse.Namespace) -> RuntimeConfig:
+    """Configure the runtime as `run_live` would.
+
+    The benchmark may measure an engine that has not passed the accuracy gate, but only one that was named.
+    """
+    return RuntimeConfig(
+        detector=options.detector,
+        segmenter=options.segmenter,
+        engine=options.engine,
+        calibration=options.calibration,
+        score_threshold=options.score_threshold,
+        fusion=options.fusion,
         hflip=options.hflip,
+        allow_unverified=options.engine != "auto",
     )
-    return {RAW: replace(steady, temporal=None, hflip=False), STEADY: steady}
 
 
-def described(options: argparse.Namespace) -> str:
+def describe_data(options: argparse.Namespace) -> str:
     return "the phantom" if options.phantom else f"{options.minutes} clips of {options.data.name}, seed {options.seed}"
 
 
-def remembered_folders(options: argparse.Namespace, detector: DetectorEngine, segmenter: SegmenterEngine) -> list[Path]:
-    """Of every clip, made where it is not kept yet."""
-    stills = read_stills(options.data, options.root)
-    return [remembered_clip(stills, options, detector, segmenter, number) for number in range(options.minutes)]
+def _engine_names(runtime: Runtime) -> str:
+    engines = [engine for engine in (runtime.detector, runtime.segmenter) if engine is not None]
+    return ", ".join(dict.fromkeys(engine.name for engine in engines))
 
 
-def remembered_clip(
-    stills: Sequence[Still],
-    options: argparse.Namespace,
-    detector: DetectorEngine,
-    segmenter: SegmenterEngine,
-    number: int,
-) -> Path:
-    keys = (detector.key, segmenter.key)
-    folder = clip_folder(stills, seed=options.seed, number=number, seconds=_CLIP_S, keys=keys)
-    if not is_remembered(folder):
-        clip = make_clip(stills, seed=options.seed, number=number, seconds=_CLIP_S)
-        remember(ClipSource(clip), detector, segmenter, folder)
-    if options.clip_out:
-        print(f"clip: {write_clip(folder, options.clip_out)}")
-    return folder
+def cache_clips(options: argparse.Namespace, runtime: Runtime) -> list[Path]:
+    """Return the cache folder of each clip. Clips that are not cached yet are drawn and shown to the models."""
+    stills: Sequence[Still] = read_stills(options.data, options.root)
+    keys = [engine.key for engine in (runtime.detector, runtime.segmenter) if engine is not None]
+    folders = []
+    for number in range(options.minutes):
+        folder = clip_folder(stills, seed=options.seed, number=number, seconds=_CLIP_S, keys=keys)
+        if not is_cached(folder):
+            clip = make_clip(stills, seed=options.seed, number=number, seconds=_CLIP_S)
+            cache_predictions(ClipSource(clip), runtime.inference, folder)
+        if options.clip_out:
+            print(f"clip: {write_clip(folder, options.clip_out)}")
+        folders.append(folder)
+    return folders
 
 
-def phantom(options: argparse.Namespace) -> Video:
-    """The phantom, whose answers are not kept: it is short."""
+def open_phantom(runtime: Runtime) -> Video:
+    """Return the phantom. It is short: its model outputs are not cached."""
     truth = read_truth(_PHANTOM.with_name("demo_truth.json"))
 
-    def results_of(config: PipelineConfig) -> Iterator[Result]:
-        return realtime_polyp.analyse(
-            _PHANTOM,
-            detector=options.detector,
-            segmenter=options.segmenter,
-            engine=options.engine,
-            config=config,
-            allow_unverified=True,
-        )
-
-    def frames() -> Iterator[Remembered]:
-        for result, hflip in zip(results_of(UNSTEADIED), results_of(MIRRORED), strict=True):
-            yield recalled(result, hflip, truth.frames[result.frame.index])
+    def frames() -> Iterator[CachedFrame]:
+        for plain, flipped in analyse_frames(open_source(str(_PHANTOM)).frames(), runtime.inference):
+            yield CachedFrame(plain, flipped, truth.frames[plain.frame.index])
 
     return Video(truth, frames)
 
 
-def watched(video: Video, configs: dict[str, PipelineConfig], *, masks: bool) -> Watched:
-    """The video once, each way beside the other."""
+def measure(video: Video, configs: dict[str, PipelineConfig], *, masks: bool) -> Measurement:
+    """Measure every configuration in one pass over the video."""
     shown: dict[str, list[ShownFrame]] = {name: [] for name in configs}
     frames = tqdm(video.frames(), total=len(video.truth.frames), desc=video.truth.name, unit="frame", leave=False)
-    for results in side_by_side(frames, configs):
+    for results in replay_side_by_side(frames, configs):
         for name, result in results.items():
             shown[name].append(shown_of(result, mask=masks))
     reports = {name: video_report(video.truth, shown[name], masks=masks) for name in configs}
-    return Watched(reports, shown[STEADY])
+    return Measurement(reports, shown[FILTERED])
 
 
-def against(raw: VideoReport, steady: VideoReport) -> VideoReport:
-    """With the detections of the line that is not smoothed for what smoothing is held against: it has the pictures as
-    they are, while every other one of the smoothed line's is mirrored."""
-    return replace(steady, single_scores=raw.single_scores, single_ages=raw.single_ages)
+def use_unflipped_detections(raw: VideoReport, filtered: VideoReport) -> VideoReport:
+    """Compare temporal filtering with detections on frames as they are.
 
-
-def seen_again(video: Video, part: Watched) -> Seen:
-    (record,) = part.reports[STEADY].records
-    return Seen(video.truth, part.shown, record, video.frames)
+    The filtered configuration flips every second frame, so its own single-frame detections jitter more. Measured
+    against those, filtering would look better than it is.
+    """
+    return replace(filtered, single_scores=raw.single_scores, single_ages=raw.single_ages)
 
 
 def write_figures(reports: dict[str, VideoReport], options: argparse.Namespace) -> None:
-    told: dict[str, Any] = {"data": described(options)}
-    told |= {name: figures(report) for name, report in reports.items()}
-    told["goals"] = [goal.told for goal in goals(reports[RAW], reports[STEADY])]
+    content: dict[str, Any] = {"data": describe_data(options)}
+    content |= {name: figures(report) for name, report in reports.items()}
+    content["goals"] = [goal.to_dict() for goal in goals(reports[RAW], reports[FILTERED])]
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"figures: {options.json}")
 
 

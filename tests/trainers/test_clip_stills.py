@@ -8,7 +8,7 @@ import pytest
 from tissue_toys import write_tissue_stills
 
 from trainers import clip_stills
-from trainers.check_data import problems
+from trainers.check_data import find_problems
 from trainers.clip_stills import learnables, main, moments
 from trainers.data.stills import Still, letterboxed, read_image, read_mask, read_stills
 from trainers.video.synthetic.clip import Clip, make_clip
@@ -78,7 +78,7 @@ def test_training_reads_what_the_command_writes(
     assert f"{len(found)} moments" in capsys.readouterr().out
     assert 8 <= len(found) <= 20 and {len(still.boxes) for still in found} == {0, 1}
     assert len({still.id for still in found}) == len(found) and {still.centre for still in found} == {"C1"}
-    assert problems({"moments": found}) == {}
+    assert find_problems({"moments": found}) == {}
     for still in found:
         pixels, labels = letterboxed(still, (64, 96))
         assert pixels.shape == (64, 96, 3) and bool(labels.any()) == bool(len(still.boxes))
@@ -92,7 +92,7 @@ def test_a_moment_keeps_its_still_s_patient_so_that_a_leak_is_seen(
         (tmp_path / name).mkdir()
     kept = [clip_stills.write_still(one, tmp_path) for one in learnables(clip, every_s=2)]
     moments_read = read_stills(clip_stills.write_coco(kept, tmp_path / "train.json"), tmp_path)
-    trouble = problems({"train": moments_read, "val": stills})
+    trouble = find_problems({"train": moments_read, "val": stills})
     assert trouble.keys() == {"patients or videos in more than one split"}
 
 

@@ -19,17 +19,16 @@ from tissue_toys import write_tissue_stills
 from realtime_polyp.metrics.motion import moved_mask
 from realtime_polyp.metrics.run_lengths import decode
 from trainers.data.stills import Still, read_stills
-from trainers.video.synthetic.camera import Room, camera_in
-from trainers.video.synthetic.clip import Clip, make_clip
-from trainers.video.synthetic.compression import Decoder, compressed
+from trainers.video.synthetic.camera import Room, place_camera
+from trainers.video.synthetic.clip import Clip, ClipSource, make_clip
+from trainers.video.synthetic.compression import Decoder, compress
 from trainers.video.synthetic.conditions import Conditions
 from trainers.video.synthetic.ground_truth import true_frame
-from trainers.video.synthetic.random_curves import bell, episodes, through, wander
-from trainers.video.synthetic.render import between, blurred, picture
+from trainers.video.synthetic.random_curves import bell, episodes, interpolate_path, wander
+from trainers.video.synthetic.render import blur, motion_between, render_frame
 from trainers.video.synthetic.scene import Scene, Setting, scene_with_polyps, scene_without
-from trainers.video.synthetic.scope import Scope, some_scope
-from trainers.video.synthetic.source import ClipSource
-from trainers.video.synthetic.tissue import best_rectangle, is_tissue, tissue_of
+from trainers.video.synthetic.scope import Scope, draw_scope
+from trainers.video.synthetic.tissue import cut_tissue, find_rectangle, is_tissue
 
 SMALL = (240, 180)
 
@@ -48,10 +47,10 @@ def clip(stills: list[Still]) -> Clip:
 @pytest.fixture(scope="module")
 def polyp_scenes(stills: list[Still]) -> list[tuple[Scene, Scope]]:
     """One of every still with a polyp, in calm conditions."""
-    chance = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     found = []
-    for number, tissue in enumerate(map(tissue_of, stills[:6])):
-        setting = Setting(some_scope(chance, SMALL), 30.0, chance)
+    for number, tissue in enumerate(map(cut_tissue, stills[:6])):
+        setting = Setting(draw_scope(rng, SMALL), 30.0, rng)
         scene = scene_with_polyps(tissue, setting, 120, enters=False) if tissue else None
         if scene:
             found.append((replace(scene, ids=(number + 1,), conditions=calm(120)), setting.scope))
@@ -84,7 +83,7 @@ def test_episodes_stay_between_nothing_and_all() -> None:
 
 
 def test_a_way_passes_its_points_at_their_times() -> None:
-    way = through([(0, (0.0, 1.0)), (10, (5.0, -1.0)), (30, (5.0, 2.0))], 40)
+    way = interpolate_path([(0, (0.0, 1.0)), (10, (5.0, -1.0)), (30, (5.0, 2.0))], 40)
     assert way[[0, 10, 30, 39]].tolist() == [[0, 1], [5, -1], [5, 2], [5, 2]]
 
 
@@ -95,7 +94,7 @@ def test_a_way_passes_its_points_at_their_times() -> None:
 def test_the_rectangle_is_the_largest_of_tissue_alone(cells: list[list[bool]]) -> None:
     """Against every rectangle there is, of cells of 10 px."""
     good = np.array(cells)
-    rows, columns = best_rectangle(np.kron(good, np.ones((10, 10), bool)), np.zeros((50, 60), bool))
+    rows, columns = find_rectangle(np.kron(good, np.ones((10, 10), bool)), np.zeros((50, 60), bool))
     areas = [
         (bottom - top) * (right - left)
         for top in range(5)
@@ -122,7 +121,7 @@ def test_a_still_whose_polyp_lies_half_outside_is_not_used(stills: list[Still], 
     image = cv2.imread(str(stills[0].image_path))
     image[:, :75] = 0  # the polyp's left half
     cv2.imwrite(str(tmp_path / "half.png"), image)
-    assert tissue_of(replace(stills[0], image_path=tmp_path / "half.png")) is None
+    assert cut_tissue(replace(stills[0], image_path=tmp_path / "half.png")) is None
 
 
 # Camera
@@ -130,11 +129,11 @@ def test_a_still_whose_polyp_lies_half_outside_is_not_used(stills: list[Still], 
 
 @given(st.integers(0, 10_000))
 def test_a_view_never_leaves_its_room(seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    scope = some_scope(chance, SMALL)
+    rng = np.random.default_rng(seed)
+    scope = draw_scope(rng, SMALL)
     room = Room((-50.0, -20.0), (400.0, 330.0))
-    half_width = chance.uniform(0.4, 1.0, 30) * room.widest(scope, 0.4)
-    camera = camera_in(room, scope, chance.normal(0, 2, (30, 2)), half_width, chance.uniform(-0.4, 0.4, 30))
+    half_width = rng.uniform(0.4, 1.0, 30) * room.widest(scope, 0.4)
+    camera = place_camera(room, scope, rng.normal(0, 2, (30, 2)), half_width, rng.uniform(-0.4, 0.4, 30))
     corners = scope.outline * (scope.size[0] / 2) + scope.middle
     for place in range(30):
         matrix = camera.matrix(place, scope)
@@ -143,9 +142,9 @@ def test_a_view_never_leaves_its_room(seed: int) -> None:
 
 
 def test_a_view_wider_than_its_room_is_refused() -> None:
-    scope = some_scope(np.random.default_rng(0), SMALL)
+    scope = draw_scope(np.random.default_rng(0), SMALL)
     with pytest.raises(ValueError, match="too wide"):
-        camera_in(Room((0, 0), (100, 100)), scope, np.zeros((1, 2)), np.array([80.0]), np.zeros(1))
+        place_camera(Room((0, 0), (100, 100)), scope, np.zeros((1, 2)), np.array([80.0]), np.zeros(1))
 
 
 # Truth
@@ -171,10 +170,10 @@ def test_the_masks_lie_exactly_on_the_pictures_polyps(polyp_scenes: list[tuple[S
 
 def test_no_polyp_s_mirror_image_comes_into_view(stills: list[Still]) -> None:
     """The mask mirrored beyond the still as the picture is, against the mask alone, wherever a camera looks."""
-    chance = np.random.default_rng(11)
-    for tissue in filter(None, map(tissue_of, stills[:6])):
+    rng = np.random.default_rng(11)
+    for tissue in filter(None, map(cut_tissue, stills[:6])):
         for _ in range(4):
-            setting = Setting(some_scope(chance, SMALL), 30.0, chance)
+            setting = Setting(draw_scope(rng, SMALL), 30.0, rng)
             for make in (
                 partial(scene_with_polyps, enters=True),
                 partial(scene_with_polyps, enters=False),
@@ -238,13 +237,11 @@ def test_the_same_seed_gives_the_same_frames_and_another_one_others(stills: list
     again = make_clip(stills, seed=3, number=0, seconds=24, frame_size=SMALL)
     other = make_clip(stills, seed=3, number=1, seconds=24, frame_size=SMALL)
     chosen = [30, 200, 400]
-    pictures = [
-        [image for at, image in enumerate(islice(one.pictures(), 401)) if at in chosen] for one in (clip, again)
-    ]
+    pictures = [[image for at, image in enumerate(islice(one.images(), 401)) if at in chosen] for one in (clip, again)]
     assert all(np.array_equal(*pair) for pair in zip(*pictures, strict=True))
     assert clip.dropped == again.dropped
-    first = next(iter(other.pictures()))
-    assert first.shape != pictures[0][0].shape or not np.array_equal(first, next(iter(clip.pictures())))
+    first = next(iter(other.images()))
+    assert first.shape != pictures[0][0].shape or not np.array_equal(first, next(iter(clip.images())))
 
 
 def test_a_clip_has_its_length_and_at_least_half_of_it_no_polyp(clip: Clip) -> None:
@@ -288,9 +285,9 @@ def test_stills_that_will_not_do_are_told(stills: list[Still]) -> None:
 
 
 def test_every_picture_is_one_packet_that_a_decoder_reads_to_the_same_pixels() -> None:
-    chance = np.random.default_rng(0)
-    smooth = [blurred(chance.integers(60, 200, (96, 128, 3), dtype=np.uint8), 4) for _ in range(5)]
-    coded = list(compressed(smooth, rate_hz=Fraction(30000, 1001)))
+    rng = np.random.default_rng(0)
+    smooth = [blur(rng.integers(60, 200, (96, 128, 3), dtype=np.uint8), 4) for _ in range(5)]
+    coded = list(compress(smooth, rate_hz=Fraction(30000, 1001)))
     decoder = Decoder()
     assert all(np.array_equal(decoder(one.packet), one.image) for one in coded)
     errors = [np.abs(one.image.astype(int) - image).mean() for one, image in zip(coded, smooth, strict=True)]
@@ -329,7 +326,7 @@ def drawn_sharp(scene: Scene, scope: Scope, place: int) -> NDArray[np.uint8]:
     )
     bright = replace(scope)
     bright.__dict__["light"] = np.repeat(scope.opening[..., None], 3, axis=2)  # no darker rim
-    return picture(scene.tissue.image, held, scene.conditions, bright, place, 0)
+    return render_frame(scene.tissue.image, held, scene.conditions, bright, place, 0)
 
 
 def masks_seen(scene: Scene, scope: Scope, place: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -352,8 +349,8 @@ def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def test_between_two_views_a_point_of_the_still_moves_as_told() -> None:
-    chance = np.random.default_rng(1)
-    before, after = chance.normal(0, 1, (2, 3)), chance.normal(0, 1, (2, 3))
+    rng = np.random.default_rng(1)
+    before, after = rng.normal(0, 1, (2, 3)), rng.normal(0, 1, (2, 3))
     point = np.array([3.0, -2.0, 1.0])
-    motion = between(before, after)
+    motion = motion_between(before, after)
     assert np.allclose(motion[:, :2] @ (before @ point) + motion[:, 2], after @ point)

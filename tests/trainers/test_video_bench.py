@@ -1,4 +1,4 @@
-"""The bench: what is remembered replays as the line itself would have it, and the command tells goals and bad input."""
+"""The video benchmark: a replay gives what the pipeline gives, and the command reports goals and bad input."""
 
 import json
 from collections.abc import Iterator
@@ -14,22 +14,28 @@ from tissue_toys import write_tissue_stills
 
 import trainers.video_bench as bench
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.inference.host import HostInference
 from realtime_polyp.metrics.truth import read_truth
 from realtime_polyp.packets import Frame
 from realtime_polyp.pipeline import Pipeline, run_inline
 from trainers.data.stills import Still, read_stills
 from trainers.video.goals import Goal, goal_lines
-from trainers.video.synthetic.clip import Clip, make_clip
-from trainers.video.synthetic.prediction_cache import clip_folder, is_remembered, remember, replay, truth_of
-from trainers.video.synthetic.replay import steadied
-from trainers.video.synthetic.source import ClipSource
+from trainers.video.synthetic.clip import Clip, ClipSource, make_clip
+from trainers.video.synthetic.prediction_cache import (
+    cache_predictions,
+    clip_folder,
+    is_cached,
+    read_cached_frames,
+    read_cached_truth,
+)
+from trainers.video.synthetic.replay import replay
 
 SMALL = (240, 180)
 SECONDS = 18
 CONFIGS = {
     "smoothed": PipelineConfig(),
     "raw": PipelineConfig(temporal=None),
-    "every other frame mirrored": PipelineConfig(hflip=True),
+    "every second frame flipped": PipelineConfig(hflip=True),
 }
 
 
@@ -48,9 +54,9 @@ def clip(root: Path) -> Clip:
 
 
 @pytest.fixture(scope="module")
-def kept(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("kept") / "clip"
-    remember(ClipSource(clip), FakeDetector(), FakeSegmenter(), folder)  # type: ignore[arg-type]
+def cached(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cached") / "clip"
+    cache_predictions(ClipSource(clip), HostInference(FakeDetector(), FakeSegmenter()), folder)  # type: ignore[arg-type]
     return folder
 
 
@@ -70,10 +76,10 @@ def small_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_what_is_remembered_replays_as_the_line_itself(frames: list[Frame], kept: Path, config: PipelineConfig) -> None:
+def test_a_replay_gives_what_the_pipeline_gives(frames: list[Frame], cached: Path, config: PipelineConfig) -> None:
     pipeline = Pipeline(FakeDetector(), FakeSegmenter(), config)  # type: ignore[arg-type]
     shown = 0
-    for again, then in zip(steadied(replay(kept), config), run_inline(frames, pipeline), strict=True):
+    for again, then in zip(replay(read_cached_frames(cached), config), run_inline(frames, pipeline), strict=True):
         assert (again.frame.index, again.frame.pts_s) == (then.frame.index, then.frame.pts_s)
         assert again.field_of_view == then.field_of_view and again.signal == then.signal
         assert np.array_equal(again.frame.image, then.frame.image)
@@ -86,16 +92,18 @@ def test_what_is_remembered_replays_as_the_line_itself(frames: list[Frame], kept
     assert shown > 20
 
 
-def test_without_pictures_a_replay_holds_all_the_rest(kept: Path, clip: Clip) -> None:
-    pairs = zip(replay(kept), replay(kept, pictures=False), strict=True)
+def test_frames_without_images_hold_everything_else(cached: Path, clip: Clip) -> None:
+    pairs = zip(read_cached_frames(cached), read_cached_frames(cached, images=False), strict=True)
     for whole, quick in pairs:
-        assert whole.index == quick.index and np.array_equal(whole.said.detections.boxes, quick.said.detections.boxes)
-        assert not quick.image.any() and quick.image.shape == whole.image.shape
-        assert whole.index not in clip.dropped
+        assert whole.plain.frame.index == quick.plain.frame.index
+        assert np.array_equal(whole.plain.detections.boxes, quick.plain.detections.boxes)
+        image = quick.plain.frame.image
+        assert not image.any() and image.shape == whole.plain.frame.image.shape
+        assert whole.plain.frame.index not in clip.dropped
 
 
-def test_the_truth_is_kept_with_the_clip(kept: Path, clip: Clip) -> None:
-    truth = truth_of(kept)
+def test_the_truth_is_cached_with_the_clip(cached: Path, clip: Clip) -> None:
+    truth = read_cached_truth(cached)
     expected = ClipSource(clip).truth()
     assert truth.rate_hz == clip.rate_hz and truth.size == SMALL
     for found, true in zip(truth.frames, expected.frames, strict=True):
@@ -103,7 +111,7 @@ def test_the_truth_is_kept_with_the_clip(kept: Path, clip: Clip) -> None:
         assert found.masks == true.masks and found.cut == true.cut
 
 
-def test_other_models_stills_or_seeds_are_kept_elsewhere(root: Path) -> None:
+def test_other_models_stills_or_seeds_have_folders_of_their_own(root: Path) -> None:
     stills = read_stills(root / "val.json", root)
 
     def where(stills: list[Still] = stills, **changed: object) -> Path:
@@ -111,13 +119,13 @@ def test_other_models_stills_or_seeds_are_kept_elsewhere(root: Path) -> None:
 
     others = [where(keys=("a", "c")), where(seed=2), where(number=1), where(seconds=30.0), where(stills[:-1])]
     assert len({where(), *others}) == 6 and where() == where()
-    assert not is_remembered(where())
+    assert not is_cached(where())
 
 
 def test_a_clip_that_could_not_be_finished_is_not_there(clip: Clip, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
-        remember(ClipSource(clip), FakeDetector(fails_at=5), FakeSegmenter(), tmp_path / "clip")  # type: ignore[arg-type]
-    assert not is_remembered(tmp_path / "clip") and not list(tmp_path.iterdir())
+        cache_predictions(ClipSource(clip), HostInference(FakeDetector(fails_at=5), FakeSegmenter()), tmp_path / "clip")  # type: ignore[arg-type]
+    assert not is_cached(tmp_path / "clip") and not list(tmp_path.iterdir())
 
 
 # The command
@@ -129,14 +137,14 @@ def command(root: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("fake_engines", "small_clips")
-def test_the_command_tells_both_ways_and_the_goals(
+def test_the_command_reports_both_configurations_and_the_goals(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.main(command(root, "--json", str(tmp_path / "figures.json"), "--clip-out", str(tmp_path / "clips"),
-                       "--gallery", str(tmp_path / "looks")))  # fmt: skip
-    told = capsys.readouterr().out
-    assert "gallery: " in told and (tmp_path / "looks" / "false_alarms.jpg").is_file()
-    assert "without smoothing" in told and "with smoothing" in told and "first shown after" in told
+                       "--gallery", str(tmp_path / "errors")))  # fmt: skip
+    output = capsys.readouterr().out
+    assert "gallery: " in output and (tmp_path / "errors" / "false_alarms.jpg").is_file()
+    assert "without smoothing" in output and "with smoothing" in output and "first shown after" in output
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert len(figures["goals"]) == 9 and figures["with smoothing"]["events"]["polyps"] > 0
     assert figures["with smoothing"]["events"]["minutes"] == pytest.approx(SECONDS / 60, abs=0.01)
@@ -144,19 +152,19 @@ def test_the_command_tells_both_ways_and_the_goals(
     with av.open(str(film)) as opened:
         assert sum(1 for _ in opened.decode(video=0)) == len(read_truth(film.with_suffix(".json")).frames)
 
-    monkeypatch.setattr(bench, "remember", lambda *given: pytest.fail("the models were asked again"))
+    monkeypatch.setattr(bench, "cache_predictions", lambda *given: pytest.fail("the models ran again"))
     bench.main(command(root))
     again = capsys.readouterr().out
     assert again.splitlines() == [
-        line for line in told.splitlines() if not line.startswith(("clip:", "figures:", "gallery:"))
+        line for line in output.splitlines() if not line.startswith(("clip:", "figures:", "gallery:"))
     ]
 
 
 @pytest.mark.usefixtures("fake_engines", "small_clips")
-def test_remembering_alone_tells_where(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.main(command(root, "--remember"))
+def test_predicting_only_prints_the_folder(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.main(command(root, "--predict-only"))
     (line,) = capsys.readouterr().out.splitlines()
-    assert is_remembered(Path(line))
+    assert is_cached(Path(line))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +173,7 @@ def test_remembering_alone_tells_where(root: Path, capsys: pytest.CaptureFixture
         ([], "give either --data with --root, or --phantom"),
         (["--phantom", "--data", "val.json"], "give either"),
         (["--data", "val.json"], "--data needs --root"),
-        (["--phantom", "--remember"], "a video already"),
+        (["--phantom", "--predict-only"], "a video already"),
         (["--data", "val.json", "--root", ".", "--minutes", "0"], "must be 1 or more"),
         (["--data", "val.json", "--root", ".", "--clip-out", str(ROOT / "runs")], "inside the repository"),
         (["--data", "val.json", "--root", ".", "--gallery", str(ROOT / "runs")], "inside the repository"),
@@ -176,16 +184,18 @@ def test_remembering_alone_tells_where(root: Path, capsys: pytest.CaptureFixture
 def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         bench.main([*arguments, "--detector", "fake", "--segmenter", "fake"])
-    told = capsys.readouterr().err
-    assert left.value.code == 2 and sentence in told and told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert left.value.code == 2 and sentence in output and output.count("\n") == 1
 
 
-def test_smoothing_is_held_against_pictures_as_they_are(kept: Path) -> None:
-    """Mirrored detections jump about, and what smoothing takes from them is no merit."""
-    configs = {bench.RAW: PipelineConfig(temporal=None), bench.STEADY: PipelineConfig(hflip=True)}
-    reports = bench.watched(bench.Video(truth_of(kept), partial(replay, kept)), configs, masks=False).reports
-    held = bench.against(reports[bench.RAW], reports[bench.STEADY])
-    assert held.records == reports[bench.STEADY].records
+def test_filtering_is_compared_with_unflipped_detections(cached: Path) -> None:
+    """Detections on flipped frames jitter more, and removing that jitter is no merit of the filter."""
+    configs = {bench.RAW: PipelineConfig(temporal=None), bench.FILTERED: PipelineConfig(hflip=True)}
+    reports = bench.measure(
+        bench.Video(read_cached_truth(cached), partial(read_cached_frames, cached)), configs, masks=False
+    ).reports
+    held = bench.use_unflipped_detections(reports[bench.RAW], reports[bench.FILTERED])
+    assert held.records == reports[bench.FILTERED].records
     assert held.single_events == reports[bench.RAW].events == reports[bench.RAW].single_events
 
 

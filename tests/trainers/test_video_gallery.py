@@ -1,4 +1,4 @@
-"""The bench's sheets show what was missed and what cried wolf, where a person can judge it."""
+"""The benchmark's contact sheets show missed polyps and false alarms where a person can judge them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,10 +13,10 @@ from realtime_polyp.field_of_view import whole
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.metrics.video import video_report
 from realtime_polyp.outputs.results_reader import ShownFrame
-from realtime_polyp.packets import Boxes, Detections
+from realtime_polyp.packets import Boxes, Detections, Frame, RawResult
 from trainers.evaluation.contact_sheets import FOUND, MARKED, TRUE
-from trainers.video.gallery import Seen, long_false_alarms, missed_polyps, write_video_gallery
-from trainers.video.synthetic.prediction_cache import Remembered, Said
+from trainers.video.gallery import GalleryVideo, long_false_alarms, missed_polyps, write_video_gallery
+from trainers.video.synthetic.replay import CachedFrame
 
 SIZE = (200, 100)
 POLYP = np.array([20, 20, 60, 60], np.float32)
@@ -25,7 +25,7 @@ ASTRAY = np.array([120, 20, 180, 80], np.float32)
 RATE_HZ = 10
 
 
-def seen(true: list[Boxes | None], shown: list[Boxes | None], *, without: tuple[int, ...] = ()) -> Seen:
+def seen(true: list[Boxes | None], shown: list[Boxes | None], *, without: tuple[int, ...] = ()) -> GalleryVideo:
     """Ten frames a second; one polyp at most, one shown box at most. without: frames that have no result."""
     frames = [TrueFrame({} if box is None else {1: box}, {}) for box in true]
     truth = VideoTruth("seed1-clip0-0123456789ab", SIZE, Fraction(RATE_HZ), frames)
@@ -37,14 +37,15 @@ def seen(true: list[Boxes | None], shown: list[Boxes | None], *, without: tuple[
         if index not in without
     ]
 
-    def again() -> Iterator[Remembered]:
+    def again() -> Iterator[CachedFrame]:
         image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
-        doubted = Said(Detections(POLYP[None], np.array([0.2], np.float32)), None)
+        weak = Detections(POLYP[None], np.array([0.2], np.float32))
         for one in results:
-            yield Remembered(one.index, one.pts_s, whole(image), "ok", doubted, None, image, frames[one.index])
+            frame = Frame(one.index, one.pts_s, 0.0, image)
+            yield CachedFrame(RawResult(frame, whole(image), "ok", weak, None), None, frames[one.index])
 
     (record,) = video_report(truth, results, masks=False).records
-    return Seen(truth, results, record, again)
+    return GalleryVideo(truth, results, record, again)
 
 
 def test_a_missed_polyp_is_looked_at_where_it_is_largest() -> None:
@@ -85,11 +86,11 @@ def test_the_largest_moment_of_a_polyp_may_have_been_dropped(tmp_path: Path) -> 
     assert write_video_gallery([video], tmp_path) == [tmp_path / "missed.jpg"]
 
 
-@pytest.mark.parametrize("most", [0, 3])
-def test_the_longest_come_first(most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.video.gallery._MOST", most)
+@pytest.mark.parametrize("max_tiles", [0, 3])
+def test_the_longest_come_first(max_tiles: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.video.gallery._MAX_TILES", max_tiles)
     pages = []
     monkeypatch.setattr("trainers.video.gallery.write_pages", lambda given, folder: pages.extend(given) or [])
     write_video_gallery([seen([POLYP] * count, [None] * count) for count in (3, 9, 6, 12)], tmp_path)
     told = [caption.split("view for ")[1].split(" s")[0] for _, caption in pages[0].tiles]
-    assert told == ["1.2", "0.9", "0.6"][:most]
+    assert told == ["1.2", "0.9", "0.6"][:max_tiles]

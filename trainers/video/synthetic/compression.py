@@ -1,4 +1,4 @@
-"""H.264 as a recorder writes it: each picture through the encoder and back, in memory."""
+"""H.264 compression as a recorder does it: each image is encoded and decoded again, in memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,34 +12,39 @@ from av.video.reformatter import VideoReformatter
 
 from realtime_polyp.field_of_view import Image
 
-BT709, LIMITED, FULL = 1, 1, 2  # as H.273 and FFmpeg number them
+BT709, LIMITED, FULL = 1, 1, 2  # numbers of H.273 and FFmpeg
 _OPTIONS = {"preset": "superfast", "tune": "zerolatency", "crf": "22", "threads": "1", "g": "90"}
 
 
 @dataclass(frozen=True)
-class Coded:
-    """packet: this picture in the stream. image (H, W, 3) RGB: what a decoder makes of it."""
+class CompressedFrame:
+    """One frame after compression.
+
+    Attributes:
+        packet: the frame in the H.264 stream.
+        image: (H, W, 3) uint8 RGB, the decoded packet.
+    """
 
     packet: bytes
     image: Image
 
 
-def compressed(pictures: Iterable[Image], *, rate_hz: Fraction) -> Iterator[Coded]:
-    """One packet a picture: no frame waits for another (x264's zerolatency)."""
+def compress(images: Iterable[Image], *, rate_hz: Fraction) -> Iterator[CompressedFrame]:
+    """Encode images (H, W, 3) as one stream, one packet per image (x264's zerolatency)."""
     encoder: VideoCodecContext | None = None
     decoder, scaler = Decoder(), VideoReformatter()
-    for index, image in enumerate(pictures):
+    for index, image in enumerate(images):
         if encoder is None:
-            encoder = _encoder(image, rate_hz)
-        given = VideoFrame.from_ndarray(image, format="rgb24")
-        frame = scaler.reformat(given, format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED, threads=1)
+            encoder = _open_encoder(image, rate_hz)
+        rgb = VideoFrame.from_ndarray(image, format="rgb24")
+        frame = scaler.reformat(rgb, format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED, threads=1)
         frame.pts, frame.time_base = index, 1 / rate_hz
         packet = b"".join(bytes(one) for one in encoder.encode(frame))
-        yield Coded(packet, decoder(packet))
+        yield CompressedFrame(packet, decoder(packet))
 
 
 class Decoder:
-    """Packets of one stream back to pictures, in order and from the first."""
+    """Decodes the packets of one stream, in order from the first."""
 
     def __init__(self) -> None:
         self._codec = av.CodecContext.create("h264", "r")
@@ -47,7 +52,11 @@ class Decoder:
         self._scaler = VideoReformatter()
 
     def __call__(self, packet: bytes) -> Image:
-        """Raises ValueError for a packet that does not hold exactly one picture."""
+        """Decode a packet to an image (H, W, 3) uint8 RGB.
+
+        Raises:
+            ValueError: the packet does not hold exactly one picture.
+        """
         frames = self._codec.decode(av.Packet(packet))
         if len(frames) != 1:
             raise ValueError(f"a packet of {len(packet)} bytes holds {len(frames)} pictures instead of one")
@@ -55,7 +64,7 @@ class Decoder:
         return np.asarray(rgb.to_ndarray(), np.uint8)
 
 
-def _encoder(image: Image, rate_hz: Fraction) -> VideoCodecContext:
+def _open_encoder(image: Image, rate_hz: Fraction) -> VideoCodecContext:
     codec = av.CodecContext.create("libx264", "w")
     codec.width, codec.height, codec.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
     codec.framerate, codec.time_base, codec.options = rate_hz, 1 / rate_hz, dict(_OPTIONS)

@@ -1,7 +1,7 @@
-"""What the models said of every frame of a clip, kept so that what comes after the models can be tried in seconds.
+"""Cache of model outputs for synthetic clips, so that what follows the models can be tried in seconds.
 
-A folder a clip in this machine's cache, outside any repository: its H.264 stream, the models' raw answers from a low
-score on, and the truth. The pixels are the data set's, and its licence holds for them.
+Each clip has a folder in this machine's cache, outside any repository: its H.264 stream, both models' raw outputs and
+the ground truth. The pixels come from the data set, whose licence holds for them.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,188 +17,169 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from realtime_polyp.config import PipelineConfig
-from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.gate import cache_folder
-from realtime_polyp.field_of_view import FieldOfView, Image
-from realtime_polyp.metrics.truth import TrueFrame, VideoTruth, read_truth, write_truth
-from realtime_polyp.packets import Detections, Frame, Mask, Result, Signal
-from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.inference.base import Inference
+from realtime_polyp.metrics.truth import VideoTruth, read_truth, write_truth
+from realtime_polyp.packets import Detections, Frame, Mask, RawResult
 from trainers.data.stills import Still
-from trainers.video.synthetic.compression import Coded, Decoder
-from trainers.video.synthetic.source import ClipSource
+from trainers.video.synthetic.clip import ClipSource
+from trainers.video.synthetic.compression import CompressedFrame, Decoder
+from trainers.video.synthetic.replay import CachedFrame, analyse_frames
 
-_FORMAT = 2  # of what is kept
-FLOOR = 0.05  # of the detector's own score; weaker candidates are not kept
-UNSTEADIED = PipelineConfig(score_threshold=FLOOR, weak_threshold=FLOOR, temporal=None)
-MIRRORED = replace(UNSTEADIED, hflip=True)
-_DRAWING = ("camera", "chance", "clip", "compression", "conditions", "render", "scene", "scope", "seen", "tissue")
-_ANSWERS, _STREAM, _TRUTH, _VIDEO = "answers.npz", "stream.h264", "truth.json", "clip.mp4"
-
-
-@dataclass(frozen=True)
-class Said:
-    """What the models said of a picture. detections: from FLOOR on, uncalibrated, after NMS. mask: in steps of
-    1 / 255."""
-
-    detections: Detections
-    mask: Mask | None
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """One frame: what the models said, and what is true. hflip: of its mirror image, turned back; None where
-    the line would not ask. image: (H, W, 3) RGB exactly as the models saw it; black where pictures are left out."""
-
-    index: int
-    pts_s: float
-    field_of_view: FieldOfView
-    signal: Signal
-    said: Said
-    hflip: Said | None
-    image: Image
-    true: TrueFrame
-
-    def answer(self, config: PipelineConfig) -> Said:
-        """What the line so set would have heard."""
-        return self.hflip if config.hflip and self.hflip else self.said
-
-
-# To keep
+_FORMAT = 3
+_DRAWING_MODULES = (
+    "camera",
+    "clip",
+    "compression",
+    "conditions",
+    "ground_truth",
+    "random_curves",
+    "render",
+    "scene",
+    "scope",
+    "tissue",
+)
+_OUTPUTS, _STREAM, _TRUTH, _VIDEO = "outputs.npz", "stream.h264", "truth.json", "clip.mp4"
 
 
 def clip_folder(stills: Sequence[Still], *, seed: int, number: int, seconds: float, keys: Sequence[str]) -> Path:
-    """Where a clip's answers lie: elsewhere for other stills, other models (their keys) or another way of drawing."""
+    """Return the cache folder of a clip. It depends on the stills, the models and the code that draws clips.
+
+    keys: the engines' keys.
+    """
     digest = hashlib.sha256()
-    for name in _DRAWING:
+    for name in _DRAWING_MODULES:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    for part in (
-        f"{_FORMAT}",
-        *keys,
-        f"{seconds:g}",
-        *(f"{still.image_path.parent}/{still.image_path.name}" for still in stills),
-    ):
+    names = [f"{still.image_path.parent}/{still.image_path.name}" for still in stills]
+    for part in (f"{_FORMAT}", *keys, f"{seconds:g}", *names):
         digest.update(part.encode() + b"\0")
     return cache_folder() / "clips" / f"seed{seed}-clip{number}-{digest.hexdigest()[:12]}"
 
 
-def is_remembered(folder: Path) -> bool:
+def is_cached(folder: Path) -> bool:
+    """Whether the folder holds a complete clip."""
     return (folder / _TRUTH).is_file()
 
 
-def remember(source: ClipSource, detector: DetectorEngine, segmenter: SegmenterEngine, folder: Path) -> None:
-    """Draw the clip, ask the models, keep all of it; the folder appears when it is complete. Dropped frames are drawn
-    and compressed, and not asked about."""
+def cache_predictions(source: ClipSource, inference: Inference, folder: Path) -> None:
+    """Draw a clip, run the models on it and write everything to the folder.
+
+    The folder appears only when it is complete. Dropped frames are drawn and compressed, but not analysed.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
-        made_in = Path(made) / "clip"
-        made_in.mkdir()
-        answers, lengths = _Answers(), []
-        line, mirror = (Pipeline(detector, segmenter, config) for config in (UNSTEADIED, MIRRORED))
-        with (made_in / _STREAM).open("wb") as stream:
-            shown = tqdm(source.coded(), total=source.frames_total, desc=source.name, unit="frame", leave=False)
-            for index, coded in enumerate(shown):
-                stream.write(coded.packet)
-                lengths.append(len(coded.packet))
-                if index not in source.clip.dropped:
-                    frame = Frame(index, float(index / source.clip.rate_hz), 0.0, coded.image)
-                    # Both see every frame: where the field lies is told by those before, too.
-                    plain, hflip = line.analyse([frame])[0], mirror.analyse([frame])[0]
-                    answers.add(plain, hflip if MIRRORED.flips(frame) else None)
-        answers.save(made_in / _ANSWERS, np.array(lengths))
-        write_truth(source.truth(), made_in / _TRUTH, video=_VIDEO)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
+        unfinished = Path(temporary) / "clip"
+        unfinished.mkdir()
+        lengths: list[int] = []
+        with (unfinished / _STREAM).open("wb") as stream:
+
+            def draw_frames() -> Iterator[Frame]:
+                shown = tqdm(
+                    source.compressed(), total=source.frames_total, desc=source.name, unit="frame", leave=False
+                )
+                for index, compressed in enumerate(shown):
+                    stream.write(compressed.packet)
+                    lengths.append(len(compressed.packet))
+                    if index not in source.clip.dropped:
+                        yield Frame(index, float(index / source.clip.rate_hz), 0.0, compressed.image)
+
+            rows = [
+                _to_row(raw, hflip=hflip)
+                for outputs in analyse_frames(draw_frames(), inference)
+                for hflip, raw in enumerate(outputs)
+                if raw is not None
+            ]
+        _write_outputs(unfinished / _OUTPUTS, rows, lengths)
+        write_truth(source.truth(), unfinished / _TRUTH, video=_VIDEO)
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(made_in, folder)
+        os.replace(unfinished, folder)
 
 
-class _Answers:
-    """Results as columns of one file, a row of two where the mirror image was asked about too; masks of a field's size,
-    so that their lengths differ."""
+def read_cached_frames(folder: Path, *, images: bool = True) -> Iterator[CachedFrame]:
+    """Yield every frame that the models saw, in order.
 
-    def __init__(self) -> None:
-        self._rows: list[tuple[Any, ...]] = []
+    images: False leaves the images black, which is several times as fast.
 
-    def add(self, result: Result, hflip: Result | None) -> None:
-        frame, signal, field = result.frame, result.signal, result.field_of_view
-        for turned, one in enumerate((result, hflip)):
-            if one is not None:
-                mask = None if one.mask is None else np.round(255 * one.mask.probability).astype(np.uint8)
-                found = one.detections
-                self._rows.append((frame.index, turned, signal, field.box, found.boxes, found.scores, mask))
-
-    def save(self, path: Path, lengths: NDArray[np.int64]) -> None:
-        indices, turned, signals, fields, boxes, scores, masks = zip(*self._rows, strict=True)
-        flat = [np.zeros((0, 0), np.uint8) if mask is None else mask for mask in masks]
-        np.savez_compressed(
-            path,
-            lengths=lengths,
-            index=np.array(indices),
-            turned=np.array(turned, bool),
-            signal=np.array(signals),
-            field=np.array(fields),
-            count=np.array([len(one) for one in scores]),
-            boxes=np.concatenate(boxes),
-            scores=np.concatenate(scores),
-            mask_shape=np.array([one.shape for one in flat]),
-            masks=np.concatenate([one.ravel() for one in flat]),
-        )
-
-
-# To use again
-
-
-def replay(folder: Path, *, pictures: bool = True) -> Iterator[Remembered]:
-    """Every frame that was asked about, in order. pictures: False leaves them black, which is several times as quick.
-
-    Raises FileNotFoundError where nothing is kept.
+    Raises:
+        FileNotFoundError: nothing is cached there.
     """
     truth = read_truth(folder / _TRUTH)
-    with np.load(folder / _ANSWERS) as content:
-        kept = dict(content)
+    with np.load(folder / _OUTPUTS) as content:
+        outputs = _read_outputs(dict(content))
     black = np.zeros((truth.size[1], truth.size[0], 3), np.uint8)
-    images = (coded.image for coded in stream_of(folder)) if pictures else None
-    rows = {(row.index, row.turned): row for row in _rows(kept)}
+    decoded = (compressed.image for compressed in read_stream(folder)) if images else None
     for index, true in enumerate(truth.frames):
-        image = next(images) if images else black
-        plain, hflip = rows.get((index, False)), rows.get((index, True))
+        image = next(decoded) if decoded else black
+        frame = Frame(index, truth.pts_s(index), 0.0, image)
+        plain, flipped = outputs.get((index, False)), outputs.get((index, True))
         if plain is not None:
-            turned = hflip.said if hflip else None
-            yield Remembered(
-                index, truth.pts_s(index), plain.field_of_view, plain.signal, plain.said, turned, image, true
-            )
+            flipped_result = None if flipped is None else replace(flipped, frame=frame)
+            yield CachedFrame(replace(plain, frame=frame), flipped_result, true)
 
 
-def truth_of(folder: Path) -> VideoTruth:
+def read_cached_truth(folder: Path) -> VideoTruth:
+    """Read the ground truth of a cached clip, named after the folder."""
     return replace(read_truth(folder / _TRUTH), name=folder.name)
 
 
-def stream_of(folder: Path) -> Iterator[Coded]:
-    """Every picture of the clip, dropped ones too."""
-    with np.load(folder / _ANSWERS) as content:
+def read_stream(folder: Path) -> Iterator[CompressedFrame]:
+    """Yield every frame of a cached clip, dropped ones included."""
+    with np.load(folder / _OUTPUTS) as content:
         lengths = content["lengths"]
     decoder = Decoder()
     with (folder / _STREAM).open("rb") as stream:
         for length in lengths:
             packet = stream.read(int(length))
-            yield Coded(packet, decoder(packet))
+            yield CompressedFrame(packet, decoder(packet))
 
 
-@dataclass(frozen=True)
-class _Row:
-    index: int
-    turned: bool
-    field_of_view: FieldOfView
-    signal: Signal
-    said: Said
+# The outputs' file: one array per column, one row per frame and orientation. Boxes and masks of all rows are
+# concatenated, because their numbers and sizes differ. Masks are stored in steps of 1 / 255.
 
 
-def _rows(kept: dict[str, NDArray[Any]]) -> Iterator[_Row]:
-    box_ends, mask_ends = np.cumsum(kept["count"]), np.cumsum(kept["mask_shape"].prod(axis=1))
-    for place, index in enumerate(kept["index"]):
-        field = FieldOfView(*(int(side) for side in kept["field"][place]))
-        boxes = slice(box_ends[place] - kept["count"][place], box_ends[place])
-        shape = kept["mask_shape"][place]
-        levels = kept["masks"][mask_ends[place] - shape.prod() : mask_ends[place]].reshape(shape)
-        mask = Mask(levels.astype(np.float32) / 255, field) if levels.size else None
-        said = Said(Detections(kept["boxes"][boxes], kept["scores"][boxes]), mask)
-        yield _Row(int(index), bool(kept["turned"][place]), field, str(kept["signal"][place]), said)  # type: ignore[arg-type]
+def _to_row(raw: RawResult, *, hflip: int) -> tuple[Any, ...]:
+    """Reduce a raw result to what is stored, without its image."""
+    mask = np.zeros((0, 0), np.uint8) if raw.mask is None else np.round(255 * raw.mask.probability).astype(np.uint8)
+    detections = raw.detections
+    return raw.frame.index, hflip, raw.signal, raw.field_of_view.box, detections.boxes, detections.scores, mask
+
+
+def _write_outputs(path: Path, rows: Sequence[tuple[Any, ...]], lengths: Sequence[int]) -> None:
+    """lengths: bytes of each frame in the stream, dropped frames included."""
+    indices, hflips, signals, fields, boxes, scores, masks = zip(*rows, strict=True)
+    np.savez_compressed(
+        path,
+        lengths=np.array(lengths),
+        index=np.array(indices),
+        hflip=np.array(hflips, bool),
+        signal=np.array(signals),
+        field_of_view=np.array(fields),
+        count=np.array([len(one) for one in scores]),
+        boxes=np.concatenate(boxes),
+        scores=np.concatenate(scores),
+        mask_shape=np.array([one.shape for one in masks]),
+        masks=np.concatenate([one.ravel() for one in masks]),
+    )
+
+
+def _read_outputs(columns: dict[str, NDArray[Any]]) -> dict[tuple[int, bool], RawResult]:
+    """Return the raw results by frame index and orientation. Their frames hold no image yet."""
+    box_ends, mask_ends = np.cumsum(columns["count"]), np.cumsum(columns["mask_shape"].prod(axis=1))
+    outputs = {}
+    for row, (index, hflip) in enumerate(zip(columns["index"], columns["hflip"], strict=True)):
+        field = FieldOfView(*(int(side) for side in columns["field_of_view"][row]))
+        boxes = slice(box_ends[row] - columns["count"][row], box_ends[row])
+        shape = columns["mask_shape"][row]
+        levels = columns["masks"][mask_ends[row] - shape.prod() : mask_ends[row]].reshape(shape)
+        outputs[int(index), bool(hflip)] = RawResult(
+            frame=_NO_FRAME,
+            field_of_view=field,
+            signal=str(columns["signal"][row]),  # type: ignore[arg-type]
+            detections=Detections(columns["boxes"][boxes], columns["scores"][boxes]),
+            mask=Mask(levels.astype(np.float32) / 255, field) if levels.size else None,
+        )
+    return outputs
+
+
+_NO_FRAME = Frame(-1, 0.0, 0.0, np.zeros((0, 0, 3), np.uint8))
