@@ -15,8 +15,7 @@ from torch import Tensor
 from realtime_polyp.atomic_write import replacing
 from trainers.command import command_parser, run_command
 from trainers.training.initialise import read_tensors, source_of
-from trainers.training.loop import BEST
-from trainers.training.run_recipe import read_recipe, write_recipe
+from trainers.training.run_folder import BEST, read_recipe, write_recipe
 
 Weights = dict[str, Tensor]
 _EPILOG = """examples:

@@ -39,12 +39,12 @@ def main(arguments: list[str] | None = None) -> None:
             "train": read_stills(options.train or options.data / "train.json", root),
             "val": read_stills(options.val or options.data / "val.json", root),
         }
-        splits |= unseen(options.data, root)
-        refuse(splits)
+        splits |= read_unseen(options.data, root)
+        check(splits)
         print("; ".join(f"{name}: {describe(stills)}" for name, stills in splits.items()))
 
 
-def unseen(data: Path, root: Path) -> Splits:
+def read_unseen(data: Path, root: Path) -> Splits:
     """The sets that are only ever measured, unseen*.json of the folder: nothing of them may be learnt or chosen by."""
     return {path.stem: read_stills(path, root) for path in sorted(data.glob("unseen*.json"))}
 
@@ -55,27 +55,27 @@ def describe(stills: list[Still]) -> str:
     return f"{len(stills)} images of {len({s.centre for s in stills})} centres, {polyps} polyps, {empty} without one"
 
 
-def refuse(splits: Splits) -> None:
+def check(splits: Splits) -> None:
     """Raises ValueError that names every kind of trouble, with examples; nothing where all is well."""
-    troubles = problems(splits)
+    troubles = find_problems(splits)
     if troubles:
         kinds = "; ".join(f"{kind}: {_some(names)}" for kind, names in troubles.items())
         raise ValueError(f"the data cannot be used as they are: {kinds}")
 
 
-def problems(splits: Splits) -> dict[str, list[str]]:
+def find_problems(splits: Splits) -> dict[str, list[str]]:
     """{kind of trouble: where}."""
     found: dict[str, list[str]] = defaultdict(list)
     stills = [still for split in splits.values() for still in split]
     for still in tqdm(stills, desc="checking data", unit="image"):
-        for kind in _troubles_of(still):
+        for kind in _problems_of(still):
             found[kind].append(still.image_path.name)
     for kind, names in _leaks(splits).items():
         found[kind] += names
     return dict(found)
 
 
-def _troubles_of(still: Still) -> Iterable[str]:
+def _problems_of(still: Still) -> Iterable[str]:
     if not still.image_path.is_file():
         yield "missing images"
         return

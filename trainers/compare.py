@@ -19,7 +19,7 @@ from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still, read_stills
 from trainers.evaluation.figures import groups_of, per_image
 from trainers.evaluation.predict import Case, check_files, evaluate
-from trainers.training.run_folder import engine_of_run
+from trainers.training.run import engine_of_run
 
 _SHOWN = {
     "detector": ("AP", "AP50", "AP75", "AP_s", "AP_m", "AP_l"),

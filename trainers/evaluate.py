@@ -19,8 +19,8 @@ from trainers.evaluation.plots import write_plots
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
 from trainers.evaluation.tables import tables
-from trainers.training.run_folder import engine_of_run
-from trainers.training.run_recipe import read_recipe
+from trainers.training.run import engine_of_run
+from trainers.training.run_folder import read_recipe
 
 _NONE = "none"
 _EPILOG = """examples:

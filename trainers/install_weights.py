@@ -11,7 +11,7 @@ from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 from trainers.command import report_bad_input
-from trainers.training.run_recipe import RECIPE, read_recipe
+from trainers.training.run_folder import RECIPE, read_recipe
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,8 +8,8 @@ import torch
 from trainers.command import command_parser, report_bad_input
 from trainers.recipes import RECIPES, Recipe
 from trainers.training.contract import ModelWithLoss, Targets
-from trainers.training.depthwise import quicken
-from trainers.training.initialise import starter
+from trainers.training.depthwise import use_fast_depthwise
+from trainers.training.initialise import mode_setter
 
 _EPILOG = """examples:
   python -m trainers.step_time --config lowrank-lite2
@@ -36,22 +36,22 @@ def table(recipe: Recipe, steps: int) -> str:
     lines = [f"{recipe.name}, batch {recipe.loop.batch}, {recipe.config.size[0]}x{recipe.config.size[1]}"]
     first = 0.0
     for precision in ("float32", "bfloat16"):
-        for quick in (False, True):
-            seconds = median_step_s(recipe, steps, half=precision == "bfloat16", quick=quick)
+        for fast in (False, True):
+            seconds = median_step_s(recipe, steps, half=precision == "bfloat16", fast=fast)
             first = first or seconds
-            whose = "ours" if quick else "torch's"
+            whose = "ours" if fast else "torch's"
             lines.append(f"{precision:9} depthwise gradient {whose:8}{seconds:7.2f} s {first / seconds:5.2f} x")
     return "\n".join(lines)
 
 
-def median_step_s(recipe: Recipe, steps: int, *, half: bool, quick: bool) -> float:
+def median_step_s(recipe: Recipe, steps: int, *, half: bool, fast: bool) -> float:
     """Of forward and backward on random pictures, after one step that does not count."""
     torch.manual_seed(0)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    starter(net, task=recipe.task, pretrained=True)(net)
-    if quick:
-        quicken(net)
-    learner = ModelWithLoss(net, recipe.loss)
+    mode_setter(net, task=recipe.task, pretrained=True)(net)
+    if fast:
+        use_fast_depthwise(net)
+    model = ModelWithLoss(net, recipe.loss)
     images = (torch.rand(recipe.loop.batch, 3, *recipe.config.size) * 255).contiguous(memory_format=torch.channels_last)
     box = torch.tensor([[40.0, 40.0, 160.0, 150.0]])
     targets = Targets([box] * len(images), (torch.rand(len(images), *recipe.config.size) > 0.5).float())
@@ -59,7 +59,7 @@ def median_step_s(recipe: Recipe, steps: int, *, half: bool, quick: bool) -> flo
     for _ in range(steps + 1):
         begun = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-            losses = learner(images, targets)
+            losses = model(images, targets)
         losses["loss"].backward()
         taken.append(time.perf_counter() - begun)
     return sorted(taken[1:])[steps // 2]

@@ -24,7 +24,7 @@ from realtime_polyp.temporal.frame_quality import (
     compute_features,
 )
 from realtime_polyp.temporal.frame_quality import read_frame_quality as read
-from trainers.frame_quality.corruptions import bubbly, defocused, moved, overexposed, red_out
+from trainers.frame_quality.corruptions import add_bubbles, blur_motion, defocus, overexpose, red_out
 from trainers.train_quality import HELD_OF_A_CENTRE, HELD_OF_ALL, margins
 
 RATE_HZ = 25
@@ -49,16 +49,16 @@ def textured(seed: int = 0) -> np.ndarray:
 
 def test_blur_takes_detail_and_leaves_form() -> None:
     chance, sharp = np.random.default_rng(0), textured()
-    for spoil in (defocused, moved):
-        before, after = compute_features(sharp), compute_features(spoil(sharp, chance))
+    for corrupt in (defocus, blur_motion):
+        before, after = compute_features(sharp), compute_features(corrupt(sharp, chance))
         assert after.detail < before.detail and after.across < before.across
         assert abs(after.mucosa - before.mucosa) < 0.1
 
 
 def test_what_is_spoilt_shows_in_its_own_feature() -> None:
     chance, sharp = np.random.default_rng(1), textured()
-    assert compute_features(overexposed(sharp, chance)).glare > compute_features(sharp).glare
-    assert compute_features(bubbly(sharp, chance)).sparkle > compute_features(sharp).sparkle
+    assert compute_features(overexpose(sharp, chance)).glare > compute_features(sharp).glare
+    assert compute_features(add_bubbles(sharp, chance)).sparkle > compute_features(sharp).sparkle
     assert compute_features(red_out(sharp, chance)).detail < compute_features(sharp).detail
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from trainers.average_weights import averaged, main
-from trainers.training.run_recipe import read_recipe
+from trainers.training.run_folder import read_recipe
 
 RECIPE = {
     "config": "gflv2-lite0",
@@ -49,7 +49,8 @@ def words(folder: Path, *more: str, began: str = "old") -> list[str]:
 def test_what_comes_out_is_a_run_that_tells_it(folder: Path) -> None:
     main(words(folder, "--share", "0.25"))
     assert load_file(folder / "out" / "best.safetensors")["w"].tolist() == [0.25] * 3
-    assert read_recipe(folder / "out") == {**RECIPE, "averaged": {"with": "old.safetensors", "share": 0.25}}
+    averaged_from = {"with": "old.safetensors", "share": 0.25}
+    assert read_recipe(folder / "out") == {"format": 1, **RECIPE, "averaged": averaged_from}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, needs
 from stills import write_stills
 
-from trainers.check_data import main, problems
+from trainers.check_data import find_problems, main
 from trainers.data.stills import Still, read_stills
 
 
@@ -40,7 +40,7 @@ def splits_of(root: Path) -> dict[str, list[Still]]:
 
 
 def test_sound_data_have_no_trouble(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert problems(splits_of(data)) == {}
+    assert find_problems(splits_of(data)) == {}
     main(["--data", str(data)])
     assert "train: 6 images of 2 centres, 4 polyps, 2 without one; val: 2 images" in capsys.readouterr().out
 

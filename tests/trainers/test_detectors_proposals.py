@@ -12,9 +12,9 @@ from trainers.detectors.regions import (
     Sampling,
     box_loss,
     class_loss,
-    draw_regions,
-    in_fixed_number,
+    pad_to_fixed_count,
     polyp_probability,
+    sample_rois,
 )
 from trainers.detectors.roi_align import (
     RoIs,
@@ -190,25 +190,25 @@ def test_proposal_losses_are_over_the_anchors_drawn() -> None:
 def test_true_boxes_are_among_the_regions_that_learn() -> None:
     truth = torch.tensor([[10.0, 10, 50, 50], [60.0, 60, 90, 90]])
     proposals = torch.tensor([[12.0, 10, 50, 50], [0.0, 0, 5, 5], [10.0, 10, 50, 28]])  # IoUs .95, 0, .45
-    lesson = draw_regions([proposals, proposals], [truth, torch.zeros(0, 4)], Sampling(count=16))
-    first = lesson.rois.image == 0
-    assert lesson.positive[first].tolist() == [True] * 3 + [False] * 2
-    assert lesson.truth[first][:3].tolist() == [truth[0].tolist(), truth[1].tolist(), truth[0].tolist()]
-    assert lesson.added.tolist() == [True, True] + [False] * 6
-    assert lesson.rois.boxes[~first].tolist() == proposals.tolist()
-    assert not lesson.positive[~first].any()
+    samples = sample_rois([proposals, proposals], [truth, torch.zeros(0, 4)], Sampling(count=16))
+    first = samples.rois.image == 0
+    assert samples.positive[first].tolist() == [True] * 3 + [False] * 2
+    assert samples.truth[first][:3].tolist() == [truth[0].tolist(), truth[1].tolist(), truth[0].tolist()]
+    assert samples.added.tolist() == [True, True] + [False] * 6
+    assert samples.rois.boxes[~first].tolist() == proposals.tolist()
+    assert not samples.positive[~first].any()
 
 
 def test_class_and_box_losses_are_over_all_regions() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 20, 20]])
     truth = torch.tensor([[1.0, 0, 11, 10], [0.0, 0, 20, 20]])
-    lesson = RoISamples(rois_of([boxes]), torch.tensor([True, False]), truth, torch.zeros(2, dtype=torch.bool))
+    samples = RoISamples(rois_of([boxes]), torch.tensor([True, False]), truth, torch.zeros(2, dtype=torch.bool))
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     expected = (np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2
-    assert class_loss(logits, lesson.positive).item() == pytest.approx(expected)
+    assert class_loss(logits, samples.positive).item() == pytest.approx(expected)
     deltas = torch.tensor([[0.5, 0.0, 0.0, 0.0], [9.0, 9.0, 9.0, 9.0]])
-    assert box_loss(deltas, lesson, BOX_STDS).item() == pytest.approx(0.5 / 2)  # wanted: a shift of .1 over .1
-    assert box_loss(deltas, lesson, BOX_STDS, beta=1.0).item() == pytest.approx(0.5 * 0.5**2 / 2)
+    assert box_loss(deltas, samples, BOX_STDS).item() == pytest.approx(0.5 / 2)  # wanted: a shift of .1 over .1
+    assert box_loss(deltas, samples, BOX_STDS, beta=1.0).item() == pytest.approx(0.5 * 0.5**2 / 2)
 
 
 def test_the_polyp_is_the_first_class() -> None:
@@ -217,6 +217,6 @@ def test_the_polyp_is_the_first_class() -> None:
 
 def test_candidates_are_filled_up_with_nothing() -> None:
     rois = RoIs(torch.arange(12.0).view(3, 4), torch.tensor([0, 2, 2]))
-    boxes, scores = in_fixed_number(rois, torch.tensor([0.5, 0.6, 0.7]), 3, 2)
+    boxes, scores = pad_to_fixed_count(rois, torch.tensor([0.5, 0.6, 0.7]), 3, 2)
     assert scores.tolist() == [[0.5, 0], [0, 0], pytest.approx([0.6, 0.7])]
     assert boxes[0].tolist() == [[0, 1, 2, 3], [0, 0, 0, 0]] and boxes[2].tolist() == rois.boxes[1:].tolist()

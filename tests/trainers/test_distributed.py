@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from trainers.training.contract import Losses, ModelWithLoss, Targets
-from trainers.training.distributed import ProcessGroup, any_of, joined, shared
+from trainers.training.distributed import ProcessGroup, any_process, init_process_group, wrap_model
 
 
 def squares(net: nn.Module, images: Tensor, targets: Targets) -> Losses:
@@ -32,13 +32,13 @@ def _member(rank: int, port: int, folder: str) -> None:
         RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
     torch.set_num_threads(1)
-    with joined("cpu") as team:
-        assert team == ProcessGroup(rank, 2, "cpu") and team.leads == (rank == 0)
-        model = shared(learner(), team)
+    with init_process_group("cpu") as group:
+        assert group == ProcessGroup(rank, 2, "cpu") and group.is_main == (rank == 0)
+        model = wrap_model(learner(), group)
         images, targets = batch()
         mine = Targets(targets.boxes[rank::2], targets.masks[rank::2])
         model(images[rank::2], mine)["loss"].backward()
-        assert any_of(rank == 1, team) and not any_of(False, team)
+        assert any_process(rank == 1, group) and not any_process(False, group)
         torch.save([parameter.grad for parameter in model.parameters()], Path(folder) / f"{rank}.pt")
 
 
@@ -56,8 +56,11 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
 
 
 def test_alone_the_model_is_itself() -> None:
-    with joined("cpu") as team:
+    with init_process_group("cpu") as group:
         model = learner()
         assert (
-            team == ProcessGroup() and shared(model, team) is model and any_of(True, team) and not any_of(False, team)
+            group == ProcessGroup()
+            and wrap_model(model, group) is model
+            and any_process(True, group)
+            and not any_process(False, group)
         )

@@ -42,7 +42,7 @@ def train(recipe: Recipe, data: Path, training: TrainingStills, out: Path, *, re
     net = recipe.build(recipe.config)
     task = task_of(recipe, net, read_stills(data / "val.json", data), pretrained=False)
     totals: list[float] = []
-    original = task.learner._loss
+    original = task.model._loss
 
     def watched(net: object, images: torch.Tensor, targets: Targets) -> Losses:
         if len(totals) == breaks_at:
@@ -51,7 +51,7 @@ def train(recipe: Recipe, data: Path, training: TrainingStills, out: Path, *, re
         totals.append(sum(value.item() for value in losses.values()))
         return losses
 
-    task.learner._loss = watched
+    task.model._loss = watched
     checkpoint_s = -1.0 if breaks_at is not None else 1e6
     return fit(task, training, replace(recipe.loop, checkpoint_s=checkpoint_s), out, resume=resume), totals
 

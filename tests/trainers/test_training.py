@@ -25,7 +25,7 @@ from trainers.training.contract import Losses, Targets
 from trainers.training.distributed import ProcessGroup
 from trainers.training.loop import Run, Task, fit, save_checkpoint
 from trainers.training.run import task_of
-from trainers.training.schedule import LoopConfig, learning_rate, picture_scale, scaled_down
+from trainers.training.schedule import LoopConfig, image_scale, learning_rate, scaled_down
 
 pytestmark = pytest.mark.usefixtures("quick_loop")
 NAMES = ["gflv2-lite0", "lowrank-lite0"]
@@ -54,14 +54,14 @@ Seen = Callable[[int, Targets, Losses], None]
 
 def watched(task: Task, seen: Seen) -> Task:
     """The task, its loss calling `seen` (step, targets, losses) at every step."""
-    steps, original = iter(range(10_000)), task.learner._loss
+    steps, original = iter(range(10_000)), task.model._loss
 
     def loss(net: nn.Module, images: Tensor, targets: Targets) -> Losses:
         losses = original(net, images, targets)
         seen(next(steps), targets, losses)
         return losses
 
-    task.learner._loss = loss
+    task.model._loss = loss
     return task
 
 
@@ -88,7 +88,7 @@ def test_a_run_that_broke_off_goes_on_to_the_same_weights(data: Path, tmp_path: 
     assert_same_run(unbroken, resumed)
     assert_equal(load_file(tmp_path / "unbroken" / loop.BEST), load_file(tmp_path / "broken" / loop.BEST))
     assert unbroken.history == resumed.history
-    begun = task(data, name).learner.net.parameters()
+    begun = task(data, name).model.net.parameters()
     assert any(not torch.equal(a, b) for a, b in zip(begun, resumed.net.parameters(), strict=True))
 
 
@@ -199,9 +199,9 @@ def test_every_schedule_warms_up_and_never_rises_again(schedule: str) -> None:
 
 def test_multi_scale_training_draws_all_sizes_of_the_paper_and_the_same_ones_again() -> None:
     config = RECIPES["gflv2-x101-dcn-ms"].loop
-    drawn = [picture_scale(config, step, 0) for step in range(200)]
+    drawn = [image_scale(config, step, 0) for step in range(200)]
     assert sorted({round(scale * 800) for scale in drawn}) == [480, 600, 720, 840, 960]
-    assert drawn == [picture_scale(config, step, 0) for step in range(200)]
+    assert drawn == [image_scale(config, step, 0) for step in range(200)]
 
 
 # the data
@@ -321,7 +321,7 @@ def test_boxes_of_a_label_map_are_tight_and_specks_are_none() -> None:
             ["--data", "{data}", "--also", "{data}/val.json"],
             "such as (none): draw its moments with trainers.clip_stills",
         ),
-        (["--data", "{data}", "--device", "cuda"], "torch sees no GPU here"),
+        (["--data", "{data}", "--device", "cuda"], "torch finds no GPU here"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -374,7 +374,7 @@ def test_a_resumed_run_is_the_one_that_began(data: Path, tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("name", "content"), [("recipe.json", b"{"), ("recipe.json", b"[1]"), ("checkpoint.pt", b"PK no")]
 )
-def test_a_harmed_run_is_said_and_left_as_it_is(
+def test_a_damaged_run_is_said_and_left_as_it_is(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
 ) -> None:
     words = ["--epochs", "1", "--batch", "4", "--size", "64", "96"]
@@ -382,7 +382,7 @@ def test_a_harmed_run_is_said_and_left_as_it_is(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SystemExit) as end:
         _trained(data, tmp_path, [*words, "--resume"])
-    assert end.value.code == 2 and f"{name} is harmed" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert end.value.code == 2 and f"{name} is damaged" in capsys.readouterr().err.strip().splitlines()[-1]
     assert (tmp_path / name).read_bytes() == content
 
 

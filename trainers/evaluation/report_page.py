@@ -10,7 +10,7 @@ from typing import Any
 from trainers.evaluation.chart import chart
 from trainers.evaluation.report_style import STYLE
 from trainers.evaluation.tables import COCO, ENDOCV, SEGMENTATION, cell, span
-from trainers.training.curves import VALIDATION
+from trainers.training.run_folder import VALIDATION
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from realtime_polyp.atomic_write import replacing
 from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
 from trainers.recipes import RECIPES
-from trainers.training.run_recipe import read_recipe
+from trainers.training.run_folder import read_recipe
 
 _OURS = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
 

@@ -7,6 +7,7 @@ pictures, and only likely of real ones.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from realtime_polyp.packets import FrameQuality
 
-Picture = NDArray[np.uint8]
-Layer = NDArray[np.float32]
-Spoil = Callable[[Picture, np.random.Generator], Picture]
+Picture = NDArray[Any]  # (h, w, 3) uint8 RGB; cv2 does not say more of what it returns
+Layer = NDArray[Any]  # (h, w), (h, w, 1) or (h, w, 3) float32
+Corruption = Callable[[Picture, np.random.Generator], Picture]
 
 # Chosen by eye: from about here on a polyp's surface is no longer to be made out.
 DEFOCUS = (0.028, 0.06)  # radius of the disc that a point becomes
@@ -25,7 +26,7 @@ SLIGHT_DEFOCUS, SLIGHT_MOTION = (0.001, 0.008), (0.004, 0.02)  # pictures as sof
 _SURROUND_LEVEL = 24
 
 
-def disc(radius_px: float) -> NDArray[np.float32]:
+def disc_kernel(radius_px: float) -> NDArray[np.float32]:
     """The kernel of a lens out of focus; its rim is smooth, so that radii between whole pixels differ."""
     reach = int(np.ceil(radius_px))
     across = np.arange(-reach, reach + 1)
@@ -33,7 +34,7 @@ def disc(radius_px: float) -> NDArray[np.float32]:
     return (kernel / kernel.sum()).astype(np.float32)
 
 
-def line(length_px: float, angle: float) -> NDArray[np.float32]:
+def line_kernel(length_px: float, angle: float) -> NDArray[np.float32]:
     """The kernel of a steady movement; angle in radians."""
     reach = int(np.ceil(length_px / 2)) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
@@ -45,51 +46,51 @@ def line(length_px: float, angle: float) -> NDArray[np.float32]:
 # Blurred
 
 
-def defocused(picture: Picture, chance: np.random.Generator, radii: tuple[float, float] = DEFOCUS) -> Picture:
-    return cv2.filter2D(picture, -1, disc(chance.uniform(*radii) * picture.shape[1]))
+def defocus(picture: Picture, rng: np.random.Generator, radii: tuple[float, float] = DEFOCUS) -> Picture:
+    return cv2.filter2D(picture, -1, disc_kernel(rng.uniform(*radii) * picture.shape[1]))
 
 
-def moved(picture: Picture, chance: np.random.Generator, lengths: tuple[float, float] = MOTION) -> Picture:
-    kernel = line(chance.uniform(*lengths) * picture.shape[1], chance.uniform(0, np.pi))
+def blur_motion(picture: Picture, rng: np.random.Generator, lengths: tuple[float, float] = MOTION) -> Picture:
+    kernel = line_kernel(rng.uniform(*lengths) * picture.shape[1], rng.uniform(0, np.pi))
     return cv2.filter2D(picture, -1, kernel)
 
 
 # Glare
 
 
-def overexposed(picture: Picture, chance: np.random.Generator) -> Picture:
+def overexpose(picture: Picture, rng: np.random.Generator) -> Picture:
     """Too much light everywhere: the wall near the lamp goes white."""
-    return _levels(picture.astype(np.float32) * chance.uniform(2.2, 4.0) + chance.uniform(10, 60))
+    return _to_uint8(picture.astype(np.float32) * rng.uniform(2.2, 4.0) + rng.uniform(10, 60))
 
 
-def dazzled(picture: Picture, chance: np.random.Generator) -> Picture:
+def add_reflections(picture: Picture, rng: np.random.Generator) -> Picture:
     """One to three large reflections with soft rims, over a third of the picture or more."""
     height, width = picture.shape[:2]
     light = np.zeros((height, width), np.float32)
-    for _ in range(int(chance.integers(1, 4))):
-        axes = chance.uniform(0.18, 0.4, 2) * width
-        centre = chance.uniform(0.15, 0.85, 2) * (width, height)
-        cv2.ellipse(light, (centre, 2 * axes, chance.uniform(0, 180)), 1.0, cv2.FILLED)
-    soft = cv2.GaussianBlur(light, (0, 0), chance.uniform(0.02, 0.06) * width)[..., None]
-    return _mixed(picture, np.float32([255, 252, 245]), np.clip(1.3 * soft, 0, 1))
+    for _ in range(int(rng.integers(1, 4))):
+        axes = rng.uniform(0.18, 0.4, 2) * width
+        centre = rng.uniform(0.15, 0.85, 2) * (width, height)
+        cv2.ellipse(light, (centre, 2 * axes, rng.uniform(0, 180)), 1.0, cv2.FILLED)
+    soft = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.02, 0.06) * width)[..., None]
+    return _blend(picture, np.array([255, 252, 245], np.float32), np.clip(1.3 * soft, 0, 1))
 
 
 # Water
 
 
-def bubbly(picture: Picture, chance: np.random.Generator) -> Picture:
+def add_bubbles(picture: Picture, rng: np.random.Generator) -> Picture:
     """Foam: bubbles of many sizes crowd the picture; each has a bright rim, a milky inside and a highlight."""
     foam = picture.astype(np.float32)
     height, width = picture.shape[:2]
-    milk = chance.uniform(0.05, 0.35)
-    for _ in range(int(chance.integers(120, 500))):
-        radius = width * min(0.07, 0.008 * float(chance.pareto(2.0) + 1))
-        centre = (chance.uniform(0, 1, 2) * (width, height)).astype(int)
-        _bubble(foam, centre, max(2, round(radius)), milk, chance)
-    return _levels(foam)
+    milk = rng.uniform(0.05, 0.35)
+    for _ in range(int(rng.integers(120, 500))):
+        radius = width * min(0.07, 0.008 * float(rng.pareto(2.0) + 1))
+        centre = (rng.uniform(0, 1, 2) * (width, height)).astype(int)
+        _draw_bubble(foam, centre, max(2, round(radius)), milk, rng)
+    return _to_uint8(foam)
 
 
-def _bubble(foam: Layer, centre: NDArray[np.int64], radius_px: int, milk: float, chance: np.random.Generator) -> None:
+def _draw_bubble(foam: Layer, centre: NDArray[np.int64], radius_px: int, milk: float, rng: np.random.Generator) -> None:
     """Painted in place."""
     top_left, bottom_right = np.maximum(centre - radius_px - 1, 0), centre + radius_px + 2
     patch = foam[top_left[1] : bottom_right[1], top_left[0] : bottom_right[0]]
@@ -97,16 +98,16 @@ def _bubble(foam: Layer, centre: NDArray[np.int64], radius_px: int, milk: float,
     inside = patch.copy()
     cv2.circle(inside, (x, y), radius_px, (235, 232, 220), cv2.FILLED, cv2.LINE_AA)
     patch += milk * (inside - patch)
-    shade = float(chance.uniform(150, 250))
+    shade = float(rng.uniform(150, 250))
     cv2.circle(patch, (x, y), radius_px, (shade, shade, 0.92 * shade), max(1, radius_px // 6), cv2.LINE_AA)
     cv2.circle(patch, (x - radius_px // 3, y - radius_px // 3), max(1, radius_px // 6), (255, 255, 250), cv2.FILLED)
 
 
-def flooded(picture: Picture, chance: np.random.Generator) -> Picture:
+def flood(picture: Picture, rng: np.random.Generator) -> Picture:
     """Water runs over the lens: the picture behind it swims, streaks and goes pale."""
     height, width = picture.shape[:2]
-    strength_px, rows_columns = chance.uniform(0.03, 0.09) * width, np.indices((height, width), np.float32)
-    shifts = [strength_px * waves((height, width), chance, chance.uniform(0.03, 0.09)) for _ in range(2)]
+    strength_px, rows_columns = rng.uniform(0.03, 0.09) * width, np.indices((height, width), np.float32)
+    shifts = [strength_px * smooth_noise((height, width), rng, rng.uniform(0.03, 0.09)) for _ in range(2)]
     swimming = cv2.remap(
         picture,
         rows_columns[1] + shifts[0],
@@ -114,24 +115,24 @@ def flooded(picture: Picture, chance: np.random.Generator) -> Picture:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT,
     )
-    soft = cv2.GaussianBlur(swimming, (0, 0), chance.uniform(0.004, 0.014) * width)
+    soft = cv2.GaussianBlur(swimming, (0, 0), rng.uniform(0.004, 0.014) * width)
     streaks = np.clip(
-        waves((height, width), chance, chance.uniform(0.01, 0.05), stretch=chance.uniform(3, 9)) - 0.8, 0, 1
+        smooth_noise((height, width), rng, rng.uniform(0.01, 0.05), stretch=rng.uniform(3, 9)) - 0.8, 0, 1
     )[..., None]
-    pale = _mixed(soft, np.float32([205, 205, 195]), np.float32(chance.uniform(0.15, 0.5)))
-    return _mixed(pale, np.float32([250, 250, 245]), np.clip(streaks * chance.uniform(0.6, 1.4), 0, 1))
+    pale = _blend(soft, np.array([205, 205, 195], np.float32), np.float32(rng.uniform(0.15, 0.5)))
+    return _blend(pale, np.array([250, 250, 245], np.float32), np.clip(streaks * rng.uniform(0.6, 1.4), 0, 1))
 
 
-def turbid(picture: Picture, chance: np.random.Generator) -> Picture:
+def cloud(picture: Picture, rng: np.random.Generator) -> Picture:
     """Under dirty water: a yellow, brown or greenish veil with little contrast and floating specks."""
     height, width = picture.shape[:2]
-    liquid = np.float32(_LIQUIDS[int(chance.integers(len(_LIQUIDS)))]) * np.float32(chance.uniform(0.7, 1.25))
-    depth = chance.uniform(0.68, 0.92) + 0.1 * waves((height, width), chance, 0.15)[..., None]
-    veiled = _mixed(cv2.GaussianBlur(picture, (0, 0), 0.008 * width), liquid, np.clip(depth, 0, 1))
-    for _ in range(int(chance.integers(5, 60))):
-        centre = (chance.uniform(0, 1, 2) * (width, height)).astype(int).tolist()
-        shade = np.clip(liquid * chance.uniform(0.6, 1.5), 0, 255).tolist()
-        cv2.circle(veiled, centre, max(1, round(chance.uniform(0.002, 0.012) * width)), shade, cv2.FILLED, cv2.LINE_AA)
+    liquid = np.array(_LIQUIDS[int(rng.integers(len(_LIQUIDS)))], np.float32) * np.float32(rng.uniform(0.7, 1.25))
+    depth = rng.uniform(0.68, 0.92) + 0.1 * smooth_noise((height, width), rng, 0.15)[..., None]
+    veiled = _blend(cv2.GaussianBlur(picture, (0, 0), 0.008 * width), liquid, np.clip(depth, 0, 1))
+    for _ in range(int(rng.integers(5, 60))):
+        centre = (rng.uniform(0, 1, 2) * (width, height)).astype(int).tolist()
+        shade = np.clip(liquid * rng.uniform(0.6, 1.5), 0, 255).tolist()
+        cv2.circle(veiled, centre, max(1, round(rng.uniform(0.002, 0.012) * width)), shade, cv2.FILLED, cv2.LINE_AA)
     return veiled
 
 
@@ -141,32 +142,32 @@ _LIQUIDS = ((190, 160, 80), (150, 110, 50), (165, 170, 95), (200, 180, 130), (12
 # No mucosa
 
 
-def red_out(picture: Picture, chance: np.random.Generator) -> Picture:
+def red_out(picture: Picture, rng: np.random.Generator) -> Picture:
     """The tip lies against the wall: one glowing red to orange, brighter in one place, without form."""
     height, width = picture.shape[:2]
-    size = chance.uniform(0.06, 0.16)
-    left, top = (int(chance.uniform(0.15, 0.75) * length) for length in (width, height))
+    size = rng.uniform(0.06, 0.16)
+    left, top = (int(rng.uniform(0.15, 0.75) * length) for length in (width, height))
     patch = picture[top : top + max(4, round(size * height)), left : left + max(4, round(size * width))]
     wall = cv2.GaussianBlur(cv2.resize(patch, (width, height), interpolation=cv2.INTER_CUBIC), (0, 0), 0.05 * width)
-    red = np.float32([chance.uniform(170, 250), chance.uniform(40, 130), chance.uniform(15, 90)])
-    glow = chance.uniform(0.75, 1.05) + chance.uniform(0.05, 0.25) * waves((height, width), chance, 0.3)
-    return _levels(_mixed(wall, red, np.float32(chance.uniform(0.4, 0.9))) * glow[..., None])
+    red = np.array([rng.uniform(170, 250), rng.uniform(40, 130), rng.uniform(15, 90)], np.float32)
+    glow = rng.uniform(0.75, 1.05) + rng.uniform(0.05, 0.25) * smooth_noise((height, width), rng, 0.3)
+    return _to_uint8(_blend(wall, red, np.float32(rng.uniform(0.4, 0.9))) * glow[..., None])
 
 
-def dark(picture: Picture, chance: np.random.Generator) -> Picture:
+def darken(picture: Picture, rng: np.random.Generator) -> Picture:
     """Hardly any light: the lamp is off, or the tip looks down an empty tube."""
-    dimmed = picture.astype(np.float32) * chance.uniform(0.06, 0.2)
-    return _levels(dimmed + chance.normal(0, chance.uniform(1, 4), picture.shape))
+    dimmed = picture.astype(np.float32) * rng.uniform(0.06, 0.2)
+    return _to_uint8(dimmed + rng.normal(0, rng.uniform(1, 4), picture.shape))
 
 
-def soiled(picture: Picture, chance: np.random.Generator) -> Picture:
+def cover_with_stool(picture: Picture, rng: np.random.Generator) -> Picture:
     """Stool before the lens: brown to green lumps over nearly all of it."""
     height, width = picture.shape[:2]
-    stool = np.float32(_STOOL[int(chance.integers(len(_STOOL)))]) * np.float32(chance.uniform(0.7, 1.3))
-    relief = waves((height, width), chance, 0.06) + 0.5 * waves((height, width), chance, 0.012)
-    lumps = stool * (1 + chance.uniform(0.08, 0.25) * relief[..., None]) * _vignette((height, width), chance)
-    cover = np.clip(2.2 + 1.2 * waves((height, width), chance, 0.15), 0, 1)[..., None]
-    return _mixed(picture, lumps, cover)
+    stool = np.array(_STOOL[int(rng.integers(len(_STOOL)))], np.float32) * np.float32(rng.uniform(0.7, 1.3))
+    relief = smooth_noise((height, width), rng, 0.06) + 0.5 * smooth_noise((height, width), rng, 0.012)
+    lumps = stool * (1 + rng.uniform(0.08, 0.25) * relief[..., None]) * _vignette((height, width), rng)
+    cover = np.clip(2.2 + 1.2 * smooth_noise((height, width), rng, 0.15), 0, 1)[..., None]
+    return _blend(picture, lumps, cover)
 
 
 _STOOL = ((120, 85, 30), (140, 115, 40), (95, 70, 35), (110, 115, 45), (75, 60, 30))
@@ -175,51 +176,51 @@ _STOOL = ((120, 85, 30), (140, 115, 40), (95, 70, 35), (110, 115, 45), (75, 60, 
 # Outside
 
 
-def photograph_piece(picture: Picture, chance: np.random.Generator, *, photographs: Sequence[Picture]) -> Picture:
+def show_photograph(picture: Picture, rng: np.random.Generator, *, photographs: Sequence[Picture]) -> Picture:
     """The scope is out of the body: a third to nearly all of a photograph, in any light."""
-    photograph = photographs[int(chance.integers(len(photographs)))]
-    height, width = (max(16, int(length * chance.uniform(0.35, 0.95))) for length in photograph.shape[:2])
-    top = int(chance.integers(photograph.shape[0] - height + 1))
-    left = int(chance.integers(photograph.shape[1] - width + 1))
+    photograph = photographs[int(rng.integers(len(photographs)))]
+    height, width = (max(16, int(length * rng.uniform(0.35, 0.95))) for length in photograph.shape[:2])
+    top = int(rng.integers(photograph.shape[0] - height + 1))
+    left = int(rng.integers(photograph.shape[1] - width + 1))
     piece = photograph[top : top + height, left : left + width]
-    return _in_any_light(cv2.resize(piece, picture.shape[1::-1], interpolation=cv2.INTER_AREA), chance)
+    return _relight(cv2.resize(piece, picture.shape[1::-1], interpolation=cv2.INTER_AREA), rng)
 
 
-def room(picture: Picture, chance: np.random.Generator) -> Picture:
+def show_room(picture: Picture, rng: np.random.Generator) -> Picture:
     """The scope is out of the body: a wall with drapes, furniture, cables and lamps, all of formulas."""
     height, width = size = picture.shape[:2]
     scene = np.empty((height, width, 3), np.float32)
-    scene[:] = _SURFACES[int(chance.integers(len(_SURFACES)))]
-    _furnish(scene, chance)
-    _cable(scene, chance)
-    for _ in range(int(chance.integers(0, 3))):
-        centre, lamp = chance.uniform(0, 1, 2) * (width, height), chance.uniform(0.05, 0.3, 2) * width
-        corners = cv2.boxPoints((centre, lamp, chance.uniform(0, 90))).astype(np.int32)
+    scene[:] = _SURFACES[int(rng.integers(len(_SURFACES)))]
+    _draw_furniture(scene, rng)
+    _draw_cables(scene, rng)
+    for _ in range(int(rng.integers(0, 3))):
+        centre, lamp = rng.uniform(0, 1, 2) * (width, height), rng.uniform(0.05, 0.3, 2) * width
+        corners = cv2.boxPoints((centre, lamp, rng.uniform(0, 90))).astype(np.int32)
         cv2.fillConvexPoly(scene, corners, (255, 255, 250), cv2.LINE_AA)
-    folds = 1 + chance.uniform(0, 0.15) * waves(size, chance, 0.05, stretch=3)
-    return _in_any_light(scene * folds[..., None] * _vignette(size, chance), chance)
+    folds = 1 + rng.uniform(0, 0.15) * smooth_noise(size, rng, 0.05, stretch=3)
+    return _relight(scene * folds[..., None] * _vignette(size, rng), rng)
 
 
-def _furnish(scene: Layer, chance: np.random.Generator) -> None:
+def _draw_furniture(scene: Layer, rng: np.random.Generator) -> None:
     """Plain surfaces with straight edges, painted in place."""
-    for _ in range(int(chance.integers(3, 14))):
-        colour = np.array(_SURFACES[int(chance.integers(len(_SURFACES)))]) * chance.uniform(0.5, 1.1)
-        corners = chance.uniform(-0.2, 1.2, (int(chance.integers(3, 6)), 2)) * scene.shape[1::-1]
+    for _ in range(int(rng.integers(3, 14))):
+        colour = np.array(_SURFACES[int(rng.integers(len(_SURFACES)))]) * rng.uniform(0.5, 1.1)
+        corners = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 6)), 2)) * scene.shape[1::-1]
         cv2.fillConvexPoly(scene, cv2.convexHull(corners.astype(np.int32)), colour.tolist(), cv2.LINE_AA)
 
 
-def _cable(scene: Layer, chance: np.random.Generator) -> None:
+def _draw_cables(scene: Layer, rng: np.random.Generator) -> None:
     """None to five straight pieces of cable or rail, painted in place."""
-    for _ in range(int(chance.integers(0, 6))):
-        start, end = (chance.uniform(-0.1, 1.1, (2, 2)) * scene.shape[1::-1]).astype(int).tolist()
-        shade = float(chance.choice((20, 120, 240)))
-        width_px = max(1, round(chance.uniform(0.004, 0.03) * scene.shape[1]))
+    for _ in range(int(rng.integers(0, 6))):
+        start, end = (rng.uniform(-0.1, 1.1, (2, 2)) * scene.shape[1::-1]).astype(int).tolist()
+        shade = float(rng.choice((20, 120, 240)))
+        width_px = max(1, round(rng.uniform(0.004, 0.03) * scene.shape[1]))
         cv2.line(scene, start, end, (shade, shade, shade), width_px, cv2.LINE_AA)
 
 
-def _in_any_light(scene: Picture | Layer, chance: np.random.Generator) -> Picture:
-    lit = scene * chance.uniform(0.6, 1.3) * chance.uniform(0.88, 1.12, 3).astype(np.float32)
-    return defocused(_levels(lit), chance, (0.001, 0.02))
+def _relight(scene: Picture | Layer, rng: np.random.Generator) -> Picture:
+    lit = scene * rng.uniform(0.6, 1.3) * rng.uniform(0.88, 1.12, 3).astype(np.float32)
+    return defocus(_to_uint8(lit), rng, (0.001, 0.02))
 
 
 # RGB of walls, drapes, steel, floors, wood, gloves and skin.
@@ -232,44 +233,44 @@ _SURFACES = (
 # Every view
 
 
-def spoils(photographs: Sequence[Picture]) -> dict[FrameQuality, dict[str, Spoil]]:
+def corruptions(photographs: Sequence[Picture]) -> dict[FrameQuality, dict[str, Corruption]]:
     """{view but "clear": {what makes it: how}}; photographs: of places where an endoscope is out of the body."""
-    outside: dict[str, Spoil] = {"room": room}
+    outside: dict[str, Corruption] = {"room": show_room}
     if photographs:
-        outside["photograph"] = partial(photograph_piece, photographs=photographs)
+        outside["photograph"] = partial(show_photograph, photographs=photographs)
     return {
-        "blurred": {"defocus": defocused, "movement": moved},
-        "glare": {"overexposure": overexposed, "reflection": dazzled},
-        "water": {"bubbles": bubbly, "flood": flooded, "turbid": turbid},
-        "no mucosa": {"red-out": red_out, "dark": dark, "stool": soiled},
+        "blurred": {"defocus": defocus, "movement": blur_motion},
+        "glare": {"overexposure": overexpose, "reflection": add_reflections},
+        "water": {"bubbles": add_bubbles, "flood": flood, "turbid": cloud},
+        "no mucosa": {"red-out": red_out, "dark": darken, "stool": cover_with_stool},
         "outside": outside,
     }
 
 
-def softened(picture: Picture, chance: np.random.Generator) -> Picture:
+def soften(picture: Picture, rng: np.random.Generator) -> Picture:
     """As sharp as it was, or a little less: still clear."""
-    kind = chance.random()
+    kind = rng.random()
     if kind < 0.25:
-        return defocused(picture, chance, SLIGHT_DEFOCUS)
-    return moved(picture, chance, SLIGHT_MOTION) if kind < 0.5 else picture
+        return defocus(picture, rng, SLIGHT_DEFOCUS)
+    return blur_motion(picture, rng, SLIGHT_MOTION) if kind < 0.5 else picture
 
 
-def lit_and_coded(picture: Picture, chance: np.random.Generator) -> Picture:
+def relight_and_compress(picture: Picture, rng: np.random.Generator) -> Picture:
     """Another lamp, another camera, another encoder: what no view may be told by."""
-    lit = 255 * (picture.astype(np.float32) / 255) ** np.float32(chance.uniform(0.85, 1.15))
-    lit *= chance.uniform(0.8, 1.15) * chance.uniform(0.94, 1.06, 3).astype(np.float32)
-    noisy = _levels(lit + chance.normal(0, chance.uniform(0, 3), picture.shape[:2])[..., None])
-    _, coded = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, int(chance.integers(40, 96))])
+    lit = 255 * (picture.astype(np.float32) / 255) ** np.float32(rng.uniform(0.85, 1.15))
+    lit *= rng.uniform(0.8, 1.15) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
+    noisy = _to_uint8(lit + rng.normal(0, rng.uniform(0, 3), picture.shape[:2])[..., None])
+    _, coded = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 96))])
     return cv2.imdecode(coded, cv2.IMREAD_COLOR)
 
 
-def within(field: Picture, spoilt: Picture) -> Picture:
-    """`spoilt` where the field (h, w, 3) shows something, its dark surround elsewhere: no lens blurs its rim."""
-    surround = surround_of(field)
-    return np.where(surround[..., None], field, spoilt)
+def keep_surround(field: Picture, corrupted: Picture) -> Picture:
+    """`corrupted` where the field (h, w, 3) shows something, its dark surround elsewhere: no lens blurs its rim."""
+    surround = find_surround(field)
+    return np.where(surround[..., None], field, corrupted)
 
 
-def surround_of(field: Picture) -> NDArray[np.bool_]:
+def find_surround(field: Picture) -> NDArray[np.bool_]:
     """The dark regions that touch the picture's border (h, w)."""
     dim = (field.max(axis=2) <= _SURROUND_LEVEL).astype(np.uint8)
     dim = cv2.morphologyEx(dim, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
@@ -278,29 +279,29 @@ def surround_of(field: Picture) -> NDArray[np.bool_]:
     return np.isin(labels, rim[rim > 0])
 
 
-def waves(size: tuple[int, int], chance: np.random.Generator, length: float, *, stretch: float = 1.0) -> Layer:
+def smooth_noise(size: tuple[int, int], rng: np.random.Generator, length: float, *, stretch: float = 1.0) -> Layer:
     """Smooth noise (h, w) of mean 0 and deviation 1; length: of a wave; stretch: how much longer it is downwards."""
     height, width = size
     cells = max(2, round(1 / length)), max(2, round(height / width / length / stretch))
-    noise = chance.standard_normal((cells[1], cells[0])).astype(np.float32)
+    noise = rng.standard_normal((cells[1], cells[0])).astype(np.float32)
     smooth = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     return (smooth - smooth.mean()) / max(1e-3, float(smooth.std()))
 
 
-def _vignette(size: tuple[int, int], chance: np.random.Generator) -> Layer:
+def _vignette(size: tuple[int, int], rng: np.random.Generator) -> Layer:
     """Light (h, w, 1) of a lamp in the tip: less, further from a point near the middle."""
     height, width = size
     y, x = np.indices((height, width), np.float32)
-    middle_x, middle_y = chance.uniform(0.3, 0.7, 2) * (width, height)
+    middle_x, middle_y = rng.uniform(0.3, 0.7, 2) * (width, height)
     distance = np.hypot(x - np.float32(middle_x), y - np.float32(middle_y)) / width
-    return (1 - np.float32(chance.uniform(0, 0.9)) * distance)[..., None].clip(0.1, 1)
+    return (1 - np.float32(rng.uniform(0, 0.9)) * distance)[..., None].clip(0.1, 1)
 
 
-def _mixed(below: Picture | Layer, above: Layer, share: Layer | np.float32) -> Picture:
+def _blend(below: Picture | Layer, above: Layer, share: Layer | np.float32) -> Picture:
     """`above` (h, w, 3) or a colour over `below`; share: of it, 0..1, (h, w, 1) or one number."""
     base = below.astype(np.float32)
-    return _levels(base + share * (above - base))
+    return _to_uint8(base + share * (above - base))
 
 
-def _levels(values: NDArray[np.floating]) -> Picture:
+def _to_uint8(values: NDArray[np.floating]) -> Picture:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -1,54 +1,55 @@
-"""What `trainers.train_quality` prints: who is taken for what, and how often a clear picture is held back."""
+"""The report of `trainers.train_quality`: confusion table, rejected clear stills, and figures for each corruption."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.temporal.frame_quality import FRAME_QUALITIES, FrameQualityClassifier
-from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, Views
+from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, QualitySamples
 
 
-def check_text(checked: Views, classifier: FrameQualityClassifier) -> str:
-    """The confusion table, clear stills held back overall and by centre, and what each way of spoiling comes to."""
-    found = np.array(classifier.qualities)[classifier.kind_index(classifier.log_odds(checked.vectors))]
-    return "\n\n".join((confusion_text(checked, found), held_text(checked, found), kinds_text(checked, found)))
+def check_text(samples: QualitySamples, classifier: FrameQualityClassifier) -> str:
+    """Return the whole report on some samples."""
+    found = np.array(classifier.qualities)[classifier.kind_index(classifier.log_odds(samples.vectors))]
+    return "\n\n".join((confusion_text(samples, found), rejected_text(samples, found), kinds_text(samples, found)))
 
 
-def confusion_text(checked: Views, found: NDArray[np.str_]) -> str:
-    """A row for each true view: what share of its pictures is taken for which, %; found: (n,) of FRAME_QUALITIES."""
-    rows = ["of 100 pictures, taken for" + "".join(f"{view:>11}" for view in FRAME_QUALITIES) + "   pictures"]
-    for name, chosen in _true_rows(checked).items():
-        shares = "".join(f"{100 * (found[chosen] == view).mean():11.1f}" for view in FRAME_QUALITIES)
+def confusion_text(samples: QualitySamples, found: NDArray[np.str_]) -> str:
+    """Return the confusion table: a row per true quality, percent of its pictures classified as each. found: (n,)."""
+    rows = ["of 100 pictures, classified" + "".join(f"{quality:>11}" for quality in FRAME_QUALITIES) + "   pictures"]
+    for name, chosen in _true_rows(samples).items():
+        shares = "".join(f"{100 * (found[chosen] == quality).mean():11.1f}" for quality in FRAME_QUALITIES)
         rows.append(f"{name:<26}{shares}{chosen.sum():11d}")
     return "\n".join(rows)
 
 
-def _true_rows(checked: Views) -> dict[str, NDArray[np.bool_]]:
-    own = checked.kinds == AS_IT_IS
-    clear = {"clear, as they are": own, "clear, softened": (checked.views == CLEAR) & ~own}
-    return {**clear, **{view: checked.views == view for view in FRAME_QUALITIES if view != CLEAR}}
+def _true_rows(samples: QualitySamples) -> dict[str, NDArray[np.bool_]]:
+    own = samples.kinds == AS_IT_IS
+    clear = {"clear, as they are": own, "clear, softened": (samples.qualities == CLEAR) & ~own}
+    return {**clear, **{quality: samples.qualities == quality for quality in FRAME_QUALITIES if quality != CLEAR}}
 
 
-def held_text(checked: Views, found: NDArray[np.str_]) -> str:
-    """How many of the stills as they are would hold alarms back."""
-    own = checked.kinds == AS_IT_IS
-    held = own & (found != CLEAR)
-    rows = [f"clear stills held back: {_counted(held, own)}"]
+def rejected_text(samples: QualitySamples, found: NDArray[np.str_]) -> str:
+    """Return how many unchanged stills are rejected, in all and by centre."""
+    own = samples.kinds == AS_IT_IS
+    rejected = own & (found != CLEAR)
+    rows = [f"clear stills rejected: {_counted(rejected, own)}"]
     rows += [
-        f"  {centre}: {_counted(held, own & (checked.centres == centre))}" for centre in sorted(set(checked.centres))
+        f"  {centre}: {_counted(rejected, own & (samples.centres == centre))}"
+        for centre in sorted(set(samples.centres))
     ]
     return "\n".join(rows)
 
 
-def kinds_text(checked: Views, found: NDArray[np.str_]) -> str:
-    """Of each way of spoiling, what is not taken for clear, and what is named rightly."""
-    rows = ["spoilt pictures             held back      named rightly"]
-    for view in FRAME_QUALITIES[1:]:
-        for kind in sorted(set(checked.kinds[checked.views == view])):
-            these = checked.kinds == kind
-            held, right = (found[these] != CLEAR).mean(), (found[these] == view).mean()
-            rows.append(f"  {view + ', ' + kind:<24}{100 * held:8.1f} %{100 * right:16.1f} %")
+def kinds_text(samples: QualitySamples, found: NDArray[np.str_]) -> str:
+    """Return for each corruption the share that is rejected, and the share classified as the right quality."""
+    rows = ["corrupted pictures           rejected      correct quality"]
+    for quality in FRAME_QUALITIES[1:]:
+        for kind in sorted(set(samples.kinds[samples.qualities == quality])):
+            these = samples.kinds == kind
+            rejected, right = (found[these] != CLEAR).mean(), (found[these] == quality).mean()
+            rows.append(f"  {quality + ', ' + kind:<24}{100 * rejected:8.1f} %{100 * right:16.1f} %")
     return "\n".join(rows)
 
 
-def _counted(held: NDArray[np.bool_], of: NDArray[np.bool_]) -> str:
-    return f"{(held & of).sum()} of {of.sum()} ({100 * (held & of).sum() / max(1, of.sum()):.2f} %)"
+def _counted(rejected: NDArray[np.bool_], of: NDArray[np.bool_]) -> str:
+    return f"{(rejected & of).sum()} of {of.sum()} ({100 * (rejected & of).sum() / max(1, of.sum()):.2f} %)"

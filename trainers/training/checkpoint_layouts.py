@@ -21,8 +21,8 @@ _MMDET: dict[Any, Callable[[State], State]] = {
 _HRNETS = (Segmenter, hrnet.build)
 _RESNET = r"(conv1|bn1|layer[1-4])\.(.*)"
 _TORCHVISION: tuple[Rule, ...] = (
-    (r"backbone\.body\.(.*)", r"trunk.\1"),
-    (rf"(?:backbone\.)?{_RESNET}", r"trunk.\1.\2"),
+    (r"backbone\.body\.(.*)", r"backbone.\1"),
+    (rf"(?:backbone\.)?{_RESNET}", r"backbone.\1.\2"),
     (r"backbone\.fpn\.inner_blocks\.(\d+)\.(?:0\.)?(.*)", r"pyramid.lateral.\1.\2"),
     (r"backbone\.fpn\.layer_blocks\.(\d+)\.(?:0\.)?(.*)", r"pyramid.smooth.\1.\2"),
     (r"backbone\.fpn\.extra_blocks\.p6\.(.*)", r"pyramid.extra.0.\1"),
@@ -41,14 +41,14 @@ def from_mmdetection(state: State, build: Any) -> State:
 
 
 def from_torchvision(state: State, build: Any) -> State:
-    """ImageNet ResNets and ResNeXts, and the trunk and pyramid of its detectors, whose heads are coded otherwise."""
+    """ImageNet ResNets and ResNeXts, and the backbone and pyramid of its detectors, whose heads are coded otherwise."""
     return rename(state, _TORCHVISION)
 
 
 def from_timm(state: State, build: Any) -> State:
     """timm's ResNets are named as torchvision's, its HRNets as the authors'; its EfficientNet-Lites are not."""
     if any(name.startswith("conv_stem") for name in state):
-        return _from_timm_lite(state, "fusion.trunk" if build is Segmenter else "trunk")
+        return _from_timm_lite(state, "fusion.backbone" if build is Segmenter else "backbone")
     is_hrnet = any(name.startswith("stage4") for name in state)
     return from_hrnet(state, build) if is_hrnet else from_torchvision(state, build)
 
@@ -56,14 +56,14 @@ def from_timm(state: State, build: Any) -> State:
 def from_hrnet(state: State, build: Any) -> State:
     """The HRNet authors' classification and segmentation checkpoints."""
     if build not in _HRNETS:
-        raise ValueError("this model has no HRNet trunk: choose an hrnet --config")
-    prefix = "fusion" if build is Segmenter else "trunk"
+        raise ValueError("this model has no HRNet backbone: choose an hrnet --config")
+    prefix = "fusion" if build is Segmenter else "backbone"
     return rename(state, ((_HRNET_PARTS, rf"{prefix}.\1.\2"),))
 
 
-def _from_timm_lite(state: State, trunk: str) -> State:
+def _from_timm_lite(state: State, backbone: str) -> State:
     """timm's tf_efficientnet_lite: conv_pw, conv_dw, conv_pwl in each block; the first stage only widens at its end."""
-    rules: list[Rule] = [(r"conv_stem\.(.*)", rf"{trunk}.stem.0.\1"), (r"bn1\.(.*)", rf"{trunk}.stem.1.\1")]
+    rules: list[Rule] = [(r"conv_stem\.(.*)", rf"{backbone}.stem.0.\1"), (r"bn1\.(.*)", rf"{backbone}.stem.1.\1")]
     plain = ("conv_dw", "bn1"), ("conv_pw", "bn2")
     expanding = ("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")
     for stage in range(7):
@@ -71,7 +71,7 @@ def _from_timm_lite(state: State, trunk: str) -> State:
             (plain, ("depthwise", "project")) if stage == 0 else (expanding, ("expand", "depthwise", "project"))
         )
         for (conv, norm), ours in zip(steps, names, strict=True):
-            source, target = rf"blocks\.{stage}\.(\d+)\.", rf"{trunk}.stages.{stage}.\1.{ours}."
+            source, target = rf"blocks\.{stage}\.(\d+)\.", rf"{backbone}.stages.{stage}.\1.{ours}."
             rules += [(rf"{source}{conv}\.(.*)", rf"{target}0.\2"), (rf"{source}{norm}\.(.*)", rf"{target}1.\2")]
     return rename(state, rules)
 

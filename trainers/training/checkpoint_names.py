@@ -8,8 +8,6 @@ from torch import Tensor
 State = dict[str, Tensor]
 Rule = tuple[str, str]  # a regular expression over a whole name, and what takes its place
 
-TRUNK_FROM_MMDET: tuple[Rule, ...] = ((r"backbone\.(.*)", r"trunk.\1"),)
-
 
 def rename(state: State, rules: Sequence[Rule]) -> State:
     """Each tensor under the name that the first rule matching its whole name gives it; without one, its own."""
@@ -25,9 +23,9 @@ def _renamed(name: str, rules: Sequence[Rule]) -> str:
 
 
 def from_mmdet(state: State, head: Sequence[Rule]) -> State:
-    """A detector's state under mmdetection's names (backbone, neck, heads) -> trunk, pyramid and what `head` says."""
+    """A detector's state under mmdetection's names (neck, heads) -> under ours: pyramid, and what `head` says."""
     laterals = len({name for name in state if re.fullmatch(r"neck\.lateral_convs\.\d+\.conv\.weight", name)})
-    return rename(state, [*TRUNK_FROM_MMDET, *_fpn_rules(laterals), *head])
+    return rename(state, [*_fpn_rules(laterals), *head])
 
 
 def _fpn_rules(laterals: int) -> list[Rule]:

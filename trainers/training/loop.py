@@ -23,28 +23,38 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from realtime_polyp.atomic_write import replacing
+from realtime_polyp.models.state_names import upgrade_state
 from trainers.data.stills import TrainingStills, collate, epoch_order
 from trainers.training.contract import Losses, ModelWithLoss, Targets
-from trainers.training.curves import draw_curves
-from trainers.training.depthwise import quicken
-from trainers.training.distributed import ProcessGroup, any_of, shared, wait
-from trainers.training.schedule import PRECISIONS, LoopConfig, learning_rate, picture_scale
+from trainers.training.depthwise import use_fast_depthwise
+from trainers.training.distributed import ProcessGroup, any_process, barrier, wrap_model
+from trainers.training.run_folder import (
+    BAD_BATCH,
+    BEST,
+    CHECKPOINT,
+    CURVES,
+    FORMAT,
+    HISTORY,
+    check_format,
+    draw_curves,
+    upgrade_loop,
+)
+from trainers.training.schedule import PRECISIONS, LoopConfig, image_scale, learning_rate
 
 Validate = Callable[[nn.Module], dict[str, float]]
-CHECKPOINT, BEST, HISTORY, BAD_BATCH = "checkpoint.pt", "best.safetensors", "history.json", "bad_batch.pt"
-_GRID_PX = 32  # every trunk's coarsest stride
+_GRID_PX = 32  # every backbone's coarsest stride
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt. trunk: the part with a learning rate of its own. start: sets modes and freezes what stays frozen,
-    at every epoch's beginning. `score` names the validation figure that chooses the best weights."""
+    """What is learnt. backbone: the part with a learning rate of its own. start: sets modes and freezes what stays
+    frozen, at every epoch's beginning. `score` names the validation figure that chooses the best weights."""
 
-    learner: ModelWithLoss
-    trunk: nn.Module
+    model: ModelWithLoss
+    backbone: nn.Module
     validate: Validate
     score: str
-    start: Callable[[nn.Module], None]
+    set_mode: Callable[[nn.Module], None]
 
 
 @dataclass
@@ -53,7 +63,7 @@ class Run:
 
     task: Task
     config: LoopConfig
-    team: ProcessGroup
+    group: ProcessGroup
     steps_per_epoch: int
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
@@ -61,19 +71,19 @@ class Run:
     best: float = -1.0
 
     def __post_init__(self) -> None:
-        net = self.task.learner.net
+        net = self.task.model.net
         self.averaged = copy.deepcopy(net) if self.config.average_decay is not None else net
-        self.task.learner.to(self.team.device)
-        self.averaged.to(self.team.device)
+        self.task.model.to(self.group.device)
+        self.averaged.to(self.group.device)
         self.optimizer = _optimizer(self.task, self.config)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "float16")
-        if self.team.device == "cpu":
-            quicken(net)
-        self.model = shared(self.task.learner, self.team)
+        if self.group.device == "cpu":
+            use_fast_depthwise(net)
+        self.model = wrap_model(self.task.model, self.group)
 
     @property
     def net(self) -> nn.Module:
-        return self.task.learner.net
+        return self.task.model.net
 
     @property
     def total_steps(self) -> int:
@@ -90,16 +100,17 @@ class Run:
             "history": self.history,
             "best": self.best,
             "config": asdict(self.config),
+            "format": FORMAT,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Raises ValueError when the checkpoint was made with another configuration."""
-        found, wanted = state["config"], asdict(self.config)
+        found, wanted = upgrade_loop(state["config"]), asdict(self.config)
         different = [key for key in wanted if found.get(key) != wanted[key] and key not in ("workers", "checkpoint_s")]
         if different:
             raise ValueError(f"the checkpoint has other values of {', '.join(different)}: start a new --out")
-        self.net.load_state_dict(state["model"])
-        self.averaged.load_state_dict(state["averaged"])
+        self.net.load_state_dict(upgrade_state(state["model"]))
+        self.averaged.load_state_dict(upgrade_state(state["averaged"]))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
@@ -113,21 +124,21 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
-    team: ProcessGroup = ProcessGroup(),
+    group: ProcessGroup = ProcessGroup(),
 ) -> Run:
     """Train to the last epoch, from the folder's checkpoint when resuming.
 
     Raises FloatingPointError on a non-finite loss, FileNotFoundError when there is nothing to resume from, ValueError
-    for a batch that the team cannot share.
+    for a batch that the group cannot share.
     """
-    if config.batch % team.size:
-        raise ValueError(f"a batch of {config.batch} cannot be shared by {team.size} processes: choose a multiple")
+    if config.batch % group.size:
+        raise ValueError(f"a batch of {config.batch} cannot be shared by {group.size} processes: choose a multiple")
     folder.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed)
-    run = Run(task, config, team, max(1, len(stills) // config.batch))
+    run = Run(task, config, group, max(1, len(stills) // config.batch))
     if resume:
         restore_from(folder / CHECKPOINT, run)
-    with SummaryWriter(str(folder)) if team.leads else _NoBoard() as board:
+    with SummaryWriter(str(folder)) if group.is_main else _NullWriter() as board:
         for epoch in range(len(run.history), config.epochs):
             train_epoch(run, stills, epoch, folder)
             finish_epoch(run, epoch, board, folder)
@@ -140,26 +151,27 @@ def restore_from(path: Path, run: Run) -> None:
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is harmed and cannot be read: begin in a new --out") from error
+        raise ValueError(f"{path} is damaged and cannot be read: start a new --out") from error
+    check_format(state.get("format", FORMAT), path)
     run.restore(state)
 
 
 def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:
     """One epoch from wherever the run stands in it; nothing is left to do of one that only lacks its figures."""
-    run.task.start(run.net)
+    run.task.set_mode(run.net)
     stills.epoch = epoch
     done = run.step - epoch * run.steps_per_epoch
     if done == 0:
         run.sums = {}
     order = list(epoch_order(len(stills), run.config.batch, seed=run.config.seed, epoch=epoch))[done:]
-    mine = [batch[run.team.rank :: run.team.size] for batch in order]
+    mine = [batch[run.group.rank :: run.group.size] for batch in order]
     loader = DataLoader(stills, batch_sampler=mine, collate_fn=collate, num_workers=run.config.workers)
     saved_s = time.monotonic()
     title = f"epoch {epoch + 1}/{run.config.epochs}"
-    bar = tqdm(loader, initial=done, total=run.steps_per_epoch, desc=title, disable=not run.team.leads)
+    bar = tqdm(loader, initial=done, total=run.steps_per_epoch, desc=title, disable=not run.group.is_main)
     for pixels, boxes, masks in bar:
-        scale = picture_scale(run.config, run.step, epoch)
-        losses = train_step(run, *at_scale(pixels, boxes, masks, scale, run.team.device), folder)
+        scale = image_scale(run.config, run.step, epoch)
+        losses = train_step(run, *resize_batch(pixels, boxes, masks, scale, run.group.device), folder)
         for name, value in losses.items():
             run.sums[name] = run.sums.get(name, 0.0) + value
         bar.set_postfix(loss=f"{losses['loss']:.3f}")
@@ -171,14 +183,14 @@ def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> N
 def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict[str, float]:
     """Forward, backward, one step of the optimiser and of the moving average."""
     # What is drawn within a step (samples of regions, dropout) depends on the step alone, also after a resume.
-    torch.manual_seed(_mixed(run.config.seed, run.step, run.team.rank))
+    torch.manual_seed(_combine_seeds(run.config.seed, run.step, run.group.rank))
     for group in run.optimizer.param_groups:
         group["lr"] = group["factor"] * learning_rate(run.config, run.step, run.total_steps)
-    device = run.team.device.split(":")[0]
+    device = run.group.device.split(":")[0]
     precision = PRECISIONS.get(run.config.precision)
     with torch.autocast(device, dtype=precision, enabled=precision is not None):
         losses = run.model(images, targets)
-    refuse_non_finite(run, losses, images, targets, folder)
+    check_finite(run, losses, images, targets, folder)
     run.optimizer.zero_grad(set_to_none=True)
     run.scaler.scale(losses["loss"]).backward()
     if run.config.clip_norm is not None:
@@ -191,11 +203,11 @@ def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict
     return {name: value.item() for name, value in losses.items()}
 
 
-def refuse_non_finite(run: Run, losses: Losses, images: Tensor, targets: Targets, folder: Path) -> None:
+def check_finite(run: Run, losses: Losses, images: Tensor, targets: Targets, folder: Path) -> None:
     """Keep the batch that made the loss no number, then end the run: every process of it."""
     bad = not bool(torch.isfinite(losses["loss"]))
-    if any_of(bad, run.team):
-        kept = folder / (BAD_BATCH if run.team.leads else f"{run.team.rank}.{BAD_BATCH}")
+    if any_process(bad, run.group):
+        kept = folder / (BAD_BATCH if run.group.is_main else f"{run.group.rank}.{BAD_BATCH}")
         with replacing(kept) as path:
             torch.save({"images": images, "boxes": targets.boxes, "masks": targets.masks, "step": run.step}, path)
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
@@ -205,10 +217,10 @@ def refuse_non_finite(run: Run, losses: Losses, images: Tensor, targets: Targets
         )
 
 
-def at_scale(
+def resize_batch(
     pixels: Tensor, boxes: list[Tensor], masks: Tensor, scale: float, device: str = "cpu"
 ) -> tuple[Tensor, Targets]:
-    """The batch on its device in float32, scaled to a size that the trunk's stride divides."""
+    """The batch on its device in float32, scaled to a size that the backbone's stride divides."""
     pixels, masks = pixels.to(device, non_blocking=True).float(), masks.to(device, non_blocking=True).float()
     size = [round(length * scale / _GRID_PX) * _GRID_PX for length in pixels.shape[-2:]]
     factor = torch.tensor([size[1] / pixels.shape[-1], size[0] / pixels.shape[-2]] * 2)
@@ -233,12 +245,12 @@ def update_average(run: Run) -> None:
 
 
 def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
-    trunk = {id(parameter) for parameter in task.trunk.parameters()}
-    task.start(task.learner.net)  # freezes what stays frozen, so that the optimiser never holds it
-    learnt = [p for p in task.learner.parameters() if p.requires_grad]
+    backbone = {id(parameter) for parameter in task.backbone.parameters()}
+    task.set_mode(task.model.net)  # freezes what stays frozen, so that the optimiser never holds it
+    learnt = [p for p in task.model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in learnt if id(p) in trunk], "factor": config.trunk_factor},
-        {"params": [p for p in learnt if id(p) not in trunk], "factor": 1.0},
+        {"params": [p for p in learnt if id(p) in backbone], "factor": config.backbone_factor},
+        {"params": [p for p in learnt if id(p) not in backbone], "factor": 1.0},
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "sgd":
@@ -250,17 +262,17 @@ def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
 
 def finish_epoch(run: Run, epoch: int, board: Any, folder: Path) -> None:
     """Validate where it is due, and write down what the epoch brought; the other processes wait."""
-    if run.team.leads:
+    if run.group.is_main:
         figures = {"epoch": epoch + 1.0, **{name: value / run.steps_per_epoch for name, value in run.sums.items()}}
         if (epoch + 1) % run.config.validate_every == 0 or epoch + 1 == run.config.epochs:
             figures |= run.task.validate(run.averaged)
-            keep_if_best(run, figures, folder)
-        record(run, figures, board, folder)
+            save_if_best(run, figures, folder)
+        record_epoch(run, figures, board, folder)
         save_checkpoint(run, folder / CHECKPOINT)
-    wait(run.team)
+    barrier(run.group)
 
 
-def keep_if_best(run: Run, figures: dict[str, float], folder: Path) -> None:
+def save_if_best(run: Run, figures: dict[str, float], folder: Path) -> None:
     if figures[run.task.score] > run.best:
         run.best = figures[run.task.score]
         state = {name: value.contiguous().cpu() for name, value in run.averaged.state_dict().items()}
@@ -270,33 +282,33 @@ def keep_if_best(run: Run, figures: dict[str, float], folder: Path) -> None:
 
 def save_checkpoint(run: Run, path: Path) -> None:
     """Written beside and moved into place, so that a kill never leaves half a file."""
-    if run.team.leads:
+    if run.group.is_main:
         with replacing(path) as temporary:
             torch.save(run.state(), temporary)
 
 
-def record(run: Run, figures: dict[str, float], board: SummaryWriter, folder: Path) -> None:
+def record_epoch(run: Run, figures: dict[str, float], board: SummaryWriter, folder: Path) -> None:
     run.history.append(figures)
     for name, value in figures.items():
         board.add_scalar(name, value, int(figures["epoch"]))
     with replacing(folder / HISTORY) as path:
         path.write_text(json.dumps(run.history, indent=1))
-    with replacing(folder / "curves.png") as path:
+    with replacing(folder / CURVES) as path:
         draw_curves(run.history, path)
     tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
 
 
-class _NoBoard:
+class _NullWriter:
     """What the processes that do not write hold in place of TensorBoard."""
 
-    def __enter__(self) -> "_NoBoard":
+    def __enter__(self) -> "_NullWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
         return None
 
 
-def _mixed(*numbers: int) -> int:
+def _combine_seeds(*numbers: int) -> int:
     """One seed of several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 

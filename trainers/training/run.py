@@ -21,19 +21,19 @@ from trainers.command import report_bad_input
 from trainers.data.augment import Augment
 from trainers.data.stills import Still, TrainingStills, read_stills
 from trainers.evaluation.predict import evaluate
-from trainers.recipes import Recipe, recipes_of
+from trainers.recipes import RECIPES, Recipe, recipes_of
 from trainers.report import write_report
 from trainers.training.contract import ModelWithLoss
-from trainers.training.distributed import ProcessGroup, joined, wait
-from trainers.training.initialise import initialise, starter, trunk_of
-from trainers.training.loop import BEST, CHECKPOINT, Task, fit, seed_everything
-from trainers.training.run_recipe import read_recipe, write_recipe
+from trainers.training.distributed import ProcessGroup, barrier, init_process_group
+from trainers.training.initialise import backbone_of, initialise, load_part, mode_setter, read_tensors
+from trainers.training.loop import Task, fit, seed_everything
+from trainers.training.run_folder import BEST, CHECKPOINT, read_recipe, write_recipe
 from trainers.training.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # What a run keeps from its first step to its last, and of that what can be told in a word.
-_LASTING = ("config", "size", "images", "also", "processes", "augment", "loop")
-_SHORT = ("config", "size", "images", "also", "processes")
+_MUST_MATCH = ("config", "size", "images", "also", "processes", "augment", "loop")
+_NAMED_WITH_VALUE = ("config", "size", "images", "also", "processes")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def command(task: ModelTask, default: str, examples: str, arguments: list[str] |
     """The command of one task, from its words to the end of the run."""
     parser = _parser(task, default, examples)
     options = parser.parse_args(arguments)
-    with report_bad_input(parser), joined(options.device) as team:
-        train(recipes_of(task)[options.config], options, team)
+    with report_bad_input(parser), init_process_group(options.device) as group:
+        train(recipes_of(task)[options.config], options, group)
 
 
 def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentParser:
@@ -79,7 +79,8 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--root", type=Path, help="folder that image paths start from (default: --data)")
     add("--also", type=Path, metavar="FILE.json", help="learn from these too, as trainers.clip_stills writes them")
     add("--init", type=Path, metavar="FILE", help="start from these weights: what import_weights wrote, or a run's")
-    add("--trunk-of", type=Path, metavar="FILE", help="start from the trunk of this trained detector")
+    add("--backbone-of", "--trunk-of", dest="backbone_of", type=Path, metavar="FILE",
+        help="start from the backbone of this trained detector")  # fmt: skip
     add("--epochs", type=int, help="instead of the recipe's; the schedule follows")
     add("--batch", type=int, help="images a step, over all processes; the learning rate follows")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size in px instead of the recipe's")
@@ -94,32 +95,32 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     return parser
 
 
-def train(recipe: Recipe, options: argparse.Namespace, team: ProcessGroup) -> None:
+def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> None:
     """Raises OSError, ValueError or FloatingPointError, one sentence each, for what the user can mend."""
-    recipe = adapted(recipe, options)
-    sets = training_sets(options, recipe.loop.batch)
-    before = earlier_run(options)
-    if team.leads:
-        reported = check_data.unseen(options.data, options.root or options.data)
-        check_data.refuse({"train": sets.learnt, "val": sets.chosen, **reported})
-    wait(team)
+    recipe = apply_options(recipe, options)
+    sets = read_training_sets(options, recipe.loop.batch)
+    before = read_earlier_run(options)
+    if group.is_main:
+        reported = check_data.read_unseen(options.data, options.root or options.data)
+        check_data.check({"train": sets.learnt, "val": sets.chosen, **reported})
+    barrier(group)
     seed_everything(recipe.loop.seed)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # What is resumed has its weights in the checkpoint: how they began is known from its recipe.
-    init = before["init"] if before else initialise(net, options.init, options.trunk_of)
-    content = described(recipe, init, sets, team)
+    init = before["init"] if before else initialise(net, options.init, options.backbone_of)
+    content = describe_run(recipe, init, sets, group)
     if before:
-        refuse_another(before, content, options.out)
-    elif team.leads:
+        check_same_run(before, content, options.out)
+    elif group.is_main:
         write_recipe(content, options.out)
     training = TrainingStills(sets.learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
-    task = task_of(recipe, net, sets.chosen, pretrained=init != "random", device=team.device)
-    fit(task, training, recipe.loop, options.out, resume=options.resume, team=team)
-    if team.leads:
+    task = task_of(recipe, net, sets.chosen, pretrained=init != "random", device=group.device)
+    fit(task, training, recipe.loop, options.out, resume=options.resume, group=group)
+    if group.is_main:
         print(f"weights: {options.out / BEST}; report: {write_report(options.out)}")
 
 
-def adapted(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """The recipe with what the command line changed. Raises ValueError for a count below 1 or a size off the grid."""
     for name in ("epochs", "batch"):
         value = getattr(options, name)
@@ -140,13 +141,13 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
     return replace(loop, **{name: value for name, value in named.items() if value is not None})
 
 
-def training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
+def read_training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
     """Of the folder and the file that the command line names."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
     root = options.root or options.data
     every = read_stills(options.data / "train.json", root)
-    moments = moments_of(options.also, every)[: options.limit] if options.also else []
+    moments = read_moments(options.also, every)[: options.limit] if options.also else []
     stills, chosen = every[: options.limit], read_stills(options.data / "val.json", root)[: options.limit]
     if len(stills) < batch:
         raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
@@ -156,7 +157,7 @@ def training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
     return TrainingSets(stills, moments, chosen, also)
 
 
-def moments_of(path: Path, stills: list[Still]) -> list[Still]:
+def read_moments(path: Path, stills: list[Still]) -> list[Still]:
     """What `trainers.clip_stills` made of these. Raises ValueError where one shows a patient that they do not have."""
     moments = read_stills(path, path.parent)
     strange = sorted({one.group or "(none)" for one in moments} - {one.group for one in stills})
@@ -168,7 +169,7 @@ def moments_of(path: Path, stills: list[Still]) -> list[Still]:
     return moments
 
 
-def earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
+def read_earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
     """The recipe of the run to resume; None for a new one. Raises FileNotFoundError where there is nothing to resume,
     ValueError where a new run would take an old one's place."""
     checkpoint = options.out / CHECKPOINT
@@ -181,32 +182,55 @@ def earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
     return read_recipe(options.out)
 
 
-def refuse_another(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Raises ValueError naming what a resumed run would do otherwise than it began."""
     now = json.loads(json.dumps(now))  # tuples as the lists that they were written as
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
-    different = [key for key in _LASTING if before.get(key) != now[key]]
+    different = [key for key in _MUST_MATCH if before.get(key) != now[key]]
     if different:
-        named = ", ".join(f"{key} {before.get(key)}, not {now[key]}" if key in _SHORT else key for key in different)
+        values = {key: f"{key} {before.get(key)}, not {now[key]}" for key in _NAMED_WITH_VALUE}
+        named = ", ".join(values.get(key, key) for key in different)
         raise ValueError(f"the run in {folder} began with another {named}: repeat its options, or start a new --out")
 
 
 def task_of(recipe: Recipe, net: nn.Module, chosen: list[Still], *, pretrained: bool, device: str = "cpu") -> Task:
     """What the loop needs to know of a recipe; validated on the stills `chosen`."""
     return Task(
-        learner=ModelWithLoss(net, recipe.loss),
-        trunk=trunk_of(net),
+        model=ModelWithLoss(net, recipe.loss),
+        backbone=backbone_of(net),
         validate=lambda averaged: _VALIDATE[recipe.task](engine_of(recipe, averaged, device), chosen),
         score=_SCORE[recipe.task],
-        start=starter(net, task=recipe.task, pretrained=pretrained),
+        set_mode=mode_setter(net, task=recipe.task, pretrained=pretrained),
     )
 
 
-def engine_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> Any:
-    """The net as the live line would run it."""
+def engine_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> EagerEngine:
+    """Wrap a net as an engine, so that it is validated by the same pipeline that runs live."""
     return EagerEngine(net, recipe.name, recipe.task, recipe.config.size, device)
+
+
+def recipe_of_run(run: Path) -> Recipe:
+    """Return the recipe of a run at the size it was trained at. Raises ValueError for an unknown recipe."""
+    content = read_recipe(run)
+    if content["config"] not in RECIPES or len(content["size"]) != 2:
+        raise ValueError(f"{run} trained {content['config']!r}, a recipe that this version does not have")
+    return RECIPES[content["config"]].sized((content["size"][0], content["size"][1]))
+
+
+def engine_of_run(run: Path) -> EagerEngine:
+    """Load the best weights of a run as an eager engine, on a GPU if there is one.
+
+    Raises FileNotFoundError or ValueError for a folder without usable weights.
+    """
+    recipe = recipe_of_run(run)
+    best = run / BEST
+    if not best.is_file():
+        raise FileNotFoundError(f"{run} has no {BEST}: has it trained to a first validation?")
+    net: nn.Module = recipe.build(recipe.config)
+    load_part(net, read_tensors(best), best)
+    return engine_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _validate_detector(engine: Any, stills: list[Still]) -> dict[str, float]:
@@ -229,7 +253,7 @@ _VALIDATE: dict[str, Callable[[Any, list[Still]], dict[str, float]]] = {
 _SCORE = {"detector": "AP", "segmenter": "dice"}
 
 
-def described(recipe: Recipe, init: str, sets: TrainingSets, team: ProcessGroup) -> dict[str, Any]:
+def describe_run(recipe: Recipe, init: str, sets: TrainingSets, group: ProcessGroup) -> dict[str, Any]:
     """What the run is made of, and where it leaves the paper's, for its report and the table of results."""
     return {
         "config": recipe.name,
@@ -238,7 +262,7 @@ def described(recipe: Recipe, init: str, sets: TrainingSets, team: ProcessGroup)
         "init": init,
         "images": len(sets.learnt),
         "also": sets.also,
-        "processes": team.size,
+        "processes": group.size,
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),
         "differs": differences(recipe, init, sets),

@@ -1,33 +1,77 @@
-"""A finished run's folder, opened again: its recipe and its best weights."""
+"""The files in the folder of a training run, and the recipe that says what the run is made of."""
 
+import json
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
+import matplotlib
 
-from realtime_polyp.engines.eager import EagerEngine
-from trainers.recipes import RECIPES, Recipe
-from trainers.training.initialise import load_part, read_tensors
-from trainers.training.loop import BEST
-from trainers.training.run import engine_of
-from trainers.training.run_recipe import read_recipe
+from realtime_polyp.atomic_write import atomic_write_text
 
+matplotlib.use("Agg")  # training runs on machines without a display
+import matplotlib.pyplot as plt  # noqa: E402
 
-def recipe_of_run(run: Path) -> Recipe:
-    """The named recipe at the size that the run trained at. Raises ValueError for one that this version has not."""
-    content = read_recipe(run)
-    if content["config"] not in RECIPES or len(content["size"]) != 2:
-        raise ValueError(f"{run} trained {content['config']!r}, a recipe that this version does not have")
-    return RECIPES[content["config"]].sized((content["size"][0], content["size"][1]))
+FORMAT = 1  # of the folder, stored in the recipe and in the checkpoint; folders of earlier versions have none
+RECIPE, HISTORY, CURVES = "recipe.json", "history.json", "curves.png"
+CHECKPOINT, BEST, BAD_BATCH = "checkpoint.pt", "best.safetensors", "bad_batch.pt"
+VALIDATION = ("AP", "AP50", "AP75", "dice", "miou")  # the validation figures in a history; all others are losses
+_REQUIRED = ("config", "task", "size", "init", "differs", "loop")
 
 
-def engine_of_run(run: Path) -> EagerEngine:
-    """The run's best weights in torch, on a GPU where there is one. Raises FileNotFoundError or ValueError."""
-    recipe = recipe_of_run(run)
-    best = run / BEST
-    if not best.is_file():
-        raise FileNotFoundError(f"{run} has no {BEST}: has it trained to a first validation?")
-    net: nn.Module = recipe.build(recipe.config)
-    load_part(net, read_tensors(best), best)
-    engine: EagerEngine = engine_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
-    return engine
+def write_recipe(content: dict[str, Any], run: Path) -> None:
+    """Write the recipe of a run with its format number. Creates the folder."""
+    run.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(run / RECIPE, json.dumps({"format": FORMAT, **content}, indent=1) + "\n")
+
+
+def read_recipe(run: Path) -> dict[str, Any]:
+    """Read the recipe of a run, with names of earlier versions replaced by today's.
+
+    Raises:
+        FileNotFoundError: the folder is not a run.
+        ValueError: the file is damaged, or a later version wrote it.
+    """
+    path = run / RECIPE
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} is not a training run: it has no {RECIPE}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict) or any(name not in content for name in _REQUIRED):
+        raise ValueError(f"{path} is damaged: it does not hold {', '.join(_REQUIRED)}")
+    check_format(content.get("format", FORMAT), path)
+    return {**content, "loop": upgrade_loop(content["loop"])}
+
+
+def check_format(found: Any, path: Path) -> None:
+    """Raise ValueError if a file has a format number that this version cannot read."""
+    if found != FORMAT:
+        raise ValueError(
+            f"{path} has format {found!r}, this version reads format {FORMAT}: use the version that wrote it"
+        )
+
+
+def upgrade_loop(loop: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training loop under today's names; earlier versions wrote `trunk_factor`."""
+    return {"backbone_factor" if name == "trunk_factor" else name: value for name, value in loop.items()}
+
+
+def draw_curves(history: list[dict[str, float]], path: Path) -> None:
+    """Draw the losses and validation figures of a run.
+
+    history: one dict per epoch with "epoch", the losses, and the validation figures of epochs that were validated.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
+    names = sorted({name for entry in history for name in entry} - {"epoch"})
+    for name in names:
+        points = [(entry["epoch"], entry[name]) for entry in history if name in entry]
+        axis = right if name in VALIDATION else left
+        axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    for axis, title in ((left, "training loss"), (right, "validation")):
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -13,7 +13,7 @@ PRECISIONS: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": tor
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """learning_rate: at `batch`. trunk_factor: learning rate of the pretrained trunk relative to the rest.
+    """learning_rate: at `batch`. backbone_factor: learning rate of the pretrained backbone relative to the rest.
 
     schedule: "step" divides by 10 at each of `milestones` (shares of the run), "cosine" goes to one hundredth, "poly"
     to nothing. clip_norm, average_decay (of the moving average of weights): None leaves it out. scales: relative sizes
@@ -27,7 +27,7 @@ class LoopConfig:
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 0.02
-    trunk_factor: float = 0.3
+    backbone_factor: float = 0.3
     schedule: Literal["cosine", "step", "poly"] = "cosine"
     milestones: tuple[float, ...] = (16 / 24, 22 / 24)
     warmup_steps: int = 200
@@ -74,7 +74,7 @@ def _poly(config: LoopConfig, share: float) -> float:
 _SCHEDULES = {"step": _step, "cosine": _cosine, "poly": _poly}
 
 
-def picture_scale(config: LoopConfig, step: int, epoch: int) -> float:
+def image_scale(config: LoopConfig, step: int, epoch: int) -> float:
     """Of this step's pictures, relative to the model's size; the same in every process and after every resume."""
     if epoch < config.small_share * config.epochs:
         return config.small_scale
