@@ -3,4 +3,4 @@
 from realtime_polyp.bench.gpu import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

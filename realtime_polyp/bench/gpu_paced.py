@@ -1,7 +1,6 @@
-"""Cameras before one card: how old each frame's answers are, and how many cameras it keeps up with.
+"""Runs simulated cameras on one GPU: the delay of each frame's result, and how many cameras are sustained.
 
-Sessions, pipelines and shared batches are those of `run_live.py --streams`; cameras are frames that lie in memory, or
-anything else that comes at its own times.
+Sessions, pipelines and shared batches are those of `run_live.py --streams`.
 """
 
 import math
@@ -29,16 +28,16 @@ from realtime_polyp.telemetry.trace import Trace
 if TYPE_CHECKING:  # its package imports PyAV, which a bare GPU machine lacks
     from realtime_polyp.sources.base import Source
 
-LATEST_MS = 100.0  # p99 of the delay: beyond it a stream does not count as sustained
-_LEAD_IN_S, _LEAD_IN_SHARE = 1.0, 0.2  # not counted: sessions start one after the other
-_LOOK_EVERY_S = 0.1
+LATEST_MS = 100.0  # p99 of the delay up to which a stream counts as sustained
+_LEAD_IN_S, _LEAD_IN_SHARE = 1.0, 0.2  # not measured: sessions start one after the other
+_POLL_S = 0.1
 _ROUNDING_S = 1e-6
 _CELL_PX = 60
 _STEP_PX = 8
 
 
-def scenes(size: tuple[int, int], count: int, *, seed: int = 4) -> list[Image]:
-    """Pictures (H, W, 3) of size (width, height) px that look like nothing, as busy as tissue, and move."""
+def make_images(size: tuple[int, int], count: int, *, seed: int = 4) -> list[Image]:
+    """Draw `count` images (H, W, 3) of size (width, height) px: a moving texture, about as detailed as tissue."""
     width, height = size
     generator = np.random.default_rng(seed)
     cells = generator.integers(60, 200, (height // _CELL_PX + 2, width // _CELL_PX + 2, 3), np.uint8)
@@ -48,10 +47,10 @@ def scenes(size: tuple[int, int], count: int, *, seed: int = 4) -> list[Image]:
 
 
 class MemoryCamera:
-    """Frames that lie in memory, handed over when they are due, for `length_s`.
+    """A live source of images in memory, for `length_s`.
 
-    captured_s is when a frame was due, so that a late hand-over counts as delay. phase_s: of its first frame, since
-    cameras keep no common time.
+    `captured_s` is the time when a frame was due, so a late hand-over counts as delay. phase_s: time of the first
+    frame, since cameras are not synchronised.
     """
 
     name, live, warning, frames_total = "memory", True, None, None
@@ -78,9 +77,15 @@ class MemoryCamera:
 
 
 @dataclass(frozen=True)
-class Watched:
-    """Some cameras for a while, the lead-in left out. captured, analysed: frames. delays_ms: of each analysed frame,
-    from when it was due to when its answers were ready."""
+class Trial:
+    """A run of several cameras, without its lead-in.
+
+    Attributes:
+        streams: number of cameras.
+        captured, analysed: numbers of frames.
+        delays_ms: for each analysed frame, from when it was due to when its result was ready.
+        mean_batch: mean number of frames per batch.
+    """
 
     streams: int
     captured: int
@@ -97,11 +102,11 @@ class Watched:
         return self.captured > 0 and not self.dropped and self.percentile_ms(99) <= LATEST_MS
 
     def percentile_ms(self, percent: float) -> float:
-        """Infinite when nothing was analysed."""
+        """Return a percentile of the delay, ms; infinite if nothing was analysed."""
         return float(np.percentile(self.delays_ms, percent)) if len(self.delays_ms) else math.inf
 
-    def figures(self) -> dict[str, Any]:
-        """Ready for JSON, where there is no infinity."""
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON types; None in place of infinity."""
         known = len(self.delays_ms) > 0
         return {
             "streams": self.streams,
@@ -114,53 +119,53 @@ class Watched:
         }
 
 
-class _Notebook:
-    """What one session's results say of time: the delay of each frame, against a clock that begins with the first."""
+class _DelayRecorder:
+    """Records the delay of each frame of a session, relative to a clock that starts with the first frame."""
 
     def __init__(self, lead_in_s: float) -> None:
         self.delays_ms: list[float] = []
         self._lead_in_s, self._zero_s = lead_in_s, math.inf
 
-    def write(self, result: Result) -> None:
-        """A source that falls behind hands over late what it captured late: the clock goes on all the same."""
+    def add(self, result: Result) -> None:
+        """Add a result. The clock also exposes the delay of a source that hands frames over late."""
         frame = result.frame
         self._zero_s = min(self._zero_s, frame.captured_s - frame.pts_s)
         if frame.pts_s >= self._lead_in_s - _ROUNDING_S:
             self.delays_ms.append((result.analysed_s - self._zero_s - frame.pts_s) * 1e3)
 
 
-def watch(
+def run_cameras(
     sources: "Sequence[Source]", inference: Inference, length_s: float, *, label: str, trace: Trace | None = None
-) -> Watched:
-    """Analyse all sources to their ends at their own pace. Raises SessionError when one of them fails."""
+) -> Trial:
+    """Analyse all sources at their own pace to their ends. Raises SessionError if one fails."""
     lead_in_s = min(_LEAD_IN_S, _LEAD_IN_SHARE * length_s)
-    notebooks = [_Notebook(lead_in_s) for _ in sources]
+    recorders = [_DelayRecorder(lead_in_s) for _ in sources]
     config = default_config(inference.detector, inference.segmenter)
     Pipeline(inference.detector, inference.segmenter, config, inference=inference).warm_up()
     with SharedInference(inference) as shared:
         sessions = []
-        for number, (source, notebook) in enumerate(zip(sources, notebooks, strict=True), 1):
+        for number, (source, recorder) in enumerate(zip(sources, recorders, strict=True), 1):
             pipeline = Pipeline(
                 shared.detector, shared.segmenter, config, inference=shared, trace=trace, name=f"{number}"
             )
-            sessions.append(Session(source, pipeline, notebook.write))
+            sessions.append(Session(source, pipeline, recorder.add))
         _run(sessions, length_s, label)
         sizes = shared.batch_sizes
-    captured = sum(_after(lead_in_s, session) for session in sessions)
-    delays_ms = np.array([delay for notebook in notebooks for delay in notebook.delays_ms])
+    captured = sum(_captured_after(lead_in_s, session) for session in sessions)
+    delays_ms = np.array([delay for recorder in recorders for delay in recorder.delays_ms])
     images = sum(size * count for size, count in sizes.items())
-    return Watched(len(sources), captured, len(delays_ms), delays_ms, images / max(1, sum(sizes.values())))
+    return Trial(len(sources), captured, len(delays_ms), delays_ms, images / max(1, sum(sizes.values())))
 
 
-def _after(lead_in_s: float, session: Session) -> int:
-    """Frames captured after the lead-in: of a source whose frames come at an even rate, index after index."""
+def _captured_after(lead_in_s: float, session: Session) -> int:
+    """Count the frames captured after the lead-in, for a source of even rate."""
     rate_hz = session.source.rate_hz
     before = math.ceil((lead_in_s - _ROUNDING_S) * rate_hz) if rate_hz else 0
     return max(0, session.tally().captured - before)
 
 
 def _run(sessions: Sequence[Session], length_s: float, label: str) -> None:
-    """To the end of all; the first that fails, and Ctrl-C, end the others."""
+    """Run all sessions to their ends; a failure or Ctrl-C stops them all."""
     try:
         for session in sessions:
             session.start()
@@ -168,7 +173,7 @@ def _run(sessions: Sequence[Session], length_s: float, label: str) -> None:
         with tqdm(total=round(length_s, 1), desc=label, unit="s", disable=None, leave=False) as bar:
             running = list(sessions)
             while running:
-                time.sleep(_LOOK_EVERY_S)
+                time.sleep(_POLL_S)
                 running = [session for session in running if not session.wait(0)]
                 bar.update(min(round(time.monotonic() - since_s, 1), bar.total) - bar.n)
     finally:
@@ -176,11 +181,11 @@ def _run(sessions: Sequence[Session], length_s: float, label: str) -> None:
             session.stop()
 
 
-Cameras = Callable[[int], "Sequence[Source]"]  # as many as asked for
+Cameras = Callable[[int], "Sequence[Source]"]  # opens this many cameras
 
 
 def cameras(images: Sequence[Image], rate_hz: int, length_s: float) -> Cameras:
-    """Cameras that share their pictures and nothing else, evenly out of step."""
+    """Return a function that makes cameras with the same images, evenly out of phase."""
 
     def several(count: int) -> "list[Source]":
         steps = [number / (count * rate_hz) for number in range(count)]
@@ -189,29 +194,29 @@ def cameras(images: Sequence[Image], rate_hz: int, length_s: float) -> Cameras:
     return several
 
 
-def most_streams(
-    sources: Cameras, inference: Inference, length_s: float, *, most: int, goes_on: Callable[[], bool], label: str
-) -> list[Watched]:
-    """Every trial on the way to the largest number of streams that is kept up with: doubled, then halved between.
+def find_most_streams(
+    sources: Cameras, inference: Inference, length_s: float, *, most: int, may_continue: Callable[[], bool], label: str
+) -> list[Trial]:
+    """Search for the largest number of sustained streams, by doubling and bisection, and return all trials.
 
-    A number is given up after two trials: something else on the machine may have spoiled the first.
+    A number fails after two trials: another process may have disturbed the first.
     """
-    trials: list[Watched] = []
-    while (count := next_count(trials, most)) is not None and goes_on():
+    trials: list[Trial] = []
+    while (count := next_count(trials, most)) is not None and may_continue():
         for _ in range(2):
-            trials.append(watch(sources(count), inference, length_s, label=f"{label}: {count}"))
+            trials.append(run_cameras(sources(count), inference, length_s, label=f"{label}: {count}"))
             if trials[-1].kept_up:
                 break
     return trials
 
 
-def sustained(trials: Sequence[Watched]) -> int:
-    """The largest number of streams that was kept up with; 0 when there is none."""
+def sustained(trials: Sequence[Trial]) -> int:
+    """Return the largest number of streams that was sustained, or 0."""
     return max((trial.streams for trial in trials if trial.kept_up), default=0)
 
 
-def next_count(trials: Sequence[Watched], most: int) -> int | None:
-    """Of streams to try next; None when the answer is known."""
+def next_count(trials: Sequence[Trial], most: int) -> int | None:
+    """Return the number of streams to try next; None if the search is finished."""
     passed = sustained(trials)
     failed = min((one.streams for one in trials if not one.kept_up and one.streams > passed), default=None)
     if failed is None:

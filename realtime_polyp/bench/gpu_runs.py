@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from realtime_polyp.engines.base import Engine, EngineError, Task
 from realtime_polyp.engines.compiled import FAILURES, compiled_run
+from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import PRECISIONS, EagerEngine, load_module
-from realtime_polyp.engines.precision import at_precision
 from realtime_polyp.engines.static import Run, StaticEngine, example_of, first_line
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, Weights, find_weights, sha256_of
 from realtime_polyp.inference.cuda import CudaInference, Spans

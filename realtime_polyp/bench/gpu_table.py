@@ -1,11 +1,11 @@
-"""The figures of a card as a table: each with its goal, and whether that is met."""
+"""Formats the figures of a GPU as a table, with goals and whether they are met."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from realtime_polyp.bench.table import aligned
+from realtime_polyp.bench.table import align
 
-# name: (at least or at most, the goal), of the issue; for the paper's pair at FP16.
+# name: (at least or at most, goal), for the paper's pair at FP16.
 GOALS: dict[str, tuple[Callable[[float, float], bool], float]] = {
     "ratio": (float.__ge__, 3.0),
     "arithmetic": (float.__ge__, 0.3),
@@ -19,39 +19,39 @@ Row = tuple[str, str, str, str]
 
 def card_table(report: dict[str, Any]) -> str:
     rows = [*_speed(report), *_paced(report), *_device(report)]
-    return "\n".join([_head(report), "", aligned(("", "measured", "goal", ""), rows), "", *_footnotes(report)])
+    return "\n".join([_head(report), "", align(("", "measured", "goal", ""), rows), "", *_footnotes(report)])
 
 
 def row(name: str, value: float | None, text: str, goal: str = "") -> Row:
-    """value: None where it was not measured. goal: of GOALS, where there is one."""
+    """Format one row. value: None if it was not measured. goal: a key of GOALS, or none."""
     if not goal:
         return name, _NOT_MEASURED if value is None else text, "", ""
     compare, wanted = GOALS[goal]
-    told = f"{_SIGNS[compare]} {wanted:g}"
+    goal_text = f"{_SIGNS[compare]} {wanted:g}"
     if value is None:
-        return name, _NOT_MEASURED, told, ""
-    return name, text, told, "met" if compare(float(value), wanted) else "not met"
+        return name, _NOT_MEASURED, goal_text, ""
+    return name, text, goal_text, "met" if compare(float(value), wanted) else "not met"
 
 
 def _head(report: dict[str, Any]) -> str:
     card, versions = report["card"], report["card"]["versions"]
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     cuda = f", CUDA {card['cuda']}, cuDNN {card['cudnn']}" if "cuda" in card else ""
-    pace = report["throughput"]
+    speed = report["throughput"]
     return (
         f"{' + '.join(report['models'])} on {card['name']}{cuda}, {named}\n"
-        f"frames of {report['frame'][0]}x{report['frame'][1]} px, {pace['batch']} at once; measured further: "
-        f"{pace['fastest']}"
+        f"frames of {report['frame'][0]}x{report['frame'][1]} px, {speed['batch']} per batch; further figures are of: "
+        f"{speed['fastest']}"
     )
 
 
 def _speed(report: dict[str, Any]) -> Iterator[Row]:
-    pace, limit = report["throughput"], report["arithmetic"]
-    for name, fps in pace["fps"].items():
+    speed, limit = report["throughput"], report["arithmetic"]
+    for name, fps in speed["fps"].items():
         yield row(f"{name}, frames/s", fps, f"{fps:.1f}")
-    compared = pace["ratio"] and len(pace["fps"]) > 1
-    found = pace["ratio"][pace["fastest"]] if compared else None
-    yield row(f"{pace['fastest']} : {pace['baseline']}", found, f"{found or 0:.2f}", "ratio")
+    compared = speed["ratio"] and len(speed["fps"]) > 1
+    found = speed["ratio"][speed["fastest"]] if compared else None
+    yield row(f"{speed['fastest']} : {speed['baseline']}", found, f"{found or 0:.2f}", "ratio")
     yield row("share of the arithmetic limit", limit["share"], f"{limit['share']:.3f}", "arithmetic")
 
 

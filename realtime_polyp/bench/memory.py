@@ -1,4 +1,4 @@
-"""Resident memory while a loop of a clip is analysed as fast as it goes."""
+"""Resident memory while a clip is analysed in a loop at full speed."""
 
 import time
 from collections.abc import Callable
@@ -7,8 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from realtime_polyp.bench.line import Setup, open_pipeline
+from realtime_polyp.engines import decoding_device
 from realtime_polyp.packets import Result
+from realtime_polyp.runtime import RuntimeConfig, open_runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
 from realtime_polyp.telemetry.machine import resident_mb
@@ -17,33 +18,35 @@ from realtime_polyp.telemetry.summary import summarise
 _EVERY_S = 30.0
 
 
-def memory(setup: Setup, clip: Path, minutes: float) -> dict[str, Any]:
-    """The samples (s, MB), beside what a session always tells."""
-    pipeline = open_pipeline(setup, "throughput")
+def measure_memory(config: RuntimeConfig, clip: Path, minutes: float) -> dict[str, Any]:
+    """Return the session's summary with samples (s, MB)."""
+    pipeline = open_runtime(config).pipeline()
     with tqdm(total=round(minutes * 60), desc="memory", unit="s", dynamic_ncols=True, disable=None) as bar:
-        watch = MemoryWatch(minutes * 60, bar)
-        session = Session(FileSource(clip, loop=True), pipeline, watch.see)
-        watch.stop = session.stop
+        monitor = MemoryMonitor(minutes * 60, bar)
+        session = Session(
+            FileSource(clip, loop=True, hardware=decoding_device(config.device)), pipeline, monitor.update
+        )
+        monitor.stop = session.stop
         session.start()
         session.wait()
     return {
         "minutes": minutes,
-        "memory_mb": watch.samples,
-        "settled_mb": watch.settled(),
-        "end_mb": watch.samples[-1][1],
+        "memory_mb": monitor.samples,
+        "settled_mb": monitor.settled_mb(),
+        "end_mb": monitor.samples[-1][1],
         **summarise(session),
     }
 
 
-class MemoryWatch:
-    """Samples (s, resident MB) as results pass; calls `stop` when the time is over."""
+class MemoryMonitor:
+    """Samples (s, resident MB) with every result; calls `stop` when the time is over."""
 
     def __init__(self, length_s: float, bar: "tqdm[Any]") -> None:
         self.samples: list[tuple[float, float]] = []
         self.stop: Callable[[], None] = lambda: None
         self._length_s, self._next_s, self._began_s, self._bar = length_s, 0.0, time.monotonic(), bar
 
-    def see(self, result: Result) -> None:
+    def update(self, result: Result) -> None:
         passed_s = time.monotonic() - self._began_s
         if passed_s >= self._next_s:
             self._next_s += min(_EVERY_S, self._length_s / 20)
@@ -53,6 +56,6 @@ class MemoryWatch:
         if passed_s >= self._length_s:
             self.stop()
 
-    def settled(self) -> float:
-        """Memory after the first tenth, when every buffer has been allocated."""
+    def settled_mb(self) -> float:
+        """Return memory after the first tenth of the run, when every buffer has been allocated."""
         return self.samples[len(self.samples) // 10][1]

@@ -1,6 +1,6 @@
-"""The loop that people write, to be measured beside the line: read, resize, both models, draw, one after the other.
+"""A naive loop to compare with: read, resize, both models, draw, one after the other.
 
-python -m realtime_polyp.bench.naive CLIP: the last line of output is {"frames", "seconds", "stages_ms", ...}.
+python -m realtime_polyp.bench.naive CLIP. The last line of output is {"frames", "seconds", "stages_ms", ...}.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, 
 from realtime_polyp.telemetry.stage_times import StageTimer
 
 Floats = NDArray[np.float32]
-Model = Callable[[Floats], list[Floats]]  # pixels (1, 3, h, w) in 0..255, which the modules normalise themselves
-_SCORE, _NMS_IOU, _MASK = 0.3, 0.01, 0.5  # the line's own
+Model = Callable[[Floats], list[Floats]]  # takes pixels (1, 3, h, w) in 0..255; the modules normalise them
+_SCORE, _NMS_IOU, _MASK = 0.3, 0.01, 0.5  # the pipeline's own
 _WARM_UP_FRAMES = 5
 
 
@@ -42,38 +42,40 @@ def main(arguments: list[str] | None = None) -> None:
 def loop(
     clip: Path, models: list[Model], sizes: list[tuple[int, int]], *, most_frames: int | None = None
 ) -> dict[str, Any]:
-    """Every frame of the clip; models: detector and segmenter, of inputs `sizes` (h, w)."""
+    """Run detector and segmenter, of input `sizes` (h, w), on every frame of the clip."""
     detector, segmenter = models
-    since_s, count, watch = time.perf_counter(), 0, StageTimer()
+    since_s, count, timer = time.perf_counter(), 0, StageTimer()
     capture = cv2.VideoCapture(str(clip))
     while count != most_frames:
-        there, frame = capture.read()
-        if not there:
+        is_read, frame = capture.read()
+        if not is_read:
             break
-        watch.lap("read")
-        pixels = {size: prepare(frame, size) for size in set(sizes)}  # prepared once where both are of one size
-        watch.lap("resize")
+        timer.lap("read")
+        pixels = {size: prepare(frame, size) for size in set(sizes)}  # once if both sizes are equal
+        timer.lap("resize")
         boxes, scores = detector(pixels[sizes[0]])
-        watch.lap("detect")
+        timer.lap("detect")
         probability = segmenter(pixels[sizes[1]])[0][0]
-        watch.lap("segment")
-        draw(frame, kept(boxes[0], scores[0], sizes[0], frame.shape), probability)
-        watch.lap("NMS and draw")
+        timer.lap("segment")
+        draw(frame, filter_boxes(boxes[0], scores[0], sizes[0], frame.shape), probability)
+        timer.lap("NMS and draw")
         count += 1
     capture.release()
-    stages_ms = {name: round(taken_ms / max(1, count), 2) for name, taken_ms in watch.shares_ms(1).items()}
+    stages_ms = {name: round(taken_ms / max(1, count), 2) for name, taken_ms in timer.shares_ms(1).items()}
     return {"frames": count, "seconds": time.perf_counter() - since_s, "stages_ms": stages_ms}
 
 
 def prepare(frame: Any, size: tuple[int, int]) -> Floats:
-    """A BGR frame (H, W, 3) as RGB planes (1, 3, h, w)."""
+    """Resize a BGR frame (H, W, 3) to RGB planes (1, 3, h, w) float32."""
     height, width = size
     small = cv2.cvtColor(cv2.resize(frame, (width, height)), cv2.COLOR_BGR2RGB)
     return np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
 
 
-def kept(boxes: Floats, scores: Floats, size: tuple[int, int], shape: tuple[int, ...]) -> list[tuple[Floats, float]]:
-    """Boxes (xyxy, px of the frame) with their scores, after threshold and NMS."""
+def filter_boxes(
+    boxes: Floats, scores: Floats, size: tuple[int, int], shape: tuple[int, ...]
+) -> list[tuple[Floats, float]]:
+    """Return boxes (xyxy, px of the frame) with their scores, after threshold and NMS."""
     chosen = scores >= _SCORE
     boxes, scores = boxes[chosen], scores[chosen]
     corners = [[float(x1), float(y1), float(x2 - x1), float(y2 - y1)] for x1, y1, x2, y2 in boxes]
@@ -83,7 +85,7 @@ def kept(boxes: Floats, scores: Floats, size: tuple[int, int], shape: tuple[int,
 
 
 def draw(frame: Any, found: list[tuple[Floats, float]], probability: Floats) -> None:
-    """Boxes, scores and the mask's outline, on the frame itself."""
+    """Draw boxes, scores and the mask's outline onto the frame."""
     mask = cv2.resize(probability, (frame.shape[1], frame.shape[0])) >= _MASK
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(frame, outlines, -1, (255, 224, 64), 2)
@@ -93,8 +95,8 @@ def draw(frame: Any, found: list[tuple[Floats, float]], probability: Floats) -> 
         cv2.putText(frame, f"{score:.2f}", (x1, y1 - 5), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (128, 255, 64), 2)
 
 
-def in_torch(weights: Weights) -> Model:
-    import torch  # takes seconds to import; the other runtime needs it only to export
+def open_torch(weights: Weights) -> Model:
+    import torch  # takes seconds to import
 
     from realtime_polyp.engines.eager import load_module
 
@@ -102,18 +104,18 @@ def in_torch(weights: Weights) -> Model:
 
     def run(pixels: Floats) -> list[Floats]:
         with torch.inference_mode():
-            answers = module(torch.from_numpy(pixels))
-        return [one.numpy() for one in (answers if isinstance(answers, tuple) else (answers,))]
+            outputs = module(torch.from_numpy(pixels))
+        return [one.numpy() for one in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
     return run
 
 
-def in_onnx(weights: Weights) -> Model:
+def open_onnx(weights: Weights) -> Model:
     import torch  # as above
 
     from realtime_polyp.engines.eager import load_module
 
-    runtime: Any = importlib.import_module("onnxruntime")  # by its name: nothing of the project depends on it
+    runtime: Any = importlib.import_module("onnxruntime")  # by name: not a dependency of this project
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
@@ -123,7 +125,7 @@ def in_onnx(weights: Weights) -> Model:
     return lambda pixels: session.run(None, {"pixels": pixels})
 
 
-RUNTIMES: dict[str, Callable[[Weights], Model]] = {"torch": in_torch, "onnxruntime": in_onnx}
+RUNTIMES: dict[str, Callable[[Weights], Model]] = {"torch": open_torch, "onnxruntime": open_onnx}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same clip through the loops that others would write, in turn with ours, each in a process of its own."""
+"""Compares this pipeline with other implementations on the same clip, in turn, each in a process of its own."""
 
 import statistics
 import subprocess
@@ -7,34 +7,44 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.bench.line import Setup, Show, discard, open_pipeline, paint, run_line
-from realtime_polyp.bench.rounds import alternate, ratio
-from realtime_polyp.bench.subprocesses import told_by
+from realtime_polyp.bench.commands import run_json_command
+from realtime_polyp.bench.comparisons import alternate, ratio
+from realtime_polyp.bench.sessions import Show, discard, draw_overlay, run_session
+from realtime_polyp.engines import decoding_device
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.runtime import RuntimeConfig, open_runtime
 from realtime_polyp.sources import FileSource
 
 _YOLO_LOOP = Path(__file__).with_name("ultralytics_loop.py")
 _YOLO_SIZE_PX = 320
-_NAIVE_NOTE = "the same weights on whole frames resized by OpenCV, one step after the other, nothing smoothed"
+_NAIVE_NOTE = "the same weights on whole frames resized by OpenCV, one step after the other, without temporal filtering"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Another way to do the same. title: of its row. needs: modules that its interpreter must have. draws: it paints
-    every overlay, so ours does in its comparison. note: what a reader must know of it to judge the ratio."""
+    """Another implementation.
+
+    Attributes:
+        title: of its row in the table.
+        needs: modules that its interpreter must have.
+        draws: it draws every overlay, so the pipeline does too when it is compared with it.
+        note: what a reader must know to judge the ratio.
+        command: builds its command from the configuration, the clip and --peer-python.
+    """
 
     title: str
     needs: tuple[str, ...]
     draws: bool
     note: str
-    command: Callable[[Setup, Path, str], list[str]]
+    command: Callable[[RuntimeConfig, Path, str], list[str]]
 
 
-def _naive(setup: Setup, clip: Path, python: str, *, runtime: str) -> list[str]:
-    models = ["--detector", setup.detector, "--segmenter", setup.segmenter]
+def _naive(config: RuntimeConfig, clip: Path, python: str, *, runtime: str) -> list[str]:
+    models = ["--detector", str(config.detector), "--segmenter", str(config.segmenter)]
     return [sys.executable, "-m", "realtime_polyp.bench.naive", str(clip), "--runtime", runtime, *models]
 
 
@@ -44,21 +54,21 @@ PEERS = {
         (),
         True,
         _NAIVE_NOTE,
-        lambda setup, clip, python: _naive(setup, clip, python, runtime="torch"),
+        lambda config, clip, python: _naive(config, clip, python, runtime="torch"),
     ),
     "naive-onnx": Peer(
         "the naive loop, ONNX Runtime float32",
         ("onnxruntime", "onnx"),
         True,
         _NAIVE_NOTE,
-        lambda setup, clip, python: _naive(setup, clip, python, runtime="onnxruntime"),
+        lambda config, clip, python: _naive(config, clip, python, runtime="onnxruntime"),
     ),
     "ultralytics": Peer(
         "Ultralytics YOLO11n + YOLO11n-seg, 320 px",
         ("ultralytics",),
         False,
-        "random weights, which find nothing, so that its NMS and masks are free; it letterboxes 16:9 to 320x192",
-        lambda setup, clip, python: [python, str(_YOLO_LOOP), str(clip), str(_YOLO_SIZE_PX)],
+        "random weights, which find nothing, so its NMS and masks cost nothing; it letterboxes 16:9 to 320x192",
+        lambda config, clip, python: [python, str(_YOLO_LOOP), str(clip), str(_YOLO_SIZE_PX)],
     ),
 }
 _CURES = {
@@ -69,7 +79,7 @@ OURS = {False: "ours, results only", True: "ours, every overlay drawn"}
 
 
 def check_peers(names: list[str], python: str) -> None:
-    """Raises ValueError, one sentence with the cure, for what is not installed."""
+    """Raises ValueError, with the cure, if a module that a peer needs is not installed."""
     for name in names:
         for module in PEERS[name].needs:
             if not _has(_interpreter(name, python), module):
@@ -77,7 +87,7 @@ def check_peers(names: list[str], python: str) -> None:
 
 
 def _interpreter(name: str, python: str) -> str:
-    """Whose modules count: only Ultralytics, which wants a torch of its own, has an interpreter to itself."""
+    """Only Ultralytics, which needs its own version of torch, has an interpreter of its own."""
     return python if name == "ultralytics" else sys.executable
 
 
@@ -89,17 +99,18 @@ def _has(python: str, module: str) -> bool:
         raise ValueError(f"--peer-python {python} cannot be run: {error.strerror}") from error
 
 
-def against(names: list[str], setup: Setup, clip: Path, runs: int, python: str) -> dict[str, Any]:
-    """Frames a second of each peer and of our line, whole clip, file opened to last result; and ours : theirs."""
-    pipeline = open_pipeline(setup, "throughput")
+def compare_with(names: list[str], config: RuntimeConfig, clip: Path, runs: int, python: str) -> dict[str, Any]:
+    """Frames per second of the peers and of the pipeline, from opening the clip to the last result, and ratios."""
+    pipeline = open_runtime(config).pipeline()
+    open_clip = partial(FileSource, clip, hardware=decoding_device(config.device))
     variants: dict[str, Callable[[], dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             peer = PEERS[name]
-            variants[OURS[peer.draws]] = _ours(clip, pipeline, paint if peer.draws else discard)
-            variants[name] = _theirs(peer.command(setup, clip, python), folder)
-        told = alternate(variants, runs, "against")
-    fps = {name: [round_["frames"] / round_["seconds"] for round_ in rounds] for name, rounds in told.items()}
+            variants[OURS[peer.draws]] = _ours(open_clip, pipeline, draw_overlay if peer.draws else discard)
+            variants[name] = _theirs(peer.command(config, clip, python), folder)
+        runs_of = alternate(variants, runs, "against")
+    fps = {name: [round_["frames"] / round_["seconds"] for round_ in rounds] for name, rounds in runs_of.items()}
     return {
         name: {
             "title": PEERS[name].title if name in PEERS else name,
@@ -107,22 +118,22 @@ def against(names: list[str], setup: Setup, clip: Path, runs: int, python: str) 
             "fps": round(statistics.median(values), 2),
             "runs_fps": [round(value, 2) for value in values],
             "ours_to_it": round(ratio(fps[OURS[PEERS[name].draws]], values), 2) if name in PEERS else None,
-            **{key: value for key, value in told[name][-1].items() if key not in ("frames", "seconds")},
+            **{key: value for key, value in runs_of[name][-1].items() if key not in ("frames", "seconds")},
         }
         for name, values in fps.items()
     }
 
 
-def _ours(clip: Path, pipeline: Pipeline, show: Show) -> Callable[[], dict[str, Any]]:
+def _ours(open_clip: Callable[[], FileSource], pipeline: Pipeline, show: Show) -> Callable[[], dict[str, Any]]:
     def measure() -> dict[str, Any]:
         since_s = time.perf_counter()
-        session = run_line(FileSource(clip), pipeline, show)
+        session = run_session(open_clip(), pipeline, show)
         return {"frames": session.analyses.tally().shown, "seconds": time.perf_counter() - since_s}
 
     return measure
 
 
 def _theirs(command: list[str], folder: str) -> Callable[[], dict[str, Any]]:
-    """Ultralytics keeps its settings in the folder, asks nobody anything and installs nothing."""
+    """Run the command. Ultralytics keeps its settings in the folder, stays offline and installs nothing."""
     environment = {"YOLO_CONFIG_DIR": folder, "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
-    return lambda: told_by(command, environment=environment)
+    return lambda: run_json_command(command, environment=environment)

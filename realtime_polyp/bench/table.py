@@ -1,17 +1,19 @@
-"""Every figure as a table that a person reads."""
+"""Formats the benchmark's figures as tables."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from realtime_polyp.telemetry.text_table import format_table
+
 _DELAY_COLUMNS = ("p50", "p95", "p99", "p999", "max", "jitter")
 
 
-def machine_line(facts: dict[str, Any]) -> str:
-    flags = ", ".join(facts["cpu_flags"]) or "no vector units known"
+def describe_machine(facts: dict[str, Any]) -> str:
+    flags = ", ".join(facts["cpu_flags"]) or "unknown vector units"
     load = facts["load_average"][0]
     return (
         f"{facts['cores']} cores, {facts['cpu']} ({flags}), {facts['memory_mb'] / 1024:.0f} GB; commit "
-        f"{facts['commit']}; load before {load:.2f}{' (not quiet: trust the ratios only)' if load > 0.5 else ''}"
+        f"{facts['commit']}; load before {load:.2f}{' (busy: trust the ratios only)' if load > 0.5 else ''}"
     )
 
 
@@ -24,16 +26,16 @@ def file_table(name: str, report: dict[str, Any]) -> str:
         f"{report['frames_analysed']} of {report['frames_captured']} frames analysed",
         f"throughput   {report['fps']:.1f} frames/s (runs: {runs})",
         f"alone        {alone} frames/s",
-        f"efficiency   {report['efficiency']:.2f} of {report['slowest_stage']} alone, which has all cores to itself",
-        f"cores        {report['cores_busy']:.2f} busy; processor time a frame {cpu_ms['line']:.1f} ms "
-        f"({cpu_ms['decode']:.1f} decode + {cpu_ms['analyse']:.1f} analyse when alone); without any waiting "
+        f"efficiency   {report['efficiency']:.2f} of {report['slowest_stage']} alone on all cores",
+        f"cores        {report['cores_busy']:.2f} busy; processor time per frame {cpu_ms['line']:.1f} ms "
+        f"({cpu_ms['decode']:.1f} decode + {cpu_ms['analyse']:.1f} analyse when alone); without waiting "
         f"{report['packing_limit_fps']:.1f} frames/s, of which this is {report['of_packing_limit']:.2f}",
-        f"memory       {report['resident_mb']:.0f} MB resident, {report['peak_mb']:.0f} MB at most, after a whole run",
+        f"memory       {report['resident_mb']:.0f} MB resident, {report['peak_mb']:.0f} MB peak, after a whole run",
         "",
-        aligned(("stage, ms a frame", "p50", "p95"), _stage_rows(report)),
+        align(("stage, ms per frame", "p50", "p95"), _stage_rows(report)),
         "",
         _delays(report),
-        "a file's frames wait in the queue for their turn: what a person feels is measured with --live",
+        "frames of a file wait in the queue: use --live to measure the delay that a viewer sees",
     ]
     return "\n".join(lines)
 
@@ -41,18 +43,18 @@ def file_table(name: str, report: dict[str, Any]) -> str:
 def live_table(name: str, report: dict[str, Any]) -> str:
     dropped = report["dropped"] or "nothing"
     lines = [
-        f"{name}, paced as if live, {report['minutes']:g} minutes, painted on: {report['screen']}",
+        f"{name}, paced as if live, {report['minutes']:g} minutes, screen: {report['screen']}",
         f"captured {report['frames_captured']}, shown {report['frames_shown']}, analysed {report['frames_analysed']}, "
         f"overlays painted {report['overlays_painted']}",
         f"dropped: {dropped}; not analysed: {report['not_analysed'] or 'nothing'}",
         f"cores busy {report['cores_busy']:.2f}; memory {report['memory_mb'][0][1]:.0f} MB at the start, "
-        f"{report['memory_mb'][-1][1]:.0f} MB at the end, {report['peak_mb']:.0f} MB at most",
+        f"{report['memory_mb'][-1][1]:.0f} MB at the end, {report['peak_mb']:.0f} MB peak",
         "",
         _delays(report),
-        "from the hand-over of the decoded frame to the end of its paint",
+        "from the decoded frame to the end of its paint",
         "",
-        aligned(("stage, ms a frame", "p50", "p95"), _stage_rows(report)),
-        "decode has the wait for the next frame in it",
+        align(("stage, ms per frame", "p50", "p95"), _stage_rows(report)),
+        "decode includes the wait for the next frame",
     ]
     return "\n".join(lines)
 
@@ -70,29 +72,24 @@ def against_table(name: str, report: dict[str, Any]) -> str:
         (peer["title"], f"{peer['fps']:.1f}", f"{peer['ours_to_it']:.2f}" if peer["ours_to_it"] else "")
         for peer in report.values()
     ]
-    notes = [f"{peer['title']}: {_told_of(peer)}" for peer in report.values() if peer["note"]]
-    return "\n".join([f"{name}, in turn, whole file", aligned(("", "frames/s", "ours : it"), rows), *notes])
+    notes = [f"{peer['title']}: {_describe_peer(peer)}" for peer in report.values() if peer["note"]]
+    return "\n".join([f"{name}, in turn, whole file", align(("", "frames/s", "ours : it"), rows), *notes])
 
 
 def steps_table(name: str, report: dict[str, Any]) -> str:
     blocks = [name]
-    for step, told in report.items():
+    for step, measured in report.items():
         rows = [
             (variant, f"{one['fps']:.1f}", f"{one['ms']:.2f}", f"{one['ratio']:.2f}")
-            for variant, one in told["variants"].items()
+            for variant, one in measured["variants"].items()
         ]
-        blocks += ["", f"{step}: {told['measured']}", aligned(("", "frames/s", "ms a frame", "ratio"), rows)]
+        blocks += ["", f"{step}: {measured['measured']}", align(("", "frames/s", "ms per frame", "ratio"), rows)]
     return "\n".join(blocks)
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, figures to the right."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = []
-    for row in [head, *rows]:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append(("  " + "  ".join(cells)).rstrip())
-    return "\n".join(lines)
+def align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format a table, indented by two spaces."""
+    return format_table(head, rows, indent="  ")
 
 
 def _stage_rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -101,17 +98,17 @@ def _stage_rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _delays(report: dict[str, Any]) -> str:
     rows = [
-        (name, *(_number(report[key][column]) for column in _DELAY_COLUMNS))
+        (name, *(_format_ms(report[key][column]) for column in _DELAY_COLUMNS))
         for name, key in (("video delay, ms", "video_delay_ms"), ("annotation delay, ms", "annotation_delay_ms"))
     ]
-    return aligned(("", *(column.replace("p999", "p99.9") for column in _DELAY_COLUMNS)), rows)
+    return align(("", *(column.replace("p999", "p99.9") for column in _DELAY_COLUMNS)), rows)
 
 
-def _number(value: float | None) -> str:
+def _format_ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _told_of(peer: dict[str, Any]) -> str:
-    """The note, with what each stage took where the peer tells."""
+def _describe_peer(peer: dict[str, Any]) -> str:
+    """Return the note, with the time of each stage if the peer reports it."""
     stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in peer.get("stages_ms", {}).items())
-    return f"{peer['note']}; {stages} ms a frame" if stages else str(peer["note"])
+    return f"{peer['note']}; {stages} ms per frame" if stages else str(peer["note"])

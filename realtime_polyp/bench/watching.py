@@ -1,17 +1,23 @@
-"""The viewer before a clip that comes at its own rate, until its time is over; python -m realtime_polyp.bench.watching
-with what `paced` asks for in JSON. The last line of output is the session's summary."""
+"""Runs the viewer on a clip in real time for a given duration.
+
+`paced.py` starts python -m realtime_polyp.bench.watching with its arguments in JSON. The last line of output is the
+session's summary.
+"""
 
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from realtime_polyp.bench.clips import Lasting
-from realtime_polyp.bench.line import Setup, open_pipeline, with_jitter
+from realtime_polyp.bench.clips import TimeLimited
+from realtime_polyp.bench.sessions import add_jitter
+from realtime_polyp.engines import decoding_device
 from realtime_polyp.packets import Result
+from realtime_polyp.runtime import RuntimeConfig, open_runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource, Paced
 from realtime_polyp.telemetry.machine import peak_mb, resident_mb
@@ -24,22 +30,24 @@ _INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
-    asked = json.loads(arguments[0])
-    setup = Setup(asked["engine"], asked["detector"], asked["segmenter"])
-    told = watch(setup, Path(asked["clip"]), asked["length_s"], full_screen=asked["full_screen"])
-    print(json.dumps(told))
+    given = json.loads(arguments[0])
+    config = RuntimeConfig(**given["config"])
+    print(json.dumps(watch(config, Path(given["clip"]), given["length_s"], full_screen=given["full_screen"])))
     return 0
 
 
-def watch(setup: Setup, clip: Path, length_s: float, *, full_screen: bool = False) -> dict[str, Any]:
-    """Raises SessionError when the session failed, KeyboardInterrupt when it was stopped."""
-    pipeline, opened = open_pipeline(setup, "shared latency"), list[Session]()
+def watch(config: RuntimeConfig, clip: Path, length_s: float, *, full_screen: bool = False) -> dict[str, Any]:
+    """Show the clip in a loop for `length_s` and return the summary.
+
+    Raises SessionError if the session fails, KeyboardInterrupt if it is interrupted.
+    """
+    pipeline, opened = open_runtime(replace(config, live=True)).pipeline(), list[Session]()
     bar = tqdm(total=round(length_s), desc="live", unit="s", dynamic_ncols=True, disable=None)
-    watcher = Watcher(bar)
+    progress = Progress(bar)
 
     def open_feed(start_s: float) -> SessionFeed:
-        source = Paced(Lasting(FileSource(clip, loop=True), length_s))
-        feed = SessionFeed(source, pipeline, display="immediate", on_result=watcher.see)
+        source = Paced(TimeLimited(FileSource(clip, loop=True, hardware=decoding_device(config.device)), length_s))
+        feed = SessionFeed(source, pipeline, display="immediate", on_result=progress.update)
         opened.append(feed.session)
         return feed
 
@@ -54,17 +62,22 @@ def watch(setup: Setup, clip: Path, length_s: float, *, full_screen: bool = Fals
         raise session.error
     if code == _INTERRUPTED:
         raise KeyboardInterrupt
-    return {**report_of(session), "cores_busy": round(busy, 2), "memory_mb": watcher.samples, "peak_mb": peak_mb()}
+    return {
+        **extend_summary(session),
+        "cores_busy": round(busy, 2),
+        "memory_mb": progress.samples,
+        "peak_mb": peak_mb(),
+    }
 
 
-class Watcher:
-    """Moves the bar and notes memory, samples (s, MB), as results pass."""
+class Progress:
+    """Advances the progress bar and samples memory (s, MB) with every result."""
 
     def __init__(self, bar: "tqdm[Any]") -> None:
         self.samples: list[tuple[float, float]] = []
         self._bar = bar
 
-    def see(self, result: Result) -> None:
+    def update(self, result: Result) -> None:
         passed_s = result.frame.pts_s
         if not self.samples or passed_s - self.samples[-1][0] >= _MEMORY_EVERY_S:
             self.samples.append((round(passed_s, 1), round(resident_mb(), 1)))
@@ -72,13 +85,13 @@ class Watcher:
             self._bar.update(int(passed_s) - self._bar.n)
 
 
-def report_of(session: Session) -> dict[str, Any]:
-    """The summary, with jitter and how many overlays reached the screen with their delay known."""
+def extend_summary(session: Session) -> dict[str, Any]:
+    """Return the summary with jitter and the number of overlays that were painted."""
     summary = summarise(session)
     return {
         **summary,
-        "video_delay_ms": with_jitter(summary["video_delay_ms"]),
-        "annotation_delay_ms": with_jitter(summary["annotation_delay_ms"]),
+        "video_delay_ms": add_jitter(summary["video_delay_ms"]),
+        "annotation_delay_ms": add_jitter(summary["annotation_delay_ms"]),
         "overlays_painted": session.annotation_delay_ms.count,
     }
 

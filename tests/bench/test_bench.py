@@ -14,10 +14,10 @@ from fakes import picture
 from media import write_clip
 from tqdm import tqdm
 
-from realtime_polyp.bench import clips, rounds, table
+from realtime_polyp.bench import clips, comparisons, table
 from realtime_polyp.bench.__main__ import main
-from realtime_polyp.bench.memory import MemoryWatch
-from realtime_polyp.bench.subprocesses import told_by
+from realtime_polyp.bench.commands import run_json_command
+from realtime_polyp.bench.memory import MemoryMonitor
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Result
 from realtime_polyp.sources import FileSource
@@ -92,7 +92,7 @@ def test_the_machine_is_described() -> None:
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True)
     if done.returncode == 0:
         assert facts["commit"].startswith(done.stdout.decode().strip())
-    assert str(facts["cores"]) in table.machine_line(facts)
+    assert str(facts["cores"]) in table.describe_machine(facts)
 
 
 def test_resident_memory_follows_what_is_allocated() -> None:
@@ -106,17 +106,17 @@ def test_resident_memory_follows_what_is_allocated() -> None:
 def test_memory_is_sampled_until_the_time_is_over() -> None:
     stops: list[int] = []
     with tqdm(total=1, disable=True) as bar:
-        watch = MemoryWatch(0.05, bar)
+        watch = MemoryMonitor(0.05, bar)
         watch.stop = lambda: stops.append(1)
         for index in range(100):
-            watch.see(result(index))
+            watch.update(result(index))
             if stops:
                 break
             time.sleep(0.002)
     assert stops, "it never said stop"
     assert len(watch.samples) > 5
     assert all(megabytes > 10 for _, megabytes in watch.samples)
-    assert watch.settled() in [megabytes for _, megabytes in watch.samples]
+    assert watch.settled_mb() in [megabytes for _, megabytes in watch.samples]
 
 
 # clips
@@ -141,7 +141,7 @@ def test_memory_plays_there_and_back() -> None:
 
 
 def test_a_camera_is_switched_off(clip: Path) -> None:
-    source = clips.Lasting(FileSource(clip, loop=True), 1.0)
+    source = clips.TimeLimited(FileSource(clip, loop=True), 1.0)
     frames = list(source.frames())
     assert len(frames) == 30 > COUNT and frames[-1].pts_s < 1.0
     source.close()
@@ -152,14 +152,14 @@ def test_a_camera_is_switched_off(clip: Path) -> None:
 
 def test_variants_take_turns() -> None:
     order: list[str] = []
-    told = rounds.alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, "test")
+    told = comparisons.alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, "test")
     assert order == ["a", "b"] * 3 and told == {"a": [None] * 3, "b": [None] * 3}
 
 
 def test_only_ratios_within_a_round_count() -> None:
     """The machine halves its speed in the second round and is quick in the third: the ratio stays."""
-    assert rounds.ratio([20.0, 10.0, 40.0], [10.0, 5.0, 20.0]) == 2.0
-    assert rounds.ratio([20.0, 10.0, 90.0], [10.0, 5.0, 20.0]) == 2.0  # an outlier of one round
+    assert comparisons.ratio([20.0, 10.0, 40.0], [10.0, 5.0, 20.0]) == 2.0
+    assert comparisons.ratio([20.0, 10.0, 90.0], [10.0, 5.0, 20.0]) == 2.0  # an outlier of one round
 
 
 def test_pace_counts_wall_and_processor_time() -> None:
@@ -167,35 +167,35 @@ def test_pace_counts_wall_and_processor_time() -> None:
         time.sleep(0.05)
         return 5
 
-    pace = rounds.pace_of(rest)
+    pace = comparisons.time_frames(rest)
     assert 20 < pace.fps <= 100 and pace.cpu_ms < 10
 
 
 def test_calls_are_repeated_for_long_enough() -> None:
     seen: list[int] = []
-    per_s = rounds.calls_per_s(lambda item: (seen.append(item), time.sleep(0.001)), [1, 2], least_s=0.03)
+    per_s = comparisons.calls_per_s(lambda item: (seen.append(item), time.sleep(0.001)), [1, 2], least_s=0.03)
     assert seen[0] == 1 and seen[1:3] == [1, 2] and len(seen) % 2 == 1 and 0 < per_s <= 1000
 
 
 # other processes
 
 
-def test_the_last_line_of_a_child_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_open_inference_a_child_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     script = "import os, json; print('hello'); print(json.dumps([os.environ.get('OMP_NUM_THREADS'), os.environ['X']]))"
-    assert told_by([sys.executable, "-c", script], environment={"X": "y"}) == [None, "y"]
+    assert run_json_command([sys.executable, "-c", script], environment={"X": "y"}) == [None, "y"]
 
 
 def test_a_child_that_fails_says_why() -> None:
     with pytest.raises(ValueError, match="ended with code 1: KeyError: 'no weights'"):
-        told_by([sys.executable, "-c", "raise KeyError('no weights')"])
+        run_json_command([sys.executable, "-c", "raise KeyError('no weights')"])
 
 
 # tables
 
 
 def test_a_table_is_aligned() -> None:
-    lines = table.aligned(("name", "p50"), [("decode", "1.00"), ("x", "123.45")]).splitlines()
+    lines = table.align(("name", "p50"), [("decode", "1.00"), ("x", "123.45")]).splitlines()
     assert lines == ["  name       p50", "  decode    1.00", "  x       123.45"]
 
 

@@ -17,20 +17,20 @@ from fakes import picture
 from torch import nn
 
 from realtime_polyp.bench import gpu_figures as card_figures
-from realtime_polyp.bench.flops import flops_of, matmul_flops_per_s
 from realtime_polyp.bench.gpu import main, wanted_buckets
-from realtime_polyp.bench.gpu_paced import MemoryCamera, Watched, cameras, next_count, scenes, sustained, watch
+from realtime_polyp.bench.gpu_figures import flops_of, matmul_flops_per_s
+from realtime_polyp.bench.gpu_paced import MemoryCamera, Trial, cameras, make_images, next_count, run_cameras, sustained
 from realtime_polyp.bench.gpu_runs import (
     PAIRS,
-    WAYS,
+    VARIANTS,
     Budget,
-    Line,
     Model,
     Opening,
-    Way,
-    lifelike,
-    open_lines,
-    usual_ways,
+    OpenVariant,
+    Variant,
+    default_variants,
+    open_variants,
+    realistic_weights,
 )
 from realtime_polyp.bench.gpu_table import GOALS, row
 from realtime_polyp.engines.base import EngineError
@@ -39,15 +39,15 @@ from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
 QUICK = [
-    *("--device", "cpu", "--pair", "toy", "--ways", "eager", "--frame", "96x72", "--batch", "2"),
+    *("--device", "cpu", "--pair", "toy", "--variants", "eager", "--frame", "96x72", "--batch", "2"),
     *("--rounds", "2", "--round-s", "0.05", "--delay-s", "0.5", "--stream-s", "0.4", "--most-streams", "2"),
 ]
 with_gpu = needs("cuda")
 
 
 @pytest.fixture(scope="module")
-def lines() -> dict[str, Line]:
-    return open_lines(["eager"], Opening(PAIRS["toy"](), "cpu", (2, 1), Budget(60)), [])
+def lines() -> dict[str, OpenVariant]:
+    return open_variants(["eager"], Opening(PAIRS["toy"](), "cpu", (2, 1), Budget(60)), [])
 
 
 # the command
@@ -87,7 +87,7 @@ def test_a_failure_keeps_what_was_measured_before_it(
     def broken(*_: object, **__: object) -> Any:
         raise RuntimeError("the card fell off the bus\nand more")
 
-    monkeypatch.setattr(card_figures, "most_streams", broken)
+    monkeypatch.setattr(card_figures, "find_most_streams", broken)
     with pytest.raises(SystemExit) as ended:
         main([*QUICK, "--json", str(tmp_path / "card.json")])
     told = json.loads((tmp_path / "card.json").read_text())
@@ -99,11 +99,11 @@ def test_a_failure_keeps_what_was_measured_before_it(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--ways", "abacus"], "unknown way 'abacus' on cpu: choose from compiled, eager"),
+        (["--variants", "abacus"], "unknown variant 'abacus' on cpu: choose from compiled, eager"),
         (["--minutes", "0"], "--minutes must be above 0, got 0"),
         (["--stream-s", "-1"], "--stream-s must be above 0, got -1"),
         (["--json", "nowhere/out.json"], "there is no folder nowhere"),
-        (["--frame", "big"], "'big' is no size such as 1920x1080"),
+        (["--frame", "big"], "'big' is not a size such as 1920x1080"),
     ],
 )
 def test_bad_input_is_a_sentence_and_exit_code_2(
@@ -125,9 +125,9 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_asks_for_nothing_that_a_bare_gpu_machine_lacks() -> None:
     """Of its own accord: PyAV, OpenVINO, Qt and what needs them are imported where they are used, or not at all."""
     lacking = ("av", "openvino", "nncf", "PyQt5", "pycocotools", "scipy", "torch_tensorrt", "realtime_polyp.sources")
-    lacking += tuple(f"realtime_polyp.{name}" for name in ("recording", "summary", "headless", "streams", "viewer"))
-    lacking += tuple(f"realtime_polyp.bench.{name}" for name in ("clips", "line", "machine", "throughput", "variants"))
-    files = [*(ROOT / "realtime_polyp/bench").glob("card*.py"), ROOT / "realtime_polyp/bench/flops.py"]
+    lacking += tuple(f"realtime_polyp.{name}" for name in ("outputs", "telemetry.summary", "cli", "viewer"))
+    lacking += tuple(f"realtime_polyp.bench.{name}" for name in ("clips", "sessions", "throughput", "ablations"))
+    files = [*(ROOT / "realtime_polyp/bench").glob("gpu*.py"), ROOT / "realtime_polyp/bench/commands.py"]
     assert len(files) == 6
     for path in files:
         for node in ast.parse(path.read_text()).body:
@@ -137,7 +137,7 @@ def test_it_asks_for_nothing_that_a_bare_gpu_machine_lacks() -> None:
                 assert not any(name == one or name.startswith(f"{one}.") for one in lacking), (path.name, name)
 
 
-# ways
+# variants
 
 
 def test_a_way_that_cannot_be_had_is_a_note_and_the_others_go_on(
@@ -146,13 +146,13 @@ def test_a_way_that_cannot_be_had_is_a_note_and_the_others_go_on(
     def refused(*_: object) -> Any:
         raise EngineError("no compiler here")
 
-    monkeypatch.setitem(WAYS["cpu"], "compiled", Way("float32", True, refused))
+    monkeypatch.setitem(VARIANTS["cpu"], "compiled", Variant("float32", True, refused))
     notes: list[str] = []
     opening = Opening(PAIRS["toy"](), "cpu", (1,), Budget(60))
-    assert list(open_lines(["compiled", "eager"], opening, notes)) == ["eager"]
+    assert list(open_variants(["compiled", "eager"], opening, notes)) == ["eager"]
     assert notes == ["compiled could not be measured: no compiler here"] and notes[0] in capsys.readouterr().err
     with pytest.raises(EngineError, match="none of compiled runs here"):
-        open_lines(["compiled"], opening, [])
+        open_variants(["compiled"], opening, [])
 
 
 def test_a_compiled_pair_answers_as_the_eager_one() -> None:
@@ -160,7 +160,7 @@ def test_a_compiled_pair_answers_as_the_eager_one() -> None:
     pair = Model("blobs", "detector", (64, 96), Blobs()), Model("blueness", "segmenter", (96, 96), Blueness())
     opening = Opening(pair, "cpu", (2, 1), Budget(0))
     notes: list[str] = []
-    found = open_lines(["compiled", "eager"], opening, notes)
+    found = open_variants(["compiled", "eager"], opening, notes)
     if "compiled" not in found:
         pytest.skip(f"torch.compile cannot build here: {notes}")
     assert list(found["compiled"].buckets) == [2] and list(found["eager"].buckets) == [2, 1]
@@ -175,7 +175,7 @@ def test_a_compiled_pair_answers_as_the_eager_one() -> None:
 def test_tensorrt_is_a_way_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for spec in (None, object()):
         monkeypatch.setattr("importlib.util.find_spec", lambda name, spec=spec: spec)
-        assert ("tensorrt-fp16" in usual_ways("cuda")) == (spec is not None)
+        assert ("tensorrt-fp16" in default_variants("cuda")) == (spec is not None)
 
 
 def test_the_most_wanted_batch_sizes_come_first() -> None:
@@ -187,8 +187,8 @@ def test_a_budget_allows_what_ends_in_its_share() -> None:
     assert budget.allows(5.9) and not budget.allows(6.1) and budget.allows(0.9, 0.5) and not budget.allows(1.1, 0.5)
 
 
-def test_random_weights_are_lifelike() -> None:
-    """Untouched, a trunk this deep makes features that half precision cannot hold; deformed taps look aside."""
+def test_random_weights_are_realistic_weights() -> None:
+    """Untouched, a backbone this deep makes features that half precision cannot hold; deformed taps look aside."""
 
     class Deep(nn.Module):
         def __init__(self) -> None:
@@ -205,7 +205,7 @@ def test_random_weights_are_lifelike() -> None:
     torch.manual_seed(0)
     pixels = 60 + 140 * torch.rand(1, 3, 64, 64)
     assert Deep().eval()(pixels).abs().max() > 65504
-    settled = lifelike(Deep())
+    settled = realistic_weights(Deep())
     assert not settled.training and settled(pixels).abs().max() < 1e3
     offsets = settled.deformed.conv_offset(torch.randn(1, 3, 32, 32))[:, :18]  # type: ignore[union-attr, operator]
     assert 0.3 < float(offsets.detach().abs().mean()) < 3
@@ -232,7 +232,7 @@ def test_operations_are_counted_by_hand() -> None:
 
 def test_the_rate_of_products_is_that_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.chain([0.0, 9.0], *([float(10 * n), 10.0 * n + 2] for n in range(1, 4)))
-    monkeypatch.setattr("realtime_polyp.bench.flops.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("realtime_polyp.bench.gpu_figures.time.perf_counter", lambda: next(clock))
     rate = matmul_flops_per_s(torch.device("cpu"), torch.float32, side=16, rounds=3)
     assert rate == pytest.approx(10 * 2 * 16**3 / 2)
 
@@ -241,7 +241,7 @@ def test_the_rate_of_products_is_that_of_the_clock(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_camera_s_frames_are_due_at_their_times() -> None:
-    images = scenes((96, 72), 3)
+    images = make_images((96, 72), 3)
     assert not np.array_equal(images[0], images[1]) and images[0].std() > 10
     began_s = time.monotonic()
     frames = list(MemoryCamera(images, 100, 0.1, phase_s=0.05).frames())
@@ -251,7 +251,7 @@ def test_a_camera_s_frames_are_due_at_their_times() -> None:
 
 
 def test_a_hand_over_that_comes_late_counts_as_delay() -> None:
-    camera = MemoryCamera(scenes((96, 72), 1), 100, 0.1)
+    camera = MemoryCamera(make_images((96, 72), 1), 100, 0.1)
     for frame in camera.frames():
         if frame.index == 3:
             time.sleep(0.06)
@@ -262,19 +262,19 @@ def test_a_hand_over_that_comes_late_counts_as_delay() -> None:
 
 
 def test_cameras_are_out_of_step() -> None:
-    firsts = [next(camera.frames()).captured_s for camera in cameras(scenes((96, 72), 1), 25, 1.0)(4)]  # type: ignore[call-overload]
+    firsts = [next(camera.frames()).captured_s for camera in cameras(make_images((96, 72), 1), 25, 1.0)(4)]  # type: ignore[call-overload]
     assert all(late - early > 0.009 for early, late in zip(firsts, firsts[1:], strict=False))
 
 
-def test_what_is_watched_adds_up(lines: dict[str, Line]) -> None:
-    several = cameras(scenes((96, 72), 4), 20, 0.5)(2)
-    found = watch(several, lines["eager"].inference, 0.5, label="test")
+def test_what_is_watched_adds_up(lines: dict[str, OpenVariant]) -> None:
+    several = cameras(make_images((96, 72), 4), 20, 0.5)(2)
+    found = run_cameras(several, lines["eager"].inference, 0.5, label="test")
     assert found.streams == 2 and found.captured == 2 * 8 and found.analysed <= found.captured
     assert len(found.delays_ms) == found.analysed and (found.delays_ms > 0).all() and 1 <= found.mean_batch <= 2
-    assert json.loads(json.dumps(found.figures()))["captured"] == 16
+    assert json.loads(json.dumps(found.to_dict()))["captured"] == 16
 
 
-def test_a_slow_engine_drops_and_is_late(lines: dict[str, Line]) -> None:
+def test_a_slow_engine_drops_and_is_late(lines: dict[str, OpenVariant]) -> None:
     class Slow:
         takes_planes, overlaps = False, False
 
@@ -285,25 +285,25 @@ def test_a_slow_engine_drops_and_is_late(lines: dict[str, Line]) -> None:
             time.sleep(0.15)
             return lines["eager"].inference.submit(images, fields, **more)
 
-    found = watch(cameras(scenes((96, 72), 2), 20, 1.0)(1), Slow(), 1.0, label="slow")
+    found = run_cameras(cameras(make_images((96, 72), 2), 20, 1.0)(1), Slow(), 1.0, label="slow")
     assert found.dropped > 5 and found.percentile_ms(50) > 150 and not found.kept_up
 
 
-def trial(streams: int, *, kept_up: bool) -> Watched:
-    return Watched(streams, 10, 10 if kept_up else 9, np.full(10 if kept_up else 9, 5.0), 1.0)
+def trial(streams: int, *, kept_up: bool) -> Trial:
+    return Trial(streams, 10, 10 if kept_up else 9, np.full(10 if kept_up else 9, 5.0), 1.0)
 
 
 def test_too_late_is_not_kept_up_and_nothing_at_all_neither() -> None:
     assert trial(1, kept_up=True).kept_up and not trial(1, kept_up=False).kept_up
-    assert not Watched(1, 3, 3, np.array([101.0] * 3), 1.0).kept_up
-    nothing = Watched(1, 0, 0, np.zeros(0), 0.0)
-    assert not nothing.kept_up and nothing.figures()["p99_ms"] is None
+    assert not Trial(1, 3, 3, np.array([101.0] * 3), 1.0).kept_up
+    nothing = Trial(1, 0, 0, np.zeros(0), 0.0)
+    assert not nothing.kept_up and nothing.to_dict()["p99_ms"] is None
 
 
 @pytest.mark.parametrize("most", [1, 5, 64])
 @pytest.mark.parametrize("limit", [0, 1, 7, 11, 64])
 def test_the_search_finds_the_largest_number_that_passes(limit: int, most: int) -> None:
-    trials: list[Watched] = []
+    trials: list[Trial] = []
     while (count := next_count(trials, most)) is not None:
         assert 1 <= count <= most and count not in [one.streams for one in trials]
         trials.append(trial(count, kept_up=count <= limit))

@@ -14,7 +14,7 @@ from fakes import picture
 from media import write_clip
 
 from realtime_polyp.bench import paced
-from realtime_polyp.bench.line import Setup
+from realtime_polyp.runtime import RuntimeConfig
 
 needs_qt = needs("qt")
 
@@ -24,7 +24,7 @@ def test_a_clip_is_watched_until_its_time_is_over(tmp_path: Path, fake_engines: 
     from realtime_polyp.bench.watching import watch
 
     clip = write_clip(tmp_path / "clip.mp4", count=12, size=(96, 72), rate=30, draw=picture)
-    told = watch(Setup("openvino", "fake", "fake"), clip, 1.0)
+    told = watch(RuntimeConfig("fake", "fake", "openvino"), clip, 1.0)
     assert told["frames_captured"] == 30, "the clip of 12 frames goes round until a second is over"
     dropped = sum(count for reasons in told["dropped"].values() for count in reasons.values())
     assert told["frames_shown"] + dropped == 30 and told["frames_pending"] == 0 and told["state"] == "ended"

@@ -11,12 +11,12 @@ from fakes import picture
 from media import write_clip
 
 from realtime_polyp.bench import naive, peers, throughput
-from realtime_polyp.bench.line import Setup
-from realtime_polyp.bench.rounds import Pace
-from realtime_polyp.bench.subprocesses import told_by
+from realtime_polyp.bench.commands import run_json_command
+from realtime_polyp.bench.comparisons import Timing
 from realtime_polyp.bench.table import against_table
+from realtime_polyp.runtime import RuntimeConfig
 
-SETUP = Setup("openvino", "fake", "fake")
+SETUP = RuntimeConfig("fake", "fake", "openvino")
 COUNT, SIZE = 12, (96, 72)
 
 
@@ -25,7 +25,7 @@ def clip(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "clip.mp4", count=COUNT, size=SIZE, rate=30, draw=picture)
 
 
-def speaking(setup: Setup, clip: Path, python: str, *, seconds: float) -> list[str]:
+def speaking(config: RuntimeConfig, clip: Path, python: str, *, seconds: float) -> list[str]:
     return [sys.executable, "-c", f'print(\'{{"frames": 10, "seconds": {seconds}, "stages_ms": {{"read": 2}}}}\')']
 
 
@@ -34,10 +34,10 @@ def test_ours_is_compared_with_each_as_each_does_it(
 ) -> None:
     monkeypatch.setitem(peers.PEERS, "a", peers.Peer("A", (), True, "draws", partial(speaking, seconds=1.0)))
     monkeypatch.setitem(peers.PEERS, "b", peers.Peer("B", (), False, "draws not", partial(speaking, seconds=2.0)))
-    told = peers.against(["a", "b"], SETUP, clip, 1, sys.executable)
+    told = peers.compare_with(["a", "b"], SETUP, clip, 1, sys.executable)
     assert list(told) == [peers.OURS[True], "a", peers.OURS[False], "b"]
     assert told["a"]["fps"] == 10 and told["b"]["fps"] == 5 and told["a"]["stages_ms"] == {"read": 2}
-    assert "A: draws; read 2.0 ms a frame" in against_table("clip", told)
+    assert "A: draws; read 2.0 ms per frame" in against_table("clip", told)
     for name, draws in (("a", True), ("b", False)):
         ours = told[peers.OURS[draws]]["fps"]
         assert told[name]["ours_to_it"] == pytest.approx(ours / told[name]["fps"], abs=0.01)
@@ -71,11 +71,11 @@ def test_the_naive_loop_finds_what_its_models_say(clip: Path) -> None:
 
 def test_the_naive_loop_keeps_the_best_box_in_the_frame_s_pixels() -> None:
     boxes = np.array([[0, 0, 24, 16], [1, 1, 24, 16], [30, 20, 40, 30], [0, 0, 9, 9]], np.float32)
-    found = naive.kept(boxes, np.array([0.5, 0.9, 0.4, 0.1], np.float32), (32, 48), (72, 96, 3))
+    found = naive.filter_boxes(boxes, np.array([0.5, 0.9, 0.4, 0.1], np.float32), (32, 48), (72, 96, 3))
     assert sorted(score for _, score in found) == pytest.approx([0.4, 0.9])
     best = max(found, key=lambda one: one[1])[0]
     assert best == pytest.approx([2, 1 * 72 / 32, 48, 36])
-    assert naive.kept(boxes[:0], np.zeros(0, np.float32), (32, 48), (72, 96, 3)) == []
+    assert naive.filter_boxes(boxes[:0], np.zeros(0, np.float32), (32, 48), (72, 96, 3)) == []
 
 
 def test_the_naive_loop_gives_the_models_red_first() -> None:
@@ -113,7 +113,7 @@ def test_ultralytics_sees_every_frame_with_both_models(tmp_path: Path) -> None:
     (tmp_path / "ultralytics.py").write_text(_PACKAGE)
     (tmp_path / "torch.py").write_text("__version__ = '0'\ndef set_num_threads(count): assert count >= 1\n")
     command = peers.PEERS["ultralytics"].command(SETUP, Path("clip.mp4"), sys.executable)
-    told = told_by(command, environment={"PYTHONPATH": str(tmp_path)})
+    told = run_json_command(command, environment={"PYTHONPATH": str(tmp_path)})
     assert told["frames"] == 9 and told["seconds"] > 0 and told["version"] == "0"
 
 
@@ -123,11 +123,11 @@ def test_ultralytics_sees_every_frame_with_both_models(tmp_path: Path) -> None:
 def test_efficiency_is_throughput_to_the_slowest_stage_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "cores", lambda: 2)
     told = {
-        "line": [Pace(36, 50), Pace(18, 50), Pace(40, 50)],
-        "decode": [Pace(200, 10)] * 3,
-        "analyse": [Pace(40, 40), Pace(20, 40), Pace(50, 40)],
-        "detector": [Pace(30, 40)] * 3,  # slower, but no stage of its own: its thread has more to do
+        "line": [Timing(36, 50), Timing(18, 50), Timing(40, 50)],
+        "decode": [Timing(200, 10)] * 3,
+        "analyse": [Timing(40, 40), Timing(20, 40), Timing(50, 40)],
+        "detector": [Timing(30, 40)] * 3,  # slower, but no stage of its own: its thread has more to do
     }
-    found = throughput.figures_of(told)
+    found = throughput.derive_figures(told)
     assert found["slowest_stage"] == "analyse" and found["efficiency"] == 0.9
     assert found["packing_limit_fps"] == 40 and found["of_packing_limit"] == 0.9 and found["cores_busy"] == 1.8

@@ -15,7 +15,7 @@ from realtime_polyp.bench.ablation_modules import AllLocations, UnitRangeInput
 from realtime_polyp.bench.ablations import AblationInput
 from realtime_polyp.bench.clips import images_of
 from realtime_polyp.bench.comparisons import Ablation, calls_per_s, measure_ablation
-from realtime_polyp.engines.deployable import exported
+from realtime_polyp.engines.deployable import to_deployable
 from realtime_polyp.engines.weights import Weights, sha256_of
 from realtime_polyp.models.detector import Detector, DetectorConfig
 from realtime_polyp.models.efficientnet_lite import LiteConfig
@@ -56,7 +56,7 @@ def test_every_step_can_be_measured(name: str, scene: AblationInput) -> None:
     told = measure_ablation(step, 1, name)
     assert len(told["variants"]) >= 2 and told["measured"]
     for one in told["variants"].values():
-        assert one["fps"] > 0 and one["ms"] == pytest.approx(1e3 / one["fps"], abs=1e-3)
+        assert one["fps"] > 0 and one["ms"] == pytest.approx(1e3 / one["fps"], rel=1e-3)
     assert next(iter(told["variants"].values()))["ratio"] == 1
 
 
@@ -69,10 +69,10 @@ def test_ratios_are_to_the_first_variant_round_by_round() -> None:
 
 def test_every_place_is_more_than_the_likeliest(detector: Detector) -> None:
     everywhere = AllLocations(detector)
-    assert exported(everywhere) is everywhere
+    assert to_deployable(everywhere) is everywhere
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (1, 3, 192, 256)).astype(np.float32))
     with torch.inference_mode():
-        every, best = everywhere(pixels)[1], exported(detector)(pixels)[1]
+        every, best = everywhere(pixels)[1], to_deployable(detector)(pixels)[1]
     assert every.shape[1] > best.shape[1] and torch.isclose(every.max(), best.max())
 
 

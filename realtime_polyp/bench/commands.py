@@ -1,0 +1,60 @@
+"""Exit codes and error messages of the benchmark commands, and measurements in a process of their own."""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def exit_on_error(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Turn exceptions into one sentence on standard error and an exit code.
+
+    OSError and ValueError mean bad input (2), RuntimeError a failure inside (1), for example of a session.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        exit_with(parser, str(error), EXIT_BAD_INPUT)
+    except RuntimeError as error:
+        exit_with(parser, str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        exit_with(parser, "interrupted", EXIT_INTERRUPTED)
+
+
+def exit_with(parser: argparse.ArgumentParser, problem: str, code: int) -> NoReturn:
+    """Print the problem to standard error and exit with this code."""
+    print(f"{parser.prog}: {problem}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def run_json_command(
+    command: Sequence[str], *, environment: Mapping[str, str] = {}, quiet: bool = True
+) -> dict[str, Any]:
+    """Run a command without limits on its threads, and parse the last line of its output as JSON.
+
+    environment: added to this process's. quiet: capture its standard error and show it only in the error message.
+    Raises ValueError if the command fails or prints nothing.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in _THREAD_LIMITS}
+    done = subprocess.run(
+        command,
+        env=inherited | dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        errors = (done.stderr or "").strip().splitlines()
+        name = " ".join(command[1:4])  # without the interpreter, and short
+        raise ValueError(f"{name} ended with code {done.returncode}: {errors[-1] if errors else 'no reason'}")
+    return json.loads(lines[-1])  # type: ignore[no-any-return]
