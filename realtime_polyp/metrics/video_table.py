@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from realtime_polyp.metrics.events import DURATIONS_S, FOR_LONGER_S, FOR_S, WITHIN_S
 from realtime_polyp.metrics.video import VideoReport
+from realtime_polyp.telemetry.text_table import format_table
 
 _NOTHING = "-"
 Cell = Callable[[VideoReport], str]
@@ -11,15 +12,8 @@ Cell = Callable[[VideoReport], str]
 
 def table(columns: Mapping[str, VideoReport]) -> str:
     """columns: heading -> report, such as {"shown": ...} or {"raw": ..., "smoothed": ...}."""
-    heads = ["", *columns]
     rows = [[name, *(cell(report) for report in columns.values())] for name, cell in _ROWS.items()]
-    widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
-    return "\n".join(_line(row, widths) for row in [heads, *rows])
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-    return "  ".join(cells).rstrip()
+    return format_table(["", *columns], rows)
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

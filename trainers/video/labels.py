@@ -1,4 +1,4 @@
-"""What a person drew on the frames of a video, whatever the tool, and the truth it makes."""
+"""Labels that a person drew on the frames of a video, whatever the tool, and the ground truth made of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,14 @@ from realtime_polyp.packets import Boxes
 
 @dataclass(frozen=True)
 class Label:
-    """One polyp in one frame: box (4,) xyxy px; mask of the video's size where its outline was drawn."""
+    """One polyp in one frame.
+
+    Attributes:
+        id: the polyp's identity.
+        box: (4,) xyxy px.
+        faint: difficult: it need not be found.
+        mask: of the video's size; None where no outline was drawn.
+    """
 
     id: int
     box: Boxes
@@ -28,7 +35,13 @@ class Label:
 
 @dataclass(frozen=True)
 class Clock:
-    """A video's size (width, height) px, its exact rate, and how many frames it has."""
+    """A video's timing.
+
+    Attributes:
+        size: (width, height) px.
+        rate_hz: exact frame rate, Hz.
+        count: number of frames.
+    """
 
     size: tuple[int, int]
     rate_hz: Fraction
@@ -36,7 +49,12 @@ class Clock:
 
 
 def read_clock(path: Path) -> Clock:
-    """Without decoding. Raises FileNotFoundError, or ValueError for what is no video, or one without an even rate."""
+    """Read a video's clock without decoding it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no video, or its frame rate is not constant.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no such video: {path}")
     try:
@@ -45,7 +63,8 @@ def read_clock(path: Path) -> Clock:
             if not isinstance(stream, VideoStream):
                 raise ValueError(f"{path} holds no video")
             size = (stream.codec_context.width, stream.codec_context.height)
-            times = sorted(one.pts * stream.time_base for one in container.demux(stream) if one.pts is not None)
+            step_s = stream.time_base or Fraction(0)
+            times = sorted(Fraction(one.pts * step_s) for one in container.demux(stream) if one.pts is not None)
             rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
     except av.FFmpegError as error:
         raise ValueError(f"{path} is not a video that can be read: {error}") from error
@@ -58,14 +77,17 @@ def read_clock(path: Path) -> Clock:
 
 
 def _fits(times: Sequence[Fraction], rate_hz: Fraction) -> bool:
-    """Whether every frame lies within half a period of where the rate has it."""
+    """Whether every frame's time is within half a period of the time that the rate implies."""
     return bool(times) and all(abs((one - times[0]) * rate_hz - place) <= 0.5 for place, one in enumerate(times))
 
 
 def truth_of(labels: Mapping[int, Sequence[Label]], clock: Clock, *, name: str, cuts: Sequence[int] = ()) -> VideoTruth:
-    """labels: by frame; frames without one have no polyp. cuts: frames that continue nothing.
+    """Make the ground truth of a video.
 
-    Raises ValueError for a frame beyond the video, or a polyp drawn twice in one.
+    labels: by frame; frames without labels have no polyp. cuts: frames that start with a cut.
+
+    Raises:
+        ValueError: a frame lies beyond the video, or a polyp is drawn twice in one frame.
     """
     for frame in (*labels, *cuts):
         if not 0 <= frame < clock.count:
@@ -95,13 +117,16 @@ def _twice(labels: Sequence[Label]) -> int:
 
 
 def _inside(box: Boxes, size: tuple[int, int]) -> Boxes:
-    """A box drawn over the picture's edge, cut to it."""
+    """Clip a box to the picture."""
     return np.clip(box, 0, np.array([*size, *size])).astype(np.float32)
 
 
 def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels (H, W) inside polygons [x1, y1, x2, y2, ...], source px, as COCO fills them. Raises ValueError for less
-    than three corners."""
+    """Fill polygons [x1, y1, x2, y2, ...], source px, as COCO does; return the mask (H, W).
+
+    Raises:
+        ValueError: a polygon has less than three corners.
+    """
     if any(len(one) < 6 or len(one) % 2 for one in polygons):
         raise ValueError("a polygon needs three corners, two numbers each")
     runs = coco_mask.frPyObjects([[float(value) for value in one] for one in polygons], size[1], size[0])
@@ -109,7 +134,7 @@ def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> 
 
 
 def outlined(identity: int, mask: NDArray[np.bool_], *, faint: bool) -> Label | None:
-    """A label of a mask (H, W), its box the tight bounds; None for an empty one."""
+    """Make a label from a mask (H, W), with its tight box; None for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None

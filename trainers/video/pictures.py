@@ -1,11 +1,12 @@
 """Pictures of how a video was to watch (METRICS 4), to be read by the person who would have watched it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from realtime_polyp.metrics.events import FOR_S, WITHIN_S, EventFigures, Run, event_figures
 from realtime_polyp.metrics.levels import Levels, price
@@ -179,8 +180,8 @@ def _bars(axis: Axes, runs: Sequence[Run], row: int, height: float, colour: str,
 
 def _legend_once(axis: Axes) -> None:
     handles, labels = axis.get_legend_handles_labels()
-    once: Mapping[str, object] = dict(zip(labels, handles, strict=True))
-    axis.legend(once.values(), once.keys(), loc="upper left", bbox_to_anchor=(1.005, 1.0), fontsize=9)
+    once = dict(zip(labels, handles, strict=True))
+    axis.legend(list(once.values()), list(once.keys()), loc="upper left", bbox_to_anchor=(1.005, 1.0), fontsize=9)
 
 
 def _what(report: VideoReport) -> str:
@@ -189,6 +190,6 @@ def _what(report: VideoReport) -> str:
     return f"{videos}, {events.minutes:.1f} minutes, {events.polyps} polyp{'s' * (events.polyps != 1)}"
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -96,7 +96,7 @@ def _number_of(annotation: Entry) -> int:
 
 def _of_tracks(content: Entry, video: Entry | None) -> list[tuple[int, int, Entry]]:
     """The same of YouTube-VIS, which lists a box and an outline for every frame, or nothing."""
-    found = []
+    found: list[tuple[int, int, Entry]] = []
     for track in content["annotations"]:
         if video is not None and track["video_id"] != video["id"]:
             continue

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from realtime_polyp.engines.gate import cache_folder
 from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.folders import cache_folder
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.metrics.truth import VideoTruth, read_truth, write_truth
 from realtime_polyp.packets import Detections, Frame, Mask, RawResult
@@ -177,7 +177,7 @@ def _read_outputs(columns: dict[str, NDArray[Any]]) -> dict[tuple[int, bool], Ra
             field_of_view=field,
             signal=str(columns["signal"][row]),  # type: ignore[arg-type]
             detections=Detections(columns["boxes"][boxes], columns["scores"][boxes]),
-            mask=Mask(levels.astype(np.float32) / 255, field) if levels.size else None,
+            mask=Mask(np.asarray(levels.astype(np.float32) / 255, np.float32), field) if levels.size else None,
         )
     return outputs
 

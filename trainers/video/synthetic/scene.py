@@ -206,7 +206,8 @@ def draw_keys_inside(
     """
     rng = setting.rng
     middle = (tissue.polyps[:2] + tissue.polyps[2:]) / 2
-    keys, now = [], begin
+    keys: list[tuple[float, tuple[float, float]]] = []
+    now = begin
     while now < end or not keys:
         keys.append((now, aim_at(middle + rng.normal(0, 0.16 * half_width, 2), room, setting.scope, half_width)))
         now += rng.uniform(0.9, 2.2) * setting.rate_hz

@@ -80,7 +80,7 @@ def is_tissue(image: Image) -> NDArray[np.bool_]:
     guide = (np.maximum(green, blue) - red > 60) & ((green - red > 90) | (np.abs(blue - 170) < 40))
     plain = cv2.morphologyEx(guide.astype(np.uint8), cv2.MORPH_OPEN, np.ones((15, 15), np.uint8))
     wrong = surround | (plain > 0)
-    return cv2.dilate(wrong.astype(np.uint8), np.ones((2 * _RIM_PX + 1,) * 2, np.uint8)) == 0
+    return np.asarray(cv2.dilate(wrong.astype(np.uint8), np.ones((2 * _RIM_PX + 1,) * 2, np.uint8)) == 0)
 
 
 def find_rectangle(tissue: NDArray[np.bool_], polyps: NDArray[np.bool_]) -> tuple[slice, slice]:
