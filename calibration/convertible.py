@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import load_module
-from realtime_polyp.engines.precision import at_precision
 from realtime_polyp.engines.quantized import int8_in_torch, measure_ranges, quantize
 from realtime_polyp.engines.weights import find_weights, read_manifest
 from realtime_polyp.models.detector import Detector
@@ -83,7 +83,7 @@ def module_of(name: str) -> nn.Module:
 
 def prove(name: str, module: nn.Module, precision: str = "fp32", *, size: tuple[int, int] | None = None) -> Proof:
     """Convert one model at one image of `size` (h, w) px, its own by default. ValueError without TensorRT-RTX."""
-    height, width = size or module.config.size  # type: ignore[union-attr, misc]
+    height, width = size or module.config.size  # type: ignore[misc]
     pixels = 255 * torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(0))
     return build(name, onnx_of(module, pixels, precision))
 
@@ -97,7 +97,7 @@ def onnx_of(module: nn.Module, pixels: torch.Tensor, precision: str) -> bytes:
     written = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter by tracing is old, but needs no further package
-        torch.onnx.export(cast, (pixels.to(dtype),), written, dynamo=False, opset_version=_OPSET)
+        torch.onnx.export(cast, (pixels.to(dtype),), written, dynamo=False, opset_version=_OPSET)  # type: ignore[arg-type]
     return written.getvalue()
 
 
@@ -125,7 +125,7 @@ def _errors(parser: Any) -> tuple[str, ...]:
 
 def _tensorrt() -> Any:
     try:
-        import tensorrt_rtx
+        import tensorrt_rtx  # type: ignore[import-untyped]
     except ImportError as error:
         raise ValueError(f"{_PACKAGE} is not installed ({error}): pip install {_PACKAGE}") from error
     return tensorrt_rtx
@@ -134,7 +134,7 @@ def _tensorrt() -> Any:
 def _log_of(trt: Any) -> Any:
     """A logger that keeps errors to be told and prints nothing."""
 
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []

@@ -1,12 +1,12 @@
-"""How far a box and a mask may believe each other, learnt on the training split and judged on val.
+"""Fit the detector-segmenter fusion on the training split and evaluate it on val.
 
 python -m calibration.fusion --data ../shared/data/train.json --val ../shared/data/val.json --root ../shared/data \\
     --out assets/fusion.json
 
-Two logistic regressions: that a box is right (IoU >= 0.5, best score first) by its own score and by how well the mask
-fills it; that a region of the mask is a polyp by how surely a box frames it (`realtime_polyp.postprocess.fusion`). What they are
-learnt on is told in `calibration.fusing.dataset`. A side that gains nothing on val and on views of it without a polyp is
-left out.
+Two logistic regressions are fitted (`realtime_polyp.postprocess.fusion`): whether a box is right (IoU >= 0.5, best
+score first), given its score and the support of the mask; whether a region of the mask is a polyp, given the support of
+the boxes. `calibration.fusing.dataset` describes the training data. A side that gains nothing on val and on background
+views of val is left out.
 """
 
 import argparse
@@ -19,20 +19,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
-from calibration.fusing.dataset import Seen, as_they_are, changed, seen, without_polyp, without_polyp_changed
+from calibration.fusing.dataset import (
+    FusionSample,
+    augmented_background_views,
+    augmented_views,
+    background_views,
+    original_views,
+    predict_views,
+)
 from calibration.fusing.figures import (
-    Judged,
-    Side,
+    EvaluatedView,
+    Evaluation,
     ap_gain,
     calibration_errors,
     draw_gain,
-    finding_scores,
-    judged,
+    evaluate_views,
+    format_table,
+    hit_scores,
     mean_dice,
-    table,
-    threshold_finding,
+    threshold_for_hits,
 )
 from calibration.scores import labelled_stills
 from realtime_polyp.atomic_write import atomic_write_text
@@ -59,10 +66,10 @@ from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_stills
 from trainers.evaluation.predict import check_files
 
-_MOST_WEIGHT = 100.0  # of the data against a plain answer (scikit-learn's C): separable data know no limit
-_DRAWS = 500  # of the bootstrap
-_ON_POLYP = 0.5  # of a region's cells, from where on it is one
-_VAL, _FREE = "val", "parts of val without a polyp"
+_REGULARISATION_C = 100.0  # scikit-learn's C: weak, but keeps the weights finite for separable data
+_DRAWS = 500  # bootstrap samples
+_ON_POLYP = 0.5  # share of a region on a polyp from which the region counts as one
+_VAL, _BACKGROUND = "val", "background views of val"
 _EPILOG = """examples:
   python -m calibration.fusion --data ../shared/data/train.json --val ../shared/data/val.json \\
       --root ../shared/data --out assets/fusion.json --picture runs/fusion.png
@@ -77,27 +84,33 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "calibration.fusion",
-        description="Learn how far a box and a mask may believe each other from stills both models were trained on, "
-        "strongly augmented, and from views without a polyp; print what it gains on other stills, and write it.",
+        description="Fit the detector-segmenter fusion on strongly augmented training stills and on background views "
+        "without a polyp; print the gain on validation stills, and write the fusion file.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="TRAIN.json", help="COCO file of the stills to learn from")
-    add("--val", type=Path, required=True, metavar="VAL.json", help="COCO file of the stills to judge by")
-    add("--unseen", type=Path, metavar="FILE.json", help="COCO file of stills that are only reported")
+    add("--data", type=Path, required=True, metavar="TRAIN.json", help="COCO file of the training stills")
+    add("--val", type=Path, required=True, metavar="VAL.json", help="COCO file of the validation stills")
+    add("--unseen", type=Path, metavar="FILE.json", help="COCO file of further stills; reported only")
     add("--root", type=Path, required=True, metavar="DIR", help="folder that image paths start from")
     add("--out", type=Path, required=True, metavar="FUSION.json")
-    add("--picture", type=Path, metavar="OUT.png", help="draw polyps found against false boxes there")
+    add("--picture", type=Path, metavar="OUT.png", help="plot found polyps against false boxes")
     add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="default: %(default)s")
     add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="default: %(default)s")
     add("--engine", default="auto", metavar="NAME", help=f"{', '.join(ENGINE_NAMES)} (default: %(default)s)")
-    add("--stills", type=int, default=700, metavar="N", help="stills to learn from (default: %(default)s)")
-    add("--free", type=int, default=350, metavar="N", help="other stills, a part without polyp (default: %(default)s)")
+    add("--stills", type=int, default=700, metavar="N", help="training stills to augment (default: %(default)s)")
+    add(
+        "--free",
+        type=int,
+        default=350,
+        metavar="N",
+        help="other training stills, cropped to background views (default: %(default)s)",
+    )
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Fit, evaluate and write the fusion. Raises OSError or ValueError with a one-sentence cure."""
     if options.stills < 1 or options.free < 1:
         raise ValueError(f"--stills {options.stills} and --free {options.free} must be 1 or more")
     sets = [labelled_stills(path, options.root) for path in (options.data, options.val)]
@@ -105,83 +118,86 @@ def run(options: argparse.Namespace) -> None:
     check_files([*sets[0], *sets[1], *unseen], masks=True)
     detector = open_detector(options.detector, options.engine)
     segmenter = open_segmenter(options.segmenter, options.engine)
-    seen_ = seen_to_learn(sets[0], detector, segmenter, (options.stills, options.free))
-    fusion = learnt(seen_, detector, segmenter, options.out.name)
-    stills = seen(as_they_are(sets[1]), detector, segmenter, total=len(sets[1]), what="judging by stills")
-    free = seen(without_polyp(sets[1]), detector, segmenter, total=len(sets[1]), what="and by parts without polyp")
-    fusion = with_what_gains(fusion, stills, free)
-    shown_from = thresholds(fusion, stills)
-    rows = compared({_VAL: stills, _FREE: free}, fusion, shown_from, centres_of=_VAL)
+    samples = training_samples(sets[0], detector, segmenter, stills_count=options.stills, background=options.free)
+    fusion = fit_fusion(samples, detector, segmenter, options.out.name)
+    total = len(sets[1])
+    stills = predict_views(original_views(sets[1]), detector, segmenter, total=total, description="validation stills")
+    background = predict_views(
+        background_views(sets[1]), detector, segmenter, total=total, description="validation background"
+    )
+    fusion = drop_useless_sides(fusion, stills, background)
+    thresholds = matched_thresholds(fusion, stills)
+    rows = compare({_VAL: stills, _BACKGROUND: background}, fusion, thresholds, centres_of=_VAL)
     if unseen:
-        reported = seen(as_they_are(unseen), detector, segmenter, total=len(unseen), what="only reported")
-        rows |= compared({options.unseen.stem: reported}, fusion, shown_from)
-    figures = figures_of(rows[_VAL])
-    print(f"{detector.model} and {segmenter.model}, {detector.name}: {median_ms(fusion, stills):.2f} ms a frame")
-    print(report(fusion, rows, figures, shown_from))
-    without = sum(not len(one.true) for one in seen_)
-    save(options.out, document(fusion, figures, f"{options.data.name}: {len(seen_)} views, {without} without a polyp"))
+        reported = predict_views(
+            original_views(unseen), detector, segmenter, total=len(unseen), description="reported only"
+        )
+        rows |= compare({options.unseen.stem: reported}, fusion, thresholds)
+    figures = val_figures(rows[_VAL])
+    print(f"{detector.model} and {segmenter.model}, {detector.name}: {median_ms(fusion, stills):.2f} ms per frame")
+    print(report(fusion, rows, figures, thresholds))
+    without = sum(not len(one.true_boxes) for one in samples)
+    save(options.out, to_dict(fusion, figures, f"{options.data.name}: {len(samples)} views, {without} without a polyp"))
     print(f"fusion: {options.out}")
     if options.picture:
         title = f"{detector.model} and {segmenter.model}, {detector.name}, on {options.val.name}"
-        draw_gain(rows[_VAL], rows[_FREE], options.picture, title=title)
+        draw_gain(rows[_VAL], rows[_BACKGROUND], options.picture, title=title)
         print(f"picture: {options.picture}")
 
 
-def seen_to_learn(
-    stills: Sequence[Still], detector: DetectorEngine, segmenter: SegmenterEngine, counts: tuple[int, int]
-) -> list[Seen]:
-    """counts: how many stills to augment, and of how many others to cut a part without polyp out."""
+def training_samples(
+    stills: Sequence[Still], detector: DetectorEngine, segmenter: SegmenterEngine, *, stills_count: int, background: int
+) -> list[FusionSample]:
+    """Predictions on augmented views of `stills_count` stills and on background views of `background` other ones."""
     order = np.random.default_rng(0).permutation(len(stills))
-    whole_ones = [stills[i] for i in order[: counts[0]]]
-    others = [stills[i] for i in order[::-1][: counts[1]]]
-    size = detector.size
+    augmented = [stills[i] for i in order[:stills_count]]
+    cropped = [stills[i] for i in order[::-1][:background]]
+    views = augmented_views(augmented, detector.size)
+    background_only = augmented_background_views(cropped, detector.size)
     return [
-        *seen(changed(whole_ones, size), detector, segmenter, total=len(whole_ones), what="learning from stills"),
-        *seen(
-            without_polyp_changed(others, size),
-            detector,
-            segmenter,
-            total=len(others),
-            what="and from parts without polyp",
-        ),
+        *predict_views(views, detector, segmenter, total=len(augmented), description="training stills"),
+        *predict_views(background_only, detector, segmenter, total=len(cropped), description="training background"),
     ]
 
 
-def learnt(seen_: Sequence[Seen], detector: Engine, segmenter: Engine, name: str) -> Fusion:
-    """Both sides, whether they gain or not."""
-    bias, (score, support) = regression(*box_samples(seen_), "boxes")
+def fit_fusion(samples: Sequence[FusionSample], detector: Engine, segmenter: Engine, name: str) -> Fusion:
+    """Fit both sides. Raises ValueError where all boxes or all regions are right, or all are wrong."""
+    bias, (score, support) = fit_logistic(*box_samples(samples), "boxes")
     boxes = BoxFusion(bias, score, support)
-    bias, (support,) = regression(*region_samples(seen_), "regions of masks")
+    bias, (support,) = fit_logistic(*region_samples(samples), "regions of masks")
     masks = MaskFusion(bias, support)
     return Fusion(name, _identity(detector), _identity(segmenter), boxes, masks)
 
 
-def box_samples(seen_: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Logit and support (n, 2) of every box, best score first, and whether it is right (n,)."""
-    scores = np.concatenate([one.detections.scores for one in seen_])
-    support = np.concatenate([box_support(one.mask, one.detections.boxes) for one in seen_])
+def box_samples(samples: Sequence[FusionSample]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the logit and support (n, 2) of every box, best score first, and whether it is right (n,)."""
+    scores = np.concatenate([one.detections.scores for one in samples])
+    support = np.concatenate([box_support(one.mask, one.detections.boxes) for one in samples])
     order = np.argsort(-scores, kind="stable")  # as `match` ranks them
-    right = match([one.boxes for one in seen_], {"all": COCO_RANGES["all"]}).rankings["all"][0].right
+    right = match([one.image_boxes for one in samples], {"all": COCO_RANGES["all"]}).rankings["all"][0].right
     return np.stack([logit(scores), support], axis=1)[order], right
 
 
-def region_samples(seen_: Sequence[Seen]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Support (k, 1) of every region of every mask, and whether it lies on a polyp (k,)."""
+def region_samples(samples: Sequence[FusionSample]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the support (k, 1) of every region of every mask, and whether it lies on a polyp (k,)."""
     supports, real = [np.zeros(0)], [np.zeros(0, bool)]
-    for one in seen_:
+    for one in samples:
         labels, boxes = regions(one.mask)
-        on_polyp = np.bincount(labels.ravel(), weights=one.true_cells.ravel(), minlength=len(boxes) + 1)[1:]
+        on_polyp = np.bincount(labels.ravel(), weights=one.true_map.ravel(), minlength=len(boxes) + 1)[1:]
         supports.append(region_support(boxes, one.detections))
         real.append(on_polyp >= _ON_POLYP * np.bincount(labels.ravel(), minlength=len(boxes) + 1)[1:])
     return np.concatenate(supports)[:, None], np.concatenate(real)
 
 
-def regression(samples: NDArray[np.float64], right: NDArray[np.bool_], things: str) -> tuple[float, list[float]]:
-    """Bias and k weights of a logistic regression on samples (n, k). Raises ValueError where all are of a kind."""
+def fit_logistic(samples: NDArray[np.float64], right: NDArray[np.bool_], things: str) -> tuple[float, list[float]]:
+    """Fit a logistic regression on samples (n, k); return the bias and the k weights.
+
+    Raises ValueError where all samples have the same label.
+    """
     if right.all() or not right.any():
         kind = "right" if len(right) and right.all() else "wrong"
-        raise ValueError(f"all of {len(right)} {things} are {kind}: fusion is learnt from both kinds; give more data")
-    found = LogisticRegression(C=_MOST_WEIGHT).fit(samples, right)
+        raise ValueError(f"all {len(right)} {things} are {kind}: fitting needs right and wrong ones; give more data")
+    found = LogisticRegression(C=_REGULARISATION_C).fit(samples, right)
     return float(found.intercept_[0]), found.coef_[0].astype(float).tolist()
 
 
@@ -189,93 +205,102 @@ def _identity(engine: Engine) -> FusedModel:
     return FusedModel(engine.model, engine.name, engine.key)
 
 
-def with_what_gains(fusion: Fusion, stills: Sequence[Seen], free: Sequence[Seen]) -> Fusion:
-    """Without a side that gains nothing on stills and parts without polyp together: in AP, or in Dice."""
-    both = [*stills, *free]
-    before, after = judged(both, None), judged(both, fusion)
+def drop_useless_sides(fusion: Fusion, stills: Sequence[FusionSample], background: Sequence[FusionSample]) -> Fusion:
+    """Drop the side that gains nothing on stills and background views together: boxes in AP, masks in Dice."""
+    both = [*stills, *background]
+    before, after = evaluate_views(both, None), evaluate_views(both, fusion)
     boxes_gain = _ap(after) > _ap(before)
     masks_gain = mean_dice(after) > mean_dice(before)
     return replace(fusion, boxes=fusion.boxes if boxes_gain else None, masks=fusion.masks if masks_gain else None)
 
 
-def _ap(views: Sequence[Judged]) -> float:
+def _ap(views: Sequence[EvaluatedView]) -> float:
     return coco_ap([view.boxes for view in views])["AP"] or 0.0
 
 
-def thresholds(fusion: Fusion, stills: Sequence[Seen]) -> tuple[float, float]:
-    """Before and after, the highest that find the polyps of as many stills as SCORE_THRESHOLD does before."""
-    before, after = judged(stills, None), judged(stills, fusion)
-    wanted = int((finding_scores(before) >= SCORE_THRESHOLD).sum())
-    return threshold_finding(before, wanted), threshold_finding(after, wanted)
+def matched_thresholds(fusion: Fusion, stills: Sequence[FusionSample]) -> tuple[float, float]:
+    """Return the highest thresholds before and after that find as many polyps as SCORE_THRESHOLD finds before."""
+    before, after = evaluate_views(stills, None), evaluate_views(stills, fusion)
+    wanted = int((hit_scores(before) >= SCORE_THRESHOLD).sum())
+    return threshold_for_hits(before, wanted), threshold_for_hits(after, wanted)
 
 
-def compared(
-    sets: dict[str, Sequence[Seen]], fusion: Fusion, shown_from: tuple[float, float], *, centres_of: str = ""
-) -> dict[str, tuple[Side, Side]]:
-    """Each set before and after, and each centre of one of them. shown_from: the thresholds of the two sides."""
+def compare(
+    sets: dict[str, Sequence[FusionSample]], fusion: Fusion, thresholds: tuple[float, float], *, centres_of: str = ""
+) -> dict[str, tuple[Evaluation, Evaluation]]:
+    """Evaluate each set before and after fusion, and each centre of the set `centres_of`.
+
+    thresholds: scores from which boxes are shown, before and after.
+    """
     rows = {}
-    for name, seen_ in sets.items():
-        rows[name] = Side(judged(seen_, None), shown_from[0]), Side(judged(seen_, fusion), shown_from[1])
-        for centre in sorted({one.centre for one in seen_}) if name == centres_of else ():
-            rows[f"{name}, {centre}"] = rows[name][0].of(centre), rows[name][1].of(centre)
+    for name, samples in sets.items():
+        rows[name] = (
+            Evaluation(evaluate_views(samples, None), thresholds[0]),
+            Evaluation(evaluate_views(samples, fusion), thresholds[1]),
+        )
+        for centre in sorted({one.centre for one in samples}) if name == centres_of else ():
+            rows[f"{name}, {centre}"] = rows[name][0].select_centre(centre), rows[name][1].select_centre(centre)
     return rows
 
 
-def median_ms(fusion: Fusion, seen_: Sequence[Seen]) -> float:
-    """Of fusing one frame's answers."""
+def median_ms(fusion: Fusion, samples: Sequence[FusionSample]) -> float:
+    """Return the median time of fusing one frame, ms."""
     took_s = []
-    for one in seen_:
+    for one in samples:
         since_s = time.perf_counter()
         fuse(one.detections, one.mask, fusion)
         took_s.append(time.perf_counter() - since_s)
     return float(1e3 * np.median(took_s))
 
 
-def figures_of(sides: tuple[Side, Side]) -> dict[str, float]:
-    """Of val, what the table does not tell: calibration errors, and the interval of the gain in AP."""
+def val_figures(sides: tuple[Evaluation, Evaluation]) -> dict[str, float]:
+    """Return figures that the table lacks: calibration errors, and the interval of the AP gain."""
     errors = calibration_errors(sides)
     gain = ap_gain(*sides, samples=_DRAWS)
-    told = {
+    values = {
         "ece_before": errors[0],
         "ece_after": errors[1],
         "ap_gain_low": gain.low if gain else None,
         "ap_gain_high": gain.high if gain else None,
     }
-    return {name: round(value, 5) for name, value in told.items() if value is not None}
+    return {name: round(value, 5) for name, value in values.items() if value is not None}
 
 
 def report(
-    fusion: Fusion, rows: dict[str, tuple[Side, Side]], figures: dict[str, float], shown_from: tuple[float, float]
+    fusion: Fusion,
+    rows: dict[str, tuple[Evaluation, Evaluation]],
+    figures: dict[str, float],
+    thresholds: tuple[float, float],
 ) -> str:
-    """What was learnt and what it gains, in words and as a table."""
+    """Format the fitted weights and their gain as text with a table."""
     boxes, masks = fusion.boxes, fusion.masks
     return "\n".join(
         [
-            f"boxes: {asdict(boxes)}" if boxes else "boxes: no gain in AP, left alone",
-            f"masks: {asdict(masks)}" if masks else "masks: no gain in Dice, left alone",
-            f"boxes are shown from {shown_from[0]:.3f} before and from {shown_from[1]:.3f} after: the highest that "
-            f"find the polyps of as many stills of val as {SCORE_THRESHOLD:g} does before",
-            table(rows),
+            f"boxes: {asdict(boxes)}" if boxes else "boxes: no gain in AP, not fused",
+            f"masks: {asdict(masks)}" if masks else "masks: no gain in Dice, not fused",
+            f"thresholds {thresholds[0]:.3f} before, {thresholds[1]:.3f} after: the highest that find as many polyps "
+            f"of val as {SCORE_THRESHOLD:g} does before",
+            format_table(rows),
             ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) + " (on val)",
         ]
     )
 
 
-def document(fusion: Fusion, figures: dict[str, float], learnt_on: str) -> dict[str, Any]:
-    """As the file holds it."""
+def to_dict(fusion: Fusion, figures: dict[str, float], fitted_on: str) -> dict[str, Any]:
+    """Return the content of the fusion file."""
     return {
         "format": FORMAT,
         "detector": asdict(fusion.detector),
         "segmenter": asdict(fusion.segmenter),
         "boxes": asdict(fusion.boxes) if fusion.boxes else None,
         "masks": asdict(fusion.masks) if fusion.masks else None,
-        "learnt_on": learnt_on,
+        "learnt_on": fitted_on,
         "on_val": figures,
     }
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Written under its name only when complete. Raises FusionError for what could not be read again."""
+    """Write the file atomically. Raises FusionError for content that `read_fusion` would reject."""
     parse_fusion(content, path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, json.dumps(content, indent=1) + "\n")

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from calibration.accuracy.figures import Comparison, compare
 from calibration.accuracy.records import record_of, write_record
-from calibration.accuracy.reference_cache import RememberedEngine
+from calibration.accuracy.reference_cache import CachedEngine
 from calibration.accuracy.table import table
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES, open_engine
 from realtime_polyp.engines.base import Engine
-from realtime_polyp.engines.gate import REFERENCE, GateRecord, cache_folder
+from realtime_polyp.engines.gate import REFERENCE, GateRecord
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
+from realtime_polyp.folders import cache_folder
 from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_stills
 from trainers.evaluation.predict import Case, check_files, evaluate
@@ -100,18 +101,18 @@ def opened(model: str, engine: str, device: str) -> tuple[Engine, Engine]:
 
 
 def measure(engine: Engine, reference: Engine, stills: list[Still]) -> dict[str, Comparison]:
-    """{"overall" or centre: figures}; what the reference answers is remembered for the next time."""
-    remembered = RememberedEngine(reference)
+    """{"overall" or centre: figures}; what the reference answers is cached for the next time."""
+    cached = CachedEngine(reference)
     try:
-        before = _cases(remembered, stills)
+        before = _cases(cached, stills)
     finally:
-        remembered.save()
+        cached.save()
     return compare(before, _cases(engine, stills), engine.task)
 
 
 def _cases(engine: Engine, stills: list[Still]) -> list[Case]:
     roles = (engine, None) if engine.task == "detector" else (None, engine)
-    return evaluate(stills, *roles, progress=True)  # type: ignore[arg-type]
+    return evaluate(stills, *roles, progress=True)
 
 
 if __name__ == "__main__":

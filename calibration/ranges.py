@@ -12,8 +12,7 @@ from calibration.int8 import pixels_of, training_stills
 from calibration.quantisation.frames import choose, lights_of
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.eager import load_module
-from realtime_polyp.engines.quantized import measure_ranges
-from realtime_polyp.engines.ranges import RANGES
+from realtime_polyp.engines.quantized import RANGES, measure_ranges
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still

@@ -130,17 +130,17 @@ def _cells(
     image = read_image(still.image_path)
     field = find_field(image) or whole(image)
     mask = segment(engine, prepare([image], [field], engine.size))
-    true = cells_on_polyps(mask, read_mask(still.mask_path))
+    true = sample_truth(mask, read_mask(still.mask_path))
     chosen = chance.choice(true.size, min(CELLS, true.size), replace=False)
     return mask.probability.ravel()[chosen].clip(0, 1).astype(np.float64), true.ravel()[chosen]
 
 
-def cells_on_polyps(mask: Mask, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def sample_truth(mask: Mask, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether the middle of each cell of the mask's map (h, w) lies on a polyp of the whole frame's truth (H, W)."""
     height, width = mask.probability.shape
     rows = ((np.arange(height) + 0.5) * mask.field_of_view.height / height).astype(int)
     columns = ((np.arange(width) + 0.5) * mask.field_of_view.width / width).astype(int)
-    return mask.field_of_view.crop(true)[np.ix_(rows, columns)]  # type: ignore[arg-type]
+    return np.asarray(mask.field_of_view.crop(true)[np.ix_(rows, columns)], np.bool_)  # type: ignore[arg-type]
 
 
 def group_numbers(stills: list[Still]) -> NDArray[np.int64]:

@@ -60,8 +60,8 @@ def compare(reference: Sequence[Case], engine: Sequence[Case], task: Task) -> di
     one = _compare_boxes if task == "detector" else _compare_masks
     centres = np.array([case.still.centre for case in reference])
     groups = {
-        OVERALL: np.arange(len(centres)),
-        **{name: np.flatnonzero(centres == name) for name in sorted({*centres})},
+        OVERALL: list(range(len(centres))),
+        **{name: np.flatnonzero(centres == name).tolist() for name in sorted({*centres.tolist()})},
     }
     return {name: one([reference[i] for i in chosen], [engine[i] for i in chosen]) for name, chosen in groups.items()}
 
@@ -70,7 +70,7 @@ def _compare_boxes(reference: Sequence[Case], engine: Sequence[Case]) -> Compari
     shifts = [_shifts(a.detections, b.detections) for a, b in zip(reference, engine, strict=True)]  # type: ignore[arg-type]
     moved = np.concatenate([one for one, _, _ in shifts])
     agreement: Figures = {
-        "boxes": sum(len(_shown(case.detections)) for case in reference),  # type: ignore[arg-type]
+        "boxes": sum(len(_shown(case.detections)) for case in reference if case.detections is not None),
         "lost": sum(lost for _, lost, _ in shifts),
         "new": sum(new for _, _, new in shifts),
         "shift_mean_px": float(moved.mean()) if moved.size else None,

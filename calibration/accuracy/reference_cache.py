@@ -1,4 +1,4 @@
-"""The reference remembers its answers: in float32 on a CPU it takes a minute a set, and every gate asks the same."""
+"""Cache the reference engine's outputs: in float32 on a CPU a set of stills takes a minute, and every gate needs it."""
 
 import hashlib
 from pathlib import Path
@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import BaseEngine, Engine, Pixels, RawPredictions
-from realtime_polyp.engines.gate import cache_folder
+from realtime_polyp.folders import cache_folder
 
 
-class RememberedEngine(BaseEngine):
-    """An engine that answers pixels it has seen before from a file, kept under the engine's key.
+class CachedEngine(BaseEngine):
+    """Wraps an engine and returns cached outputs for pixels that it has run on before.
 
-    Only the model's own answers are kept: field, prepare and postprocess run anew, so a change there needs no new file.
+    The cache file is named by the engine's key and holds raw outputs only; changes of pre- or postprocessing do not
+    invalidate it. folder: where it lies; None: the cache folder.
     """
 
     def __init__(self, engine: Engine, folder: Path | None = None) -> None:
@@ -26,30 +27,30 @@ class RememberedEngine(BaseEngine):
         self._saved = len(self._known)
 
     def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
-        """A batch of one, as stills are evaluated."""
-        sight = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
-        if sight not in self._known:
-            self._known[sight] = self._asked(pixels)
-        columns = self._known[sight]
+        """Run a batch of one image."""
+        checksum = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+        if checksum not in self._known:
+            self._known[checksum] = self._run(pixels)
+        columns = self._known[checksum]
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
-    def _asked(self, pixels: Pixels) -> list[NDArray[np.float32]]:
+    def _run(self, pixels: Pixels) -> list[NDArray[np.float32]]:
         answer = self._engine(pixels)  # type: ignore[operator]
         return list(answer) if self.task == "detector" else [answer]
 
     def save(self) -> None:
-        """Write what was learnt since the last time, under its name only when complete."""
+        """Write new outputs to the cache file, atomically."""
         if len(self._known) == self._saved:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         columns = [np.stack(column) for column in zip(*self._known.values(), strict=True)]
         with replacing(self.path) as temporary:
-            np.savez(temporary, sights=np.array(list(self._known)), **{f"answer{i}": c for i, c in enumerate(columns)})
+            np.savez(temporary, sights=np.array(list(self._known)), **{f"answer{i}": c for i, c in enumerate(columns)})  # type: ignore[arg-type]
         self._saved = len(self._known)
 
 
 def _read(path: Path) -> dict[str, list[NDArray[np.float32]]]:
-    """{checksum of the pixels: answers}; nothing where the file is missing or harmed, and the engine is asked again."""
+    """Return {checksum of the pixels: outputs}; empty where the file is missing or damaged."""
     try:
         with np.load(path) as content:
             columns = [content[name] for name in sorted(content.files) if name.startswith("answer")]

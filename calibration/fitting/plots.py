@@ -7,6 +7,7 @@ import matplotlib
 import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from calibration.fitting.fit import Fitted
 from calibration.fitting.sweep import Point
@@ -134,7 +135,7 @@ _PANELS: dict[str, Callable[[Point], float]] = {
 }
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,9 +1,8 @@
-"""What the two models are shown to learn how far to believe each other, and what they made of it.
+"""Training data for box-mask fusion: augmented views and both models' raw predictions on them.
 
-The models were trained on the training split, and there they are surer and more of one mind than elsewhere. So its
-stills are turned, scaled, tinted and spoilt as strongly as in training (`trainers.data.augment.STRONG`, drawn with other
-seeds) before the models see them. And a video shows no polyp most of the time while stills mostly do: views without a
-polyp are cut out of them.
+The models were trained on the training split, where they are more confident and agree more often than elsewhere. Its
+stills are therefore augmented as strongly as in training (`trainers.data.augment.STRONG`, with other seeds). A video
+shows no polyp most of the time while most stills do: background views, without a polyp, are cropped from the stills.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from calibration.scores import cells_on_polyps
+from calibration.scores import sample_truth
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field_of_view import Image, find_field, whole
 from realtime_polyp.metrics.detection import ImageBoxes
@@ -24,15 +23,23 @@ from trainers.data.augment import STRONG, Augment
 from trainers.data.stills import Still, boxes_of, letterboxed, read_image, read_mask
 from trainers.evaluation.predict import detect, segment
 
-_SHARES = (0.35, 0.7)  # of the field's sides: how much of it a view without a polyp shows
-_TRIES = 30
-_LIT_LEVEL, _LEAST_LIT = 40, 0.7  # a view is mostly tissue
-_SEEDS = 1_000_000  # a step from one kind of view to the next, so that no two share their changes
+_SHARES = (0.35, 0.7)  # size of a background view, as a fraction of the field's sides
+_TRIES = 30  # random crops per still
+_LIT_LEVEL, _MIN_LIT = 40, 0.7  # most of a background view must be lit tissue
+_SEEDS = 1_000_000  # distance between the seeds of two kinds of views, so they share no augmentation
 
 
 @dataclass(frozen=True)
-class View:
-    """A picture and its truth: image (H, W, 3), boxes (m, 4) xyxy px, mask (H, W). group: patient or video."""
+class LabelledView:
+    """An image with its ground truth.
+
+    Attributes:
+        centre: name of the centre.
+        group: patient or video.
+        image: (H, W, 3) uint8 RGB.
+        boxes: (m, 4) true boxes, xyxy px.
+        mask: (H, W) true mask.
+    """
 
     centre: str
     group: str
@@ -42,81 +49,95 @@ class View:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What both models made of a view, its boxes from LEAST_SCORE up, beside the truth; the picture is let go.
+class FusionSample:
+    """Both models' raw predictions on a view and its ground truth; the image is not kept.
 
-    packed: the true mask, a bit a pixel. size: its (H, W).
+    Attributes:
+        centre: name of the centre.
+        group: patient or video.
+        true_boxes: (m, 4) xyxy px.
+        detections: the detector's boxes, down to LEAST_SCORE.
+        mask: the segmenter's probability map.
+        packed_mask: the true mask, one bit per pixel.
+        size: (H, W) of the true mask.
     """
 
     centre: str
     group: str
-    true: NDArray[np.float32]
+    true_boxes: NDArray[np.float32]
     detections: Detections
     mask: Mask
-    packed: NDArray[np.uint8]
+    packed_mask: NDArray[np.uint8]
     size: tuple[int, int]
 
     @property
     def true_mask(self) -> NDArray[np.bool_]:
+        """(H, W)."""
         height, width = self.size
-        return np.unpackbits(self.packed, count=height * width).reshape(self.size).astype(bool)
+        return np.unpackbits(self.packed_mask, count=height * width).reshape(self.size).astype(bool)
 
     @property
-    def true_cells(self) -> NDArray[np.bool_]:
-        """Which cells of the mask's map (h, w) lie on a polyp."""
-        return cells_on_polyps(self.mask, self.true_mask)
+    def true_map(self) -> NDArray[np.bool_]:
+        """(h, w): which pixels of the probability map lie on a polyp."""
+        return sample_truth(self.mask, self.true_mask)
 
     @property
-    def boxes(self) -> ImageBoxes:
-        return ImageBoxes(self.true, self.detections.boxes, self.detections.scores)
+    def image_boxes(self) -> ImageBoxes:
+        """True boxes and detections, for the metrics."""
+        return ImageBoxes(self.true_boxes, self.detections.boxes, self.detections.scores)
 
 
-def as_they_are(stills: Iterable[Still]) -> Iterator[View]:
+def original_views(stills: Iterable[Still]) -> Iterator[LabelledView]:
+    """Each still, unchanged."""
     for still in stills:
-        yield View(still.centre, _group(still), read_image(still.image_path), still.boxes, read_mask(still.mask_path))
+        yield LabelledView(
+            still.centre, _group(still), read_image(still.image_path), still.boxes, read_mask(still.mask_path)
+        )
 
 
-def changed(stills: Sequence[Still], size: tuple[int, int], *, seed: int = 1) -> Iterator[View]:
-    """Each still once, letterboxed to (h, w) and augmented."""
+def augmented_views(stills: Sequence[Still], size: tuple[int, int], *, seed: int = 1) -> Iterator[LabelledView]:
+    """Each still once, letterboxed to size (h, w) and strongly augmented."""
     augment = Augment(STRONG)
     for number, still in enumerate(stills):
         image, labels = augment(*letterboxed(still, size), seed=seed * _SEEDS + number)
-        yield View(still.centre, _group(still), image, boxes_of(labels), labels > 0)
+        yield LabelledView(still.centre, _group(still), image, boxes_of(labels), labels > 0)
 
 
-def without_polyp(stills: Sequence[Still], *, seed: int = 2) -> Iterator[View]:
-    """A part of each still that holds no polyp; of one that is all polyp or dark, none."""
-    chance = np.random.default_rng(seed)
+def background_views(stills: Sequence[Still], *, seed: int = 2) -> Iterator[LabelledView]:
+    """A random crop without a polyp from each still; none from a still where 30 tries find no such lit crop."""
+    random = np.random.default_rng(seed)
     for still in stills:
         image, mask = read_image(still.image_path), read_mask(still.mask_path)
         field = find_field(image) or whole(image)
-        part = _free_part(field.crop(image), field.crop(mask), chance)  # type: ignore[arg-type]
+        part = _background_crop(field.crop(image), field.crop(mask), random)  # type: ignore[arg-type]
         if part is not None:
-            yield View(still.centre, _group(still), part, *_no_truth(part))
+            yield LabelledView(still.centre, _group(still), part, *_no_truth(part))
 
 
-def without_polyp_changed(stills: Sequence[Still], size: tuple[int, int], *, seed: int = 2) -> Iterator[View]:
-    """As `without_polyp`, letterboxed to (h, w) and augmented."""
+def augmented_background_views(
+    stills: Sequence[Still], size: tuple[int, int], *, seed: int = 2
+) -> Iterator[LabelledView]:
+    """Like `background_views`, letterboxed to size (h, w) and strongly augmented."""
     augment = Augment(STRONG)
-    for number, view in enumerate(without_polyp(stills, seed=seed)):
+    for number, view in enumerate(background_views(stills, seed=seed)):
         pixels = prepare([view.image], [whole(view.image)], size).pixels[0].transpose(1, 2, 0)
         image, _ = augment(np.ascontiguousarray(pixels), np.zeros(size, np.uint8), seed=seed * _SEEDS + number)
-        yield View(view.centre, view.group, image, *_no_truth(image))
+        yield LabelledView(view.centre, view.group, image, *_no_truth(image))
 
 
 def _no_truth(image: Image) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return np.zeros((0, 4), np.float32), np.zeros(image.shape[:2], bool)
 
 
-def _free_part(image: Image, mask: NDArray[np.bool_], chance: np.random.Generator) -> Image | None:
-    """A part of the image (H, W, 3) of its proportions, lit, and with no cell of the mask in it."""
+def _background_crop(image: Image, mask: NDArray[np.bool_], random: np.random.Generator) -> Image | None:
+    """Crop a lit part without mask pixels from an image (H, W, 3), keeping its aspect ratio; None after 30 tries."""
     height, width = mask.shape
     for _ in range(_TRIES):
-        share = chance.uniform(*_SHARES)
+        share = random.uniform(*_SHARES)
         rows, columns = max(1, int(share * height)), max(1, int(share * width))
-        top, left = int(chance.integers(height - rows + 1)), int(chance.integers(width - columns + 1))
+        top, left = int(random.integers(height - rows + 1)), int(random.integers(width - columns + 1))
         part = np.s_[top : top + rows, left : left + columns]
-        if not mask[part].any() and (image[part].max(axis=2) > _LIT_LEVEL).mean() >= _LEAST_LIT:
+        if not mask[part].any() and (image[part].max(axis=2) > _LIT_LEVEL).mean() >= _MIN_LIT:
             return np.ascontiguousarray(image[part])
     return None
 
@@ -125,17 +146,18 @@ def _group(still: Still) -> str:
     return still.group or f"image {still.id}"
 
 
-def seen(
-    views: Iterable[View], detector: DetectorEngine, segmenter: SegmenterEngine, *, total: int, what: str
-) -> list[Seen]:
-    """Each view through the live line: field, prepare, engines, postprocess."""
-    return [_seen(view, detector, segmenter) for view in tqdm(views, total=total, desc=what, unit="image")]
+def predict_views(
+    views: Iterable[LabelledView], detector: DetectorEngine, segmenter: SegmenterEngine, *, total: int, description: str
+) -> list[FusionSample]:
+    """Run both models on each view as the live pipeline does. total, description: for the progress bar."""
+    return [_predict(view, detector, segmenter) for view in tqdm(views, total=total, desc=description, unit="image")]
 
 
-def _seen(view: View, detector: DetectorEngine, segmenter: SegmenterEngine) -> Seen:
+def _predict(view: LabelledView, detector: DetectorEngine, segmenter: SegmenterEngine) -> FusionSample:
     field = find_field(view.image) or whole(view.image)
     batches = {size: prepare([view.image], [field], size) for size in {detector.size, segmenter.size}}
     detections = detect(detector, batches[detector.size], LEAST_SCORE)
     mask = segment(segmenter, batches[segmenter.size])
+    height, width = view.mask.shape
     packed = np.packbits(view.mask)
-    return Seen(view.centre, view.group, view.boxes, detections, mask, packed, view.mask.shape)  # type: ignore[arg-type]
+    return FusionSample(view.centre, view.group, view.boxes, detections, mask, packed, (height, width))

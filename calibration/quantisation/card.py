@@ -14,7 +14,7 @@ def section(choice: Choice, bound: float, frames: str, command: str) -> str:
         [
             TITLE,
             f"`{command}`: NNCF, ranges from the least to the most seen on the frames below, biases corrected layer by "
-            "layer. What follows trunk, neck and towers (of a segmenter, its projection) stays in float32.",
+            "layer. What follows backbone, neck and towers (of a segmenter, its projection) stays in float32.",
             "",
             frames,
             "",

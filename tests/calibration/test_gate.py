@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calibration import gate
 from calibration.accuracy import records as gate_records
 from calibration.accuracy.figures import OVERALL, Comparison, Limits, compare, noted, reasons
-from calibration.accuracy.reference_cache import RememberedEngine
+from calibration.accuracy.reference_cache import CachedEngine
 from realtime_polyp.engines import gate as acceptance
 from trainers.data.stills import Still, read_stills
 from trainers.evaluation.predict import evaluate
@@ -177,19 +177,19 @@ def test_an_engine_made_anew_replaces_its_old_record(tmp_path: Path, stills: lis
 def test_the_reference_is_asked_once(root: Path, tmp_path: Path, stills: list[Still]) -> None:
     for task_engine in (GreenDetector(), GreenSegmenter()):
         first = Keyed(task_engine, "eager", "k0")
-        remembered = RememberedEngine(first, tmp_path)  # type: ignore[arg-type]
+        remembered = CachedEngine(first, tmp_path)  # type: ignore[arg-type]
         before = compared(stills, remembered, task_engine)
         remembered.save()
         again = Keyed(task_engine, "eager", "k0")
-        after = compared(stills, RememberedEngine(again, tmp_path), task_engine)  # type: ignore[arg-type]
+        after = compared(stills, CachedEngine(again, tmp_path), task_engine)  # type: ignore[arg-type]
         assert (first.asked, again.asked) == (len(stills), 0) and before == after
 
 
 def test_a_harmed_memory_is_asked_again(tmp_path: Path) -> None:
     engine = Keyed(GreenSegmenter(), "eager", "k0")
-    remembered = RememberedEngine(engine, tmp_path)  # type: ignore[arg-type]
+    remembered = CachedEngine(engine, tmp_path)  # type: ignore[arg-type]
     remembered.path.write_bytes(b"PK not a file of arrays")
-    again = RememberedEngine(engine, tmp_path)  # type: ignore[arg-type]
+    again = CachedEngine(engine, tmp_path)  # type: ignore[arg-type]
     assert again(np.zeros((1, 3, 160, 192), np.uint8)).shape == (1, 40, 48) and engine.asked == 1
 
 

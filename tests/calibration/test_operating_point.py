@@ -75,7 +75,7 @@ class Clouded:
     def __init__(self) -> None:
         self.asked = 0
 
-    def view(self, found: object) -> str:
+    def classify(self, found: object) -> str:
         self.asked += 1
         return "blurred" if 35 < self.asked <= 60 else "clear"
 

@@ -120,7 +120,7 @@ def test_a_cell_is_on_a_polyp_when_its_middle_is() -> None:
     mask = Mask(
         np.zeros((4, 5), np.float32), FieldOfView(5, 2, 25, 18)
     )  # cells of 4 x 4 px, the first's middle at (4, 7)
-    assert np.argwhere(scores.cells_on_polyps(mask, true)).tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+    assert np.argwhere(scores.sample_truth(mask, true)).tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
 
 
 # the file
