@@ -13,10 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from toys import narrow
 
-from realtime_polyp.engines.buckets import BUCKETS
+from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import PRECISIONS, EagerEngine, load_module
-from realtime_polyp.engines.precision import at_precision
-from realtime_polyp.engines.static import StaticEngine
+from realtime_polyp.engines.static import BUCKETS, StaticEngine
 from realtime_polyp.engines.weights import Weights, add_to_manifest, find_weights
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter

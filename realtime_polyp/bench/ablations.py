@@ -93,7 +93,9 @@ def pixels_in_graph(given: AblationInput) -> Ablation:
 
     weights = find_weights(given.config.detector or "", "detector")
     shape = [1, 3, *weights.size]
-    outside = ov.convert_model(UnitRangeInput(to_deployable(load_module(weights))), example_input=_zeros(shape), input=shape)
+    outside = ov.convert_model(
+        UnitRangeInput(to_deployable(load_module(weights))), example_input=_zeros(shape), input=shape
+    )
     plain, folded = (
         compile_for_cpu(outside).create_infer_request(),
         _engine(convert(load_module(weights), weights.size), weights),

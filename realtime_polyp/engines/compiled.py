@@ -9,11 +9,10 @@ from torch import nn
 from tqdm import tqdm
 
 from realtime_polyp.engines.base import EngineError, Hint
-from realtime_polyp.engines.buckets import BUCKETS
+from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import PRECISIONS, SHORT, load_module
-from realtime_polyp.engines.identity import engine_key
-from realtime_polyp.engines.precision import at_precision
 from realtime_polyp.engines.static import (
+    BUCKETS,
     Run,
     StaticEngine,
     capture_runs,
@@ -22,7 +21,7 @@ from realtime_polyp.engines.static import (
     machine_of,
     require_device,
 )
-from realtime_polyp.engines.weights import Weights
+from realtime_polyp.engines.weights import Weights, engine_key
 
 # A compiler, a linker, Triton or a driver may be missing or fail: each says so in its own way.
 FAILURES = (RuntimeError, OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, AssertionError)

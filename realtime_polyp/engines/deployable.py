@@ -1,14 +1,18 @@
-"""What compilers are given: the model, of a detector only the candidates worth decoding."""
+"""The deployable form of a model: what compilers are given, in float32 or half precision."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from realtime_polyp.models.detector import Detector
+from realtime_polyp.models.segmenter import Segmenter
 
-_LEAST_CANDIDATES, _MOST_CANDIDATES = 300, 1000
+_MIN_CANDIDATES, _MAX_CANDIDATES = 300, 1000
 
 
 class BestCandidates(nn.Module):
-    """A detector that answers with its `count` likeliest places only: pixels (N, 3, h, w) -> (N, K, 4), (N, K)."""
+    """A detector that returns its `count` likeliest locations: pixels (N, 3, h, w) -> (N, count, 4), (N, count)."""
 
     def __init__(self, detector: Detector, count: int) -> None:
         super().__init__()
@@ -18,14 +22,66 @@ class BestCandidates(nn.Module):
         return self.detector.best(pixels, self.count)
 
 
-def exported(module: nn.Module) -> nn.Module:
-    """The module as compiled engines run it.
+class AtPrecision(nn.Module):
+    """Pixels (N, 3, h, w) in 0..255, in the weights' type -> a tuple of float32 outputs: boxes and scores, or a map."""
 
-    A detector keeps a tenth of its places, 300 to 1000: NMS leaves a handful, and only what is kept leaves the device.
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.module(pixels)
+        return tuple(output.float() for output in (outputs if isinstance(outputs, tuple) else (outputs,)))
+
+
+def to_deployable(module: nn.Module) -> nn.Module:
+    """Return the module in the form that compiled engines run.
+
+    A detector keeps a tenth of its locations, 300 to 1000: NMS keeps only a few, and less data leaves the device.
     """
     if not isinstance(module, Detector):
         return module
     height, width = module.config.size
-    places = sum(-(-height // stride) * -(-width // stride) for stride in module.config.strides)
-    count = max(_LEAST_CANDIDATES, min(_MOST_CANDIDATES, places // 10))
-    return BestCandidates(module, min(places, count))
+    locations = sum(-(-height // stride) * -(-width // stride) for stride in module.config.strides)
+    count = max(_MIN_CANDIDATES, min(_MAX_CANDIDATES, locations // 10))
+    return BestCandidates(module, min(locations, count))
+
+
+def at_precision(module: nn.Module, dtype: torch.dtype) -> AtPrecision:
+    """Return the deployable form of a trained model with weights in `dtype`. The module itself is changed.
+
+    Logits are converted to float32 before they become probabilities, distances or shares: between 8 and 16 strides,
+    bfloat16 resolves a distance to 1/16 stride only, which is 4 px at stride 64.
+    """
+    module.eval().to(dtype)
+    if dtype != torch.float32:
+        for layer in _logit_layers(module):
+            layer.register_forward_hook(_to_float32)
+    if isinstance(module, Detector):
+        module.head.quality.float()  # its input, probabilities, is float32
+    return AtPrecision(to_deployable(module))
+
+
+def _logit_layers(module: nn.Module) -> list[nn.Module]:
+    if isinstance(module, Detector):
+        return [module.head.cls, module.head.reg]
+    return [module.low_rank.phi] if isinstance(module, Segmenter) else []
+
+
+def _to_float32(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return output.float()
+
+
+def emulate_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return the module in float32, with weights and every layer's output rounded to `dtype`. The module is changed.
+
+    This emulates a tensor core, which sums in float32, at a CPU's full speed; CPUs have no fast half precision. Sums of
+    branches and resized maps are no layers: they are rounded by the next layer.
+    """
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(parameter.to(dtype))
+    for layer in module.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda layer, inputs, output: output.to(dtype).float())
+    return module.eval()

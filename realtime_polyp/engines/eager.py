@@ -7,9 +7,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions, Task
-from realtime_polyp.engines.identity import engine_key
-from realtime_polyp.engines.precision import at_precision, rounded
-from realtime_polyp.engines.weights import Weights
+from realtime_polyp.engines.deployable import at_precision, emulate_precision
+from realtime_polyp.engines.weights import Weights, engine_key
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.state_names import upgrade_state
@@ -61,7 +60,7 @@ class EagerEngine(BaseEngine):
 
 
 def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> EagerEngine:
-    """device: "cpu" or "cuda"; a CPU computes float16 as `precision.rounded` says. Raises EngineError where there is no
+    """device: "cpu" or "cuda"; a CPU computes float16 as `emulate_precision` says. Raises EngineError where there is no
     such device."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("device cuda: torch sees no GPU here; use --device cpu")
@@ -69,7 +68,7 @@ def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> 
     key = engine_key(name, weights, ("safetensors",), torch=torch.__version__, device=device)
     module, dtype = load_module(weights), PRECISIONS[precision]
     if precision == "float16" and device == "cpu":
-        module, dtype = rounded(module, dtype), torch.float32
+        module, dtype = emulate_precision(module, dtype), torch.float32
     elif precision != "float32":
         module = at_precision(module, dtype)
     return EagerEngine(

@@ -12,8 +12,7 @@ from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Hint, Pixels, RawPredictions
-from realtime_polyp.engines.identity import engine_key
-from realtime_polyp.engines.weights import Weights
+from realtime_polyp.engines.weights import Weights, engine_key
 from realtime_polyp.telemetry.priority import with_low_priority
 
 if TYPE_CHECKING:
@@ -128,11 +127,11 @@ def convert(module: "nn.Module", size: tuple[int, int]) -> ov.Model:
     """A torch module -> a graph that reads uint8 (1, h, w, 3) pixels, conversion and normalisation inside."""
     import torch  # as above
 
-    from realtime_polyp.engines.deployable import exported
+    from realtime_polyp.engines.deployable import to_deployable
 
     height, width = size
     graph = ov.convert_model(
-        exported(module), example_input=torch.zeros(1, 3, height, width), input=[1, 3, height, width]
+        to_deployable(module), example_input=torch.zeros(1, 3, height, width), input=[1, 3, height, width]
     )
     steps = PrePostProcessor(graph)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))

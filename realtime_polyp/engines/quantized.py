@@ -1,8 +1,9 @@
-"""Convolutions in eight bits, with the ranges of what flows into them measured beforehand.
+"""Convolutions quantized to eight bits, with activation ranges that were measured beforehand.
 
-Each input is rounded on one scale, each filter on its own; INT8 divides the range evenly, FP8 (E4M3) towards zero.
+Each input has one scale, each filter its own. INT8 levels are evenly spaced; FP8 (E4M3) levels are denser near zero.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,19 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from realtime_polyp.engines.base import EngineError
+from realtime_polyp.engines.weights import Weights
 from realtime_polyp.models.deform import DeformConv2d
+from realtime_polyp.models.state_names import upgrade_state
 
+RANGES = "ranges"  # the kind of the file with a model's activation ranges
 INT8_LEVELS = 127
-# Of modules: everything from the logits on. It costs no time, and in eight bits it took points of AP50 (the cards).
+# Parts of module names that stay in float: everything from the logits on. They cost no time, and in eight bits they
+# cost points of AP50 (see the model cards).
 _EXACT = ("head.cls.", "head.reg.", "head.quality.", "low_rank", "full_head")
-_KEPT_SHARE = 1e-4  # of an input's values may lie beyond its range: a few outliers would coarsen all the others
+_KEPT_SHARE = 1e-4  # share of an input's values that may exceed its range: a few outliers would coarsen all others
 
-# Values and their largest magnitude -> the values after eight bits. The magnitude has one element, or one a filter:
-# (O, 1, 1, 1).
+# Values and their largest magnitude -> the quantized values, in float. The magnitude has one element, or one per
+# filter: (O, 1, 1, 1).
 Round = Callable[[Tensor, Tensor], Tensor]
 
 
 class FakeQuantize(nn.Module):
+    """Quantizes a tensor on a fixed range and returns it in float."""
+
     def __init__(self, largest: Tensor, round_: Round) -> None:
         super().__init__()
         self.register_buffer("largest", largest)
@@ -34,9 +41,9 @@ class FakeQuantize(nn.Module):
 
 
 class QuantizedConv2d(nn.Module):
-    """A convolution that sees its input and its weights after eight bits.
+    """A convolution with its input and its weights quantized.
 
-    The two parts carry the names that Torch-TensorRT's converters know them by.
+    Torch-TensorRT's converters recognise the two quantizers by their names.
     """
 
     def __init__(self, conv: nn.Conv2d, input_largest: float, round_: Round, *, per_filter: bool) -> None:
@@ -54,7 +61,7 @@ class QuantizedConv2d(nn.Module):
 
 
 def quantizable(module: nn.Module) -> dict[str, nn.Conv2d]:
-    """The convolutions that eight bits do not hurt, by name; where a deformed one looks is never rounded."""
+    """Return {name: convolution} that may be quantized; the offsets of deformable convolutions may not."""
     deformed = tuple(f"{name}." for name, layer in module.named_modules() if isinstance(layer, DeformConv2d))
     return {
         name: layer
@@ -66,8 +73,11 @@ def quantizable(module: nn.Module) -> dict[str, nn.Conv2d]:
 
 
 def quantize(module: nn.Module, ranges: dict[str, float], round_: Round, *, per_filter: bool) -> nn.Module:
-    """Replace the module's convolutions in place. ranges: {name: largest magnitude of its input}. EngineError when one
-    is missing: they are of another model then."""
+    """Replace the module's convolutions in place and return it.
+
+    ranges: {name: largest magnitude of its input}. Raises EngineError when a convolution has none: the ranges then
+    belong to another model.
+    """
     found = quantizable(module)
     if missing := sorted(set(found) - set(ranges)):
         raise EngineError(
@@ -80,22 +90,41 @@ def quantize(module: nn.Module, ranges: dict[str, float], round_: Round, *, per_
     return module
 
 
+def read_ranges(weights: Weights) -> dict[str, float]:
+    """Return {convolution: largest magnitude of its input}.
+
+    Raises EngineError when the ranges were never measured, or on other weights.
+    """
+    if RANGES not in weights.files:
+        raise EngineError(
+            f"{weights.model} has no activation ranges, which eight bits need: measure them with "
+            f"python -m calibration.ranges --model {weights.model}"
+        )
+    found = json.loads(weights.path(RANGES).read_text())
+    if found["weights"] != weights.checksums[weights.files["safetensors"]]:
+        raise EngineError(
+            f"the activation ranges of {weights.model} were measured on other weights: "
+            f"run python -m calibration.ranges --model {weights.model}"
+        )
+    return {name: float(value) for name, value in upgrade_state(found["largest"]).items()}
+
+
 @torch.inference_mode()
 def measure_ranges(module: nn.Module, batches: Iterable[Tensor]) -> dict[str, float]:
     """{name: largest magnitude of its input, outliers aside, mean over the batches}; batches (N, 3, h, w) in 0..255.
 
-    A convolution that several levels of a pyramid share has the range of the widest.
+    A convolution that several pyramid levels share gets the largest of their ranges.
     """
     totals: dict[str, float] = {}
     widest: dict[str, float] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, Any], None]:
-        def look(layer: nn.Module, inputs: Any) -> None:
+    def record(name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(layer: nn.Module, inputs: Any) -> None:
             widest[name] = max(widest.get(name, 0.0), _largest(inputs[0]))
 
-        return look
+        return hook
 
-    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in quantizable(module).items()]
+    hooks = [layer.register_forward_pre_hook(record(name)) for name, layer in quantizable(module).items()]
     count = 0
     for pixels in batches:
         count += 1
@@ -117,7 +146,7 @@ def _largest(values: Tensor) -> float:
 
 
 def int8_in_torch(values: Tensor, largest: Tensor) -> Tensor:
-    """What INT8 leaves of the values, computed in float: for measuring accuracy without a GPU, and for ONNX."""
+    """Quantize to INT8 and back to float: for measuring accuracy without a GPU, and for ONNX."""
     scale = largest / INT8_LEVELS
     if scale.numel() == 1:
         return torch.fake_quantize_per_tensor_affine(values, scale.flatten(), _zero(scale)[:1], -128, 127)

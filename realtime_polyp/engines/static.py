@@ -1,6 +1,6 @@
-"""Engines of fixed batch sizes on one device: what compiled and TensorRT engines have in common."""
+"""An engine with fixed batch sizes: the common part of compiled and TensorRT engines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,18 +8,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions
-from realtime_polyp.engines.buckets import bucket_for, joined, padded, pieces
 from realtime_polyp.engines.cuda_graphs import CudaGraphOfBatch
 from realtime_polyp.engines.weights import Weights
 
-# Pixels (bucket, 3, h, w) of the engine's type, channels last -> float32 answers.
+# Pixels (bucket, 3, h, w) in the engine's type, channels last -> float32 outputs.
 Run = Callable[[Tensor], tuple[Tensor, ...]]
+BUCKETS = (1, 2, 4, 8)  # batch sizes that graphs are compiled for
 
 
 class StaticEngine(BaseEngine):
-    """runs: a graph for each batch size. replays: the same graphs as CUDA graphs, where there are some.
+    """An engine made of one graph per batch size. Batches are split and padded to these sizes.
 
-    notes: what a person should know of how this engine was chosen, one sentence each.
+    Args:
+        runs: {batch size: graph}.
+        replays: the same as CUDA graphs; None: `runs` are called instead.
     """
 
     device_resident = True
@@ -40,26 +42,45 @@ class StaticEngine(BaseEngine):
         self._dtype, self._runs, self._replays = dtype, runs, replays or runs
 
     def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
-        columns = [answer.cpu().numpy() for answer in self._answers(torch.from_numpy(pixels), self._replays)]
+        columns = [output.cpu().numpy() for output in self._run(torch.from_numpy(pixels), self._replays)]
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
     def on_device(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """pixels (N, 3, h, w) in 0..255 on the device -> boxes (N, P, 4) and scores (N, P), or probability (N, h', w').
-
-        Queued on the current stream without waiting for it, and without graphs of its own: it can be captured.
-        """
-        return self._answers(pixels, self._runs)
+        """As `Engine.on_device`; without CUDA graphs of its own, so that another graph can capture it."""
+        return self._run(pixels, self._runs)
 
     @torch.inference_mode()
-    def _answers(self, pixels: Tensor, runs: Mapping[int, Run]) -> tuple[Tensor, ...]:
+    def _run(self, pixels: Tensor, runs: Mapping[int, Run]) -> tuple[Tensor, ...]:
         buckets = tuple(runs)
         parts = []
-        for piece in pieces(len(pixels), buckets):
-            images = pixels[piece].to(self.device)
-            full = padded(images, bucket_for(len(images), buckets))
-            answers = runs[len(full)](as_compiled(full, self._dtype))
-            parts.append(tuple(answer[: len(images)] for answer in answers))
-        return joined(parts)
+        for part in split_batch(len(pixels), buckets):
+            images = pixels[part].to(self.device)
+            batch = pad_batch(images, bucket_for(len(images), buckets))
+            outputs = runs[len(batch)](as_compiled(batch, self._dtype))
+            parts.append(tuple(output[: len(images)] for output in outputs))
+        return parts[0] if len(parts) == 1 else tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def bucket_for(count: int, buckets: Sequence[int] = BUCKETS) -> int:
+    """Return the smallest bucket that holds `count` images. Raises ValueError when none does."""
+    fitting = [bucket for bucket in buckets if bucket >= count]
+    if not fitting or count < 1:
+        raise ValueError(f"a batch must have 1 to {max(buckets)} images, got {count}")
+    return min(fitting)
+
+
+def split_batch(count: int, buckets: Sequence[int] = BUCKETS) -> list[slice]:
+    """Cut `count` images into parts that fit a bucket: as many of the largest as possible, then the rest."""
+    largest = max(buckets)
+    return [slice(start, min(start + largest, count)) for start in range(0, count, largest)]
+
+
+def pad_batch(pixels: Tensor, bucket: int) -> Tensor:
+    """Append black images: pixels (n, 3, h, w) -> (bucket, 3, h, w); returns `pixels` itself when none is missing."""
+    missing = bucket - len(pixels)
+    if not missing:
+        return pixels
+    return torch.cat([pixels, pixels.new_zeros((missing, *pixels.shape[1:]))])
 
 
 @torch.inference_mode()
@@ -73,22 +94,23 @@ def capture_runs(runs: Mapping[int, Run], weights: Weights, device: str, dtype: 
 
 
 def example_of(weights: Weights, bucket: int, device: str, dtype: torch.dtype) -> Tensor:
-    """A black batch exactly as runs are given theirs."""
+    """Return a black batch with the type and strides that runs expect."""
     return as_compiled(torch.zeros((bucket, 3, *weights.size), device=device), dtype)
 
 
 def as_compiled(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """Of this type and channels last in memory: other strides would be another graph."""
+    """Convert to this type and to channels-last strides: a graph is compiled for exactly these."""
     return pixels.to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def require_device(device: str) -> None:
+    """Raise EngineError for "cuda" where torch sees no GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("device cuda: torch sees no GPU here; use --device cpu")
 
 
 def machine_of(device: str) -> dict[str, str]:
-    """What a compiled graph depends on besides its model: versions, and which GPU."""
+    """Return what a compiled graph depends on besides its model: versions, and the GPU."""
     if device != "cuda":
         return {"torch": torch.__version__, "device": device}
     major, minor = torch.cuda.get_device_capability()
@@ -102,6 +124,6 @@ def machine_of(device: str) -> dict[str, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, as part of a sentence."""
+    """Return the first line of an error message, without the full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".:")

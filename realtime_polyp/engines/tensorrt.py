@@ -19,16 +19,13 @@ from torch import Tensor, fx, nn
 from tqdm import tqdm
 
 from realtime_polyp.engines.base import EngineError, Hint
-from realtime_polyp.engines.buckets import BUCKETS
 from realtime_polyp.engines.cache import EngineSpec, get_or_build, is_cached
 from realtime_polyp.engines.compiled import FAILURES
+from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import SHORT, load_module
-from realtime_polyp.engines.identity import engine_key
-from realtime_polyp.engines.precision import at_precision
-from realtime_polyp.engines.quantized import quantize
-from realtime_polyp.engines.ranges import RANGES, read_ranges
-from realtime_polyp.engines.static import Run, StaticEngine, example_of, first_line, machine_of, require_device
-from realtime_polyp.engines.weights import Weights
+from realtime_polyp.engines.quantized import RANGES, quantize, read_ranges
+from realtime_polyp.engines.static import BUCKETS, Run, StaticEngine, example_of, first_line, machine_of, require_device
+from realtime_polyp.engines.weights import Weights, engine_key
 
 _CURE = "pip install 'realtime-polyp[gpu]' with NVIDIA's package index, or use --engine compiled-fp16"
 _QUANTISER = "nvidia-modelopt"

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
-from realtime_polyp.engines.buckets import BUCKETS, bucket_for, pieces
+from realtime_polyp.engines.static import BUCKETS, bucket_for, split_batch
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import ModelOutputs, Pending
 from realtime_polyp.inference.cuda_graphs import DeviceModel, require_on_device
@@ -99,7 +99,7 @@ class CudaInference:
         """
         timer = StageTimer()
         started_s = time.perf_counter()
-        *earlier, last = pieces(len(images), self._buckets) or [slice(0)]
+        *earlier, last = split_batch(len(images), self._buckets) or [slice(0)]
         parts = [self.queue(images[piece], fields[piece], hflip[piece]).result() for piece in earlier]
         pending = self.queue(images[last], fields[last], hflip[last])
         timer.lap("prepare")

@@ -1,4 +1,4 @@
-"""DeviceStreams of work on a device: work of one lane goes in order, lanes go side by side, and work names what it waits for.
+"""Streams of work on a device. Tasks of one stream run in order, streams run concurrently, a task may wait for others.
 
 On a GPU a lane is a CUDA stream and work ends in an event; on a CPU everything is done at once, by the same calls.
 """

@@ -10,8 +10,7 @@ import pytest
 from realtime_polyp.engines import gate as acceptance
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.gate import RECORDS, check_gate, find_record, gate_problem, read_records
-from realtime_polyp.engines.identity import engine_key
-from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, find_weights, read_manifest
+from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, engine_key, find_weights, read_manifest
 
 
 def engine_of(name: str = "swift", key: str = "abc") -> Any:

@@ -19,12 +19,11 @@ from torch.fx.passes.split_module import split_module
 
 from realtime_polyp.engines import compiled, tensorrt
 from realtime_polyp.engines.base import EngineError
-from realtime_polyp.engines.buckets import BUCKETS, bucket_for, padded, pieces
 from realtime_polyp.engines.compiled import compiled_key, compiled_run, open_compiled
 from realtime_polyp.engines.cuda_graphs import CudaGraphOfBatch
+from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import PRECISIONS, load_module
-from realtime_polyp.engines.precision import at_precision
-from realtime_polyp.engines.static import StaticEngine
+from realtime_polyp.engines.static import BUCKETS, StaticEngine, bucket_for, pad_batch, split_batch
 from realtime_polyp.engines.tensorrt import check_capability, left_out, open_tensorrt
 from realtime_polyp.engines.weights import Weights
 
@@ -49,15 +48,15 @@ def test_the_smallest_bucket_that_holds_the_batch_is_taken() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 19])
 def test_pieces_cover_the_batch_once_and_fit(count: int) -> None:
-    found = [index for piece in pieces(count) for index in range(count)[piece]]
-    assert found == list(range(count)) and all(piece.stop - piece.start <= 8 for piece in pieces(count))
+    found = [index for piece in split_batch(count) for index in range(count)[piece]]
+    assert found == list(range(count)) and all(piece.stop - piece.start <= 8 for piece in split_batch(count))
 
 
 def test_a_batch_is_filled_up_with_black() -> None:
     pixels = torch.ones(3, 3, 2, 2, dtype=torch.uint8)
-    full = padded(pixels, 4)
+    full = pad_batch(pixels, 4)
     assert full.shape == (4, 3, 2, 2) and bool((full[:3] == 1).all()) and not full[3].any()
-    assert padded(pixels, 3) is pixels
+    assert pad_batch(pixels, 3) is pixels
 
 
 # what the engines have in common

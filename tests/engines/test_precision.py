@@ -13,10 +13,17 @@ from toys import narrow
 
 from calibration.ranges import save
 from realtime_polyp.engines.base import EngineError
+from realtime_polyp.engines.deployable import at_precision, emulate_precision
 from realtime_polyp.engines.eager import PRECISIONS, load_module
-from realtime_polyp.engines.precision import at_precision, rounded
-from realtime_polyp.engines.quantized import QuantizedConv2d, int8_in_torch, measure_ranges, quantizable, quantize
-from realtime_polyp.engines.ranges import RANGES, read_ranges
+from realtime_polyp.engines.quantized import (
+    RANGES,
+    QuantizedConv2d,
+    int8_in_torch,
+    measure_ranges,
+    quantizable,
+    quantize,
+    read_ranges,
+)
 from realtime_polyp.engines.weights import Weights, find_weights, sha256_of
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.variants import DETECTORS
@@ -75,7 +82,7 @@ def test_where_a_deformed_convolution_looks_is_not_rounded() -> None:
 
 def test_a_cpu_s_half_precision_rounds_weights_and_every_layer(weights: Weights) -> None:
     exact, pixels = load_module(weights), torch.from_numpy(pixels_of(2)).float()
-    half = rounded(load_module(weights), torch.float16)
+    half = emulate_precision(load_module(weights), torch.float16)
     assert all(torch.equal(p, p.half().float()) for p in half.parameters())
     seen: list[torch.Tensor] = []
     conv = next(layer for layer in half.modules() if isinstance(layer, nn.Conv2d))

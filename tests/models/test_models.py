@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from realtime_polyp.engines.deployable import exported
+from realtime_polyp.engines.deployable import to_deployable
 from realtime_polyp.models.detector import Detector, DetectorConfig, DetectorMaps, GFLHead, decode, points_of
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE2, EfficientNetLite, LiteConfig, freeze, from_published
 from realtime_polyp.models.hrnet import HRNet, HRNetConfig
@@ -244,5 +244,5 @@ def test_a_model_brings_nothing_from_the_host(name: str) -> None:
         model = Detector(DETECTORS[name]) if name in DETECTORS else Segmenter(SEGMENTERS[name])
     watch = FromHost()
     with torch.inference_mode(), watch:
-        exported(model.eval())(torch.empty((2, 3, *model.config.size), device="meta"))
+        to_deployable(model.eval())(torch.empty((2, 3, *model.config.size), device="meta"))
     assert not watch.found
