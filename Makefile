@@ -1,35 +1,40 @@
-# Everything runs in one virtual environment, made on first use.
+# Everything runs in one virtual environment, made on first use. macOS, Windows, conda: docs/install.md.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+READY_DEMO := $(VENV)/.ready-demo
 READY := $(VENV)/.ready
-# What is installed is what environment.yml names, torch first: a later package that asks for it then finds it there.
+# What is installed is what environment.yml names, torch first: a later package that needs it then finds it there.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: setup demo test unit bench memory lint clean help
 
 help:
-	@echo "make setup   create the virtual environment .venv; every other target does so on first use"
-	@echo "make demo    play the demo clip in a window; without a display, analyse it headless"
-	@echo "make test    lint, then every test, as CI runs them"
+	@echo "make demo    find polyps in the demo clip, in a window or, without a display, headless"
+	@echo "make setup   install everything for training, measuring and testing"
+	@echo "make test    every test, as CI runs them"
 	@echo "make unit    the quick tests only"
-	@echo "make bench   frames/s and stage times on this machine; options: make bench BENCH=--steps"
+	@echo "make bench   frames/s and the table of stages on this machine"
 	@echo "make memory  memory over 20 minutes of video"
 	@echo "make lint    ruff and mypy"
-	@echo "make clean   remove .venv and caches"
 
 setup: $(READY)
 
-$(READY): pyproject.toml environment.yml
-	$(PYTHON) -m venv $(VENV)
-	sed -n 's/^      - //p' environment.yml > $(VENV)/requirements.txt
-	grep '^torch==' $(VENV)/requirements.txt | xargs $(INSTALL)
-	$(INSTALL) -r $(VENV)/requirements.txt
-	$(INSTALL) --no-deps -e .
+# What the program and its window need, without what trains and tests it.
+$(READY_DEMO): pyproject.toml setup.py
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) "$$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)"
+	$(INSTALL) -e '.[viewer]'
 	$(BIN)/pip check
 	@touch $@
 
-demo: $(READY)
+$(READY): $(READY_DEMO) environment.yml
+	sed -n 's/^      - //p' environment.yml > $(VENV)/requirements.txt
+	$(INSTALL) -r $(VENV)/requirements.txt
+	$(BIN)/pip check
+	@touch $@
+
+demo: $(READY_DEMO)
 	$(BIN)/python run_live.py --source assets/demo.mp4 $(DEMO)
 
 test: $(READY) lint
@@ -39,10 +44,10 @@ unit: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
 
 # All of it: make bench BENCH="--against naive --json bench.json", BENCH="--live --minutes 10", BENCH=--steps.
-bench: $(READY)
+bench: $(READY_DEMO)
 	$(BIN)/python -m realtime_polyp.bench $(BENCH)
 
-memory: $(READY)
+memory: $(READY_DEMO)
 	$(BIN)/python -m realtime_polyp.bench --memory-minutes 20
 
 lint: $(READY)
@@ -51,4 +56,4 @@ lint: $(READY)
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
