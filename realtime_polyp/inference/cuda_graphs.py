@@ -22,7 +22,7 @@ class DeviceModel:
             self._runs[bucket] = self._prepared(bucket, lanes)
 
     def run(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Run on pixels (bucket, 3, h, w) on the device, in a task of this lane; the next call overwrites the outputs."""
+        """Run on pixels (bucket, 3, h, w) on the device, in a task of this lane; the next call replaces the outputs."""
         fixed, run = self._runs[len(pixels)]
         fixed.copy_(pixels)
         return run()
