@@ -28,7 +28,7 @@ from realtime_polyp.inference.cuda_graphs import DeviceModel, require_on_device
 from realtime_polyp.inference.cuda_streams import CudaStreams, DeviceStreams, StreamTask
 from realtime_polyp.inference.staging import StagingBuffer, StagingPool, places_of
 from realtime_polyp.nv12 import Picture, cut
-from realtime_polyp.preprocess.letterbox import Placement, places
+from realtime_polyp.preprocess.letterbox import Placement, fit_placements
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox
 from realtime_polyp.telemetry.stage_times import StageTimer
 
@@ -146,7 +146,7 @@ class CudaInference:
         cuts = [cut(image, field) for image, field in zip(images, fields, strict=True)]
         uploads = iter(slot.fill([part for parts in cuts for part in parts]))
         parts = [[next(uploads) for _ in one] for one in cuts]
-        placements = {size: places(fields, size, hflip) for size in slot.pixels}
+        placements = {size: fit_placements(fields, size, hflip) for size in slot.pixels}
         with lanes.work("copy", "upload") as uploaded:
             slot.upload()
         with lanes.work("prepare", "prepare", [uploaded]) as prepared:

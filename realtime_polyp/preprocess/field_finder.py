@@ -1,4 +1,4 @@
-"""The field of view over time."""
+"""Finds the field of view over time."""
 
 from realtime_polyp.field_of_view import FieldOfView, Image, find_field, whole
 
@@ -7,9 +7,9 @@ _SHRINK_AFTER = 4  # searches in a row that find a clearly smaller field before 
 
 
 class FieldFinder:
-    """The field of view, steadied: it grows at once and shrinks only when several searches agree.
+    """Searches for the field of view; it grows at once and shrinks only when several searches agree.
 
-    A dark lumen at the rim looks like a smaller field for a moment; a changed layout stays smaller.
+    A dark lumen at the rim looks like a smaller field for a moment, a changed layout for good.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class FieldFinder:
         self._smaller: list[FieldOfView] = []
 
     def update(self, image: Image, pts_s: float) -> FieldOfView:
-        """The field of this frame, image (H, W, 3); the whole frame until one has been found."""
+        """Return the field of an image (H, W, 3); the whole frame until one has been found."""
         if image.shape != self._shape:
             self._shape, self._field, self._next_search_s = image.shape, None, pts_s
         if pts_s >= self._next_search_s or self._field is None:

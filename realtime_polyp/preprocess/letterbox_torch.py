@@ -1,6 +1,6 @@
-"""`realtime_polyp.preprocess.letterbox` as torch functions: crop, colours, shrink and letterbox on whatever device the bytes are.
+"""`preprocess.letterbox` in torch: crop, colour conversion, shrink and letterbox on the device that holds the bytes.
 
-Nothing here waits for the device or asks it for a value; the results are the host's within one level.
+Nothing synchronizes with the device. Results equal those of the host within one level.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,7 @@ _LIMITED_BLACK, _LIMITED_LUMA, _LIMITED_CHROMA = 16, 219, 224
 
 
 def letterbox(images: Sequence[Tensor], placements: Sequence[Placement], pixels: Tensor) -> None:
-    """Fields (H, W, 3) uint8 into the first of pixels (N, 3, h, w) uint8, each at its placement, mirrored where
-    that says so, black around it."""
+    """Write fields (H, W, 3) uint8 into the first of `pixels` (N, 3, h, w) uint8, each at its placement on black."""
     pixels.zero_()
     for target, image, placement in zip(pixels, images, placements, strict=False):
         rows, columns = placement.inner()
@@ -28,17 +27,17 @@ def letterbox(images: Sequence[Tensor], placements: Sequence[Placement], pixels:
 
 
 def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """An image (H, W, 3) uint8 as (3, h, w) uint8: halved exactly while it can be, as on the host, then bilinear."""
+    """Resize (H, W, 3) uint8 to (3, h, w) uint8: halve exactly while possible, as on the host, then bilinear."""
     height, width = size
     levels = image.permute(2, 0, 1)[None].float()
     while levels.shape[2] >= 2 * height and levels.shape[3] >= 2 * width:
-        levels = (F.avg_pool2d(levels, 2) + 0.5).floor()  # rounded at every step, as uint8 on the host
+        levels = (F.avg_pool2d(levels, 2) + 0.5).floor()  # rounded at every step, as on the host
     levels = F.interpolate(levels, size=size, mode="bilinear", align_corners=False)
     return levels[0].round().to(torch.uint8)
 
 
 def field_of(parts: Sequence[Tensor], picture: Picture, field: FieldOfView) -> Tensor:
-    """The field (h, w, 3) uint8 RGB, out of what `nv12.cut` took of the picture for it."""
+    """Return the field (h, w, 3) uint8 RGB from the parts that `nv12.cut` took of the picture."""
     if not isinstance(picture, Nv12):
         return parts[0]
     rgb = rgb_of(parts[0], parts[1], matrix=picture.matrix, full_range=picture.full_range)
@@ -47,10 +46,10 @@ def field_of(parts: Sequence[Tensor], picture: Picture, field: FieldOfView) -> T
 
 
 def rgb_of(luma: Tensor, chroma: Tensor, *, matrix: Matrix, full_range: bool) -> Tensor:
-    """NV12 planes (H, W) and (ceil(H / 2), ceil(W / 2), 2) uint8 -> (H, W, 3) uint8 RGB.
+    """Convert NV12 planes (H, W) and (ceil(H / 2), ceil(W / 2), 2) uint8 to (H, W, 3) uint8 RGB.
 
-    A value of colour serves its four pixels, as in FFmpeg's quick conversion that the screen is fed by (BT.601, BT.709:
-    ITU-R recommendations, equations for the luma and colour-difference signals).
+    Chroma is repeated for its four pixels, as in FFmpeg's fast conversion. Source: ITU-R BT.601 and BT.709, equations
+    for the luma and colour-difference signals.
     """
     height, width = luma.shape
     red_weight, blue_weight = _WEIGHTS[matrix]

@@ -1,4 +1,4 @@
-"""Exact accounting of frames: captured = shown + dropped[stage][reason] + pending, at every moment."""
+"""Exact accounting of frames: captured = shown + dropped[stage][reason] + pending at all times."""
 
 import threading
 from dataclasses import dataclass
@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tally:
-    """A moment's count. pending: frames that have been captured and neither shown nor dropped yet."""
+    """Counts at one moment.
+
+    Attributes:
+        captured: frames read from the source.
+        shown: frames shown.
+        dropped: dropped frames by stage and reason.
+        pending: frames neither shown nor dropped yet.
+    """
 
     captured: int
     shown: int
@@ -23,9 +30,11 @@ class Tally:
 
 
 class Ledger:
-    """Follows each frame by its index. `pending` is the set of frames still under way, not a difference of counters,
-    so a frame that is lost, counted twice or never captured shows: the first as a tally that never empties, the others
-    as a KeyError."""
+    """Follows each frame by its index; thread-safe.
+
+    Pending frames are a set, not a difference of counters. A lost frame therefore stays pending, and a frame that is
+    counted twice or was never captured raises KeyError.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,7 +61,7 @@ class Ledger:
             reasons[reason] = reasons.get(reason, 0) + 1
 
     def drop_pending(self, stage: str, reason: str) -> None:
-        """Whatever is still under way will not be shown: the session is over."""
+        """Count every pending frame as dropped, at the end of a session."""
         with self._lock:
             if self._pending:
                 reasons = self._dropped.setdefault(stage, {})

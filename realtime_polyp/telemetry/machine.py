@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine that figures are measured on."""
 
 import os
 import platform
@@ -10,18 +10,18 @@ from typing import Any
 from realtime_polyp.telemetry.summary import versions
 
 _ROOT = Path(__file__).resolve().parents[2]
-# What decides how fast INT8 and float32 run: AVX-512's dot product of bytes above all.
-_TELLING_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+# Instruction sets that decide the speed of INT8 and float32, above all AVX-512's dot product of bytes.
+_RELEVANT_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 
 
 def machine_facts() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory, system, versions, which code, and how busy it all was."""
+    """Return processor, usable cores, memory, system, load average, commit and versions."""
     described = _cpu_description()
     flags = described.get("flags", "").split()
     return {
         "cpu": described.get("model name", platform.processor() or "unknown"),
         "cores": cores(),
-        "cpu_flags": [flag for flag in _TELLING_FLAGS if flag in flags],
+        "cpu_flags": [flag for flag in _RELEVANT_FLAGS if flag in flags],
         "memory_mb": _memory_mb(),
         "system": platform.platform(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
@@ -31,12 +31,12 @@ def machine_facts() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resident_mb() -> float:
-    """Of this process; its peak where the system does not tell the present."""
+    """Return this process's resident memory, MB; its peak if the system does not report the current value."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -45,12 +45,12 @@ def resident_mb() -> float:
 
 
 def peak_mb() -> float:
-    """The most memory this process has held (Linux counts it in KB)."""
+    """Return this process's peak memory, MB (Linux reports KB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _cpu_description() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; empty where there is none."""
+    """Return the first processor of /proc/cpuinfo; empty without that file."""
     try:
         first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
@@ -64,7 +64,7 @@ def _memory_mb() -> int:
 
 
 def _commit() -> str | None:
-    """The commit that is checked out, marked where files differ from it; None outside of git."""
+    """Return the commit, marked if tracked files differ from it; None outside of git."""
     commit = _git("rev-parse", "--short", "HEAD")
     return f"{commit} with changes" if commit and _git("status", "--porcelain", "--untracked-files=no") else commit
 

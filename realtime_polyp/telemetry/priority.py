@@ -1,4 +1,4 @@
-"""Who gives way when cores are scarce: the models, because the picture never waits for them."""
+"""Lowers the priority of the models' threads, so the display never waits for them on a busy machine."""
 
 import os
 import sys
@@ -9,19 +9,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LAST = 19  # of Linux's nice values
+_LAST = 19  # lowest priority of Linux
 
 
 def lower_thread_priority() -> None:
-    """From now on the calling thread runs when nobody else wants its core, and so do threads that it starts.
+    """Give the calling thread, and threads that it starts, the lowest priority.
 
-    On Linux, where every thread has a priority of its own; elsewhere nothing changes.
+    Only on Linux, where priorities are per thread; elsewhere nothing changes.
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)
 
 
 def with_low_priority(work: Callable[[], T]) -> T:
-    """What `work` returns, done on a thread that gives way: a library's threads that it starts go on giving way."""
+    """Run `work` on a thread of low priority and return its result. Threads that a library starts inherit it."""
     with ThreadPoolExecutor(1, initializer=lower_thread_priority) as pool:
         return pool.submit(work).result()

@@ -1,4 +1,4 @@
-"""What happened when, on which thread or stream: a timeline for chrome://tracing or ui.perfetto.dev."""
+"""Timeline of all threads and CUDA streams, for chrome://tracing or ui.perfetto.dev."""
 
 import threading
 from collections import deque
@@ -10,7 +10,14 @@ _MOST_SPANS = 300_000  # the newest are kept: about eight minutes of a 60 Hz sou
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of work; times are time.perf_counter() seconds. track: the thread or CUDA stream it ran on."""
+    """A period of work.
+
+    Attributes:
+        track: the thread or CUDA stream.
+        name: of the work.
+        start_s, end_s: time.perf_counter(), s.
+        arguments: shown with the span.
+    """
 
     track: str
     name: str
@@ -20,7 +27,7 @@ class Span:
 
 
 class Trace:
-    """Collects spans from any thread; the oldest give way when there are too many."""
+    """Collects spans from any thread; keeps the newest. `lost` counts those that were discarded."""
 
     def __init__(self, *, most_spans: int = _MOST_SPANS) -> None:
         self._spans: deque[Span] = deque(maxlen=most_spans)
@@ -38,7 +45,7 @@ class Trace:
 
 
 def events_of(spans: list[Span], *, lost: int = 0) -> dict[str, Any]:
-    """Chrome's trace event format, which Perfetto reads too: one row a track, microseconds since the first span."""
+    """Convert spans to Chrome's trace event format: one row per track, microseconds since the first span."""
     rows = {track: number for number, track in enumerate(dict.fromkeys(span.track for span in spans), 1)}
     began_s = min((span.start_s for span in spans), default=0.0)
     names = [

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.postprocess.nms import MOST_DETECTIONS, detections_of, mask_of, nms
-from realtime_polyp.preprocess.letterbox import place, prepare
+from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 
 Boxes = NDArray[np.float32]
 IOUS = st.sampled_from([0.0, 0.01, 0.3, 0.5, 0.9, 1.0])
@@ -55,7 +55,7 @@ def test_nms_keeps_boxes_that_only_touch_and_drops_the_paper_s_overlaps() -> Non
 
 
 FIELD = FieldOfView(10, 20, 110, 100)
-PLACEMENT = place(FIELD, (160, 200))  # doubled, nothing padded
+PLACEMENT = fit_placement(FIELD, (160, 200))  # doubled, nothing padded
 
 
 def to_model(boxes: Boxes) -> Boxes:
@@ -111,7 +111,7 @@ def test_no_candidates_give_no_detections_and_a_thousand_give_a_hundred() -> Non
 def test_a_mask_is_cut_out_of_its_padding_and_lands_on_the_field(field: FieldOfView, down: int) -> None:
     """A map that is 1 over the field and 0 over the padding becomes a mask of the whole field and nothing else."""
     size = (320, 384)
-    placement = place(field, size)
+    placement = fit_placement(field, size)
     full = np.zeros(size, np.float32)
     full[placement.inner()] = 1
     coarse = full.reshape(size[0] // down, down, size[1] // down, down).mean((1, 3))
@@ -129,7 +129,7 @@ def test_a_mask_is_cut_out_of_its_padding_and_lands_on_the_field(field: FieldOfV
 def test_a_mask_keeps_its_place() -> None:
     """A square at known source pixels comes back there, to a cell of the map."""
     field, size = FieldOfView(100, 40, 740, 520), (320, 384)
-    placement = place(field, size)
+    placement = fit_placement(field, size)
     full = np.zeros(size, np.float32)
     scale = np.array([placement.scale_x, placement.scale_y] * 2)
     x1, y1, x2, y2 = ((np.array([300, 200, 420, 320]) - [100, 40, 100, 40]) * scale).round().astype(int)
@@ -149,7 +149,7 @@ def test_a_mask_lies_where_its_polyp_lies(width: int, height: int) -> None:
     image = np.repeat((disc * np.uint8(255))[..., None], 3, 2)
     pixels = prepare([image], [field], size).pixels[0, 0].astype(np.float32) / 255
     coarse = pixels.reshape(80, 4, 96, 4).mean((1, 3))
-    found = mask_of(coarse, place(field, size), size).to_source(height, width)
+    found = mask_of(coarse, fit_placement(field, size), size).to_source(height, width)
     shift = np.array(np.nonzero(found)).mean(1) - np.array(np.nonzero(disc)).mean(1)
     assert np.abs(shift).max() < 0.75
 
@@ -157,5 +157,5 @@ def test_a_mask_lies_where_its_polyp_lies(width: int, height: int) -> None:
 @pytest.mark.parametrize("width,height", [(2000, 3), (384, 2), (3, 2000), (1, 1)])
 def test_a_mask_of_a_sliver_is_not_empty(width: int, height: int) -> None:
     field, size = FieldOfView(0, 0, width, height), (320, 384)
-    mask = mask_of(np.ones((80, 96), np.float32), place(field, size), size)
+    mask = mask_of(np.ones((80, 96), np.float32), fit_placement(field, size), size)
     assert mask.to_source(height, width).all()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.geometry import shrink
-from realtime_polyp.preprocess.letterbox import MAP_CELL_PX, place, prepare
+from realtime_polyp.preprocess.letterbox import MAP_CELL_PX, fit_placement, prepare
 
 CELL = MAP_CELL_PX
 SIDES = st.integers(16, 4096)
@@ -19,7 +19,7 @@ def test_boxes_come_back_within_a_thousandth_of_a_pixel(
     width: int, height: int, x: int, y: int, size: tuple[int, int], seed: int
 ) -> None:
     field = FieldOfView(x, y, x + width, y + height)
-    placement = place(field, size)
+    placement = fit_placement(field, size)
     corners = np.random.default_rng(seed).random((5, 2, 2)) * [width, height] + [x, y]
     boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
     offset = np.array([placement.left_px, placement.top_px] * 2)
@@ -34,7 +34,7 @@ def test_boxes_come_back_within_a_thousandth_of_a_pixel(
 def test_the_field_fills_the_input_in_one_direction_centred_and_undistorted(
     width: int, height: int, size: tuple[int, int]
 ) -> None:
-    placement = place(FieldOfView(7, 9, 7 + width, 9 + height), size)
+    placement = fit_placement(FieldOfView(7, 9, 7 + width, 9 + height), size)
     rows, columns = placement.inner()
     inner = (rows.stop - rows.start, columns.stop - columns.start)
     assert inner[0] == size[0] or inner[1] == size[1]
@@ -55,7 +55,7 @@ def test_the_field_fills_the_input_in_one_direction_centred_and_undistorted(
 def test_the_field_s_own_corners_come_back_as_its_corners(width: int, height: int, size: tuple[int, int]) -> None:
     field = FieldOfView(3, 4, 3 + width, 4 + height)
     far = np.float32([[-1e5, -1e5, 1e5, 1e5]])
-    assert place(field, size).boxes_to_source(far).tolist() == [[*field.box]]
+    assert fit_placement(field, size).boxes_to_source(far).tolist() == [[*field.box]]
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 96), st.integers(1, 96), st.integers(0, 255))

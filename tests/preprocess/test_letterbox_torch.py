@@ -14,7 +14,7 @@ from nv12_toys import nv12_frame, textured
 from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.geometry import shrink as shrink_on_host
 from realtime_polyp.nv12 import MATRICES, Matrix, Nv12, Picture, cut, nv12_of
-from realtime_polyp.preprocess.letterbox import place, prepare
+from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox, rgb_of, shrink
 from realtime_polyp.sources.picture import RgbConverter
 
@@ -40,7 +40,7 @@ def on_device(
         for image, field in zip(images, fields, strict=True)
     ]
     pixels = torch.full((len(images), 3, *size), 77, dtype=torch.uint8, device=device)
-    letterbox(inner, [place(field, size) for field in fields], pixels)
+    letterbox(inner, [fit_placement(field, size) for field in fields], pixels)
     return pixels.cpu().numpy()
 
 
@@ -80,7 +80,7 @@ def test_pictures_of_different_sizes_share_a_batch_and_the_rest_of_it_is_black()
     images = [textured((120, 90), 1), textured((97, 141), 2)]
     fields = [whole(image) for image in images]
     pixels = torch.full((4, 3, *SIZE), 200, dtype=torch.uint8)
-    letterbox([torch.from_numpy(image) for image in images], [place(field, SIZE) for field in fields], pixels)
+    letterbox([torch.from_numpy(image) for image in images], [fit_placement(field, SIZE) for field in fields], pixels)
     assert apart(pixels[:2].numpy(), prepare(images, fields, SIZE).pixels) <= RGB_TOLERANCE
     assert not pixels[2:].any()
 
@@ -91,7 +91,9 @@ def test_nothing_is_asked_of_the_device_on_the_way() -> None:
     luma, chroma = (torch.empty(shape, dtype=torch.uint8, device="meta") for shape in ((181, 241), (91, 121, 2)))
     field = FIELDS["odd"]
     nv12 = Nv12(np.zeros((180, 241), np.uint8), np.zeros((90, 121, 2), np.uint8))
-    letterbox([field_of([luma, chroma], nv12, field)[: field.height, : field.width]], [place(field, SIZE)], pixels)
+    letterbox(
+        [field_of([luma, chroma], nv12, field)[: field.height, : field.width]], [fit_placement(field, SIZE)], pixels
+    )
     assert pixels.shape == (1, 3, *SIZE)
 
 

@@ -17,7 +17,7 @@ from realtime_polyp.inference.shared import SharedInference
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.postprocess.nms import mask_of
-from realtime_polyp.preprocess.letterbox import places, prepare
+from realtime_polyp.preprocess.letterbox import fit_placements, prepare
 from realtime_polyp.runtime import open_runtime
 from realtime_polyp.temporal.config import TemporalConfig
 from realtime_polyp.temporal.filter import detections_at
@@ -69,7 +69,7 @@ def test_a_mirrored_field_lies_where_it_lay_and_its_padding_stays() -> None:
 @given(SIDES, SIDES, st.integers(0, 300), st.integers(0, 10_000))
 def test_boxes_come_back_from_either_side(width: int, height: int, x: int, seed: int) -> None:
     field = FieldOfView(x, 7, x + width, 7 + height)
-    plain, turned = places([field, field], SIZE, [False, True])
+    plain, turned = fit_placements([field, field], SIZE, [False, True])
     corners = np.random.default_rng(seed).random((4, 2, 2)) * SIZE[::-1]
     boxes = np.concatenate([corners.min(1), corners.max(1)], 1).astype(np.float32)
     middle = 2 * plain.left_px + plain.width_px
@@ -82,7 +82,7 @@ def test_boxes_come_back_from_either_side(width: int, height: int, x: int, seed:
 )
 def test_a_mask_comes_back_from_either_side(field: FieldOfView) -> None:
     probability = np.random.default_rng(1).random((32, 48)).astype(np.float32)
-    plain, turned = places([field, field], SIZE, [False, True])
+    plain, turned = fit_placements([field, field], SIZE, [False, True])
     rows, columns = turned.inner(2)
     hflip = probability.copy()
     hflip[rows, columns] = hflip[rows, columns][:, ::-1]

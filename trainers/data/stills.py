@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from realtime_polyp.field_of_view import find_field, whole
-from realtime_polyp.preprocess.letterbox import place, prepare
+from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from trainers.data.augment import Augment
 from trainers.data.compose import Item, copy_paste, mosaic
 
@@ -127,7 +127,7 @@ def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8],
         raise ValueError(f"{still.mask_path} is {labels.shape}, its image {image.shape[:2]}: sizes must agree")
     field = find_field(image) or whole(image)
     batch = prepare([image], [field], size)
-    rows, columns = place(field, size).inner()
+    rows, columns = fit_placement(field, size).inner()
     placed = np.zeros(size, np.uint8)
     inner_size = (columns.stop - columns.start, rows.stop - rows.start)
     placed[rows, columns] = cv2.resize(field.crop(labels), inner_size, interpolation=cv2.INTER_NEAREST)
