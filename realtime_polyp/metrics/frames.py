@@ -1,4 +1,4 @@
-"""Frame sensitivity and specificity (METRICS 4): frame by frame, which is not what a clinic feels."""
+"""Frame sensitivity and specificity (docs/accuracy.md)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +9,14 @@ from realtime_polyp.metrics.overlaps import matches, stacked
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """positive: frames with a polyp, of which `reached` show a box on one. negative: frames without, of which `silent`
-    show nothing. Frames with faint polyps only are neither."""
+    """Counts of frames. Frames with only difficult ("faint") polyps count as neither positive nor negative.
+
+    Attributes:
+        positive: frames with a polyp.
+        reached: positive frames with a box on a polyp.
+        negative: frames without a polyp.
+        silent: negative frames without a box.
+    """
 
     positive: int = 0
     reached: int = 0

@@ -1,4 +1,4 @@
-"""How boxes lie over each other, and which belongs to which."""
+"""Overlap and matching of boxes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,18 @@ LEAST_IOU = 0.2  # of a shown box with a true one, to count as showing it
 
 
 def matches(boxes: Boxes, true: Boxes, *, least_iou: float = LEAST_IOU) -> NDArray[np.bool_]:
-    """Which of boxes (n, 4) reaches which of true boxes (m, 4): (n, m)."""
+    """Return (n, m): whether box n of (n, 4) and true box m of (m, 4) have at least this IoU."""
     shared, union = intersection_and_union(boxes, true)
     return np.asarray((shared > 0) & (shared >= least_iou * union))
 
 
 def false_boxes(shown: Boxes, true: Boxes) -> NDArray[np.bool_]:
-    """Which of shown boxes (n, 4) reaches no true box (m, 4), also beside one that does: (n,)."""
+    """Return (n,): whether a shown box (n, 4) matches no true box (m, 4)."""
     return np.asarray(~matches(shown, true).any(axis=1))
 
 
 def pairs(boxes: Boxes, others: Boxes, *, least_iou: float = LEAST_IOU) -> list[tuple[int, int]]:
-    """Which of boxes (n, 4) goes with which of others (m, 4), each once, the sum of their IoU as large as can be;
-    none below least_iou."""
+    """Match boxes (n, 4) one to one with others (m, 4) at the largest sum of IoU; no pair is below `least_iou`."""
     if not len(boxes) or not len(others):
         return []
     overlap = iou_matrix(boxes, others)
@@ -34,5 +33,5 @@ def pairs(boxes: Boxes, others: Boxes, *, least_iou: float = LEAST_IOU) -> list[
 
 
 def stacked(boxes: "list[Boxes]") -> Boxes:
-    """Boxes (4,) as one array (n, 4)."""
+    """Stack boxes (4,) to an array (n, 4)."""
     return np.stack(boxes) if boxes else np.zeros((0, 4), np.float32)

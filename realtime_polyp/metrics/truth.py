@@ -1,4 +1,4 @@
-"""Labelled videos: the truth file (docs/video_truth.md) and what it says of each frame."""
+"""Labelled videos: reads and writes truth files (docs/video_truth.md)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,14 @@ Affine = NDArray[
 
 @dataclass(frozen=True)
 class TrueFrame:
-    """polyps, faint: {id: box (4,) xyxy source px}. cut: this frame continues nothing.
+    """The truth of one frame.
 
-    masks: {id: run lengths} of those polyps whose outline is known. motion: where the picture of the frame before has
-    gone to in this one, source px; None where nobody knows, and always at a cut.
+    Attributes:
+        polyps: {id: box (4,) xyxy source px}.
+        faint: the same for difficult polyps, which need not be found.
+        cut: this frame does not continue the one before.
+        masks: {id: run lengths} of polyps with a known outline.
+        motion: maps the frame before to this one, source px; None if unknown, and at a cut.
     """
 
     polyps: Mapping[int, Boxes]
@@ -33,13 +37,20 @@ class TrueFrame:
     motion: Affine | None = None
 
     def box(self, identity: int) -> Boxes | None:
-        """Of a polyp that is there, faint or not."""
+        """Return the box of a polyp, difficult or not; None if it is not in the frame."""
         return self.polyps.get(identity, self.faint.get(identity))
 
 
 @dataclass(frozen=True)
 class VideoTruth:
-    """name: the file's. size: (width, height) px. rate_hz: exact. frames: by index."""
+    """The truth of one video.
+
+    Attributes:
+        name: of the truth file.
+        size: (width, height) px.
+        rate_hz: exact frames per second.
+        frames: by index.
+    """
 
     name: str
     size: tuple[int, int]
@@ -51,18 +62,18 @@ class VideoTruth:
         return float(1 / self.rate_hz)
 
     def pts_s(self, index: int) -> float:
-        """When a frame begins: a fraction until the last step, so that an hour of 30000/1001 does not drift."""
+        """Return a frame's time, s. The division is exact, so an hour at 30000/1001 does not drift."""
         return float(index / self.rate_hz)
 
     def check_frame(self, frame: Frame) -> None:
-        """Raises ValueError for a frame of another video: beyond the truth's last, of another size or time."""
+        """Raise ValueError for a frame of another size or time, or after the truth's last."""
         height, width = frame.image.shape[:2]
         if (width, height) != self.size and frame.index < len(self.frames):
             raise ValueError(f"{self.name} describes pictures of {self.size} px, the video's are {(width, height)} px")
         self.check_time(frame.index, frame.pts_s)
 
     def check_time(self, index: int, pts_s: float) -> None:
-        """Raises ValueError for a frame beyond the truth's last one, or at another time than the truth has it."""
+        """Raise ValueError for a frame after the truth's last, or at another time."""
         if index >= len(self.frames):
             raise ValueError(f"{self.name} describes {len(self.frames)} frames and the video has more: another video?")
         if abs(pts_s - self.pts_s(index)) > self.period_s:
@@ -73,7 +84,7 @@ class VideoTruth:
 
 
 def read_truth(path: Path) -> VideoTruth:
-    """Raises FileNotFoundError, or ValueError for a file that is no truth, or without frames."""
+    """Read a truth file. Raises FileNotFoundError, or ValueError for any other file or one without frames."""
     if not path.is_file():
         raise FileNotFoundError(f"no such truth file: {path}")
     try:
@@ -119,33 +130,33 @@ def _motion(listed: Any) -> Affine | None:
 
 
 def write_truth(truth: VideoTruth, path: Path, *, video: str) -> None:
-    """The truth as a file that `read_truth` reads, one line a frame. video: the name of the video file."""
+    """Write a file for `read_truth`, one line per frame. video: name of the video file."""
     width, height = truth.size
     rate = [truth.rate_hz.numerator, truth.rate_hz.denominator]
     head = {"file": video, "width": width, "height": height, "fps": rate, "frames": len(truth.frames)}
-    lines = [json.dumps(_told(truth, index), separators=(",", ":")) for index in range(len(truth.frames))]
+    lines = [json.dumps(_frame_to_dict(truth, index), separators=(",", ":")) for index in range(len(truth.frames))]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'{{"video":{json.dumps(head)},"frames":[\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
 
 
-def _told(truth: VideoTruth, index: int) -> dict[str, Any]:
+def _frame_to_dict(truth: VideoTruth, index: int) -> dict[str, Any]:
     frame = truth.frames[index]
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "index": index,
         "pts_s": round(truth.pts_s(index), 6),
-        "polyps": [_polyp_told(one, box, frame.masks.get(one)) for one, box in frame.polyps.items()],
-        "faint": [_polyp_told(one, box, None) for one, box in frame.faint.items()],
+        "polyps": [_polyp_to_dict(one, box, frame.masks.get(one)) for one, box in frame.polyps.items()],
+        "faint": [_polyp_to_dict(one, box, None) for one, box in frame.faint.items()],
     }
     if frame.cut:
-        told["cut"] = True
+        content["cut"] = True
     if frame.motion is not None:
-        told["motion"] = [[round(float(value), 6) for value in row] for row in frame.motion]
-    return told
+        content["motion"] = [[round(float(value), 6) for value in row] for row in frame.motion]
+    return content
 
 
-def _polyp_told(identity: int, box: Boxes, mask: RunLengths | None) -> dict[str, Any]:
-    told = {"id": identity, "box": _rounded(box)}
-    return {**told, "mask": dict(mask)} if mask else told
+def _polyp_to_dict(identity: int, box: Boxes, mask: RunLengths | None) -> dict[str, Any]:
+    content = {"id": identity, "box": _rounded(box)}
+    return {**content, "mask": dict(mask)} if mask else content
 
 
 def _rounded(box: Boxes) -> list[float]:
