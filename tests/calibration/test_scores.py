@@ -154,7 +154,7 @@ def test_a_detectors_new_map_drops_the_point_and_a_segmenters_does_not() -> None
 def test_a_file_that_is_no_calibration_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     path.write_text('{"AP": 1}')
-    with pytest.raises(ValueError, match="not a calibration of format 1"):
+    with pytest.raises(ValueError, match="not a calibration file of format 1"):
         load_or_begin(path)
 
 
