@@ -33,10 +33,10 @@ def render_frame(image: Image, camera: Camera, conditions: Conditions, scope: Sc
     field = add_instrument(field, conditions, scope, place)
     field = scale_light(field, conditions.gain[place])
     field = add_glare(field, conditions, scope, place)
-    field = cv2.multiply(field, scope.light, scale=1 / 255)
-    field = cv2.add(field, scope.frame_noise(index), dtype=cv2.CV_8U)
-    field = cv2.copyTo(field, scope.opening, np.zeros_like(field))
-    return scope.place_in_frame(np.asarray(field, np.uint8))
+    dimmed = cv2.multiply(field, scope.light, scale=1 / 255)
+    noisy = cv2.add(dimmed, scope.frame_noise(index), dtype=cv2.CV_8U)
+    visible = cv2.copyTo(noisy, scope.opening, np.zeros_like(noisy))
+    return scope.place_in_frame(np.asarray(visible, np.uint8))
 
 
 def motion_blur_px(camera: Camera, scope: Scope, place: int) -> float:
@@ -65,10 +65,11 @@ def render_motion_blur(image: Image, camera: Camera, scope: Scope, place: int) -
     total = np.zeros((size[1], size[0], 3), np.float32)
     for moment in moments:
         cv2.accumulate(_warp(image, scale * camera.matrix(moment, scope), size), total)
-    mean = cv2.convertScaleAbs(total, alpha=1 / steps)
+    mean = np.asarray(cv2.convertScaleAbs(total, alpha=1 / steps), np.uint8)
     if scale < 1:
-        mean = cv2.resize(blur(mean, smear * scale / steps / 2), scope.size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(mean, np.uint8)
+        blurred = blur(mean, smear * scale / steps / 2)
+        return np.asarray(cv2.resize(blurred, scope.size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return mean
 
 
 def _warp(image: Image, matrix: Affine, size: tuple[int, int]) -> Image:
