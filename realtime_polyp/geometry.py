@@ -49,7 +49,7 @@ def iou_matrix(a: NDArray[Any], b: NDArray[Any], *, dtype: DTypeLike | None = No
     dtype: precision of the areas; None: that of the boxes.
     """
     shared, union = intersection_and_union(a, b, dtype=dtype)
-    return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+    return np.asarray(np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0), np.float64)
 
 
 def _area(sides: NDArray[Any], dtype: DTypeLike | None) -> NDArray[Any]:
