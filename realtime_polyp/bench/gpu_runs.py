@@ -269,9 +269,9 @@ class OpenVariant:
 
 
 def open_variants(names: Sequence[str], opening: Opening, notes: list[str]) -> dict[str, OpenVariant]:
-    """Open every variant that works here; print why others do not, and add it to `notes`.
+    """Open every variant that tasks here; print why others do not, and add it to `notes`.
 
-    Raises EngineError if none works.
+    Raises EngineError if none tasks.
     """
     opened = {}
     for name in tqdm(names, desc="opening", unit="variant", disable=None):
@@ -297,10 +297,10 @@ def open_inference(
     engines: Engines, buckets: Sequence[int], device: str, graphs: bool, notes: list[str], trace: Spans | None = None
 ) -> CudaInference:
     """Open the inference, and add to `notes` what could not be captured into a CUDA graph."""
-    lanes: DeviceStreams = CudaStreams(graphs=graphs, timed=trace is not None) if device == "cuda" else CpuStreams()
+    streams: DeviceStreams = CudaStreams(graphs=graphs, timed=trace is not None) if device == "cuda" else CpuStreams()
     detector, segmenter = engines
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        inference = CudaInference(detector, segmenter, lanes=lanes, buckets=buckets, trace=trace)  # type: ignore[arg-type]
+        inference = CudaInference(detector, segmenter, streams=streams, buckets=buckets, trace=trace)  # type: ignore[arg-type]
     notes.extend(str(one.message) for one in caught if "CUDA graph" in str(one.message))
     return inference

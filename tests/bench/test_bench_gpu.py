@@ -1,4 +1,4 @@
-"""The benchmark of a card, all of it on the CPU with toys: the same code but for lanes, engines and precision."""
+"""The benchmark of a card, all of it on the CPU with toys: the same code but for streams, engines and precision."""
 
 import argparse
 import ast
