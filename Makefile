@@ -10,13 +10,14 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 .PHONY: setup demo test unit bench memory lint clean help
 
 help:
-	@echo "make demo    find polyps in the demo clip, in a window or, without a display, headless"
+	@echo "make demo    play the demo clip in a window; without a display, analyse it headless"
 	@echo "make setup   install everything for training, measuring and testing"
-	@echo "make test    every test, as CI runs them"
+	@echo "make test    lint, then every test, as CI runs them"
 	@echo "make unit    the quick tests only"
-	@echo "make bench   frames/s and the table of stages on this machine"
+	@echo "make bench   frames/s and stage times on this machine; make bench BENCH=--steps for what each step contributes"
 	@echo "make memory  memory over 20 minutes of video"
 	@echo "make lint    ruff and mypy"
+	@echo "make clean   remove .venv, caches and builds"
 
 setup: $(READY)
 
