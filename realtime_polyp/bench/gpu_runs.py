@@ -269,9 +269,9 @@ class OpenVariant:
 
 
 def open_variants(names: Sequence[str], opening: Opening, notes: list[str]) -> dict[str, OpenVariant]:
-    """Open every variant that tasks here; print why others do not, and add it to `notes`.
+    """Open every variant that works here; print why others do not, and add it to `notes`.
 
-    Raises EngineError if none tasks.
+    Raises EngineError if none works.
     """
     opened = {}
     for name in tqdm(names, desc="opening", unit="variant", disable=None):
