@@ -111,7 +111,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
     """A path is one of the repository or of the package; a name in capitals stands for something else."""
     roots = (ROOT, ROOT / "realtime_polyp")
     for fragment in fragments(page):
-        if not re.fullmatch(r"[\w.*-]+/[\w./*-]*", fragment) or re.search(r"[A-Z]{3}", fragment.split("/")[-1]):
+        if not re.fullmatch(r"[\w*-][\w.*-]*/[\w./*-]*", fragment) or re.search(r"[A-Z]{3}", fragment.split("/")[-1]):
             continue
         if any((root / fragment.split("/")[0]).is_dir() for root in roots):
             assert any(next(root.glob(fragment.rstrip("/")), None) for root in roots), f"{page.name} names {fragment}"
