@@ -27,7 +27,7 @@ _SHOWN = {
 }
 _EPILOG = """examples:
   python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data ../shared/data/val.json --root ../shared/data
-  python -m trainers.compare lowrank-lite2 lowrank-lite0 --data ../shared/data/val.json --root ../shared/data"""
+  python -m trainers.compare lowrank-lite2 runs/unetpp --data ../shared/data/val.json --root ../shared/data"""
 Figures = dict[str, float | None]
 
 
