@@ -6,6 +6,7 @@ The stills go through the live line itself (field, prepare, engine, postprocess)
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
@@ -155,7 +156,7 @@ def chosen_stills(options: argparse.Namespace) -> list[Still]:
 
 def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, SegmenterEngine | None]:
     if options.run:
-        engine = engine_of_run(options.run)
+        engine: Any = engine_of_run(options.run)  # its task says which of the two protocols it meets
         return (engine, None) if engine.task == "detector" else (None, engine)
     if options.detector == options.segmenter == _NONE:
         raise ValueError("--detector and --segmenter are both none: nothing to evaluate")
@@ -168,7 +169,7 @@ def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, Se
 def engine_name(options: argparse.Namespace) -> str:
     """The engine asked for; auto is eager where only eager will do. Raises ValueError for a compiled one there."""
     if not options.multi_scale:
-        return options.engine
+        return str(options.engine)
     if options.engine not in ("auto", "eager"):
         raise ValueError(f"--multi-scale needs --engine eager: {options.engine} is compiled for one input size")
     return "eager"

@@ -12,11 +12,11 @@ from realtime_polyp.postprocess.nms import detections_of, mask_of
 from realtime_polyp.preprocess.letterbox import Batch, Placement, prepare
 
 SCALES = (0.75, 1.0, 1.25)
-_STEP_PX = 32  # the coarsest stride of a trunk
+_STEP_PX = 32  # the coarsest stride of a backbone
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The model size (h, w) px at this scale, in whole steps that a trunk divides."""
+    """The model size (h, w) px at this scale, in whole steps that a backbone divides."""
     height, width = (max(_STEP_PX, round(length * scale / _STEP_PX) * _STEP_PX) for length in size)
     return height, width
 

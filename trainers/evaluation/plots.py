@@ -56,7 +56,7 @@ def mask_reliability(cases: Sequence[Case]) -> Reliability | None:
 
 def _pixels_of(case: Case) -> Reliability:
     assert case.mask is not None
-    true = case.field_of_view.crop(read_mask(case.still.mask_path))
+    true = case.field_of_view.crop(read_mask(case.still.mask_path).astype(np.uint8))
     return reliability(case.mask.in_field().clip(0, 1), np.asarray(true, np.bool_))
 
 

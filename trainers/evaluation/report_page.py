@@ -37,7 +37,7 @@ def page(run: RunFolder, *, gallery: bool = True) -> str:
 
 def _head(run: RunFolder, title: str) -> str:
     recipe = run.recipe or {}
-    loop = recipe.get("loop") if isinstance(recipe.get("loop"), dict) else {}
+    loop: dict[str, Any] = recipe["loop"] if isinstance(recipe.get("loop"), dict) else {}
     facts = {"run": run.name, **{name: _words(recipe[name]) for name in ("task", "data", "images") if name in recipe}}
     facts |= {name: _words(recipe.get(name, loop.get(name))) for name in ("size", "init", "epochs", "batch", "seed")}
     known = {name: text for name, text in facts.items() if text}
