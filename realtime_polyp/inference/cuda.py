@@ -1,4 +1,4 @@
-"""Both models on one batch of frames, on a GPU: what `HostInference` does, without the host waiting in between.
+"""Both models on a GPU: the same as `HostInference`, but the host waits only once per batch.
 
     host    fill pinned memory                                                                  wait, read
     copy                       upload
@@ -7,7 +7,7 @@
     segmenter                                                   graph
     download                                                                             copy
 
-Each lane waits for the one above it by an event; the host waits once, for the download.
+Each stream waits for the one above it through an event; the host waits for the download.
 """
 
 import time
@@ -26,43 +26,50 @@ from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import ModelOutputs, Pending
 from realtime_polyp.inference.cuda_graphs import DeviceModel, require_on_device
 from realtime_polyp.inference.cuda_streams import CudaStreams, DeviceStreams, StreamTask
-from realtime_polyp.inference.staging import StagingBuffer, StagingPool, places_of
+from realtime_polyp.inference.staging import StagingBuffer, StagingPool, layout_slices
 from realtime_polyp.nv12 import Picture, cut
 from realtime_polyp.preprocess.letterbox import Placement, fit_placements
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox
 from realtime_polyp.telemetry.stage_times import StageTimer
 
-MOST_CANDIDATES = 1000  # as many as postprocessing looks at
-DEVICE_TRACK = "device "  # how the tracks of a trace begin that show what the device did
-_UNDER_WAY = 2  # batches at once: one is uploaded while another is computed
+MOST_CANDIDATES = 1000  # as many as NMS considers
+DEVICE_TRACK = "device "  # prefix of the trace's rows that show work on the device
+_IN_FLIGHT = 2  # batches: one is uploaded while another is computed
 
 
 class Spans(Protocol):
-    """Where spans of work go, such as a trace; times by time.perf_counter()."""
+    """Takes spans of work, such as `Trace`; times are time.perf_counter() seconds."""
 
     def add(self, track: str, name: str, start_s: float, end_s: float, **arguments: object) -> None: ...
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch under way. done: its last work. placements: {model size: one a frame}."""
+    """A batch in flight.
 
-    slot: StagingBuffer
+    Attributes:
+        buffer: its memory. count: its frames. bucket: the batch size of the graphs that run it.
+        placements: {model size: one per frame}. tasks: in order; the last one is the download.
+    """
+
+    buffer: StagingBuffer
     count: int
     bucket: int
     placements: dict[tuple[int, int], tuple[Placement, ...]]
-    works: list[StreamTask]
+    tasks: list[StreamTask]
 
     @property
     def done(self) -> StreamTask:
-        return self.works[-1]
+        return self.tasks[-1]
 
 
 class CudaInference:
-    """Owned by one thread at a time. buckets: the batch sizes that graphs are captured for; larger batches are cut.
+    """Runs both models on CUDA streams and graphs; owned by one thread at a time.
 
-    lanes: where the work is queued; CpuStreams runs the same line on the host. trace: takes the times of all work, for
-    which CUDA lanes must be timed. Raises EngineError for an engine that does not answer on the device.
+    streams: where tasks are queued; CpuStreams runs the same code on the host. buckets: the batch sizes that graphs are
+    captured for; larger batches are cut. most_candidates: predictions per image that leave the device. trace: takes the
+    times of all tasks, which needs timed streams. Raises EngineError for an engine that cannot leave its outputs on the
+    device.
     """
 
     takes_planes = overlaps = True
@@ -72,22 +79,22 @@ class CudaInference:
         detector: DetectorEngine | None,
         segmenter: SegmenterEngine | None,
         *,
-        lanes: DeviceStreams | None = None,
+        streams: DeviceStreams | None = None,
         buckets: Sequence[int] = BUCKETS,
         most_candidates: int = MOST_CANDIDATES,
         trace: Spans | None = None,
     ) -> None:
         self.detector, self.segmenter = detector, segmenter
-        self._lanes = lanes or CudaStreams(timed=trace is not None)
+        self._streams = streams or CudaStreams(timed=trace is not None)
         self._buckets, self._trace = sorted(buckets), trace
         self._models = self._open(most_candidates)
         sizes = {model.engine.size for model in self._models}
         length = max((self._layout(bucket)[-1].stop for bucket in self._buckets if self._models), default=0)
-        self._ring = StagingPool(
-            [StagingBuffer(self._lanes, sizes, self._buckets[-1], length) for _ in range(_UNDER_WAY)]
+        self._pool = StagingPool(
+            [StagingBuffer(self._streams, sizes, self._buckets[-1], length) for _ in range(_IN_FLIGHT)]
         )
         self._collected_s = 0.0  # when the last batch was collected
-        self._lanes.settle()  # buffers are cleared on a stream of their own
+        self._streams.synchronize()  # buffers are cleared on a stream of their own
 
     def submit(
         self, images: Sequence[Picture], fields: Sequence[FieldOfView], *, hflip: Sequence[bool] = ()
@@ -95,7 +102,7 @@ class CudaInference:
         """As `Inference.submit`; at least one image.
 
         A batch larger than any graph is cut, and its first parts are collected before this returns.
-        Raises RuntimeError for a third batch under way, and for collecting one twice.
+        Raises RuntimeError for a third batch in flight, and for collecting one twice.
         """
         timer = StageTimer()
         started_s = time.perf_counter()
@@ -117,10 +124,10 @@ class CudaInference:
     ) -> Pending[ModelOutputs]:
         """Queue a batch of 1 to max(buckets) pictures without waiting; the pictures may be changed afterwards."""
         bucket = bucket_for(len(images), self._buckets)
-        slot = self._ring.take()
+        buffer = self._pool.take()
         with ExitStack() as undo:
-            undo.callback(self._give_up, slot)
-            batch = self._queue(slot, bucket, images, fields, hflip)
+            undo.callback(self._release, buffer)
+            batch = self._queue(buffer, bucket, images, fields, hflip)
             undo.pop_all()
         return Pending(partial(self._collect, batch))
 
@@ -129,55 +136,55 @@ class CudaInference:
         models = []
         for engine in (self.detector, self.segmenter):
             if engine is not None:
-                require_on_device(engine, self._lanes.device)
-                models.append(DeviceModel(engine, self._lanes, self._buckets, most_candidates=most_candidates))
+                require_on_device(engine, self._streams.device)
+                models.append(DeviceModel(engine, self._streams, self._buckets, most_candidates=most_candidates))
         return models
 
     @torch.inference_mode()
     def _queue(
         self,
-        slot: StagingBuffer,
+        buffer: StagingBuffer,
         bucket: int,
         images: Sequence[Picture],
         fields: Sequence[FieldOfView],
         hflip: Sequence[bool],
     ) -> _Batch:
-        lanes = self._lanes
+        streams = self._streams
         cuts = [cut(image, field) for image, field in zip(images, fields, strict=True)]
-        uploads = iter(slot.fill([part for parts in cuts for part in parts]))
+        uploads = iter(buffer.fill([part for parts in cuts for part in parts]))
         parts = [[next(uploads) for _ in one] for one in cuts]
-        placements = {size: fit_placements(fields, size, hflip) for size in slot.pixels}
-        with lanes.work("copy", "upload") as uploaded:
-            slot.upload()
-        with lanes.work("prepare", "prepare", [uploaded]) as prepared:
+        placements = {size: fit_placements(fields, size, hflip) for size in buffer.pixels}
+        with streams.task("copy", "upload") as uploaded:
+            buffer.upload()
+        with streams.task("prepare", "prepare", [uploaded]) as prepared:
             inner = [field_of(*one) for one in zip(parts, images, fields, strict=True)]
-            for size, pixels in slot.pixels.items():
+            for size, pixels in buffer.pixels.items():
                 letterbox(inner, placements[size], pixels[:bucket])
-        answered = self._run_models(slot, bucket, prepared)
-        with lanes.work("download", "download", answered or [prepared]) as downloaded:
-            slot.download(self._layout(bucket)[-1].stop if self._models else 0)
-        return _Batch(slot, len(images), bucket, placements, [uploaded, prepared, *answered, downloaded])
+        ran = self._run_models(buffer, bucket, prepared)
+        with streams.task("download", "download", ran or [prepared]) as downloaded:
+            buffer.download(self._layout(bucket)[-1].stop if self._models else 0)
+        return _Batch(buffer, len(images), bucket, placements, [uploaded, prepared, *ran, downloaded])
 
-    def _run_models(self, slot: StagingBuffer, bucket: int, prepared: StreamTask) -> list[StreamTask]:
-        """Each model in its lane, where its answers are moved into the slot before its next batch overwrites them."""
-        places, works = iter(self._layout(bucket)), []
+    def _run_models(self, buffer: StagingBuffer, bucket: int, prepared: StreamTask) -> list[StreamTask]:
+        """Run each model on its stream, and copy its outputs into the buffer before the next batch replaces them."""
+        slices, tasks = iter(self._layout(bucket)), []
         for model in self._models:
-            with self._lanes.work(model.lane, model.lane, [prepared]) as answered:
-                for answer in model.run(slot.pixels[model.engine.size][:bucket]):
-                    slot.answers[next(places)].view(answer.shape).copy_(answer)
-            works.append(answered)
-        return works
+            with self._streams.task(model.stream, model.stream, [prepared]) as ran:
+                for output in model.run(buffer.pixels[model.engine.size][:bucket]):
+                    buffer.outputs[next(slices)].view(output.shape).copy_(output)
+            tasks.append(ran)
+        return tasks
 
     def _collect(self, batch: _Batch) -> ModelOutputs:
         batch.done.wait()
         found = [
-            batch.slot.answer(place, shape)[: batch.count]
-            for place, shape in zip(self._layout(batch.bucket), self._shapes(batch.bucket), strict=True)
+            batch.buffer.read(part, shape)[: batch.count]
+            for part, shape in zip(self._layout(batch.bucket), self._shapes(batch.bucket), strict=True)
         ]
-        self._ring.give_back(batch.slot)
+        self._pool.release(batch.buffer)
         if self._trace is not None:
-            for work in batch.works:
-                self._trace.add(DEVICE_TRACK + work.lane, work.name, *work.times_s(), frames=batch.count)
+            for task in batch.tasks:
+                self._trace.add(DEVICE_TRACK + task.stream, task.name, *task.times_s(), frames=batch.count)
         predictions = (found[0], found[1]) if self.detector else None
         return ModelOutputs(
             predictions,
@@ -186,21 +193,21 @@ class CudaInference:
             batch.placements[self.segmenter.size] if self.segmenter else (),
         )
 
-    def _give_up(self, slot: StagingBuffer) -> None:
-        """After a failure: nothing on the device may still use the slot when it is lent again."""
-        self._lanes.settle()
-        self._ring.give_back(slot)
+    def _release(self, buffer: StagingBuffer) -> None:
+        """After a failure: nothing on the device may still use the buffer when it is in_use again."""
+        self._streams.synchronize()
+        self._pool.release(buffer)
 
     def _shapes(self, bucket: int) -> list[tuple[int, ...]]:
         return [shape for model in self._models for shape in model.shapes[bucket]]
 
     def _layout(self, bucket: int) -> list[slice]:
-        """Where the answers of all models lie in a slot's one buffer, so that one copy brings them."""
-        return places_of(self._shapes(bucket))
+        """The slices of one buffer that hold all models' outputs, which one copy then brings to the host."""
+        return layout_slices(self._shapes(bucket))
 
 
 def _concatenate(parts: Sequence[ModelOutputs]) -> ModelOutputs:
-    """The answers of a batch that was cut."""
+    """Concatenate the outputs of a batch that was cut."""
     if len(parts) == 1:
         return parts[0]
     predictions = [part.predictions for part in parts if part.predictions is not None]

@@ -1,6 +1,6 @@
 """Streams of work on a device. Tasks of one stream run in order, streams run concurrently, a task may wait for others.
 
-On a GPU a lane is a CUDA stream and work ends in an event; on a CPU everything is done at once, by the same calls.
+On a GPU a stream is a CUDA stream and a task ends with an event. On a CPU the same calls do everything at once.
 """
 
 import time
@@ -18,9 +18,12 @@ Run = Callable[[], tuple[Tensor, ...]]
 
 
 class StreamTask(Protocol):
-    """A piece of work: what is called inside `with work:` is queued in its lane. name: what it does."""
+    """A piece of work: everything called inside `with task:` is queued on its stream.
 
-    lane: str
+    stream: the stream's name. name: what the task does.
+    """
+
+    stream: str
     name: str
 
     def __enter__(self) -> Self: ...
@@ -28,16 +31,19 @@ class StreamTask(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
     def wait(self) -> None:
-        """Hold the host until the work is done."""
+        """Block the host until the task is done."""
         ...
 
     def times_s(self) -> tuple[float, float]:
-        """When it began and ended on the device, by time.perf_counter(); after it is done."""
+        """Start and end on the device, time.perf_counter() seconds. Call after `wait`."""
         ...
 
 
 class DeviceStreams(Protocol):
-    """device: where the work is done. pinned: host buffers must be pinned for copies to run beside the host."""
+    """Named streams of one device.
+
+    device: where the tasks run. pinned: host buffers must be pinned for copies to be asynchronous.
+    """
 
     @property
     def device(self) -> torch.device: ...
@@ -45,23 +51,25 @@ class DeviceStreams(Protocol):
     @property
     def pinned(self) -> bool: ...
 
-    def work(self, lane: str, name: str, after: Sequence[StreamTask] = ()) -> StreamTask:
-        """StreamTask that begins after everything before it in its lane and after the other work named."""
+    def task(self, stream: str, name: str, after: Sequence[StreamTask] = ()) -> StreamTask:
+        """A task that starts after everything before it on its stream and after the tasks in `after`."""
         ...
 
-    def capture(self, lane: str, run: Run) -> Run:
-        """The same work with less to queue for each call, at fixed addresses; what it returns is overwritten by the
-        next call. To be called in work of this lane."""
+    def capture(self, stream: str, run: Run) -> Run:
+        """A cheaper `run` at fixed addresses, to be called in tasks of this stream; each call overwrites the outputs of
+        the one before."""
         ...
 
-    def settle(self) -> None:
-        """Hold the host until all lanes are idle."""
+    def synchronize(self) -> None:
+        """Block the host until all streams are idle."""
         ...
 
 
 class CpuTask:
-    def __init__(self, lane: str, name: str) -> None:
-        self.lane, self.name = lane, name
+    """A task that is done when it has been called."""
+
+    def __init__(self, stream: str, name: str) -> None:
+        self.stream, self.name = stream, name
         self.begin_s = self.end_s = 0.0
 
     def __enter__(self) -> Self:
@@ -72,55 +80,60 @@ class CpuTask:
         self.end_s = time.perf_counter()
 
     def wait(self) -> None:
-        """It was done when it was called."""
+        """Nothing to wait for."""
 
     def times_s(self) -> tuple[float, float]:
         return self.begin_s, self.end_s
 
 
 class CpuStreams:
-    """The host itself: for tests of the line, and where there is no GPU."""
+    """The host itself: for tests, and where there is no GPU."""
 
     device = torch.device("cpu")
     pinned = False
 
-    def work(self, lane: str, name: str, after: Sequence[StreamTask] = ()) -> CpuTask:
-        """RuntimeError for work that was not queued yet: a GPU would not wait for it, and nobody would notice."""
+    def task(self, stream: str, name: str, after: Sequence[StreamTask] = ()) -> CpuTask:
+        """Raises RuntimeError for a task in `after` that is not queued yet: a GPU would silently not wait for it."""
         for other in after:
             if not other.times_s()[1]:
                 raise RuntimeError(f"{name} waits for {other.name}, which has not been queued: queue that first")
-        return CpuTask(lane, name)
+        return CpuTask(stream, name)
 
-    def capture(self, lane: str, run: Run) -> Run:
+    def capture(self, stream: str, run: Run) -> Run:
         return run
 
-    def settle(self) -> None:
-        """Nothing is ever under way."""
+    def synchronize(self) -> None:
+        """Nothing is ever pending."""
 
 
 class CudaTask:
-    """anchor: an event of known time, where times are wanted."""
+    """A task that ends with a CUDA event. anchor: an event of known time, where times are needed."""
 
     def __init__(
-        self, stream: torch.cuda.Stream, lane: str, name: str, after: Sequence[StreamTask], anchor: "Anchor | None"
+        self,
+        cuda_stream: torch.cuda.Stream,
+        stream: str,
+        name: str,
+        after: Sequence[StreamTask],
+        anchor: "Anchor | None",
     ) -> None:
-        self.lane, self.name = lane, name
-        self._stream, self._after, self._anchor = stream, after, anchor
-        # Blocking: a waiting host sleeps instead of spinning, since decoding wants the core.
+        self.stream, self.name = stream, name
+        self._cuda_stream, self._after, self._anchor = cuda_stream, after, anchor
+        # Blocking: a waiting host sleeps instead of spinning, because decoding needs the core.
         self._begin, self.end = (torch.cuda.Event(enable_timing=anchor is not None, blocking=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        self._current: AbstractContextManager[None] = torch.cuda.stream(stream)
+        self._current: AbstractContextManager[None] = torch.cuda.stream(cuda_stream)
 
     def __enter__(self) -> Self:
         for other in self._after:
             assert isinstance(other, CudaTask)
-            self._stream.wait_event(other.end)
+            self._cuda_stream.wait_event(other.end)
         self._current.__enter__()
         if self._anchor is not None:
-            self._begin.record(self._stream)
+            self._begin.record(self._cuda_stream)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.end.record(self._stream)
+        self.end.record(self._cuda_stream)
         self._current.__exit__(None, None, None)
 
     def wait(self) -> None:
@@ -133,7 +146,7 @@ class CudaTask:
 
 
 class Anchor:
-    """An event whose time on the host's clock is known: it leads from the GPU's clock to time.perf_counter()."""
+    """An event whose time on the host's clock is known; it converts GPU times to time.perf_counter() seconds."""
 
     def __init__(self, stream: torch.cuda.Stream) -> None:
         self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -147,9 +160,9 @@ class Anchor:
 
 
 class CudaStreams:
-    """A CUDA stream for each lane of one GPU; used by one thread at a time.
+    """One CUDA stream per name, on one GPU; used by one thread at a time.
 
-    graphs: capture work into CUDA graphs. timed: keep the times of all work, for a trace.
+    graphs: capture tasks into CUDA graphs. timed: keep the times of all tasks, for a trace.
     """
 
     pinned = True
@@ -157,42 +170,42 @@ class CudaStreams:
     def __init__(self, device: str = "cuda", *, graphs: bool = True, timed: bool = False) -> None:
         self.device = torch.device(device)
         self._graphs, self._timed = graphs, timed
-        self._streams: dict[str, torch.cuda.Stream] = {}
+        self._torch_streams: dict[str, torch.cuda.Stream] = {}
         self._pools: dict[str, Any] = {}
         self._anchor: Anchor | None = None
 
-    def work(self, lane: str, name: str, after: Sequence[StreamTask] = ()) -> CudaTask:
-        return CudaTask(self._stream(lane), lane, name, after, self._fresh_anchor() if self._timed else None)
+    def task(self, stream: str, name: str, after: Sequence[StreamTask] = ()) -> CudaTask:
+        return CudaTask(self._torch_stream(stream), stream, name, after, self._fresh_anchor() if self._timed else None)
 
-    def capture(self, lane: str, run: Run) -> Run:
+    def capture(self, stream: str, run: Run) -> Run:
         """A CUDA graph of `run`; `run` itself, with a warning, where something in it cannot be captured."""
-        stream = self._stream(lane)
+        cuda_stream = self._torch_stream(stream)
         torch.cuda.synchronize(self.device)  # what `run` reads may have been written on any stream
-        warm_up(run, stream)
-        stream.synchronize()
+        warm_up(run, cuda_stream)
+        cuda_stream.synchronize()
         if not self._graphs:
             return run
-        # One pool per lane: its graphs never run at the same time, so they may share memory.
-        pool = self._pools.setdefault(lane, torch.cuda.graph_pool_handle())
+        # One pool per stream: its graphs never run at the same time, so they may share memory.
+        pool = self._pools.setdefault(stream, torch.cuda.graph_pool_handle())
         try:
-            return CudaGraph(run, stream=stream, pool=pool)
+            return CudaGraph(run, stream=cuda_stream, pool=pool)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
-            warnings.warn(f"the {lane} runs without a CUDA graph, call by call: {reason}", stacklevel=2)
+            warnings.warn(f"the {stream} runs without a CUDA graph, call by call: {reason}", stacklevel=2)
             return run
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         torch.cuda.synchronize(self.device)
 
-    def _stream(self, lane: str) -> torch.cuda.Stream:
-        if lane not in self._streams:
-            self._streams[lane] = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        return self._streams[lane]
+    def _torch_stream(self, stream: str) -> torch.cuda.Stream:
+        if stream not in self._torch_streams:
+            self._torch_streams[stream] = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        return self._torch_streams[stream]
 
     def _fresh_anchor(self) -> Anchor:
-        """Renewed now and then: the GPU counts in float32 ms, which grow coarse, and clocks drift apart."""
+        """Renewed every 10 s: the GPU counts in float32 ms, which grow coarse, and the clocks drift."""
         if self._anchor is None or time.perf_counter() - self._anchor.known_s > _ANCHOR_S:
-            self._anchor = Anchor(self._stream("clock"))
+            self._anchor = Anchor(self._torch_stream("clock"))
         return self._anchor
 
 
@@ -200,16 +213,16 @@ _ANCHOR_S = 10.0
 
 
 def idle_share(spans: Iterable[tuple[float, float]]) -> float:
-    """The share of the time from the first start to the last end that no span (start_s, end_s) covers; 0 of no time.
+    """The share of the time between first start and last end that no span (start_s, end_s) covers.
 
-    Spans may overlap and come in any order: what two lanes did at once counts once.
+    Spans may overlap and come in any order. Returns 0 without spans.
     """
     ordered = sorted(spans)
     if not ordered:
         return 0.0
-    began_s = covered_to_s = ordered[0][0]
+    first_s = covered_to_s = ordered[0][0]
     idle_s = 0.0
     for start_s, end_s in ordered:
         idle_s += max(0.0, start_s - covered_to_s)
         covered_to_s = max(covered_to_s, end_s)
-    return idle_s / (covered_to_s - began_s) if covered_to_s > began_s else 0.0
+    return idle_s / (covered_to_s - first_s) if covered_to_s > first_s else 0.0

@@ -24,7 +24,7 @@ from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.inference.base import ModelOutputs
 from realtime_polyp.inference.cuda import DEVICE_TRACK, CudaInference
-from realtime_polyp.inference.cuda_graphs import best_of
+from realtime_polyp.inference.cuda_graphs import keep_best
 from realtime_polyp.inference.cuda_streams import (
     CpuStreams,
     CpuTask,
@@ -35,7 +35,7 @@ from realtime_polyp.inference.cuda_streams import (
     idle_share,
 )
 from realtime_polyp.inference.host import HostInference
-from realtime_polyp.inference.staging import StagingBuffer, StagingPool, places_of
+from realtime_polyp.inference.staging import StagingBuffer, StagingPool, layout_slices
 from realtime_polyp.models.detector import Detector, DetectorConfig
 from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig
@@ -57,12 +57,12 @@ def toys(device: str = "cpu") -> tuple[Any, Any]:
     return detector, EagerEngine(Blueness(), "blueness", "segmenter", SEGMENTER_SIZE, device)
 
 
-def lanes_on(device: str, *, timed: bool = False) -> DeviceStreams:
+def streams_on(device: str, *, timed: bool = False) -> DeviceStreams:
     return CudaStreams(timed=timed) if device == "cuda" else CpuStreams()
 
 
-def inference_of(device: str = "cpu", lanes: DeviceStreams | None = None, **options: Any) -> CudaInference:
-    return CudaInference(*toys(device), **{"lanes": lanes or lanes_on(device), "buckets": (1, 2, 4)} | options)
+def inference_of(device: str = "cpu", streams: DeviceStreams | None = None, **options: Any) -> CudaInference:
+    return CudaInference(*toys(device), **{"streams": streams or streams_on(device), "buckets": (1, 2, 4)} | options)
 
 
 def scenes(count: int, *, first: int = 0) -> tuple[list[NDArray[np.uint8]], list[FieldOfView]]:
@@ -108,7 +108,7 @@ def test_it_answers_as_the_host_does(device: str, count: int) -> None:
 def test_a_model_may_be_absent(device: str, absent: str) -> None:
     images, fields = scenes(2)
     present = [None if absent in (task, "both") else toys(device)[index] for index, task in enumerate(TASKS)]
-    inference = CudaInference(*present, lanes=lanes_on(device), buckets=(2,))
+    inference = CudaInference(*present, streams=streams_on(device), buckets=(2,))
     assert_alike(inference.submit(images, fields).result(), HostInference(*present).submit(images, fields).result())
 
 
@@ -118,17 +118,17 @@ TASKS = ("detector", "segmenter")
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_project_s_own_kind_of_models_agrees_too(device: str) -> None:
     torch.manual_seed(0)
-    trunk = LiteConfig(width=0.25, depth=0.3)
+    backbone = LiteConfig(width=0.25, depth=0.3)
     neck = NeckConfig(channels=16, levels=4, relu_before_extra=True)
-    detector = Detector(DetectorConfig(trunk=trunk, size=(64, 96), neck=neck))
-    segmenter = Segmenter(SegmenterConfig(trunk=trunk, size=(64, 96), width=12, bases=3))
+    detector = Detector(DetectorConfig(backbone=backbone, size=(64, 96), neck=neck))
+    segmenter = Segmenter(SegmenterConfig(backbone=backbone, size=(64, 96), width=12, bases=3))
     engines: list[Any] = [
         EagerEngine(detector, "toy", "detector", (64, 96), device),
         EagerEngine(segmenter, "toy", "segmenter", (64, 96), device),
     ]
     images = [np.full((64, 96, 3), 40 * index, np.uint8) + picture(index, (96, 64)) // 8 for index in range(3)]
     fields = [whole(image) for image in images]  # of the models' size: pixels are equal to the bit
-    found = CudaInference(*engines, lanes=lanes_on(device), buckets=(4,)).submit(images, fields).result()
+    found = CudaInference(*engines, streams=streams_on(device), buckets=(4,)).submit(images, fields).result()
     assert_alike(found, HostInference(*engines).submit(images, fields).result(), box_px=1e-2, level=1e-4)
 
 
@@ -179,27 +179,27 @@ def test_only_the_best_candidates_leave_the_device(device: str) -> None:
 def test_boxes_stay_with_their_scores() -> None:
     scores = torch.rand(2, 50, generator=torch.Generator().manual_seed(0))
     boxes = scores[..., None] * torch.tensor([1.0, 2.0, 3.0, 4.0])
-    kept, best = best_of(boxes, scores, 8)
+    kept, best = keep_best(boxes, scores, 8)
     assert torch.equal(best, scores.sort(1, descending=True).values[:, :8])
     assert torch.equal(kept, best[..., None] * torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    assert best_of(boxes, scores, 50)[1] is scores  # nothing to cut
+    assert keep_best(boxes, scores, 50)[1] is scores  # nothing to cut
 
 
 # two batches under way
 
 
-class FixedLanes(CpuStreams):
+class FixedStreams(CpuStreams):
     """Captured work answers at fixed addresses, as CUDA graphs do; all work is noted with what it waited for."""
 
     def __init__(self) -> None:
         self.queued: list[tuple[CpuTask, Sequence[StreamTask]]] = []
 
-    def work(self, lane: str, name: str, after: Sequence[StreamTask] = ()) -> CpuTask:
-        work = super().work(lane, name, after)
+    def task(self, stream: str, name: str, after: Sequence[StreamTask] = ()) -> CpuTask:
+        work = super().task(stream, name, after)
         self.queued.append((work, after))
         return work
 
-    def capture(self, lane: str, run: Run) -> Run:
+    def capture(self, stream: str, run: Run) -> Run:
         fixed = tuple(answer.clone() for answer in run())
 
         def replay() -> tuple[Tensor, ...]:
@@ -210,24 +210,24 @@ class FixedLanes(CpuStreams):
         return replay
 
     def before(self, work: CpuTask) -> set[str]:
-        """The names of all that must be over when this work begins, as events and the order within lanes have it."""
+        """The names of all that must be over when this work begins, as events and the order within streams have it."""
         at = next(index for index, (one, _) in enumerate(self.queued) if one is work)
-        direct = list(self.queued[at][1]) + [one for one, _ in self.queued[:at] if one.lane == work.lane][-1:]
+        direct = list(self.queued[at][1]) + [one for one, _ in self.queued[:at] if one.stream == work.stream][-1:]
         return {one.name for one in direct}.union(*(self.before(one) for one in direct))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("device", ["cpu", "fixed", pytest.param("cuda", marks=with_gpu)])
 def test_two_batches_under_way_do_not_mix(device: str) -> None:
-    inference = inference_of(device.replace("fixed", "cpu"), FixedLanes() if device == "fixed" else None)
+    inference = inference_of(device.replace("fixed", "cpu"), FixedStreams() if device == "fixed" else None)
     batches = [scenes(count, first=10 * count) for count in (1, 3, 2, 4, 1, 2)]
     host = HostInference(*toys())
     pending = inference.queue(*batches[0])
     found = []
     for batch in batches[1:]:
         started = inference.queue(*batch)
-        found.append(pending())
+        found.append(pending.result())
         pending = started
-    found.append(pending())
+    found.append(pending.result())
     for answers, batch in zip(found, batches, strict=True):
         assert_alike(answers, host.submit(*batch).result())
 
@@ -240,7 +240,7 @@ def test_answers_and_pictures_are_nobody_s_buffers(device: str) -> None:
     collect = inference.queue(images, fields)
     for image in images:
         image[:] = 0  # the source may reuse its memory as soon as the batch is begun
-    found = collect()
+    found = collect.result()
     for _ in range(3):
         inference.submit(*scenes(2, first=50)).result()
     assert_alike(found, expected)
@@ -249,11 +249,11 @@ def test_answers_and_pictures_are_nobody_s_buffers(device: str) -> None:
 def test_a_third_batch_is_refused_and_none_is_collected_twice() -> None:
     inference = inference_of()
     first, second = inference.queue(*scenes(1)), inference.queue(*scenes(2))
-    with pytest.raises(RuntimeError, match="2 batches are under way, as many as there are buffers: collect one"):
+    with pytest.raises(RuntimeError, match="2 batches are in flight, as many as there are buffers: collect one"):
         inference.queue(*scenes(1))
-    first(), second()
+    first.result(), second.result()
     with pytest.raises(RuntimeError, match="collected already"):
-        second()
+        second.result()
     inference.submit(*scenes(1)).result()
 
 
@@ -289,42 +289,42 @@ def test_any_thread_may_use_it_one_after_the_other() -> None:
 
 
 def test_work_waits_for_what_it_reads_and_for_nothing_else() -> None:
-    lanes = FixedLanes()
-    inference = inference_of(lanes=lanes)
-    lanes.queued.clear()
+    streams = FixedStreams()
+    inference = inference_of(streams=streams)
+    streams.queued.clear()
     inference.submit(*scenes(2)).result()
-    works = {work.name: work for work, _ in lanes.queued}
-    assert {work.lane for work in works.values()} == {"copy", "prepare", "detector", "segmenter", "download"}
-    assert lanes.before(works["upload"]) == set()
-    assert lanes.before(works["prepare"]) == {"upload"}
-    assert lanes.before(works["detector"]) == lanes.before(works["segmenter"]) == {"upload", "prepare"}
-    assert lanes.before(works["download"]) == {"upload", "prepare", "detector", "segmenter"}
+    tasks = {work.name: work for work, _ in streams.queued}
+    assert {work.stream for work in tasks.values()} == {"copy", "prepare", "detector", "segmenter", "download"}
+    assert streams.before(tasks["upload"]) == set()
+    assert streams.before(tasks["prepare"]) == {"upload"}
+    assert streams.before(tasks["detector"]) == streams.before(tasks["segmenter"]) == {"upload", "prepare"}
+    assert streams.before(tasks["download"]) == {"upload", "prepare", "detector", "segmenter"}
 
 
 def test_the_next_upload_waits_for_no_model() -> None:
-    lanes = FixedLanes()
-    inference = inference_of(lanes=lanes)
-    lanes.queued.clear()
+    streams = FixedStreams()
+    inference = inference_of(streams=streams)
+    streams.queued.clear()
     collect = inference.queue(*scenes(1))
-    already = len(lanes.queued)
+    already = len(streams.queued)
     collect_too = inference.queue(*scenes(1))
-    upload, prepared = (work for work, _ in lanes.queued[already : already + 2])
-    assert upload.name == "upload" and lanes.before(upload) == {"upload"}
-    assert prepared.name == "prepare" and lanes.before(prepared) == {"upload", "prepare"}
-    collect(), collect_too()
+    upload, prepared = (work for work, _ in streams.queued[already : already + 2])
+    assert upload.name == "upload" and streams.before(upload) == {"upload"}
+    assert prepared.name == "prepare" and streams.before(prepared) == {"upload", "prepare"}
+    collect.result(), collect_too.result()
 
 
 def test_waiting_for_work_that_was_not_queued_is_a_mistake_that_shows() -> None:
-    lanes = CpuStreams()
-    never = lanes.work("copy", "upload")
+    streams = CpuStreams()
+    never = streams.task("copy", "upload")
     with pytest.raises(RuntimeError, match="prepare waits for upload, which has not been queued"):
-        lanes.work("prepare", "prepare", [never])
+        streams.task("prepare", "prepare", [never])
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_trace_shows_every_lane_at_its_time(device: str) -> None:
     trace = Trace()
-    inference = inference_of(device, lanes_on(device, timed=True), trace=trace)
+    inference = inference_of(device, streams_on(device, timed=True), trace=trace)
     began_s = time.perf_counter()
     inference.submit(*scenes(2)).result()
     ended_s = time.perf_counter()
@@ -351,7 +351,7 @@ def test_stages_are_told_as_they_end() -> None:
 
 def test_an_engine_that_answers_to_the_host_is_refused() -> None:
     with pytest.raises(EngineError, match="engine fake of fake runs on cpu .*--device cpu"):
-        CudaInference(FakeDetector(), None, lanes=CpuStreams())
+        CudaInference(FakeDetector(), None, streams=CpuStreams())
 
 
 def test_an_empty_batch_is_refused() -> None:
@@ -364,20 +364,20 @@ def test_an_empty_batch_is_refused() -> None:
 
 @given(st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple), max_size=5))
 def test_arrays_lie_one_behind_the_other(shapes: list[tuple[int, ...]]) -> None:
-    covered = [at for place in places_of(shapes) for at in range(place.start, place.stop)]
+    covered = [at for place in layout_slices(shapes) for at in range(place.start, place.stop)]
     assert covered == list(range(sum(int(np.prod(shape)) for shape in shapes)))
 
 
 def test_a_ring_lends_each_slot_once() -> None:
-    slots = [StagingBuffer(CpuStreams(), [(8, 8)], 1, 4) for _ in range(2)]
-    ring = StagingPool(slots)
+    buffers = [StagingBuffer(CpuStreams(), [(8, 8)], 1, 4) for _ in range(2)]
+    ring = StagingPool(buffers)
     first, second = ring.take(), ring.take()
-    assert {id(first), id(second)} == {id(slot) for slot in slots}
-    ring.give_back(first)
+    assert {id(first), id(second)} == {id(buffer) for buffer in buffers}
+    ring.release(first)
     assert ring.take() is first
-    ring.give_back(second)
+    ring.release(second)
     with pytest.raises(RuntimeError, match="collected already"):
-        ring.give_back(second)
+        ring.release(second)
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9)).map(lambda s: (s[0], s[0] + s[1])), max_size=8)
@@ -430,7 +430,7 @@ def test_what_cannot_be_captured_runs_without_a_graph_and_says_so() -> None:
 
     engine: Any = EagerEngine(Asking(), "asking", "segmenter", SEGMENTER_SIZE, "cuda")
     with pytest.warns(UserWarning, match="segmenter runs without a CUDA graph"):
-        inference = CudaInference(None, engine, lanes=CudaStreams(), buckets=(1,))
+        inference = CudaInference(None, engine, streams=CudaStreams(), buckets=(1,))
     batch = scenes(1)
     assert_alike(inference.submit(*batch).result(), HostInference(None, toys()[1]).submit(*batch).result())
 
