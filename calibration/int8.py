@@ -18,7 +18,7 @@ from tqdm import tqdm
 from calibration.quantisation.card import section, write_section
 from calibration.quantisation.frames import choose, frame_table, lights_of
 from calibration.quantisation.layers import exact_names
-from calibration.quantisation.sensitivity import Choice, choose_kept, float_weights
+from calibration.quantisation.sensitivity import Choice, choose_float_layers, float_weights
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import load_module
@@ -101,7 +101,7 @@ def sensitive_layers(
         raise ValueError("no training stills are left to measure sensitivity on: lower --frames")
     few = frames[:: max(1, len(frames) // _SCAN_FRAMES)]
     everything = quantize(graph, few, [], correct_biases=False)
-    return choose_kept(everything, float_weights(graph), held_out, task, bound)
+    return choose_float_layers(everything, float_weights(graph), held_out, task, bound)
 
 
 def quantize(

@@ -1,10 +1,11 @@
-"""From what score on, and after how long, a box is shown: the choice that keeps a wanted rate of false alarms.
+"""Choose the score threshold and the confirmation time for a given rate of false alarms.
 
 python -m calibration.operating_point --truth T.json --video V.mp4 --wanted-per-minute 1 --out cal.json
 
-Polyps found: shown for 0.5 s without interruption from within their first 3 s in view. A false alarm: a run of frames
-with a shown box that reaches no true box (IoU >= 0.2), also beside a polyp (METRICS 4). On stills: true boxes reached
-and false boxes an image, with no confirmation time to choose.
+On videos, a polyp counts as found if a box is shown on it for 0.5 s without interruption, starting within its first
+3 s in view. A false alarm is a run of frames with a shown box that matches no true box (IoU >= 0.2), also beside a polyp
+(METRICS 4). On stills, sensitivity is the share of true boxes that are matched, the false rate is in false boxes per
+image, and there is no confirmation time to choose.
 """
 
 import argparse
@@ -13,23 +14,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from calibration.fitting.calibration_file import Document, load_or_begin, save, scores_for, with_operating_point
+from calibration.fitting.calibration_file import (
+    detector_calibration,
+    load_or_create,
+    save,
+    with_operating_point,
+)
 from calibration.fitting.plots import draw_operating_points
-from calibration.fitting.sweep import LabelledVideo, Models, Point, choose, nearest, sweep, sweep_stills, watched
+from calibration.fitting.sweep import (
+    LabelledVideo,
+    Point,
+    choose,
+    detect_video,
+    lowest_false_rate,
+    sweep,
+    sweep_stills,
+)
 from calibration.scores import labelled_stills
-from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import DURATIONS_S
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
-from realtime_polyp.postprocess.fusion import fusion_for
+from realtime_polyp.postprocess.score_calibration import Calibration
+from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.sources.file import FileSource
 from realtime_polyp.temporal.config import TemporalConfig
-from realtime_polyp.temporal.frame_quality import read_frame_quality
 from trainers.command import command_parser, run_command
 from trainers.evaluation.predict import check_files, evaluate
 
-EXIT_NONE_KEEPS_IT = 1
+EXIT_NO_POINT = 1
 FEW_POLYPS, FEW_MINUTES = 50, 30
 _EPILOG = """examples:
   python -m calibration.operating_point --truth assets/demo_truth.json --video assets/demo.mp4 \\
@@ -38,78 +53,81 @@ _EPILOG = """examples:
       --wanted-per-minute 1 --alarms-from-s 0 --out calibration.json
   python -m calibration.operating_point --stills val.json --root . --wanted-per-image 0.05 --out calibration.json
 
-exit codes: 0 chosen, 1 no point keeps the wanted rate and nothing was written, 2 bad input"""
+exit codes: 0 point written, 1 no point has the wanted rate and nothing is written, 2 bad input"""
 
 
 def main(arguments: list[str] | None = None) -> None:
     chosen = run_command(command_line(), run, arguments)
     if not chosen:
-        raise SystemExit(EXIT_NONE_KEEPS_IT)
+        raise SystemExit(EXIT_NO_POINT)
 
 
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "calibration.operating_point",
         description="Choose the score threshold and the confirmation time from labelled videos, or the threshold from "
-        "labelled stills, and write them into a calibration file. Where box and mask do not hear each other, run "
-        "calibration.scores first: a map in the file is applied before anything is chosen.",
+        "labelled stills, and write them into a calibration file. A score map in the file is applied first, unless "
+        "detector-segmenter fusion replaces it: to calibrate scores without fusion, run calibration.scores before.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--truth", type=Path, action="append", default=[], metavar="T.json", help="a video's truth; may be repeated")
-    add("--video", action="append", default=[], metavar="V.mp4", help="the video of the --truth in the same place")
-    add("--wanted-per-minute", type=float, metavar="X", help="false alarms allowed, of videos")
+    add("--truth", type=Path, action="append", default=[], metavar="T.json", help="truth file of a video; may be repeated")
+    add("--video", action="append", default=[], metavar="V.mp4", help="video of the --truth in the same position")
+    add("--wanted-per-minute", type=float, metavar="X", help="highest rate of false alarms on videos, per minute")
     add(
         "--alarms-from-s",
         type=float,
         choices=DURATIONS_S,
         default=0.5,
-        help="false alarms that are limited last this long; 0: any (default: %(default)s)",
+        help="count only false alarms of at least this duration, s (default: %(default)s)",
     )
     add("--stills", type=Path, metavar="FILE.json", help="COCO file of labelled stills, instead of videos")
-    add("--root", type=Path, metavar="DIR", help="folder that the stills' paths start from")
-    add("--wanted-per-image", type=float, metavar="X", help="false boxes allowed, of stills")
+    add("--root", type=Path, metavar="DIR", help="folder that image paths are relative to")
+    add("--wanted-per-image", type=float, metavar="X", help="highest number of false boxes per still")
     add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="default: %(default)s")
-    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="of videos (default: %(default)s), or none")
+    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="for fusion on videos, or none (default: %(default)s)")
     add(
         "--no-fusion",
         dest="fusion",
         action="store_false",
-        help="choose for the detector's own scores, as run_live --no-fusion shows them; so it is with --stills",
+        help="choose a point for the detector's scores, as for run_live --no-fusion (implied by --stills)",
     )
     add("--engine", default="auto", metavar="NAME", help=f"{', '.join(ENGINE_NAMES)} (default: %(default)s)")
-    add("--out", type=Path, required=True, metavar="CALIBRATION.json", help="written, or its part of it replaced")
-    add("--picture", type=Path, metavar="OUT.png", help="draw the curves there")
+    add("--out", type=Path, required=True, metavar="CALIBRATION.json", help="calibration file to create or update")
+    add("--picture", type=Path, metavar="OUT.png", help="plot of the candidate points")
     return parser
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Whether a point was found. Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Return whether a point was found. Raises OSError or ValueError with a one-sentence cure."""
     check(options)
-    document = load_or_begin(options.out)
-    models = models_of(options, document)
-    detector = models.detector
-    points, data = points_of(options, models)
+    document = load_or_create(options.out)
+    runtime = open_models(options)
+    detector = runtime.detector
+    assert detector is not None  # `RuntimeConfig.detector` is a name
+    calibration = detector_calibration(document, detector, options.out.name)
+    config = replace(runtime.pipeline_config, calibration=calibration)
+    points, data = evaluate_points(options, runtime, config)
     wanted = options.wanted_per_image if options.stills else options.wanted_per_minute
-    chosen, closest = choose(points, wanted), nearest(points)
+    chosen, closest = choose(points, wanted), lowest_false_rate(points)
     if closest is None:
-        raise ValueError(f"{detector.model} finds no polyp of {data} at any threshold: nothing to choose from")
-    print(f"{detector.model}, {detector.name}, {units_of(models)}; {data}")
+        raise ValueError(f"{detector.model} finds no polyp in {data} at any threshold: nothing to choose from")
+    print(f"{detector.model}, {detector.name}, {describe_scores(config)}; {data}")
     print(report(chosen, closest, wanted, options))
     if options.picture:
-        words = {"title": f"{detector.model}, {detector.name}: {data}", "rate": _what(options)}
+        words = {"title": f"{detector.model}, {detector.name}: {data}", "rate": _rate_unit(options)}
         draw_operating_points(
             points, options.picture, wanted=wanted, marked=chosen or closest, chosen=bool(chosen), **words
         )
         print(f"picture: {options.picture}")
     if chosen:
-        save(options.out, with_operating_point(document, detector, told(chosen, data, models, options)))
+        save(options.out, with_operating_point(document, detector, to_dict(chosen, data, config, options)))
         print(f"calibration: {options.out}")
     return chosen is not None
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises ValueError for options that do not go together."""
+    """Raise ValueError for options that exclude each other or are missing."""
     videos = bool(options.truth or options.video)
     if videos == bool(options.stills):
         raise ValueError("give either --truth with --video, or --stills with --root")
@@ -118,72 +136,83 @@ def check(options: argparse.Namespace) -> None:
             f"{len(options.truth)} --truth and {len(options.video)} --video were given: give pairs of them"
         )
     if options.stills and options.root is None:
-        raise ValueError("--stills needs --root, the folder that its paths start from")
+        raise ValueError("--stills needs --root, the folder that image paths are relative to")
     name = "--wanted-per-image" if options.stills else "--wanted-per-minute"
     wanted = options.wanted_per_image if options.stills else options.wanted_per_minute
     if wanted is None or not wanted >= 0:
         raise ValueError(f"{name} must be given as 0 or more, not {wanted}")
 
 
-def models_of(options: argparse.Namespace, document: Document) -> Models:
-    """Of videos, box and mask hear each other as in the live line, where that was learnt for these two."""
-    detector = open_detector(options.detector, options.engine)
-    calibration = scores_for(document, detector, options.out.name)
-    alone = Models(detector, calibration, views=read_frame_quality(), hflip=not options.stills)
-    if options.stills or not options.fusion or options.segmenter == "none":
-        return alone
-    segmenter = open_segmenter(options.segmenter, options.engine)
-    fusion = fusion_for(detector, segmenter)
-    return replace(alone, segmenter=segmenter, fusion=fusion) if fusion else alone
+def open_models(options: argparse.Namespace) -> Runtime:
+    """Open the models as `run_live` does; on stills and without fusion the detector alone.
+
+    A named engine may be one that has not passed the accuracy gate, such as a new one that is being evaluated.
+    """
+    alone = bool(options.stills) or not options.fusion or options.segmenter == "none"
+    return open_runtime(
+        RuntimeConfig(
+            detector=options.detector,
+            segmenter=None if alone else options.segmenter,
+            engine=options.engine,
+            live=True,
+            fusion=not alone,
+            allow_unverified=options.engine != "auto",
+        )
+    )
 
 
-def units_of(models: Models) -> str:
-    """Of the scores among which a threshold is chosen."""
-    if models.fusion:
-        return f"scores fused with {models.fusion.segmenter.model}"
-    return "calibrated scores" if models.calibration.detector else "the model's own scores"
+def describe_scores(config: PipelineConfig) -> str:
+    """Return which scores the threshold applies to."""
+    if config.fusion:
+        return f"scores fused with {config.fusion.segmenter.model}"
+    return "calibrated scores" if config.calibration and config.calibration.detector else "the model's own scores"
 
 
-def points_of(options: argparse.Namespace, models: Models) -> tuple[list[Point], str]:
-    """All that can be chosen, and what it was told on."""
+def evaluate_points(
+    options: argparse.Namespace, runtime: Runtime, config: PipelineConfig
+) -> tuple[list[Point], str]:
+    """Return every candidate point with its figures, and a description of the data."""
     if options.stills:
         stills = labelled_stills(options.stills, options.root)
         check_files(stills, masks=False)
-        boxes = [case.boxes for case in evaluate(stills, models.detector, None, progress=True)]
-        mapped = [ImageBoxes(one.true, one.found, models.calibration.apply(one.scores)) for one in boxes]
+        boxes = [case.boxes for case in evaluate(stills, runtime.detector, None, progress=True)]
+        calibration = config.calibration or Calibration("none")
+        mapped = [ImageBoxes(one.true, one.found, calibration.apply(one.scores)) for one in boxes]
         return sweep_stills(mapped), f"{options.stills.name}, {len(stills)} images"
-    # All are opened before the first is run: a name mistyped is told at once.
+    # Open every file before the first video runs, so that a mistyped name fails at once.
     pairs = [(FileSource(video), read_truth(path)) for video, path in zip(options.video, options.truth, strict=True)]
     if not any(frame.polyps for _, truth in pairs for frame in truth.frames):
-        raise ValueError(f"{names_of([truth for _, truth in pairs])} has no polyp in any frame: sensitivity needs one")
-    videos = [watched(source, truth, models) for source, truth in pairs]
-    return sweep(videos, usual=TemporalConfig(), alarms_from_s=options.alarms_from_s), described(videos)
+        raise ValueError(
+            f"{join_names([truth for _, truth in pairs])} has no polyp in any frame: sensitivity needs one"
+        )
+    videos = [detect_video(source, truth, runtime.inference, config) for source, truth in pairs]
+    return sweep(videos, base_config=TemporalConfig(), min_alarm_s=options.alarms_from_s), describe_videos(videos)
 
 
-def described(videos: Sequence[LabelledVideo]) -> str:
-    names = names_of([video.truth for video in videos])
+def describe_videos(videos: Sequence[LabelledVideo]) -> str:
+    names = join_names([video.truth for video in videos])
     minutes = sum(len(video.truth.frames) * video.truth.period_s for video in videos) / 60
     return f"{names}, {minutes:.1f} minutes"
 
 
-def names_of(truths: Sequence[VideoTruth]) -> str:
+def join_names(truths: Sequence[VideoTruth]) -> str:
     return ", ".join(truth.name for truth in truths)
 
 
 def report(chosen: Point | None, closest: Point, wanted: float, options: argparse.Namespace) -> str:
-    """The point in words, or that there is none."""
+    """Describe the chosen point, or the closest one if none is chosen."""
     point = chosen or closest
     if chosen:
-        lines = [f"chosen for {wanted:g} {_what(options)} at most:"]
+        lines = [f"chosen for at most {wanted:g} {_rate_unit(options)}:"]
     else:
-        lines = [f"no point finds a polyp with {wanted:g} {_what(options)} or fewer; nothing is written. The nearest:"]
+        lines = [f"no point finds a polyp with at most {wanted:g} {_rate_unit(options)}; nothing is written. The closest:"]
     lines.append(f"  boxes from a score of {point.score_threshold:g}" + _after(point))
-    lines.append(f"  {point.false_rate:.3g} {_what(options)}")
-    lines.append(f"  {100 * point.sensitivity:.0f} % of {point.told['polyps']} polyps found" + _first(point))
-    if not options.stills and (point.told["polyps"] < FEW_POLYPS or point.told["minutes"] < FEW_MINUTES):
+    lines.append(f"  {point.false_rate:.3g} {_rate_unit(options)}")
+    lines.append(f"  {100 * point.sensitivity:.0f} % of {point.figures['polyps']} polyps found" + _first(point))
+    if not options.stills and (point.figures["polyps"] < FEW_POLYPS or point.figures["minutes"] < FEW_MINUTES):
         lines.append(
-            f"  {point.told['polyps']} polyps in {point.told['minutes']:.1f} minutes are an example: what holds for "
-            f"people takes {FEW_POLYPS} and {FEW_MINUTES} or more"
+            f"  {point.figures['polyps']} polyps in {point.figures['minutes']:.1f} minutes are too few for "
+            f"clinical use: collect at least {FEW_POLYPS} polyps and {FEW_MINUTES} minutes"
         )
     return "\n".join(lines)
 
@@ -206,15 +235,16 @@ def _first(point: Point) -> str:
     return "" if point.first_shown_s is None else f", the first box after {point.first_shown_s:.2f} s (median)"
 
 
-def told(point: Point, data: str, models: Models, options: argparse.Namespace) -> dict[str, Any]:
-    """The point as the calibration file holds it; stills leave the times to the usual configuration."""
-    usual = TemporalConfig()
-    times = {"confirm_s": point.confirm_s, "hold_s": usual.hold_s, "release_s": usual.release_s}
+def to_dict(point: Point, data: str, config: PipelineConfig, options: argparse.Namespace) -> dict[str, Any]:
+    """Convert the point to its form in the calibration file; one chosen on stills has no times."""
+    default = TemporalConfig()
+    times = {"confirm_s": point.confirm_s, "hold_s": default.hold_s, "release_s": default.release_s}
     limits = {"wanted_per_minute": options.wanted_per_minute, "alarms_from_s": options.alarms_from_s}
     if options.stills:
         times, limits = dict.fromkeys(times), {"wanted_per_image": options.wanted_per_image}
-    units = {"fused": models.fusion is not None}
-    return {"score_threshold": point.score_threshold, **units, **times, **limits, "found": point.told, "data": data}
+    fused = config.fusion is not None
+    figures = {"found": point.figures, "data": data}
+    return {"score_threshold": point.score_threshold, "fused": fused, **times, **limits, **figures}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from calibration.fitting.calibration_file import load_or_begin, save, with_scores
+from calibration.fitting.calibration_file import load_or_create, save, with_scores
 from calibration.fitting.fit import FITS, FOLDS, Fitted, Samples, described, fit_temperature, fitted
 from calibration.fitting.plots import draw_reliability
 from realtime_polyp.engines import ENGINE_NAMES, open_engine
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Raises OSError or ValueError, one sentence each, for what the user can mend."""
-    document = load_or_begin(options.out)
+    document = load_or_create(options.out)
     engine = open_engine(options.model, None, options.engine)
     if engine.task == "segmenter" and options.method != "temperature":
         raise ValueError(

@@ -1,4 +1,8 @@
-"""The calibration file: what both commands write their part into, and which parts hold for each other."""
+"""Loads, updates and saves calibration files.
+
+`calibration.scores` writes the score maps, `calibration.operating_point` the operating point. An operating point is
+valid only for the detector scores that it was chosen on, so a new detector map removes it.
+"""
 
 import json
 from pathlib import Path
@@ -17,8 +21,11 @@ from realtime_polyp.postprocess.score_calibration import (
 Document = dict[str, Any]
 
 
-def load_or_begin(path: Path) -> Document:
-    """The file's content, or that of an empty calibration. Raises CalibrationError for a file that is none."""
+def load_or_create(path: Path) -> Document:
+    """Return the file's content, or an empty calibration if there is no file.
+
+    Raises CalibrationError if the file is not a calibration file.
+    """
     if not path.exists():
         return {"format": FORMAT}
     document = read_document(path)
@@ -27,28 +34,35 @@ def load_or_begin(path: Path) -> Document:
 
 
 def save(path: Path, document: Document) -> None:
-    """Written under its name only when complete. Raises CalibrationError for what could not be read again."""
+    """Save the document atomically. Raises CalibrationError if it is not a valid calibration."""
     parse_calibration(document, path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, json.dumps(document, indent=1) + "\n")
 
 
 def with_scores(document: Document, engine: Engine, scores: dict[str, Any]) -> Document:
-    """With the engine's model and its map. The operating point goes with a detector's: it was in other units."""
+    """Return the document with the score map of the engine's model.
+
+    A new detector map removes the operating point, whose threshold applied to differently scaled scores.
+    """
     kept = {name: part for name, part in document.items() if engine.task != "detector" or name != "operating_point"}
     return {**kept, engine.task: {**_identity(engine), "scores": scores}}
 
 
 def with_operating_point(document: Document, engine: Engine, point: dict[str, Any]) -> Document:
-    """With the point chosen for this detector. `scores_for` has been asked, so that what is there is its own."""
-    known = document.get("detector", {})
-    return {**document, "detector": {**known, **_identity(engine)}, "operating_point": point}
+    """Return the document with the operating point chosen for this detector.
+
+    Call `detector_calibration` first: it checks that a score map in the document belongs to this detector.
+    """
+    detector = document.get("detector", {})
+    return {**document, "detector": {**detector, **_identity(engine)}, "operating_point": point}
 
 
-def scores_for(document: Document, engine: Engine, name: str) -> Calibration:
-    """The calibration whose `apply` gives this detector's scores their units; without a map it leaves them alone.
+def detector_calibration(document: Document, engine: Engine, name: str) -> Calibration:
+    """Return the calibration of this detector's scores; without a score map, one that leaves them unchanged.
 
-    Raises CalibrationError when the file's map is of another model, or of the same one compiled otherwise.
+    name: of the file, for error messages. Raises CalibrationError if the score map was fitted to another model or
+    engine.
     """
     calibration = parse_calibration(document, name)
     fitted = calibration.detector
@@ -57,8 +71,8 @@ def scores_for(document: Document, engine: Engine, name: str) -> Calibration:
     calibration.check(engine)
     if fitted.key != engine.key:
         raise CalibrationError(
-            f"{name} holds scores of {fitted.engine} ({fitted.key}), and {engine.name} ({engine.key}) is to be run: "
-            f"run calibration.scores with --engine {engine.name} first"
+            f"{name} has a score map fitted to the engine {fitted.engine} ({fitted.key}), not to {engine.name} "
+            f"({engine.key}): run calibration.scores with --engine {engine.name} first"
         )
     return calibration
 

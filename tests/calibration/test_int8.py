@@ -21,13 +21,13 @@ from calibration.quantisation.layers import body, exact_names, module_of
 from calibration.quantisation.sensitivity import (
     Choice,
     Layer,
-    answers,
     box_error,
-    choose_kept,
+    choose_float_layers,
+    find_quantised_layers,
     float_weights,
     mask_error,
-    quantised_layers,
-    quantised_only,
+    quantise_only,
+    run_model,
 )
 from realtime_polyp.engines.openvino import convert, open_int8
 from realtime_polyp.engines.weights import add_to_manifest, find_weights
@@ -181,7 +181,7 @@ def test_the_body_ends_before_the_answers(detector: nn.Module, segmenter: nn.Mod
 
 def test_what_follows_the_body_reads_no_rounded_values(detector: nn.Module, frames: list[NDArray[np.uint8]]) -> None:
     graph = convert(detector, SIZE)
-    rounded = quantised_layers(int8.quantize(graph, frames, [], correct_biases=False))
+    rounded = find_quantised_layers(int8.quantize(graph, frames, [], correct_biases=False))
     names = {name for _, name, _ in rounded}
     assert {node.get_friendly_name() for node in body(graph)} <= names
     assert names.isdisjoint(exact_names(graph))
@@ -192,11 +192,11 @@ def test_no_layer_rounded_is_the_float_model_and_all_is_int8(
 ) -> None:
     graph, rounded = graphs
     weights = float_weights(graph)
-    names = frozenset(name for _, name, _ in quantised_layers(rounded))
+    names = frozenset(name for _, name, _ in find_quantised_layers(rounded))
     told = {
-        "float": mask_error(answers(graph, frames), answers(quantised_only(rounded, weights, frozenset()), frames)),
-        "int8": mask_error(answers(rounded, frames), answers(quantised_only(rounded, weights, names), frames)),
-        "apart": mask_error(answers(graph, frames), answers(rounded, frames)),
+        "float": mask_error(run_model(graph, frames), run_model(quantise_only(rounded, weights, frozenset()), frames)),
+        "int8": mask_error(run_model(rounded, frames), run_model(quantise_only(rounded, weights, names), frames)),
+        "apart": mask_error(run_model(graph, frames), run_model(rounded, frames)),
     }
     assert told["float"] < 1e-5 and told["int8"] < 1e-5 < 1e-4 < told["apart"], told
 
@@ -205,12 +205,14 @@ def test_a_bound_keeps_the_fewest_layers_that_reach_it(
     graphs: tuple[ov.Model, ov.Model], frames: list[NDArray[np.uint8]]
 ) -> None:
     graph, rounded = graphs
-    loose = choose_kept(rounded, float_weights(graph), frames, "segmenter", 1.0)
+    loose = choose_float_layers(rounded, float_weights(graph), frames, "segmenter", 1.0)
     assert not loose.kept and len(loose.errors) == 1
     bound = loose.errors[0] / 2
-    tight = choose_kept(rounded, float_weights(graph), frames, "segmenter", bound)
+    tight = choose_float_layers(rounded, float_weights(graph), frames, "segmenter", bound)
     assert tight.errors[-1] <= bound < tight.errors[-2] and tight.kept == tight.layers[: len(tight.kept)]
-    assert [layer.worth for layer in tight.layers] == sorted((layer.worth for layer in tight.layers), reverse=True)
+    assert [layer.error_per_element for layer in tight.layers] == sorted(
+        (layer.error_per_element for layer in tight.layers), reverse=True
+    )
 
 
 def test_a_layer_that_is_kept_is_not_rounded(
@@ -219,8 +221,8 @@ def test_a_layer_that_is_kept_is_not_rounded(
     graph, rounded = graphs
     first = body(graph)[0].get_friendly_name()
     kept = int8.quantize(graph, frames, [first])
-    assert first not in {name for _, name, _ in quantised_layers(kept)}
-    assert first in {name for _, name, _ in quantised_layers(rounded)}
+    assert first not in {name for _, name, _ in find_quantised_layers(kept)}
+    assert first in {name for _, name, _ in find_quantised_layers(rounded)}
 
 
 def boxes_and_scores(*boxes: tuple[float, float, float, float]) -> list[NDArray[np.float32]]:

@@ -18,11 +18,11 @@ from calibration.fitting.sweep import (
     Models,
     Point,
     choose,
-    nearest,
+    detect_video,
+    lowest_false_rate,
     seen_frames,
     sweep,
     sweep_stills,
-    watched,
 )
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.metrics.detection import ImageBoxes
@@ -63,7 +63,7 @@ def write_truth(folder: Path, content: dict[str, Any] | None = None) -> Path:
 @pytest.fixture
 def video(tmp_path: Path) -> LabelledVideo:
     known = read_truth(write_truth(tmp_path))
-    return watched(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+    return detect_video(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
 
 
 # the sweep
@@ -82,8 +82,8 @@ class Clouded:
 
 def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_path: Path) -> None:
     known, config = read_truth(write_truth(tmp_path)), TemporalConfig(confirm_s=0.1)
-    models = Models(FakeDetector(), Calibration("none"), views=Clouded(), hflip=True)  # type: ignore[arg-type]
-    video = watched(ScriptedSource(COUNT), known, models)
+    models = Models(FakeDetector(), Calibration("none"), frame_quality=Clouded(), hflip=True)  # type: ignore[arg-type]
+    video = detect_video(ScriptedSource(COUNT), known, models)
     views = PipelineConfig(score_threshold=0.5, temporal=config, frame_quality=Clouded(), hflip=True)  # type: ignore[arg-type]
     live = Pipeline(FakeDetector(), None, views)  # type: ignore[arg-type]
     shown = [
@@ -91,7 +91,7 @@ def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_pa
         for result in run_inline(frames_of(COUNT), live)
     ]
     assert [seen.shown.tolist() for seen in seen_frames(video, 0.5, config)] == shown
-    unheeded = replace(video, frames=[replace(found, trusted=True) for found in video.frames])
+    unheeded = replace(video, frames=[replace(found, is_clear=True) for found in video.frames])
     assert [seen.shown.tolist() for seen in seen_frames(unheeded, 0.5, config)] != shown and any(shown)
 
 
@@ -124,20 +124,22 @@ def few_points(videos: list[LabelledVideo], **options: Any) -> list[Point]:
 
 
 def test_every_point_tells_what_the_metrics_say(video: LabelledVideo) -> None:
-    points = few_points([video, video], usual=TemporalConfig(), alarms_from_s=0.0)
+    points = few_points([video, video], base_config=TemporalConfig(), min_alarm_s=0.0)
     point = next(one for one in points if (one.score_threshold, one.confirm_s) == (0.1, 0.3))
     seen = list(seen_frames(video, 0.1, TemporalConfig(confirm_s=0.3)))
     figures = event_figures([video_record(seen, period_s=1 / RATE_HZ)])
     assert point.false_rate == pytest.approx(figures.false_alarms_per_minute[0.0]) and point.false_rate > 0
     assert point.sensitivity == figures.sensitivity and point.first_shown_s == pytest.approx(figures.first_shown_s)
-    assert point.told["polyps"] == 4 and point.told["minutes"] == pytest.approx(2 * COUNT / RATE_HZ / 60, abs=1e-3)
+    assert point.figures["polyps"] == 4 and point.figures["minutes"] == pytest.approx(
+        2 * COUNT / RATE_HZ / 60, abs=1e-3
+    )
 
 
 def test_the_rival_is_kept_out_by_its_score_and_the_disc_found(video: LabelledVideo) -> None:
-    long = choose(few_points([video], usual=TemporalConfig(), alarms_from_s=0.5), 0.0)
+    long = choose(few_points([video], base_config=TemporalConfig(), min_alarm_s=0.5), 0.0)
     assert long and (long.sensitivity, long.confirm_s, long.score_threshold) == (1.0, 0.0, 0.9)
     # Held for 0.2 s after the disc went, its own box is a short false alarm at every point.
-    assert choose(few_points([video], usual=TemporalConfig(), alarms_from_s=0.0), 0.0) is None
+    assert choose(few_points([video], base_config=TemporalConfig(), min_alarm_s=0.0), 0.0) is None
 
 
 def test_stills_have_thresholds_only() -> None:
@@ -168,7 +170,7 @@ def test_sensitivity_counts_first_then_delay_then_quiet() -> None:
 def test_the_wanted_rate_itself_is_allowed_and_silence_is_no_choice() -> None:
     silent, loud = point(0.0, None, 0.0), point(0.5, 0.2, 3.0)
     assert choose([silent, loud], 3.0) is loud and choose([silent, loud], 1.0) is None
-    assert nearest([silent, loud]) is loud and nearest([silent]) is None
+    assert lowest_false_rate([silent, loud]) is loud and lowest_false_rate([silent]) is None
 
 
 def test_the_frontier_leaves_out_what_another_beats() -> None:
@@ -207,7 +209,7 @@ def test_what_is_wrong_with_a_truth_is_said(tmp_path: Path, changes: dict[str, A
 def test_a_truth_of_another_video_is_refused(tmp_path: Path, count: int, video: dict[str, Any], said: str) -> None:
     known = read_truth(write_truth(tmp_path, truth(video={**truth()["video"], **video})))
     with pytest.raises(ValueError, match=said):
-        watched(ScriptedSource(count), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+        detect_video(ScriptedSource(count), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
 
 
 # the command
@@ -268,11 +270,11 @@ def test_a_point_is_chosen_among_the_scores_that_the_live_line_shows(
 def test_fused_boxes_are_watched_as_the_line_fuses_them(tmp_path: Path) -> None:
     known = read_truth(write_truth(tmp_path))
     models = Models(FakeDetector(), Calibration("none"), FakeSegmenter(), FUSION)  # type: ignore[arg-type]
-    video = watched(ScriptedSource(COUNT), known, models)
+    video = detect_video(ScriptedSource(COUNT), known, models)
     line = Pipeline(FakeDetector(), FakeSegmenter(), PipelineConfig(score_threshold=0.05, temporal=None, fusion=FUSION))  # type: ignore[arg-type]
     for found, result in zip(video.frames, run_inline(iter(frames_of(COUNT)), line), strict=True):
         assert np.array_equal(found.detections.scores, result.detections.scores)
-    own = watched(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+    own = detect_video(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
     assert not np.array_equal(own.frames[0].detections.scores, video.frames[0].detections.scores)
 
 
@@ -293,7 +295,7 @@ def test_where_no_point_keeps_the_wanted_rate_the_nearest_is_told_and_nothing_wr
     ("detector", "said"),
     [
         (scores(0.5, model="other"), "made for the detector other, not for fake"),
-        (scores(0.5, key="older"), "holds scores of fake (older), and fake (fake) is to be run"),
+        (scores(0.5, key="older"), "fitted to the engine fake (older), not to fake (fake)"),
     ],
 )
 def test_scores_of_another_model_or_engine_are_refused(

@@ -9,7 +9,7 @@ import pytest
 from green import GreenDetector, GreenSegmenter
 
 from calibration import scores
-from calibration.fitting.calibration_file import load_or_begin, with_operating_point, with_scores
+from calibration.fitting.calibration_file import load_or_create, with_operating_point, with_scores
 from calibration.fitting.fit import (
     FITS,
     Samples,
@@ -155,7 +155,7 @@ def test_a_file_that_is_no_calibration_is_not_written_over(tmp_path: Path) -> No
     path = tmp_path / "figures.json"
     path.write_text('{"AP": 1}')
     with pytest.raises(ValueError, match="not a calibration file of format 1"):
-        load_or_begin(path)
+        load_or_create(path)
 
 
 # the command, with engines that see what is green
