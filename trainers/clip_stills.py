@@ -51,7 +51,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Learnable:
+class TrainingStill:
     """image (h, w, 3) RGB and mask (h, w) of the same moment, at half the frame's size; still: the one behind it."""
 
     name: str
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         )
     for name in ("images", "masks"):
         (options.out / name).mkdir(parents=True, exist_ok=True)
-    draw = partial(_clip_entries, stills, options)
+    draw = partial(_write_clip, stills, options)
     with ProcessPoolExecutor() as pool:
         clips = tqdm(pool.map(draw, range(options.minutes)), total=options.minutes, desc="drawing", unit="clip")
         kept = [entry for entries in clips for entry in entries]
@@ -104,31 +104,31 @@ def run(options: argparse.Namespace) -> None:
     print(f"{written}: {len(kept)} moments, {empty} of them without a polyp")
 
 
-def _clip_entries(stills: Sequence[Still], options: argparse.Namespace, number: int) -> list[Entry]:
+def _write_clip(stills: Sequence[Still], options: argparse.Namespace, number: int) -> list[Entry]:
     """Of each moment of one clip, written as it is drawn."""
     clip = make_clip(stills, seed=options.seed, number=number, seconds=_CLIP_S)
-    return [write_still(one, options.out) for one in learnables(clip, every_s=options.every)]
+    return [write_still(one, options.out) for one in make_training_stills(clip, every_s=options.every)]
 
 
-def learnables(clip: Clip, *, every_s: float) -> Iterator[Learnable]:
-    """A clip's moments, one in so many seconds, whose truth is beyond doubt: no polyp is faint in it, and none lies in
+def make_training_stills(clip: Clip, *, every_s: float) -> Iterator[TrainingStill]:
+    """A clip's moments, one in so many seconds, whose truth is beyond doubt: no polyp is difficult in it, and none lies in
     two parts, left and right of an instrument, of which a mask alone would make two polyps."""
-    seen = moments(clip, every=max(1, round(every_s * clip.rate_hz)))
-    for moment, compressed in zip(seen, compress(_pictures(clip, seen), rate_hz=clip.rate_hz), strict=True):
+    seen = choose_moments(clip, every=max(1, round(every_s * clip.rate_hz)))
+    for moment, compressed in zip(seen, compress(_render_moments(clip, seen), rate_hz=clip.rate_hz), strict=True):
         true = true_frame(moment.scene, clip.scope, moment.place)
-        mask = _halved(_mask_of(true, clip.scope.frame_size))
-        if not true.faint and int(label_polyps(mask).max()) == len(true.polyps):
+        mask = _halve_mask(_mask_of(true, clip.scope.frame_size))
+        if not true.difficult and int(label_polyps(mask).max()) == len(true.polyps):
             name = f"{clip.name.replace(' ', '-')}-{moment.index}"
-            yield Learnable(name, _smaller(compressed.image), mask, moment.scene.tissue.still)
+            yield TrainingStill(name, _halve_image(compressed.image), mask, moment.scene.tissue.still)
 
 
-def moments(clip: Clip, *, every: int) -> list[Moment]:
+def choose_moments(clip: Clip, *, every: int) -> list[Moment]:
     """One in so many frames, the first of them half of that into the clip."""
     places = [(scene, place) for scene in clip.scenes for place in range(len(scene))]
     return [Moment(*places[index], index) for index in range(every // 2, len(places), every)]
 
 
-def _pictures(clip: Clip, seen: Sequence[Moment]) -> Iterator[Image]:
+def _render_moments(clip: Clip, seen: Sequence[Moment]) -> Iterator[Image]:
     for one in seen:
         tissue, scene = one.scene.tissue, one.scene
         yield render_frame(tissue.image, scene.camera, scene.conditions, clip.scope, one.place, one.index)
@@ -142,26 +142,26 @@ def _mask_of(true: TrueFrame, size: tuple[int, int]) -> NDArray[np.bool_]:
     return mask
 
 
-def _smaller(image: Image) -> Image:
+def _halve_image(image: Image) -> Image:
     """Half as wide and high, which is still more than a model's input."""
     return np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _halved(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return _smaller(mask.astype(np.uint8) * np.uint8(255)) > 127
+def _halve_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return _halve_image(mask.astype(np.uint8) * np.uint8(255)) > 127
 
 
-def write_still(learnable: Learnable, folder: Path) -> Entry:
+def write_still(training_still: TrainingStill, folder: Path) -> Entry:
     """Writes its two files."""
-    image, mask = f"images/{learnable.name}.jpg", f"masks/{learnable.name}.png"
-    bgr = np.ascontiguousarray(learnable.image[..., ::-1])
+    image, mask = f"images/{training_still.name}.jpg", f"masks/{training_still.name}.png"
+    bgr = np.ascontiguousarray(training_still.image[..., ::-1])
     _write(folder / image, bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    _write(folder / mask, learnable.mask.astype(np.uint8) * np.uint8(255), [])
-    found = boxes_of(label_polyps(learnable.mask)).astype(int)
+    _write(folder / mask, training_still.mask.astype(np.uint8) * np.uint8(255), [])
+    found = boxes_of(label_polyps(training_still.mask)).astype(int)
     boxes = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in found.tolist()]
-    height, width = learnable.mask.shape
+    height, width = training_still.mask.shape
     entry = {"file_name": image, "mask_name": mask, "width": width, "height": height}
-    return entry | {"centre": learnable.still.centre, "group": learnable.still.group}, boxes
+    return entry | {"centre": training_still.still.centre, "group": training_still.still.group}, boxes
 
 
 def _write(path: Path, picture: NDArray[np.uint8], settings: list[int]) -> None:

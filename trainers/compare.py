@@ -17,7 +17,7 @@ from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, m
 from realtime_polyp.metrics.matches import match
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still, read_stills
-from trainers.evaluation.figures import groups_of, per_image
+from trainers.evaluation.figures import bootstrap_groups, figures_per_image
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.training.run import engine_of_run
 
@@ -54,18 +54,18 @@ def run(options: argparse.Namespace) -> str:
     """Raises OSError or ValueError, one sentence each, for what the user can mend."""
     if options.draws < 1:
         raise ValueError(f"--draws is {options.draws}: it must be 1 or more")
-    engines = [opened(name, options.engine) for name in (options.first, options.second)]
+    engines = [open_model(name, options.engine) for name in (options.first, options.second)]
     if engines[0].task != engines[1].task:
         raise ValueError(
             f"{options.first} is a {engines[0].task}, {options.second} a {engines[1].task}: not comparable"
         )
     stills = read_stills(options.data, options.root)[: options.limit]
     check_files(stills, masks=engines[0].task == "segmenter")
-    told = compared([_cases(engine, stills) for engine in engines], engines[0].task, options.draws)
+    told = compare_models([_evaluate_model(engine, stills) for engine in engines], engines[0].task, options.draws)
     return table(told, options.first, options.second, f"{options.data.name}, {len(stills)} images")
 
 
-def opened(name: str, engine: str) -> Any:
+def open_model(name: str, engine: str) -> Any:
     """The engine of a run's folder or of installed weights."""
     if Path(name).is_dir():
         return engine_of_run(Path(name))
@@ -75,16 +75,16 @@ def opened(name: str, engine: str) -> Any:
     return open_engine(name, None, engine)
 
 
-def _cases(engine: Any, stills: list[Still]) -> list[Case]:
+def _evaluate_model(engine: Any, stills: list[Still]) -> list[Case]:
     roles = (engine, None) if engine.task == "detector" else (None, engine)
     return evaluate(stills, *roles, progress=True)
 
 
-def compared(sides: list[list[Case]], task: str, count: int) -> dict[str, tuple[Figures, Any]]:
+def compare_models(sides: list[list[Case]], task: str, count: int) -> dict[str, tuple[Figures, Any]]:
     """{figure: ({"first", "second"} values, interval of first - second)} of two models on the same stills."""
-    tell = [_teller(cases, task) for cases in sides]
+    tell = [_figures_on_draws(cases, task) for cases in sides]
     cases = sides[0]
-    every = draws(len(cases), samples=count, groups=groups_of(cases))
+    every = draws(len(cases), samples=count, groups=bootstrap_groups(cases))
 
     def difference(draw: Draw) -> Figures:
         first, second = (one(draw) for one in tell)
@@ -95,12 +95,12 @@ def compared(sides: list[list[Case]], task: str, count: int) -> dict[str, tuple[
     return {name: ({"first": values[0][name], "second": values[1][name]}, spans[name]) for name in _SHOWN[task]}
 
 
-def _teller(cases: list[Case], task: str) -> Callable[[Any], Figures]:
+def _figures_on_draws(cases: list[Case], task: str) -> Callable[[Any], Figures]:
     """A function from a draw of the images to the model's figures on it."""
     if task == "detector":
         matches = match([case.boxes for case in cases])
         return lambda draw: matches.figures(weights_of(draw, len(cases)))
-    columns = per_image([case.segmentation for case in cases if case.segmentation is not None])
+    columns = figures_per_image([case.segmentation for case in cases if case.segmentation is not None])
     return lambda draw: means_of(columns, draw)
 
 

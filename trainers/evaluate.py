@@ -13,13 +13,13 @@ from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_stills
-from trainers.evaluation.figures import Resampling, challenge_summary, generalisation, read_report, report_of
+from trainers.evaluation.figures import Resampling, build_report, challenge_summary, generalisation, read_report
 from trainers.evaluation.gallery import write_gallery
 from trainers.evaluation.multi_scale import SCALES
 from trainers.evaluation.plots import write_plots
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
-from trainers.evaluation.tables import tables
+from trainers.evaluation.tables import format_report
 from trainers.training.run import engine_of_run
 from trainers.training.run_folder import read_recipe
 
@@ -73,14 +73,14 @@ def command_line() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Raises OSError or ValueError, one sentence each, for what the user can mend."""
-    origin = result_origin(options) if options.result else None
-    stills = chosen_stills(options)
+    origin = find_origin(options) if options.result else None
+    stills = select_stills(options)
     mixed = read_report(options.mixed) if options.mixed else None
     others = [read_report(path) for path in options.generalisation or ()]
     scales = SCALES if options.multi_scale else ()
     detector, segmenter = open_engines(options)
     cases = evaluate(stills, detector, segmenter, score_threshold=options.score_threshold, scales=scales, progress=True)
-    report = report_of(
+    report = build_report(
         cases,
         detector,
         segmenter,
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
         report["generalisation"] = generalisation(report, mixed)
     if others:
         report["challenge"] = challenge_summary(report, others)
-    print(tables(report))
+    print(format_report(report))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -103,19 +103,19 @@ def run(options: argparse.Namespace) -> None:
     write_pictures(cases, options)
 
 
-def result_origin(options: argparse.Namespace) -> Origin:
+def find_origin(options: argparse.Namespace) -> Origin:
     """What a row of the table says of the model beside its figures."""
     named = [name for name in (options.detector, options.segmenter) if name != _NONE]
     if options.run:
-        return origin_of_run(options.run, command_of(options), multi_scale=options.multi_scale)
+        return origin_of_run(options.run, format_command(options), multi_scale=options.multi_scale)
     if len(named) != 1:
         raise ValueError(
             f"--result is a row of one model: set --detector or --segmenter to none, not {' and '.join(named)}"
         )
-    return origin_of_weights(named[0], command_of(options), multi_scale=options.multi_scale)
+    return origin_of_weights(named[0], format_command(options), multi_scale=options.multi_scale)
 
 
-def command_of(options: argparse.Namespace) -> str:
+def format_command(options: argparse.Namespace) -> str:
     """The command that makes these figures again, without what it wrote."""
     words = ["python -m trainers.evaluate", f"--data {options.data}", f"--root {options.root}"]
     if options.run:
@@ -138,7 +138,7 @@ def write_pictures(cases: list[Case], options: argparse.Namespace) -> None:
         print("The pictures are the data set's: its licence holds for them. Keep them out of the repository.")
 
 
-def chosen_stills(options: argparse.Namespace) -> list[Still]:
+def select_stills(options: argparse.Namespace) -> list[Still]:
     """The stills that the options ask for, their files known to be there."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit is {options.limit}: it must be 1 or more")
@@ -160,13 +160,13 @@ def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, Se
         return (engine, None) if engine.task == "detector" else (None, engine)
     if options.detector == options.segmenter == _NONE:
         raise ValueError("--detector and --segmenter are both none: nothing to evaluate")
-    name = engine_name(options)
+    name = choose_engine(options)
     detector = None if options.detector == _NONE else open_detector(options.detector, name)
     segmenter = None if options.segmenter == _NONE else open_segmenter(options.segmenter, name)
     return detector, segmenter
 
 
-def engine_name(options: argparse.Namespace) -> str:
+def choose_engine(options: argparse.Namespace) -> str:
     """The engine asked for; auto is eager where only eager will do. Raises ValueError for a compiled one there."""
     if not options.multi_scale:
         return str(options.engine)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.command import command_parser, report_bad_input
-from trainers.evaluation.report_page import RunFolder, page
+from trainers.evaluation.report_page import RunFolder, format_page
 
 REPORT = "report.html"
 _EPILOG = """examples:
@@ -48,7 +48,7 @@ def write_report(folder: Path, out: Path | None = None, *, gallery: bool = True)
     run = read_run(folder)
     path = out or folder / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(run, gallery=gallery), encoding="utf-8")
+    path.write_text(format_page(run, gallery=gallery), encoding="utf-8")
     return path
 
 

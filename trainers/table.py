@@ -57,9 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = command_line()
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
-        results = of_set(read_results(options.results), options.set)
+        results = select_set(read_results(options.results), options.set)
         chosen = [table for table in TABLES if options.table in (None, table.number)]
-        write = markdown if options.markdown else plain
+        write = format_markdown if options.markdown else format_plain
         print("\n\n".join(write(table, results) for table in chosen))
 
 
@@ -138,7 +138,7 @@ def _span(name: str, value: Any) -> list[float] | None:
     return [low, high]
 
 
-def of_set(results: Sequence[Result], name: str) -> Results:
+def select_set(results: Sequence[Result], name: str) -> Results:
     """The results of one set by config. Raises ValueError when two files hold the same."""
     found: Results = {}
     for result in results:
@@ -149,7 +149,7 @@ def of_set(results: Sequence[Result], name: str) -> Results:
     return found
 
 
-def own_rows(table: Table, results: Results) -> list[Row]:
+def find_own_rows(table: Table, results: Results) -> list[Row]:
     """The configs with figures of this table's kind that no row of the paper is."""
     kin = {(row.config, row.multi_scale_test) for one in TABLES if one.figures == table.figures for row in one.rows}
     own = [result for key, result in results.items() if key not in kin and table.figures[0] in result.figures]
@@ -157,9 +157,9 @@ def own_rows(table: Table, results: Results) -> list[Row]:
     return [Row(one.config + names[one.multi_scale_test], one.config, (), one.multi_scale_test) for one in own]
 
 
-def plain(table: Table, results: Results) -> str:
+def format_plain(table: Table, results: Results) -> str:
     """For a terminal: the paper's figures, ours, and what differed; intervals in brackets on a line below."""
-    rows = [*table.rows, *own_rows(table, results)]
+    rows = [*table.rows, *find_own_rows(table, results)]
     label = max(len(row.label) for row in rows)
     config = max(len(row.config) for row in rows)
     block = 7 * len(table.figures)
@@ -174,33 +174,39 @@ def plain(table: Table, results: Results) -> str:
             lines.append(f"{'our own:':{label}}  {'':{config}} |{'':{block}} |{'':{block}} |")
         paper = "".join(f"{value:7.1f}" for value in row.values) or f"{'':{block}}"
         result = results.get((row.config, row.multi_scale_test))
-        ours = "".join(f"{one:>7}" for one in cells(table, result)) if result else f"{NOT_TRAINED:>{block}}"
-        lines.append(f"{row.label:{label}}  {row.config:{config}} |{paper} |{ours} | {differences(result)}".rstrip())
-        if result and spans(table, result):
-            lines.append(f"{'':{label}}  {'':{config}} |{'':{block}} |  {spans(table, result)}")
+        ours = "".join(f"{one:>7}" for one in format_cells(table, result)) if result else f"{NOT_TRAINED:>{block}}"
+        lines.append(
+            f"{row.label:{label}}  {row.config:{config}} |{paper} |{ours} | {format_differences(result)}".rstrip()
+        )
+        if result and format_intervals(table, result):
+            lines.append(f"{'':{label}}  {'':{config}} |{'':{block}} |  {format_intervals(table, result)}")
     return "\n".join([*lines, *([table.note] if table.note else [])])
 
 
-def markdown(table: Table, results: Results) -> str:
+def format_markdown(table: Table, results: Results) -> str:
     """A Markdown table of the same columns; intervals stand beside the figure."""
     headings = [_HEADINGS.get(name, name) for name in table.figures]
     columns = ["", "config", *(f"{one}, paper" for one in headings), *(f"{one}, ours" for one in headings), "differed"]
-    lines = [f"**Table {table.number}.** {table.title}; in %.", "", _line(columns)]
-    lines.append(_line(["---", "---", *["---:"] * (2 * len(headings)), "---"]))
-    for row in [*table.rows, *own_rows(table, results)]:
+    lines = [f"**Table {table.number}.** {table.title}; in %.", "", _format_line(columns)]
+    lines.append(_format_line(["---", "---", *["---:"] * (2 * len(headings)), "---"]))
+    for row in [*table.rows, *find_own_rows(table, results)]:
         paper = [f"{value:.1f}" for value in row.values] or [""] * len(headings)
         result = results.get((row.config, row.multi_scale_test))
-        ours = cells(table, result, with_intervals=True) if result else [NOT_TRAINED, *[""] * (len(headings) - 1)]
+        ours = (
+            format_cells(table, result, with_intervals=True) if result else [NOT_TRAINED, *[""] * (len(headings) - 1)]
+        )
         label = row.label if row.values else f"our own: {row.label}"
-        lines.append(_line([label.replace("*", "\\*"), f"`{row.config}`", *paper, *ours, differences(result)]))
+        lines.append(
+            _format_line([label.replace("*", "\\*"), f"`{row.config}`", *paper, *ours, format_differences(result)])
+        )
     return "\n".join([*lines, *(["", table.note.replace("*", "\\*")] if table.note else [])])
 
 
-def _line(cells_: Sequence[str]) -> str:
-    return "| " + " | ".join(cells_) + " |"
+def _format_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
-def cells(table: Table, result: Result, *, with_intervals: bool = False) -> list[str]:
+def format_cells(table: Table, result: Result, *, with_intervals: bool = False) -> list[str]:
     """Our figures in percent, a dash where a file has none."""
     told = []
     for name in table.figures:
@@ -210,7 +216,7 @@ def cells(table: Table, result: Result, *, with_intervals: bool = False) -> list
     return told
 
 
-def spans(table: Table, result: Result) -> str:
+def format_intervals(table: Table, result: Result) -> str:
     """The intervals of the table's figures in one line; empty where there are none."""
     known = [(name, result.intervals.get(name)) for name in table.figures]
     return ", ".join(f"{_HEADINGS.get(name, name)} [{_percent(one)}]" for name, one in known if one)
@@ -220,7 +226,7 @@ def _percent(interval: list[float]) -> str:
     return " ".join(f"{100 * end:.1f}" for end in interval)
 
 
-def differences(result: Result | None) -> str:
+def format_differences(result: Result | None) -> str:
     if result is None:
         return ""
     return "; ".join(f"{what}: {how}" for what, how in result.differs.items()) or "not said"

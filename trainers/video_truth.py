@@ -49,21 +49,21 @@ def run(options: argparse.Namespace) -> None:
         labels, cuts = read_coco_video(options.coco_video, clock, video=options.video.name), []
     truth = truth_of(labels, clock, name=options.out.name, cuts=[*cuts, *options.cut])
     write_truth(truth, options.out, video=options.video.name)
-    print(described(truth))
+    print(describe_truth(truth))
     print(f"truth: {options.out}")
 
 
-def described(truth: VideoTruth) -> str:
+def describe_truth(truth: VideoTruth) -> str:
     """What was read, for a person to see at a glance whether it is what was drawn."""
     polyps = {identity for frame in truth.frames for identity in frame.polyps}
     clear = sum(bool(frame.polyps) for frame in truth.frames)
-    faint = sum(bool(frame.faint) for frame in truth.frames)
+    difficult = sum(bool(frame.difficult) for frame in truth.frames)
     cuts = sum(frame.cut for frame in truth.frames)
     width, height = truth.size
     duration_s = truth.pts_s(len(truth.frames))
     return (
         f"{len(truth.frames)} frames of {width}x{height} at {truth.rate_hz} Hz, {duration_s:.1f} s: "
-        f"{len(polyps)} polyps in {clear} frames, faint ones in {faint}, {cuts} cuts"
+        f"{len(polyps)} polyps in {clear} frames, difficult ones in {difficult}, {cuts} cuts"
     )
 
 

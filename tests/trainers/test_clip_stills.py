@@ -9,7 +9,7 @@ from tissue_toys import write_tissue_stills
 
 from trainers import clip_stills
 from trainers.check_data import find_problems
-from trainers.clip_stills import learnables, main, moments
+from trainers.clip_stills import choose_moments, main, make_training_stills
 from trainers.data.stills import Still, letterboxed, read_image, read_mask, read_stills
 from trainers.video.synthetic.clip import Clip, make_clip
 from trainers.video.synthetic.ground_truth import true_frame
@@ -35,7 +35,7 @@ def clip(stills: list[Still]) -> Clip:
 
 
 def test_moments_are_evenly_spread_and_know_their_place(clip: Clip) -> None:
-    seen = moments(clip, every=30)
+    seen = choose_moments(clip, every=30)
     assert [one.index for one in seen] == list(range(15, len(clip), 30))
     starts = np.cumsum([0, *(len(scene) for scene in clip.scenes)])
     for one in seen:
@@ -44,13 +44,13 @@ def test_moments_are_evenly_spread_and_know_their_place(clip: Clip) -> None:
 
 
 def test_a_mask_lies_on_its_picture_s_polyps_and_is_its_moment_s_truth(clip: Clip) -> None:
-    by_index = {f"{clip.name.replace(' ', '-')}-{one.index}": one for one in moments(clip, every=15)}
-    found = list(learnables(clip, every_s=0.5))
+    by_index = {f"{clip.name.replace(' ', '-')}-{one.index}": one for one in choose_moments(clip, every=15)}
+    found = list(make_training_stills(clip, every_s=0.5))
     assert any(one.mask.any() for one in found) and not all(one.mask.any() for one in found)
     for one in found:
         moment = by_index[one.name]
         true = true_frame(moment.scene, clip.scope, moment.place)
-        assert bool(true.polyps) == one.mask.any() and not true.faint
+        assert bool(true.polyps) == one.mask.any() and not true.difficult
         assert one.image.shape == (*one.mask.shape, 3) == (SMALL[1] // 2, SMALL[0] // 2, 3)
         assert one.still is moment.scene.tissue.still
         ys, xs = np.nonzero(one.mask)
@@ -60,10 +60,10 @@ def test_a_mask_lies_on_its_picture_s_polyps_and_is_its_moment_s_truth(clip: Cli
 
 
 def test_what_is_in_doubt_is_left_out(clip: Clip) -> None:
-    """Moments with a faint polyp, of which a mask says nothing."""
-    seen = moments(clip, every=1)
-    doubtful = [one.index for one in seen if true_frame(one.scene, clip.scope, one.place).faint]
-    names = {one.name for one in learnables(clip, every_s=1 / float(clip.rate_hz))}
+    """Moments with a difficult polyp, of which a mask says nothing."""
+    seen = choose_moments(clip, every=1)
+    doubtful = [one.index for one in seen if true_frame(one.scene, clip.scope, one.place).difficult]
+    names = {one.name for one in make_training_stills(clip, every_s=1 / float(clip.rate_hz))}
     assert doubtful and not any(f"{clip.name.replace(' ', '-')}-{index}" in names for index in doubtful)
     assert len(names) > len(clip) / 2
 
@@ -90,7 +90,7 @@ def test_a_moment_keeps_its_still_s_patient_so_that_a_leak_is_seen(
 ) -> None:
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
-    kept = [clip_stills.write_still(one, tmp_path) for one in learnables(clip, every_s=2)]
+    kept = [clip_stills.write_still(one, tmp_path) for one in make_training_stills(clip, every_s=2)]
     moments_read = read_stills(clip_stills.write_coco(kept, tmp_path / "train.json"), tmp_path)
     trouble = find_problems({"train": moments_read, "val": stills})
     assert trouble.keys() == {"patients or videos in more than one split"}

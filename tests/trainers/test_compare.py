@@ -13,10 +13,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_green_data(tmp_path_factory.mktemp("stills"))
 
 
-def told(
+def run_compare(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **engines: object
 ) -> list[str]:
-    monkeypatch.setattr(compare, "opened", lambda name, engine: engines[name])
+    monkeypatch.setattr(compare, "open_model", lambda name, engine: engines[name])
     compare.main(["a", "b", "--data", str(root / "data.json"), "--root", str(root), "--draws", "50"])
     return capsys.readouterr().out.splitlines()
 
@@ -24,7 +24,7 @@ def told(
 def test_the_same_model_twice_is_no_difference(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = told(root, monkeypatch, capsys, a=GreenSegmenter(), b=GreenSegmenter())
+    lines = run_compare(root, monkeypatch, capsys, a=GreenSegmenter(), b=GreenSegmenter())
     row = next(line for line in lines if line.startswith("dice"))
     assert "0.0 [0.0 0.0]" in row and not row.endswith("*")
 
@@ -32,7 +32,7 @@ def test_the_same_model_twice_is_no_difference(
 def test_a_model_that_finds_nothing_is_clearly_worse(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = told(root, monkeypatch, capsys, a=GreenDetector(), b=BlindDetector())
+    lines = run_compare(root, monkeypatch, capsys, a=GreenDetector(), b=BlindDetector())
     row = next(line for line in lines if line.startswith("AP50"))
     assert row.endswith("*") and float(row.split()[1]) > 50 and float(row.split()[2]) == 0
 
@@ -41,10 +41,10 @@ def test_a_detector_is_not_compared_with_a_segmenter(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        told(root, monkeypatch, capsys, a=GreenDetector(), b=GreenSegmenter())
+        run_compare(root, monkeypatch, capsys, a=GreenDetector(), b=GreenSegmenter())
     assert end.value.code == 2 and "a is a detector, b a segmenter: not comparable" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_said() -> None:
     with pytest.raises(ValueError, match="nowhere is neither a run's folder nor installed: there are .*gflv2-lite0"):
-        compare.opened("nowhere", "auto")
+        compare.open_model("nowhere", "auto")

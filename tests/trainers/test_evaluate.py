@@ -22,10 +22,10 @@ import trainers.evaluate as command
 from realtime_polyp.packets import Detections
 from trainers.data.stills import Still, read_stills
 from trainers.evaluate import main
-from trainers.evaluation.figures import figures_of, generalisation, report_of
+from trainers.evaluation.figures import build_report, compute_figures, generalisation
 from trainers.evaluation.gallery import false_alarms, misses, sheets_of
 from trainers.evaluation.predict import Case, evaluate
-from trainers.evaluation.tables import tables
+from trainers.evaluation.tables import format_report
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def report(cases: list[Case]) -> dict[str, Any]:
-    return report_of(cases, GreenDetector(), GreenSegmenter(), data="data.json")
+    return build_report(cases, GreenDetector(), GreenSegmenter(), data="data.json")
 
 
 def test_models_that_see_the_truth_score_nearly_1(cases: list[Case]) -> None:
-    figures = figures_of(cases)
+    figures = compute_figures(cases)
     assert (figures["images"], figures["detection"]["true_boxes"]) == (4, 4)
     assert figures["detection"]["AP75"] == pytest.approx(1)
     assert figures["segmentation"]["dice"] > 0.96
@@ -85,7 +85,7 @@ def test_each_centre_is_reported(cases: list[Case]) -> None:
 
 
 def test_models_that_see_nothing_score_0_but_are_right_where_there_is_nothing(stills: list[Still]) -> None:
-    figures = figures_of(evaluate(stills, BlindDetector(), BlindSegmenter()))
+    figures = compute_figures(evaluate(stills, BlindDetector(), BlindSegmenter()))
     assert figures["detection"]["AP"] == 0
     assert figures["segmentation"]["dice"] == 0.25  # the one image without a polyp
     assert figures["segmentation"]["hd95_px"] is None
@@ -94,9 +94,9 @@ def test_models_that_see_nothing_score_0_but_are_right_where_there_is_nothing(st
 
 def test_a_model_that_did_not_run_has_no_figures(stills: list[Still]) -> None:
     cases = evaluate(stills, None, GreenSegmenter())
-    assert figures_of(cases)["detection"] is None
-    assert "Detection" not in tables(report_of(cases, None, GreenSegmenter(), data="x"))
-    assert figures_of(evaluate(stills, GreenDetector(), None))["segmentation"] is None
+    assert compute_figures(cases)["detection"] is None
+    assert "Detection" not in format_report(build_report(cases, None, GreenSegmenter(), data="x"))
+    assert compute_figures(evaluate(stills, GreenDetector(), None))["segmentation"] is None
     with pytest.raises(ValueError, match=r"1\.jpg"):
         _ = cases[0].boxes
 
@@ -108,13 +108,13 @@ def test_the_report_is_plain_json(cases: list[Case]) -> None:
 
 
 def test_tables_are_aligned_and_show_a_dash_for_no_value(cases: list[Case]) -> None:
-    detection, endocv, segmentation = tables(report(cases)).strip().split("\n\n")[1:]
+    detection, endocv, segmentation = format_report(report(cases)).strip().split("\n\n")[1:]
     for block in (detection, endocv, segmentation):
         _, *rows = block.split("\n")
         assert len({len(row) for row in rows}) == 1
     assert detection.split("\n")[2].split()[:2] == ["all", "4"]
     assert "-" in endocv.split("\n")[2].split()
-    assert "nan" not in tables(report(cases)).lower()
+    assert "nan" not in format_report(report(cases)).lower()
 
 
 def test_the_command_writes_figures_and_pictures(

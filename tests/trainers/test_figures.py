@@ -14,11 +14,11 @@ from realtime_polyp.packets import Detections
 from trainers.data.stills import read_stills
 from trainers.evaluation.figures import (
     Resampling,
+    bootstrap_groups,
     challenge_summary,
     detection_figures,
-    groups_of,
+    figures_per_image,
     mask_figures,
-    per_image,
 )
 from trainers.evaluation.plots import draw_precision_recall, draw_reliability, mask_reliability, write_plots
 from trainers.evaluation.predict import Case, evaluate
@@ -51,13 +51,13 @@ def test_intervals_name_the_figures_that_they_are_of(cases: list[Case]) -> None:
 def test_the_means_of_each_image_are_the_sets_figures(cases: list[Case]) -> None:
     images = [case.segmentation for case in cases if case.segmentation]
     figures = segmentation_figures(images)
-    means = {name: np.nanmean(column) for name, column in per_image(images).items()}
+    means = {name: np.nanmean(column) for name, column in figures_per_image(images).items()}
     assert means == pytest.approx({name: figures[name] for name in means})
 
 
 def test_images_of_one_group_are_drawn_together(cases: list[Case]) -> None:
-    assert groups_of(grouped(cases, ["", "", "", ""])) is None
-    assert groups_of(grouped(cases, ["a", "", "a", "b"])) == ["a", "image 2", "a", "b"]
+    assert bootstrap_groups(grouped(cases, ["", "", "", ""])) is None
+    assert bootstrap_groups(grouped(cases, ["a", "", "a", "b"])) == ["a", "image 2", "a", "b"]
     one = mask_figures(grouped(cases, ["a"] * 4), Resampling(20))
     assert one["intervals"]["dice"] == pytest.approx([one["dice"]] * 2)
 

@@ -16,8 +16,8 @@ from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 from trainers.data.stills import Still, read_stills
-from trainers.evaluation.figures import figures_of
-from trainers.evaluation.multi_scale import SCALES, detect_at_scales, mirrored_boxes, scaled_size, segment_at_scales
+from trainers.evaluation.figures import compute_figures
+from trainers.evaluation.multi_scale import SCALES, detect_at_scales, flip_boxes, scaled_size, segment_at_scales
 from trainers.evaluation.predict import evaluate
 
 
@@ -40,7 +40,7 @@ def test_the_papers_size() -> None:
 
 def test_every_view_is_seen_and_the_answer_is_as_good(stills: list[Still]) -> None:
     detector, segmenter = EagerGreenDetector(), EagerGreenSegmenter()
-    figures = figures_of(evaluate(stills, detector, segmenter, scales=SCALES))
+    figures = compute_figures(evaluate(stills, detector, segmenter, scales=SCALES))
     assert detector.sizes[:6] == [(96, 128)] * 2 + [(128, 160)] * 2 + [(160, 192)] * 2
     assert len(detector.sizes) == len(segmenter.sizes) == 6 * len(stills)
     assert figures["detection"]["AP75"] == pytest.approx(1)  # one box a polyp: six views went through one NMS
@@ -49,8 +49,8 @@ def test_every_view_is_seen_and_the_answer_is_as_good(stills: list[Still]) -> No
 
 def test_boxes_mirrored_twice_are_where_they_were() -> None:
     boxes = np.array([[1, 2, 30, 40]], np.float32)
-    assert mirrored_boxes(boxes, 100).tolist() == [[70, 2, 99, 40]]
-    assert mirrored_boxes(mirrored_boxes(boxes, 100), 100).tolist() == boxes.tolist()
+    assert flip_boxes(boxes, 100).tolist() == [[70, 2, 99, 40]]
+    assert flip_boxes(flip_boxes(boxes, 100), 100).tolist() == boxes.tolist()
 
 
 class LeftDetector(EagerGreenDetector):

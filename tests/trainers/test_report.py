@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.evaluation.chart import chart, ticks
-from trainers.evaluation.report_page import flat
+from trainers.evaluation.report_page import flatten
 from trainers.report import main, write_report
 
 RECIPE = {
@@ -149,7 +149,7 @@ def test_the_command_writes_where_it_is_told(run: Path, tmp_path: Path, capsys: 
 
 
 def test_nested_recipes_are_flattened() -> None:
-    found = dict(flat({"a": {"b": {"c": 0.5}, "d": [1, 2]}, "e": None, "f": {}}))
+    found = dict(flatten({"a": {"b": {"c": 0.5}, "d": [1, 2]}, "e": None, "f": {}}))
     assert found == {"a.b.c": "0.5", "a.d": "1, 2", "e": "none", "f": "{}"}
 
 

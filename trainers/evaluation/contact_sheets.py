@@ -81,14 +81,14 @@ def _draw_legend(figure: Figure, legend: Mapping[str, Colour], head: float) -> N
 # Tiles
 
 
-def fitted(image: Image) -> tuple[Image, float]:
+def fit_to_tile(image: Image) -> tuple[Image, float]:
     """The picture (H, W, 3) as large as a tile can hold it, to be painted on, and its scale."""
     height, width = image.shape[:2]
     scale = min(_TILE_PX[0] / width, _TILE_PX[1] / height)
     return shrink(image, (round(height * scale), round(width * scale))).copy(), scale
 
 
-def outline(canvas: Image, mask: NDArray[np.bool_], scale: float, colour: Colour) -> None:
+def draw_outline(canvas: Image, mask: NDArray[np.bool_], scale: float, colour: Colour) -> None:
     """Of a mask (H, W) in the picture's own px."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     lines = [np.round(contour * scale).astype(np.int32) for contour in contours]
@@ -96,7 +96,7 @@ def outline(canvas: Image, mask: NDArray[np.bool_], scale: float, colour: Colour
     cv2.polylines(canvas, lines, True, colour, 2, cv2.LINE_AA)
 
 
-def rectangle(canvas: Image, box: NDArray[np.float32], scale: float, colour: Colour, label: str = "") -> None:
+def draw_box(canvas: Image, box: NDArray[np.float32], scale: float, colour: Colour, label: str = "") -> None:
     """Of a box (4,) xyxy in the picture's own px."""
     x1, y1, x2, y2 = (round(float(edge) * scale) for edge in box)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), 3, cv2.LINE_AA)
@@ -114,7 +114,7 @@ def _chip(canvas: Image, label: str, corner: tuple[int, int], colour: Colour) ->
     cv2.putText(canvas, label, (left + 2, foot - 3), cv2.FONT_HERSHEY_SIMPLEX, _LABEL_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-def centred(canvas: Image) -> Image:
+def centre_on_tile(canvas: Image) -> Image:
     """On black, of a tile's size."""
     width, height = _TILE_PX
     tile = np.zeros((height, width, 3), np.uint8)

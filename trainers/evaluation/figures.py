@@ -43,7 +43,7 @@ class Resampling:
     progress: bool = False
 
 
-def report_of(
+def build_report(
     cases: Sequence[Case],
     detector: DetectorEngine | None,
     segmenter: SegmenterEngine | None,
@@ -70,17 +70,17 @@ def report_of(
         },
         "size_grids": {"AP_s AP_m AP_l": "stored px, 32² and 96²", "endocv": "original px, 100² and 200²"},
         "bootstrap": _bootstrap_note(cases, resampling) if resampling.samples else None,
-        **figures_of(cases, resampling),
-        "per_centre": {name: figures_of(of_centre[name], resampling) for name in centres},
+        **compute_figures(cases, resampling),
+        "per_centre": {name: compute_figures(of_centre[name], resampling) for name in centres},
     }
 
 
 def _bootstrap_note(cases: Sequence[Case], resampling: Resampling) -> Figures:
-    drawn = "images" if groups_of(cases) is None else "groups (a patient or a video each)"
+    drawn = "images" if bootstrap_groups(cases) is None else "groups (a patient or a video each)"
     return {"samples": resampling.samples, "level": resampling.level, "seed": resampling.seed, "drawn": drawn}
 
 
-def figures_of(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
+def compute_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
     """The figures of a set of cases in 0..1 and px; None for a model that did not run."""
     segmented = [case for case in cases if case.segmentation is not None]
     detected = [case for case in cases if case.detections is not None]
@@ -128,14 +128,14 @@ def mask_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -
     images = [case.segmentation for case in cases if case.segmentation is not None]
     figures = segmentation_figures(images)
     if resampling.samples:
-        columns = per_image(images)
+        columns = figures_per_image(images)
         drawn = _draws(cases, resampling, "masks")
         found = intervals(drawn, lambda draw: means_of(columns, draw), level=resampling.level)
         figures["intervals"] = _as_lists(found)
     return figures
 
 
-def per_image(images: Sequence[ImageSegmentation]) -> dict[str, NDArray[np.float64]]:
+def figures_per_image(images: Sequence[ImageSegmentation]) -> dict[str, NDArray[np.float64]]:
     """Each figure of each image (N,), NaN where an image has no boundary to compare."""
     scores = [scores_of(image.counts) for image in images]
     rows = [{**asdict(one), "challenge": challenge_score(one)} for one in scores]
@@ -146,13 +146,13 @@ def per_image(images: Sequence[ImageSegmentation]) -> dict[str, NDArray[np.float
 
 
 def _draws(cases: Sequence[Case], resampling: Resampling, what: str) -> Any:
-    drawn = draws(len(cases), samples=resampling.samples, seed=resampling.seed, groups=groups_of(cases))
+    drawn = draws(len(cases), samples=resampling.samples, seed=resampling.seed, groups=bootstrap_groups(cases))
     centres = {case.still.centre for case in cases}
     label = f"resampling {what}, {centres.pop() if len(centres) == 1 else 'all'}"
     return tqdm(drawn, total=resampling.samples, desc=label, leave=False, disable=not resampling.progress)
 
 
-def groups_of(cases: Sequence[Case]) -> list[str] | None:
+def bootstrap_groups(cases: Sequence[Case]) -> list[str] | None:
     """What each case is drawn with: its patient or video, itself where it has none; None where no case has one."""
     groups = [getattr(case.still, "group", "") for case in cases]
     if not any(groups):

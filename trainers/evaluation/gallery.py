@@ -19,10 +19,10 @@ from trainers.evaluation.contact_sheets import (
     ROWS,
     TRUE,
     Page,
-    centred,
-    fitted,
-    outline,
-    rectangle,
+    centre_on_tile,
+    draw_box,
+    draw_outline,
+    fit_to_tile,
     write_pages,
 )
 from trainers.evaluation.predict import Case
@@ -125,17 +125,17 @@ def paint(tile: Tile) -> Image:
     """The tile's picture (h, w, 3) with outlines and boxes, fitted into its place on black."""
     case = tile.case
     image, true = read_image(case.still.image_path), read_mask(case.still.mask_path)
-    canvas, scale = fitted(image)
+    canvas, scale = fit_to_tile(image)
     if case.mask is not None:
-        outline(canvas, case.mask.to_source(*image.shape[:2]), scale, FOUND)
-    outline(canvas, true, scale, TRUE)
+        draw_outline(canvas, case.mask.to_source(*image.shape[:2]), scale, FOUND)
+    draw_outline(canvas, true, scale, TRUE)
     if case.detections is not None:
         for box, score in zip(case.boxes.found, case.boxes.scores, strict=True):
             if score >= SCORE_THRESHOLD:
-                rectangle(canvas, box, scale, FOUND, f"{score:.2f}")
+                draw_box(canvas, box, scale, FOUND, f"{score:.2f}")
     if tile.marked is not None:
-        rectangle(canvas, tile.marked, scale, MARKED)
-    return centred(canvas)
+        draw_box(canvas, tile.marked, scale, MARKED)
+    return centre_on_tile(canvas)
 
 
 def _has_polyp(case: Case) -> bool:

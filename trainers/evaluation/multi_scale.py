@@ -29,12 +29,12 @@ def detect_at_scales(
     for scale in scales:
         batch = prepare([image], [field], scaled_size(detector.size, scale))
         for mirrored in (False, True):
-            found, certainty = detector(_mirror(batch.pixels) if mirrored else batch.pixels)
-            placed = mirrored_boxes(found[0], batch.pixels.shape[-1]) if mirrored else found[0]
+            found, certainty = detector(_flip(batch.pixels) if mirrored else batch.pixels)
+            placed = flip_boxes(found[0], batch.pixels.shape[-1]) if mirrored else found[0]
             boxes.append(batch.placements[0].boxes_to_source(placed))
             scores.append(certainty[0])
     return detections_of(
-        np.concatenate(boxes), np.concatenate(scores), _in_place(field), score_threshold=score_threshold
+        np.concatenate(boxes), np.concatenate(scores), _identity_placement(field), score_threshold=score_threshold
     )
 
 
@@ -43,28 +43,28 @@ def segment_at_scales(segmenter: SegmenterEngine, image: Image, field: FieldOfVi
     maps = []
     for scale in scales:
         batch = prepare([image], [field], scaled_size(segmenter.size, scale))
-        there, back = segmenter(batch.pixels)[0], segmenter(_mirror(batch.pixels))[0, :, ::-1]
-        maps += [_in_field(probability, batch) for probability in (there, back)]
+        there, back = segmenter(batch.pixels)[0], segmenter(_flip(batch.pixels))[0, :, ::-1]
+        maps += [_crop_to_field(probability, batch) for probability in (there, back)]
     height, width = max((one.shape for one in maps), key=np.prod)
     resized = [cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in maps]
     return Mask(np.mean(resized, axis=0, dtype=np.float32), field)
 
 
-def mirrored_boxes(boxes: Boxes, width: int) -> Boxes:
+def flip_boxes(boxes: Boxes, width: int) -> Boxes:
     """Boxes (n, 4) xyxy as they lie in the picture's mirror image, px of a picture `width` wide."""
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
-def _mirror(pixels: Pixels) -> Pixels:
+def _flip(pixels: Pixels) -> Pixels:
     """(N, 3, h, w) left to right, still a channels-last view."""
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)[:, :, ::-1]).transpose(0, 3, 1, 2)
 
 
-def _in_field(probability: np.ndarray, batch: Batch) -> np.ndarray:
+def _crop_to_field(probability: np.ndarray, batch: Batch) -> np.ndarray:
     height, width = batch.pixels.shape[-2:]
     return mask_of(probability, batch.placements[0], (height, width)).probability
 
 
-def _in_place(field: FieldOfView) -> Placement:
+def _identity_placement(field: FieldOfView) -> Placement:
     """Where model px are source px: for boxes that have been moved already."""
     return Placement(field, field.x1, field.y1, field.width, field.height)

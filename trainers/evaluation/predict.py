@@ -55,10 +55,12 @@ def evaluate(
     Raises FileNotFoundError or ValueError naming the image or mask that cannot be read, or whose sizes differ.
     """
     with tqdm(stills, desc="evaluating", unit="image", disable=not progress) as shown:
-        return [_case(still, detector, segmenter, (score_threshold, mask_threshold), scales) for still in shown]
+        return [
+            _evaluate_still(still, detector, segmenter, (score_threshold, mask_threshold), scales) for still in shown
+        ]
 
 
-def _case(
+def _evaluate_still(
     still: Still,
     detector: DetectorEngine | None,
     segmenter: SegmenterEngine | None,
@@ -76,7 +78,7 @@ def _case(
         batches = {size: prepare([image], [field], size) for size in sizes}
         detections = detect(detector, batches[detector.size], score_threshold) if detector else None
         mask = segment(segmenter, batches[segmenter.size]) if segmenter else None
-    segmentation = _compare(mask, image, still, mask_threshold) if mask else None
+    segmentation = _measure_mask(mask, image, still, mask_threshold) if mask else None
     return Case(still, field, detections, mask, segmentation)
 
 
@@ -91,7 +93,7 @@ def segment(segmenter: SegmenterEngine, batch: Batch) -> Mask:
     return mask_of(segmenter(batch.pixels)[0], batch.placements[0], segmenter.size)
 
 
-def _compare(mask: Mask, image: Image, still: Still, threshold: float) -> ImageSegmentation:
+def _measure_mask(mask: Mask, image: Image, still: Still, threshold: float) -> ImageSegmentation:
     true = read_mask(still.mask_path)
     if true.shape != image.shape[:2]:
         raise ValueError(f"{still.mask_path} is {true.shape}, its image {image.shape[:2]}: sizes must agree")

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainers.evaluation.chart import chart
 from trainers.evaluation.report_style import STYLE
-from trainers.evaluation.tables import COCO, ENDOCV, SEGMENTATION, cell, span
+from trainers.evaluation.tables import COCO, ENDOCV, SEGMENTATION, format_interval, format_value
 from trainers.training.run_folder import VALIDATION
 
 
@@ -24,7 +24,7 @@ class RunFolder:
     sheets: tuple[Path, ...]
 
 
-def page(run: RunFolder, *, gallery: bool = True) -> str:
+def format_page(run: RunFolder, *, gallery: bool = True) -> str:
     title = html.escape(str((run.recipe or {}).get("config", run.name)))
     sections = [_head(run, title), _curves(run), _figures(run), _recipe(run), _gallery(run, shown=gallery)]
     return (
@@ -38,18 +38,23 @@ def page(run: RunFolder, *, gallery: bool = True) -> str:
 def _head(run: RunFolder, title: str) -> str:
     recipe = run.recipe or {}
     loop: dict[str, Any] = recipe["loop"] if isinstance(recipe.get("loop"), dict) else {}
-    facts = {"run": run.name, **{name: _words(recipe[name]) for name in ("task", "data", "images") if name in recipe}}
-    facts |= {name: _words(recipe.get(name, loop.get(name))) for name in ("size", "init", "epochs", "batch", "seed")}
+    facts = {
+        "run": run.name,
+        **{name: _format_value(recipe[name]) for name in ("task", "data", "images") if name in recipe},
+    }
+    facts |= {
+        name: _format_value(recipe.get(name, loop.get(name))) for name in ("size", "init", "epochs", "batch", "seed")
+    }
     known = {name: text for name, text in facts.items() if text}
     return (
         f"<header><h1>{title}</h1>{_facts(known)}</header>\n"
-        f"<section><h2>What differs from the paper</h2>{_differs(recipe.get('differs'))}</section>"
+        f"<section><h2>What differs from the paper</h2>{_differences(recipe.get('differs'))}</section>"
     )
 
 
-def _differs(differs: Any) -> str:
+def _differences(differs: Any) -> str:
     if isinstance(differs, Mapping) and differs:
-        return _facts({str(name): _words(how) for name, how in differs.items()})
+        return _facts({str(name): _format_value(how) for name, how in differs.items()})
     if isinstance(differs, Mapping):
         return "<p>Nothing that the recipe knows of.</p>"
     return _missing("Not said: recipe.json is missing or holds no <code>differs</code>.")
@@ -119,30 +124,32 @@ def _table(title: str, columns: Mapping[str, str], sets: Mapping[str, Any], path
 
 def _figure(key: str, figures: Mapping[str, Any]) -> str:
     interval = (figures.get("intervals") or {}).get(key)
-    return cell(key, figures.get(key)) + (f"<small>{span(key, interval)}</small>" if interval else "")
+    return format_value(key, figures.get(key)) + (
+        f"<small>{format_interval(key, interval)}</small>" if interval else ""
+    )
 
 
 def _recipe(run: RunFolder) -> str:
     if run.recipe is None:
         return f"<section><h2>Recipe</h2>{_missing('recipe.json is missing.')}</section>"
-    rows = {name: text for name, text in flat(run.recipe) if not name.startswith("differs")}
+    rows = {name: text for name, text in flatten(run.recipe) if not name.startswith("differs")}
     return f"<section><h2>Recipe</h2>{_facts(rows)}</section>"
 
 
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Every leaf of nested dicts by its dotted name, in words."""
     if isinstance(value, Mapping) and value:
         for key, one in value.items():
-            yield from flat(one, f"{name}.{key}" if name else str(key))
+            yield from flatten(one, f"{name}.{key}" if name else str(key))
     else:
-        yield name, _words(value) or "none"
+        yield name, _format_value(value) or "none"
 
 
-def _words(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ", ".join(_words(one) for one in value)
+        return ", ".join(_format_value(one) for one in value)
     return "" if value is None else str(value)
 
 

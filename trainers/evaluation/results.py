@@ -10,7 +10,7 @@ from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
 from trainers.recipes import RECIPES
 from trainers.training.run_folder import read_recipe
 
-_OURS = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
+_FIGURES = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
         "set": Path(report["data"]).stem,
         "engine": report["engine"],
         "images": report["images"],
-        "figures": {name: _rounded(found[name]) for name in _OURS[kind]},
+        "figures": {name: _round(found[name]) for name in _FIGURES[kind]},
         "intervals": {
             name: [round(end, 4) for end in span] for name, span in (found.get("intervals") or {}).items() if span
         },
@@ -64,5 +64,5 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
     return path
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)

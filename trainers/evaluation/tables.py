@@ -32,32 +32,36 @@ SEGMENTATION = {
 _LEAST_WIDTH = 9
 
 
-def tables(report: Figures) -> str:
+def format_report(report: Figures) -> str:
     """Every table of the report, a blank line between them."""
     sets = {"all": report, **report["per_centre"]}
-    parts = [_head(report)]
+    parts = [_format_head(report)]
     if report["detection"]:
         boxes = {name: one["detection"] for name, one in sets.items()}
         endocv = {name: one["endocv"] for name, one in boxes.items()}
         settings = "scores from {score:g}, NMS IoU {nms_iou:g}, {most_detections} boxes at most".format(
             **report["thresholds"]
         )
-        parts.append(table(f"Detection in %, COCO sizes (32², 96²) on the stored grid; {settings}", COCO, boxes, sets))
-        parts.append(table("Detection in %, EndoCV2021 sizes (100², 200²) on the original grid", ENDOCV, endocv, sets))
+        parts.append(
+            _format_section(f"Detection in %, COCO sizes (32², 96²) on the stored grid; {settings}", COCO, boxes, sets)
+        )
+        parts.append(
+            _format_section("Detection in %, EndoCV2021 sizes (100², 200²) on the original grid", ENDOCV, endocv, sets)
+        )
     if report["segmentation"]:
         masks = {name: one["segmentation"] for name, one in sets.items()}
         masks["all, pooled pixels"] = report["segmentation"]["pooled"]
         threshold = report["thresholds"]["mask"]
         title = f"Segmentation in %, mean over images, threshold {threshold:g}; distances on the stored grid"
-        parts.append(table(title, SEGMENTATION, masks, sets))
+        parts.append(_format_section(title, SEGMENTATION, masks, sets))
     if "generalisation" in report:
-        parts.append(_deviations(report["generalisation"]))
+        parts.append(_format_deviations(report["generalisation"]))
     if "challenge" in report:
-        parts.append(_challenge(report["challenge"]))
+        parts.append(_format_challenge(report["challenge"]))
     return "\n\n".join(parts) + "\n"
 
 
-def _head(report: Figures) -> str:
+def _format_head(report: Figures) -> str:
     models = " and ".join(name for name in report["models"].values() if name)
     lines = [f"\n{report['data']}, {report['images']} images: {models} on {report['engine']}"]
     if report.get("multi_scale"):
@@ -70,53 +74,55 @@ def _head(report: Figures) -> str:
     return "\n".join(lines)
 
 
-def _deviations(figures: Figures) -> str:
+def _format_deviations(figures: Figures) -> str:
     said = f"Deviation from {figures['mixed']}, as the challenge defines it (0 within a tenth, asymmetric): "
-    return said + _both(figures)
+    return said + _format_both(figures)
 
 
-def _challenge(summary: Figures) -> str:
-    lines = [f"Deviation of {one['data']}, as the challenge defines it: {_both(one)}" for one in summary["sets"]]
+def _format_challenge(summary: Figures) -> str:
+    lines = [f"Deviation of {one['data']}, as the challenge defines it: {_format_both(one)}" for one in summary["sets"]]
     average = summary["final_dAvg"]
     sets = " and ".join(one["data"] for one in summary["sets"])
     lines.append(f"final_dAvg, mean AP of this set with {sets}: {'-' if average is None else f'{100 * average:.1f} %'}")
     return "\n".join(lines)
 
 
-def _both(figures: Figures) -> str:
+def _format_both(figures: Figures) -> str:
     found = {"detection (dev_g)": figures["dev_g"], "segmentation": figures["segmentation_deviation"]}
     return ", ".join(f"{name} {'-' if value is None else f'{value:.3f}'}" for name, value in found.items())
 
 
-def table(title: str, columns: dict[str, str], rows: dict[str, Figures], sets: dict[str, Figures]) -> str:
+def _format_section(title: str, columns: dict[str, str], rows: dict[str, Figures], sets: dict[str, Figures]) -> str:
     """columns: figure -> heading. rows: set -> its figures. sets: where each set's number of images is.
 
     A row with intervals is followed by one that holds them.
     """
     widest = max(len(name) for name in rows)
-    width = {key: max(_LEAST_WIDTH, *(2 + len(_span_of(key, row)) for row in rows.values())) for key in columns}
+    width = {
+        key: max(_LEAST_WIDTH, *(2 + len(_format_row_interval(key, row)) for row in rows.values())) for key in columns
+    }
     lines = [title, f"{'':{widest}}  images" + "".join(f"{columns[key]:>{width[key]}}" for key in columns)]
     for name, figures in rows.items():
         images = sets[name if name in sets else "all"]["images"]
-        cells = "".join(f"{cell(key, figures.get(key)):>{width[key]}}" for key in columns)
+        cells = "".join(f"{format_value(key, figures.get(key)):>{width[key]}}" for key in columns)
         lines.append(f"{name:{widest}}  {images:6d}{cells}")
         if "intervals" in figures:
-            spans = "".join(f"{_span_of(key, figures):>{width[key]}}" for key in columns)
+            spans = "".join(f"{_format_row_interval(key, figures):>{width[key]}}" for key in columns)
             lines.append(f"{'':{widest}}  {'':6}{spans}")
     return "\n".join(lines)
 
 
-def _span_of(key: str, figures: Figures) -> str:
-    return span(key, figures.get("intervals", {}).get(key))
+def _format_row_interval(key: str, figures: Figures) -> str:
+    return format_interval(key, figures.get("intervals", {}).get(key))
 
 
-def cell(key: str, value: float | None) -> str:
+def format_value(key: str, value: float | None) -> str:
     """A figure as the tables print it; a dash for none."""
     if value is None:
         return "-"
     return f"{value:.1f}" if key.endswith("_px") else f"{100 * value:.1f}"
 
 
-def span(key: str, interval: list[float] | None) -> str:
+def format_interval(key: str, interval: list[float] | None) -> str:
     """An interval as the tables print it; a dash for none."""
-    return "-" if interval is None else f"[{cell(key, interval[0])} {cell(key, interval[1])}]"
+    return "-" if interval is None else f"[{format_value(key, interval[0])} {format_value(key, interval[1])}]"

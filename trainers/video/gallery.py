@@ -22,9 +22,9 @@ from trainers.evaluation.contact_sheets import (
     TRUE,
     Colour,
     Page,
-    centred,
-    fitted,
-    rectangle,
+    centre_on_tile,
+    draw_box,
+    fit_to_tile,
     write_pages,
 )
 from trainers.video.goals import ALARM_S
@@ -120,7 +120,7 @@ def _alarm(truth: VideoTruth, screen: Sequence[ShownFrame], run: Run) -> Tile:
     """The frame in the middle of the alarm, with the highest-scoring false box marked."""
     index = int(np.argmin([abs(frame.pts_s - run.start_s - run.duration_s / 2) for frame in screen]))
     frame, true = screen[index], truth.frames[index]
-    false = false_boxes(frame.boxes, stacked([*true.polyps.values(), *true.faint.values()]))
+    false = false_boxes(frame.boxes, stacked([*true.polyps.values(), *true.difficult.values()]))
     best = int(np.argmax(np.where(false, frame.scores, -np.inf)))
     caption = f"{_place(truth, index)}: for {run.duration_s:.1f} s\nscore {frame.scores[best]:.2f}"
     return Tile(_FALSE, index, caption, frame.boxes[best], run.duration_s)
@@ -145,14 +145,14 @@ def _draw_tiles(video: GalleryVideo, tiles: Sequence[Tile]) -> Iterator[tuple[Ti
 
 
 def _draw_frame(frame: CachedFrame, shown: Boxes, marked: Boxes) -> Image:
-    canvas, scale = fitted(frame.plain.frame.image)
+    canvas, scale = fit_to_tile(frame.plain.frame.image)
     detections = frame.plain.detections
     for box, score in zip(detections.boxes, detections.scores, strict=True):
         if score >= WEAK_THRESHOLD:
-            rectangle(canvas, box, scale, _RAW, f"{score:.2f}")
+            draw_box(canvas, box, scale, _RAW, f"{score:.2f}")
     for box in frame.truth.polyps.values():
-        rectangle(canvas, box, scale, TRUE)
+        draw_box(canvas, box, scale, TRUE)
     for box in shown:
-        rectangle(canvas, box, scale, FOUND)
-    rectangle(canvas, marked, scale, MARKED)
-    return centred(canvas)
+        draw_box(canvas, box, scale, FOUND)
+    draw_box(canvas, marked, scale, MARKED)
+    return centre_on_tile(canvas)

@@ -60,7 +60,7 @@ def draw_froc(report: VideoReport, path: Path) -> None:
     )
     axis.set_ylim(-6, 106)
     _scale_rates(axis)
-    axis.set_title(f"Up and to the left is better: {_what(report)}", fontsize=11)
+    axis.set_title(f"Up and to the left is better: {_describe_videos(report)}", fontsize=11)
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     _save(figure, path)
@@ -96,13 +96,13 @@ def draw_withholding(report: VideoReport, path: Path) -> None:
     whole = report.smoothing
     _curve(axes[0], list(paid), [_percent(one.removed[0.0]) for one in paid.values()], _percent(whole.removed[0.0]))
     _curve(axes[1], list(paid), [_percent(one) for one in found], _percent(report.events.sensitivity))
-    _curve(axes[2], list(paid), [_known(one.delay_s) for one in paid.values()], _known(whole.delay_s))
+    _curve(axes[2], list(paid), [_or_nan(one.delay_s) for one in paid.values()], _or_nan(whole.delay_s))
     axes[0].set(ylabel="false alarms removed, %", ylim=(min(-4, axes[0].get_ylim()[0]), 104))
     axes[1].set(ylabel="polyps still found, %", ylim=(-4, 104))
     axes[2].set(
         ylabel="shown later by, s (median)", xlabel="a box is shown once the detector saw it without a break for, s"
     )
-    axes[0].set_title(f"Withholding short bursts: {_what(report)}", fontsize=11)
+    axes[0].set_title(f"Withholding short bursts: {_describe_videos(report)}", fontsize=11)
     axes[0].legend(loc="lower right", fontsize=9)
     _save(figure, path)
 
@@ -118,7 +118,7 @@ def _percent(share: float | None) -> float:
     return np.nan if share is None else 100 * share
 
 
-def _known(value: float | None) -> float:
+def _or_nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
@@ -141,7 +141,7 @@ def draw_first_shown(report: VideoReport, path: Path) -> None:
     axis.set_xticks([0, 0.5, 1, 1.5, 2, 2.5, _LAST_BIN_S + _BIN_S / 2, _LAST_BIN_S + 4 * _BIN_S])
     axis.set_xticklabels(["0", "0.5", "1", "1.5", "2", "2.5", "3\nor more", "never"])
     axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    axis.set_title(f"How soon each polyp was shown: {_what(report)}", fontsize=11)
+    axis.set_title(f"How soon each polyp was shown: {_describe_videos(report)}", fontsize=11)
     axis.grid(alpha=0.3, axis="y")
     axis.legend(loc="upper right")
     _save(figure, path)
@@ -152,7 +152,7 @@ def draw_timeline(one: Timeline, path: Path) -> None:
     count = len(one.polyps) + 1
     figure, axis = plt.subplots(figsize=(12, 1.6 + 0.42 * count), constrained_layout=True)
     for row, polyp in enumerate(one.polyps):
-        _bars(axis, polyp.faint, row, 0.2, _PALE, "polyp faint: not demanded")
+        _bars(axis, polyp.difficult, row, 0.2, _PALE, "polyp difficult: not demanded")
         _bars(axis, polyp.in_view, row, 0.62, _GREY, "polyp in view")
         _bars(axis, polyp.shown, row, 0.34, _GREEN, "shown")
     _bars(axis, one.false_alarms, count - 1, 0.62, _RED, "false alarm")
@@ -160,13 +160,13 @@ def draw_timeline(one: Timeline, path: Path) -> None:
         axis.axvline(cut_s, color="#444444", lw=0.8, ls=":", label="cut")
     axis.set_yticks(range(count), [*(f"polyp {polyp.id}" for polyp in one.polyps), "false alarms"])
     axis.set(xlim=(0, one.duration_s or 1), ylim=(count - 0.5, -0.5), xlabel="time, s")
-    axis.set_title(_told(one), fontsize=11)
+    axis.set_title(_timeline_title(one), fontsize=11)
     axis.grid(alpha=0.3, axis="x")
     _legend_once(axis)
     _save(figure, path)
 
 
-def _told(one: Timeline) -> str:
+def _timeline_title(one: Timeline) -> str:
     shown = sum(bool(polyp.shown) for polyp in one.polyps)
     alarms = len(one.false_alarms)
     return f"{one.name}: {shown} of {len(one.polyps)} polyps shown, {alarms} false alarm{'s' * (alarms != 1)}"
@@ -184,7 +184,7 @@ def _legend_once(axis: Axes) -> None:
     axis.legend(list(once.values()), list(once.keys()), loc="upper left", bbox_to_anchor=(1.005, 1.0), fontsize=9)
 
 
-def _what(report: VideoReport) -> str:
+def _describe_videos(report: VideoReport) -> str:
     events = report.events
     videos = "1 video" if len(report.names) == 1 else f"{len(report.names)} videos"
     return f"{videos}, {events.minutes:.1f} minutes, {events.polyps} polyp{'s' * (events.polyps != 1)}"

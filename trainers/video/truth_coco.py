@@ -28,17 +28,17 @@ def read_coco_video(path: Path, clock: Clock, *, video: str) -> Labels:
         raise FileNotFoundError(f"no such COCO file: {path}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        chosen = _video(content.get("videos", []), video, path)
+        chosen = _select_video(content.get("videos", []), video, path)
         _check_size(content, chosen, clock, path)
-        labelled = _of_images(content, chosen) if content.get("images") else _of_tracks(content, chosen)
-        return _labels(labelled, clock)
+        labelled = _read_images(content, chosen) if content.get("images") else _read_tracks(content, chosen)
+        return _group_by_frame(labelled, clock)
     except KeyError as error:
         raise ValueError(f"{path} is no COCO file of a video (docs/video_truth.md): {error} is missing") from error
     except (TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no COCO file of a video (docs/video_truth.md): {error}") from error
 
 
-def _video(videos: Sequence[Entry], name: str, path: Path) -> Entry | None:
+def _select_video(videos: Sequence[Entry], name: str, path: Path) -> Entry | None:
     """None where the file knows no videos, as CVAT's COCO export of one: all of it is of one then."""
     if len(videos) <= 1:
         return videos[0] if videos else None
@@ -67,11 +67,11 @@ def _images(content: Entry, video: Entry | None) -> list[Entry]:
     ]
 
 
-def _of_images(content: Entry, video: Entry | None) -> list[tuple[int, int, Entry]]:
+def _read_images(content: Entry, video: Entry | None) -> list[tuple[int, int, Entry]]:
     """(frame, polyp, annotation) of every annotation of every image of the video."""
     frames = {one["id"]: _frame_of(one) for one in _images(content, video)}
     listed = [one for one in content["annotations"] if one["image_id"] in frames]
-    return [(frames[one["image_id"]], _number_of(one), one) for one in listed]
+    return [(frames[one["image_id"]], _polyp_number(one), one) for one in listed]
 
 
 def _frame_of(image: Entry) -> int:
@@ -84,7 +84,7 @@ def _frame_of(image: Entry) -> int:
     return int(numbers[-1])
 
 
-def _number_of(annotation: Entry) -> int:
+def _polyp_number(annotation: Entry) -> int:
     for part in (annotation, annotation.get("attributes", {})):
         for name in _NUMBERS:
             if part.get(name) is not None:
@@ -94,7 +94,7 @@ def _number_of(annotation: Entry) -> int:
     )
 
 
-def _of_tracks(content: Entry, video: Entry | None) -> list[tuple[int, int, Entry]]:
+def _read_tracks(content: Entry, video: Entry | None) -> list[tuple[int, int, Entry]]:
     """The same of YouTube-VIS, which lists a box and an outline for every frame, or nothing."""
     found: list[tuple[int, int, Entry]] = []
     for track in content["annotations"]:
@@ -108,7 +108,7 @@ def _of_tracks(content: Entry, video: Entry | None) -> list[tuple[int, int, Entr
     return found
 
 
-def _labels(labelled: Sequence[tuple[int, int, Entry]], clock: Clock) -> Labels:
+def _group_by_frame(labelled: Sequence[tuple[int, int, Entry]], clock: Clock) -> Labels:
     labels: Labels = {}
     for frame, number, annotation in labelled:
         label = _label(number, annotation, clock)
@@ -118,12 +118,12 @@ def _labels(labelled: Sequence[tuple[int, int, Entry]], clock: Clock) -> Labels:
 
 
 def _label(number: int, annotation: Entry, clock: Clock) -> Label | None:
-    faint = bool(annotation.get(FAINT) or annotation.get("attributes", {}).get(FAINT))
+    difficult = bool(annotation.get(FAINT) or annotation.get("attributes", {}).get(FAINT))
     outline = annotation.get("segmentation")
     if outline:
-        return outlined(number, _mask(outline, clock.size), faint=faint)
+        return outlined(number, _mask(outline, clock.size), difficult=difficult)
     x, y, width, height = (float(value) for value in annotation["bbox"])
-    return Label(number, np.array([x, y, x + width, y + height], np.float32), faint)
+    return Label(number, np.array([x, y, x + width, y + height], np.float32), difficult)
 
 
 def _mask(outline: Any, size: tuple[int, int]) -> NDArray[np.bool_]:

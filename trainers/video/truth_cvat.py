@@ -23,17 +23,17 @@ def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
     try:
         _check_video(root, clock)
         tracks = list(root.iter("track"))
-        cuts = sorted({_frame_of(_drawn(track)[0]) for track in tracks if track.get("label") == CUT})
+        cuts = sorted({_frame_of(_visible_shapes(track)[0]) for track in tracks if track.get("label") == CUT})
         polyps = [track for track in tracks if track.get("label") != CUT]
         _check_numbers(polyps)
-        return _by_frame([one for track in polyps for one in _labels_of(track, clock)]), cuts
+        return _group_by_frame([one for track in polyps for one in _read_track(track, clock)]), cuts
     except KeyError as error:
         raise ValueError(f"{path} is no export of CVAT that can be read: {error} is missing") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _by_frame(found: Sequence[tuple[int, Label]]) -> Labels:
+def _group_by_frame(found: Sequence[tuple[int, Label]]) -> Labels:
     labels: Labels = {}
     for frame, label in found:
         labels.setdefault(frame, []).append(label)
@@ -76,39 +76,39 @@ def _check_video(root: Element, clock: Clock) -> None:
         )
 
 
-def _labels_of(track: Element, clock: Clock) -> Iterator[tuple[int, Label]]:
-    shapes = sorted(_listed(track), key=_frame_of)
+def _read_track(track: Element, clock: Clock) -> Iterator[tuple[int, Label]]:
+    shapes = sorted(_checked_shapes(track), key=_frame_of)
     identity = _identity(track, shapes)
     for shape in shapes:
-        label = None if _outside(shape) else _label(identity, shape, track, clock)
+        label = None if _is_outside(shape) else _label(identity, shape, track, clock)
         if label is not None:
             yield _frame_of(shape), label
     for before, after in pairwise(shapes):
-        yield from _between(identity, before, after, track)
+        yield from _interpolate(identity, before, after, track)
 
 
-def _between(identity: int, before: Element, after: Element, track: Element) -> Iterator[tuple[int, Label]]:
+def _interpolate(identity: int, before: Element, after: Element, track: Element) -> Iterator[tuple[int, Label]]:
     """The frames left out between two that are listed, as CVAT means them: the box goes straight from one to the next,
     and stays where it is before it goes outside. An outline is not made up."""
     first, last = _frame_of(before), _frame_of(after)
-    if last - first < 2 or _outside(before):
+    if last - first < 2 or _is_outside(before):
         return
     start = _box(before)
-    end = start if _outside(after) else _box(after)
+    end = start if _is_outside(after) else _box(after)
     for frame in range(first + 1, last):
         share = (frame - first) / (last - first)
-        yield frame, Label(identity, (start + share * (end - start)).astype(np.float32), _faint(before, track))
+        yield frame, Label(identity, (start + share * (end - start)).astype(np.float32), _is_difficult(before, track))
 
 
-def _drawn(track: Element) -> list[Element]:
+def _visible_shapes(track: Element) -> list[Element]:
     """The shapes inside the picture, in order. Raises ValueError where there is none."""
-    drawn = sorted((shape for shape in track if shape.tag != "attribute" and not _outside(shape)), key=_frame_of)
+    drawn = sorted((shape for shape in track if shape.tag != "attribute" and not _is_outside(shape)), key=_frame_of)
     if not drawn:
         raise ValueError(f"track {track.get('id')} is never inside the picture")
     return drawn
 
 
-def _listed(track: Element) -> list[Element]:
+def _checked_shapes(track: Element) -> list[Element]:
     shapes = [shape for shape in track if shape.tag != "attribute"]
     wrong = {shape.tag for shape in shapes if shape.tag not in _SHAPES}
     if wrong:
@@ -120,42 +120,42 @@ def _listed(track: Element) -> list[Element]:
 
 def _check_numbers(tracks: Sequence[Element]) -> None:
     """That no track's own number is also one that a person gave to another polyp."""
-    given = {_given(track) for track in tracks}
-    mixed = {_own(track) for track in tracks if _given(track) is None} & given
+    given = {_polyp_number(track) for track in tracks}
+    mixed = {_track_id(track) for track in tracks if _polyp_number(track) is None} & given
     if mixed:
         raise ValueError(f"polyp {mixed.pop()} is also the number of a track without the attribute '{POLYP_NUMBER}'")
 
 
-def _given(track: Element) -> int | None:
+def _polyp_number(track: Element) -> int | None:
     """The number that a person gave a polyp, on the track or on one of its shapes."""
     number = next((one for part in (track, *track) if (one := _attribute(part, POLYP_NUMBER))), None)
     return None if number is None else int(number)
 
 
-def _own(track: Element) -> int:
+def _track_id(track: Element) -> int:
     return int(track.attrib["id"])
 
 
 def _identity(track: Element, shapes: Sequence[Element]) -> int:
-    number = _given(track)
+    number = _polyp_number(track)
     if (
         number is None
-        and len(shapes) - sum(map(_outside, shapes)) == 1
+        and len(shapes) - sum(map(_is_outside, shapes)) == 1
         and _frame_of(shapes[-1]) < _frame_of(shapes[0]) + 2
     ):
         raise ValueError(
             f"track {track.get('id')} is one frame long: draw each polyp as a track, not as shapes, or give the shapes "
             f"of one polyp the same number in an attribute '{POLYP_NUMBER}'"
         )
-    return _own(track) if number is None else number
+    return _track_id(track) if number is None else number
 
 
 def _label(identity: int, shape: Element, track: Element, clock: Clock) -> Label | None:
-    faint = _faint(shape, track)
+    difficult = _is_difficult(shape, track)
     if shape.tag == "box":
-        return Label(identity, _box(shape), faint)
+        return Label(identity, _box(shape), difficult)
     mask = polygon_mask([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
-    return outlined(identity, mask, faint=faint)
+    return outlined(identity, mask, difficult=difficult)
 
 
 def _box(shape: Element) -> NDArray[np.float32]:
@@ -184,7 +184,7 @@ def _mask(shape: Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     return mask
 
 
-def _faint(shape: Element, track: Element) -> bool:
+def _is_difficult(shape: Element, track: Element) -> bool:
     return track.get("label") == FAINT or _attribute(shape, FAINT) == "true" or _attribute(track, FAINT) == "true"
 
 
@@ -192,7 +192,7 @@ def _attribute(shape: Element, name: str) -> str | None:
     return next((one.text for one in shape.findall("attribute") if one.get("name") == name), None)
 
 
-def _outside(shape: Element) -> bool:
+def _is_outside(shape: Element) -> bool:
     return shape.get("outside") == "1"
 
 
