@@ -1,7 +1,7 @@
-"""Deformable convolution out of operations that every compiler knows: bilinear sampling and a plain convolution.
+"""Deformable convolution built from bilinear sampling and a plain convolution, which every compiler supports.
 
-Sources: Dai et al., Deformable ConvNets (ICCV 2017); Zhu et al., Deformable ConvNets v2 (CVPR 2019), whose samples are
-weighted too. TensorRT has no deformable convolution, and the common kernels export to nothing; this one does to all.
+TensorRT has no deformable convolution, and the usual CUDA kernels cannot be exported; this form can. Sources: Dai et
+al., Deformable ConvNets (ICCV 2017); Zhu et al., Deformable ConvNets v2 (CVPR 2019), which adds modulation.
 """
 
 import math
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 
 class DeformConv2d(nn.Module):
-    """A convolution (N, C, h, w) -> (N, O, h / stride, w / stride) that learns where each of its taps looks.
+    """A convolution (N, C, h, w) -> (N, O, h / stride, w / stride) with learned sampling offsets.
 
-    `conv_offset` predicts for every place dy and dx of each tap, px of the input, tap after tap; when `modulated` (v2),
-    the taps' weights, as logits, behind them. It starts at zero: an ordinary convolution (v2: at half its strength).
+    At each output location, `conv_offset` predicts dy and dx of each kernel tap (interleaved, input px). If `modulated`
+    (v2), the logits of the taps' modulation follow. It is initialised with zeros: the layer starts as an ordinary
+    convolution (v2: scaled by one half).
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class DeformConv2d(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.groups, self.modulated = kernel, stride, groups, modulated
         self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, kernel, kernel))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as nn.Conv2d begins
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # the initialisation of nn.Conv2d
         channels = (3 if modulated else 2) * kernel * kernel
         self.conv_offset = nn.Conv2d(inputs, channels, kernel, stride, kernel // 2)
         nn.init.zeros_(self.conv_offset.weight)
@@ -34,40 +35,46 @@ class DeformConv2d(nn.Module):
         taps = self.kernel * self.kernel
         predicted = self.conv_offset(x)
         offsets = predicted[:, : 2 * taps]
-        strength = predicted[:, 2 * taps :].sigmoid() if self.modulated else None
-        return deform_conv2d(x, offsets, self.weight, strength, stride=self.stride, groups=self.groups)
+        modulation = predicted[:, 2 * taps :].sigmoid() if self.modulated else None
+        return deform_conv2d(x, offsets, self.weight, modulation, stride=self.stride, groups=self.groups)
 
 
 def deform_conv2d(
-    x: Tensor, offsets: Tensor, weight: Tensor, strength: Tensor | None = None, *, stride: int = 1, groups: int = 1
+    x: Tensor, offsets: Tensor, weight: Tensor, modulation: Tensor | None = None, *, stride: int = 1, groups: int = 1
 ) -> Tensor:
-    """x (N, C, h, w), offsets (N, 2 k², h', w') as dy, dx of each tap, weight (O, C / groups, k, k), strength
-    (N, k², h', w') or None -> (N, O, h', w'). Padding is k // 2; beyond the picture there are zeros.
+    """Convolve x at shifted sampling locations; returns (N, O, h', w'). Padding is k // 2, with zeros.
 
-    Places are computed in float32 at least: half precision cannot tell neighbouring pixels of a large map apart.
+    Sampling locations are computed in float32 or better: half precision cannot distinguish neighbouring pixels of a
+    large map.
+
+    Args:
+        x: (N, C, h, w).
+        offsets: (N, 2 k², h', w'), dy and dx of each tap, interleaved, input px.
+        weight: (O, C / groups, k, k).
+        modulation: (N, k², h', w'), factors of the samples; None for v1.
     """
     count, channels, height, width = x.shape
     kernel = weight.shape[-1]
     taps = kernel * kernel
     out_height, out_width = offsets.shape[-2:]
-    exact = torch.promote_types(x.dtype, torch.float32)
-    by_tap = offsets.to(exact).reshape(count, taps, 2, out_height, out_width)
-    places = _tap_places(kernel, stride, out_height, out_width, x.device).to(by_tap) + by_tap
-    # grid_sample counts from -1 to 1 over the picture's outer edges: a pixel's centre lies at (2 i + 1) / size - 1.
-    y, x_place = (places[:, :, 0] * 2 + 1) / height - 1, (places[:, :, 1] * 2 + 1) / width - 1
-    grid = torch.stack([x_place, y], dim=-1).flatten(2, 3)  # (N, taps, h' w', 2)
-    sampled = F.grid_sample(x.to(exact), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    at_least_float32 = torch.promote_types(x.dtype, torch.float32)
+    by_tap = offsets.to(at_least_float32).reshape(count, taps, 2, out_height, out_width)
+    locations = _tap_locations(kernel, stride, out_height, out_width, x.device).to(by_tap) + by_tap
+    # grid_sample's coordinates are -1 and 1 at the outer borders: the centre of pixel i is at (2 i + 1) / size - 1.
+    grid_y, grid_x = (locations[:, :, 0] * 2 + 1) / height - 1, (locations[:, :, 1] * 2 + 1) / width - 1
+    grid = torch.stack([grid_x, grid_y], dim=-1).flatten(2, 3)  # (N, taps, h' w', 2)
+    sampled = F.grid_sample(x.to(at_least_float32), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     columns = sampled.to(x.dtype).reshape(count, channels, taps, out_height, out_width)  # (N, C, taps, h', w')
-    if strength is not None:
-        columns = columns * strength[:, None]
+    if modulation is not None:
+        columns = columns * modulation[:, None]
     flat = weight.flatten(2).flatten(1)[..., None, None]  # (O, C / groups * taps, 1, 1)
     return F.conv2d(columns.reshape(count, channels * taps, out_height, out_width), flat, groups=groups)
 
 
-def _tap_places(kernel: int, stride: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Where each tap looks when nothing is deformed: (1, k², 2, h', w') as y, x px of the input.
+def _tap_locations(kernel: int, stride: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Return the undeformed sampling locations (1, k², 2, h', w') as y, x in input px.
 
-    Made on the device: a copy from the host would stop a CUDA graph from being captured.
+    They are created on the device, because a CUDA graph cannot capture a copy from the host.
     """
     rows = torch.arange(height, device=device) * stride - kernel // 2
     columns = torch.arange(width, device=device) * stride - kernel // 2

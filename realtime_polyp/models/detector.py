@@ -1,9 +1,12 @@
-"""The polyp detector: backbone, neck, GFLv2 head. The paper's own is `DetectorConfig(backbone=X101 with deformable
-convolution, ...)` of `variants.py`; what ships is the same line on a backbone that two cores run.
+"""The polyp detector: a backbone, a neck and the GFLv2 head.
 
-A box edge is predicted as a distribution over distances; the shape of the four distributions (their top-4
-probabilities and mean) tells how well the box is placed, and scales its score. Sources: Li et al., Generalized Focal
-Loss V2 (CVPR 2021); Lin et al., FPN (CVPR 2017); the paper, section 2.1.
+The paper's detector (X101 with deformable convolution) is in `variants.py`. The shipped one has the same structure and
+a backbone that is fast enough for two CPU cores.
+
+The head predicts the distance to each side of a box as a distribution. The Distribution-Guided Quality Predictor (DGQP)
+estimates the localisation quality from the four distributions (their top-4 probabilities and the mean of these), and
+the score is multiplied by it. Sources: Li et al., Generalized Focal Loss V2 (CVPR 2021); Lin et al., FPN (CVPR 2017);
+the paper, section 2.1.
 """
 
 from dataclasses import dataclass, field
@@ -19,10 +22,10 @@ from realtime_polyp.models.efficientnet_lite import LITE0, LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import ResNetConfig
 
-_TOP_K = 4  # probabilities of each edge's distribution that the quality branch sees
+_TOP_K = 4  # largest probabilities of each distribution that the DGQP reads
 _QUALITY_CHANNELS = 64
 _GROUPS = 32
-_PRIOR_LOGIT = -4.6  # sigmoid gives 0.01: at the start almost every place is background
+_PRIOR_LOGIT = -4.6  # its sigmoid is 0.01: before training, almost every location is background
 
 
 Norm = Literal["batch", "group"]
@@ -31,8 +34,18 @@ _LITE_NECK = NeckConfig(channels=96, levels=4, relu_before_extra=True)
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """size: input (h, w) px. norm: of the head's towers, batch norms of each level's own or shared group norms.
-    strides: of the pyramid's levels. anchor_scale: anchor side in strides (ATSS only)."""
+    """Structure of a detector.
+
+    Attributes:
+        backbone: configuration of the backbone; its type chooses the architecture.
+        neck: configuration of the feature pyramid.
+        size: input (h, w), px.
+        norm: in the head's towers; "batch": one batch norm per level, "group": a group norm that all levels share.
+        stacked_convs: convolutions per tower.
+        strides: of the pyramid's levels, px, finest first.
+        reg_max: largest distance that a distribution covers, in strides; it has reg_max + 1 bins.
+        anchor_scale: side of an anchor, in strides; only ATSS, the label assignment, uses anchors.
+    """
 
     backbone: LiteConfig | ResNetConfig = LITE0
     neck: NeckConfig = field(default=_LITE_NECK)
@@ -46,20 +59,27 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class DetectorMaps:
-    """Everything a loss needs, levels concatenated, row-major.
+    """The head's outputs at all P locations, as the losses need them: levels concatenated, row-major.
 
-    scores (N, P) joint probability; edges (N, P, 4, reg_max + 1) logits; points (P, 2) and strides (P,) px.
+    Attributes:
+        scores: (N, P), class probability times localisation quality.
+        distributions: (N, P, 4, reg_max + 1), logits of the distances to the left, top, right and bottom side.
+        points: (P, 2), xy of each location, px.
+        strides: (P,), stride of each location's level, px.
     """
 
     scores: Tensor
-    edges: Tensor
+    distributions: Tensor
     points: Tensor
     strides: Tensor
 
 
 class SharedTower(nn.Module):
-    """Convolutions shared by all levels. Levels differ in statistics: each has its own batch norm; a group norm, which
-    keeps none, is shared too."""
+    """A stack of convolutions that all pyramid levels share.
+
+    The statistics of features differ between levels, so each level has its own batch norms. A group norm stores no
+    statistics and is shared.
+    """
 
     def __init__(self, channels: int, depth: int, levels: int, norm: Norm = "batch") -> None:
         super().__init__()
@@ -80,10 +100,7 @@ def _norms(channels: int, levels: int, norm: Norm) -> nn.ModuleList:
 
 
 class GFLHead(nn.Module):
-    """One level's features (N, C, h, w) -> scores (N, h*w) and edge logits (N, h*w, 4, reg_max + 1).
-
-    `raw` gives the class's probability before the quality of the edges scales it.
-    """
+    """One level's features (N, C, h, w) -> scores (N, h*w) and box distribution logits (N, h*w, 4, reg_max + 1)."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -102,16 +119,17 @@ class GFLHead(nn.Module):
         nn.init.constant_(self.cls.bias, _PRIOR_LOGIT)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        classes, edges = self.raw(x, level)
-        return classes * self.placement_quality(edges.softmax(-1)), edges
+        classes, distributions = self.raw(x, level)
+        return classes * self.localisation_quality(distributions.softmax(-1)), distributions
 
     def raw(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, but with class probabilities that are not multiplied by the quality."""
         classes = self.cls(self.cls_tower(x, level)).flatten(1)
-        edges = self.reg(self.reg_tower(x, level)) * self.reg_scale[level]
-        return classes.sigmoid(), edges.flatten(2).transpose(1, 2).unflatten(2, (4, self.bins))
+        distributions = self.reg(self.reg_tower(x, level)) * self.reg_scale[level]
+        return classes.sigmoid(), distributions.flatten(2).transpose(1, 2).unflatten(2, (4, self.bins))
 
-    def placement_quality(self, probability: Tensor) -> Tensor:
-        """How well edges are placed, from their distributions (N, P, 4, reg_max + 1): (N, P) in 0..1."""
+    def localisation_quality(self, probability: Tensor) -> Tensor:
+        """Estimate the localisation quality (DGQP): distributions (N, P, 4, reg_max + 1) -> (N, P) in 0..1."""
         top = probability.topk(_TOP_K, dim=-1).values
         statistics = torch.cat([top, top.mean(-1, keepdim=True)], dim=-1)
         return self.quality(statistics.flatten(2)).squeeze(-1)  # type: ignore[no-any-return]
@@ -132,48 +150,49 @@ class Detector(nn.Module):
         return decode(maps), maps.scores
 
     def best(self, pixels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Boxes (N, count, 4) and scores (N, count) of the places most likely a polyp by class alone, likeliest first.
+        """Return boxes (N, count, 4) and scores (N, count) of the `count` locations with the highest class probability.
 
-        Edges are decoded and judged there only: what compiled engines run. A score is at most its class's probability,
-        so a place left out scores less than the last class probability let in.
+        They are sorted by class probability. Compiled engines run this, because boxes are decoded and the localisation
+        quality is computed at these locations only. A score never exceeds its class probability, so an omitted location
+        scores no more than the lowest class probability selected.
         """
         levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
         outputs = [self.head.raw(x, level) for level, x in enumerate(levels)]
-        classes, places = torch.cat([found for found, _ in outputs], dim=1).topk(count, dim=1)
-        edges = torch.cat([found for _, found in outputs], dim=1).flatten(2)
-        chosen = edges.gather(1, places[..., None].expand(-1, -1, edges.shape[-1]))
-        probability = chosen.reshape(*places.shape, 4, self.head.bins).softmax(-1)
-        everywhere = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
-        points, strides = (x[places] for x in everywhere)
+        classes, locations = torch.cat([scores for scores, _ in outputs], dim=1).topk(count, dim=1)
+        distributions = torch.cat([logits for _, logits in outputs], dim=1).flatten(2)
+        selected = distributions.gather(1, locations[..., None].expand(-1, -1, distributions.shape[-1]))
+        probability = selected.reshape(*locations.shape, 4, self.head.bins).softmax(-1)
+        grid = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
+        points, strides = (x[locations] for x in grid)
         boxes = from_distances(points, mean_distance(probability) * strides[..., None])
-        return boxes, classes * self.head.placement_quality(probability)
+        return boxes, classes * self.head.localisation_quality(probability)
 
     def maps(self, pixels: Tensor) -> DetectorMaps:
-        """What the losses compare with the truth."""
+        """Return the outputs at all locations, for the losses."""
         levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
         outputs = [self.head(x, level) for level, x in enumerate(levels)]
         points, strides = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
         return DetectorMaps(
             torch.cat([scores for scores, _ in outputs], dim=1),
-            torch.cat([edges for _, edges in outputs], dim=1),
+            torch.cat([distributions for _, distributions in outputs], dim=1),
             points,
             strides,
         )
 
 
 def decode(maps: DetectorMaps) -> Tensor:
-    """Boxes (N, P, 4): each edge at the mean of its distribution."""
-    distances = expected_distance(maps.edges) * maps.strides[:, None]
+    """Return boxes (N, P, 4), xyxy px: each side at the mean of its distribution."""
+    distances = expected_distance(maps.distributions) * maps.strides[:, None]
     return from_distances(maps.points, distances)
 
 
-def expected_distance(edges: Tensor) -> Tensor:
-    """Mean of each edge's distribution (..., 4, bins) in strides: (..., 4)."""
-    return mean_distance(edges.softmax(-1))
+def expected_distance(distributions: Tensor) -> Tensor:
+    """Return the mean of each distribution: logits (..., 4, bins) -> (..., 4), in strides."""
+    return mean_distance(distributions.softmax(-1))
 
 
 def mean_distance(probability: Tensor) -> Tensor:
-    """Mean of each edge's distribution (..., 4, bins), already probabilities: (..., 4)."""
+    """Return the mean of each distribution: probabilities (..., 4, bins) -> (..., 4), in strides."""
     bins = torch.arange(probability.shape[-1], dtype=probability.dtype, device=probability.device)
     return (probability * bins).sum(-1)
 
@@ -181,9 +200,10 @@ def mean_distance(probability: Tensor) -> Tensor:
 def points_of(
     shapes: list[torch.Size], strides: tuple[int, ...], device: torch.device | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Where each prediction stands: points (P, 2) xy px, and its level's stride (P,).
+    """Return the locations of the predictions: points (P, 2), xy px, and the stride (P,) of each one's level, px.
 
-    Made on the device: a copy from the host would stop a CUDA graph from being captured.
+    shapes: (h, w) of each level. The tensors are created on the device, because a CUDA graph cannot capture a copy from
+    the host.
     """
     points, repeated = [], []
     for (height, width), stride in zip(shapes, strides, strict=True):

@@ -1,7 +1,7 @@
 """EfficientNet-Lite: the ImageNet backbone of both default models.
 
-Source: Tan and Le, EfficientNet (ICML 2019), in its "Lite" form (no squeeze-and-excitation, ReLU6, stem and head
-widths fixed), which keeps its accuracy in INT8.
+The Lite variant has no squeeze-and-excitation, uses ReLU6 and never scales the widths of stem and head; it stays
+accurate in INT8. Source: Tan and Le, EfficientNet (ICML 2019).
 """
 
 import math
@@ -10,13 +10,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_MEAN, _STD = 127.0, 128.0  # what the published checkpoints take levels of 0..255 with
-BATCH_NORM_EPS = 1e-3  # theirs too
+# Of the published checkpoints: normalisation of pixels in 0..255, and epsilon of the batch norms.
+_MEAN, _STD = 127.0, 128.0
+BATCH_NORM_EPS = 1e-3
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of blocks of one width: kernel size, stride of the first block, expansion, output channels, blocks."""
+    """Consecutive blocks with the same output width.
+
+    Attributes:
+        kernel: size of the depthwise convolutions.
+        stride: of the first block.
+        expand: expansion factor of the blocks.
+        channels: of the output.
+        blocks: number of blocks.
+    """
 
     kernel: int
     stride: int
@@ -27,7 +36,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class LiteConfig:
-    """Width and depth multipliers over the seven stages of EfficientNet-B0."""
+    """Multipliers of the seven stages of EfficientNet-B0.
+
+    Attributes:
+        width: multiplies the channels.
+        depth: multiplies the blocks per stage.
+    """
 
     width: float = 1.0
     depth: float = 1.0
@@ -50,7 +64,7 @@ _B0_STAGES = (
 
 
 def stages_of(config: LiteConfig) -> tuple[Stage, ...]:
-    """The seven stages at this width and depth; the depth of the first and the last is never scaled."""
+    """Return the seven scaled stages. The depth of the first and the last stage is never scaled."""
     last = len(_B0_STAGES) - 1
     return tuple(
         Stage(
@@ -65,13 +79,13 @@ def stages_of(config: LiteConfig) -> tuple[Stage, ...]:
 
 
 def _round_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is no more than 10 % below."""
+    """Round to the nearest multiple of 8; round up where that would remove more than 10 %."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU6; (N, inputs, h, w) -> (N, outputs, h / stride, w / stride)."""
+    """Return convolution, batch norm and ReLU6: (N, inputs, h, w) -> (N, outputs, h / stride, w / stride)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPS, momentum=0.01),
@@ -80,7 +94,7 @@ def conv_bn(inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: 
 
 
 class InvertedResidual(nn.Module):
-    """Expand, depthwise, project; with a shortcut where the shape stays."""
+    """An inverted residual block: expand, depthwise, project. It has a shortcut if the shape does not change."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
@@ -96,7 +110,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Pixels (N, 3, h, w) in 0..255 -> features at strides 4, 8, 16 and 32; `channels` names their widths."""
+    """Pixels (N, 3, h, w) in 0..255 -> features at strides 4, 8, 16 and 32, with `channels` channels."""
 
     def __init__(self, config: LiteConfig = LITE0) -> None:
         super().__init__()
@@ -131,7 +145,7 @@ def _build_stage(inputs: int, stage: Stage) -> nn.Sequential:
 def from_published(state: dict[str, Tensor], config: LiteConfig = LITE0) -> dict[str, Tensor]:
     """Rename a checkpoint of the `efficientnet_lite_pytorch` packages to this module's names.
 
-    The classifier and the 1280-channel head are left out. Raises KeyError naming the first missing tensor.
+    The classifier and the 1280-channel head are dropped. Raises KeyError that names the first missing tensor.
     """
     renamed = _rename_conv_bn(state, "_conv_stem", "_bn0", "stem")
     block = 0
@@ -153,11 +167,11 @@ def _rename_conv_bn(state: dict[str, Tensor], conv: str, bn: str, target: str) -
 
 
 def freeze(backbone: EfficientNetLite, *, stages: int) -> None:
-    """Stop learning in the stem and the first `stages` stages, batch-norm statistics included."""
+    """Freeze the stem and the first `stages` stages, including their batch-norm statistics."""
     for module in (backbone.stem, *backbone.stages[:stages]):
         module.eval().requires_grad_(False)
 
 
 def load_published(backbone: EfficientNetLite, path: str, config: LiteConfig = LITE0) -> None:
-    """Load a published ImageNet checkpoint (.pth of tensors); refuses a mismatch."""
+    """Load a published ImageNet checkpoint (.pth). Raises KeyError or RuntimeError if it does not fit `config`."""
     backbone.load_state_dict(from_published(torch.load(path, weights_only=True), config))

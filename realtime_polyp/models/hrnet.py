@@ -1,7 +1,7 @@
-"""HRNetV2: branches of four resolutions that exchange what they see, joined at stride 4.
+"""HRNetV2: parallel branches at four resolutions, fused repeatedly and concatenated at stride 4.
 
-Source: Wang et al., Deep High-Resolution Representation Learning (TPAMI 2020). Parameters carry the authors' names, so
-that their checkpoints load as they are.
+Parameters have the authors' names, so their checkpoints load unchanged. Source: Wang et al., Deep High-Resolution
+Representation Learning (TPAMI 2020).
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,17 @@ _BOTTLENECK_EXPANSION = 4
 
 @dataclass(frozen=True)
 class HRNetConfig:
-    """widths: of the four branches. stem_width: inside the first stage's bottlenecks. modules: exchanges in stages 2
-    to 4. blocks: residual blocks of a branch between exchanges. mean, std: what pixels in 0..255 are normalised with,
-    to [-1, 1] as the paper has it."""
+    """Structure of an HRNet.
+
+    Attributes:
+        widths: channels of the four branches, finest first.
+        stem_width: channels inside the bottlenecks of stage 1.
+        stem_blocks: bottlenecks in stage 1.
+        modules: high-resolution modules in stages 2, 3 and 4.
+        blocks: residual blocks per branch in each module.
+        mean: subtracted from pixels in 0..255.
+        std: divides what remains; the result is in [-1, 1], as in the paper.
+    """
 
     widths: tuple[int, int, int, int]
     stem_width: int = 64
@@ -40,7 +48,7 @@ def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, the width unchanged."""
+    """A residual block of two 3x3 convolutions. The shape does not change."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,7 +61,10 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 to four times the width; the shortcut is projected where the width changes."""
+    """A residual block of 1x1, 3x3 and 1x1 convolutions with 4 * width outputs.
+
+    The shortcut is projected where the number of channels changes.
+    """
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -69,24 +80,24 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
 
 
-class Exchange(nn.Module):
-    """Each branch runs its blocks, then receives the sum of all branches brought to its resolution."""
+class HighResolutionModule(nn.Module):
+    """Residual blocks in each branch, then fusion: each branch becomes the sum of all, converted to its resolution."""
 
     def __init__(self, widths: tuple[int, ...], blocks: int) -> None:
         super().__init__()
         self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(width) for _ in range(blocks))) for width in widths)
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_bring(widths, source, target) for source in range(len(widths)))
+            nn.ModuleList(_fuse_layer(widths, source, target) for source in range(len(widths)))
             for target in range(len(widths))
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         rows = zip(self.fuse_layers, features, strict=True)
-        return [F.relu(self._received(row, features, target)) for row, target in rows]
+        return [F.relu(self._fuse(row, features, target)) for row, target in rows]
 
     @staticmethod
-    def _received(row: nn.Module, features: list[Tensor], target: Tensor) -> Tensor:
+    def _fuse(row: nn.Module, features: list[Tensor], target: Tensor) -> Tensor:
         total = torch.zeros_like(target)
         for layer, x in zip(row, features, strict=True):  # type: ignore[call-overload]
             total = total + _resize(layer(x), target)
@@ -99,8 +110,11 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _bring(widths: tuple[int, ...], source: int, target: int) -> nn.Module:
-    """From a coarser branch: project (the caller enlarges). From a finer one: stride-2 convolutions."""
+def _fuse_layer(widths: tuple[int, ...], source: int, target: int) -> nn.Module:
+    """Return the layers from one branch to another.
+
+    From a coarser branch: a projection, which the caller then upsamples. From a finer one: stride-2 convolutions.
+    """
     if source == target:
         return nn.Identity()
     if source > target:
@@ -115,7 +129,7 @@ def _bring(widths: tuple[int, ...], source: int, target: int) -> nn.Module:
 
 
 class HRNet(nn.Module):
-    """Pixels (N, 3, h, w) in 0..255 -> the four branches joined, (N, sum(widths), h/4, w/4)."""
+    """Pixels (N, 3, h, w) in 0..255 -> the four branches concatenated, (N, sum(widths), h/4, w/4)."""
 
     def __init__(self, config: HRNetConfig) -> None:
         super().__init__()
@@ -129,7 +143,7 @@ class HRNet(nn.Module):
         self.transition2 = _transition(config.widths[:2], config.widths[:3])
         self.transition3 = _transition(config.widths[:3], config.widths)
         self.stage2, self.stage3, self.stage4 = (
-            nn.Sequential(*(Exchange(config.widths[: 2 + index], config.blocks) for _ in range(count)))
+            nn.Sequential(*(HighResolutionModule(config.widths[: 2 + index], config.blocks) for _ in range(count)))
             for index, count in enumerate(config.modules)
         )
         self.channels = sum(config.widths)
@@ -143,12 +157,12 @@ class HRNet(nn.Module):
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
-            features = stage(_enter(transition, features))
+            features = stage(_apply_transition(transition, features))
         return torch.cat([_resize(branch, features[0]) for branch in features], dim=1)
 
 
 def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleList:
-    """Layers that widen a branch where its width changes, and open one more from the coarsest."""
+    """Return layers that change the branches' widths where needed and add a branch, made from the coarsest."""
     layers: list[nn.Module] = []
     for index, width in enumerate(after):
         if index >= len(before):
@@ -161,6 +175,6 @@ def _transition(before: tuple[int, ...], after: tuple[int, ...]) -> nn.ModuleLis
     return nn.ModuleList(layers)
 
 
-def _enter(transition: nn.Module, features: list[Tensor]) -> list[Tensor]:
+def _apply_transition(transition: nn.Module, features: list[Tensor]) -> list[Tensor]:
     padded = features + [features[-1]] * (len(transition) - len(features))  # type: ignore[arg-type]
     return [layer(x) for layer, x in zip(transition, padded, strict=True)]  # type: ignore[call-overload]

@@ -1,7 +1,7 @@
-"""ResNet and ResNeXt with deformable convolution where it is asked for: the backbone of the paper and of its baselines.
+"""ResNet and ResNeXt, optionally with deformable convolution: the backbone of the paper and of its baselines.
 
-Sources: He et al. (CVPR 2016), stride in the 3x3 convolution; Xie et al., ResNeXt (CVPR 2017); the paper, 2.1.1.
-Parameters carry the names that torchvision and mmdetection give them, so that published checkpoints load as they are.
+The stride of a block is in its 3x3 convolution. Parameters have the names of torchvision and mmdetection, so published
+checkpoints load unchanged. Sources: He et al. (CVPR 2016); Xie et al., ResNeXt (CVPR 2017); the paper, 2.1.1.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,24 @@ from torch import Tensor, nn
 from realtime_polyp.models.deform import DeformConv2d
 
 _EXPANSION = 4
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB levels 0..255
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB values in 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
 Deform = Literal["none", "v1", "v2"]
 
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """depths: blocks of the four stages. width: channels of the stem. groups, group_width: of the 3x3 convolutions, at
-    the first stage. deform: which deformable convolution stages 2 to 4 here (3 to 5 in the paper's count) use.
-    mean, std: what pixels in 0..255 are normalised with."""
+    """Structure of a ResNet or ResNeXt.
+
+    Attributes:
+        depths: blocks in each of the four stages.
+        width: channels of the stem.
+        groups: groups of the 3x3 convolutions.
+        group_width: channels per group in the first stage, for a stem of 64 channels.
+        deform: deformable convolution in stages 2 to 4 (which the paper numbers 3 to 5): "none", "v1" or "v2".
+        mean: subtracted from pixels in 0..255, per RGB channel.
+        std: divides what remains, per RGB channel.
+    """
 
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
     width: int = 64
@@ -40,12 +48,15 @@ X101 = ResNetConfig(depths=(3, 4, 23, 3), groups=32, group_width=4)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (grouped, strided, perhaps deformable), 1x1; the shortcut is projected where the shape changes."""
+    """A residual block of 1x1, 3x3 (grouped, strided or deformable) and 1x1 convolutions.
+
+    The shortcut is projected where the shape changes.
+    """
 
     def __init__(self, inputs: int, planes: int, *, stride: int, config: ResNetConfig, deform: Deform) -> None:
         super().__init__()
         outputs = planes * _EXPANSION
-        # `group_width` is of a backbone 64 wide, so that a toy of the same kind is narrower everywhere.
+        # `group_width` is for a stem of 64 channels: a narrower backbone gets proportionally narrower groups.
         width = planes if config.groups == 1 else max(1, planes * config.group_width // 64) * config.groups
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -72,7 +83,7 @@ def _conv3x3(width: int, stride: int, groups: int, deform: Deform) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """Pixels (N, 3, h, w) in 0..255 -> features at strides 4, 8, 16 and 32; `channels` names their widths."""
+    """Pixels (N, 3, h, w) in 0..255 -> features at strides 4, 8, 16 and 32, with `channels` channels."""
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
@@ -94,7 +105,7 @@ class ResNet(nn.Module):
 
 
 class Normalise(nn.Module):
-    """(pixels - mean) / std, channel by channel; nothing of it is kept in a checkpoint."""
+    """Normalise each channel: (pixels - mean) / std. Checkpoints do not contain mean and std."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -119,13 +130,15 @@ def _stage(config: ResNetConfig, index: int) -> nn.Sequential:
 
 def _initialise(backbone: ResNet) -> None:
     for name, module in backbone.named_modules():
-        if isinstance(module, nn.Conv2d) and not name.endswith("conv_offset"):  # that one begins at zero
+        if isinstance(module, nn.Conv2d) and not name.endswith("conv_offset"):  # stays at zero
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def freeze(backbone: ResNet, *, norms: bool = True) -> None:
-    """What the paper holds still: the stem and the first stage, and, as is usual with small batches, the statistics of
-    every batch norm."""
+    """Freeze the stem and the first stage, as the paper does.
+
+    norms: also freeze the statistics of all batch norms, as is usual with small batches.
+    """
     for part in (backbone.conv1, backbone.bn1, backbone.layer1):
         part.eval().requires_grad_(False)
     if norms:

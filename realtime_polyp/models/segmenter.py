@@ -1,4 +1,4 @@
-"""The polyp segmenter: a backbone that keeps high resolution, and the paper's low-rank module.
+"""The polyp segmenter: a high-resolution backbone and the paper's low-rank module.
 
 Sources: the paper, sections 2.2.1 and 2.2.2; Wang et al., HRNet (TPAMI 2020) for the backbone of `HRNET_W18_SMALL`.
 """
@@ -15,7 +15,14 @@ from realtime_polyp.models.hrnet import HRNet, HRNetConfig
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """size: input (h, w) px. width: channels of F_p. bases: D, the rank. backbone: Lite with fusion, or HRNet."""
+    """Structure of a segmenter.
+
+    Attributes:
+        backbone: EfficientNet-Lite with multi-resolution fusion, or HRNet.
+        size: input (h, w), px.
+        width: channels of the features F_p.
+        bases: number of bases D, which bounds the rank.
+    """
 
     backbone: LiteConfig | HRNetConfig = LITE0
     size: tuple[int, int] = (320, 384)
@@ -24,7 +31,7 @@ class SegmenterConfig:
 
 
 class LowRank(nn.Module):
-    """F_p (N, C, h, w) -> F_l of the same shape and of rank D at most.
+    """Low-rank reconstruction of features: F_p (N, C, h, w) -> F_l of the same shape, of rank D at most.
 
     F_a = softmax(phi(F_p)) over the D bases; b = F_p^T F_a / N over the N = hw pixels; F_l = F_a b^T.
     """
@@ -36,26 +43,28 @@ class LowRank(nn.Module):
     def forward(self, full: Tensor) -> Tensor:
         pixels = full.flatten(2)  # F_p^T: (N, C, hw)
         assignment = self.phi(full).softmax(dim=1).flatten(2)  # F_a^T: (N, D, hw)
-        shares = assignment.transpose(1, 2) / pixels.shape[-1]  # divided first: half precision could not hold the sum
+        shares = (
+            assignment.transpose(1, 2) / pixels.shape[-1]
+        )  # divided before the sum, which would overflow in half precision
         bases = pixels @ shares  # b: (N, C, D)
         low_rank: Tensor = bases @ assignment
         return low_rank.view_as(full)
 
-    def seen_through(self, head: nn.Conv2d, full: Tensor) -> Tensor:
-        """`head(self(full))` for a 1x1 convolution with one output, (N, 1, h, w), by less work.
+    def apply_head(self, head: nn.Conv2d, full: Tensor) -> Tensor:
+        """Compute `head(self(full))`, (N, 1, h, w), faster, for a 1x1 convolution `head` with one output.
 
-        w^T F_l = w^T b F_a^T = (w^T F_p) F_a / N F_a^T: the head can look at F_p first, and the products over its C
-        channels are never formed. Equal but for rounding; 1 ms of 18 in the shipped segmenter.
+        w^T F_l = w^T b F_a^T = (w^T F_p) F_a / N F_a^T: the head is applied to F_p first, which avoids the products
+        over C channels. The result is equal up to rounding. This saves 1 ms of 18 in the shipped segmenter.
         """
         assignment = self.phi(full).softmax(dim=1)  # F_a^T: (N, D, h, w)
-        seen = F.conv2d(full, head.weight)  # w^T F_p: (N, 1, h, w)
-        shares = (seen * assignment).mean(dim=(2, 3), keepdim=True)  # w^T b: (N, D, 1, 1)
-        through: Tensor = (shares * assignment).sum(dim=1, keepdim=True)
-        return through if head.bias is None else through + head.bias.view(1, -1, 1, 1)
+        projected = F.conv2d(full, head.weight)  # w^T F_p: (N, 1, h, w)
+        shares = (projected * assignment).mean(dim=(2, 3), keepdim=True)  # w^T b: (N, D, 1, 1)
+        logits: Tensor = (shares * assignment).sum(dim=1, keepdim=True)
+        return logits if head.bias is None else logits + head.bias.view(1, -1, 1, 1)
 
 
 class LiteFusion(nn.Module):
-    """EfficientNet-Lite with its four resolutions fused at stride 4, as HRNetV2 fuses its branches.
+    """EfficientNet-Lite with its four resolutions fused at stride 4, like the branches of HRNetV2.
 
     Pixels (N, 3, h, w) in 0..255 -> features (N, 4 * branch, h/4, w/4).
     """
@@ -99,10 +108,10 @@ class Segmenter(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         full = self.project(self.fusion(pixels))
-        logits: Tensor = self.low_rank.seen_through(self.low_rank_head, full)
+        logits: Tensor = self.low_rank.apply_head(self.low_rank_head, full)
         return logits[:, 0].sigmoid()
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, h/4, w/4) from F_p and from F_l; both are supervised, the second is the answer."""
+        """Return logits (N, h/4, w/4) from F_p and from F_l. Both are supervised; the second is the prediction."""
         full = self.project(self.fusion(pixels))
         return self.full_head(full)[:, 0], self.low_rank_head(self.low_rank(full))[:, 0]

@@ -1,4 +1,4 @@
-"""The named models, as values. Which of them a new user gets stands in `engines.weights`."""
+"""Configurations of the named models. The default models are chosen in `engines.weights`."""
 
 from dataclasses import replace
 
@@ -11,9 +11,10 @@ from realtime_polyp.models.segmenter import SegmenterConfig
 
 
 def paper_detector(backbone: ResNetConfig, *, deform: Deform = "v2", neck: NeckConfig = NeckConfig()) -> DetectorConfig:
-    """GFLv2 as in the paper's Table 2: levels P3 to P7, four group-normed convolutions a branch, anchors of 8 strides.
+    """Return the configuration of GFLv2 in the paper's Table 2.
 
-    At 800 x 1344 px, the paper's (1333, 800) in whole steps of 32 px.
+    It has levels P3 to P7, four convolutions with group norm per tower, and anchors of 8 strides. The input is 800 x
+    1344 px: the paper's (1333, 800), rounded to a multiple of 32 px.
     """
     return DetectorConfig(
         backbone=replace(backbone, deform=deform),

@@ -40,7 +40,7 @@ def test_the_paper_s_detector_is_mmdetection_s(name: str, deform: str) -> None:
         boxes, scores = model(image)
     for index in (2, 3, 4):
         assert np.abs(levels[index].numpy() - numbers[f"fpn/{index}"]).max() <= 1e-4
-    for key, found in (("cls", maps.scores[..., None]), ("reg", maps.edges.flatten(2))):
+    for key, found in (("cls", maps.scores[..., None]), ("reg", maps.distributions.flatten(2))):
         wanted = [numbers[f"out/{level}/{key}"] for level in range(1, 5)]  # the files leave out the largest level
         flat = np.concatenate([one.reshape(*one.shape[:2], -1).transpose(0, 2, 1) for one in wanted], axis=1)
         assert np.abs(found.numpy()[:, -flat.shape[1] :] - flat).max() <= 1e-4 and flat.std() > 0

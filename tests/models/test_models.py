@@ -126,7 +126,7 @@ def test_the_low_rank_answer_is_the_head_on_the_low_rank_map() -> None:
     torch.manual_seed(0)
     module, head, full = LowRank(12, 3), torch.nn.Conv2d(12, 1, 1), torch.randn(2, 12, 5, 7)
     with torch.inference_mode():
-        assert torch.allclose(module.seen_through(head, full), head(module(full)), atol=1e-6)
+        assert torch.allclose(module.apply_head(head, full), head(module(full)), atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -103,7 +103,9 @@ def test_the_whole_detector_loss_is_a_loop_over_places() -> None:
             x, y = maps.points[place]
             x1, y1, x2, y2 = targets.boxes[image, place]
             distances = (torch.stack([x - x1, y - y1, x2 - x, y2 - y]) / maps.strides[place]).clamp(0, 15.9)
-            sums["edges"] += 0.25 * score.item() * distribution_focal(maps.edges[image, place], distances).mean().item()
+            sums["edges"] += (
+                0.25 * score.item() * distribution_focal(maps.distributions[image, place], distances).mean().item()
+            )
         sums["quality"] += quality_focal(score, quality).item()
     found = detector_loss(maps, TOY, truths)
     positives = int(targets.positive.sum())
@@ -132,7 +134,7 @@ def test_the_detector_s_losses_are_finite_and_differentiable(truths: list[Tensor
     sum(losses.values()).backward()
     assert all(math.isfinite(value.item()) and value.item() >= 0 for value in losses.values())
     assert maps.scores.grad is not None and torch.isfinite(maps.scores.grad).all()
-    assert maps.edges.grad is None or torch.isfinite(maps.edges.grad).all()
+    assert maps.distributions.grad is None or torch.isfinite(maps.distributions.grad).all()
     if not any(len(truth) for truth in truths):
         assert losses["giou"] == losses["edges"] == 0
 
@@ -147,7 +149,7 @@ def test_boxes_and_scores_learn_only_from_the_places_assigned() -> None:
     maps = maps_of(2)
     losses = detector_loss(maps, TOY, [EMPTY, POLYP])
     (losses["giou"] + losses["edges"]).backward()
-    touched = maps.edges.grad.abs().sum((2, 3)) > 0  # type: ignore[union-attr]
+    touched = maps.distributions.grad.abs().sum((2, 3)) > 0  # type: ignore[union-attr]
     assert not touched[0].any() and 0 < touched[1].sum() < 40
     assert maps.scores.grad is None or not maps.scores.grad.any()  # the weight is no way to lower the loss
 

@@ -53,7 +53,7 @@ def detector_loss(maps: DetectorMaps, config: DetectorConfig, truths: list[Tenso
     return {
         "quality": quality_focal(maps.scores, quality).sum() / chosen.sum().clamp(min=1),
         "giou": _GIOU_WEIGHT * (weight * (1 - giou(predicted, true))).sum() / total,
-        "edges": _DFL_WEIGHT * (weight * distribution_focal(maps.edges[chosen], edges).mean(-1)).sum() / total,
+        "edges": _DFL_WEIGHT * (weight * distribution_focal(maps.distributions[chosen], edges).mean(-1)).sum() / total,
     }
 
 
