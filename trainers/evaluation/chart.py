@@ -1,4 +1,4 @@
-"""A line chart as inline SVG: text that scales, colours that follow the page's light or dark."""
+"""Draw a line chart as inline SVG. Text scales with the chart, and colours follow the page's light or dark scheme."""
 
 import html
 import math
@@ -6,14 +6,20 @@ from collections.abc import Mapping, Sequence
 
 Points = Sequence[tuple[float, float]]
 
-COLOURS = 6  # classes s0, s1, ... that the page's style gives a colour and a dash
+COLOURS = 6  # the page's style gives a colour to each of the classes s0, s1, ...
 _WIDTH, _HEIGHT = 560, 300
-_LEAST_SPREAD, _NOTHING = 1e-3, 1e-12  # a flat line is not blown up to its rounding errors
+_LEAST_SPREAD, _NOTHING = 1e-3, 1e-12  # keep the axis of a flat line from magnifying rounding errors
 _LEFT, _RIGHT, _TOP, _FOOT = 52, 12, 30, 36
 
 
 def chart(series: Mapping[str, Points], *, title: str, x_label: str) -> str:
-    """series: name -> points (x, y). Raises ValueError when there is no point at all."""
+    """Draw a chart with axes and a legend, as HTML.
+
+    series: name -> points (x, y); points whose y is not finite are left out.
+
+    Raises:
+        ValueError: no point is finite.
+    """
     points = [point for line in series.values() for point in line if math.isfinite(point[1])]
     if not points:
         raise ValueError(f"no point to draw in {title}")
@@ -32,7 +38,7 @@ def chart(series: Mapping[str, Points], *, title: str, x_label: str) -> str:
 
 
 def ticks(values: Sequence[float], *, whole: bool = False) -> list[float]:
-    """About five round numbers around the values, evenly apart; whole ones for counts."""
+    """Choose about five evenly spaced round numbers that enclose the values. whole: integers only, for counts."""
     low, high = min(values), max(values)
     spread = max(high - low, _LEAST_SPREAD * max(abs(low), abs(high)))
     spread = spread if spread > _NOTHING else 1.0
@@ -66,7 +72,7 @@ def _grid(xs: Sequence[float], ys: Sequence[float], x_label: str) -> list[str]:
 
 
 def _line(name: str, line: Points, number: int, xs: Sequence[float], ys: Sequence[float]) -> str:
-    """One series, a dot at each point that says its value when pointed at."""
+    """Draw one series, with a dot at each point; its tooltip holds the value."""
     known = [(x, y) for x, y in line if math.isfinite(y)]
     path = " ".join(f"{_x(x, xs):.1f},{_y(y, ys):.1f}" for x, y in known)
     dots = "".join(

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures with outlines, boxes and a caption each, on a dark page with a title and a legend."""
+"""Draw contact sheets: captioned pictures with outlines and boxes, on a dark page with a title and a legend."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ matplotlib.use("Agg")  # evaluation runs on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402
 
 Colour = tuple[int, int, int]
-TRUE: Colour = (0, 229, 255)  # these three are apart on mucosa, for the colour-blind too
+TRUE: Colour = (0, 229, 255)  # these three are distinguishable on mucosa, with colour blindness too
 FOUND: Colour = (255, 221, 0)
 MARKED: Colour = (255, 255, 255)
 COLUMNS, ROWS = 4, 3
@@ -30,7 +30,14 @@ _LABEL_SCALE = 0.38
 
 @dataclass(frozen=True)
 class Page:
-    """stem: of the file. tiles: painted pictures, each with its caption. legend: what the colours mean."""
+    """One contact sheet.
+
+    Attributes:
+        stem: file name without its suffix.
+        title: heading.
+        tiles: painted pictures (h, w, 3), each with its caption.
+        legend: meaning -> colour.
+    """
 
     stem: str
     title: str
@@ -39,7 +46,7 @@ class Page:
 
 
 def write_pages(pages: Sequence[Page], folder: Path) -> list[Path]:
-    """Those that have something to show, as JPEG files; a page of an earlier run without one goes away."""
+    """Write the pages that have tiles as JPEG files and return their paths; delete earlier files of empty pages."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for page in pages:
@@ -60,7 +67,7 @@ def _draw(page: Page, path: Path) -> None:
     for axis, (picture, caption) in zip(axes.flat, page.tiles, strict=False):
         axis.imshow(picture)
         axis.set_title(caption, color=_TEXT, fontsize=10, loc="left", pad=4)
-    head = 1 - 0.55 / height_inch  # the title's foot, as a share of the height
+    head = 1 - 0.55 / height_inch  # bottom of the title, as a fraction of the height
     figure.subplots_adjust(
         left=0.01, right=0.99, bottom=0.1 / height_inch, top=head - 0.55 / height_inch, wspace=0.03, hspace=0.17
     )
@@ -82,22 +89,22 @@ def _draw_legend(figure: Figure, legend: Mapping[str, Colour], head: float) -> N
 
 
 def fit_to_tile(image: Image) -> tuple[Image, float]:
-    """The picture (H, W, 3) as large as a tile can hold it, to be painted on, and its scale."""
+    """Resize an image (H, W, 3) to fit into a tile. Returns a copy to paint on and its scale."""
     height, width = image.shape[:2]
     scale = min(_TILE_PX[0] / width, _TILE_PX[1] / height)
     return shrink(image, (round(height * scale), round(width * scale))).copy(), scale
 
 
 def draw_outline(canvas: Image, mask: NDArray[np.bool_], scale: float, colour: Colour) -> None:
-    """Of a mask (H, W) in the picture's own px."""
+    """Draw the outline of a mask (H, W), in px of the original image."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     lines = [np.round(contour * scale).astype(np.int32) for contour in contours]
-    cv2.polylines(canvas, lines, True, (0, 0, 0), 4, cv2.LINE_AA)  # a dark rim keeps the line apart from highlights
+    cv2.polylines(canvas, lines, True, (0, 0, 0), 4, cv2.LINE_AA)  # a dark border keeps it visible on highlights
     cv2.polylines(canvas, lines, True, colour, 2, cv2.LINE_AA)
 
 
 def draw_box(canvas: Image, box: NDArray[np.float32], scale: float, colour: Colour, label: str = "") -> None:
-    """Of a box (4,) xyxy in the picture's own px."""
+    """Draw a box (4,) xyxy, in px of the original image, with its label above it."""
     x1, y1, x2, y2 = (round(float(edge) * scale) for edge in box)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), (0, 0, 0), 3, cv2.LINE_AA)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, 1, cv2.LINE_AA)
@@ -106,7 +113,7 @@ def draw_box(canvas: Image, box: NDArray[np.float32], scale: float, colour: Colo
 
 
 def _chip(canvas: Image, label: str, corner: tuple[int, int], colour: Colour) -> None:
-    """A filled label above a box, or in it where the picture ends."""
+    """Draw a filled label above a box, or inside it at the top of the image."""
     (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, _LABEL_SCALE, 1)
     left = min(max(0, corner[0]), canvas.shape[1] - width - 4)
     foot = corner[1] if corner[1] >= height + 6 else corner[1] + height + 6
@@ -115,7 +122,7 @@ def _chip(canvas: Image, label: str, corner: tuple[int, int], colour: Colour) ->
 
 
 def centre_on_tile(canvas: Image) -> Image:
-    """On black, of a tile's size."""
+    """Centre an image on a black tile."""
     width, height = _TILE_PX
     tile = np.zeros((height, width, 3), np.uint8)
     top, left = (height - canvas.shape[0]) // 2, (width - canvas.shape[1]) // 2

@@ -1,4 +1,4 @@
-"""From cases to figures (METRICS 1 to 3), with their intervals: the report that `trainers.evaluate --json` writes."""
+"""Compute the metrics of an evaluation (METRICS 1 to 3) with intervals: the report of `trainers.evaluate --json`."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,14 @@ _SIZES = ("small", "medium", "large")
 
 @dataclass(frozen=True)
 class Resampling:
-    """How the intervals are made; none without samples. progress: a bar for each set of figures."""
+    """Settings of the bootstrap.
+
+    Attributes:
+        samples: number of draws; 0: no intervals.
+        level: confidence level, 0..1.
+        seed: of the random draws.
+        progress: show a progress bar for each set of figures.
+    """
 
     samples: int = 0
     level: float = 0.95
@@ -53,7 +60,10 @@ def build_report(
     scales: Sequence[float] = (),
     resampling: Resampling = Resampling(),
 ) -> Figures:
-    """All figures of an evaluation and what they were made with, ready for JSON."""
+    """Compute all figures of an evaluation, overall and for each centre, with the settings that produced them.
+
+    The result can be written as JSON. data: name of the data file. scales: as in `predict.evaluate`.
+    """
     engines: dict[str, Engine | None] = {"detector": detector, "segmenter": segmenter}
     centres = sorted({case.still.centre for case in cases})
     of_centre = {name: [case for case in cases if case.still.centre == name] for name in centres}
@@ -81,7 +91,7 @@ def _bootstrap_note(cases: Sequence[Case], resampling: Resampling) -> Figures:
 
 
 def compute_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
-    """The figures of a set of cases in 0..1 and px; None for a model that did not run."""
+    """Compute the figures of a set of cases, 0..1 and px; None for a model that did not run."""
     segmented = [case for case in cases if case.segmentation is not None]
     detected = [case for case in cases if case.detections is not None]
     return {
@@ -92,7 +102,7 @@ def compute_figures(cases: Sequence[Case], resampling: Resampling = Resampling()
 
 
 def detection_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
-    """COCO's figures on the stored grid, and under "endocv" the challenge's on the original grid."""
+    """Compute COCO's figures in stored px and, under "endocv", those of the challenge in original px."""
     stored = [case.boxes for case in cases]
     original = [case.boxes.scaled(case.still.original_scale) for case in cases]
     return {
@@ -106,7 +116,7 @@ def detection_figures(cases: Sequence[Case], resampling: Resampling = Resampling
 def _box_intervals(
     cases: Sequence[Case], images: Sequence[ImageBoxes], ranges: Ranges, resampling: Resampling
 ) -> Figures:
-    """{"intervals": {figure: [low, high]}}, or nothing when none are asked for."""
+    """Return {"intervals": {figure: [low, high]}}; empty without bootstrap samples."""
     if not resampling.samples:
         return {}
     matches = match(images, ranges)
@@ -119,12 +129,12 @@ def _box_intervals(
 
     found = intervals(_draws(cases, resampling, "boxes"), figures, level=resampling.level)
     if "small" not in ranges:
-        del found["score_d"]  # the challenge's score stands on the challenge's sizes
+        del found["score_d"]  # the challenge's score is defined on the challenge's size ranges
     return {"intervals": _as_lists(found)}
 
 
 def mask_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -> Figures:
-    """The segmentation figures of cases that have one."""
+    """Compute the segmentation figures of the cases that have a mask."""
     images = [case.segmentation for case in cases if case.segmentation is not None]
     figures = segmentation_figures(images)
     if resampling.samples:
@@ -136,7 +146,7 @@ def mask_figures(cases: Sequence[Case], resampling: Resampling = Resampling()) -
 
 
 def figures_per_image(images: Sequence[ImageSegmentation]) -> dict[str, NDArray[np.float64]]:
-    """Each figure of each image (N,), NaN where an image has no boundary to compare."""
+    """Return each figure's values (N,) on the images, NaN where an image has no boundary to compare."""
     scores = [scores_of(image.counts) for image in images]
     rows = [{**asdict(one), "challenge": challenge_score(one)} for one in scores]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -153,7 +163,7 @@ def _draws(cases: Sequence[Case], resampling: Resampling, what: str) -> Any:
 
 
 def bootstrap_groups(cases: Sequence[Case]) -> list[str] | None:
-    """What each case is drawn with: its patient or video, itself where it has none; None where no case has one."""
+    """Return each case's bootstrap group: its patient or video, else the image itself; None if no case has a group."""
     groups = [getattr(case.still, "group", "") for case in cases]
     if not any(groups):
         return None
@@ -165,7 +175,12 @@ def _as_lists(found: dict[str, Interval | None]) -> dict[str, list[float] | None
 
 
 def read_report(path: Path) -> Figures:
-    """What an earlier run wrote with --json. Raises ValueError when it is something else."""
+    """Read what an earlier run wrote with --json.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no such report.
+    """
     try:
         report = json.loads(path.read_text())
         return {key: report[key] for key in ("data", "detection", "segmentation")}
@@ -174,7 +189,7 @@ def read_report(path: Path) -> Figures:
 
 
 def generalisation(report: Figures, mixed: Figures) -> Figures:
-    """The challenge's deviation of this set's figures from the mixed set's; None where a figure is missing."""
+    """Compute the challenge's deviation of a set's figures from those of the mixed set; None if a figure is missing."""
     return {
         "mixed": mixed["data"],
         "dev_g": deviation(_detection_quantities(mixed), _detection_quantities(report)),
@@ -183,7 +198,7 @@ def generalisation(report: Figures, mixed: Figures) -> Figures:
 
 
 def challenge_summary(mixed: Figures, others: Sequence[Figures]) -> Figures:
-    """final_dAvg over the mixed set and the generalisation sets, with each set's deviation from the mixed one."""
+    """Compute final_dAvg over the mixed and the generalisation sets, and each set's deviation from the mixed set."""
     average = final_average(_detection_quantities(mixed)[0], [_detection_quantities(one)[0] for one in others])
     return {"final_dAvg": average, "sets": [{"data": one["data"], **generalisation(one, mixed)} for one in others]}
 

@@ -1,4 +1,4 @@
-"""Contact sheets of an evaluation: the cases worth a look, with the true outline and what was found."""
+"""Contact sheets of an evaluation: its best and worst cases, with the true outline and the predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,13 +27,19 @@ from trainers.evaluation.contact_sheets import (
 )
 from trainers.evaluation.predict import Case
 
-MATCH_IOU = 0.2  # a shown box that overlaps a polyp this much has found it (METRICS 4)
+MATCH_IOU = 0.2  # IoU from which a shown box finds a polyp (METRICS 4)
 _LONGEST_STEM = 34
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet. marked: the box (4,) xyxy stored px that it is shown for."""
+    """One picture of a sheet.
+
+    Attributes:
+        case: what is shown.
+        caption: text below the file name; may be empty.
+        marked: the box (4,) that the tile is about, xyxy, stored px.
+    """
 
     case: Case
     caption: str
@@ -42,7 +48,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class Sheet:
-    """stem: of the file. marks: what a white box means, for the legend."""
+    """A selection of cases.
+
+    Attributes:
+        stem: file name without its suffix.
+        title: heading.
+        tiles: what it shows, in order.
+        marks: meaning of the marked boxes, for the legend.
+    """
 
     stem: str
     title: str
@@ -51,7 +64,7 @@ class Sheet:
 
 
 def write_gallery(cases: Sequence[Case], folder: Path) -> list[Path]:
-    """Write the sheets that have something to show as JPEG files; a sheet of an earlier run without one goes away."""
+    """Write the sheets that have tiles as JPEG files and return their paths; delete earlier files of empty sheets."""
     return write_pages([page_of(sheet) for sheet in sheets_of(cases)], folder)
 
 
@@ -63,7 +76,7 @@ def page_of(sheet: Sheet) -> Page:
 
 
 def sheets_of(cases: Sequence[Case], most: int = COLUMNS * ROWS) -> list[Sheet]:
-    """What each sheet shows, worst (best) first, `most` tiles at most."""
+    """Select the tiles of each sheet, the most extreme first, at most `most` per sheet."""
     by_dice = sorted((case for case in cases if case.segmentation), key=_dice)
     with_polyp = [case for case in by_dice if _has_polyp(case)]
     worst = [Tile(case, "") for case in by_dice if _dice(case) < 1]
@@ -78,7 +91,7 @@ def sheets_of(cases: Sequence[Case], most: int = COLUMNS * ROWS) -> list[Sheet]:
 
 
 def misses(cases: Sequence[Case]) -> list[Tile]:
-    """Each true box that no shown box reaches, the least noticed first, then the largest."""
+    """Return a tile for each true box that no shown box finds, by rising best score, then falling area."""
     found = []
     for case in cases:
         overlaps = iou_matrix(case.still.boxes, case.boxes.found)
@@ -92,12 +105,12 @@ def misses(cases: Sequence[Case]) -> list[Tile]:
 
 
 def false_alarms(cases: Sequence[Case]) -> list[Tile]:
-    """Each image's best-scored box that reaches no true box, highest score first."""
+    """Return a tile for each image's highest-scored box that finds no true box, highest score first."""
     found = []
     for case in cases:
         astray = iou_matrix(case.boxes.found, case.still.boxes).max(axis=1, initial=0) < MATCH_IOU
         if astray.any():
-            first = int(astray.argmax())  # detections come best first
+            first = int(astray.argmax())  # detections are sorted by falling score
             score = float(case.boxes.scores[first])
             found.append((-score, Tile(case, f"false alarm: score {score:.2f}", case.boxes.found[first])))
     return [tile for _, tile in sorted(found, key=lambda one: one[0])]
@@ -122,7 +135,7 @@ def _describe(tile: Tile) -> str:
 
 
 def paint(tile: Tile) -> Image:
-    """The tile's picture (h, w, 3) with outlines and boxes, fitted into its place on black."""
+    """Paint the tile (h, w, 3): the still with outlines and boxes, centred on black."""
     case = tile.case
     image, true = read_image(case.still.image_path), read_mask(case.still.mask_path)
     canvas, scale = fit_to_tile(image)

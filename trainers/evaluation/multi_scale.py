@@ -1,4 +1,4 @@
-"""A still shown to a model at several sizes and hflip, the answers joined: the paper's multi-scale test, Table 2."""
+"""Multi-scale testing (the paper's Table 2): run a model on a still at several sizes, flipped and not, and merge."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _STEP_PX = 32  # the coarsest stride of a backbone
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The model size (h, w) px at this scale, in whole steps that a backbone divides."""
+    """Return the model size (h, w) px at this scale, rounded to multiples of the coarsest stride."""
     height, width = (max(_STEP_PX, round(length * scale / _STEP_PX) * _STEP_PX) for length in size)
     return height, width
 
@@ -24,7 +24,7 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 def detect_at_scales(
     detector: DetectorEngine, image: Image, field: FieldOfView, scales: Sequence[float], score_threshold: float
 ) -> Detections:
-    """The candidates of every view together, in source px, before one NMS over all of them."""
+    """Detect in every view and apply one NMS to all boxes together, in source px."""
     boxes, scores = [], []
     for scale in scales:
         batch = prepare([image], [field], scaled_size(detector.size, scale))
@@ -39,7 +39,7 @@ def detect_at_scales(
 
 
 def segment_at_scales(segmenter: SegmenterEngine, image: Image, field: FieldOfView, scales: Sequence[float]) -> Mask:
-    """The mean probability of all views, on the grid of the finest."""
+    """Average the probabilities of all views on the grid of the finest one."""
     maps = []
     for scale in scales:
         batch = prepare([image], [field], scaled_size(segmenter.size, scale))
@@ -51,12 +51,12 @@ def segment_at_scales(segmenter: SegmenterEngine, image: Image, field: FieldOfVi
 
 
 def flip_boxes(boxes: Boxes, width: int) -> Boxes:
-    """Boxes (n, 4) xyxy as they lie in the picture's mirror image, px of a picture `width` wide."""
+    """Flip boxes (n, 4) xyxy left to right, px of an image `width` wide."""
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
 def _flip(pixels: Pixels) -> Pixels:
-    """(N, 3, h, w) left to right, still a channels-last view."""
+    """Flip pixels (N, 3, h, w) left to right; stays a channels-last view."""
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)[:, :, ::-1]).transpose(0, 3, 1, 2)
 
 
@@ -66,5 +66,5 @@ def _crop_to_field(probability: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def _identity_placement(field: FieldOfView) -> Placement:
-    """Where model px are source px: for boxes that have been moved already."""
+    """Return the placement whose model px are source px, for boxes that are in source px already."""
     return Placement(field, field.x1, field.y1, field.width, field.height)

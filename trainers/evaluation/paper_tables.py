@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 4 as values, in percent, and which of this project's configs each row is."""
+"""The values of the paper's Tables 1 to 4, in percent, and the recipe of this project for each row."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,14 @@ SEGMENTATION = ("dice", "specificity", "sensitivity", "accuracy", "iou_p", "iou_
 
 @dataclass(frozen=True)
 class Row:
-    """values: in percent, in the order of the table's figures. multi_scale_test: measured so, not only trained so."""
+    """One row of a table.
+
+    Attributes:
+        label: the paper's name of the model.
+        config: name of the recipe.
+        values: in percent, in the order of the table's figures; empty for our own configs.
+        multi_scale_test: measured with multi-scale testing, not only trained at several scales.
+    """
 
     label: str
     config: str
@@ -18,7 +25,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """note: what a reader must know to compare, where there is something."""
+    """One table of the paper.
+
+    Attributes:
+        number: the paper's.
+        title: heading.
+        figures: names of its columns.
+        rows: in the paper's order.
+        note: a caveat for the comparison; may be empty.
+    """
 
     number: int
     title: str
@@ -60,8 +75,8 @@ TABLE_2 = Table(
         Row("X-101 PAFPN, DCN, MS train", "gflv2-x101-dcn-pafpn-ms", (53.3, 76.1, 60.6, 12.5, 32.2, 55.2)),
         Row("X-101 BiFPN, DCN, MS train", "gflv2-x101-dcn-bifpn-ms", (55.8, 77.0, 62.2, 15.8, 32.9, 57.2)),
     ),
-    note="* The paper marks one of DCN and multi-scale training in this row and does not let one tell which: "
-    "it is set beside DCN here.",
+    note="* The paper marks one of DCN and multi-scale training in this row, but it is unclear which: "
+    "here it is compared with DCN.",
 )
 TABLE_3 = Table(
     3,

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: precision against recall, and how far scores and mask probabilities can be believed."""
+"""Plots of an evaluation: precision-recall curves, and reliability diagrams of scores and mask probabilities."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,13 +22,13 @@ matplotlib.use("Agg")  # evaluation runs on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402
 
 IOUS = (0.5, 0.75)
-LEAST_SCORE = 0.05  # a detector lists hundreds of boxes that it all but rules out: they would drown every other
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # apart for the colour-blind too
+LEAST_SCORE = 0.05  # leaves out the hundreds of near-zero boxes that would dominate the reliability diagram
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # distinguishable with colour blindness
 _MARKED_SCORES = (0.3, 0.5, 0.7)
 
 
 def write_plots(cases: Sequence[Case], folder: Path) -> list[Path]:
-    """Draw what there is something to draw of; the paths written. A picture of an earlier run without one goes away."""
+    """Draw the plots that have data and return their paths; delete earlier plots that have none now."""
     folder.mkdir(parents=True, exist_ok=True)
     boxes = [case.boxes for case in cases if case.detections is not None]
     curves = {f"IoU {iou:g}": precision_recall(boxes, iou=iou) for iou in IOUS}
@@ -41,16 +41,16 @@ def write_plots(cases: Sequence[Case], folder: Path) -> list[Path]:
     if boxes and known:
         draw_precision_recall(known, paths[0], title=f"Boxes of {len(boxes)} images")
     if scores.count.sum():
-        title = f"Scores of {LEAST_SCORE:g} or more: right when IoU ≥ {IOUS[0]:g} with a free true box"
+        title = f"Scores of {LEAST_SCORE:g} or more; correct: IoU ≥ {IOUS[0]:g} with an unmatched true box"
         draw_reliability(scores, paths[1], title=title, things="boxes", certainty="score")
     if pixels is not None:
-        title = "Mask probabilities, pixel by pixel within the field"
+        title = "Mask probabilities of the pixels in the field of view"
         draw_reliability(pixels, paths[2], title=title, things="pixels", certainty="probability")
     return [path for path in paths if path.exists()]
 
 
 def mask_reliability(cases: Sequence[Case]) -> Reliability | None:
-    """Of the pixels of the field of every image at its stored size; None when no segmenter ran."""
+    """Compute the reliability over the pixels of every image's field, at stored size; None if no segmenter ran."""
     return pooled(_pixels_of(case) for case in cases if case.mask is not None)
 
 
@@ -61,7 +61,7 @@ def _pixels_of(case: Case) -> Reliability:
 
 
 def draw_precision_recall(curves: Mapping[str, PrecisionRecall], path: Path, *, title: str) -> None:
-    """curves: what a curve is -> the curve. Dots mark a few scores that a viewer might show boxes from."""
+    """Plot the curves. curves: label -> curve. Dots mark a few score thresholds."""
     figure, axis = plt.subplots(figsize=(6.4, 5.6), constrained_layout=True)
     for number, (name, curve) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -69,14 +69,14 @@ def draw_precision_recall(curves: Mapping[str, PrecisionRecall], path: Path, *, 
         _mark_scores(axis, curve, colour, below=number % 2 == 1)
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=title)
     axis.grid(alpha=0.3)
-    axis.plot([], [], "o", color="#666666", ms=5, label="at the score written beside it")
+    axis.plot([], [], "o", color="#666666", ms=5, label="at this score threshold")
     axis.legend(loc="lower left")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def _mark_scores(axis: Axes, curve: PrecisionRecall, colour: str, *, below: bool) -> None:
-    offset = (-20, -11) if below else (5, 4)  # two curves run close to each other
+    offset = (-20, -11) if below else (5, 4)  # the two curves are close to each other
     for score in _MARKED_SCORES:
         shown = int((curve.scores >= score).sum())
         if shown:
@@ -86,20 +86,23 @@ def _mark_scores(axis: Axes, curve: PrecisionRecall, colour: str, *, below: bool
 
 
 def draw_reliability(found: Reliability, path: Path, *, title: str, things: str, certainty: str) -> None:
-    """Share right against the score, or whatever the `certainty` is, bin by bin, over how many `things` each holds."""
+    """Plot the reliability diagram, and below it the number of samples in each bin.
+
+    things: the samples, such as "boxes". certainty: name of the predicted value, such as "score".
+    """
     figure, (top, foot) = plt.subplots(
         2, 1, figsize=(6.0, 6.8), sharex=True, constrained_layout=True, gridspec_kw={"height_ratios": (3.4, 1)}
     )
     edges = np.linspace(0, 1, len(found.count) + 1)
-    top.plot([0, 1], [0, 1], "--", color="#888888", lw=1.2, label="right as often as it says")
+    top.plot([0, 1], [0, 1], "--", color="#888888", lw=1.2, label="perfect calibration")
     top.bar(edges[:-1], np.nan_to_num(found.accuracy), width=np.diff(edges), align="edge", color=_COLOURS[0], alpha=0.3,
-            edgecolor=_COLOURS[0], label="share right in each bin")  # fmt: skip
+            edgecolor=_COLOURS[0], label="fraction correct in each bin")  # fmt: skip
     error = found.error
-    said = "no score" if error is None else f"ECE {100 * error:.1f} %"
+    ece = "no samples" if error is None else f"ECE {100 * error:.1f} %"
     top.plot(
-        found.confidence, found.accuracy, "o", color=_COLOURS[1], ms=6, label=f"at the bin's mean {certainty}; {said}"
+        found.confidence, found.accuracy, "o", color=_COLOURS[1], ms=6, label=f"at the bin's mean {certainty}; {ece}"
     )
-    top.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
+    top.set(ylabel="fraction correct", xlim=(0, 1), ylim=(0, 1.02))
     top.set_title(title, fontsize=10)
     top.legend(loc="upper left", fontsize=9)
     foot.bar(edges[:-1], found.count, width=np.diff(edges), align="edge", color="#777777", edgecolor="white")

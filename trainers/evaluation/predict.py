@@ -1,4 +1,4 @@
-"""Stills through the live line, one by one, each with its truth: what the figures and the gallery are made of."""
+"""Run the models on stills, one by one, as the live line does, and keep the predictions beside the truth."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,14 @@ from trainers.evaluation.multi_scale import detect_at_scales, segment_at_scales
 
 @dataclass(frozen=True)
 class Case:
-    """One still and what the models made of it; None for a model that did not run.
+    """One still and the predictions on it; None for a model that did not run.
 
-    detections and mask in px of the stored image; segmentation compares the mask with the truth at that size.
+    Attributes:
+        still: the still and its truth.
+        field_of_view: stored px.
+        detections: boxes in stored px.
+        mask: probabilities on the field of view.
+        segmentation: the mask against the truth, at stored size.
     """
 
     still: Still
@@ -33,7 +38,11 @@ class Case:
 
     @property
     def boxes(self) -> ImageBoxes:
-        """True and found boxes, stored px. Raises ValueError when no detector ran."""
+        """True and found boxes, stored px.
+
+        Raises:
+            ValueError: no detector ran.
+        """
         if self.detections is None:
             raise ValueError(f"no detector ran on {self.still.image_path.name}")
         return ImageBoxes(self.still.boxes, np.asarray(self.detections.boxes), self.detections.scores)
@@ -49,10 +58,14 @@ def evaluate(
     scales: Sequence[float] = (),
     progress: bool = False,
 ) -> list[Case]:
-    """FieldOfView, prepare, engines, postprocess, exactly as live at batch 1; a still without a field is taken whole.
+    """Run the steps of the live line at batch size 1: field of view, letterbox, engines, postprocessing.
 
-    scales: for a multi-scale test, which engines that take any size can do; empty: at the engine's own size, as live.
-    Raises FileNotFoundError or ValueError naming the image or mask that cannot be read, or whose sizes differ.
+    A still without a visible field of view is used whole. scales: multi-scale testing, for engines that take any input
+    size; empty: the engine's own size, as in the live line.
+
+    Raises:
+        FileNotFoundError: an image or mask is missing.
+        ValueError: one cannot be read, or the sizes of an image and its mask differ.
     """
     with tqdm(stills, desc="evaluating", unit="image", disable=not progress) as shown:
         return [
@@ -83,13 +96,13 @@ def _evaluate_still(
 
 
 def detect(detector: DetectorEngine, batch: Batch, score_threshold: float) -> Detections:
-    """The detections of a batch of one image."""
+    """Return the detections in a batch of one image."""
     boxes, scores = detector(batch.pixels)
     return detections_of(boxes[0], scores[0], batch.placements[0], score_threshold=score_threshold)
 
 
 def segment(segmenter: SegmenterEngine, batch: Batch) -> Mask:
-    """The mask of a batch of one image."""
+    """Return the mask of a batch of one image."""
     return mask_of(segmenter(batch.pixels)[0], batch.placements[0], segmenter.size)
 
 
@@ -101,7 +114,11 @@ def _measure_mask(mask: Mask, image: Image, still: Still, threshold: float) -> I
 
 
 def check_files(stills: Iterable[Still], *, masks: bool) -> None:
-    """Raises FileNotFoundError for the first image, or mask where masks are needed, that is not there."""
+    """Check that all files exist. masks: check masks too.
+
+    Raises:
+        FileNotFoundError: names the first image or mask that is missing.
+    """
     for still in stills:
         _check_file(still.image_path, "image")
         if masks:

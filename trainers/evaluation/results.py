@@ -1,4 +1,4 @@
-"""Rows for `trainers.table`: a model's figures on one set, where they come from, and what differed from the paper."""
+"""Result files for `trainers.table`: a model's figures on one set, their origin, and the differences from the paper."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,14 @@ _FIGURES = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision",
 
 @dataclass(frozen=True)
 class Origin:
-    """config: the recipe's name. differs: what -> how, from the paper. command: which gives the figures again."""
+    """How a model was trained and measured.
+
+    Attributes:
+        config: name of the recipe.
+        differs: aspect -> how it differs from the paper.
+        command: reproduces the figures.
+        multi_scale: measured with multi-scale testing.
+    """
 
     config: str
     differs: dict[str, str]
@@ -24,14 +31,19 @@ class Origin:
 
 
 def origin_of_run(run: Path, command: str, *, multi_scale: bool = False) -> Origin:
+    """Return the origin of a training run's weights, from the run's recipe."""
     content = read_recipe(run)
     return Origin(content["config"], content["differs"], command, multi_scale)
 
 
 def origin_of_weights(model: str, command: str, *, multi_scale: bool = False) -> Origin:
-    """Of weights that the project ships: how they were trained stands in their card."""
+    """Return the origin of shipped weights; their model card describes the training.
+
+    Raises:
+        ValueError: no recipe has this name.
+    """
     if model not in RECIPES:
-        raise ValueError(f"{model!r} is no recipe's name: choose from {', '.join(RECIPES)}")
+        raise ValueError(f"there is no recipe {model!r}: choose from {', '.join(RECIPES)}")
     recipe = RECIPES[model]
     differs = {
         "recipe": "our own" if not recipe.paper else "the paper's",
@@ -42,7 +54,7 @@ def origin_of_weights(model: str, command: str, *, multi_scale: bool = False) ->
 
 
 def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
-    """report: as `trainers.evaluate` makes it, with one model in it."""
+    """Write one result file and return its path. report: of `build_report`, with one model in it."""
     kind = "detection" if report["detection"] else "segmentation"
     found = report[kind]
     content = {
