@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import load_module
-from realtime_polyp.engines.quantized import int8_in_torch, measure_ranges, quantize
+from realtime_polyp.engines.quantized import fake_quantize_int8, measure_ranges, quantize
 from realtime_polyp.engines.weights import find_weights, read_manifest
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
@@ -93,7 +93,7 @@ def onnx_of(module: nn.Module, pixels: torch.Tensor, precision: str) -> bytes:
     dtype = PRECISIONS[precision]
     cast = at_precision(module, dtype)
     if precision == "int8":
-        quantize(module, measure_ranges(module, [pixels]), int8_in_torch, per_filter=True)
+        quantize(module, measure_ranges(module, [pixels]), fake_quantize_int8, per_filter=True)
     written = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter by tracing is old, but needs no further package

@@ -1,8 +1,9 @@
 """Benchmark of both models on one GPU, on every 1080p frame: python -m realtime_polyp.bench.gpu.
 
 Needs torch with CUDA, numpy, numba, OpenCV, safetensors and tqdm. torch-tensorrt is measured if it is installed, and
---decode needs av. The paper's pair has random weights from a fixed seed: they find nothing, which costs the same except
-for NMS and tracks. Every figure is written to --json as soon as it is known.
+--decode needs av. The paper's pair of models has random weights from a fixed seed. They detect nothing, so NMS and
+tracking cost less than with trained weights; everything else costs the same. Every figure is written to --json as soon
+as it is known.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from realtime_polyp.bench.gpu_runs import PAIRS, VARIANTS, Budget, Opening, defa
 from realtime_polyp.bench.gpu_table import card_table
 from realtime_polyp.engines.static import BUCKETS, first_line
 
-_IMAGES = 16  # 100 MB at 1080p, more than any processor's cache
+_IMAGES = 16  # 100 MB at 1080p: larger than most CPU caches
 _EPILOG = """examples:
   python -m realtime_polyp.bench.gpu --json card.json --trace card-trace.json
   python -m realtime_polyp.bench.gpu --pair default
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Check the options before anything long begins. Raises ValueError."""
+    """Check the options before any measurement starts. Raises ValueError."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("torch sees no GPU here: use a machine with a GPU, or --device cpu --pair toy")
     for name in ("minutes", "round_s", "delay_s", "stream_s", "rounds", "most_streams"):
@@ -76,7 +77,10 @@ def check(options: argparse.Namespace) -> None:
 
 
 def measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Measure every figure, the most important first; None for those that do not fit into the time budget."""
+    """Measure every figure, the most important first, and return the report.
+
+    A figure that does not fit into the time budget is None.
+    """
     torch.backends.cudnn.benchmark = options.cudnn_benchmark
     budget, device = Budget(options.minutes * 60), torch.device(options.device)
     notes: list[str] = []
@@ -84,8 +88,10 @@ def measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
     report |= {"frame": options.frame, "notes": notes, "failures": list[str]()}
     images = make_images(options.frame, _IMAGES)
     opening = Opening(PAIRS[options.pair](), options.device, wanted_buckets(options.batch), budget)
-    report["models"] = [one.name for one in opening.pair]
-    report["gflop_per_frame"] = {one.task: round(flops_of(one.module, one.size) / 1e9, 4) for one in opening.pair}
+    report["models"] = [model.name for model in opening.pair]
+    report["gflop_per_frame"] = {
+        model.task: round(flops_of(model.module, model.size) / 1e9, 4) for model in opening.pair
+    }
     opened = open_variants(options.variants or default_variants(options.device), opening, notes)
     report["opened_s"] = round(budget.spent_s, 1)
     report["throughput"] = throughput(opened, images, options)
@@ -94,17 +100,17 @@ def measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
     best = opened[report["throughput"]["fastest"]]
     opened.clear()
     free(device)
-    after: dict[str, Any] = {
+    measurements: dict[str, Any] = {
         "delay": partial(delay, best, images, options),
         "streams": partial(streams, best, images, options, budget),
         "memory": partial(memory, device),  # before tracing, which captures the graphs a second time
         "idle": partial(idle, best, images, options, report),
         "decoded_streams": partial(decoded_streams, best, options, budget),
     }
-    for name, figure in after.items():
+    for name, measurement in measurements.items():
         try:
-            report[name] = figure() if budget.allows(_least_s(name, options)) else None
-        except RuntimeError as error:  # a session or the card failed: keep the other figures
+            report[name] = measurement() if budget.allows(_min_duration_s(name, options)) else None
+        except RuntimeError as error:  # this measurement or the GPU failed: keep the other figures
             report[name] = None
             report["failures"].append(f"{name} failed: {first_line(error)}")
         write(report, options.json)
@@ -113,28 +119,29 @@ def measure(options: argparse.Namespace, command: str) -> dict[str, Any]:
     return report
 
 
-def _least_s(name: str, options: argparse.Namespace) -> float:
-    """Return the least duration of a measurement, s, so that none starts that cannot end in time."""
-    least_s: dict[str, float] = {
+def _min_duration_s(name: str, options: argparse.Namespace) -> float:
+    """Return how long a measurement takes at least, s. One that cannot end within the budget is not started."""
+    durations_s: dict[str, float] = {
         "delay": options.delay_s,
         "streams": 2 * options.stream_s,
         "idle": options.round_s + options.stream_s,
     }
-    return least_s.get(name, 0.0)
+    return durations_s.get(name, 0.0)
 
 
 def wanted_buckets(batch: int) -> tuple[int, ...]:
-    """Return batch sizes, the most important first: full batches, single live frames, then those between."""
-    return tuple(dict.fromkeys(one for one in (batch, 1, 4, 2) if one <= batch))
+    """Return the batch sizes to open, the most important first: full batches, single frames, then those between."""
+    return tuple(dict.fromkeys(size for size in (batch, 1, 4, 2) if size <= batch))
 
 
 def write(report: dict[str, Any], path: Path | None) -> None:
+    """Write the report as JSON; with path None, do nothing."""
     if path is not None:
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Parse a text such as 1920x1080 to (1920, 1080). Raises ArgumentTypeError for anything else."""
+    """Return (1920, 1080) for "1920x1080". Raises ArgumentTypeError for other formats and sizes out of range."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and 64 <= min(int(width), int(height)) <= 8192):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1920x1080, from 64 to 8192 px")
@@ -150,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument_group("measurements").add_argument
-    add("--pair", choices=list(PAIRS), default="paper", help="pair of models (default: %(default)s)")
+    add("--pair", choices=list(PAIRS), default="paper", help="pair of detector and segmenter (default: %(default)s)")
     add("--device", choices=list(VARIANTS), default="cuda", help="default: %(default)s")
     add("--variants", "--ways", nargs="+", metavar="VARIANT", help="some of: " + ", ".join(VARIANTS["cuda"]))
     add("--frame", type=parse_size, default=(1920, 1080), metavar="WxH", help="frame size, px (default: 1920x1080)")
@@ -158,11 +165,29 @@ def _parser() -> argparse.ArgumentParser:
     add("--cudnn-benchmark", action="store_true", help="let cuDNN benchmark its kernels and keep the fastest")
     add("--decode", action="store_true", help="also measure streams decoded from a file")
     add = parser.add_argument_group("duration").add_argument
-    add("--minutes", type=float, default=8.0, help="time budget; figures that do not fit are left out (default: 8)")
+    add("--minutes", type=float, default=8.0, help="time budget; measurements that do not fit are skipped (default: 8)")
     add("--rounds", type=int, default=3, help="rounds in which the variants take turns (default: %(default)s)")
-    add("--round-s", type=float, default=2.0, metavar="S", help="of a variant in a round (default: %(default)g)")
-    add("--delay-s", type=float, default=10.0, metavar="S", help="of the delay measurement (default: %(default)g)")
-    add("--stream-s", type=float, default=5.0, metavar="S", help="of each trial with streams (default: %(default)g)")
+    add(
+        "--round-s",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="duration of a variant in a round, s (default: %(default)g)",
+    )
+    add(
+        "--delay-s",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="duration of the delay measurement, s (default: %(default)g)",
+    )
+    add(
+        "--stream-s",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="duration of each trial with streams, s (default: %(default)g)",
+    )
     add(
         "--most-streams",
         type=int,
@@ -171,8 +196,8 @@ def _parser() -> argparse.ArgumentParser:
         help="largest number of streams tried (default: %(default)s)",
     )
     add = parser.add_argument_group("output").add_argument
-    add("--json", type=Path, metavar="OUT.json", help="every figure, written as soon as it is known")
-    add("--trace", type=Path, metavar="OUT.json", help="timeline for ui.perfetto.dev")
+    add("--json", type=Path, metavar="OUT.json", help="write every figure there as soon as it is known")
+    add("--trace", type=Path, metavar="OUT.json", help="write a timeline for ui.perfetto.dev there")
     return parser
 
 

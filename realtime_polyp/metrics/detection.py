@@ -1,4 +1,4 @@
-"""Detection average precision, COCO style and with the EndoCV2021 challenge's sizes (METRICS 1 and 2)."""
+"""Detection average precision as COCO defines it, and with the size ranges and scores of the EndoCV2021 challenge."""
 
 import contextlib
 import io
@@ -11,68 +11,84 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-_HUGE = 1e10
-Ranges = dict[str, tuple[float, float]]  # size -> least and largest area, px², both inclusive
-COCO_RANGES: Ranges = {"all": (0, _HUGE), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, _HUGE)}
-ENDOCV_RANGES: Ranges = {"all": (0, _HUGE), "small": (0, 100**2), "medium": (100**2, 200**2), "large": (200**2, _HUGE)}
+_MAX_AREA = 1e10
+Ranges = dict[str, tuple[float, float]]  # size -> smallest and largest area, px², both inclusive
+COCO_RANGES: Ranges = {"all": (0, _MAX_AREA), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, _MAX_AREA)}
+ENDOCV_RANGES: Ranges = {
+    "all": (0, _MAX_AREA),
+    "small": (0, 100**2),
+    "medium": (100**2, 200**2),
+    "large": (200**2, _MAX_AREA),
+}
 
 
 @dataclass(frozen=True)
 class ImageBoxes:
-    """One image: true boxes (m, 4), found boxes (n, 4) xyxy px of one grid, and scores (n,)."""
+    """The true and the found boxes of one image, in the same pixel grid.
+
+    Attributes:
+        true: (m, 4) xyxy px.
+        found: (n, 4) xyxy px.
+        scores: (n,), of the found boxes.
+    """
 
     true: NDArray[np.float32]
     found: NDArray[np.float32]
     scores: NDArray[np.float32]
 
     def scaled(self, factor: float) -> "ImageBoxes":
-        """The same in another pixel grid, such as the original image's."""
+        """Return the boxes in another pixel grid, such as that of the original image."""
         return ImageBoxes(self.true * factor, self.found * factor, self.scores)
 
 
 def coco_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
-    """AP, AP50, AP75, AP_s, AP_m, AP_l and AR in 0..1; None where a size has no true box."""
+    """Return AP, AP50, AP75, AP_s, AP_m, AP_l and AR in 0..1; None for a size without true boxes."""
     evaluation = evaluate_boxes(coco_truth(images), coco_results(images), COCO_RANGES)
     return {
-        "AP": _mean(evaluation, "all"),
-        "AP50": _mean(evaluation, "all", iou=0.5),
-        "AP75": _mean(evaluation, "all", iou=0.75),
-        "AP_s": _mean(evaluation, "s"),
-        "AP_m": _mean(evaluation, "m"),
-        "AP_l": _mean(evaluation, "l"),
-        "AR": _recall(evaluation),
+        "AP": _average_precision(evaluation, "all"),
+        "AP50": _average_precision(evaluation, "all", iou=0.5),
+        "AP75": _average_precision(evaluation, "all", iou=0.75),
+        "AP_s": _average_precision(evaluation, "s"),
+        "AP_m": _average_precision(evaluation, "m"),
+        "AP_l": _average_precision(evaluation, "l"),
+        "AR": _average_recall(evaluation),
     }
 
 
 def endocv_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
-    """The challenge's figures; the boxes must be in original pixels. score_d is None when a size is missing."""
+    """Return the figures of the EndoCV2021 challenge in 0..1; None for a size without true boxes.
+
+    The boxes must be in pixels of the original image. score_d, the mean of AP over all sizes and AP of each size, is
+    None if one of them is.
+    """
     return endocv_ap_of(coco_truth(images), coco_results(images))
 
 
 def endocv_ap_of(truth: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, float | None]:
-    """As `endocv_ap`, from a COCO truth and COCO results as the challenge writes them, with its own `area`.
+    """Return the same figures for annotations and results in the challenge's COCO format.
 
-    Raises ValueError when a result names an image that the truth does not have.
+    The size of a true box is that of its annotation's `area`. Raises ValueError if a result refers to an image that is
+    not in the annotations.
     """
     evaluation = evaluate_boxes(truth, found, ENDOCV_RANGES)
-    sizes = {f"AP_{name}": _mean(evaluation, name) for name in ("small", "medium", "large")}
-    overall = _mean(evaluation, "all")
+    sizes = {f"AP_{name}": _average_precision(evaluation, name) for name in ("small", "medium", "large")}
+    overall = _average_precision(evaluation, "all")
     return {
         "AP": overall,
-        "AP50": _mean(evaluation, "all", iou=0.5),
-        "AP75": _mean(evaluation, "all", iou=0.75),
+        "AP50": _average_precision(evaluation, "all", iou=0.5),
+        "AP75": _average_precision(evaluation, "all", iou=0.75),
         **sizes,
-        "AR": _recall(evaluation),
+        "AR": _average_recall(evaluation),
         "score_d": _mean_of([overall, *sizes.values()]),
     }
 
 
 def deviation(mixed: Sequence[float | None], other: Sequence[float | None]) -> float | None:
-    """The challenge's generalisation deviation: how far another centre's figures lie from those of the mixed set.
+    """Return the challenge's generalisation deviation of another centre's figures from those of the mixed set.
 
-    0 within a tenth of the mixed figure, else the distance to nine tenths of it; the mean over the figures. Doing much
-    better counts as a deviation too, and a larger one than doing as much worse: the official definition is asymmetric.
-    None when a figure is missing.
+    A figure within 10 % of the mixed figure has deviation 0, any other the distance to 90 % of the mixed figure; the
+    result is the mean over the figures, None if one is missing. The official definition is asymmetric: a figure that
+    is much higher has a larger deviation than one that is lower by the same amount.
     """
     known = [(p, g) for p, g in zip(mixed, other, strict=True) if p is not None and g is not None]
     if not known or len(known) < len(mixed):
@@ -81,7 +97,7 @@ def deviation(mixed: Sequence[float | None], other: Sequence[float | None]) -> f
 
 
 def final_average(mixed_ap: float | None, generalisation_aps: Sequence[float | None]) -> float | None:
-    """`final_dAvg`: the mean of AP on the mixed set and on the generalisation sets; None when one is missing."""
+    """Return `final_dAvg`, the mean AP of the mixed set and the generalisation sets; None if one is missing."""
     return _mean_of([mixed_ap, *generalisation_aps])
 
 
@@ -91,7 +107,7 @@ def _mean_of(values: list[float | None]) -> float | None:
 
 
 def coco_truth(images: Sequence[ImageBoxes]) -> dict[str, Any]:
-    """The true boxes as a COCO data set whose images count from 1."""
+    """Return the true boxes as a COCO data set; image ids start at 1."""
     annotations = [
         {
             "image_id": index,
@@ -111,7 +127,7 @@ def coco_truth(images: Sequence[ImageBoxes]) -> dict[str, Any]:
 
 
 def coco_results(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
-    """The found boxes as COCO results of the same images."""
+    """Return the found boxes as COCO results with the image ids of `coco_truth`."""
     return [
         {"image_id": index, "category_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
         for index, image in enumerate(images, 1)
@@ -120,15 +136,15 @@ def coco_results(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
 
 
 def evaluate_boxes(truth: dict[str, Any], found: list[dict[str, Any]], ranges: Ranges) -> COCOeval:
-    """pycocotools' evaluation, done and accumulated; ValueError for results of images that are not in the truth."""
+    """Run pycocotools' evaluation and accumulation. Raises ValueError if a result's image is not in the truth."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress on stdout
         coco = COCO()
-        coco.dataset = {"info": {}, **truth, "annotations": _numbered(truth["annotations"])}
+        coco.dataset = {"info": {}, **truth, "annotations": _with_ids(truth["annotations"])}
         coco.createIndex()
-        strangers = {one["image_id"] for one in found} - set(coco.imgs)
-        if strangers:
-            raise ValueError(f"results of images that the truth does not have: {sorted(strangers)[:5]}")
-        evaluation = COCOeval(coco, coco.loadRes(_numbered(found)) if found else _nothing(coco), "bbox")
+        unknown = {result["image_id"] for result in found} - set(coco.imgs)
+        if unknown:
+            raise ValueError(f"the results contain image ids that are not in the truth: {sorted(unknown)[:5]}")
+        evaluation = COCOeval(coco, coco.loadRes(_with_ids(found)) if found else _empty_results(coco), "bbox")
         evaluation.params.areaRng = [list(limits) for limits in ranges.values()]
         evaluation.params.areaRngLbl = list(ranges)
         evaluation.evaluate()
@@ -136,30 +152,30 @@ def evaluate_boxes(truth: dict[str, Any], found: list[dict[str, Any]], ranges: R
     return evaluation
 
 
-def _numbered(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Copies with ids from 1: pycocotools writes into what it is given, and takes a match with id 0 for no match."""
+def _with_ids(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return copies with ids from 1: pycocotools modifies its input, and treats a match with id 0 as no match."""
     return [{**annotation, "id": number} for number, annotation in enumerate(annotations, 1)]
 
 
-def _nothing(coco: COCO) -> COCO:
-    """loadRes refuses an empty list."""
+def _empty_results(coco: COCO) -> COCO:
+    """Return results without boxes, which `COCO.loadRes` cannot create from an empty list."""
     empty = COCO()
     empty.dataset = {**coco.dataset, "annotations": []}
     empty.createIndex()
     return empty
 
 
-def _mean(evaluation: COCOeval, size: str, *, iou: float | None = None) -> float | None:
+def _average_precision(evaluation: COCOeval, size: str, *, iou: float | None = None) -> float | None:
     precision = evaluation.eval["precision"]  # (IoU, recall, class, size, max detections)
-    column = evaluation.params.areaRngLbl.index(size)
-    values = precision[:, :, :, column, -1]
+    index = evaluation.params.areaRngLbl.index(size)
+    values = precision[:, :, :, index, -1]
     if iou is not None:
         values = values[np.isclose(evaluation.params.iouThrs, iou)]
-    known = values[values > -1]
+    known = values[values > -1]  # -1: no true box of this size
     return float(known.mean()) if known.size else None
 
 
-def _recall(evaluation: COCOeval) -> float | None:
-    recall = evaluation.eval["recall"][:, :, 0, -1]
+def _average_recall(evaluation: COCOeval) -> float | None:
+    recall = evaluation.eval["recall"][:, :, 0, -1]  # (IoU, class, size, max detections)
     known = recall[recall > -1]
     return float(known.mean()) if known.size else None

@@ -1,7 +1,7 @@
-"""Which found boxes are right, as pycocotools matches them, kept image by image.
+"""Matches between found and true boxes, from which AP of any resampling of the images is computed quickly.
 
-Matching never looks beyond one image: it is done once, and any figure of any choice of the images, repeated ones too,
-then costs a few sums. Bootstrap intervals and curves are made of it.
+pycocotools matches the boxes of each image independently of other images, so matching is needed only once, however
+often images are repeated or left out. Used for bootstrap confidence intervals and for curves.
 """
 
 from collections.abc import Sequence
@@ -20,53 +20,75 @@ _RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class Ranking:
-    """All boxes that count at one IoU and size, best score first: scores, whether each is right, its image (n,)."""
+    """All boxes evaluated at one IoU threshold and size, in descending order of score.
+
+    Attributes:
+        scores: (n,).
+        right: (n,), whether the box is a true positive.
+        images: (n,), index of the box's image.
+    """
 
     scores: NDArray[np.float64]
     right: NDArray[np.bool_]
     images: Counts
 
-    def precision_and_recall(self, weights: Counts, truths: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """After each right box, each image taken weights (N,) times: precision and recall (n_right,).
+    def precision_and_recall(self, weights: Counts, positives: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return precision and recall at the score of each true positive.
 
-        Between two right boxes precision only falls, so that these points are all that a figure needs.
+        Precision only falls between two true positives, so AP and curves need no other points.
+
+        weights: (N,), how often each image is repeated; 0 leaves it out. positives: number of true boxes in the
+        repeated images.
         """
-        taken = weights[self.images]
-        right = np.cumsum(taken[self.right])
-        return right / np.maximum(np.cumsum(taken)[self.right], 1), right / truths
+        repeats = weights[self.images]
+        true_positives = np.cumsum(repeats[self.right])
+        return true_positives / np.maximum(np.cumsum(repeats)[self.right], 1), true_positives / positives
 
-    def recall(self, weights: Counts, truths: int) -> float:
-        return float(weights[self.images[self.right]].sum()) / truths
+    def recall(self, weights: Counts, positives: int) -> float:
+        return float(weights[self.images[self.right]].sum()) / positives
 
 
 @dataclass(frozen=True)
 class Matches:
-    """rankings: size -> one an IoU threshold; truths: size -> true boxes of each image (N,); ious: the thresholds."""
+    """The matches of a data set of N images.
+
+    Attributes:
+        ious: IoU thresholds.
+        rankings: {size: one ranking per IoU threshold}.
+        truths: {size: number of true boxes in each image (N,)}.
+    """
 
     ious: NDArray[np.float64]
     rankings: dict[str, list[Ranking]]
     truths: dict[str, Counts]
 
     def average_precision(self, weights: Counts, size: str = "all", *, iou: float | None = None) -> float | None:
-        """Mean over the thresholds or at one of them; None where these images hold no true box of this size.
+        """Return AP at one IoU threshold, or its mean over all; None if the images have no true box of this size.
 
-        Equals pycocotools on the images so repeated, in their order, unless two scores of one image are equal.
+        weights: (N,), how often each image is repeated. The result equals that of pycocotools on the repeated images
+        in the same order, unless an image has two boxes with equal scores.
         """
-        truths = int(weights @ self.truths[size])
-        if not truths:
+        positives = int(weights @ self.truths[size])
+        if not positives:
             return None
-        chosen = [ranking for at, ranking in zip(self.ious, self.rankings[size], strict=True) if iou in (None, at)]
-        return sum(interpolated(*ranking.precision_and_recall(weights, truths)) for ranking in chosen) / len(chosen)
+        thresholds = zip(self.ious, self.rankings[size], strict=True)
+        rankings = [ranking for threshold, ranking in thresholds if iou in (None, threshold)]
+        values = [interpolated(*ranking.precision_and_recall(weights, positives)) for ranking in rankings]
+        return sum(values) / len(values)
 
     def average_recall(self, weights: Counts) -> float | None:
-        truths = int(weights @ self.truths["all"])
-        if not truths:
+        """Return the mean recall over all IoU thresholds; None if the images have no true box."""
+        positives = int(weights @ self.truths["all"])
+        if not positives:
             return None
         rankings = self.rankings["all"]
-        return sum(ranking.recall(weights, truths) for ranking in rankings) / len(rankings)
+        return sum(ranking.recall(weights, positives) for ranking in rankings) / len(rankings)
 
     def figures(self, weights: Counts | None = None) -> dict[str, float | None]:
-        """AP, AP50, AP75, AP_SIZE of every size and AR, named as `coco_ap` names them. weights: each image once."""
+        """Return AP, AP50, AP75, AP_{size} for every size, and AR, with the names of `coco_ap`.
+
+        weights: (N,), how often each image is repeated; default: every image once.
+        """
         if weights is None:
             weights = np.ones_like(self.truths["all"])
         return {
@@ -79,34 +101,43 @@ class Matches:
 
 
 def match(images: Sequence[ImageBoxes], ranges: Ranges = COCO_RANGES) -> Matches:
-    """Each box, best score first, takes the free true box of its image that it overlaps most."""
+    """Match the found boxes of each image with its true ones.
+
+    In descending order of score, each found box is matched with the true box that it overlaps most among those that
+    are not yet matched.
+    """
     evaluation = evaluate_boxes(coco_truth(images), coco_results(images), ranges)
     sizes = evaluation.params.areaRngLbl
-    parts = {size: evaluation.evalImgs[i * len(images) : (i + 1) * len(images)] for i, size in enumerate(sizes)}
+    results = {size: evaluation.evalImgs[i * len(images) : (i + 1) * len(images)] for i, size in enumerate(sizes)}
     return Matches(
         np.round(evaluation.params.iouThrs, 2),
-        {size: _rankings(parts[size], evaluation) for size in sizes},
-        {size: np.array([_count_truths(one) for one in parts[size]], np.int64) for size in sizes},
+        {size: _rankings(results[size], evaluation) for size in sizes},
+        {size: np.array([_count_truths(result) for result in results[size]], np.int64) for size in sizes},
     )
 
 
 def interpolated(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
-    """Mean over 101 recalls of the best precision at that recall or beyond it, 0 where it is never reached."""
+    """Return AP interpolated at 101 recalls.
+
+    It is the mean of the best precision at each recall or above, 0 for recalls that are never reached.
+    """
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     return float(best[np.searchsorted(recall, _RECALLS)].mean())
 
 
 def _rankings(results: list[dict[str, Any] | None], evaluation: COCOeval) -> list[Ranking]:
-    known = [(index, one) for index, one in enumerate(results) if one is not None]
+    """Return one ranking per IoU threshold. results: of each image, None for an image without any box."""
+    known = [(index, result) for index, result in enumerate(results) if result is not None]
     thresholds = len(evaluation.params.iouThrs)
-    scores = np.concatenate([np.zeros(0), *(one["dtScores"] for _, one in known)])
-    images = np.repeat([index for index, _ in known], [len(one["dtScores"]) for _, one in known]).astype(np.int64)
+    scores = np.concatenate([np.zeros(0), *(result["dtScores"] for _, result in known)])
+    counts = [len(result["dtScores"]) for _, result in known]
+    images = np.repeat([index for index, _ in known], counts).astype(np.int64)
     empty = np.zeros((thresholds, 0))
-    right = np.concatenate([empty, *(one["dtMatches"] for _, one in known)], axis=1) > 0
-    ignored = np.concatenate([empty, *(one["dtIgnore"] for _, one in known)], axis=1) > 0
+    right = np.concatenate([empty, *(result["dtMatches"] for _, result in known)], axis=1) > 0
+    ignored = np.concatenate([empty, *(result["dtIgnore"] for _, result in known)], axis=1) > 0
     order = np.argsort(-scores, kind="stable")
     kept = [order[~row[order]] for row in ignored]
-    return [Ranking(scores[rows], right[at, rows], images[rows]) for at, rows in enumerate(kept)]
+    return [Ranking(scores[boxes], right[row, boxes], images[boxes]) for row, boxes in enumerate(kept)]
 
 
 def _count_truths(result: dict[str, Any] | None) -> int:

@@ -1,4 +1,4 @@
-"""Results as one JSON line per frame, written as they come."""
+"""Writes results as JSON Lines, one line per frame."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from realtime_polyp.packets import Result
 
 
 class ResultsWriter:
-    """Each line is complete on disk before the next frame: a crash or a full disk costs at most the last line."""
+    """Writes one JSON line per result and flushes it, so that a crash or a full disk loses at most the last line."""
 
     on_disk = True
 
@@ -17,20 +17,20 @@ class ResultsWriter:
         try:
             self._file = path.open("w", encoding="utf-8")
         except OSError as error:
-            raise self._failure(error) from error
+            raise self._output_error(error) from error
 
     def write(self, result: Result) -> None:
         try:
             self._file.write(json.dumps(result.to_dict(), separators=(",", ":")) + "\n")
             self._file.flush()
         except OSError as error:
-            raise self._failure(error) from error
+            raise self._output_error(error) from error
 
     def close(self) -> None:
         try:
             self._file.close()
-        except OSError as error:  # the rest of the buffer met the same full disk
-            raise self._failure(error) from error
+        except OSError as error:  # writing the rest of the buffer failed, such as on a full disk
+            raise self._output_error(error) from error
 
-    def _failure(self, error: OSError) -> OutputError:
+    def _output_error(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write results to {self._path}: {error.strerror}")

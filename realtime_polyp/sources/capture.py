@@ -18,16 +18,16 @@ from realtime_polyp.sources.reader import Reader
 
 @dataclass(frozen=True)
 class _Platform:
-    """How to reach an operating system's capture devices.
+    """FFmpeg's names for an operating system's capture devices.
 
     Attributes:
         format: FFmpeg's device format.
-        numbered: name of a device that is given by its number.
+        name_template: FFmpeg's name of the device with a number.
         pixel_format_option: FFmpeg's option for the pixel format.
     """
 
     format: str
-    numbered: str
+    name_template: str
     pixel_format_option: str
 
 
@@ -37,30 +37,32 @@ _PLATFORMS = {
     "win32": _Platform("dshow", "video={}", "pixel_format"),
 }
 
-# Non-blocking reads (4 is AVFMT_FLAG_NONBLOCK, which has no name): a read blocked in a driver cannot be woken.
+# 4 is AVFMT_FLAG_NONBLOCK, which FFmpeg's options have no name for: a read that blocks in a driver cannot be
+# interrupted.
 _LOW_DELAY = {"fflags": "nobuffer+4"}
 
-_CURES = {
+_CAUSES = {
     av.error.FileNotFoundError: "there is no such device",
-    av.error.PermissionError: "this user may not open it (on Linux: add the user to the group video)",
-    av.error.ExitError: "it did not answer in time; check its signal and its cable",
-    av.error.DemuxerNotFoundError: "this build of PyAV cannot read such devices",
+    av.error.PermissionError: "permission denied (on Linux: add the user to the group video)",
+    av.error.ExitError: "it did not respond in time; check its signal and its cable",
+    av.error.DemuxerNotFoundError: "this build of PyAV does not support the device format",
 }
 
 
 class CaptureSource:
-    """A live camera. `close` ends its frames within a few milliseconds, also without a signal.
+    """Live frames of a capture device. `close` ends `frames` within a few milliseconds, even without a signal.
 
     Arguments:
-        device: a number (0 is the first camera), a path such as /dev/video0, or FFmpeg's name of the device.
-        format: FFmpeg's device format, such as "v4l2" or "decklink"; default: the platform's.
-        size: (width, height) px to request; default: the device's own.
-        rate_hz: frames per second to request; default: the device's own.
-        pixel_format: to request, such as "mjpeg" or "yuyv422"; default: the device's own.
+        device: a number (0 is the first device), a path such as /dev/video0, or FFmpeg's name of the device.
+        format: FFmpeg's device format, such as "v4l2" or "decklink"; default: that of the operating system.
+        size: (width, height) px to request; default: chosen by the device.
+        rate_hz: frames per second to request; default: chosen by the device.
+        pixel_format: to request, such as "mjpeg" or "yuyv422"; default: chosen by the device.
         open_timeout_s: time limit for opening, s.
         silence_s: time without a frame after which `frames` raises SourceError, s.
 
-    Frames follow a change of size while running. Raises SourceError if the device cannot be opened.
+    If the device changes its picture size while running, the frames have the new size. Raises SourceError if the device
+    cannot be opened.
     """
 
     live, reads_ahead = True, False
@@ -81,17 +83,17 @@ class CaptureSource:
         silence_s: float = 3.0,
     ) -> None:
         platform = _PLATFORMS.get(sys.platform, _PLATFORMS["linux"])
-        target = _target(device, platform)
+        device_name = _device_name(device, platform)
         self.name = str(device)
         self._silence_s = silence_s
         options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
         try:
             container = av.open(
-                target, "r", format=format or platform.format, options=options, timeout=(open_timeout_s, silence_s)
+                device_name, "r", format=format or platform.format, options=options, timeout=(open_timeout_s, silence_s)
             )
-        except (av.error.FFmpegError, ValueError) as error:  # ValueError: PyAV knows no such format
-            raise SourceError(_explain_open_error(target, format or platform.format, options, error)) from error
-        self._reader = Reader(container, threading.Event(), name=target)
+        except (av.error.FFmpegError, ValueError) as error:  # ValueError: unknown format
+            raise SourceError(_explain_open_error(device_name, format or platform.format, options, error)) from error
+        self._reader = Reader(container, threading.Event(), name=device_name)
         self.rate_hz = self._reader.rate_hz
         self.size = (self._reader.stream.width, self._reader.stream.height)
 
@@ -109,22 +111,25 @@ def find_devices() -> list[str]:
     return sorted(str(path) for path in Path("/dev").glob("video*"))
 
 
-def _target(device: str | int, platform: _Platform) -> str:
+def _device_name(device: str | int, platform: _Platform) -> str:
     """Return FFmpeg's name of the device."""
-    return platform.numbered.format(device) if str(device).isdecimal() else str(device)
+    return platform.name_template.format(device) if str(device).isdecimal() else str(device)
 
 
 def _device_options(
-    size: tuple[int, int] | None, rate_hz: Fraction | float | None, others: dict[str, str | None]
+    size: tuple[int, int] | None, rate_hz: Fraction | float | None, other_options: dict[str, str | None]
 ) -> dict[str, str]:
     """Return FFmpeg's options for the requested settings."""
     requested = {"video_size": f"{size[0]}x{size[1]}" if size else None, "framerate": str(rate_hz) if rate_hz else None}
-    return _LOW_DELAY | {key: value for key, value in (requested | others).items() if value is not None}
+    return _LOW_DELAY | {key: value for key, value in (requested | other_options).items() if value is not None}
 
 
-def _explain_open_error(target: str, format_name: str, options: dict[str, str], error: Exception) -> str:
-    cure = next((cure for kind, cure in _CURES.items() if isinstance(error, kind)), str(error))
+def _explain_open_error(device_name: str, format_name: str, options: dict[str, str], error: Exception) -> str:
+    cause = next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), str(error))
     settings = ", ".join(f"{key} {value}" for key, value in options.items() if key not in _LOW_DELAY)
     requested = f" with {settings}" if settings else ""
-    here = ", ".join(find_devices()) or "none"
-    return f"The capture device {target} ({format_name}) cannot be opened{requested}: {cure}. Devices found: {here}."
+    devices = ", ".join(find_devices()) or "none"
+    return (
+        f"The capture device {device_name} ({format_name}) cannot be opened{requested}: {cause}. "
+        f"Devices found: {devices}."
+    )

@@ -18,7 +18,7 @@ from realtime_polyp.engines.eager import PRECISIONS, load_module
 from realtime_polyp.engines.quantized import (
     RANGES,
     QuantizedConv2d,
-    int8_in_torch,
+    fake_quantize_int8,
     measure_ranges,
     quantizable,
     quantize,
@@ -66,7 +66,7 @@ def test_eight_bits_move_answers_a_little_and_leave_the_heads_alone(weights: Wei
     module, pixels = load_module(weights), torch.from_numpy(pixels_of(4)).float()
     with torch.inference_mode():
         exact = module(pixels)
-        found = quantize(module, measure_ranges(module, [pixels]), int8_in_torch, per_filter=True)(pixels)
+        found = quantize(module, measure_ranges(module, [pixels]), fake_quantize_int8, per_filter=True)(pixels)
     # A random network forgives less than a trained one: what must hold is that it sees the same.
     exact, found = (answer[1] if weights.task == "detector" else answer for answer in (exact, found))
     alike = torch.corrcoef(torch.stack([found.flatten(), exact.flatten()]))[0, 1]
@@ -97,9 +97,9 @@ def test_a_cpu_s_half_precision_rounds_weights_and_every_layer(weights: Weights)
 
 def test_int8_rounds_to_the_nearest_of_255_steps() -> None:
     values = torch.tensor([[[[0.004, -2.0, 0.013]]]])
-    assert torch.allclose(int8_in_torch(values, torch.tensor(1.27)), torch.tensor([0.0, -1.28, 0.01]))
+    assert torch.allclose(fake_quantize_int8(values, torch.tensor(1.27)), torch.tensor([0.0, -1.28, 0.01]))
     two = torch.tensor([0.126, 1.26]).reshape(2, 1, 1, 1)
-    assert torch.allclose(int8_in_torch(two, torch.tensor([0.127, 1.27]).reshape(2, 1, 1, 1)), two)
+    assert torch.allclose(fake_quantize_int8(two, torch.tensor([0.127, 1.27]).reshape(2, 1, 1, 1)), two)
 
 
 def test_the_range_is_the_mean_of_each_batch_s_largest() -> None:
@@ -121,7 +121,7 @@ def test_ranges_that_are_missing_or_of_other_weights_are_refused(weights: Weight
     with pytest.raises(EngineError, match="no activation ranges.*python -m calibration.ranges"):
         read_ranges(weights)
     with pytest.raises(EngineError, match="lack .* measure them again"):
-        quantize(load_module(weights), {}, int8_in_torch, per_filter=True)
+        quantize(load_module(weights), {}, fake_quantize_int8, per_filter=True)
     file = tmp_path / "toy.ranges.json"
     file.write_text('{"weights": "of another", "largest": {}}')
     sums = {file.name: sha256_of(file), **weights.checksums}

@@ -19,6 +19,7 @@ from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.regions import (
     RoISamples,
     Sampling,
+    apply_layers,
     class_loss,
     initialise_outputs,
     pad_to_fixed_count,
@@ -27,7 +28,6 @@ from trainers.detectors.regions import (
     pyramid_levels,
     sample_rois,
     shared_layers,
-    through,
     training_proposals,
 )
 from trainers.detectors.roi_align import RoIs, bin_points, pool_levels, read_levels, rois_of
@@ -80,7 +80,7 @@ class DiscriminativePool(nn.Module):
 
     def forward(self, levels: list[Tensor], rois: RoIs, strides: tuple[int, ...]) -> Tensor:
         light = pool_levels(levels, rois, strides, size=_LIGHT_BINS, samples=2)
-        offsets = self.offsets(through(self.shared, light)).float().view(-1, _BINS, _BINS, 2)
+        offsets = self.offsets(apply_layers(self.shared, light)).float().view(-1, _BINS, _BINS, 2)
         read = read_levels(levels, rois, shifted_points(rois.boxes, offsets), strides)
         return weighted_mean(read, self.gate(read))
 
@@ -170,7 +170,7 @@ class D2Det(nn.Module):
     def classify(self, levels: list[Tensor], rois: RoIs) -> Tensor:
         """Class logits (n, 2) of regions."""
         strides = self.config.strides
-        return self.cls(through(self.shared, self.pool(levels[: len(strides)], rois, strides)))
+        return self.cls(apply_layers(self.shared, self.pool(levels[: len(strides)], rois, strides)))
 
     def place(self, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:
         """What every cell of regions says: see `DenseHead`."""

@@ -1,8 +1,7 @@
-"""What the two-stage detectors share once regions are proposed: which regions learn what, the small heads' losses,
-and candidates in a fixed number.
+"""The second stage of the two-stage detectors: sampling of proposals, box head, losses and padding of the detections.
 
-Sources: Girshick, Fast R-CNN (ICCV 2015); Ren et al., Faster R-CNN (NeurIPS 2015). Sampling and the losses' divisors
-are mmdetection's.
+Sources: Girshick, Fast R-CNN (ICCV 2015); Ren et al., Faster R-CNN (NeurIPS 2015). The sampling and the normalisation
+of the losses follow mmdetection.
 """
 
 from dataclasses import dataclass
@@ -23,8 +22,13 @@ POLYP, BACKGROUND = 0, 1  # the order of the class logits
 
 @dataclass(frozen=True)
 class Sampling:
-    """count: regions of an image that learn, positive_share of them at most on polyps; a region is on a polyp from an
-    IoU of `positive`, on background below."""
+    """How the proposals of an image are sampled for training.
+
+    Attributes:
+        count: number of proposals sampled per image.
+        positive_share: largest share of positive ones among them.
+        positive: IoU with a true box from which a proposal is positive; below it is background.
+    """
 
     count: int = 512
     positive_share: float = 0.25
@@ -33,8 +37,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class RoISamples:
-    """Regions that learn. positive (n,) bool; truth (n, 4): the box that a positive region learns, itself elsewhere;
-    added (n,) bool: which are true boxes that were put among the proposals."""
+    """The n regions sampled from the proposals of a batch.
+
+    Attributes:
+        rois: the regions.
+        positive: (n,) bool.
+        truth: (n, 4), the true box of each positive region; the region itself for background.
+        added: (n,) bool, whether the region is a true box that was added to the proposals.
+    """
 
     rois: RoIs
     positive: Tensor
@@ -43,7 +53,7 @@ class RoISamples:
 
 
 class FCHead(nn.Module):
-    """Pooled features (n, C, size, size) -> class logits (n, 2) and deltas (n, 4), through two shared layers."""
+    """Pooled features (n, C, size, size) -> class logits (n, 2) and deltas (n, 4), from two shared linear layers."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -53,12 +63,12 @@ class FCHead(nn.Module):
         initialise_outputs(self.cls, self.reg)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        x = through(self.shared, pooled)
+        x = apply_layers(self.shared, pooled)
         return self.cls(x), self.reg(x)
 
 
 def shared_layers(inputs: int, width: int) -> nn.ModuleList:
-    """Two fully connected layers, for `through`."""
+    """Return two fully connected layers for `apply_layers`."""
     layers = nn.ModuleList([nn.Linear(inputs, width), nn.Linear(width, width)])
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)
@@ -66,8 +76,8 @@ def shared_layers(inputs: int, width: int) -> nn.ModuleList:
     return layers
 
 
-def through(layers: nn.ModuleList, pooled: Tensor) -> Tensor:
-    """Pooled features (n, C, size, size) -> (n, width)."""
+def apply_layers(layers: nn.ModuleList, pooled: Tensor) -> Tensor:
+    """Apply the layers, each followed by ReLU: pooled features (n, C, size, size) -> (n, width)."""
     x = pooled.flatten(1)
     for layer in layers:
         x = F.relu(layer(x))
@@ -75,7 +85,7 @@ def through(layers: nn.ModuleList, pooled: Tensor) -> Tensor:
 
 
 def initialise_outputs(cls: nn.Linear, reg: nn.Linear | None = None) -> None:
-    """Class logits and deltas that start near zero."""
+    """Initialise the output layers so that class logits and deltas are near zero at first."""
     for layer, std in ((cls, 0.01), (reg, 0.001)):
         if layer is not None:
             nn.init.normal_(layer.weight, std=std)
@@ -83,71 +93,78 @@ def initialise_outputs(cls: nn.Linear, reg: nn.Linear | None = None) -> None:
 
 
 def pyramid_levels(model: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """The pyramid of a detector with `backbone` and `pyramid`."""
+    """Return the levels of the feature pyramid of a detector with `backbone` and `pyramid`."""
     return model.pyramid(model.backbone(pixels)[model.config.neck.start :])
 
 
 def propose_rois(model: nn.Module, levels: list[Tensor], pixels: Tensor) -> RoIs:
-    """The regions that a detector looks at, `config.proposals` an image at most."""
-    found = propose(model.rpn(levels), model.config.rpn, tuple(pixels.shape[-2:]), model.config.proposals)
-    return rois_of([one.boxes for one in found])
+    """Return the proposals for inference, at most `config.proposals` per image."""
+    proposals = propose(model.rpn(levels), model.config.rpn, tuple(pixels.shape[-2:]), model.config.proposals)
+    return rois_of([image.boxes for image in proposals])
 
 
 def training_proposals(model: nn.Module, maps: RPNMaps, pixels: Tensor) -> list[Tensor]:
-    """The same while training: `config.training_proposals` an image at most, from more candidates."""
+    """Return the proposals (n, 4) of each image for training, at most `config.training_proposals` per image.
+
+    They are chosen from more candidates than for inference.
+    """
     config = model.config
     size, candidates = tuple(pixels.shape[-2:]), config.rpn.training_candidates
-    found = propose(maps, config.rpn, size, config.training_proposals, candidates=candidates)
-    return [one.boxes for one in found]
+    proposals = propose(maps, config.rpn, size, config.training_proposals, candidates=candidates)
+    return [image.boxes for image in proposals]
 
 
 @torch.no_grad()
 def sample_rois(proposals: list[Tensor], truths: list[Tensor], sampling: Sampling) -> RoISamples:
-    """Of each image's proposals (n, 4), with its true boxes (m, 4) among them, the ones that learn."""
-    drawn = [_draw_one(boxes, truth, sampling) for boxes, truth in zip(proposals, truths, strict=True)]
-    boxes, positive, truth, added = (list(column) for column in zip(*drawn, strict=True))
+    """Sample regions for training from the proposals (n, 4) and true boxes (m, 4) of each image."""
+    sampled = [_sample_image(boxes, truth, sampling) for boxes, truth in zip(proposals, truths, strict=True)]
+    boxes, positive, truth, added = (list(column) for column in zip(*sampled, strict=True))
     return RoISamples(rois_of(boxes), torch.cat(positive), torch.cat(truth), torch.cat(added))
 
 
-def _draw_one(proposals: Tensor, truth: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _sample_image(proposals: Tensor, truth: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the regions sampled from one image, and `positive`, `truth` and `added` of `RoISamples`."""
     boxes = torch.cat([truth.to(proposals.dtype), proposals])
-    learnt = max_iou(boxes, truth, positive=sampling.positive, negative=sampling.positive, rescue=False)
-    positive, background = draw(learnt, sampling.count, sampling.positive_share)
-    places = torch.cat([positive, background])
-    wanted = boxes[places]
-    wanted[: len(positive)] = truth[learnt[positive]].to(wanted.dtype)
-    is_positive = torch.arange(len(places), device=places.device) < len(positive)
-    return boxes[places], is_positive, wanted, places < len(truth)
+    assigned = max_iou(boxes, truth, positive=sampling.positive, negative=sampling.positive, rescue=False)
+    positive, background = draw(assigned, sampling.count, sampling.positive_share)
+    indices = torch.cat([positive, background])
+    targets = boxes[indices]
+    targets[: len(positive)] = truth[assigned[positive]].to(targets.dtype)
+    is_positive = torch.arange(len(indices), device=indices.device) < len(positive)
+    return boxes[indices], is_positive, targets, indices < len(truth)
 
 
 def class_loss(logits: Tensor, positive: Tensor) -> Tensor:
-    """Mean cross entropy of logits (n, 2) with the regions being of a polyp."""
+    """Return the mean cross entropy of the logits (n, 2). positive: (n,) bool, whether the region is a polyp."""
     labels = torch.where(positive, POLYP, BACKGROUND)
     return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
 
 
 def box_loss(deltas: Tensor, samples: RoISamples, stds: Stds, *, beta: float = 0.0) -> Tensor:
-    """L1 (smooth below `beta`) of the positive regions' deltas, over the number of all regions."""
-    chosen = samples.positive
-    wanted = encode(samples.rois.boxes[chosen], samples.truth[chosen], stds)
-    return F.smooth_l1_loss(deltas[chosen], wanted, beta=beta, reduction="sum") / max(len(chosen), 1)
+    """Return the smooth L1 loss of the positive regions' deltas, divided by the number of all regions.
+
+    beta: difference below which the loss is quadratic; 0 is the L1 loss.
+    """
+    positive = samples.positive
+    targets = encode(samples.rois.boxes[positive], samples.truth[positive], stds)
+    return F.smooth_l1_loss(deltas[positive], targets, beta=beta, reduction="sum") / max(len(positive), 1)
 
 
 def polyp_probability(logits: Tensor) -> Tensor:
-    """Class logits (n, 2) -> (n,)."""
+    """Return the probability (n,) of the polyp class from class logits (n, 2)."""
     return logits.float().softmax(-1)[:, POLYP]
 
 
 def apply_deltas(boxes: Tensor, deltas: Tensor, stds: Stds) -> Tensor:
-    """Boxes (n, 4) where their deltas (n, 4) put them, in full precision."""
+    """Return the boxes (n, 4) corrected by the deltas (n, 4), in float32."""
     return decode(boxes, deltas.float(), stds)
 
 
 def pad_to_fixed_count(rois: RoIs, scores: Tensor, images: int, count: int) -> tuple[Tensor, Tensor]:
-    """Candidates by image, boxes (N, count, 4) and scores (N, count); empty boxes of score zero fill the rest."""
-    boxes, filled = rois.boxes.new_zeros(images, count, 4), scores.new_zeros(images, count)
+    """Return boxes (N, count, 4) and scores (N, count), padded per image with empty boxes of score 0."""
+    boxes, padded_scores = rois.boxes.new_zeros(images, count, 4), scores.new_zeros(images, count)
     for image in range(images):
-        here = (rois.image == image).nonzero()[:count, 0]
-        boxes[image, : len(here)] = rois.boxes[here]
-        filled[image, : len(here)] = scores[here]
-    return boxes, filled
+        indices = (rois.image == image).nonzero()[:count, 0]
+        boxes[image, : len(indices)] = rois.boxes[indices]
+        padded_scores[image, : len(indices)] = scores[indices]
+    return boxes, padded_scores
