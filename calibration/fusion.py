@@ -116,6 +116,7 @@ def run(options: argparse.Namespace) -> None:
     sets = [labelled_stills(path, options.root) for path in (options.data, options.val)]
     unseen = read_stills(options.unseen, options.root) if options.unseen else []
     check_files([*sets[0], *sets[1], *unseen], masks=True)
+    # The engines alone, without a pipeline: they run on augmented views of stills.
     detector = open_detector(options.detector, options.engine)
     segmenter = open_segmenter(options.segmenter, options.engine)
     samples = training_samples(sets[0], detector, segmenter, stills_count=options.stills, background=options.free)

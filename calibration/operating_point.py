@@ -3,9 +3,9 @@
 python -m calibration.operating_point --truth T.json --video V.mp4 --wanted-per-minute 1 --out cal.json
 
 On videos, a polyp counts as found if a box is shown on it for 0.5 s without interruption, starting within its first
-3 s in view. A false alarm is a run of frames with a shown box that matches no true box (IoU >= 0.2), also beside a polyp
-(METRICS 4). On stills, sensitivity is the share of true boxes that are matched, the false rate is in false boxes per
-image, and there is no confirmation time to choose.
+3 s in view. A false alarm is a run of frames with a shown box that matches no true box (IoU >= 0.2), even if a polyp is
+in view (METRICS 4). On stills, sensitivity is the share of true boxes that are matched, the false rate is the number of
+false boxes per image, and there is no confirmation time to choose.
 """
 
 import argparse
@@ -71,7 +71,14 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--truth", type=Path, action="append", default=[], metavar="T.json", help="truth file of a video; may be repeated")
+    add(
+        "--truth",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="T.json",
+        help="truth of a video; may be repeated",
+    )
     add("--video", action="append", default=[], metavar="V.mp4", help="video of the --truth in the same position")
     add("--wanted-per-minute", type=float, metavar="X", help="highest rate of false alarms on videos, per minute")
     add(
@@ -85,7 +92,12 @@ def command_line() -> argparse.ArgumentParser:
     add("--root", type=Path, metavar="DIR", help="folder that image paths are relative to")
     add("--wanted-per-image", type=float, metavar="X", help="highest number of false boxes per still")
     add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="default: %(default)s")
-    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="for fusion on videos, or none (default: %(default)s)")
+    add(
+        "--segmenter",
+        default=DEFAULT_SEGMENTER,
+        metavar="NAME",
+        help="for fusion, or none (default: %(default)s)",
+    )
     add(
         "--no-fusion",
         dest="fusion",
@@ -168,9 +180,7 @@ def describe_scores(config: PipelineConfig) -> str:
     return "calibrated scores" if config.calibration and config.calibration.detector else "the model's own scores"
 
 
-def evaluate_points(
-    options: argparse.Namespace, runtime: Runtime, config: PipelineConfig
-) -> tuple[list[Point], str]:
+def evaluate_points(options: argparse.Namespace, runtime: Runtime, config: PipelineConfig) -> tuple[list[Point], str]:
     """Return every candidate point with its figures, and a description of the data."""
     if options.stills:
         stills = labelled_stills(options.stills, options.root)
@@ -205,34 +215,30 @@ def report(chosen: Point | None, closest: Point, wanted: float, options: argpars
     if chosen:
         lines = [f"chosen for at most {wanted:g} {_rate_unit(options)}:"]
     else:
-        lines = [f"no point finds a polyp with at most {wanted:g} {_rate_unit(options)}; nothing is written. The closest:"]
-    lines.append(f"  boxes from a score of {point.score_threshold:g}" + _after(point))
+        lines = [
+            f"no point finds a polyp with at most {wanted:g} {_rate_unit(options)}; nothing is written. The closest:"
+        ]
+    threshold = f"  boxes from a score of {point.score_threshold:g}"
+    if point.confirm_s is not None:
+        threshold += f", once seen for {point.confirm_s:g} s" if point.confirm_s else ", at once"
+    lines.append(threshold)
     lines.append(f"  {point.false_rate:.3g} {_rate_unit(options)}")
-    lines.append(f"  {100 * point.sensitivity:.0f} % of {point.figures['polyps']} polyps found" + _first(point))
+    found = f"  {100 * point.sensitivity:.0f} % of {point.figures['polyps']} polyps found"
+    if point.first_shown_s is not None:
+        found += f", the first box after {point.first_shown_s:.2f} s (median)"
+    lines.append(found)
     if not options.stills and (point.figures["polyps"] < FEW_POLYPS or point.figures["minutes"] < FEW_MINUTES):
         lines.append(
-            f"  {point.figures['polyps']} polyps in {point.figures['minutes']:.1f} minutes are too few for "
-            f"clinical use: collect at least {FEW_POLYPS} polyps and {FEW_MINUTES} minutes"
+            f"  {point.figures['polyps']} polyps in {point.figures['minutes']:.1f} minutes are only an "
+            f"example: a reliable choice needs at least {FEW_POLYPS} polyps and {FEW_MINUTES} minutes"
         )
     return "\n".join(lines)
 
 
-def _what(options: argparse.Namespace) -> str:
-    return "false boxes per image" if options.stills else f"false alarms per minute{_class_of(options.alarms_from_s)}"
-
-
-def _class_of(least_s: float) -> str:
-    return f" (of {least_s:g} s or longer)" if least_s else ""
-
-
-def _after(point: Point) -> str:
-    if point.confirm_s is None:
-        return ""
-    return f", once seen for {point.confirm_s:g} s" if point.confirm_s else ", at once"
-
-
-def _first(point: Point) -> str:
-    return "" if point.first_shown_s is None else f", the first box after {point.first_shown_s:.2f} s (median)"
+def _rate_unit(options: argparse.Namespace) -> str:
+    if options.stills:
+        return "false boxes per image"
+    return "false alarms per minute" + (f" (of {options.alarms_from_s:g} s or longer)" if options.alarms_from_s else "")
 
 
 def to_dict(point: Point, data: str, config: PipelineConfig, options: argparse.Namespace) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Scores that mean what they say: a box of 0.8 is right eight times in ten.
+"""Calibrate a model's scores: of the boxes with a score of 0.8, eight in ten are right.
 
 python -m calibration.scores --model gflv2-lite0 --data ../shared/data/val.json --root ../shared/data --out cal.json
 
 A detector's score becomes the probability that its box matches a true polyp (IoU >= 0.5, best score first); a
-segmenter's, that its cell of the map lies on a polyp. The map rises, so ranking and AP stay as they are. How well it
-does is told on patients and videos that it was not fitted to.
+segmenter's score becomes the probability that the cell of the mask is on a polyp. The score map is monotonic, so
+ranking and AP do not change. Its quality is measured by cross-validation over patients and videos.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from calibration.fitting.calibration_file import load_or_create, save, with_scores
-from calibration.fitting.fit import FITS, FOLDS, Fitted, Samples, described, fit_temperature, fitted
+from calibration.fitting.fit import FITS, FOLDS, FitResult, Samples, cross_validate, fit_temperature, to_dict
 from calibration.fitting.plots import draw_reliability
 from realtime_polyp.engines import ENGINE_NAMES, open_engine
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
@@ -24,15 +24,14 @@ from realtime_polyp.field_of_view import find_field, whole
 from realtime_polyp.metrics.detection import COCO_RANGES
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.packets import Mask
-from realtime_polyp.postprocess.score_calibration import TemperatureMap
 from realtime_polyp.preprocess.letterbox import prepare
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still, read_image, read_mask, read_stills
 from trainers.evaluation.predict import check_files, evaluate, segment
 from trainers.leave_one_out import UNSEEN
 
-LEAST_SCORE = 0.05  # a detector lists hundreds of boxes that it all but rules out: nobody is ever shown them
-CELLS = 1000  # of each still's mask
+LEAST_SCORE = 0.05  # boxes with lower scores, hundreds per image, are never shown and are left out of the fit
+CELLS = 1000  # sampled from the mask of each still
 _EPILOG = """examples:
   python -m calibration.scores --model gflv2-lite0 --data ../shared/data/val.json --root ../shared/data \\
       --out calibration.json --picture reliability.png
@@ -43,24 +42,24 @@ _EPILOG = """examples:
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser(
         "calibration.scores",
-        description="Fit a model's scores to the probability of being right, and write the map into a calibration "
-        "file, beside what that holds already. A detector's new map drops the operating point, which was chosen in "
-        "other units: run calibration.operating_point again.",
+        description="Fit a map from a model's scores to probabilities of being right, and write it into a "
+        "calibration file, whose other parts stay. A new detector map removes the operating point, which was chosen "
+        "for other scores: run calibration.operating_point again.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
     add("--model", required=True, metavar="NAME", help="installed weights of a detector or a segmenter")
-    add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills and their truth")
-    add("--root", type=Path, required=True, metavar="DIR", help="folder that image paths start from")
+    add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of labelled stills")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder that image paths are relative to")
     add(
         "--method",
         choices=sorted(FITS),
         default="temperature",
-        help="temperature: one for the logit, and for a detector a bias (Platt); isotonic: rising steps, for a "
-        "detector and much data (default: %(default)s)",
+        help="temperature: scales the logit, with a bias for detectors (Platt); isotonic: a monotonic step function, "
+        "for detectors and large data sets (default: %(default)s)",
     )
-    add("--out", type=Path, required=True, metavar="CALIBRATION.json", help="written, or its part of it replaced")
-    add("--picture", type=Path, metavar="OUT.png", help="draw the reliability before and after there")
+    add("--out", type=Path, required=True, metavar="CALIBRATION.json", help="calibration file to create or update")
+    add("--picture", type=Path, metavar="OUT.png", help="plot of the reliability before and after")
     add("--engine", default="auto", metavar="NAME", help=f"{', '.join(ENGINE_NAMES)} (default: %(default)s)")
     add("--limit", type=int, metavar="N", help="use only the first N images")
     options = parser.parse_args(arguments)
@@ -69,22 +68,24 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Fit the map and write it. Raises OSError or ValueError with a one-sentence cure."""
     document = load_or_create(options.out)
+    # One model alone, of either task: `open_runtime` opens a detector and a segmenter for the pipeline.
     engine = open_engine(options.model, None, options.engine)
     if engine.task == "segmenter" and options.method != "temperature":
         raise ValueError(
-            f"--method {options.method} is for detectors: a mask's map must leave 0.5 in its place, as temperature does"
+            f"--method {options.method} is for detectors: a segmenter's map must leave 0.5 unchanged, as --method "
+            "temperature does"
         )
     stills = labelled_stills(options.data, options.root, options.limit)
     check_files(stills, masks=engine.task == "segmenter")
-    found = fitted_boxes(engine, stills, options.method) if engine.task == "detector" else fitted_cells(engine, stills)
+    found = fit_boxes(engine, stills, options.method) if engine.task == "detector" else fit_cells(engine, stills)
     things = "boxes" if engine.task == "detector" else "cells"
     data = f"{options.data.name}, {len(stills)} images"
-    save(options.out, with_scores(document, engine, told(found, things, data)))
+    save(options.out, with_scores(document, engine, score_entry(found, things, data)))
     print(summary(found, engine, things, data))
     if "operating_point" in document and engine.task == "detector":
-        print("the operating point was chosen for other scores and is dropped: run calibration.operating_point again")
+        print("the operating point was chosen for other scores and is removed: run calibration.operating_point again")
     if options.picture:
         draw_reliability(found, options.picture, title=f"{engine.model}, {engine.name}, on {data}", things=things)
         print(f"picture: {options.picture}")
@@ -92,51 +93,47 @@ def run(options: argparse.Namespace) -> None:
 
 
 def labelled_stills(data: Path, root: Path, limit: int | None = None) -> list[Still]:
-    """Raises ValueError without a still, and with one of the centre that is only ever reported."""
+    """Read labelled stills. Raises ValueError if there are none, or if any is from the unseen test centre."""
     stills = read_stills(data, root)[:limit]
     if not stills:
         raise ValueError(f"{data} has no images: nothing to calibrate on")
     if any(still.centre == UNSEEN for still in stills):
-        raise ValueError(f"{data} holds images of {UNSEEN}, the unseen centre: nothing may be calibrated on it")
+        raise ValueError(f"{data} contains images of {UNSEEN}, the unseen test centre: calibrate on other data")
     return stills
 
 
-def fitted_boxes(engine: DetectorEngine, stills: list[Still], method: str) -> Fitted:
-    """Of the boxes of LEAST_SCORE or more; one is right when it takes a free true box at IoU 0.5."""
+def fit_boxes(engine: DetectorEngine, stills: list[Still], method: str) -> FitResult:
+    """Fit the scores of boxes from LEAST_SCORE. A box is right if it matches a free true box (IoU >= 0.5)."""
     cases = evaluate(stills, engine, None, progress=True)
     ranking = match([case.boxes for case in cases], {"all": COCO_RANGES["all"]}).rankings["all"][0]
     kept = ranking.scores >= LEAST_SCORE
     groups = group_numbers(stills)[ranking.images[kept]]
-    return fitted(Samples(ranking.scores[kept].clip(0, 1), ranking.right[kept], groups), FITS[method])
+    return cross_validate(Samples(ranking.scores[kept].clip(0, 1), ranking.right[kept], groups), FITS[method])
 
 
-def fitted_cells(engine: SegmenterEngine, stills: list[Still]) -> Fitted:
-    """Of CELLS drawn from each still's map, which is where the line applies it; right: its middle is on a polyp."""
-    chance = np.random.default_rng(0)
-    drawn = [_cells(still, engine, chance) for still in tqdm(stills, desc="evaluating", unit="image")]
+def fit_cells(engine: SegmenterEngine, stills: list[Still]) -> FitResult:
+    """Fit the scores of CELLS random cells per mask. A cell is right if its centre is on a polyp."""
+    rng = np.random.default_rng(0)
+    drawn = [_sample_cells(still, engine, rng) for still in tqdm(stills, desc="evaluating", unit="image")]
     scores, right = (np.concatenate(column) for column in zip(*drawn, strict=True))
     groups = np.repeat(group_numbers(stills), [len(one) for one, _ in drawn])
-    return fitted(Samples(scores, right, groups), _without_bias)
+    return cross_validate(Samples(scores, right, groups), lambda samples: fit_temperature(samples, bias=False))
 
 
-def _without_bias(samples: Samples) -> TemperatureMap:
-    return fit_temperature(samples, bias=False)
-
-
-def _cells(
-    still: Still, engine: SegmenterEngine, chance: np.random.Generator
+def _sample_cells(
+    still: Still, engine: SegmenterEngine, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Probability and truth (n,) of cells of one still, drawn without repeats."""
+    """Return probability and truth (n,) of random cells of one still, sampled without replacement."""
     image = read_image(still.image_path)
     field = find_field(image) or whole(image)
     mask = segment(engine, prepare([image], [field], engine.size))
     true = sample_truth(mask, read_mask(still.mask_path))
-    chosen = chance.choice(true.size, min(CELLS, true.size), replace=False)
+    chosen = rng.choice(true.size, min(CELLS, true.size), replace=False)
     return mask.probability.ravel()[chosen].clip(0, 1).astype(np.float64), true.ravel()[chosen]
 
 
 def sample_truth(mask: Mask, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether the middle of each cell of the mask's map (h, w) lies on a polyp of the whole frame's truth (H, W)."""
+    """Return for each cell of the mask (h, w) whether its centre is on a polyp of the full frame's truth (H, W)."""
     height, width = mask.probability.shape
     rows = ((np.arange(height) + 0.5) * mask.field_of_view.height / height).astype(int)
     columns = ((np.arange(width) + 0.5) * mask.field_of_view.width / width).astype(int)
@@ -144,13 +141,16 @@ def sample_truth(mask: Mask, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def group_numbers(stills: list[Still]) -> NDArray[np.int64]:
-    """The number of each still's patient or video (n,); one of its own where that is not known."""
+    """Return the number of each still's patient or video (n,); a still without one is a group of its own."""
     names = [still.group or f"image {still.id}" for still in stills]
     return np.unique(names, return_inverse=True)[1]
 
 
-def told(found: Fitted, things: str, data: str) -> dict[str, Any]:
-    """The map and its figures as the file holds them; after: on held-out folds."""
+def score_entry(found: FitResult, things: str, data: str) -> dict[str, Any]:
+    """Return the calibration file's entry: the map and its figures; those after calibration are of held-out folds.
+
+    things: "boxes" or "cells", the name of the sample count. data: name and size of the set of stills.
+    """
     figures = {
         "ece_before": found.before.error,
         "ece_after": found.after.error,
@@ -158,16 +158,17 @@ def told(found: Fitted, things: str, data: str) -> dict[str, Any]:
         "nll_after": found.loss_after,
     }
     rounded = {name: round(value, 5) for name, value in figures.items() if value is not None}
-    return {**described(found.map), **rounded, "folds": FOLDS, things: found.samples, "data": data}
+    return {**to_dict(found.map), **rounded, "folds": FOLDS, things: found.samples, "data": data}
 
 
-def summary(found: Fitted, engine: Engine, things: str, data: str) -> str:
+def summary(found: FitResult, engine: Engine, things: str, data: str) -> str:
     before, after = found.before.error or 0.0, found.after.error or 0.0
     return "\n".join(
         [
             f"{engine.task} {engine.model}, {engine.name} ({engine.key}); {found.samples} {things} of {data}",
-            f"expected calibration error: {100 * before:.1f} % before, {100 * after:.1f} % after, on held-out folds",
-            f"negative log likelihood:    {found.loss_before:.3f} before, {found.loss_after:.3f} after, likewise",
+            f"expected calibration error: {100 * before:.1f} % before, {100 * after:.1f} % after",
+            f"negative log likelihood:    {found.loss_before:.3f} before, {found.loss_after:.3f} after",
+            "figures after calibration are of held-out folds",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""Pictures of a calibration, to be read by the person who will trust or distrust the boxes."""
+"""Plots of a calibration: reliability diagrams, and operating points as sensitivity against false alarms."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,19 +9,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from calibration.fitting.fit import Fitted
+from calibration.fitting.fit import FitResult
 from calibration.fitting.sweep import Point
 from realtime_polyp.metrics.curves import Reliability
 
 matplotlib.use("Agg")  # these run on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402
 
-_BLUE, _ORANGE = "#0072b2", "#d55e00"  # apart for the colour-blind too
-_KEPT = "#e8f3ec"  # behind the points that keep to what is wanted
+_BLUE, _ORANGE = "#0072b2", "#d55e00"  # of the Okabe-Ito palette, safe for colour-blind readers
+_ALLOWED = "#e8f3ec"  # background of the allowed false rates
 
 
-def draw_reliability(found: Fitted, path: Path, *, title: str, things: str) -> None:
-    """Share right against the score before and after, bin by bin, over how many `things` each bin holds."""
+def draw_reliability(found: FitResult, path: Path, *, title: str, things: str) -> None:
+    """Plot the reliability before and after calibration, above the number of `things` (boxes or cells) per bin."""
     figure, axes = plt.subplots(
         2, 2, figsize=(10.4, 6.6), sharex=True, sharey="row", constrained_layout=True,
         gridspec_kw={"height_ratios": (3.4, 1)},
@@ -39,12 +39,12 @@ def draw_reliability(found: Fitted, path: Path, *, title: str, things: str) -> N
 
 def _reliability_panel(axis: Axes, bins: Reliability, name: str) -> None:
     edges = np.linspace(0, 1, len(bins.count) + 1)
-    axis.plot([0, 1], [0, 1], "--", color="#888888", lw=1.2, label="right as often as it says")
+    axis.plot([0, 1], [0, 1], "--", color="#888888", lw=1.2, label="perfect calibration")
     axis.bar(edges[:-1], np.nan_to_num(bins.accuracy), width=np.diff(edges), align="edge", color=_BLUE, alpha=0.3,
              edgecolor=_BLUE, label="share right in each bin")  # fmt: skip
     axis.plot(bins.confidence, bins.accuracy, "o", color=_ORANGE, ms=6, label="at the bin's mean score")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
-    axis.set_title(f"{name}: {100 * (bins.error or 0):.1f} % off on average (ECE)", fontsize=10)
+    axis.set_title(f"{name}: ECE {100 * (bins.error or 0):.1f} %", fontsize=10)
     axis.grid(alpha=0.3)
 
 
@@ -58,18 +58,24 @@ def _counts_panel(axis: Axes, bins: Reliability) -> None:
 def draw_operating_points(
     points: Sequence[Point], path: Path, *, wanted: float, marked: Point, chosen: bool, title: str, rate: str
 ) -> None:
-    """Sensitivity, and on videos the time to the first box, against false alarms; a line for each confirmation time.
+    """Plot sensitivity, and on videos the time to the first box, against false alarms; one line per confirmation time.
 
-    wanted: the false alarms that are allowed, in the unit that `rate` names. marked: the point chosen, or the nearest
-    where none keeps to them.
+    Args:
+        points: all candidates.
+        path: of the image.
+        wanted: highest allowed false rate, in the unit `rate`.
+        marked: the chosen point, or the closest one if none is allowed.
+        chosen: whether `marked` is the chosen point.
+        title: of the figure.
+        rate: label of the horizontal axis.
     """
     timed = marked.confirm_s is not None
     figure, axes = plt.subplots(
         1 + timed, 1, figsize=(10.4, 7.6 if timed else 5.2), sharex=True, squeeze=False, constrained_layout=True
     )
     for axis, (name, height) in zip(axes[:, 0], _PANELS.items(), strict=False):
-        axis.axvspan(0, wanted, color=_KEPT, zorder=0, label=f"allowed: {wanted:g} at most")
-        _lines_of_points(axis, points, height)
+        axis.axvspan(0, wanted, color=_ALLOWED, zorder=0, label=f"allowed: at most {wanted:g}")
+        _plot_frontiers(axis, points, height)
         _mark(axis, marked, height(marked), chosen=chosen)
         axis.set(ylabel=name)
         axis.grid(alpha=0.3)
@@ -83,7 +89,7 @@ def draw_operating_points(
 
 
 def _scale_rates(axis: Axes, largest: float, wanted: float) -> None:
-    """Zero must be on the axis, and what lies around the wanted rate be told apart."""
+    """Use a logarithmic axis that includes zero and resolves rates near the wanted one."""
     linear_to = wanted or max(largest / 10, 1e-3)
     axis.set_xscale("symlog", linthresh=linear_to, linscale=1)
     axis.set_xlim(-0.06 * linear_to, max(1.2 * largest, 2 * linear_to))
@@ -93,8 +99,8 @@ def _scale_rates(axis: Axes, largest: float, wanted: float) -> None:
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _lines_of_points(axis: Axes, points: Sequence[Point], height: Callable[[Point], float]) -> None:
-    """For each confirmation time the best that is to be had for so many false alarms, as steps."""
+def _plot_frontiers(axis: Axes, points: Sequence[Point], height: Callable[[Point], float]) -> None:
+    """Plot for each confirmation time the best points for a given false rate, as steps."""
     times = sorted({-1.0 if point.confirm_s is None else point.confirm_s for point in points})
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, max(2, len(times))))
     for colour, confirm_s in zip(colours, times, strict=False):
@@ -107,21 +113,21 @@ def _lines_of_points(axis: Axes, points: Sequence[Point], height: Callable[[Poin
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
-    """The points that are better than every one with as few false alarms or fewer, by rising false alarms."""
+    """Return the points that no other point with at most their false rate matches, in order of false rate."""
     best: list[Point] = []
-    for point in sorted(points, key=lambda one: (one.false_rate, _worth(one))):
-        if not best or _worth(point) < _worth(best[-1]):
+    for point in sorted(points, key=lambda one: (one.false_rate, _frontier_key(one))):
+        if not best or _frontier_key(point) < _frontier_key(best[-1]):
             best.append(point)
     return best
 
 
-def _worth(point: Point) -> tuple[float, float]:
-    """Less is better: first the polyps found, then the time to the first box."""
+def _frontier_key(point: Point) -> tuple[float, float]:
+    """Return a sort key by sensitivity, then time to the first box; the smallest is the best."""
     return -point.sensitivity, np.inf if point.first_shown_s is None else point.first_shown_s
 
 
 def _mark(axis: Axes, point: Point, height: float, *, chosen: bool) -> None:
-    label = f"{'chosen' if chosen else 'none is allowed; nearest'}: score from {point.score_threshold:g}"
+    label = f"{'chosen' if chosen else 'none is allowed; closest'}: score from {point.score_threshold:g}"
     axis.plot(point.false_rate, height, "*", color=_ORANGE, ms=17, mec="white", zorder=5, label=label, clip_on=False)
 
 

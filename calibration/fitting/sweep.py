@@ -163,7 +163,7 @@ def seen_frames(video: LabelledVideo, threshold: float, config: TemporalConfig) 
         tracks, _ = tracker.update(frame)
         shown = [track.box for track in clip_tracks(tracks, found.field_of_view) if track.visible and found.signal_ok]
         boxes = np.array(shown, np.float32).reshape(-1, 4)
-        yield SeenFrame(found.pts_s, true.polyps, true.faint, boxes, true.cut)
+        yield SeenFrame(found.pts_s, true.polyps, true.difficult, boxes, true.cut)
 
 
 def sweep_stills(images: Sequence[ImageBoxes]) -> list[Point]:

@@ -15,7 +15,6 @@ from calibration import operating_point
 from calibration.fitting.plots import frontier
 from calibration.fitting.sweep import (
     LabelledVideo,
-    Models,
     Point,
     choose,
     detect_video,
@@ -24,12 +23,14 @@ from calibration.fitting.sweep import (
     sweep,
     sweep_stills,
 )
+from realtime_polyp import runtime
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.inference.host import HostInference
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import event_figures, video_record
 from realtime_polyp.metrics.truth import read_truth
 from realtime_polyp.pipeline import Pipeline, run_inline
-from realtime_polyp.postprocess.score_calibration import Calibration, read_calibration
+from realtime_polyp.postprocess.score_calibration import read_calibration
 from realtime_polyp.temporal.config import TemporalConfig
 
 COUNT = 80  # frames: the disc is away from 30 to 39 and from 70 to 79
@@ -60,10 +61,14 @@ def write_truth(folder: Path, content: dict[str, Any] | None = None) -> Path:
     return path
 
 
+def inference(*, fused: bool = False) -> HostInference:
+    return HostInference(FakeDetector(), FakeSegmenter() if fused else None)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def video(tmp_path: Path) -> LabelledVideo:
     known = read_truth(write_truth(tmp_path))
-    return detect_video(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+    return detect_video(ScriptedSource(COUNT), known, inference(), PipelineConfig())
 
 
 # the sweep
@@ -82,10 +87,9 @@ class Clouded:
 
 def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_path: Path) -> None:
     known, config = read_truth(write_truth(tmp_path)), TemporalConfig(confirm_s=0.1)
-    models = Models(FakeDetector(), Calibration("none"), frame_quality=Clouded(), hflip=True)  # type: ignore[arg-type]
-    video = detect_video(ScriptedSource(COUNT), known, models)
-    views = PipelineConfig(score_threshold=0.5, temporal=config, frame_quality=Clouded(), hflip=True)  # type: ignore[arg-type]
-    live = Pipeline(FakeDetector(), None, views)  # type: ignore[arg-type]
+    pipeline_config = PipelineConfig(score_threshold=0.5, temporal=config, frame_quality=Clouded(), hflip=True)
+    video = detect_video(ScriptedSource(COUNT), known, inference(), pipeline_config)
+    live = Pipeline(FakeDetector(), None, replace(pipeline_config, frame_quality=Clouded()))  # type: ignore[arg-type]
     shown = [
         [track.box.tolist() for track in result.tracks if track.visible]
         for result in run_inline(frames_of(COUNT), live)
@@ -209,26 +213,23 @@ def test_what_is_wrong_with_a_truth_is_said(tmp_path: Path, changes: dict[str, A
 def test_a_truth_of_another_video_is_refused(tmp_path: Path, count: int, video: dict[str, Any], said: str) -> None:
     known = read_truth(write_truth(tmp_path, truth(video={**truth()["video"], **video})))
     with pytest.raises(ValueError, match=said):
-        detect_video(ScriptedSource(count), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+        detect_video(ScriptedSource(count), known, inference(), PipelineConfig())
 
 
 # the command
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(operating_point, "open_detector", lambda model, engine: FakeDetector())
-    monkeypatch.setattr(operating_point, "open_segmenter", lambda model, engine: FakeSegmenter())
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_engines: dict[str, object]) -> Path:
     monkeypatch.setattr(operating_point, "FileSource", lambda path: ScriptedSource(COUNT))
     monkeypatch.setattr(operating_point, "sweep", few_points)
-    monkeypatch.setattr(operating_point, "read_frame_quality", lambda: None)  # what is drawn is no mucosa
     write_truth(tmp_path)
     return tmp_path
 
 
 def command(folder: Path, *more: str, pairs: int = 1) -> list[str]:
     return [*(["--truth", str(folder / "truth.json"), "--video", "v.mp4"] * pairs),
-            "--out", str(folder / "calibration.json"), *more]  # fmt: skip
+            "--detector", "fake", "--segmenter", "fake", "--out", str(folder / "calibration.json"), *more]  # fmt: skip
 
 
 def scores(temperature: float, **changes: str) -> dict[str, Any]:
@@ -249,14 +250,14 @@ def test_the_point_chosen_is_written_beside_the_scores_and_drawn(
     assert found.score_threshold(0.3) == 0.7
     assert document["operating_point"]["found"]["sensitivity"] == 1 and document["operating_point"]["hold_s"] == 0.1
     told = capsys.readouterr().out
-    assert "calibrated scores; truth.json, truth.json" in told and "4 polyps in 0.1 minutes are an example" in told
+    assert "calibrated scores; truth.json, truth.json" in told and "4 polyps in 0.1 minutes are only an example" in told
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_point_is_chosen_among_the_scores_that_the_live_line_shows(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(operating_point, "fusion_for", lambda detector, segmenter: FUSION)
+    monkeypatch.setattr(runtime, "fusion_for", lambda detector, segmenter: FUSION if segmenter else None)
     out = prepared / "calibration.json"
     operating_point.main(command(prepared, "--wanted-per-minute", "1"))
     assert "scores fused with fake; truth.json" in capsys.readouterr().out
@@ -269,12 +270,11 @@ def test_a_point_is_chosen_among_the_scores_that_the_live_line_shows(
 
 def test_fused_boxes_are_watched_as_the_line_fuses_them(tmp_path: Path) -> None:
     known = read_truth(write_truth(tmp_path))
-    models = Models(FakeDetector(), Calibration("none"), FakeSegmenter(), FUSION)  # type: ignore[arg-type]
-    video = detect_video(ScriptedSource(COUNT), known, models)
+    video = detect_video(ScriptedSource(COUNT), known, inference(fused=True), PipelineConfig(fusion=FUSION))
     line = Pipeline(FakeDetector(), FakeSegmenter(), PipelineConfig(score_threshold=0.05, temporal=None, fusion=FUSION))  # type: ignore[arg-type]
     for found, result in zip(video.frames, run_inline(iter(frames_of(COUNT)), line), strict=True):
         assert np.array_equal(found.detections.scores, result.detections.scores)
-    own = detect_video(ScriptedSource(COUNT), known, Models(FakeDetector(), Calibration("none")))  # type: ignore[arg-type]
+    own = detect_video(ScriptedSource(COUNT), known, inference(), PipelineConfig())
     assert not np.array_equal(own.frames[0].detections.scores, video.frames[0].detections.scores)
 
 
@@ -288,7 +288,7 @@ def test_where_no_point_keeps_the_wanted_rate_the_nearest_is_told_and_nothing_wr
         )
     told = capsys.readouterr().out
     assert end.value.code == 1 and not (prepared / "calibration.json").exists() and picture.exists()
-    assert "no point finds a polyp with 0 false alarms per minute or fewer; nothing is written. The nearest:" in told
+    assert "no point finds a polyp with at most 0 false alarms per minute; nothing is written. The closest:" in told
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,8 @@ class Keyed(GreenDetector):
 def test_stills_choose_a_threshold_and_leave_the_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(operating_point, "open_detector", lambda model, engine: Keyed())
+    monkeypatch.setattr(runtime, "open_detector", lambda model, engine, device, **how: Keyed())
+    monkeypatch.setattr(runtime, "check_gate", lambda engine: None)
     root, out, picture = write_green_data(tmp_path), tmp_path / "calibration.json", tmp_path / "curve.png"
     stills = ["--stills", str(root / "data.json"), "--root", str(root), "--wanted-per-image", "0.1"]
     operating_point.main([*stills, "--out", str(out), "--picture", str(picture)])

@@ -13,13 +13,13 @@ from calibration.fitting.calibration_file import load_or_create, with_operating_
 from calibration.fitting.fit import (
     FITS,
     Samples,
-    cross_fitted,
-    described,
+    assign_folds,
+    cross_validate,
     fit_isotonic,
     fit_temperature,
-    fitted,
-    folds_of,
     log_loss,
+    map_held_out,
+    to_dict,
 )
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.metrics.detection import ImageBoxes, coco_ap
@@ -48,7 +48,7 @@ def test_without_a_bias_a_half_stays_a_half() -> None:
 
 @pytest.mark.parametrize("method", FITS)
 def test_the_error_told_after_is_small_where_the_error_before_was_not(method: str) -> None:
-    found = fitted(samples_of(TemperatureMap(0.4, 0.8)), FITS[method])
+    found = cross_validate(samples_of(TemperatureMap(0.4, 0.8)), FITS[method])
     assert found.before.error and found.after.error
     assert found.before.error > 0.1 and found.after.error < 0.02 and found.loss_after < found.loss_before
 
@@ -91,21 +91,21 @@ def test_all_right_or_all_wrong_teaches_nothing(method: str) -> None:
 
 def test_a_patient_is_never_in_two_folds_and_the_folds_are_even() -> None:
     groups = np.repeat(np.arange(13), np.arange(1, 14))
-    folds = folds_of(groups, 5)
+    folds = assign_folds(groups, 5)
     for group in range(13):
         assert len(set(folds[groups == group])) == 1
     counts = np.bincount(folds, minlength=5)
     assert counts.min() >= 16 and counts.max() <= 20  # of 91
     with pytest.raises(ValueError, match="2 patients or videos are too few for 5 folds"):
-        folds_of(np.array([0, 0, 1]), 5)
+        assign_folds(np.array([0, 0, 1]), 5)
 
 
 def test_what_is_held_out_is_not_learnt_from() -> None:
     """One patient whose answers are turned round changes every map but the one it is judged with."""
     samples = samples_of(TemperatureMap(0.5), 400)
     turned = Samples(samples.scores, samples.right ^ (samples.groups == 7), samples.groups)
-    own = folds_of(samples.groups, 5) == folds_of(samples.groups, 5)[samples.groups == 7][0]
-    before, after = cross_fitted(samples, fit_temperature), cross_fitted(turned, fit_temperature)
+    own = assign_folds(samples.groups, 5) == assign_folds(samples.groups, 5)[samples.groups == 7][0]
+    before, after = map_held_out(samples, fit_temperature), map_held_out(turned, fit_temperature)
     assert np.array_equal(before[own], after[own]) and np.isclose(before[~own], after[~own]).mean() < 0.05
 
 
@@ -137,13 +137,13 @@ class KeyedMask(GreenSegmenter):
 @pytest.mark.parametrize("method", FITS)
 def test_what_is_written_is_read_as_the_same_map(method: str) -> None:
     map_ = FITS[method](samples_of(TemperatureMap(0.4, 0.8), 500))
-    document = json.loads(json.dumps(with_scores({"format": 1}, Keyed(), described(map_))))
+    document = json.loads(json.dumps(with_scores({"format": 1}, Keyed(), to_dict(map_))))
     read = parse_calibration(document, "c.json").detector
     assert read and read.map == map_ and (read.model, read.engine, read.key) == ("green-boxes", "fake", "k1")
 
 
 def test_a_detectors_new_map_drops_the_point_and_a_segmenters_does_not() -> None:
-    scores_part = described(TemperatureMap(0.5))
+    scores_part = to_dict(TemperatureMap(0.5))
     document = with_operating_point(with_scores({"format": 1}, Keyed(), scores_part), Keyed(), POINT)
     assert document["detector"]["scores"] == scores_part
     assert with_scores(document, KeyedMask(), scores_part)["operating_point"] == POINT
@@ -210,7 +210,7 @@ def test_both_models_go_into_one_file_with_their_pictures(
     assert found.detector and found.segmenter and found.segmenter.model == "green-mask"
     assert document["detector"]["scores"]["data"] == "data.json, 20 images"
     assert document["segmenter"]["scores"]["bias"] == 0 and document["segmenter"]["scores"]["cells"] == 20_000
-    assert picture.read_bytes()[:4] == b"\x89PNG" and "on held-out folds" in capsys.readouterr().out
+    assert picture.read_bytes()[:4] == b"\x89PNG" and "are of held-out folds" in capsys.readouterr().out
 
 
 def test_a_dropped_point_is_said(
@@ -220,7 +220,7 @@ def test_a_dropped_point_is_said(
     (stills / "calibration.json").write_text(json.dumps(document))
     out = calibrate(stills, monkeypatch, Keyed())
     assert "operating_point" not in json.loads(out.read_text())
-    assert "is dropped: run calibration.operating_point again" in capsys.readouterr().out
+    assert "is removed: run calibration.operating_point again" in capsys.readouterr().out
 
 
 def test_the_unseen_centre_and_a_masks_steps_are_refused(
@@ -233,7 +233,7 @@ def test_the_unseen_centre_and_a_masks_steps_are_refused(
     data.write_text(data.read_text().replace("north", "polypgen_C6"))
     with pytest.raises(SystemExit) as end:
         calibrate(stills, monkeypatch, Keyed())
-    assert end.value.code == 2 and "nothing may be calibrated on it" in capsys.readouterr().err
+    assert end.value.code == 2 and "calibrate on other data" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_installed_is_said(stills: Path, capsys: pytest.CaptureFixture[str]) -> None:
