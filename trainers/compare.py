@@ -1,4 +1,4 @@
-"""Whether one model is better than another on the same images, or may only seem so.
+"""Compare two models on the same images, with a bootstrap interval of the difference.
 
 python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data ../shared/data/val.json --root ../shared/data
 """
@@ -15,6 +15,7 @@ from realtime_polyp.engines import open_engine
 from realtime_polyp.engines.weights import read_manifest
 from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, means_of, weights_of
 from realtime_polyp.metrics.matches import match
+from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still, read_stills
 from trainers.evaluation.figures import bootstrap_groups, figures_per_image
@@ -34,16 +35,18 @@ Figures = dict[str, float | None]
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser(
         "trainers.compare",
-        description="Both models' figures on the same images and their difference, with its interval: draws of whole "
-        "patients or videos, told to both, so that how hard the images are cancels out.",
+        description="Measure two models on the same images and the difference, with its interval. The bootstrap "
+        "draws whole patients or videos, the same for both models, so that the images' difficulty cancels out.",
         epilog=_EPILOG,
     )
-    parser.add_argument("first", help="a run's folder, or the name of installed weights")
-    parser.add_argument("second", help="likewise, of the same kind")
+    parser.add_argument("first", help="folder of a training run, or name of installed weights")
+    parser.add_argument("second", help="the same, for the same task")
     parser.add_argument("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills")
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="folder that image paths start from")
-    parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--engine", default="auto", help="of installed weights (default: %(default)s)")
+    parser.add_argument(
+        "--root", type=Path, required=True, metavar="DIR", help="folder that the image paths are relative to"
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="number of bootstrap draws (default: %(default)s)")
+    parser.add_argument("--engine", default="auto", help="engine for installed weights (default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
@@ -51,7 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> str:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Measure both models and return the table.
+
+    Raises:
+        OSError, ValueError: bad input, in one sentence.
+    """
     if options.draws < 1:
         raise ValueError(f"--draws is {options.draws}: it must be 1 or more")
     engines = [open_model(name, options.engine) for name in (options.first, options.second)]
@@ -61,17 +68,21 @@ def run(options: argparse.Namespace) -> str:
         )
     stills = read_stills(options.data, options.root)[: options.limit]
     check_files(stills, masks=engines[0].task == "segmenter")
-    told = compare_models([_evaluate_model(engine, stills) for engine in engines], engines[0].task, options.draws)
-    return table(told, options.first, options.second, f"{options.data.name}, {len(stills)} images")
+    compared = compare_models([_evaluate_model(engine, stills) for engine in engines], engines[0].task, options.draws)
+    return format_comparison(compared, options.first, options.second, f"{options.data.name}, {len(stills)} images")
 
 
 def open_model(name: str, engine: str) -> Any:
-    """The engine of a run's folder or of installed weights."""
+    """Open the engine of a run's folder or of installed weights.
+
+    Raises:
+        ValueError: neither exists under this name.
+    """
     if Path(name).is_dir():
         return engine_of_run(Path(name))
     known = read_manifest()
     if name not in known:
-        raise ValueError(f"{name} is neither a run's folder nor installed: there are {', '.join(sorted(known))}")
+        raise ValueError(f"{name} is neither a run's folder nor installed: choose from {', '.join(sorted(known))}")
     return open_engine(name, None, engine)
 
 
@@ -81,22 +92,22 @@ def _evaluate_model(engine: Any, stills: list[Still]) -> list[Case]:
 
 
 def compare_models(sides: list[list[Case]], task: str, count: int) -> dict[str, tuple[Figures, Any]]:
-    """{figure: ({"first", "second"} values, interval of first - second)} of two models on the same stills."""
-    tell = [_figures_on_draws(cases, task) for cases in sides]
+    """Return {figure: ({"first", "second"} values, interval of first - second)} of two models on the same stills."""
+    functions = [_figures_on_draws(cases, task) for cases in sides]
     cases = sides[0]
-    every = draws(len(cases), samples=count, groups=bootstrap_groups(cases))
+    resamples = draws(len(cases), samples=count, groups=bootstrap_groups(cases))
 
     def difference(draw: Draw) -> Figures:
-        first, second = (one(draw) for one in tell)
+        first, second = (one(draw) for one in functions)
         return {name: _minus(first[name], second[name]) for name in _SHOWN[task]}
 
-    spans = intervals(tqdm(every, total=count, desc="resampling", leave=False), difference)
-    values = [one(np.arange(len(cases))) for one in tell]
+    spans = intervals(tqdm(resamples, total=count, desc="resampling", leave=False), difference)
+    values = [one(np.arange(len(cases))) for one in functions]
     return {name: ({"first": values[0][name], "second": values[1][name]}, spans[name]) for name in _SHOWN[task]}
 
 
 def _figures_on_draws(cases: list[Case], task: str) -> Callable[[Any], Figures]:
-    """A function from a draw of the images to the model's figures on it."""
+    """Return a function from a draw of image indices to the model's figures on these images."""
     if task == "detector":
         matches = match([case.boxes for case in cases])
         return lambda draw: matches.figures(weights_of(draw, len(cases)))
@@ -108,20 +119,20 @@ def _minus(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first - second
 
 
-def table(told: dict[str, tuple[Figures, Interval | None]], first: str, second: str, data: str) -> str:
-    """In percent, distances in px; a difference whose interval leaves out 0 is marked."""
-    lines = [
-        f"{data}; first: {first}, second: {second}",
-        f"{'':12}{'first':>9}{'second':>9}{'first - second [95 %]':>30}",
-    ]
-    for name, (values, span) in told.items():
+def format_comparison(compared: dict[str, tuple[Figures, Interval | None]], first: str, second: str, data: str) -> str:
+    """Format the result of `compare_models` in percent, distances in px; a star marks intervals that exclude 0."""
+    rows = []
+    for name, (values, interval) in compared.items():
         scale = 1 if name.endswith("_px") else 100
-        cells = [_number(values[side], scale) for side in ("first", "second")]
         change = _number(_minus(values["first"], values["second"]), scale)
-        low, high = (_number(end, scale) for end in ((span.low, span.high) if span else (None, None)))
-        clear = " *" if span and (span.low > 0 or span.high < 0) else ""
-        lines.append(f"{name:12}{cells[0]:>9}{cells[1]:>9}{f'{change} [{low} {high}]':>30}{clear}")
-    return "\n".join([*lines, "* the interval leaves out 0"])
+        ends = (interval.low, interval.high) if interval else (None, None)
+        low, high = (_number(end, scale) for end in ends)
+        star = "*" if interval and (interval.low > 0 or interval.high < 0) else ""
+        sides = (_number(values[side], scale) for side in ("first", "second"))
+        rows.append([name, *sides, f"{change} [{low} {high}]", star])
+    head = f"{data}; first: {first}, second: {second}"
+    text = format_table(("", "first", "second", "first - second [95 %]", ""), rows)
+    return f"{head}\n{text}\n* the interval excludes 0"
 
 
 def _number(value: float | None, scale: int) -> str:

@@ -1,7 +1,8 @@
-"""One page that tells a training run: python -m trainers.report --run runs/detector
+"""Write an HTML page about a training run: python -m trainers.report --run runs/detector
 
-The page stands alone: style, curves and pictures are inside it. It tells what the run's folder holds (recipe.json,
-history.json, figures.json as `trainers.evaluate --json` writes it, gallery/*.jpg) and names what is missing.
+The page is self-contained: style, curves and pictures are inside it. It shows the content of the run's folder
+(recipe.json, history.json, figures.json as `trainers.evaluate --json` writes it, gallery/*.jpg) and names what is
+missing.
 """
 
 import argparse
@@ -17,7 +18,7 @@ _EPILOG = """examples:
   python -m trainers.report --run runs/detector
   python -m trainers.report --run runs/detector --without-gallery --out page.html
 
-What a full page needs, beside the run itself:
+A full page also needs figures and a gallery:
   python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data --run runs/detector \\
       --bootstrap 1000 --json runs/detector/figures.json --gallery runs/detector/gallery"""
 
@@ -37,14 +38,23 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--run", type=Path, required=True, metavar="DIR", help="the run's folder, its --out")
+    add("--run", type=Path, required=True, metavar="DIR", help="the run's folder, the --out of its training")
     add("--out", type=Path, metavar="FILE.html", help=f"the page to write (default: {REPORT} in the run's folder)")
-    add("--without-gallery", action="store_true", help="leave out the data set's pictures, for a page to hand on")
+    add(
+        "--without-gallery",
+        action="store_true",
+        help="leave out the data set's pictures, so that the page can be shared",
+    )
     return parser
 
 
 def write_report(folder: Path, out: Path | None = None, *, gallery: bool = True) -> Path:
-    """The page written. Raises FileNotFoundError where there is no run, ValueError naming a file that is harmed."""
+    """Write the page and return its path. out: default report.html in the run's folder.
+
+    Raises:
+        FileNotFoundError: the folder is not a run.
+        ValueError: names a damaged file.
+    """
     run = read_run(folder)
     path = out or folder / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +63,15 @@ def write_report(folder: Path, out: Path | None = None, *, gallery: bool = True)
 
 
 def read_run(folder: Path) -> RunFolder:
+    """Read a run's folder. Raises as `write_report` does."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder of a run: {folder}")
+        raise FileNotFoundError(f"no such folder: {folder}")
     recipe, history = _read(folder / "recipe.json", dict), _read(folder / "history.json", list)
     if recipe is None and history is None:
         raise FileNotFoundError(f"{folder} holds neither recipe.json nor history.json: it is not a run's folder")
     for entry in history or ():
         if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int | float):
-            raise ValueError(f"{folder / 'history.json'} is harmed: {entry!r} is no epoch's figures")
+            raise ValueError(f"{folder / 'history.json'} is damaged: {entry!r} are not the figures of an epoch")
     figures = _read(folder / "figures.json", dict)
     if figures is not None and not {"images", "per_centre", "detection", "segmentation"} <= set(figures):
         raise ValueError(f"{folder / 'figures.json'} holds no figures as trainers.evaluate --json writes them")
@@ -68,15 +79,15 @@ def read_run(folder: Path) -> RunFolder:
 
 
 def _read(path: Path, kind: type) -> Any:
-    """A JSON file of this kind, None when it is not there."""
+    """Read a JSON file that holds a `kind`; None if it does not exist."""
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is harmed: {error}") from error
+        raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(content, kind):
-        raise ValueError(f"{path} is harmed: it holds a {type(content).__name__}, not a {kind.__name__}")
+        raise ValueError(f"{path} is damaged: it holds a {type(content).__name__}, not a {kind.__name__}")
     return content
 
 

@@ -1,6 +1,6 @@
-"""The paper's tables beside what was trained here: python -m trainers.table --markdown
+"""Print the paper's tables with our results beside them: python -m trainers.table --markdown
 
-A result is a JSON file: {"config": "gflv2-r50", "set": "val", "figures": {"AP": 0.51, ...}, and, where there are any,
+A result is a JSON file: {"config": "gflv2-r50", "set": "val", "figures": {"AP": 0.51, ...}, and optionally
 "intervals": {"AP": [0.48, 0.54]}, "differs": {"data": "...", "init": "...", "epochs": "...", "size": "..."},
 "multi_scale_test": true, "command": "how it was measured"}.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 from trainers.evaluation.paper_tables import TABLES, Row, Table
 
@@ -34,7 +35,18 @@ _EPILOG = """examples:
 
 @dataclass(frozen=True)
 class Result:
-    """What one file says. figures and intervals in 0..1; differs: from the paper, what -> how."""
+    """The content of one result file.
+
+    Attributes:
+        path: of the file.
+        config: name of the recipe.
+        set: name of the data set.
+        figures: 0..1, distances in px; None where undefined.
+        intervals: figure -> [low, high].
+        differs: aspect -> how it differs from the paper.
+        multi_scale_test: measured with multi-scale testing.
+        command: reproduces the figures.
+    """
 
     path: Path
     config: str
@@ -47,6 +59,7 @@ class Result:
 
     @property
     def key(self) -> tuple[str, bool]:
+        """Identifies the result within its set."""
         return self.config, self.multi_scale_test
 
 
@@ -66,21 +79,23 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "trainers.table",
-        description="The paper's tables beside this project's own results. What has no result is 'not trained'.",
+        description="Print the paper's tables with our results beside them; rows without a result are 'not trained'.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of result files (default: %(default)s)")
-    add("--table", type=int, choices=[table.number for table in TABLES], help="only this one")
-    add("--set", default="val", metavar="NAME", help="the results of this set (default: %(default)s)")
-    add("--markdown", action="store_true", help="as a Markdown table")
+    add("--table", type=int, choices=[table.number for table in TABLES], help="print only this table")
+    add("--set", default="val", metavar="NAME", help="data set of the results (default: %(default)s)")
+    add("--markdown", action="store_true", help="print Markdown")
     return parser
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Every result of a folder; none where the folder is not there yet and is the default one.
+    """Read all results of a folder; none if the default folder does not exist yet.
 
-    Raises FileNotFoundError for another folder that is not there, ValueError for a file that is no result.
+    Raises:
+        FileNotFoundError: another folder does not exist.
+        ValueError: a file is no result.
     """
     if not folder.is_dir():
         if folder == RESULTS:
@@ -90,7 +105,11 @@ def read_results(folder: Path) -> list[Result]:
 
 
 def read_result(path: Path) -> Result:
-    """Raises ValueError naming the file and what is wrong with it."""
+    """Read one result.
+
+    Raises:
+        ValueError: names the file and what is wrong with it.
+    """
     try:
         content = json.loads(path.read_text())
         result = Result(
@@ -114,18 +133,18 @@ def read_result(path: Path) -> Result:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"a name was expected, not {value!r}")
+        raise ValueError(f"expected a name, found {value!r}")
     return value
 
 
 def _share(name: str, value: Any) -> float | None:
-    """A figure in 0..1, so that a percentage is never taken for one; distances may be larger."""
+    """Check a figure: 0..1, which rejects percentages; distances in px may be larger."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is {value!r}, not a number")
     if not name.endswith("_px") and not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value}: figures are written in 0..1")
+        raise ValueError(f"{name} is {value}: figures must be in 0..1")
     return float(value)
 
 
@@ -139,7 +158,11 @@ def _span(name: str, value: Any) -> list[float] | None:
 
 
 def select_set(results: Sequence[Result], name: str) -> Results:
-    """The results of one set by config. Raises ValueError when two files hold the same."""
+    """Return the results of one set by key.
+
+    Raises:
+        ValueError: two files hold the same.
+    """
     found: Results = {}
     for result in results:
         if result.set == name:
@@ -150,41 +173,41 @@ def select_set(results: Sequence[Result], name: str) -> Results:
 
 
 def find_own_rows(table: Table, results: Results) -> list[Row]:
-    """The configs with figures of this table's kind that no row of the paper is."""
-    kin = {(row.config, row.multi_scale_test) for one in TABLES if one.figures == table.figures for row in one.rows}
-    own = [result for key, result in results.items() if key not in kin and table.figures[0] in result.figures]
+    """Return rows for the results of this table's kind whose config is not in the paper."""
+    in_paper = {
+        (row.config, row.multi_scale_test) for one in TABLES if one.figures == table.figures for row in one.rows
+    }
+    own = [result for key, result in results.items() if key not in in_paper and table.figures[0] in result.figures]
     names = {True: " (MS test)", False: ""}
     return [Row(one.config + names[one.multi_scale_test], one.config, (), one.multi_scale_test) for one in own]
 
 
 def format_plain(table: Table, results: Results) -> str:
-    """For a terminal: the paper's figures, ours, and what differed; intervals in brackets on a line below."""
-    rows = [*table.rows, *find_own_rows(table, results)]
-    label = max(len(row.label) for row in rows)
-    config = max(len(row.config) for row in rows)
-    block = 7 * len(table.figures)
-    headings = "".join(f"{_HEADINGS.get(name, name):>7}" for name in table.figures)
-    lines = [
-        f"Table {table.number}. {table.title}; in %",
-        f"{'':{label}}  {'':{config}} |{'paper':>{block}} |{'ours':>{block}} | what differed",
-        f"{'':{label}}  {'config':{config}} |{headings} |{headings} |",
-    ]
-    for number, row in enumerate(rows):
+    """Format a table for a terminal: the paper's figures, ours, and what differed, with intervals on the next line."""
+    headings = [_HEADINGS.get(name, name) for name in table.figures]
+    empty = [""] * len(headings)
+    cells, texts = [], []
+    for number, row in enumerate([*table.rows, *find_own_rows(table, results)]):
         if number == len(table.rows):
-            lines.append(f"{'our own:':{label}}  {'':{config}} |{'':{block}} |{'':{block}} |")
-        paper = "".join(f"{value:7.1f}" for value in row.values) or f"{'':{block}}"
+            cells.append(["our own:", "", "|", *empty, "|", *empty, "|"])
+            texts.append("")
         result = results.get((row.config, row.multi_scale_test))
-        ours = "".join(f"{one:>7}" for one in format_cells(table, result)) if result else f"{NOT_TRAINED:>{block}}"
-        lines.append(
-            f"{row.label:{label}}  {row.config:{config}} |{paper} |{ours} | {format_differences(result)}".rstrip()
+        paper = [f"{value:.1f}" for value in row.values] or empty
+        cells.append(
+            [row.label, row.config, "|", *paper, "|", *(format_cells(table, result) if result else empty), "|"]
         )
+        texts.append(format_differences(result) if result else NOT_TRAINED)
         if result and format_intervals(table, result):
-            lines.append(f"{'':{label}}  {'':{config}} |{'':{block}} |  {format_intervals(table, result)}")
-    return "\n".join([*lines, *([table.note] if table.note else [])])
+            cells.append(["", "", "|", *empty, "|", *empty, "|"])
+            texts.append(format_intervals(table, result))
+    lines = format_table(["", "config", "|", *headings, "|", *headings, "|"], cells).split("\n")
+    title = f"Table {table.number}. {table.title}; in %: the paper, ours, and what differed"
+    rows = [f"{line} {text}".rstrip() for line, text in zip(lines, ["", *texts], strict=True)]
+    return "\n".join([title, *rows, *([table.note] if table.note else [])])
 
 
 def format_markdown(table: Table, results: Results) -> str:
-    """A Markdown table of the same columns; intervals stand beside the figure."""
+    """Format a Markdown table of the same columns, with intervals beside the figures."""
     headings = [_HEADINGS.get(name, name) for name in table.figures]
     columns = ["", "config", *(f"{one}, paper" for one in headings), *(f"{one}, ours" for one in headings), "differed"]
     lines = [f"**Table {table.number}.** {table.title}; in %.", "", _format_line(columns)]
@@ -207,17 +230,17 @@ def _format_line(cells: Sequence[str]) -> str:
 
 
 def format_cells(table: Table, result: Result, *, with_intervals: bool = False) -> list[str]:
-    """Our figures in percent, a dash where a file has none."""
-    told = []
+    """Format our figures in percent; a dash where a file has none."""
+    cells = []
     for name in table.figures:
         value, interval = result.figures.get(name), result.intervals.get(name)
         text = "-" if value is None else f"{100 * value:.1f}"
-        told.append(f"{text} [{_percent(interval)}]" if with_intervals and interval else text)
-    return told
+        cells.append(f"{text} [{_percent(interval)}]" if with_intervals and interval else text)
+    return cells
 
 
 def format_intervals(table: Table, result: Result) -> str:
-    """The intervals of the table's figures in one line; empty where there are none."""
+    """Format the intervals of the table's figures in one line; empty if there are none."""
     known = [(name, result.intervals.get(name)) for name in table.figures]
     return ", ".join(f"{_HEADINGS.get(name, name)} [{_percent(one)}]" for name, one in known if one)
 
@@ -227,9 +250,10 @@ def _percent(interval: list[float]) -> str:
 
 
 def format_differences(result: Result | None) -> str:
+    """Format the differences from the paper in one line."""
     if result is None:
         return ""
-    return "; ".join(f"{what}: {how}" for what, how in result.differs.items()) or "not said"
+    return "; ".join(f"{what}: {how}" for what, how in result.differs.items()) or "unknown"
 
 
 if __name__ == "__main__":

@@ -46,5 +46,5 @@ def test_a_detector_is_not_compared_with_a_segmenter(
 
 
 def test_what_is_not_there_is_said() -> None:
-    with pytest.raises(ValueError, match="nowhere is neither a run's folder nor installed: there are .*gflv2-lite0"):
+    with pytest.raises(ValueError, match="nowhere is neither a run's folder nor installed: choose from .*gflv2-lite0"):
         compare.open_model("nowhere", "auto")

@@ -189,7 +189,7 @@ def test_a_multi_scale_test_opens_eager_engines_and_says_so(
     main([*_data(root), "--segmenter", "none", "--multi-scale", "--json", str(out)])
     assert asked == ["eager"]
     assert json.loads(out.read_text())["multi_scale"] == {"scales": [0.75, 1.0, 1.25], "mirrored": True}
-    assert "each image at 0.75, 1, 1.25 of the model's size, mirrored too" in capsys.readouterr().out
+    assert "each image at 0.75, 1, 1.25 of the model's size, and flipped" in capsys.readouterr().out
 
 
 def test_the_command_draws_plots(root: Path, tmp_path: Path, engines: None) -> None:

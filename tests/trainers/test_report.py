@@ -109,7 +109,7 @@ def test_the_pictures_come_with_their_owners_and_can_be_left_out(run: Path) -> N
     assert "belong to the owners of the data set" in page(run).words
     assert "must not be published" in page(run).words
     without = page(run, gallery=False)
-    assert without.addresses == [] and "Left out: the pictures are the data set's." in without.words
+    assert without.addresses == [] and "Left out: the pictures belong to the data set." in without.words
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
@@ -117,20 +117,20 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     for said in ("recipe.json is missing", "history.json is missing or empty", "No figures.json", "No gallery/*.jpg"):
         assert said in words, said
     assert "bare" in words
-    assert "Nothing that the recipe knows of" in page(write_run(tmp_path / "same", recipe={"differs": {}})).words
+    assert "Nothing, according to the recipe" in page(write_run(tmp_path / "same", recipe={"differs": {}})).words
 
 
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"recipe": "{"}, "recipe.json is harmed"),
-        ({"recipe": [1]}, "recipe.json is harmed: it holds a list, not a dict"),
-        ({"history": [{"loss": 1}]}, "history.json is harmed"),
+        ({"recipe": "{"}, "recipe.json is damaged"),
+        ({"recipe": [1]}, "recipe.json is damaged: it holds a list, not a dict"),
+        ({"history": [{"loss": 1}]}, "history.json is damaged"),
         ({"recipe": {}, "figures": {"images": 3}}, "figures.json holds no figures"),
         ({}, "is not a run's folder"),
     ],
 )
-def test_a_harmed_run_is_one_sentence_and_exit_code_2(
+def test_a_damaged_run_is_one_sentence_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(SystemExit) as exit_:

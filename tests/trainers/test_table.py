@@ -86,7 +86,7 @@ def test_our_own_configs_follow_below_tables_of_their_kind(tmp_path: Path, capsy
     text = printed(capsys, "--results", str(tmp_path))
     assert text.count("our own:") == 4
     assert "gflv2-lite0" not in text.split("Table 4.")[1] and "lowrank-lite2" in text.split("Table 4.")[1]
-    assert "not said" in row_of(text, "gflv2-lite0")
+    assert "unknown" in row_of(text, "gflv2-lite0")
 
 
 def test_only_the_set_asked_for_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from realtime_polyp.metrics.curves import (
     PrecisionRecall,
     Reliability,
     detection_reliability,
-    pooled,
+    pool,
     precision_recall,
     reliability,
 )
@@ -51,7 +51,7 @@ def write_plots(cases: Sequence[Case], folder: Path) -> list[Path]:
 
 def mask_reliability(cases: Sequence[Case]) -> Reliability | None:
     """Compute the reliability over the pixels of every image's field, at stored size; None if no segmenter ran."""
-    return pooled(_pixels_of(case) for case in cases if case.mask is not None)
+    return pool(_pixels_of(case) for case in cases if case.mask is not None)
 
 
 def _pixels_of(case: Case) -> Reliability:

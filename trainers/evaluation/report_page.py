@@ -1,4 +1,4 @@
-"""A training run as one HTML page: header, curves, figures, recipe, gallery; what is missing is said in its place."""
+"""Format a training run as one HTML page: header, curves, figures, recipe and gallery. Missing parts are named."""
 
 import base64
 import html
@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from trainers.evaluation.chart import chart
-from trainers.evaluation.report_style import STYLE
 from trainers.evaluation.tables import COCO, ENDOCV, SEGMENTATION, format_interval, format_value
 from trainers.training.run_folder import VALIDATION
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run's folder holds; None or empty for what it does not."""
+    """The content of a run's folder; None or empty where a file is missing.
+
+    Attributes:
+        name: of the folder.
+        recipe: recipe.json.
+        history: history.json, one entry per validated epoch.
+        figures: figures.json, as `trainers.evaluate --json` writes it.
+        sheets: gallery/*.jpg.
+    """
 
     name: str
     recipe: dict[str, Any] | None
@@ -25,23 +32,24 @@ class RunFolder:
 
 
 def format_page(run: RunFolder, *, gallery: bool = True) -> str:
+    """Return the whole page, with style and pictures inside it. gallery: include the pictures."""
     title = html.escape(str((run.recipe or {}).get("config", run.name)))
     sections = [_head(run, title), _curves(run), _figures(run), _recipe(run), _gallery(run, shown=gallery)]
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}: training run</title>\n'
-        f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n'
+        f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n'
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
 def _head(run: RunFolder, title: str) -> str:
-    recipe = run.recipe or {}
-    loop: dict[str, Any] = recipe["loop"] if isinstance(recipe.get("loop"), dict) else {}
-    facts = {
-        "run": run.name,
-        **{name: _format_value(recipe[name]) for name in ("task", "data", "images") if name in recipe},
-    }
+    recipe: dict[str, Any] = run.recipe or {}
+    loop = recipe.get("loop")
+    if not isinstance(loop, dict):
+        loop = {}
+    facts = {"run": run.name}
+    facts |= {name: _format_value(recipe[name]) for name in ("task", "data", "images") if name in recipe}
     facts |= {
         name: _format_value(recipe.get(name, loop.get(name))) for name in ("size", "init", "epochs", "batch", "seed")
     }
@@ -56,8 +64,8 @@ def _differences(differs: Any) -> str:
     if isinstance(differs, Mapping) and differs:
         return _facts({str(name): _format_value(how) for name, how in differs.items()})
     if isinstance(differs, Mapping):
-        return "<p>Nothing that the recipe knows of.</p>"
-    return _missing("Not said: recipe.json is missing or holds no <code>differs</code>.")
+        return "<p>Nothing, according to the recipe.</p>"
+    return _missing("Unknown: recipe.json is missing or has no <code>differs</code>.")
 
 
 def _curves(run: RunFolder) -> str:
@@ -107,7 +115,7 @@ def _measured(report: Mapping[str, Any]) -> str:
 
 
 def _table(title: str, columns: Mapping[str, str], sets: Mapping[str, Any], path: tuple[str, ...]) -> str:
-    """path: where each set's figures are in it."""
+    """Format a table with a row per set. path: keys that lead to the figures in a set's report."""
     heads = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in columns.values())
     rows = []
     for name, figures in sets.items():
@@ -137,7 +145,7 @@ def _recipe(run: RunFolder) -> str:
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every leaf of nested dicts by its dotted name, in words."""
+    """Yield (dotted name, text) of every leaf of nested dicts."""
     if isinstance(value, Mapping) and value:
         for key, one in value.items():
             yield from flatten(one, f"{name}.{key}" if name else str(key))
@@ -155,7 +163,7 @@ def _format_value(value: Any) -> str:
 
 def _gallery(run: RunFolder, *, shown: bool) -> str:
     if not shown:
-        body = "<p>Left out: the pictures are the data set's.</p>"
+        body = "<p>Left out: the pictures belong to the data set.</p>"
     elif not run.sheets:
         command = "python -m trainers.evaluate ... --gallery RUN/gallery"
         body = _missing(f"No gallery/*.jpg: <code>{command}</code> writes them.")
@@ -182,3 +190,49 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 def _missing(text: str) -> str:
     return f'<p class="missing">{text}</p>'
+
+
+# The style of the page: light, dark and print
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #6a737d; --line: #d8dee4; --warn: #9a5b00;
+  --c0: #0072b2; --c1: #c44e00; --c2: #00795c; --c3: #a8417f; --c4: #5d5fc4; --c5: #7a6a00; }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --paper: #14171a; --faint: #9aa4ae;
+  --line: #343b42; --warn: #f0b450; --c0: #56b4e9; --c1: #ff9a52; --c2: #3ddbb0; --c3: #e79ac8;
+  --c4: #a5a7ff; --c5: #e0cf5a; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 76rem; margin: 0 auto; padding: 1.5rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .6rem; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .4rem 0 1.2rem; }
+caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
+th, td { padding: .22rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th[scope=row], .facts td { text-align: left; }
+th { font-weight: 600; }
+td small { display: block; color: var(--faint); font-size: .74rem; white-space: nowrap; }
+.facts th { color: var(--faint); font-weight: 400; padding-left: 0; white-space: nowrap; }
+.facts td { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+.missing { color: var(--faint); font-style: italic; }
+.warning { color: var(--warn); font-weight: 600; }
+.plot { display: inline-block; width: min(100%, 35rem); margin: 0 1.5rem 1rem 0; vertical-align: top; }
+.chart { display: block; width: 100%; height: auto; }
+.chart .grid { stroke: var(--line); stroke-width: 1; fill: none; }
+.chart text { fill: var(--faint); font-size: 12px; }
+.chart .title { fill: var(--ink); font-size: 14px; }
+.chart polyline { fill: none; stroke-width: 1.8; }
+.chart circle { stroke: none; }
+.legend { margin: 0 0 0 3rem; font-size: .85rem; }
+.key { margin-right: 1rem; white-space: nowrap; }
+.key svg { width: 1.6rem; height: .55rem; margin-right: .35rem; }
+.key path { stroke-width: 3; fill: none; }
+.s0 { stroke: var(--c0); fill: var(--c0); } .s1 { stroke: var(--c1); fill: var(--c1); }
+.s2 { stroke: var(--c2); fill: var(--c2); } .s3 { stroke: var(--c3); fill: var(--c3); }
+.s4 { stroke: var(--c4); fill: var(--c4); } .s5 { stroke: var(--c5); fill: var(--c5); }
+figure { margin: 0 0 1.4rem; }
+figure img { width: 100%; height: auto; border-radius: 4px; }
+figcaption { color: var(--faint); }
+@media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --faint: #444; --line: #bbb; }
+  main { max-width: none; padding: 0; } .plot, figure, tr { break-inside: avoid; } .wide { overflow: visible; }
+  body { font-size: 10pt; } th, td { padding: .15rem .35rem; } }
+"""

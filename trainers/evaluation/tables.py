@@ -1,6 +1,8 @@
-"""An evaluation's report as text for a terminal: in percent, as the paper prints it, but px where a column says so."""
+"""Format the report of an evaluation as text tables, in percent as in the paper, or in px where a column says so."""
 
 from typing import Any
+
+from realtime_polyp.telemetry.text_table import format_table
 
 Figures = dict[str, Any]
 
@@ -29,11 +31,10 @@ SEGMENTATION = {
     "hd95_px": "HD95 px",
     "hausdorff_px": "HD px",
 }
-_LEAST_WIDTH = 9
 
 
 def format_report(report: Figures) -> str:
-    """Every table of the report, a blank line between them."""
+    """Format every table of the report, separated by blank lines."""
     sets = {"all": report, **report["per_centre"]}
     parts = [_format_head(report)]
     if report["detection"]:
@@ -66,7 +67,7 @@ def _format_head(report: Figures) -> str:
     lines = [f"\n{report['data']}, {report['images']} images: {models} on {report['engine']}"]
     if report.get("multi_scale"):
         scales = ", ".join(f"{scale:g}" for scale in report["multi_scale"]["scales"])
-        lines.append(f"multi-scale test: each image at {scales} of the model's size, mirrored too")
+        lines.append(f"multi-scale test: each image at {scales} of the model's size, and flipped")
     if report.get("bootstrap"):
         note = report["bootstrap"]
         level, draws = f"{100 * note['level']:g} %", f"{note['samples']} draws of {note['drawn']}"
@@ -75,8 +76,8 @@ def _format_head(report: Figures) -> str:
 
 
 def _format_deviations(figures: Figures) -> str:
-    said = f"Deviation from {figures['mixed']}, as the challenge defines it (0 within a tenth, asymmetric): "
-    return said + _format_both(figures)
+    head = f"Deviation from {figures['mixed']}, as the challenge defines it (0 within a tenth, asymmetric): "
+    return head + _format_both(figures)
 
 
 def _format_challenge(summary: Figures) -> str:
@@ -93,36 +94,26 @@ def _format_both(figures: Figures) -> str:
 
 
 def _format_section(title: str, columns: dict[str, str], rows: dict[str, Figures], sets: dict[str, Figures]) -> str:
-    """columns: figure -> heading. rows: set -> its figures. sets: where each set's number of images is.
+    """Format a title and a table with a row per set, followed by a row of intervals where there are any.
 
-    A row with intervals is followed by one that holds them.
+    columns: figure -> heading. rows: set -> its figures. sets: set -> its report, which holds the number of images.
     """
-    widest = max(len(name) for name in rows)
-    width = {
-        key: max(_LEAST_WIDTH, *(2 + len(_format_row_interval(key, row)) for row in rows.values())) for key in columns
-    }
-    lines = [title, f"{'':{widest}}  images" + "".join(f"{columns[key]:>{width[key]}}" for key in columns)]
+    cells = []
     for name, figures in rows.items():
-        images = sets[name if name in sets else "all"]["images"]
-        cells = "".join(f"{format_value(key, figures.get(key)):>{width[key]}}" for key in columns)
-        lines.append(f"{name:{widest}}  {images:6d}{cells}")
+        images = str(sets[name if name in sets else "all"]["images"])
+        cells.append([name, images, *(format_value(key, figures.get(key)) for key in columns)])
         if "intervals" in figures:
-            spans = "".join(f"{_format_row_interval(key, figures):>{width[key]}}" for key in columns)
-            lines.append(f"{'':{widest}}  {'':6}{spans}")
-    return "\n".join(lines)
-
-
-def _format_row_interval(key: str, figures: Figures) -> str:
-    return format_interval(key, figures.get("intervals", {}).get(key))
+            cells.append(["", "", *(format_interval(key, figures["intervals"].get(key)) for key in columns)])
+    return f"{title}\n{format_table(['', 'images', *columns.values()], cells)}"
 
 
 def format_value(key: str, value: float | None) -> str:
-    """A figure as the tables print it; a dash for none."""
+    """Format a figure in percent, or in px for the keys that end so; a dash for None."""
     if value is None:
         return "-"
     return f"{value:.1f}" if key.endswith("_px") else f"{100 * value:.1f}"
 
 
 def format_interval(key: str, interval: list[float] | None) -> str:
-    """An interval as the tables print it; a dash for none."""
+    """Format an interval [low, high]; a dash for None."""
     return "-" if interval is None else f"[{format_value(key, interval[0])} {format_value(key, interval[1])}]"

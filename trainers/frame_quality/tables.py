@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.telemetry.text_table import format_table
 from realtime_polyp.temporal.frame_quality import FRAME_QUALITIES, FrameQualityClassifier
 from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, QualitySamples
 
@@ -15,11 +16,11 @@ def check_text(samples: QualitySamples, classifier: FrameQualityClassifier) -> s
 
 def confusion_text(samples: QualitySamples, found: NDArray[np.str_]) -> str:
     """Return the confusion table: a row per true quality, percent of its pictures classified as each. found: (n,)."""
-    rows = ["of 100 pictures, classified" + "".join(f"{quality:>11}" for quality in FRAME_QUALITIES) + "   pictures"]
+    rows = []
     for name, chosen in _true_rows(samples).items():
-        shares = "".join(f"{100 * (found[chosen] == quality).mean():11.1f}" for quality in FRAME_QUALITIES)
-        rows.append(f"{name:<26}{shares}{chosen.sum():11d}")
-    return "\n".join(rows)
+        shares = (f"{100 * (found[chosen] == quality).mean():.1f}" for quality in FRAME_QUALITIES)
+        rows.append([name, *shares, str(chosen.sum())])
+    return format_table(("of 100 pictures, classified", *FRAME_QUALITIES, "pictures"), rows)
 
 
 def _true_rows(samples: QualitySamples) -> dict[str, NDArray[np.bool_]]:
@@ -42,13 +43,13 @@ def rejected_text(samples: QualitySamples, found: NDArray[np.str_]) -> str:
 
 def kinds_text(samples: QualitySamples, found: NDArray[np.str_]) -> str:
     """Return for each corruption the share that is rejected, and the share classified as the right quality."""
-    rows = ["corrupted pictures           rejected      correct quality"]
+    rows = []
     for quality in FRAME_QUALITIES[1:]:
         for kind in sorted(set(samples.kinds[samples.qualities == quality])):
             these = samples.kinds == kind
             rejected, right = (found[these] != CLEAR).mean(), (found[these] == quality).mean()
-            rows.append(f"  {quality + ', ' + kind:<24}{100 * rejected:8.1f} %{100 * right:16.1f} %")
-    return "\n".join(rows)
+            rows.append((f"  {quality}, {kind}", f"{100 * rejected:.1f} %", f"{100 * right:.1f} %"))
+    return format_table(("corrupted pictures", "rejected", "correct quality"), rows)
 
 
 def _counted(rejected: NDArray[np.bool_], of: NDArray[np.bool_]) -> str:
