@@ -1,4 +1,4 @@
-"""Compiled models behind one face: choose with `open_engine`."""
+"""Engines: models compiled by one of several backends, behind one interface. `open_engine` opens them."""
 
 import os
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def _open_tensorrt(weights: Weights, device: str, hint: Hint, *, precision: str 
     return open_tensorrt(weights, device, hint, precision=precision)
 
 
-# Each opens its own module only when chosen: torch and OpenVINO take seconds to import.
+# The modules are imported when an engine is opened: torch and OpenVINO take seconds to import.
 ENGINES: dict[str, Callable[[Weights, str, Hint], Engine]] = {
     "eager": _open_eager,
     "eager-fp16": partial(_open_eager, precision="float16"),
@@ -71,10 +71,18 @@ def open_engine(
     hint: Hint = "latency",
     allow_unverified: bool = False,
 ) -> Any:
-    """Open the model `model` in the engine named, compiled for short delays or for many frames.
+    """Open a model in an engine.
 
-    task: what the model must be for; None for either. allow_unverified: on a GPU, `auto` may take an engine that passed
-    no gate. Raises EngineError, one sentence, for whatever is not there.
+    Args:
+        model: name of the weights.
+        task: the required task; None accepts both.
+        engine: one of ENGINE_NAMES. "auto" chooses the fastest that has passed its gate.
+        device: one of DEVICES. "auto" chooses the GPU if torch and the engine can use it.
+        hint: what to optimise for: latency or throughput.
+        allow_unverified: on a GPU, "auto" may choose an engine that has not passed its gate.
+
+    Raises:
+        EngineError: the model, engine or device is unknown or unavailable; the message is one sentence with the cure.
     """
     if engine not in ENGINE_NAMES:
         raise EngineError(f"unknown engine {engine!r}: choose from {', '.join(ENGINE_NAMES)}")
@@ -91,35 +99,39 @@ def open_engine(
 
 
 class OpenOptions(TypedDict, total=False):
-    """The options of `open_engine` that a detector and a segmenter share."""
+    """Options of `open_engine` that apply to detectors and segmenters alike."""
 
     hint: Hint
     allow_unverified: bool
 
 
-def open_detector(model: str, engine: str = "auto", device: str = "auto", **how: Unpack[OpenOptions]) -> DetectorEngine:
-    return cast(DetectorEngine, open_engine(model, "detector", engine, device, **how))
+def open_detector(
+    model: str, engine: str = "auto", device: str = "auto", **options: Unpack[OpenOptions]
+) -> DetectorEngine:
+    """Open a detector; see `open_engine`."""
+    return cast(DetectorEngine, open_engine(model, "detector", engine, device, **options))
 
 
 def open_segmenter(
-    model: str, engine: str = "auto", device: str = "auto", **how: Unpack[OpenOptions]
+    model: str, engine: str = "auto", device: str = "auto", **options: Unpack[OpenOptions]
 ) -> SegmenterEngine:
-    return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device, **how))
+    """Open a segmenter; see `open_engine`."""
+    return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device, **options))
 
 
 def _choose_engine(weights: Weights) -> str:
-    """On a processor: INT8 where there is one that the gate has not refused."""
-    quick = "openvino-int8"
-    return quick if "int8-xml" in weights.files and not is_rejected(weights.model, quick) else "openvino"
+    """Choose the engine for a CPU: INT8 if the weights include it and the gate has not rejected it."""
+    int8 = "openvino-int8"
+    return int8 if "int8-xml" in weights.files and not is_rejected(weights.model, int8) else "openvino"
 
 
 def decoding_device(device: str) -> str | None:
-    """What may decode video where models run on `device`: "cuda", or None for the processor."""
+    """Return the device for video decoding if models run on `device`: "cuda", or None for the CPU."""
     return "cuda" if device == "cuda" or (device == "auto" and os.path.exists(_NVIDIA_DRIVER)) else None
 
 
 def _choose_device(engine: str) -> str:
-    """A GPU where there is one that torch can use and the engine can run on."""
+    """Choose "cuda" if torch finds a GPU and the engine can run on it, else "cpu"."""
     if engine.startswith("openvino") or not os.path.exists(_NVIDIA_DRIVER):
         return "cpu"
     import torch

@@ -1,4 +1,4 @@
-"""Engines that this machine built for itself, one file each, kept under the key of all that they were made of."""
+"""The cache of engines built on this machine: one file per engine, named by the key of everything it depends on."""
 
 import json
 import sys
@@ -16,8 +16,8 @@ from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.folders import cache_folder
 
 _SUFFIX = ".pt2"
-# What a file that is no engine, or one of another version, may raise when it is loaded.
-_HARM = (
+# What loading raises if a file is damaged or was written by another version.
+_LOAD_ERRORS = (
     *(RuntimeError, OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, AssertionError),
     zipfile.BadZipFile,
 )
@@ -26,8 +26,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What one engine file is made of. key: `weights.engine_key`. bucket: its batch size. made_of: versions and
-    machine, for the person who looks into the folder."""
+    """What identifies one engine file.
+
+    Attributes:
+        model: name of the weights.
+        engine: name of the engine.
+        key: `weights.engine_key`.
+        bucket: batch size.
+        made_of: versions and machine; written beside the engine for information only.
+    """
 
     model: str
     engine: str
@@ -41,49 +48,52 @@ class EngineSpec:
 
 
 def engines_folder() -> Path:
+    """Return the folder of built engines; it may not exist yet."""
     return cache_folder() / "engines"
 
 
-def is_cached(recipe: EngineSpec) -> bool:
-    return (engines_folder() / recipe.file_name).is_file()
+def is_cached(spec: EngineSpec) -> bool:
+    """Whether the engine's file exists; it is not verified."""
+    return (engines_folder() / spec.file_name).is_file()
 
 
-def get_or_build(recipe: EngineSpec, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:
-    """The engine from its file, which is built first where it is missing or harmed.
+def get_or_build(spec: EngineSpec, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:
+    """Load the engine from its file. If the file is missing or damaged, build it first.
 
-    build: writes the engine to the path it is given. load: reads it back. Raises what they raise of a fresh file.
+    build: writes the engine to the path it is given. load: reads it back. Raises EngineError if the folder is not
+    writable, and whatever `build` raises, or `load` on a new file.
     """
-    path = engines_folder() / recipe.file_name
+    path = engines_folder() / spec.file_name
     if path.is_file():
         try:
             _check(path)
             return load(path)
-        except _HARM as error:
-            print(f"engine file {path} cannot be used ({first_line(error)}): building it again", file=sys.stderr)
-    _write(path, recipe, build)
+        except _LOAD_ERRORS as error:
+            print(f"engine file {path} is not usable ({first_line(error)}): building it again", file=sys.stderr)
+    _write(path, spec, build)
     return load(path)
 
 
 def _check(path: Path) -> None:
-    """ValueError when the file is not the one that was written."""
-    if sha256_of(path) != json.loads(_note(path).read_text())["sha256"]:
-        raise ValueError("its checksum differs")
+    """Raise ValueError if the checksum of the file is not the one recorded when it was written."""
+    if sha256_of(path) != json.loads(_sidecar(path).read_text())["sha256"]:
+        raise ValueError("checksum mismatch")
 
 
-def _write(path: Path, recipe: EngineSpec, build: Callable[[Path], None]) -> None:
-    """Under its name only when complete: a second process, or one that is killed, harms nothing."""
+def _write(path: Path, spec: EngineSpec, build: Callable[[Path], None]) -> None:
+    """Build into a temporary file and rename it when complete, which is safe with concurrent or killed processes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise EngineError(
-            f"the folder for built engines, {path.parent}, cannot be written ({error.strerror}): set XDG_CACHE_HOME to "
-            "a folder that can"
+            f"cannot write to the folder of built engines, {path.parent} ({error.strerror}): set XDG_CACHE_HOME to a "
+            "writable folder"
         ) from error
-    with replacing(_note(path)) as note, replacing(path) as temporary:  # the engine first, then its note
+    with replacing(_sidecar(path)) as sidecar, replacing(path) as temporary:  # the engine is renamed first
         build(temporary)
-        note.write_text(json.dumps(asdict(recipe) | {"sha256": sha256_of(temporary)}, indent=1, sort_keys=True) + "\n")
+        sidecar.write_text(json.dumps(asdict(spec) | {"sha256": sha256_of(temporary)}, indent=1, sort_keys=True) + "\n")
 
 
-def _note(path: Path) -> Path:
+def _sidecar(path: Path) -> Path:
     return path.with_suffix(".json")

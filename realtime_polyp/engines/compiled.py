@@ -1,7 +1,7 @@
-"""The models through torch.compile: generated kernels, on a GPU replayed from CUDA graphs.
+"""The models compiled by torch.compile; on a GPU, their kernels are replayed from CUDA graphs.
 
-The graphs are captured here and not by `mode="reduce-overhead"`: that keeps its graphs for the thread that compiled,
-and ours analyses in another; and a graph inside a graph cannot be capture_runs, which `on_device` must allow.
+`mode="reduce-overhead"` cannot be used for the CUDA graphs: it binds them to the thread that compiled, but inference
+runs in another. It would also prevent the caller from capturing `on_device`, as graphs cannot be nested.
 """
 
 import torch
@@ -23,14 +23,15 @@ from realtime_polyp.engines.static import (
 )
 from realtime_polyp.engines.weights import Weights, engine_key
 
-# A compiler, a linker, Triton or a driver may be missing or fail: each says so in its own way.
+# Raised if a compiler, a linker, Triton or a driver is missing or fails.
 FAILURES = (RuntimeError, OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, AssertionError)
 
 
 def open_compiled(weights: Weights, device: str, hint: Hint, *, precision: str = "float32") -> StaticEngine:
-    """device: "cpu" (image by image) or "cuda" (buckets, CUDA graphs). EngineError where nothing can be compiled.
+    """Compile the model. The first time takes a minute or more; then torch finds the kernels in its own disk cache.
 
-    Takes a minute or more on first use; torch keeps the kernels on disk for the next time.
+    device: "cpu" (one image at a time) or "cuda" (batch sizes `BUCKETS`, CUDA graphs). Raises EngineError if the device
+    is missing or the compilation fails.
     """
     require_device(device)
     name, dtype = name_of(precision), PRECISIONS[precision]
@@ -42,13 +43,14 @@ def open_compiled(weights: Weights, device: str, hint: Hint, *, precision: str =
         replays = capture_runs(runs, weights, device, dtype) if device == "cuda" else None
     except FAILURES as error:
         raise EngineError(
-            f"torch.compile cannot build {name} of {weights.model} here ({first_line(error)}): use --engine eager"
+            f"torch.compile cannot build {name} for {weights.model} ({first_line(error)}): use --engine eager"
         ) from error
     key = compiled_key(weights, device, precision=precision)
     return StaticEngine(weights, runs, name=name, device=device, key=key, dtype=dtype, replays=replays)
 
 
 def compiled_key(weights: Weights, device: str, *, precision: str) -> str:
+    """Return the key of an engine without building it."""
     return engine_key(name_of(precision), weights, ("safetensors",), **machine_of(device))
 
 
@@ -57,10 +59,10 @@ def name_of(precision: str) -> str:
 
 
 def compiled_run(module: nn.Module, example: torch.Tensor) -> Run:
-    """The module for batches like `example`, compiled now rather than with the first frame.
+    """Compile the module for batches like `example`, now rather than at the first frame.
 
-    Exported first: torch.compile allows a piece of code only a few shapes, and counts those of all engines together;
-    an exported graph is code of its own.
+    The module is exported first: torch.compile limits the shapes per code object, and all engines share the modules'
+    code. Each exported graph has its own.
     """
     with torch.no_grad():
         graph = torch.export.export(module, (example,)).module()

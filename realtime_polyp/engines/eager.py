@@ -1,4 +1,4 @@
-"""The models as they are, in torch: the reference that every compiled engine is compared with."""
+"""The models in plain torch. In float32, this is the reference that all other engines are compared with."""
 
 import numpy as np
 import torch
@@ -19,10 +19,19 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 
 
 class EagerEngine(BaseEngine):
-    """A GPU runs a batch at once; a CPU image by image, so that a result does not depend on its batch.
+    """Runs a torch module: whole batches on a GPU, single images on a CPU.
 
-    dtype: of pixels, and of the module's weights by and large (`at_precision`); answers are float32. notes: why nothing
-    faster was taken, where `auto` looked for it.
+    On a CPU, results therefore do not depend on the batch size.
+
+    Args:
+        module: the model; outputs are float32.
+        model: name of the weights.
+        task: "detector" or "segmenter".
+        size: input (h, w), px.
+        device: "cpu" or "cuda".
+        name: of the engine.
+        key: of the engine (`weights.engine_key`).
+        dtype: type that pixels are converted to; also of most weights (`at_precision`).
     """
 
     device_resident = True
@@ -44,14 +53,14 @@ class EagerEngine(BaseEngine):
         self._module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
-        together = len(pixels) if self.device == "cuda" else 1
-        parts = [self._infer(pixels[start : start + together]) for start in range(0, len(pixels), together)]
+        size = len(pixels) if self.device == "cuda" else 1
+        parts = [self._infer(pixels[start : start + size]) for start in range(0, len(pixels), size)]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
     @torch.inference_mode()
     def on_device(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """pixels (N, 3, h, w) uint8 on the device -> float32 answers there; never waits for it."""
+        """Run on pixels (N, 3, h, w) on the device; returns float32 outputs there, without waiting for the device."""
         outputs = self._module(pixels.to(self._dtype))
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
@@ -60,8 +69,10 @@ class EagerEngine(BaseEngine):
 
 
 def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> EagerEngine:
-    """device: "cpu" or "cuda"; a CPU computes float16 as `emulate_precision` says. Raises EngineError where there is no
-    such device."""
+    """Open the model in torch. Raises EngineError if torch finds no GPU for "cuda".
+
+    device: "cpu" or "cuda". A CPU emulates float16 (`emulate_precision`).
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("device cuda: torch sees no GPU here; use --device cpu")
     name = "eager" if precision == "float32" else f"eager-{SHORT[precision]}"
@@ -84,7 +95,7 @@ def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> 
 
 
 def load_module(weights: Weights) -> nn.Module:
-    """The trained module, in eval mode."""
+    """Load the trained model, in eval mode."""
     state = load_file(weights.path("safetensors"))
     module: nn.Module
     if weights.task == "detector":

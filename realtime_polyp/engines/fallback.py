@@ -1,11 +1,11 @@
-"""`auto` on a GPU: the fastest engine that is there and passed its gate; every step down is said aloud."""
+"""Engine `auto` on a GPU: the fastest engine that is available and has passed its gate. Each fallback is printed."""
 
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from realtime_polyp.engines.base import EngineError, Hint
-from realtime_polyp.engines.gate import failure_reason
+from realtime_polyp.engines.gate import REFERENCE, failure_reason
 from realtime_polyp.engines.static import require_device
 from realtime_polyp.engines.weights import Weights
 
@@ -24,22 +24,21 @@ def _compiled_key(weights: Weights, device: str) -> str:
     return compiled_key(weights, device, precision="float16")
 
 
-# From the fastest down; the last is the reference itself, which needs no gate.
+# Engines and the functions that compute their keys, fastest first. After them comes the reference, without a gate.
 LADDER: tuple[tuple[str, Callable[[Weights, str], str]], ...] = (
     ("tensorrt-fp16", _tensorrt_key),
     ("compiled-fp16", _compiled_key),
 )
-LAST = "eager"
 
 
 def open_best(
     weights: Weights, device: str, hint: Hint, engines: Mapping[str, Open], *, allow_unverified: bool = False
 ) -> Any:
-    """The first engine of the ladder that can be had. `notes` of the engine: why those above it could not.
+    """Open the first engine of LADDER that is available, else the reference. Its `notes` say why faster ones are not.
 
-    allow_unverified: take one whose gate was never run or failed. Raises EngineError where there is no such device.
+    allow_unverified: also accept engines whose gate failed or was not run. Raises EngineError if the device is missing.
     """
-    require_device(device)  # else every step would say the same
+    require_device(device)  # otherwise each engine would report this again
     notes: list[str] = []
     for name, key_of in LADDER:
         try:
@@ -47,11 +46,11 @@ def open_best(
                 raise EngineError(problem)
             engine = engines[name](weights, device, hint)
         except EngineError as error:
-            notes.append(f"{error}; going on without {name}")
+            notes.append(f"{error}; continuing without {name}")
             print(f"{weights.model}: {notes[-1]}", file=sys.stderr)
         else:
             engine.notes = tuple(notes)
             return engine
-    engine = engines[LAST](weights, device, hint)
+    engine = engines[REFERENCE](weights, device, hint)
     engine.notes = tuple(notes)
     return engine

@@ -1,7 +1,7 @@
-"""Which engines have been compared with the float32 reference, and how that came out: the gate's records.
+"""The accuracy gate's records: results of comparing engines with the float32 reference.
 
-`python -m calibration.gate` writes them: of the engines that ship beside the weights, of engines that a machine built
-for itself in its cache. `run_live` refuses an engine without a passing record.
+`python -m calibration.gate` writes them, for shipped engines beside the weights and for engines built on this machine
+into its cache. `run_live` rejects an engine without a passing record.
 """
 
 import json
@@ -14,14 +14,24 @@ from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
 
 RECORDS = "gates.json"
-FORMAT = 1  # of that file
-REFERENCE = "eager"  # in float32: what every other engine is compared with
+FORMAT = 1  # version of that file's format
+REFERENCE = "eager"  # the float32 engine that all others are compared with
 
 
 @dataclass(frozen=True)
 class GateRecord:
-    """One comparison. reasons: the limits that were passed, one sentence each; empty when accepted. data: the set's
-    name and size. figures: of the reference and of the engine, overall and per centre. machine: where it ran."""
+    """One comparison of an engine with the reference.
+
+    Attributes:
+        key: of the engine (`weights.engine_key`).
+        engine: name of the engine.
+        model: name of the weights.
+        reasons: the limits that were exceeded, one sentence each; empty if the engine passed.
+        data: name and size of the test set.
+        figures: metrics of the reference and of the engine, overall and per centre.
+        machine: hardware and versions.
+        date: when the comparison ran.
+    """
 
     key: str
     engine: str
@@ -38,24 +48,24 @@ class GateRecord:
 
 
 def read_records(folder: Path) -> dict[str, GateRecord]:
-    """{key: record} of one folder; empty where there is no file. Raises EngineError when it cannot be read."""
+    """Return {key: record} of one folder, empty if it has no file. Raises EngineError if the file is not readable."""
     path = folder / RECORDS
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_text())
         if content.get("format", FORMAT) != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, this program reads {FORMAT}")
-        found = content["records"] if "format" in content else content  # the first files had no format number
+            raise ValueError(f"its format is {content['format']!r}, but this version reads format {FORMAT}")
+        found = content["records"] if "format" in content else content  # the first version wrote no format number
         return {key: GateRecord(**{**one, "key": key, "reasons": tuple(one["reasons"])}) for key, one in found.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EngineError(
-            f"cannot read the gate's records {path}: {error}; make them again with calibration.gate"
+            f"cannot read the gate's records {path}: {error}; write them again with python -m calibration.gate"
         ) from error
 
 
 def find_record(key: str) -> GateRecord | None:
-    """The record of exactly the engine of this key, the machine's own before the shipped one."""
+    """Return the record of the engine with this key. A record of this machine takes precedence over a shipped one."""
     for folder in (cache_folder(), WEIGHTS_FOLDER):
         if record := read_records(folder).get(key):
             return record
@@ -63,25 +73,25 @@ def find_record(key: str) -> GateRecord | None:
 
 
 def is_rejected(model: str, engine: str) -> bool:
-    """The gate has refused this engine of the model, in every make of it that is on record."""
+    """Whether this engine of the model has gate records and failed in all of them, whatever their keys."""
     records = [one for folder in (cache_folder(), WEIGHTS_FOLDER) for one in read_records(folder).values()]
     verdicts = [one.passed for one in records if (one.model, one.engine) == (model, engine)]
     return bool(verdicts) and not any(verdicts)
 
 
 def check_gate(engine: Engine) -> None:
-    """EngineError unless this engine is the reference itself or passed the gate."""
+    """Raise EngineError unless the engine is the reference or has passed the gate."""
     if problem := gate_problem(engine):
         raise EngineError(f"{problem}, or allow it unverified (--allow-unverified)")
 
 
 def gate_problem(engine: Engine) -> str | None:
-    """One sentence with the cure when the engine may not be trusted yet; None when it may."""
+    """Return why the engine is not verified, with the cure, in one sentence; None if it has passed."""
     return failure_reason(engine.name, engine.model, engine.key)
 
 
 def failure_reason(name: str, model: str, key: str) -> str | None:
-    """The same of an engine that need not be built yet, which may take minutes."""
+    """Return what `gate_problem` does, for an engine that is not built yet: a build may take minutes."""
     if name == REFERENCE:
         return None
     record = find_record(key)
@@ -89,5 +99,5 @@ def failure_reason(name: str, model: str, key: str) -> str | None:
     if record is None:
         return f"engine {name} of {model} was never compared with float32: run {command}"
     if not record.passed:
-        return f"engine {name} of {model} failed its gate ({record.reasons[0]}): see {command}"
+        return f"engine {name} of {model} failed its gate ({record.reasons[0]}): for details run {command}"
     return None

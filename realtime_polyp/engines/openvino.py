@@ -1,4 +1,7 @@
-"""The models compiled by OpenVINO for a CPU: float32 converted when opened, INT8 from the project's weights."""
+"""The models compiled by OpenVINO for a CPU.
+
+The float32 model is converted when it is opened; the INT8 model is read from the shipped weights.
+"""
 
 import os
 from collections.abc import Callable
@@ -18,81 +21,86 @@ from realtime_polyp.telemetry.priority import with_low_priority
 if TYPE_CHECKING:
     from torch import nn
 
-# bf16, which OpenVINO picks by itself on some CPUs, is slower here and less exact.
+# On some CPUs OpenVINO would choose bfloat16, which is slower for these models and less accurate.
 _COMPILE_OPTIONS = {properties.hint.inference_precision: ov.Type.f32}
 
 
 class OpenVinoEngine(BaseEngine):
-    """Runs image by image, so that a batch's results do not depend on its length, one after the other."""
+    """Runs the images of a batch one after the other: results do not depend on the batch size."""
 
     def __init__(self, name: str, compiled: ov.CompiledModel, weights: Weights, key: str) -> None:
         self.name, self.model, self.device, self.key = name, weights.model, "cpu", key
         self.task, self.size = weights.task, weights.size
         self._compiled = compiled
-        self._idle: list[ov.InferRequest] = []  # requests; a batch takes what it needs and gives it back
+        self._idle: list[ov.InferRequest] = []  # infer requests that no batch is using
         self._outputs = range(len(compiled.outputs))
 
     def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
-        return self._joined([self._infer(image) for image in _rows(pixels)])
+        return self._concatenate([self._infer(image) for image in _split_images(pixels)])
 
     def _infer(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        request = self._request()
-        request.infer({0: image}, share_inputs=True)  # always: a copy would go where the last shared picture was
-        answers = self._answers(request)
+        request = self._take_request()
+        # Inputs are shared in every call: a copy would be written into the image that was shared before.
+        request.infer({0: image}, share_inputs=True)
+        outputs = self._copy_outputs(request)
         self._idle.append(request)
-        return answers
+        return outputs
 
-    def _request(self) -> ov.InferRequest:
+    def _take_request(self) -> ov.InferRequest:
         return self._idle.pop() if self._idle else self._compiled.create_infer_request()
 
-    def _answers(self, request: ov.InferRequest) -> list[NDArray[np.float32]]:
+    def _copy_outputs(self, request: ov.InferRequest) -> list[NDArray[np.float32]]:
         return [request.get_output_tensor(index).data.copy() for index in self._outputs]
 
-    def _joined(self, rows: list[list[NDArray[np.float32]]]) -> RawPredictions | NDArray[np.float32]:
+    def _concatenate(self, rows: list[list[NDArray[np.float32]]]) -> RawPredictions | NDArray[np.float32]:
         columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
 
 class OverlappingOpenVinoEngine(OpenVinoEngine):
-    """Can be started without waiting, because it leaves cores to what runs beside it."""
+    """Can start a batch without waiting for it. It is compiled so that other work has cores left."""
 
     overlaps = True
 
     def start(self, pixels: Pixels) -> Callable[[], RawPredictions | NDArray[np.float32]]:
-        """Begin a batch; the function returned waits for its answers, which `__call__` would give too. Batches may be
-        under way at once; each is to be collected once."""
-        images = _rows(pixels)
-        running = [self._request() for _ in images]
+        """Start a batch. The function returned waits for what `__call__` returns; call it exactly once.
+
+        Several batches may run at the same time.
+        """
+        images = _split_images(pixels)
+        running = [self._take_request() for _ in images]
         for request, image in zip(running, images, strict=True):
             request.start_async({0: image}, share_inputs=True)
 
         def collect() -> RawPredictions | NDArray[np.float32]:
             for request in running:
                 request.wait()
-            del images[:]  # kept until here: the requests read them
-            answers = self._joined([self._answers(request) for request in running])
+            del images[:]  # the requests read them until here
+            outputs = self._concatenate([self._copy_outputs(request) for request in running])
             self._idle.extend(running)
-            return answers
+            return outputs
 
         return collect
 
 
-def _rows(pixels: Pixels) -> list[NDArray[np.uint8]]:
-    """Each image as the graph reads it: (1, h, w, 3), contiguous."""
+def _split_images(pixels: Pixels) -> list[NDArray[np.uint8]]:
+    """Split (N, 3, h, w) into N contiguous (1, h, w, 3) images, the layout of the graph's input."""
     return [np.ascontiguousarray(image)[None] for image in pixels.transpose(0, 2, 3, 1)]
 
 
 def open_float32(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
-    _refuse_gpu("openvino", device)
-    from realtime_polyp.engines.eager import load_module  # torch takes seconds to import, and INT8 needs none of it
+    """Convert the float32 model and compile it. Raises EngineError if `device` is not "cpu"."""
+    _require_cpu("openvino", device)
+    from realtime_polyp.engines.eager import load_module  # torch takes seconds to import; INT8 does not need it
 
     graph = convert(load_module(weights), weights.size)
     return _open("openvino", graph, weights, ("safetensors",), hint)
 
 
 def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
-    _refuse_gpu("openvino-int8", device)
-    weights.path("int8-bin")  # verified too; OpenVINO finds it beside the graph
+    """Compile the shipped INT8 model. Raises EngineError if it has none or `device` is not "cpu"."""
+    _require_cpu("openvino-int8", device)
+    weights.path("int8-bin")  # verifies the file, which OpenVINO reads together with the graph
     graph = ov.Core().read_model(weights.path("int8-xml"))
     return _open("openvino-int8", graph, weights, ("int8-xml", "int8-bin"), hint)
 
@@ -101,15 +109,18 @@ def _open(name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], 
     key = engine_key(name, weights, kinds, openvino=ov.__version__)
     kind = OpenVinoEngine if hint == "latency" else OverlappingOpenVinoEngine
     compile_ = partial(compile_for_cpu, graph, hint=hint)
-    compiled = compile_() if hint == "throughput" else with_low_priority(compile_)  # a live picture is shown first
+    # Live video is displayed while the model compiles, so compilation has a low priority.
+    compiled = compile_() if hint == "throughput" else with_low_priority(compile_)
     return kind(name, compiled, weights, key)
 
 
 def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency") -> ov.CompiledModel:
-    """For latency one image on all cores, or on half of them; for throughput an image a core.
+    """Compile a graph for the CPU.
 
-    Unpinned where something runs beside it: OpenVINO would pin both models to the same core. On two cores two models
-    side by side on one core each answer as soon as both in turn on two, for a fifth less work (`bench --steps`).
+    hint: "latency" runs one image on all cores, "shared latency" one image on half of them, and "throughput" one image
+    per core. The last two are not pinned, because OpenVINO would pin two models to the same core. Two models side by
+    side on one core each have the same latency as one after the other on two cores, with a fifth less CPU time
+    (`bench --steps`).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options: dict[object, object] = dict(_COMPILE_OPTIONS)
@@ -124,8 +135,11 @@ def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency") -> ov.CompiledMo
 
 
 def convert(module: "nn.Module", size: tuple[int, int]) -> ov.Model:
-    """A torch module -> a graph that reads uint8 (1, h, w, 3) pixels, conversion and normalisation inside."""
-    import torch  # as above
+    """Convert a torch module to a graph with uint8 (1, h, w, 3) pixels as input; it includes the normalisation.
+
+    size: input (h, w), px.
+    """
+    import torch  # takes seconds
 
     from realtime_polyp.engines.deployable import to_deployable
 
@@ -140,6 +154,6 @@ def convert(module: "nn.Module", size: tuple[int, int]) -> ov.Model:
     return steps.build()
 
 
-def _refuse_gpu(name: str, device: str) -> None:
+def _require_cpu(name: str, device: str) -> None:
     if device != "cpu":
-        raise EngineError(f"engine {name} runs on cpu, not on {device}: choose --engine eager for a GPU")
+        raise EngineError(f"engine {name} runs on cpu, not on {device}: use --engine eager for a GPU")

@@ -1,7 +1,8 @@
-"""The models compiled by TensorRT through Torch-TensorRT, built once for this machine and get_or_build in its cache.
+"""The models compiled by Torch-TensorRT. Each engine is built once per machine and kept in the engine cache.
 
-Written against Torch-TensorRT 2.13, whose engines are typed explicitly: it computes in the types that the graph states,
-so the weights are cast before the export. Not measured here: TensorRT's libraries need NVIDIA's own package index.
+Written for Torch-TensorRT 2.13, which uses explicit typing: layers run in the types that the graph states, so the
+weights are cast before the export. Its speed and accuracy have not been measured in this project, because
+TensorRT's libraries come only from NVIDIA's own package index.
 """
 
 import contextlib
@@ -28,8 +29,8 @@ from realtime_polyp.engines.static import BUCKETS, Run, StaticEngine, example_of
 from realtime_polyp.engines.weights import Weights, engine_key
 
 _CURE = "pip install 'realtime-polyp[gpu]' with NVIDIA's package index, or use --engine compiled-fp16"
-_QUANTISER = "nvidia-modelopt"
-_EIGHT_BITS = ("int8", "fp8")  # around them everything is float16
+_QUANTIZER = "nvidia-modelopt"
+_EIGHT_BITS = ("int8", "fp8")  # the layers that are not quantized run in float16
 DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -37,27 +38,33 @@ DTYPES = {
     "int8": torch.float16,
     "fp8": torch.float16,
 }
-# The first compute capability that TensorRT has kernels of this precision for: Turing, Ampere, Ada.
-FIRST_CAPABILITY = {"float32": (7, 5), "float16": (7, 5), "bfloat16": (8, 0), "int8": (7, 5), "fp8": (8, 9)}
+# Lowest compute capability for which TensorRT has kernels of this precision: 7.5 Turing, 8.0 Ampere, 8.9 Ada.
+MIN_CAPABILITY = {"float32": (7, 5), "float16": (7, 5), "bfloat16": (8, 0), "int8": (7, 5), "fp8": (8, 9)}
 
 
 def open_tensorrt(
     weights: Weights, device: str, hint: Hint, *, precision: str = "float32", accept_partial: bool = False
 ) -> StaticEngine:
-    """From the cache, or built with a progress bar, which takes minutes. precision: one of DTYPES.
+    """Load the engine from the cache, or build it. A build takes minutes and shows a progress bar.
 
-    accept_partial: leave in torch what TensorRT refuses, and say what that is, instead of raising EngineError.
+    Args:
+        precision: a key of DTYPES.
+        accept_partial: run operations that TensorRT does not support in torch, and print their names; otherwise they
+            raise EngineError.
+
+    Raises:
+        EngineError: TensorRT or a suitable GPU is missing, or the build fails.
     """
-    _require(device, precision)
+    _require_support(device, precision)
     compiler, name, dtype = _torch_tensorrt(), name_of(precision), DTYPES[precision]
     key = tensorrt_key(weights, device, precision=precision)
     made_of = machine_of(device) | versions_of(compiler)
     specs = [EngineSpec(weights.model, name, key, bucket, made_of) for bucket in BUCKETS]
-    module = None if all(map(is_cached, specs)) else prepared(weights, precision)
+    module = None if all(map(is_cached, specs)) else prepare_module(weights, precision)
     runs: dict[int, Run] = {}
     for spec in tqdm(specs, desc=f"{weights.model} ({name})", unit="batch size", disable=None):
         example = example_of(weights, spec.bucket, device, dtype)
-        # A harmed file is found late: the module is then made after all.
+        # `module` is None if all files exist; `_build` prepares it if one of them turns out to be damaged.
         build = partial(_build, compiler, module, weights, precision, example, accept_partial)
         runs[spec.bucket] = get_or_build(spec, build, _load)
     return StaticEngine(weights, runs, name=name, device=device, key=key, dtype=dtype)
@@ -68,37 +75,36 @@ def name_of(precision: str) -> str:
 
 
 def tensorrt_key(weights: Weights, device: str, *, precision: str) -> str:
-    """The key of an engine without building it. EngineError where TensorRT or the device is not there."""
-    _require(device, precision)
+    """Return the key of an engine without building it. Raises EngineError if TensorRT or the GPU is missing."""
+    _require_support(device, precision)
     kinds = ("safetensors", RANGES) if precision in _EIGHT_BITS else ("safetensors",)
     return engine_key(name_of(precision), weights, kinds, **machine_of(device), **versions_of(_torch_tensorrt()))
 
 
-def _require(device: str, precision: str) -> None:
+def _require_support(device: str, precision: str) -> None:
     require_device(device)
     if device != "cuda":
-        raise EngineError(f"engine {name_of(precision)} runs on cuda, not on {device}: choose --engine eager for a CPU")
+        raise EngineError(f"engine {name_of(precision)} runs on cuda, not on {device}: use --engine eager for a CPU")
     check_capability(precision, torch.cuda.get_device_capability(), torch.cuda.get_device_name())
 
 
 def check_capability(precision: str, capability: tuple[int, int], gpu: str) -> None:
-    """EngineError where the card has no kernels of this precision."""
-    first = FIRST_CAPABILITY[precision]
-    if capability < first:
-        found, wanted = (f"{major}.{minor}" for major, minor in (capability, first))
+    """Raise EngineError if TensorRT has no kernels of this precision for the GPU."""
+    required = MIN_CAPABILITY[precision]
+    if capability < required:
+        found, needed = (f"{major}.{minor}" for major, minor in (capability, required))
         raise EngineError(
-            f"engine {name_of(precision)} needs compute capability {wanted}, {gpu} has {found}: "
+            f"engine {name_of(precision)} needs compute capability {needed}, {gpu} has {found}: "
             "use --engine tensorrt-fp16 or compiled-fp16"
         )
 
 
 def _torch_tensorrt() -> Any:
-    """The package, imported here only: without a GPU or its libraries it raises errors of any kind, and prints."""
-    said = io.StringIO()
+    """Import Torch-TensorRT, which prints and raises errors of many kinds if a GPU or a library is missing."""
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(io.StringIO()):
             return importlib.import_module("torch_tensorrt")
-    except Exception as error:  # noqa: BLE001 - it raises plain Exception, AssertionError and RuntimeError too
+    except Exception as error:  # noqa: BLE001 - it also raises plain Exception, AssertionError and RuntimeError
         raise EngineError(f"TensorRT on cuda cannot be used here ({first_line(error)}): {_CURE}") from error
 
 
@@ -107,25 +113,25 @@ def versions_of(compiler: Any) -> dict[str, str]:
     return {"torch_tensorrt": str(compiler.__version__), "tensorrt": str(tensorrt.__version__)}
 
 
-def prepared(weights: Weights, precision: str) -> nn.Module:
-    """The model as TensorRT is given it: cast, and for eight bits with its convolutions rounded explicitly."""
+def prepare_module(weights: Weights, precision: str) -> nn.Module:
+    """Load the model and cast it; for int8 and fp8, also insert quantizers around its convolutions."""
     module = load_module(weights)
     cast = at_precision(module, DTYPES[precision])
-    if precision in _EIGHT_BITS:  # after the cast, which would round the ranges too
+    if precision in _EIGHT_BITS:  # after the cast, which would round the ranges
         ranges = read_ranges(weights)
-        round_ = _quantise_op(exponent_bits=4 if precision == "fp8" else 0)
-        quantize(module, ranges, round_, per_filter=precision == "int8")  # TensorRT takes one FP8 scale a tensor
+        round_ = _quantize_op(exponent_bits=4 if precision == "fp8" else 0)
+        quantize(module, ranges, round_, per_filter=precision == "int8")  # TensorRT supports FP8 scales per tensor only
     return cast
 
 
-def _quantise_op(*, exponent_bits: int) -> Any:
-    """The operation that Torch-TensorRT converts to TensorRT's own quantize and dequantise layers."""
+def _quantize_op(*, exponent_bits: int) -> Any:
+    """Return the operation that Torch-TensorRT converts to TensorRT's quantize and dequantize layers."""
     try:
-        importlib.import_module("modelopt.torch.quantization")  # defines it, and Torch-TensorRT looks for it
+        importlib.import_module("modelopt.torch.quantization")  # the import registers the operation
         op = torch.ops.tensorrt.quantize_op
     except (ImportError, AttributeError, RuntimeError) as error:
         raise EngineError(
-            f"eight bits in TensorRT need {_QUANTISER} ({first_line(error)}): pip install {_QUANTISER}"
+            f"int8 and fp8 in TensorRT need {_QUANTIZER} ({first_line(error)}): pip install {_QUANTIZER}"
         ) from error
 
     def round_(values: Tensor, largest: Tensor) -> Tensor:
@@ -143,60 +149,62 @@ def _build(
     accept_partial: bool,
     path: Path,
 ) -> None:
-    """One engine, written to `path`. EngineError that names what TensorRT refuses."""
-    module = (module or prepared(weights, precision)).to(device=example.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Build one engine and write it to `path`. Raises EngineError that names unsupported operations."""
+    module = (module or prepare_module(weights, precision)).to(device=example.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     options = {
         "arg_inputs": [example],
-        "min_block_size": 1,  # the default leaves small parts in torch
-        "use_explicit_typing": True,  # 2.13 does nothing else; before, it had to be asked for
-        "disable_tf32": precision == "float32",  # which would round to ten bits what is called float32
+        "min_block_size": 1,  # the default leaves small subgraphs in torch
+        "use_explicit_typing": True,  # the only mode of 2.13, not the default of earlier versions
+        "disable_tf32": precision == "float32",  # TF32 has 10 bits of mantissa, float32 has 23
     }
     try:
         with torch.no_grad():
             program = torch.export.export(module, (example,))
-        _refuse(left_out(_planned(compiler, program, options)), weights, name_of(precision), accept_partial)
+        unsupported = unsupported_operations(_partition(compiler, program, options))
+        _report_unsupported(unsupported, weights, name_of(precision), accept_partial)
         built = compiler.dynamo.compile(program, require_full_compilation=not accept_partial, **options)
         compiler.save(built, str(path), output_format="exported_program", arg_inputs=[example])
     except EngineError:
         raise
     except FAILURES as error:
         raise EngineError(
-            f"TensorRT cannot build {name_of(precision)} of {weights.model} ({first_line(error)}): "
+            f"TensorRT cannot build {name_of(precision)} for {weights.model} ({first_line(error)}): "
             "use --engine compiled-fp16"
         ) from error
 
 
-def _planned(compiler: Any, program: Any, options: dict[str, Any]) -> fx.GraphModule:
-    """How the graph would be shared between TensorRT and torch, without the report that a dry run prints."""
+def _partition(compiler: Any, program: Any, options: dict[str, Any]) -> fx.GraphModule:
+    """Return the graph as TensorRT would partition it, without building engines. The printed report is discarded."""
     with contextlib.redirect_stdout(io.StringIO()):
         return compiler.dynamo.compile(program, dryrun=True, **options)  # type: ignore[no-any-return]
 
 
-def left_out(planned: fx.GraphModule) -> list[str]:
-    """Operations that would stay in torch, each with the module it comes from, in order and once.
+def unsupported_operations(partitioned: fx.GraphModule) -> list[str]:
+    """List the operations that would run in torch, with the modules they come from, in order and without repetition.
 
-    Torch-TensorRT's partition: children named `_run_on_acc_N` become engines, `_run_on_gpu_N` and all that stands
-    between them do not.
+    In Torch-TensorRT's partition, children named `_run_on_acc_N` become engines. Children named `_run_on_gpu_N` and
+    operations outside of any child run in torch.
     """
-    outside = [node for node in planned.graph.nodes if node.op in ("call_function", "call_method")]
-    for name, part in planned.named_children():
+    in_torch = [node for node in partitioned.graph.nodes if node.op in ("call_function", "call_method")]
+    for name, part in partitioned.named_children():
         if "_run_on_acc" not in name and isinstance(part, fx.GraphModule):
-            outside += [node for node in part.graph.nodes if node.op in ("call_function", "call_method")]
-    return list(dict.fromkeys(_called(node) for node in outside if node.target is not operator.getitem))
+            in_torch += [node for node in part.graph.nodes if node.op in ("call_function", "call_method")]
+    return list(dict.fromkeys(_describe(node) for node in in_torch if node.target is not operator.getitem))
 
 
-def _called(node: fx.Node) -> str:
+def _describe(node: fx.Node) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
-    place = str(stack[-1][0]) if stack else ""
-    return f"{node.target} in {place}" if place else str(node.target)
+    module = str(stack[-1][0]) if stack else ""
+    return f"{node.target} in {module}" if module else str(node.target)
 
 
-def _refuse(units: Iterable[str], weights: Weights, name: str, accept_partial: bool) -> None:
-    if not (named := ", ".join(units)):
+def _report_unsupported(operations: Iterable[str], weights: Weights, name: str, accept_partial: bool) -> None:
+    """Raise EngineError that names the operations, or print them if `accept_partial`."""
+    if not (names := ", ".join(operations)):
         return
     if not accept_partial:
-        raise EngineError(f"TensorRT refuses {named} of {weights.model}: use --engine compiled-fp16")
-    print(f"{name} of {weights.model}: {named} stays in torch, the rest runs in TensorRT", file=sys.stderr)
+        raise EngineError(f"TensorRT does not support {names} of {weights.model}: use --engine compiled-fp16")
+    print(f"{name} of {weights.model}: {names} runs in torch, the rest in TensorRT", file=sys.stderr)
 
 
 def _load(path: Path) -> Run:

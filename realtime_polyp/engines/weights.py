@@ -1,4 +1,4 @@
-"""The weights that come with the project: which there are, where they lie, and that they are unharmed."""
+"""The shipped weights: the manifest that lists them, their paths and their checksums."""
 
 import hashlib
 import json
@@ -18,8 +18,16 @@ DEFAULT_SEGMENTER = "lowrank-lite2"
 
 @dataclass(frozen=True)
 class Weights:
-    """One trained model. size: input (h, w) px. files: {"safetensors" | "int8-xml" | "int8-bin" | "ranges": file name};
-    checksums: sha256 of each file."""
+    """The files of one trained model.
+
+    Attributes:
+        model: name of the weights.
+        task: "detector" or "segmenter".
+        size: input (h, w), px.
+        folder: where the files are.
+        files: {kind: file name}; kinds are "safetensors", "int8-xml", "int8-bin" and "ranges".
+        checksums: {file name: SHA-256, hexadecimal}.
+    """
 
     model: str
     task: Task
@@ -29,7 +37,7 @@ class Weights:
     checksums: dict[str, str]
 
     def path(self, kind: str) -> Path:
-        """A file of this kind, its checksum verified. Raises EngineError when absent or harmed."""
+        """Return the path of the file of this kind. Raises EngineError if it is missing or fails its checksum."""
         if kind not in self.files:
             raise EngineError(f"{self.model} has no {kind} weights: it has {', '.join(sorted(self.files))}")
         path = self.folder / self.files[kind]
@@ -41,7 +49,10 @@ class Weights:
 
 
 def find_weights(model: str, task: Task | None = None, folder: Path = WEIGHTS_FOLDER) -> Weights:
-    """The weights named `model`, of this task or of any. Raises EngineError that lists what there is."""
+    """Return the weights named `model`. Raises EngineError that lists the choices if there are none.
+
+    task: the required task; None accepts both.
+    """
     known = read_manifest(folder)
     names = sorted(name for name, entry in known.items() if task in (None, entry["task"]))
     if model not in names:
@@ -53,7 +64,7 @@ def find_weights(model: str, task: Task | None = None, folder: Path = WEIGHTS_FO
 
 
 def read_manifest(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
-    """{model: {"task", "size", "files", "sha256"}}. Raises EngineError when unreadable."""
+    """Return {model: {"task", "size", "files", "sha256"}}. Raises EngineError if the manifest is not readable."""
     path = folder / MANIFEST
     try:
         return json.loads(path.read_text())  # type: ignore[no-any-return]
@@ -62,7 +73,10 @@ def read_manifest(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
 
 
 def add_to_manifest(model: str, task: Task, size: tuple[int, int], files: dict[str, str], folder: Path) -> None:
-    """Add files of a model, or replace them, with their checksums. Keeps the model's files of other kinds."""
+    """Add or replace files of a model, with their checksums. The model's files of other kinds are kept.
+
+    files: {kind: name of a file in `folder`}.
+    """
     known = read_manifest(folder) if (folder / MANIFEST).exists() else {}
     entry = known.setdefault(model, {"task": task, "size": list(size), "files": {}, "sha256": {}})
     entry["files"] |= files
@@ -71,16 +85,18 @@ def add_to_manifest(model: str, task: Task, size: tuple[int, int], files: dict[s
 
 
 def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-GRAPH = 2  # raised whenever the same weights compile to another graph: `to_deployable`, `convert` or a model's forward
+# Increment when the same weights compile to a different graph: `to_deployable`, `convert` or a model's `forward`.
+GRAPH = 2
 
 
 def engine_key(name: str, weights: Weights, kinds: Iterable[str], **parts: str) -> str:
     """Return 16 hex digits that identify an engine; gate records and cached files are valid for this key only.
 
-    name: the engine. kinds: the kinds of weight files that it is made from. parts: versions, device and the like.
+    name: of the engine. kinds: kinds of weight files that it is built from. parts: versions, device and similar.
     """
     files = {kind: weights.checksums[weights.files[kind]] for kind in kinds if kind in weights.files}
     made_of = {"engine": name, "graph": GRAPH, "size": weights.size, "files": files, **parts}

@@ -24,7 +24,7 @@ from realtime_polyp.engines.cuda_graphs import CudaGraphOfBatch
 from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import PRECISIONS, load_module
 from realtime_polyp.engines.static import BUCKETS, StaticEngine, bucket_for, pad_batch, split_batch
-from realtime_polyp.engines.tensorrt import check_capability, left_out, open_tensorrt
+from realtime_polyp.engines.tensorrt import check_capability, open_tensorrt, unsupported_operations
 from realtime_polyp.engines.weights import Weights
 
 on_gpu = needs("cuda")
@@ -161,7 +161,11 @@ def test_a_unit_left_in_torch_is_named_with_its_module() -> None:
     refused = [node.name for node in graph.graph.nodes if "det" in str(node.target)]
     planned = split_module(graph, None, lambda node: int(node.name in refused))  # type: ignore[arg-type]
     rename(planned, {"submod_0": "_run_on_acc_0", "submod_1": "_run_on_gpu_1"})
-    assert len(left_out(planned)) == 1 and "det" in left_out(planned)[0] and left_out(planned)[0].endswith(" in head")
+    assert (
+        len(unsupported_operations(planned)) == 1
+        and "det" in unsupported_operations(planned)[0]
+        and unsupported_operations(planned)[0].endswith(" in head")
+    )
 
 
 def rename(graph: fx.GraphModule, names: Mapping[str, str]) -> None:
@@ -177,7 +181,7 @@ def test_a_graph_that_tensorrt_takes_whole_leaves_nothing_out() -> None:
     part = fx.symbolic_trace(nn.ReLU())
     outer = fx.Graph()
     outer.output(outer.call_module("_run_on_acc_0", (outer.placeholder("x"),)))
-    assert left_out(fx.GraphModule({"_run_on_acc_0": part}, outer)) == []
+    assert unsupported_operations(fx.GraphModule({"_run_on_acc_0": part}, outer)) == []
 
 
 @pytest.mark.parametrize("error", [ImportError("no module"), Exception("no\nGPU"), AssertionError(), RuntimeError("x")])
