@@ -1,7 +1,7 @@
-"""How a model does on a hospital it never saw: python -m trainers.leave_one_out --out runs/leave_out
+"""Make data files for leave-one-centre-out evaluation: python -m trainers.leave_one_out --out runs/leave_out
 
-For every centre, DIR/CENTRE/train.json and val.json without it and test_CENTRE.json with all of its images. Image paths
-stay relative to the data's own folder: the commands that it prints say --root.
+For each centre, the command writes DIR/CENTRE/train.json and val.json without that centre, and test_CENTRE.json with
+all of its images. Image paths stay relative to the folder of the data, so the printed commands pass --root.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from trainers.command import command_parser, report_bad_input
 
 Coco = dict[str, Any]
 
-UNSEEN = "polypgen_C6"  # only ever reported: nothing learns from it, and so nothing leaves it out
+UNSEEN = "polypgen_C6"  # used for reporting only: it is in no training set, so it cannot be left out
 SETS = ("train", "val")
 _EPILOG = """examples:
   python -m trainers.leave_one_out --data ../shared/data --out runs/leave_out
@@ -42,44 +42,45 @@ def command_line() -> argparse.ArgumentParser:
         default=Path("../shared/data"),
         help="folder of train.json, val.json (default: %(default)s)",
     )
-    add("--out", type=Path, required=True, metavar="DIR", help="a folder for each centre is written there")
-    add("--centre", metavar="NAME", help="only this one (default: each)")
+    add("--out", type=Path, required=True, metavar="DIR", help="output folder; each centre gets a subfolder")
+    add("--centre", metavar="NAME", help="leave out only this centre (default: each in turn)")
     return parser
 
 
 def run(data: Path, out: Path, centre: str | None = None) -> str:
-    """The commands to train and to test with what was written. Raises OSError or ValueError for what can be mended."""
+    """Write the files and return the commands that train and test with them. Raises OSError or ValueError."""
     sets = {name: read_coco(data / f"{name}.json") for name in SETS}
     known = centres_of(sets.values())
     if centre is not None and centre not in known:
         raise ValueError(f"no centre {centre!r} in {data}: choose from {', '.join(known)}")
-    told = []
+    texts = []
     for name in [centre] if centre else known:
-        learnt, tested = leave_out(sets["train"], {"val": sets["val"]}, name)
-        chosen = _only(sets["val"], lambda image, name=name: image["centre"] != name)
-        told.append(
-            _write(out / name, {"train": learnt, "val": chosen, f"test_{name}": tested})
-            + "\n"
-            + _commands(out / name, data)
-        )
-    return "\n\n".join(told)
+        train, test = leave_out(sets["train"], {"val": sets["val"]}, name)
+        summary = _write(out / name, {"train": train, "val": _without(sets["val"], name), f"test_{name}": test})
+        texts.append(summary + "\n" + _commands(out / name, data))
+    return "\n\n".join(texts)
 
 
 def read_coco(path: Path) -> Coco:
-    """Raises FileNotFoundError, or ValueError for no COCO file with centres, or one with the unseen centre."""
+    """Read a COCO file whose images name their centre.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file, annotations lack their image, or it holds images of the unseen centre.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no such data file: {path}")
     try:
         coco = json.loads(path.read_text())
         centres = centres_of([coco])
         ids = {image["id"] for image in coco["images"]}
-        strangers = [one for one in coco["annotations"] if one["image_id"] not in ids]
+        orphans = [one for one in coco["annotations"] if one["image_id"] not in ids]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a COCO file whose images name their centre: {error}") from error
-    if strangers:
-        raise ValueError(f"{path} has annotations of images that it does not have, such as {strangers[0]['image_id']}")
+    if orphans:
+        raise ValueError(f"{path} has annotations of images that are not listed, such as {orphans[0]['image_id']}")
     if UNSEEN in centres:
-        raise ValueError(f"{path} holds images of {UNSEEN}, the unseen centre: nothing may be trained or chosen on it")
+        raise ValueError(f"{path} holds images of {UNSEEN}, the unseen centre: do not train or select on it")
     return coco
 
 
@@ -88,30 +89,37 @@ def centres_of(sets: Iterable[Coco]) -> list[str]:
 
 
 def leave_out(train: Coco, others: Mapping[str, Coco], centre: str) -> tuple[Coco, Coco]:
-    """(learnt, tested): `train` without the centre, and all of the centre's images of `train` and of every other set.
+    """Return `train` without the centre, and a test set of all images of the centre in `train` and the other sets.
 
-    The tested images are numbered anew, since the sets' own numbers overlap. Raises ValueError when nothing would be
-    left to learn from, when the centre has no image, and for the unseen centre in `train`.
+    The images of the test set get new ids, because the ids of the sets overlap.
+
+    Raises:
+        ValueError: no image is left for training, the centre has no image, or `train` holds the unseen centre.
     """
     if UNSEEN in centres_of([train]):
-        raise ValueError(f"the training set holds images of {UNSEEN}, the unseen centre: nothing may be trained on it")
-    learnt = _only(train, lambda image: image["centre"] != centre)
-    parts = [_only(coco, lambda image: image["centre"] == centre) for coco in (train, *others.values())]
-    tested = _joined(parts, description=f"all images of {centre}")
-    if not learnt["images"] or not tested["images"]:
+        raise ValueError(f"the training set holds images of {UNSEEN}, the unseen centre: do not train on it")
+    rest = _without(train, centre)
+    parts = [_select(coco, lambda image: image["centre"] == centre) for coco in (train, *others.values())]
+    test = _concatenate(parts, description=f"all images of {centre}")
+    if not rest["images"] or not test["images"]:
         raise ValueError(
-            f"leaving out {centre} leaves {len(learnt['images'])} to learn, {len(tested['images'])} to test"
+            f"leaving out {centre} leaves {len(rest['images'])} images for training, {len(test['images'])} for testing"
         )
-    return learnt, tested
+    return rest, test
 
 
-def _only(coco: Coco, kept: Callable[[dict[str, Any]], bool]) -> Coco:
-    images = [image for image in coco["images"] if kept(image)]
+def _without(coco: Coco, centre: str) -> Coco:
+    return _select(coco, lambda image: image["centre"] != centre)
+
+
+def _select(coco: Coco, keep: Callable[[dict[str, Any]], bool]) -> Coco:
+    """Return the set with only the images for which `keep` is true, and their annotations."""
+    images = [image for image in coco["images"] if keep(image)]
     ids = {image["id"] for image in images}
     return {**coco, "images": images, "annotations": [one for one in coco["annotations"] if one["image_id"] in ids]}
 
 
-def _joined(parts: Sequence[Coco], *, description: str) -> Coco:
+def _concatenate(parts: Sequence[Coco], *, description: str) -> Coco:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for part in parts:

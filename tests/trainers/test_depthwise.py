@@ -37,10 +37,13 @@ def test_a_whole_backbone_learns_the_same(precision: torch.dtype) -> None:
             loss = sum(feature.float().square().mean() for feature in backbone(torch.rand(2, 3, 64, 64) * 255))
         loss.backward()  # type: ignore[union-attr]
         gradients.append({name: p.grad for name, p in backbone.named_parameters()})
-    tolerance = 1e-3 if precision == torch.float32 else 0.1  # bfloat16 keeps eight bits
+    # Some exact gradients are zero (biases before a batch norm): bfloat16, which has eight bits, leaves only rounding
+    # errors there. A parameter's error is therefore compared with its own gradient or with 1 % of the whole gradient.
+    tolerance = 1e-3 if precision == torch.float32 else 0.1
+    whole = torch.cat([gradient.flatten() for gradient in gradients[0].values()]).norm()
     for name, gradient in gradients[0].items():
-        scale = gradient.abs().max() + 1e-6
-        assert (gradients[1][name] - gradient).abs().max() <= tolerance * scale, name
+        scale = torch.maximum(gradient.norm(), 0.01 * whole)
+        assert (gradients[1][name] - gradient).norm() <= tolerance * scale, name
 
 
 def test_only_depthwise_convolutions_are_touched_and_states_stay() -> None:

@@ -184,8 +184,8 @@ class Specular(A.ImageOnlyTransform):  # type: ignore[misc]
                 continue
             axes = (max(1, int(long * width)), max(1, int(long * flat * width)))
             cv2.ellipse(glow, (column, row), axes, angle_deg, 0, 360, 1.0, cv2.FILLED)
-        glow = cv2.GaussianBlur(glow, (0, 0), 1.2)[..., None]
-        return np.clip(img + (255.0 - img) * glow, 0, 255).astype(np.uint8)
+        soft = cv2.GaussianBlur(glow, (0, 0), 1.2)[..., None]
+        return np.clip(img + (255.0 - img) * soft, 0, 255).astype(np.uint8)
 
     def get_params(self) -> dict[str, Any]:
         count = int(self.random_generator.integers(3, 25))

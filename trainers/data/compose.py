@@ -40,7 +40,7 @@ def _turned(image: Image, mask: NDArray[np.bool_], chance: np.random.Generator) 
     scale, angle_deg = float(chance.uniform(0.5, 1.2)), float(chance.uniform(-180, 180))
     side = int(np.ceil(1.3 * scale * np.hypot(np.ptp(xs) + 1, np.ptp(ys) + 1))) + 2 * _FEATHER_PX
     turn = cv2.getRotationMatrix2D((float(xs.mean()), float(ys.mean())), angle_deg, scale)
-    turn[:, 2] += side / 2 - np.array([xs.mean(), ys.mean()])
+    turn[:, 2] = turn[:, 2] + (side / 2 - np.array([xs.mean(), ys.mean()]))
     patch = cv2.warpAffine(image, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
     shape = cv2.warpAffine(mask.astype(np.uint8), turn, (side, side), flags=cv2.INTER_NEAREST) > 0
     if chance.random() < 0.5:

@@ -4,6 +4,7 @@ Source: Cai and Vasconcelos (CVPR 2018). As in mmdetection, each head sees its o
 and the heads' class logits are averaged before the softmax.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,7 +94,7 @@ class CascadeRCNN(nn.Module):
         for number in range(len(self.heads)):
             logits, deltas = self.roi_forward(number, levels, rois)
             said.append(logits.float())
-            rois = self.refine(number, rois, deltas, tuple(pixels.shape[-2:]))
+            rois = self.refine(number, rois, deltas, pixels.shape[-2:])
         scores = polyp_probability(torch.stack(said).mean(0))
         return pad_to_fixed_count(rois, scores, len(pixels), self.config.proposals)
 
@@ -102,7 +103,7 @@ class CascadeRCNN(nn.Module):
         strides = self.config.strides
         return self.heads[number](pool_levels(levels[: len(strides)], rois, strides, size=_BINS))
 
-    def refine(self, number: int, rois: RoIs, deltas: Tensor, size: tuple[int, int]) -> RoIs:
+    def refine(self, number: int, rois: RoIs, deltas: Tensor, size: Sequence[int]) -> RoIs:
         """The regions where head `number` puts them, within an image of (h, w) px."""
         return replace(rois, boxes=clip_to(apply_deltas(rois.boxes, deltas, self.config.stages[number].stds), size))
 
@@ -121,7 +122,7 @@ def loss(model: CascadeRCNN, images: Tensor, targets: Targets) -> Losses:
         logits, deltas = model.roi_forward(number, levels, samples.rois)
         parts = _criterion(logits, deltas, samples, stage)
         losses |= {f"{name}_{number + 1}": value for name, value in parts.items()}
-        rois = model.refine(number, samples.rois, deltas.detach(), tuple(images.shape[-2:]))
+        rois = model.refine(number, samples.rois, deltas.detach(), images.shape[-2:])
         proposals = _next_proposals(rois, samples, len(images))
     return losses
 

@@ -6,6 +6,7 @@ detecting) the authors' release decides.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -114,6 +115,7 @@ class DenseHead(nn.Module):
         self.inside = nn.Conv2d(width, 1, 3, padding=1)
         for layer in (self.reg, self.inside):
             nn.init.normal_(layer.weight, std=0.001)
+        assert self.reg.bias is not None and self.inside.bias is not None
         nn.init.constant_(self.reg.bias, 0.5)  # an edge's mean distance, above the rectifier's dead half
         nn.init.zeros_(self.inside.bias)
 
@@ -164,7 +166,7 @@ class D2Det(nn.Module):
         rois, scores = self._best(rois, scores, len(pixels))
         distances, inside = self.place(levels, rois)
         boxes = averaged(dense_boxes(rois.boxes, distances.float()), inside, rois.boxes)
-        boxes = clip_to(boxes, tuple(pixels.shape[-2:]))
+        boxes = clip_to(boxes, pixels.shape[-2:])
         return pad_to_fixed_count(RoIs(boxes, rois.image), scores, len(pixels), self.config.placed)
 
     def classify(self, levels: list[Tensor], rois: RoIs) -> Tensor:
@@ -195,7 +197,7 @@ def loss(model: D2Det, images: Tensor, targets: Targets) -> Losses:
     maps = model.rpn(levels)
     samples = sample_rois(training_proposals(model, maps, images), targets.boxes, model.config.sampling)
     logits = model.classify(levels, samples.rois)
-    rois, truth = _to_place(samples, tuple(images.shape[-2:]))
+    rois, truth = _to_place(samples, images.shape[-2:])
     distances, inside = model.place(levels, rois)
     return {
         **rpn_criterion(maps, model.config.rpn, targets.boxes),
@@ -204,7 +206,7 @@ def loss(model: D2Det, images: Tensor, targets: Targets) -> Losses:
     }
 
 
-def _to_place(samples: RoISamples, size: tuple[int, int]) -> tuple[RoIs, Tensor]:
+def _to_place(samples: RoISamples, size: Sequence[int]) -> tuple[RoIs, Tensor]:
     """The positive regions that the dense head learns from, shaken, and their true boxes (n, 4)."""
     positive = samples.positive.nonzero()[:, 0]
     chosen = positive[torch.randperm(len(positive))[:_MOST_LEARNT].to(positive.device)]

@@ -40,7 +40,8 @@ def anchor_maps(model: Any, pixels: Tensor) -> AnchorMaps:
     """Of a net with one square anchor a place: backbone, pyramid and a `QualityHead`."""
     levels = model.pyramid(model.backbone(pixels)[model.config.neck.start :])
     anchors = anchors_of(shapes_of(levels), model.config.strides, AnchorShapes((model.config.anchor_scale,)))
-    return AnchorMaps(*model.head(levels), anchors.to(pixels.device), sizes_of(levels))
+    classes, deltas, quality = model.head(levels)
+    return AnchorMaps(classes, deltas, quality, anchors.to(pixels.device), sizes_of(levels))
 
 
 class QualityHead(nn.Module):

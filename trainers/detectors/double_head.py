@@ -148,7 +148,7 @@ class DoubleHead(nn.Module):
         rois = propose_rois(self, levels, pixels)
         outputs = self.roi_forward(levels, rois)
         scores = fuse_scores(polyp_probability(outputs.fc[0]), polyp_probability(outputs.conv[0]))
-        boxes = clip_to(apply_deltas(rois.boxes, outputs.conv[1], BOX_STDS), tuple(pixels.shape[-2:]))
+        boxes = clip_to(apply_deltas(rois.boxes, outputs.conv[1], BOX_STDS), pixels.shape[-2:])
         return pad_to_fixed_count(RoIs(boxes, rois.image), scores, len(pixels), self.config.proposals)
 
     def roi_forward(self, levels: list[Tensor], rois: RoIs) -> HeadOutputs:

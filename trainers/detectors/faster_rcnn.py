@@ -71,7 +71,7 @@ class FasterRCNN(nn.Module):
         levels = pyramid_levels(self, pixels)
         rois = propose_rois(self, levels, pixels)
         logits, deltas = self.roi_forward(levels, rois)
-        boxes = clip_to(apply_deltas(rois.boxes, deltas, BOX_STDS), tuple(pixels.shape[-2:]))
+        boxes = clip_to(apply_deltas(rois.boxes, deltas, BOX_STDS), pixels.shape[-2:])
         return pad_to_fixed_count(
             RoIs(boxes, rois.image), polyp_probability(logits), len(pixels), self.config.proposals
         )

@@ -22,7 +22,6 @@ from trainers.detectors.dense import (
     boxes_of,
     centerness,
     entropy,
-    shapes_of,
     sizes_of,
 )
 from trainers.training.anchors import clip_to
@@ -76,9 +75,10 @@ class FCOS(nn.Module):
     def maps(self, pixels: Tensor) -> FCOSMaps:
         """What the losses compare with the truth. A point stands in the middle of what its place covers."""
         levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
-        corners, strides = points_of(shapes_of(levels), self.config.strides)
+        corners, strides = points_of([x.shape[-2:] for x in levels], self.config.strides)
         points = (corners + strides[:, None] / 2).to(pixels.device)
-        return FCOSMaps(*self.head(levels), points, sizes_of(levels))
+        classes, log_distances, centerness = self.head(levels)
+        return FCOSMaps(classes, log_distances, centerness, points, sizes_of(levels))
 
 
 build = FCOS

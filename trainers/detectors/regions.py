@@ -5,6 +5,7 @@ of the losses follow mmdetection.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,11 +70,11 @@ class FCHead(nn.Module):
 
 def shared_layers(inputs: int, width: int) -> nn.ModuleList:
     """Return two fully connected layers for `apply_layers`."""
-    layers = nn.ModuleList([nn.Linear(inputs, width), nn.Linear(width, width)])
+    layers = [nn.Linear(inputs, width), nn.Linear(width, width)]
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
-    return layers
+    return nn.ModuleList(layers)
 
 
 def apply_layers(layers: nn.ModuleList, pooled: Tensor) -> Tensor:
@@ -92,24 +93,24 @@ def initialise_outputs(cls: nn.Linear, reg: nn.Linear | None = None) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def pyramid_levels(model: nn.Module, pixels: Tensor) -> list[Tensor]:
+def pyramid_levels(model: Any, pixels: Tensor) -> list[Tensor]:
     """Return the levels of the feature pyramid of a detector with `backbone` and `pyramid`."""
     return model.pyramid(model.backbone(pixels)[model.config.neck.start :])
 
 
-def propose_rois(model: nn.Module, levels: list[Tensor], pixels: Tensor) -> RoIs:
+def propose_rois(model: Any, levels: list[Tensor], pixels: Tensor) -> RoIs:
     """Return the proposals for inference, at most `config.proposals` per image."""
-    proposals = propose(model.rpn(levels), model.config.rpn, tuple(pixels.shape[-2:]), model.config.proposals)
+    proposals = propose(model.rpn(levels), model.config.rpn, pixels.shape[-2:], model.config.proposals)
     return rois_of([image.boxes for image in proposals])
 
 
-def training_proposals(model: nn.Module, maps: RPNMaps, pixels: Tensor) -> list[Tensor]:
+def training_proposals(model: Any, maps: RPNMaps, pixels: Tensor) -> list[Tensor]:
     """Return the proposals (n, 4) of each image for training, at most `config.training_proposals` per image.
 
     They are chosen from more candidates than for inference.
     """
     config = model.config
-    size, candidates = tuple(pixels.shape[-2:]), config.rpn.training_candidates
+    size, candidates = pixels.shape[-2:], config.rpn.training_candidates
     proposals = propose(maps, config.rpn, size, config.training_proposals, candidates=candidates)
     return [image.boxes for image in proposals]
 

@@ -97,7 +97,8 @@ class RetinaNet(nn.Module):
         """What the losses compare with the truth."""
         levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
         anchors = anchors_of(shapes_of(levels), self.config.strides, self.config.anchors)
-        return RetinaMaps(*self.head(levels), anchors.to(pixels.device))
+        classes, deltas = self.head(levels)
+        return RetinaMaps(classes, deltas, anchors.to(pixels.device))
 
 
 build = RetinaNet

@@ -3,6 +3,7 @@
 Source: Ren et al., Faster R-CNN (NeurIPS 2015), section 3, on a pyramid (Lin et al., FPN, CVPR 2017, section 4.1).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,20 +71,21 @@ class RPN(nn.Module):
         self.reg = nn.Conv2d(channels, config.shapes.count * 4, 1)
         for layer in (self.conv, self.cls, self.reg):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, levels: list[Tensor]) -> RPNMaps:
         seen = [F.relu(self.conv(x)) for x in levels]
         logits = [self.cls(x).permute(0, 2, 3, 1).flatten(1) for x in seen]
         deltas = [self.reg(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4) for x in seen]
-        shapes = [tuple(x.shape[-2:]) for x in levels]
+        shapes = [(x.shape[-2], x.shape[-1]) for x in levels]
         anchors = anchors_of(shapes, self.config.strides, self.config.shapes).to(levels[0].device)
         return RPNMaps(torch.cat(logits, 1), torch.cat(deltas, 1), anchors, [x.shape[1] for x in logits])
 
 
 @torch.no_grad()
 def propose(
-    maps: RPNMaps, config: RPNConfig, size: tuple[int, int], most: int, *, candidates: int | None = None
+    maps: RPNMaps, config: RPNConfig, size: Sequence[int], most: int, *, candidates: int | None = None
 ) -> list[Proposals]:
     """The `most` best regions of each image of (h, w) px, after NMS within each level."""
     count = config.candidates if candidates is None else candidates
@@ -92,7 +94,7 @@ def propose(
 
 
 def _propose_one(
-    scores: Tensor, deltas: Tensor, maps: RPNMaps, config: RPNConfig, size: tuple[int, int], count: int, most: int
+    scores: Tensor, deltas: Tensor, maps: RPNMaps, config: RPNConfig, size: Sequence[int], count: int, most: int
 ) -> Proposals:
     kept, start = [], 0
     for length in maps.sizes:

@@ -70,7 +70,7 @@ def add_reflections(picture: Picture, rng: np.random.Generator) -> Picture:
     for _ in range(int(rng.integers(1, 4))):
         axes = rng.uniform(0.18, 0.4, 2) * width
         centre = rng.uniform(0.15, 0.85, 2) * (width, height)
-        cv2.ellipse(light, (centre, 2 * axes, rng.uniform(0, 180)), 1.0, cv2.FILLED)
+        cv2.ellipse(light, (tuple(centre), tuple(2 * axes), rng.uniform(0, 180)), 1.0, cv2.FILLED)
     soft = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.02, 0.06) * width)[..., None]
     return _blend(picture, np.array([255, 252, 245], np.float32), np.clip(1.3 * soft, 0, 1))
 
@@ -195,7 +195,7 @@ def show_room(picture: Picture, rng: np.random.Generator) -> Picture:
     _draw_cables(scene, rng)
     for _ in range(int(rng.integers(0, 3))):
         centre, lamp = rng.uniform(0, 1, 2) * (width, height), rng.uniform(0.05, 0.3, 2) * width
-        corners = cv2.boxPoints((centre, lamp, rng.uniform(0, 90))).astype(np.int32)
+        corners = cv2.boxPoints((tuple(centre), tuple(lamp), rng.uniform(0, 90))).astype(np.int32)
         cv2.fillConvexPoly(scene, corners, (255, 255, 250), cv2.LINE_AA)
     folds = 1 + rng.uniform(0, 0.15) * smooth_noise(size, rng, 0.05, stretch=3)
     return _relight(scene * folds[..., None] * _vignette(size, rng), rng)
@@ -261,7 +261,9 @@ def relight_and_compress(picture: Picture, rng: np.random.Generator) -> Picture:
     lit *= rng.uniform(0.8, 1.15) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
     noisy = _to_uint8(lit + rng.normal(0, rng.uniform(0, 3), picture.shape[:2])[..., None])
     _, coded = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 96))])
-    return cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None  # it was encoded a line before
+    return decoded.astype(np.uint8, copy=False)
 
 
 def keep_surround(field: Picture, corrupted: Picture) -> Picture:

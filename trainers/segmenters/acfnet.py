@@ -5,6 +5,7 @@ two classes: background and polyp.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -107,9 +108,11 @@ def dilated(backbone: ResNet) -> ResNet:
             if not isinstance(block.conv2, nn.Conv2d):
                 raise ValueError(f"ACFNet dilates its backbone: no {type(block.conv2).__name__}, use deform='none'")
             reach = rate if position else rate // 2  # the first block still reads cells of the stage before
-            block.conv2.stride, block.conv2.dilation, block.conv2.padding = (1, 1), (reach, reach), (reach, reach)
+            conv: Any = block.conv2
+            conv.stride, conv.dilation, conv.padding = (1, 1), (reach, reach), (reach, reach)
             if isinstance(block.downsample, nn.Sequential):
-                block.downsample[0].stride = (1, 1)
+                shortcut: Any = block.downsample[0]
+                shortcut.stride = (1, 1)
     return backbone
 
 

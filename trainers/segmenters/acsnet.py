@@ -53,8 +53,9 @@ class NonLocal(nn.Module):
         self.theta = nn.Conv2d(channels, inner, 1)
         self.phi = nn.Conv2d(channels, inner, 1, bias=False)  # the softmax would cancel a bias
         self.g = nn.Conv2d(channels, inner, 1, bias=False)  # and the batch norm after it this one
-        self.out = nn.Sequential(nn.Conv2d(inner, channels, 1, bias=False), nn.BatchNorm2d(channels))
-        nn.init.zeros_(self.out[1].weight)  # nothing is mixed in before it has been learnt
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)  # the block starts as the identity
+        self.out = nn.Sequential(nn.Conv2d(inner, channels, 1, bias=False), norm)
 
     def forward(self, x: Tensor) -> Tensor:
         keys, values = (F.max_pool2d(y, self.pool, ceil_mode=True).flatten(2) for y in (self.phi(x), self.g(x)))

@@ -5,6 +5,7 @@ row lies at half the input's resolution, where the stem ends.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,8 @@ class UNetPP(nn.Module):
         rows = [[feature] for feature in five_features(self.backbone, pixels)]
         for column in range(4):
             for index in range(4 - column):
-                rows[index].append(self.rows[index][column](rows[index], rows[index + 1][column]))
+                nodes = cast(nn.ModuleList, self.rows[index])
+                rows[index].append(nodes[column](rows[index], rows[index + 1][column]))
         return tuple(head(node)[:, 0] for head, node in zip(self.heads, rows[0][1:], strict=True))
 
 

@@ -5,6 +5,7 @@ offset, widths without + 1, the limit on growth) are mmdetection's, whose checkp
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ def decode(anchors: Tensor, deltas: Tensor, stds: tuple[float, float, float, flo
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
-def clip_to(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def clip_to(boxes: Tensor, size: Sequence[int]) -> Tensor:
     """Boxes (..., 4) cut to an image of (h, w) px."""
     height, width = size
     return torch.stack(

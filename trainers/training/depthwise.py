@@ -35,8 +35,8 @@ def _forward_of(conv: nn.Conv2d) -> Any:
             return F.conv2d(x, conv.weight, None, conv.stride, conv.padding, 1, conv.groups)
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
-            return Depthwise.apply(x.to(dtype), conv.weight.to(dtype), conv.stride[0])  # type: ignore[no-any-return]
-        return Depthwise.apply(x, conv.weight, conv.stride[0])  # type: ignore[no-any-return]
+            return Depthwise.apply(x.to(dtype), conv.weight.to(dtype), conv.stride[0])
+        return Depthwise.apply(x, conv.weight, conv.stride[0])
 
     return forward
 
@@ -73,7 +73,7 @@ def _gradient_of_input(x: Tensor, weight: Tensor, gradient: Tensor, stride: int)
 
 def _rows_of(x: Tensor) -> NDArray[np.float32]:
     """(N, C, h, w) -> (N, h, w, C) float32, contiguous."""
-    return x.detach().float().permute(0, 2, 3, 1).contiguous().numpy()  # type: ignore[no-any-return]
+    return x.detach().float().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def weight_gradient(
