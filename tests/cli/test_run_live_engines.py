@@ -124,7 +124,7 @@ def test_scores_come_out_calibrated(run: Run, clip: Path, tmp_path: Path) -> Non
     ("content", "said"),
     [
         (None, "cannot read the calibration"),
-        ("{}", "not a calibration of format 1"),
+        ("{}", "not a calibration file of format 1"),
         ('{"format": 1, "operating_point": {}}', "lacks"),
     ],
 )
