@@ -1,7 +1,7 @@
-"""Moments of clips as stills to learn from: python -m trainers.clip_stills --data train.json --root DIR --out DIR
+"""Make training stills from synthetic clips: python -m trainers.clip_stills --data train.json --root DIR --out DIR
 
-What a detector meets on video and in no data set of stills: tissue close by without a polyp, halves of polyps, smear,
-water, glare, instruments. The clips are those of `trainers.video_bench`, over the stills that it is given.
+They show what videos contain but data sets of stills do not: close tissue without a polyp, partly visible polyps,
+motion blur, water, glare, instruments. The clips are made as in `trainers.video_bench`, from the given stills.
 """
 
 import argparse
@@ -35,7 +35,7 @@ CLIP_STILLS = "train.json"
 _CLIP_S = 60.0
 _JPEG_QUALITY = 95
 _CATEGORY = {"id": 1, "name": "polyp"}
-Entry = tuple[dict[str, Any], list[list[int]]]  # what the COCO file tells of an image, but its id; boxes [x, y, w, h]
+Entry = tuple[dict[str, Any], list[list[int]]]  # the image's COCO entry without its id; boxes [x, y, w, h]
 _EPILOG = """examples:
   python -m trainers.clip_stills --data ../shared/data/train.json --root ../shared/data --out ../clip-stills
   python -m trainers.train_detector --also ../clip-stills/train.json --out runs/detector"""
@@ -43,7 +43,13 @@ _EPILOG = """examples:
 
 @dataclass(frozen=True)
 class Moment:
-    """One frame of a clip: its scene, its place there, its index in the clip."""
+    """One frame of a clip.
+
+    Attributes:
+        scene: the scene that it belongs to.
+        place: its index in the scene.
+        index: its index in the clip.
+    """
 
     scene: Scene
     place: int
@@ -52,7 +58,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class TrainingStill:
-    """image (h, w, 3) RGB and mask (h, w) of the same moment, at half the frame's size; still: the one behind it."""
+    """One training image with its mask, at half the frame's size.
+
+    Attributes:
+        name: file name without its suffix.
+        image: (h, w, 3) RGB.
+        mask: (h, w), all polyps.
+        still: the still that the clip was made from.
+    """
 
     name: str
     image: Image
@@ -67,54 +80,73 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "trainers.clip_stills",
-        description="Draw clips over stills and keep moments of them, with masks, as a COCO file to learn from.",
+        description="Render clips from stills and save frames of them, with masks, as a COCO file for training.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills to draw over")
-    add("--root", type=Path, required=True, metavar="DIR", help="folder that the file's image paths start from")
-    add("--out", type=Path, required=True, metavar="DIR", help=f"{CLIP_STILLS}, images and masks, outside the project")
-    add("--minutes", type=int, default=100, metavar="N", help="as many clips of a minute (default: %(default)s)")
-    add("--every", type=float, default=1.0, metavar="S", help="seconds between moments (default: %(default)s)")
-    add("--seed", type=int, default=100, help="other seeds, other clips (default: %(default)s)")
+    add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills to make clips from")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder that the file's image paths are relative to")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"for {CLIP_STILLS}, images and masks; outside the project",
+    )
+    add("--minutes", type=int, default=100, metavar="N", help="number of clips of one minute (default: %(default)s)")
+    add(
+        "--every",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds between the frames that are saved (default: %(default)s)",
+    )
+    add("--seed", type=int, default=100, help="random seed of the clips (default: %(default)s)")
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Render the clips on all cores and write the data set.
+
+    Raises:
+        OSError, ValueError: bad input, in one sentence.
+    """
     if options.minutes < 1 or not 0.03 <= options.every <= _CLIP_S:
         raise ValueError(
             f"--minutes {options.minutes} --every {options.every:g}: at least 1 minute, and 0.03 to {_CLIP_S:g} s"
         )
     check_outside(options.out)
     stills = read_stills(options.data, options.root)
-    if alone := [still.image_path.name for still in stills if not still.group]:
+    if ungrouped := [still.image_path.name for still in stills if not still.group]:
         raise ValueError(
-            f"{len(alone)} stills of {options.data} have no group, such as {alone[0]}: give each its patient or video, "
-            "or moments of val could be learnt and nobody would see it"
+            f"{len(ungrouped)} stills of {options.data} have no group, such as {ungrouped[0]}: give each its patient "
+            "or video; without it a leak of val into training could not be detected"
         )
     for name in ("images", "masks"):
         (options.out / name).mkdir(parents=True, exist_ok=True)
     draw = partial(_write_clip, stills, options)
     with ProcessPoolExecutor() as pool:
-        clips = tqdm(pool.map(draw, range(options.minutes)), total=options.minutes, desc="drawing", unit="clip")
-        kept = [entry for entries in clips for entry in entries]
-    written = write_coco(kept, options.out / CLIP_STILLS)
-    empty = sum(not boxes for _, boxes in kept)
-    print(f"{written}: {len(kept)} moments, {empty} of them without a polyp")
+        clips = tqdm(pool.map(draw, range(options.minutes)), total=options.minutes, desc="rendering", unit="clip")
+        all_entries = [entry for entries in clips for entry in entries]
+    written = write_coco(all_entries, options.out / CLIP_STILLS)
+    empty = sum(not boxes for _, boxes in all_entries)
+    print(f"{written}: {len(all_entries)} moments, {empty} of them without a polyp")
 
 
 def _write_clip(stills: Sequence[Still], options: argparse.Namespace, number: int) -> list[Entry]:
-    """Of each moment of one clip, written as it is drawn."""
+    """Render one clip and write its training stills; returns their entries."""
     clip = make_clip(stills, seed=options.seed, number=number, seconds=_CLIP_S)
     return [write_still(one, options.out) for one in make_training_stills(clip, every_s=options.every)]
 
 
 def make_training_stills(clip: Clip, *, every_s: float) -> Iterator[TrainingStill]:
-    """A clip's moments, one in so many seconds, whose truth is beyond doubt: no polyp is difficult in it, and none lies in
-    two parts, left and right of an instrument, of which a mask alone would make two polyps."""
-    seen = choose_moments(clip, every=max(1, round(every_s * clip.rate_hz)))
-    for moment, compressed in zip(seen, compress(_render_moments(clip, seen), rate_hz=clip.rate_hz), strict=True):
+    """Yield frames of a clip, one every `every_s` seconds, whose truth is unambiguous.
+
+    Frames with a difficult polyp are left out, as are those in which an instrument divides a polyp into two parts: a
+    mask alone would make two polyps of them.
+    """
+    moments = choose_moments(clip, every=max(1, round(every_s * clip.rate_hz)))
+    for moment, compressed in zip(moments, compress(_render_moments(clip, moments), rate_hz=clip.rate_hz), strict=True):
         true = true_frame(moment.scene, clip.scope, moment.place)
         mask = _halve_mask(_mask_of(true, clip.scope.frame_size))
         if not true.difficult and int(label_polyps(mask).max()) == len(true.polyps):
@@ -123,19 +155,19 @@ def make_training_stills(clip: Clip, *, every_s: float) -> Iterator[TrainingStil
 
 
 def choose_moments(clip: Clip, *, every: int) -> list[Moment]:
-    """One in so many frames, the first of them half of that into the clip."""
+    """Return every `every`-th frame of the clip, starting with frame `every // 2`."""
     places = [(scene, place) for scene in clip.scenes for place in range(len(scene))]
     return [Moment(*places[index], index) for index in range(every // 2, len(places), every)]
 
 
-def _render_moments(clip: Clip, seen: Sequence[Moment]) -> Iterator[Image]:
-    for one in seen:
+def _render_moments(clip: Clip, moments: Sequence[Moment]) -> Iterator[Image]:
+    for one in moments:
         tissue, scene = one.scene.tissue, one.scene
         yield render_frame(tissue.image, scene.camera, scene.conditions, clip.scope, one.place, one.index)
 
 
 def _mask_of(true: TrueFrame, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """All polyps of a frame of size (width, height): (height, width)."""
+    """Return the mask (height, width) of all polyps in a frame. size: (width, height)."""
     mask = np.zeros((size[1], size[0]), np.bool_)
     for runs in true.masks.values():
         mask |= decode(runs) > 0
@@ -143,7 +175,7 @@ def _mask_of(true: TrueFrame, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _halve_image(image: Image) -> Image:
-    """Half as wide and high, which is still more than a model's input."""
+    """Halve width and height; the result is still larger than a model's input."""
     return np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -152,7 +184,11 @@ def _halve_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def write_still(training_still: TrainingStill, folder: Path) -> Entry:
-    """Writes its two files."""
+    """Write the image and the mask; returns the COCO entry.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     image, mask = f"images/{training_still.name}.jpg", f"masks/{training_still.name}.png"
     bgr = np.ascontiguousarray(training_still.image[..., ::-1])
     _write(folder / image, bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
@@ -169,10 +205,10 @@ def _write(path: Path, picture: NDArray[np.uint8], settings: list[int]) -> None:
         raise OSError(f"cannot write {path}: is the disk full?")
 
 
-def write_coco(kept: Sequence[Entry], path: Path) -> Path:
-    """Entries and boxes as the file that `--also` reads, paths relative to its folder."""
-    images = [{"id": number, **entry} for number, (entry, _) in enumerate(kept, 1)]
-    boxes = [(number, box) for number, (_, found) in enumerate(kept, 1) for box in found]
+def write_coco(entries: Sequence[Entry], path: Path) -> Path:
+    """Write the COCO file that `--also` reads, with paths relative to its folder; returns its path."""
+    images = [{"id": number, **entry} for number, (entry, _) in enumerate(entries, 1)]
+    boxes = [(number, box) for number, (_, found) in enumerate(entries, 1) for box in found]
     annotations = [
         {"id": number, "image_id": image, "category_id": 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for number, (image, box) in enumerate(boxes, 1)

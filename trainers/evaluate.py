@@ -1,6 +1,7 @@
-"""Measure the models on stills: python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data
+"""Evaluate the models on stills: python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data
 
-The stills go through the live line itself (field, prepare, engine, postprocess); METRICS 1 to 3 define the figures.
+The stills pass through the steps of the live line (field of view, letterbox, engine, postprocessing). METRICS 1 to 3
+define the figures.
 """
 
 import argparse
@@ -41,38 +42,49 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "trainers.evaluate",
-        description="Measure the detector and the segmenter on stills with truth, overall and for each centre.",
+        description="Evaluate the detector and the segmenter on stills with ground truth, overall and for each centre.",
         epilog=_EPILOG,
     )
     engines = ", ".join(ENGINE_NAMES)
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills and their truth")
-    add("--root", type=Path, required=True, metavar="DIR", help="folder that the file's image paths start from")
-    add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="or none (default: %(default)s)")
-    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="or none (default: %(default)s)")
-    add("--run", type=Path, metavar="DIR", help="a training run's best weights instead, by its own recipe, in torch")
+    add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills and their ground truth")
+    add("--root", type=Path, required=True, metavar="DIR", help="folder that the file's image paths are relative to")
+    add(
+        "--detector",
+        default=DEFAULT_DETECTOR,
+        metavar="NAME",
+        help="name of the weights, or none (default: %(default)s)",
+    )
+    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="the same (default: %(default)s)")
+    add("--run", type=Path, metavar="DIR", help="evaluate the best weights of a training run instead, in torch")
     add("--engine", default="auto", metavar="NAME", help=f"{engines} (default: %(default)s)")
-    add("--json", type=Path, metavar="OUT", help="write every figure there, 0..1 and px")
-    add("--result", type=Path, metavar="OUT", help="write the row that trainers.table reads there")
-    add("--mixed", type=Path, metavar="FIGURES.json", help="figures of the mixed set, to tell the deviation from them")
+    add("--json", type=Path, metavar="OUT", help="write all figures to this file, 0..1 and px")
+    add("--result", type=Path, metavar="OUT", help="write the result file that trainers.table reads")
+    add(
+        "--mixed", type=Path, metavar="FIGURES.json", help="figures of the mixed set, to report the deviation from them"
+    )
     add(
         "--generalisation",
         type=Path,
         nargs=2,
         metavar=("A.json", "B.json"),
-        help="figures of two generalisation sets, to tell final_dAvg and dev_g with --data as the mixed set",
+        help="figures of two generalisation sets, to report final_dAvg and dev_g with --data as the mixed set",
     )
-    add("--bootstrap", type=int, default=0, metavar="N", help="tell 95 %% intervals, from N draws of the images")
-    add("--multi-scale", action="store_true", help="show each still at 3 sizes and mirrored; needs --engine eager")
-    add("--plots", type=Path, metavar="DIR", help="draw precision-recall and reliability there")
+    add("--bootstrap", type=int, default=0, metavar="N", help="report 95 %% intervals from N bootstrap draws")
+    add("--multi-scale", action="store_true", help="evaluate at 3 sizes, flipped too; needs --engine eager")
+    add("--plots", type=Path, metavar="DIR", help="draw precision-recall and reliability plots there")
     add("--gallery", type=Path, metavar="DIR", help="write contact sheets of the best and worst cases there")
     add("--limit", type=int, metavar="N", help="use only the first N images")
-    add("--score-threshold", type=float, default=0.0, help="leave out boxes below it (default: 0, as AP wants)")
+    add("--score-threshold", type=float, default=0.0, help="discard boxes below this score (default: 0, for AP)")
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Evaluate, print the tables and write the files that were asked for.
+
+    Raises:
+        OSError, ValueError: bad input, in one sentence.
+    """
     origin = find_origin(options) if options.result else None
     stills = select_stills(options)
     mixed = read_report(options.mixed) if options.mixed else None
@@ -104,42 +116,49 @@ def run(options: argparse.Namespace) -> None:
 
 
 def find_origin(options: argparse.Namespace) -> Origin:
-    """What a row of the table says of the model beside its figures."""
+    """Return what a result file records beside the figures.
+
+    Raises:
+        ValueError: two models are evaluated; a result file holds one.
+    """
     named = [name for name in (options.detector, options.segmenter) if name != _NONE]
     if options.run:
         return origin_of_run(options.run, format_command(options), multi_scale=options.multi_scale)
     if len(named) != 1:
-        raise ValueError(
-            f"--result is a row of one model: set --detector or --segmenter to none, not {' and '.join(named)}"
-        )
+        raise ValueError(f"--result holds one model: set --detector or --segmenter to none, not {' and '.join(named)}")
     return origin_of_weights(named[0], format_command(options), multi_scale=options.multi_scale)
 
 
 def format_command(options: argparse.Namespace) -> str:
-    """The command that makes these figures again, without what it wrote."""
+    """Return the command that reproduces the figures, without its output options."""
     words = ["python -m trainers.evaluate", f"--data {options.data}", f"--root {options.root}"]
     if options.run:
         words.append(f"--run {options.run}")
     else:
         words += [f"--detector {options.detector}", f"--segmenter {options.segmenter}", f"--engine {options.engine}"]
-    changed = {"bootstrap": 0, "limit": None, "score_threshold": 0.0}
-    for name, usual in changed.items():
-        if getattr(options, name) != usual:
+    defaults = {"bootstrap": 0, "limit": None, "score_threshold": 0.0}
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
             words.append(f"--{name.replace('_', '-')} {getattr(options, name)}")
     return " ".join(words + (["--multi-scale"] if options.multi_scale else []))
 
 
 def write_pictures(cases: list[Case], options: argparse.Namespace) -> None:
+    """Write the plots and the gallery if asked for, and print their paths."""
     if options.plots:
         print(f"plots: {', '.join(str(path) for path in write_plots(cases, options.plots))}")
     if options.gallery:
         sheets = write_gallery(cases, options.gallery)
         print(f"pictures: {', '.join(str(sheet) for sheet in sheets)}")
-        print("The pictures are the data set's: its licence holds for them. Keep them out of the repository.")
+        print("The pictures belong to the data set and its licence applies to them. Keep them out of the repository.")
 
 
 def select_stills(options: argparse.Namespace) -> list[Still]:
-    """The stills that the options ask for, their files known to be there."""
+    """Return the selected stills, after checking that their files exist.
+
+    Raises:
+        OSError, ValueError: bad options, a bad data file, or a missing file.
+    """
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit is {options.limit}: it must be 1 or more")
     if not 0 <= options.score_threshold <= 1:
@@ -155,11 +174,18 @@ def select_stills(options: argparse.Namespace) -> list[Still]:
 
 
 def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, SegmenterEngine | None]:
+    """Open the engines of the named weights, or of a training run.
+
+    Raises:
+        EngineError, ValueError: an engine cannot be opened, or no model is selected.
+    """
     if options.run:
-        engine: Any = engine_of_run(options.run)  # its task says which of the two protocols it meets
+        engine: Any = engine_of_run(options.run)  # its task decides which protocol it implements
         return (engine, None) if engine.task == "detector" else (None, engine)
     if options.detector == options.segmenter == _NONE:
         raise ValueError("--detector and --segmenter are both none: nothing to evaluate")
+    # Not `open_runtime`: it compiles engines for throughput or for shared cores, which may change low-order bits, and
+    # sets up inference, fusion and frame quality. Here each engine runs alone at batch size 1, compiled for latency.
     name = choose_engine(options)
     detector = None if options.detector == _NONE else open_detector(options.detector, name)
     segmenter = None if options.segmenter == _NONE else open_segmenter(options.segmenter, name)
@@ -167,7 +193,11 @@ def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, Se
 
 
 def choose_engine(options: argparse.Namespace) -> str:
-    """The engine asked for; auto is eager where only eager will do. Raises ValueError for a compiled one there."""
+    """Return the name of the engine; multi-scale testing turns auto into eager.
+
+    Raises:
+        ValueError: a compiled engine was chosen for multi-scale testing.
+    """
     if not options.multi_scale:
         return str(options.engine)
     if options.engine not in ("auto", "eager"):

@@ -1,9 +1,9 @@
-"""What a video was like to watch: python -m trainers.evaluate_video --truth T.json --results R.jsonl
+"""Evaluate the results of a video: python -m trainers.evaluate_video --truth T.json --results R.jsonl
 
-The results are what `run_live.py --results` wrote of the video that the truth describes; METRICS 4 defines the figures.
-A frame without a result, as a live source drops some, keeps what the result before it showed for 0.2 s, as the viewer
-does, and then shows nothing. What is told of every detection at once has the detections of the same run, from the score
-that it was run with; in every other frame they are of its mirror image, and jump about more, without --no-mirror.
+The results were written by `run_live.py --results` for the video that the truth describes. METRICS 4 defines the
+figures. A frame without a result, such as one that a live source dropped, keeps the previous result for 0.2 s, as the
+viewer does, and then shows nothing. The figures without temporal filtering use the detections of the same run, from its
+score threshold; every second frame was flipped unless the run had --no-mirror, which makes them jitter more.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
-from realtime_polyp.metrics.video import combined, figures, video_report
+from realtime_polyp.metrics.video import combine, figures, video_report
 from realtime_polyp.metrics.video_table import table
 from realtime_polyp.outputs.results_reader import ShownFrame, check_results, read_results
 from trainers.command import command_parser, run_command
@@ -26,7 +26,7 @@ _EPILOG = """examples:
   python -m trainers.evaluate_video --truth a.json --results a.jsonl --truth b.json --results b.jsonl --json all.json
 
 The truth file is described in docs/video_truth.md; trainers.video_truth makes one from CVAT or COCO-video.
-exit codes: 0 told, 2 bad input"""
+exit codes: 0 evaluated, 2 bad input"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,36 +36,42 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "trainers.evaluate_video",
-        description="Tell how soon polyps were shown in labelled videos, how steadily, and how often something that is "
-        "none. Several videos are told one by one and together.",
+        description="Measure how soon and how steadily polyps were shown in labelled videos, and how many false alarms "
+        "there were. Several videos are reported one by one and together.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--truth", type=Path, action="append", required=True, metavar="T.json", help="a video's truth; may be repeated")
+    add(
+        "--truth", type=Path, action="append", required=True, metavar="T.json", help="truth of a video; may be repeated"
+    )
     add(
         "--results",
         type=Path,
         action="append",
         required=True,
         metavar="R.jsonl",
-        help="what run_live --results wrote of the video of the --truth in the same place",
+        help="what run_live --results wrote for the video of the corresponding --truth",
     )
     add("--pictures", type=Path, metavar="DIR", help="draw FROC, withholding, first detection and timelines there")
-    add("--json", type=Path, metavar="OUT", help="write every figure there, 0..1 and s")
+    add("--json", type=Path, metavar="OUT", help="write all figures to this file, 0..1 and s")
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Evaluate all videos, print the table and write the files that were asked for.
+
+    Raises:
+        OSError, ValueError: bad input, in one sentence.
+    """
     videos = read_pairs(options.truth, options.results)
     reports = [video_report(truth, shown) for truth, shown in tqdm(videos, desc="videos", disable=len(videos) < 2)]
-    whole = combined(reports)
+    whole = combine(reports)
     columns = {f"{number} {one.names[0]}": one for number, one in enumerate(reports, 1)}
     print(table({**columns, "all": whole} if len(reports) > 1 else {whole.names[0]: whole}))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        told = {"all": figures(whole), "videos": [figures(one) for one in reports]}
-        options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        report = {"all": figures(whole), "videos": [figures(one) for one in reports]}
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         print(f"figures: {options.json}")
     if options.pictures:
         lines = [timeline(truth, shown) for truth, shown in videos]
@@ -73,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read_pairs(truths: list[Path], results: list[Path]) -> list[tuple[VideoTruth, list[ShownFrame]]]:
-    """Every truth with its results, each found to be of one video. Raises as `run` does."""
+    """Read each truth with its results and check that they belong together. Raises as `run` does."""
     if len(truths) != len(results):
         raise ValueError(f"{len(truths)} --truth and {len(results)} --results were given: give pairs of them")
     pairs = [(read_truth(truth), read_results(result)) for truth, result in zip(truths, results, strict=True)]

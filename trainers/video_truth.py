@@ -1,6 +1,6 @@
-"""A truth file from labels: python -m trainers.video_truth --cvat annotations.xml --video V.mp4 --out T.json
+"""Make a truth file from labels: python -m trainers.video_truth --cvat annotations.xml --video V.mp4 --out T.json
 
-docs/video_truth.md shows how to label a video so that this works, and what the file holds.
+docs/video_truth.md describes how to label a video, and the format of the file.
 """
 
 import argparse
@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "trainers.video_truth",
-        description="Make the truth file that trainers.evaluate_video and calibration.operating_point read from what "
-        "was labelled elsewhere.",
+        description="Convert labels of a video to the truth file that trainers.evaluate_video and "
+        "calibration.operating_point read.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
@@ -36,12 +36,23 @@ def command_line() -> argparse.ArgumentParser:
     source.add_argument("--coco-video", type=Path, metavar="FILE.json", help="a file in CocoVID or YouTube-VIS format")
     add("--video", type=Path, required=True, metavar="V.mp4", help="the video that was labelled")
     add("--out", type=Path, required=True, metavar="T.json", help="the truth file to write")
-    add("--cut", type=int, action="append", default=[], metavar="FRAME", help="a frame that continues nothing; repeat")
+    add(
+        "--cut",
+        type=int,
+        action="append",
+        default=[],
+        metavar="FRAME",
+        help="frame that starts a new scene; may be repeated",
+    )
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Convert the labels and print a summary.
+
+    Raises:
+        OSError, ValueError: bad input, in one sentence.
+    """
     clock = read_clock(options.video)
     if options.cvat:
         labels, cuts = read_cvat(options.cvat, clock)
@@ -54,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def describe_truth(truth: VideoTruth) -> str:
-    """What was read, for a person to see at a glance whether it is what was drawn."""
+    """Summarise a truth file in one line, to compare with what was labelled."""
     polyps = {identity for frame in truth.frames for identity in frame.polyps}
     clear = sum(bool(frame.polyps) for frame in truth.frames)
     difficult = sum(bool(frame.difficult) for frame in truth.frames)

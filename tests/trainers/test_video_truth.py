@@ -93,9 +93,8 @@ def test_boxes_of_cvat_every_frame_or_keyframes_only(clip: Path, capsys: pytest.
     assert sorted(boxes) == [1, 2, 3, 4, 5, 6, 9]  # straight between keyframes, still until it goes outside
     assert boxes[2] == [10, 10, 30, 30] and boxes[6] == boxes[5] == [40, 10, 60, 30]
     assert known.frames[11].polyps[7].tolist() == [80, 10, 96, 30]  # cut to the picture
-    assert (
-        "12 frames of 96x64 at 10 Hz, 1.2 s: 2 polyps in 9 frames, faint ones in 0, 0 cuts" in capsys.readouterr().out
-    )
+    text = "12 frames of 96x64 at 10 Hz, 1.2 s: 2 polyps in 9 frames, difficult ones in 0, 0 cuts"
+    assert text in capsys.readouterr().out
 
 
 def test_faint_cuts_and_numbers_of_cvat(clip: Path) -> None:
@@ -105,7 +104,7 @@ def test_faint_cuts_and_numbers_of_cvat(clip: Path) -> None:
     cut = track(5, box(8, 0, outside=1), box(7, 0), label="cut")
     known = made(clip, "xml", cvat(there, back, pale, cut), "--cut", "2")
     assert [sorted(frame.polyps) for frame in known.frames[:7]] == [[], [3], [], [], [], [], [3]]
-    assert set(known.frames[0].faint) == {3} and set(known.frames[3].faint) == {2}
+    assert set(known.frames[0].difficult) == {3} and set(known.frames[3].difficult) == {2}
     assert [index for index, frame in enumerate(known.frames) if frame.cut] == [2, 7]
 
 
@@ -128,12 +127,12 @@ def test_outlines_of_cvat(clip: Path) -> None:
         (cvat(track(1, box(10, 0), box(12, 0))), "frame 12 is labelled, and the video has frames 0 to 11"),
         (cvat(track(1, box(0, 0))), "track 1 is one frame long: draw each polyp as a track"),
         (cvat(track(1, '<ellipse frame="0"/>')), "track 1 holds a ellipse: draw polyps as box, polygon, mask"),
-        (cvat(track(1, box(0, 0), box(1, 0)).replace("<box", '<box rotation="5"')), "holds a turned box"),
+        (cvat(track(1, box(0, 0), box(1, 0)).replace("<box", '<box rotation="5"')), "holds a rotated box"),
         (cvat(track(1, box(0, 0), box(1, 0)).replace('xtl="0"', "")), "'xtl' is missing"),
         (cvat(track(1, box(0, 0), box(1, 0)), track(1, box(1, 0), box(2, 0))), "frame 1 has polyp 1 twice"),
         (cvat(track(3, box(0, 0, attributes={"polyp": "1"})), track(1, box(4, 0), box(5, 0))), "is also the number"),
         (cvat(track(1, '<polygon frame="0" points="1,1;2,2"/>', box(1, 0))), "a polygon needs three corners"),
-        ("<annotations><image/></annotations>", "is no export of 'CVAT for video 1.1'"),
+        ("<annotations><image/></annotations>", "is not an export in the format 'CVAT for video 1.1'"),
         ("nonsense", "is no XML file"),
     ],
 )  # fmt: skip
@@ -175,7 +174,7 @@ def coco(**changes: Any) -> dict[str, Any]:
 def test_coco_vid(clip: Path) -> None:
     known = made(clip, "json", json.dumps(coco()), "--cut", "9")
     assert known.frames[3].polyps[5].tolist() == known.frames[4].polyps[5].tolist() == [10, 20, 40, 35]
-    assert set(known.frames[4].faint) == {6} and known.frames[9].cut and not known.frames[5].polyps
+    assert set(known.frames[4].difficult) == {6} and known.frames[9].cut and not known.frames[5].polyps
     assert decode(known.frames[4].masks[5]).sum() == 450 and not known.frames[3].masks
 
 
@@ -190,7 +189,7 @@ def test_coco_as_cvat_exports_it(clip: Path) -> None:
         {"id": 2, "image_id": 103, "bbox": [1, 2, 3, 4], "attributes": {"track_id": 8, "faint": True}},
     ]
     known = made(clip, "json", json.dumps(content))
-    assert set(known.frames[2].polyps) == {8} and set(known.frames[3].faint) == {8}
+    assert set(known.frames[2].polyps) == {8} and set(known.frames[3].difficult) == {8}
 
 
 def test_youtube_vis_and_the_video_among_several(clip: Path) -> None:
@@ -229,10 +228,10 @@ def test_uncompressed_run_lengths_of_the_test_are_coco_s() -> None:
     [
         (coco(videos=[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]), "holds a, b, and v.mp4 is not one of them"),
         (coco(videos=[{"id": 1, "name": "v", "width": 10, "height": 64}]), "pictures of (10, 64) px"),
-        (coco(annotations=[{"id": 7, "image_id": 103, "bbox": [1, 2, 3, 4]}]), "annotation 7 says not which polyp"),
+        (coco(annotations=[{"id": 7, "image_id": 103, "bbox": [1, 2, 3, 4]}]), "annotation 7 does not say which polyp"),
         (coco(annotations=[{"id": 7, "image_id": 103, "instance_id": 1}]), "'bbox' is missing"),
         ({"videos": []}, "'annotations' is missing"),
-        ([], "no COCO file of a video"),
+        ([], "not a COCO file of a video"),
     ],
 )
 def test_what_coco_cannot_mean_is_said(clip: Path, capsys: pytest.CaptureFixture[str], content: Any, said: str) -> None:
@@ -264,7 +263,7 @@ def test_every_example_of_the_document_is_read(tmp_path: Path) -> None:
     clock = Clock((1280, 720), Fraction(30), 20)
     path.write_text(xml)
     labels, _ = read_cvat(path, clock)
-    assert {frame: [(one.id, one.faint) for one in labels[frame]] for frame in labels} == {
+    assert {frame: [(one.id, one.difficult) for one in labels[frame]] for frame in labels} == {
         12: [(0, True)],
         13: [(0, False)],
     }

@@ -1,4 +1,4 @@
-"""Pictures of how a video was to watch (METRICS 4), to be read by the person who would have watched it."""
+"""Plots that summarise what a viewer would have seen in a video (METRICS 4)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +20,15 @@ _BLUE, _ORANGE, _GREEN, _RED = "#0072b2", "#d55e00", "#009e73", "#c0392b"
 _GREY, _PALE = "#b4b4b4", "#dedede"
 _MARKED_SCORES = (0.3, 0.5, 0.7, 0.9)
 _BIN_S, _LAST_BIN_S = 0.1, 3.0
-_RATES = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # false alarms a minute, written on the axis
-_LINEAR_TO = 1.0  # of them: none at all must be on the axis, and few be told from many
+_RATES = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks of the axis of false alarms per minute
+_LINEAR_TO = 1.0  # false alarms per minute up to which the axis is linear, to include 0
 
 
 def write_video_pictures(report: VideoReport, timelines: Sequence[Timeline], folder: Path) -> list[Path]:
-    """All four, the event timeline one a video; what there is nothing to draw of is left out. The paths written."""
+    """Draw the FROC curve, the delay trade-off, the times of first display and a timeline per video.
+
+    Plots without data are left out, and earlier files of them deleted. Returns the paths of the files written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = ("froc", "withholding", "first_shown")
     paths = {name: folder / f"{name}.png" for name in names}
@@ -45,18 +48,21 @@ def write_video_pictures(report: VideoReport, timelines: Sequence[Timeline], fol
 
 
 def draw_froc(report: VideoReport, path: Path) -> None:
-    """Polyps found against false alarms a minute, as the score that a box must have rises."""
+    """Plot the polyps found against false alarms per minute, over the score threshold (FROC)."""
     figure, axis = plt.subplots(figsize=(8.4, 5.6), constrained_layout=True)
     lines = {
-        "every detection at once": (report.single_scores, _ORANGE, (6, -12)),
-        "as shown, steadied over time": (report.scores, _BLUE, (6, 6)),
+        "without temporal filtering": (report.single_scores, _ORANGE, (6, -12)),
+        "with temporal filtering": (report.scores, _BLUE, (6, 6)),
     }
     for name, (levels, colour, offset) in lines.items():
         _froc_line(axis, levels, name, colour, offset)
-    axis.plot(*_froc_point(report.events), "*", color=_BLUE, ms=18, mec="white", zorder=5, label="as it ran")
-    axis.plot([], [], "o", color="#666666", ms=5, label="at the score written beside it")
+    axis.plot(
+        *_froc_point(report.events), "*", color=_BLUE, ms=18, mec="white", zorder=5, label="operating point of the run"
+    )
+    axis.plot([], [], "o", color="#666666", ms=5, label="at this score threshold")
     axis.set(
-        xlabel="false alarms a minute, any", ylabel=f"polyps found within {WITHIN_S:g} s, shown for {FOR_S:g} s, %"
+        xlabel="false alarms per minute, of any length",
+        ylabel=f"polyps found within {WITHIN_S:g} s, shown for {FOR_S:g} s, %",
     )
     axis.set_ylim(-6, 106)
     _scale_rates(axis)
@@ -88,29 +94,27 @@ def _froc_line(axis: Axes, levels: Levels, name: str, colour: str, offset: tuple
 
 
 def draw_withholding(report: VideoReport, path: Path) -> None:
-    """What it brings, and costs, to show a box only once it has been there for a while without a break."""
+    """Plot benefit and cost of showing a box only after it has been detected without a gap for some time."""
     figure, axes = plt.subplots(3, 1, figsize=(8.4, 8.6), sharex=True, constrained_layout=True)
     before = report.single_ages[0.0]
-    paid = {level: price(before, records) for level, records in report.single_ages.items()}
+    prices = {level: price(before, records) for level, records in report.single_ages.items()}
     found = [event_figures(records).sensitivity for records in report.single_ages.values()]
     whole = report.smoothing
-    _curve(axes[0], list(paid), [_percent(one.removed[0.0]) for one in paid.values()], _percent(whole.removed[0.0]))
-    _curve(axes[1], list(paid), [_percent(one) for one in found], _percent(report.events.sensitivity))
-    _curve(axes[2], list(paid), [_or_nan(one.delay_s) for one in paid.values()], _or_nan(whole.delay_s))
+    _curve(axes[0], list(prices), [_percent(one.removed[0.0]) for one in prices.values()], _percent(whole.removed[0.0]))
+    _curve(axes[1], list(prices), [_percent(one) for one in found], _percent(report.events.sensitivity))
+    _curve(axes[2], list(prices), [_or_nan(one.delay_s) for one in prices.values()], _or_nan(whole.delay_s))
     axes[0].set(ylabel="false alarms removed, %", ylim=(min(-4, axes[0].get_ylim()[0]), 104))
     axes[1].set(ylabel="polyps still found, %", ylim=(-4, 104))
-    axes[2].set(
-        ylabel="shown later by, s (median)", xlabel="a box is shown once the detector saw it without a break for, s"
-    )
+    axes[2].set(ylabel="median added delay, s", xlabel="a box is shown after uninterrupted detection for, s")
     axes[0].set_title(f"Withholding short bursts: {_describe_videos(report)}", fontsize=11)
     axes[0].legend(loc="lower right", fontsize=9)
     _save(figure, path)
 
 
 def _curve(axis: Axes, times: Sequence[float], values: Sequence[float], whole: float) -> None:
-    """whole: what all of the smoothing did on the same videos; NaN where there is nothing to tell it from."""
+    """Plot one curve. whole: value of the complete temporal filter on the same videos; NaN if undefined."""
     axis.plot(times, values, "o-", color=_BLUE, lw=1.8, ms=5, label="withholding alone")
-    axis.axhline(whole, color=_GREEN, ls="--", lw=1.8, label="the program as it ran")
+    axis.axhline(whole, color=_GREEN, ls="--", lw=1.8, label="complete temporal filter, as run")
     axis.grid(alpha=0.3)
 
 
@@ -123,12 +127,12 @@ def _or_nan(value: float | None) -> float:
 
 
 def draw_first_shown(report: VideoReport, path: Path) -> None:
-    """How long polyps had been in view when a box first came, and how many never had one."""
+    """Plot a histogram of the time from a polyp's appearance to its first box, and the number never shown."""
     figure, axis = plt.subplots(figsize=(8.4, 4.8), constrained_layout=True)
     polyps = [polyp for record in report.records for polyp in record.polyps]
     firsts = [polyp.first_shown_s for polyp in polyps if polyp.first_shown_s is not None]
     edges = np.arange(0, _LAST_BIN_S + _BIN_S / 2, _BIN_S)
-    # A time on an edge belongs to the bin that begins there, whatever its last digit says.
+    # A time on an edge belongs to the bin that begins there, despite rounding errors.
     places = np.minimum(np.array(firsts) + 1e-6, _LAST_BIN_S + _BIN_S / 2)
     counts, _ = np.histogram(places, np.append(edges, _LAST_BIN_S + _BIN_S))
     axis.bar([*edges], counts, width=_BIN_S, align="edge", color=_BLUE, edgecolor="white", label="polyps first shown")
@@ -148,11 +152,11 @@ def draw_first_shown(report: VideoReport, path: Path) -> None:
 
 
 def draw_timeline(one: Timeline, path: Path) -> None:
-    """A line a polyp: there (grey), shown (green); below them what was shown where there was none (red)."""
+    """Draw a row per polyp: in view (grey), shown (green); the last row holds the false alarms (red)."""
     count = len(one.polyps) + 1
     figure, axis = plt.subplots(figsize=(12, 1.6 + 0.42 * count), constrained_layout=True)
     for row, polyp in enumerate(one.polyps):
-        _bars(axis, polyp.difficult, row, 0.2, _PALE, "polyp difficult: not demanded")
+        _bars(axis, polyp.difficult, row, 0.2, _PALE, "difficult polyp: need not be found")
         _bars(axis, polyp.in_view, row, 0.62, _GREY, "polyp in view")
         _bars(axis, polyp.shown, row, 0.34, _GREEN, "shown")
     _bars(axis, one.false_alarms, count - 1, 0.62, _RED, "false alarm")

@@ -1,4 +1,4 @@
-"""Labels from COCO's format for video: CocoVID (images with video_id and frame_id) or YouTube-VIS (tracks of lists)."""
+"""Read labels in COCO's video formats: CocoVID (images with video_id and frame_id) or YouTube-VIS (lists per track)."""
 
 import json
 import re
@@ -20,9 +20,11 @@ Entry = Mapping[str, Any]
 
 
 def read_coco_video(path: Path, clock: Clock, *, video: str) -> Labels:
-    """The labels by frame of the video of that name, or of the only one.
+    """Read the labels by frame of the video of that name, or of the only video.
 
-    Raises FileNotFoundError, or ValueError for another file, or where the video is not among several.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file, or lacks the video.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such COCO file: {path}")
@@ -33,13 +35,13 @@ def read_coco_video(path: Path, clock: Clock, *, video: str) -> Labels:
         labelled = _read_images(content, chosen) if content.get("images") else _read_tracks(content, chosen)
         return _group_by_frame(labelled, clock)
     except KeyError as error:
-        raise ValueError(f"{path} is no COCO file of a video (docs/video_truth.md): {error} is missing") from error
+        raise ValueError(f"{path} is not a COCO file of a video (docs/video_truth.md): {error} is missing") from error
     except (TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no COCO file of a video (docs/video_truth.md): {error}") from error
+        raise ValueError(f"{path} is not a COCO file of a video (docs/video_truth.md): {error}") from error
 
 
 def _select_video(videos: Sequence[Entry], name: str, path: Path) -> Entry | None:
-    """None where the file knows no videos, as CVAT's COCO export of one: all of it is of one then."""
+    """Return the entry of the video; None if the file lists no videos, as CVAT's COCO export of a single one."""
     if len(videos) <= 1:
         return videos[0] if videos else None
     named = [one for one in videos if Path(_name(one)).stem == Path(name).stem]
@@ -53,7 +55,7 @@ def _name(video: Entry) -> str:
 
 
 def _check_size(content: Entry, video: Entry | None, clock: Clock, path: Path) -> None:
-    """Everything told of this video in the same size as the video. Raises ValueError."""
+    """Check that the sizes in the file equal the video's. Raises ValueError."""
     entries = [one for one in (video, *_images(content, video)) if one and "width" in one and "height" in one]
     for one in entries:
         size = (int(one["width"]), int(one["height"]))
@@ -68,14 +70,14 @@ def _images(content: Entry, video: Entry | None) -> list[Entry]:
 
 
 def _read_images(content: Entry, video: Entry | None) -> list[tuple[int, int, Entry]]:
-    """(frame, polyp, annotation) of every annotation of every image of the video."""
+    """Return (frame, polyp, annotation) of every annotation in CocoVID format."""
     frames = {one["id"]: _frame_of(one) for one in _images(content, video)}
     listed = [one for one in content["annotations"] if one["image_id"] in frames]
     return [(frames[one["image_id"]], _polyp_number(one), one) for one in listed]
 
 
 def _frame_of(image: Entry) -> int:
-    """frame_id, from 0; else the last number in the file's name, as in frame_000012.PNG."""
+    """Return the frame's index: frame_id, from 0, else the last number in the file name, as in frame_000012.PNG."""
     if "frame_id" in image:
         return int(image["frame_id"])
     numbers = re.findall(r"\d+", Path(image["file_name"]).stem)
@@ -90,12 +92,12 @@ def _polyp_number(annotation: Entry) -> int:
             if part.get(name) is not None:
                 return int(part[name])
     raise ValueError(
-        f"annotation {annotation.get('id')} says not which polyp it is: it needs one of {', '.join(_NUMBERS)}"
+        f"annotation {annotation.get('id')} does not say which polyp it is: it needs one of {', '.join(_NUMBERS)}"
     )
 
 
 def _read_tracks(content: Entry, video: Entry | None) -> list[tuple[int, int, Entry]]:
-    """The same of YouTube-VIS, which lists a box and an outline for every frame, or nothing."""
+    """Return the same from YouTube-VIS, which lists a box and an outline, or null, for every frame."""
     found: list[tuple[int, int, Entry]] = []
     for track in content["annotations"]:
         if video is not None and track["video_id"] != video["id"]:
@@ -127,7 +129,7 @@ def _label(number: int, annotation: Entry, clock: Clock) -> Label | None:
 
 
 def _mask(outline: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Polygons, or run lengths, compressed or not."""
+    """Decode an outline: polygons, or run lengths, compressed or not."""
     if isinstance(outline, list):
         return polygon_mask(outline, size)
     if list(outline["size"]) != [size[1], size[0]]:

@@ -1,4 +1,4 @@
-"""Labels from an export of CVAT (cvat.ai), "CVAT for video 1.1": tracks of boxes, polygons or masks in an XML file."""
+"""Read labels from an export of CVAT (cvat.ai), "CVAT for video 1.1": tracks of boxes, polygons or masks in XML."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -18,7 +18,12 @@ _SHAPES = ("box", "polygon", "mask")
 
 
 def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
-    """The labels by frame, and the cuts. Raises FileNotFoundError, or ValueError for another file or another video."""
+    """Read the labels by frame, and the frames that are cuts.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file, or of another video.
+    """
     root = _root(path)
     try:
         _check_video(root, clock)
@@ -28,7 +33,7 @@ def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
         _check_numbers(polyps)
         return _group_by_frame([one for track in polyps for one in _read_track(track, clock)]), cuts
     except KeyError as error:
-        raise ValueError(f"{path} is no export of CVAT that can be read: {error} is missing") from error
+        raise ValueError(f"{path} is not a readable CVAT export: {error} is missing") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -49,13 +54,13 @@ def _root(path: Path) -> Element:
         raise ValueError(f"{path} is no XML file: {error}") from error
     if root.tag != "annotations" or root.find("image") is not None:
         raise ValueError(
-            f"{path} is no export of 'CVAT for video 1.1': export the task in that format, with its tracks"
+            f"{path} is not an export in the format 'CVAT for video 1.1': export the task in it, with its tracks"
         )
     return root
 
 
 def _check_video(root: Element, clock: Clock) -> None:
-    """That the labels are of this video and of all of it, as far as the file says."""
+    """Check that the labels cover this video, and all of it, if the file says so."""
     meta = root.find("meta")
     about = None if meta is None else next((one for name in ("task", "job") for one in meta.iter(name)), None)
     if about is None:
@@ -71,8 +76,8 @@ def _check_video(root: Element, clock: Clock) -> None:
     last = int(about.findtext("stop_frame") or clock.count - 1)
     if first > 0 or last + step < clock.count:
         raise ValueError(
-            f"frames {first} to {last} of {clock.count} are labelled: nobody knows what is true of the others; "
-            "cut the video to them"
+            f"frames {first} to {last} of {clock.count} are labelled: the truth of the others is unknown; "
+            "trim the video to the labelled frames"
         )
 
 
@@ -88,8 +93,8 @@ def _read_track(track: Element, clock: Clock) -> Iterator[tuple[int, Label]]:
 
 
 def _interpolate(identity: int, before: Element, after: Element, track: Element) -> Iterator[tuple[int, Label]]:
-    """The frames left out between two that are listed, as CVAT means them: the box goes straight from one to the next,
-    and stays where it is before it goes outside. An outline is not made up."""
+    """Yield labels of the frames between two listed shapes, as CVAT defines them: boxes are interpolated linearly, and
+    stay in place before they go outside. Outlines are not interpolated."""
     first, last = _frame_of(before), _frame_of(after)
     if last - first < 2 or _is_outside(before):
         return
@@ -101,7 +106,7 @@ def _interpolate(identity: int, before: Element, after: Element, track: Element)
 
 
 def _visible_shapes(track: Element) -> list[Element]:
-    """The shapes inside the picture, in order. Raises ValueError where there is none."""
+    """Return the shapes inside the picture by frame. Raises ValueError if there is none."""
     drawn = sorted((shape for shape in track if shape.tag != "attribute" and not _is_outside(shape)), key=_frame_of)
     if not drawn:
         raise ValueError(f"track {track.get('id')} is never inside the picture")
@@ -109,17 +114,18 @@ def _visible_shapes(track: Element) -> list[Element]:
 
 
 def _checked_shapes(track: Element) -> list[Element]:
+    """Return the shapes of a track. Raises ValueError for one that is not supported."""
     shapes = [shape for shape in track if shape.tag != "attribute"]
     wrong = {shape.tag for shape in shapes if shape.tag not in _SHAPES}
     if wrong:
         raise ValueError(f"track {track.get('id')} holds a {wrong.pop()}: draw polyps as {', '.join(_SHAPES)}")
     if any(float(shape.get("rotation", 0)) for shape in shapes):
-        raise ValueError(f"track {track.get('id')} holds a turned box: draw it upright, or as a polygon")
+        raise ValueError(f"track {track.get('id')} holds a rotated box: draw it upright, or as a polygon")
     return shapes
 
 
 def _check_numbers(tracks: Sequence[Element]) -> None:
-    """That no track's own number is also one that a person gave to another polyp."""
+    """Check that no track's own id is also a number that the annotator gave to another polyp."""
     given = {_polyp_number(track) for track in tracks}
     mixed = {_track_id(track) for track in tracks if _polyp_number(track) is None} & given
     if mixed:
@@ -127,7 +133,7 @@ def _check_numbers(tracks: Sequence[Element]) -> None:
 
 
 def _polyp_number(track: Element) -> int | None:
-    """The number that a person gave a polyp, on the track or on one of its shapes."""
+    """Return the number that the annotator gave the polyp, on the track or on one of its shapes."""
     number = next((one for part in (track, *track) if (one := _attribute(part, POLYP_NUMBER))), None)
     return None if number is None else int(number)
 
@@ -173,12 +179,12 @@ def _points(shape: Element) -> list[float]:
 
 
 def _mask(shape: Element, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """CVAT's run lengths: row by row within the mask's own box, the first run outside."""
+    """Decode CVAT's run lengths: row by row within the mask's box, the first run is background."""
     left, top, width, height = (int(float(shape.attrib[name])) for name in ("left", "top", "width", "height"))
     lengths = [int(value) for value in shape.attrib["rle"].split(",")]
     pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     if len(pixels) != width * height or left < 0 or top < 0 or left + width > size[0] or top + height > size[1]:
-        raise ValueError(f"a mask in frame {_frame_of(shape)} does not fill its box, or leaves the picture")
+        raise ValueError(f"a mask in frame {_frame_of(shape)} does not fill its box, or exceeds the picture")
     mask = np.zeros(size[::-1], np.bool_)
     mask[top : top + height, left : left + width] = pixels.reshape(height, width)
     return mask
