@@ -1,7 +1,8 @@
-"""The gate's table: each figure of the reference, of the engine and their difference, a row a group of stills."""
+"""Formats the gate's table: the figures of the reference and their change, one row per group of stills."""
 
-from calibration.accuracy.figures import Comparison, noted
+from calibration.accuracy.figures import Comparison, tolerated_losses
 from realtime_polyp.engines.gate import GateRecord
+from realtime_polyp.telemetry.text_table import format_table
 
 _PERCENT = 100
 _TITLES = {
@@ -27,29 +28,31 @@ _AGREEMENT = {
 
 
 def table(record: GateRecord, compared: dict[str, Comparison]) -> str:
-    """In percent and px of the stored stills; figures as "reference change"."""
+    """Return the table as text. Figures are in percent, as "reference change", and in px of the stored stills."""
     first = next(iter(compared.values()))
     figures, agreement = list(first.reference), list(first.agreement)
-    head = [f"{_TITLES[name]:>14}" for name in figures] + [f"{_AGREEMENT[name]:>11}" for name in agreement]
+    header = ["", "images", *(_TITLES[name] for name in figures), *(_AGREEMENT[name] for name in agreement)]
+    rows = [
+        [
+            group,
+            str(one.images),
+            *(_change(one.reference[name], one.engine[name]) for name in figures),
+            *(_value(name, one.agreement[name]) for name in agreement),
+        ]
+        for group, one in compared.items()
+    ]
     lines = [
         f"{record.model}, {record.engine} ({record.key}) against eager float32; {record.data}",
-        f"{'':14}{'images':>7}{''.join(head)}",
-        *(_row(group, one, figures, agreement) for group, one in compared.items()),
+        format_table(header, rows),
         *_notes(figures),
-        *(f"noted: {reason}" for reason in noted(compared)),
+        *(f"noted: {reason}" for reason in tolerated_losses(compared)),
         *(f"refused: {reason}" for reason in record.reasons),
     ]
     return "\n".join([*lines, "refused" if record.reasons else "accepted"])
 
 
-def _row(group: str, one: Comparison, figures: list[str], agreement: list[str]) -> str:
-    cells = [f"{_change(one.reference[name], one.engine[name]):>14}" for name in figures]
-    cells += [f"{_value(name, one.agreement[name]):>11}" for name in agreement]
-    return f"{group:14}{one.images:>7}{''.join(cells)}"
-
-
 def _change(before: float | None, after: float | None) -> str:
-    """ "86.2 -0.34", in percent."""
+    """Return the reference and the change in percent, such as "86.2 -0.34"."""
     if before is None or after is None:
         return "-"
     return f"{_PERCENT * before:.1f} {_PERCENT * (after - before):+.2f}"
@@ -64,13 +67,14 @@ def _value(name: str, value: float | int | None) -> str:
 
 
 def _notes(figures: list[str]) -> list[str]:
-    """What the columns mean."""
+    """Return the legend of the columns."""
     if "AP" in figures:
         return [
-            "percent, then the engine's change; AP_s under 32² stored px, * under 100² original px",
-            "boxes: the reference's at score 0.3; px: how far their farthest edge moved, of the stored still",
+            "percent and change by the engine; AP_s: below 32² stored px, *: below 100² original px",
+            "boxes: of the reference at score 0.3; px: displacement of the edge that moved most, in the stored still",
         ]
     return [
-        "percent, then the engine's change; worst: the still with a polyp that is outlined worst",
-        "worst loss: of one still that the reference outlined (Dice 50 or more); alarms: on stills without a polyp",
+        "percent and change by the engine; worst: lowest Dice of a still with a polyp",
+        "worst loss: largest loss of Dice on a still where the reference has 50 or more",
+        "alarms: stills without a polyp on which Dice fell (new) or rose (gone)",
     ]
