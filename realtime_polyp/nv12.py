@@ -1,4 +1,4 @@
-"""Pictures as video decoders make them: a plane of brightness and one of colour at half its size. No torch here."""
+"""NV12 images as video decoders return them: a luma plane and a chroma plane of half its size. Needs no torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -8,18 +8,25 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import FieldOfView, Image
 
-if TYPE_CHECKING:  # a machine that decodes nothing, such as a bare one with a GPU, needs no PyAV
+if TYPE_CHECKING:  # PyAV is optional
     from av.video.frame import VideoFrame
     from av.video.plane import VideoPlane
 
 Matrix = Literal["bt601", "bt709"]
-MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # as numbered in H.273
+MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # keys: matrix coefficients of H.273
 _FULL_RANGE = 2
 
 
 @dataclass(frozen=True)
 class Nv12:
-    """luma (H, W) uint8; chroma (H / 2, W / 2, 2) uint8, Cb and Cr, rounded up. Half the bytes of RGB."""
+    """An image in NV12, half the bytes of RGB.
+
+    Attributes:
+        luma: (H, W) uint8.
+        chroma: (ceil(H / 2), ceil(W / 2), 2) uint8, Cb and Cr.
+        matrix: conversion matrix between YCbCr and RGB.
+        full_range: luma is 0..255 instead of 16..235.
+    """
 
     luma: NDArray[np.uint8]
     chroma: NDArray[np.uint8]
@@ -31,7 +38,7 @@ Picture = Image | Nv12
 
 
 def nv12_of(frame: "VideoFrame", matrix: Matrix) -> Nv12:
-    """The planes of a decoded frame of format nv12; no copy, so they live as long as the frame."""
+    """Return the planes of a decoded frame of format nv12, without a copy: they are valid as long as the frame."""
     luma, chroma = (_lines(plane) for plane in frame.planes)
     height, width = frame.height, frame.width
     pairs = chroma[: -(-height // 2), : -(-width // 2) * 2].reshape(-(-height // 2), -(-width // 2), 2)
@@ -42,15 +49,15 @@ def _lines(plane: "VideoPlane") -> NDArray[np.uint8]:
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload, no-any-return]
 
 
-def cut(picture: Picture, field: FieldOfView) -> tuple[NDArray[np.uint8], ...]:
-    """What a device needs of a picture to see the field: its RGB (h, w, 3), or luma and chroma around it."""
+def crop_planes(picture: Picture, field: FieldOfView) -> tuple[NDArray[np.uint8], ...]:
+    """Crop a picture to its field of view: RGB (h, w, 3), or luma and chroma of the field aligned to chroma pixels."""
     if not isinstance(picture, Nv12):
         return (field.crop(picture),)
-    outer = whole_pairs(field)
+    outer = align_to_chroma(field)
     rows, columns = slice(outer.y1 // 2, -(-outer.y2 // 2)), slice(outer.x1 // 2, -(-outer.x2 // 2))
     return outer.crop(picture.luma), picture.chroma[rows, columns]
 
 
-def whole_pairs(field: FieldOfView) -> FieldOfView:
-    """The field with its corner moved out to where a value of colour begins."""
+def align_to_chroma(field: FieldOfView) -> FieldOfView:
+    """Return the field with its top left corner moved outwards to an even pixel, where a chroma pixel begins."""
     return FieldOfView(field.x1 // 2 * 2, field.y1 // 2 * 2, field.x2, field.y2)

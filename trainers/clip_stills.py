@@ -23,7 +23,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.truth import TrueFrame
 from trainers.command import command_parser, run_command
-from trainers.data.stills import Still, boxes_of, label_polyps, read_stills
+from trainers.data.stills import Still, polyp_boxes, label_polyps, read_stills
 from trainers.video.clip_file import check_outside
 from trainers.video.synthetic.clip import Clip, make_clip
 from trainers.video.synthetic.compression import compress
@@ -193,7 +193,7 @@ def write_still(training_still: TrainingStill, folder: Path) -> Entry:
     bgr = np.ascontiguousarray(training_still.image[..., ::-1])
     _write(folder / image, bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     _write(folder / mask, training_still.mask.astype(np.uint8) * np.uint8(255), [])
-    found = boxes_of(label_polyps(training_still.mask)).astype(int)
+    found = polyp_boxes(label_polyps(training_still.mask)).astype(int)
     boxes = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in found.tolist()]
     height, width = training_still.mask.shape
     entry = {"file_name": image, "mask_name": mask, "width": width, "height": height}

@@ -21,7 +21,7 @@ from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
-from realtime_polyp.metrics.video import VideoReport, combined, figures, video_report
+from realtime_polyp.metrics.video import VideoReport, combine, figures, video_report
 from realtime_polyp.metrics.video_table import table
 from realtime_polyp.outputs.results_reader import ShownFrame, shown_of
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
@@ -147,7 +147,7 @@ def run(options: argparse.Namespace) -> None:
             return
         videos = [Video(read_cached_truth(folder), partial(read_cached_frames, folder)) for folder in folders]
     measured = [measure(video, configs, masks=options.masks) for video in videos]
-    reports = {name: combined([one.reports[name] for one in measured]) for name in configs}
+    reports = {name: combine([one.reports[name] for one in measured]) for name in configs}
     reports[FILTERED] = use_unflipped_detections(reports[RAW], reports[FILTERED])
     print(
         f"{options.detector} and {options.segmenter}, {_engine_names(runtime)}; "

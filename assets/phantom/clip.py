@@ -41,13 +41,21 @@ class SeenPolyp:
 
 @dataclass(frozen=True)
 class PhantomFrame:
-    """One frame: index, time in s, image (H, W, 3) uint8 RGB, the polyps to be seen, and those too faint to count."""
+    """One frame of the clip with its truth.
+
+    Attributes:
+        index: from 0.
+        pts_s: time, s.
+        image: (H, W, 3) uint8 RGB.
+        polyps: polyps that must be found.
+        difficult: polyps that are hardly visible and need not be found; "faint" in the truth file.
+    """
 
     index: int
     pts_s: float
     image: NDArray[np.uint8]
     polyps: tuple[SeenPolyp, ...]
-    faint: tuple[SeenPolyp, ...]
+    difficult: tuple[SeenPolyp, ...]
 
 
 def tight_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -65,15 +73,15 @@ def seen_polyps(scene: Scene, picture: FieldPicture, screen: Screen) -> tuple[li
     """The polyps that pass the rule and those that do not, their masks placed in the whole frame."""
     x1, y1, x2, y2 = screen.layout.field
     clear: list[SeenPolyp] = []
-    faint: list[SeenPolyp] = []
+    difficult: list[SeenPolyp] = []
     for i, polyp in enumerate(scene.polyps):
         part = picture.owner == i
         if part.sum() < MIN_FAINT_PX:
             continue
         mask = np.zeros((screen.layout.height_px, screen.layout.width_px), bool)
         mask[y1:y2, x1:x2] = part
-        (clear if is_clear(part, picture.image) else faint).append(SeenPolyp(polyp.id, tight_box(mask), mask))
-    return clear, faint
+        (clear if is_clear(part, picture.image) else difficult).append(SeenPolyp(polyp.id, tight_box(mask), mask))
+    return clear, difficult
 
 
 def render_frame(scene: Scene, screen: Screen, index: int, *, detail: float = 1.0, threads: int = 1) -> PhantomFrame:
@@ -82,8 +90,8 @@ def render_frame(scene: Scene, screen: Screen, index: int, *, detail: float = 1.
     picture = render_field(scene, index, x2 - x1, y2 - y1, detail=detail, threads=threads)
     image = compose(picture.image, screen, scene, index)
     pts_s = index * scene.fps[1] / scene.fps[0]
-    clear, faint = seen_polyps(scene, picture, screen)
-    return PhantomFrame(index, pts_s, image, tuple(clear), tuple(faint))
+    clear, difficult = seen_polyps(scene, picture, screen)
+    return PhantomFrame(index, pts_s, image, tuple(clear), tuple(difficult))
 
 
 def render_frames(
@@ -101,7 +109,7 @@ def frame_truth(frame: PhantomFrame) -> dict[str, Any]:
         rle = coco_mask.encode(np.asfortranarray(polyp.mask, np.uint8))
         mask = {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
         polyps.append({"id": polyp.id, "box": list(polyp.box), "mask": mask})
-    faint = [{"id": polyp.id, "box": list(polyp.box)} for polyp in frame.faint]
+    faint = [{"id": polyp.id, "box": list(polyp.box)} for polyp in frame.difficult]
     return {"index": frame.index, "pts_s": round(frame.pts_s, 6), "polyps": polyps, "faint": faint}
 
 

@@ -27,7 +27,7 @@ from realtime_polyp.inference.base import ModelOutputs, Pending
 from realtime_polyp.inference.cuda_graphs import DeviceModel, require_on_device
 from realtime_polyp.inference.cuda_streams import CudaStreams, DeviceStreams, StreamTask
 from realtime_polyp.inference.staging import StagingBuffer, StagingPool, layout_slices
-from realtime_polyp.nv12 import Picture, cut
+from realtime_polyp.nv12 import Picture, crop_planes
 from realtime_polyp.preprocess.letterbox import Placement, fit_placements
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox
 from realtime_polyp.telemetry.stage_times import StageTimer
@@ -150,7 +150,7 @@ class CudaInference:
         hflip: Sequence[bool],
     ) -> _Batch:
         streams = self._streams
-        cuts = [cut(image, field) for image, field in zip(images, fields, strict=True)]
+        cuts = [crop_planes(image, field) for image, field in zip(images, fields, strict=True)]
         uploads = iter(buffer.fill([part for parts in cuts for part in parts]))
         parts = [[next(uploads) for _ in one] for one in cuts]
         placements = {size: fit_placements(fields, size, hflip) for size in buffer.pixels}

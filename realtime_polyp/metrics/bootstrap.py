@@ -1,7 +1,7 @@
-"""How far a set's figures would move had other images, or other patients, been drawn: percentile bootstrap intervals.
+"""Percentile bootstrap confidence intervals of a data set's figures.
 
-Images are drawn again with replacement, as many as there are. Images of one patient or video resemble each other:
-where `groups` are given whole groups are drawn, else the interval would be too narrow.
+Images are resampled with replacement. Images of one patient or video are correlated: with `groups`, whole groups are
+resampled, as the interval would otherwise be too narrow.
 Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 """
 
@@ -12,13 +12,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Draw = NDArray[np.int64]  # indices of the images drawn, rising, repeated as often as drawn
+Draw = NDArray[np.int64]  # one resample: ascending image indices, repeated as often as drawn
 Item = TypeVar("Item")
-_LEAST_SHARE = 0.5  # of the draws that must define a figure for it to have an interval
+_LEAST_SHARE = 0.5  # of the resamples; a figure that is not defined in more than these has no interval
 
 
 @dataclass(frozen=True)
 class Interval:
+    """A confidence interval, both limits included."""
+
     low: float
     high: float
 
@@ -26,22 +28,22 @@ class Interval:
 def draws(
     count: int, *, samples: int = 1000, seed: int = 0, groups: Sequence[Hashable] | None = None
 ) -> Iterator[Draw]:
-    """`samples` choices of images out of `count`, with replacement. groups: one an image, drawn whole.
+    """Yield `samples` resamples of `count` images. groups: group of each image; whole groups are resampled.
 
-    Raises ValueError for no image, no sample, or another number of groups than of images.
+    Raises ValueError for no image, no sample, or a number of groups other than `count`.
     """
     if count < 1 or samples < 1:
-        raise ValueError(f"a bootstrap needs an image and a sample at least, not {count} and {samples}")
+        raise ValueError(f"a bootstrap needs at least one image and one sample, not {count} and {samples}")
     if groups is not None and len(groups) != count:
-        raise ValueError(f"{len(groups)} groups were given for {count} images: one an image is needed")
+        raise ValueError(f"{len(groups)} groups were given for {count} images: give one per image")
     members = _members(range(count) if groups is None else groups)
-    chance = np.random.default_rng(seed)
-    chosen = (chance.integers(len(members), size=len(members)) for _ in range(samples))
+    rng = np.random.default_rng(seed)
+    chosen = (rng.integers(len(members), size=len(members)) for _ in range(samples))
     return (np.sort(np.concatenate([members[index] for index in one])) for one in chosen)
 
 
 def _members(groups: Sequence[Hashable]) -> list[Draw]:
-    """The images of each group, groups in the order of their first image."""
+    """Return the image indices of each group, in the order of the groups' first images."""
     found: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         found.setdefault(group, []).append(index)
@@ -51,17 +53,18 @@ def _members(groups: Sequence[Hashable]) -> list[Draw]:
 def intervals(
     drawn: Iterable[Draw], figures: Callable[[Draw], Mapping[str, float | None]], *, level: float = 0.95
 ) -> dict[str, Interval | None]:
-    """The interval of every figure that `figures` tells of a draw. A draw that leaves a figure undefined (no true box
-    of a size) is left out of that figure's interval; None when half of them do.
+    """Return the confidence interval of every figure.
 
-    Raises ValueError for no draw or a level outside 0..1.
+    figures: computes the figures of a resample. A resample in which a figure is undefined (None), such as without a
+    true box of a size, is left out of its interval. The interval is None if at least half are left out. Raises
+    ValueError for no resample or a level outside 0..1.
     """
     if not 0 < level < 1:
-        raise ValueError(f"the level of an interval lies between 0 and 1, not at {level}")
-    told = [figures(draw) for draw in drawn]
-    if not told:
-        raise ValueError("no draw to make an interval of")
-    return {name: _interval([one[name] for one in told], level) for name in told[0]}
+        raise ValueError(f"the level of an interval must be between 0 and 1, not {level}")
+    values = [figures(draw) for draw in drawn]
+    if not values:
+        raise ValueError("an interval needs at least one resample")
+    return {name: _interval([one[name] for one in values], level) for name in values[0]}
 
 
 def _interval(values: Sequence[float | None], level: float) -> Interval | None:
@@ -81,7 +84,10 @@ def bootstrap(
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> Interval | None:
-    """The interval of one figure of a set of images. Raises ValueError as `draws` and `intervals` do."""
+    """Return the confidence interval of one figure of a set of images.
+
+    Raises ValueError as `draws` and `intervals` do.
+    """
     drawn = draws(len(items), samples=samples, seed=seed, groups=groups)
     return intervals(drawn, lambda draw: {"": figure([items[i] for i in draw])}, level=level)[""]
 
@@ -96,10 +102,10 @@ def paired_difference(
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> Interval | None:
-    """The interval of figure(first) - figure(second), what two models made of the same images in the same order.
+    """Return the confidence interval of figure(first) - figure(second), of two models on the same images in order.
 
-    Both are told of the same draws, so that how hard the images are cancels out: an interval that leaves out 0 is a
-    difference between the models. Raises ValueError when the images are not as many.
+    Both figures are computed on the same resamples, which cancels the difficulty of the images: an interval without 0
+    means that the models differ. Raises ValueError for different numbers of images.
     """
     if len(first) != len(second):
         raise ValueError(f"a paired difference needs the same images twice, not {len(first)} and {len(second)}")
@@ -113,11 +119,11 @@ def paired_difference(
 
 
 def weights_of(draw: Draw, count: int) -> Draw:
-    """How often each of `count` images was drawn (count,): what `Matches` counts with."""
+    """Return how often each of `count` images was drawn (count,), the weights that `Matches` takes."""
     return np.bincount(draw, minlength=count).astype(np.int64)
 
 
 def means_of(values: Mapping[str, NDArray[np.float64]], draw: Draw) -> dict[str, float | None]:
-    """The mean of each figure of the images (N,) over a draw; NaN marks an image that has none."""
+    """Return the mean of each figure (N,) over a resample, without NaN, which marks an undefined value."""
     chosen = {name: column[draw] for name, column in values.items()}
     return {name: None if np.isnan(one).all() else float(np.nanmean(one)) for name, one in chosen.items()}

@@ -1,7 +1,7 @@
-"""Curves behind the figures: precision against recall, and how far a score can be believed.
+"""Precision-recall curves, reliability diagrams and expected calibration error.
 
-Reliability and expected calibration error: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), for the
-one class that there is: a score of 0.8 should be right 8 times in 10.
+A calibrated score of 0.8 is right 8 times in 10. Source: Guo et al., On Calibration of Modern Neural Networks (ICML
+2017), applied to the single class, polyp.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,15 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Precision and recall (n,) when every box of scores (n,), falling, or more is shown; ap: COCO's, at this IoU."""
+    """Precision-recall curve at one IoU threshold.
+
+    Attributes:
+        iou: IoU threshold.
+        scores: (n,), score thresholds in descending order.
+        precision: (n,), of the boxes with at least that score.
+        recall: (n,), of the boxes with at least that score.
+        ap: COCO's average precision at this IoU.
+    """
 
     iou: float
     scores: Values
@@ -28,20 +36,20 @@ class PrecisionRecall:
 
 
 def precision_recall(images: Sequence[ImageBoxes], *, iou: float = 0.5) -> PrecisionRecall | None:
-    """The curve at one IoU of .50:.05:.95; None without a true box. Raises ValueError for another IoU."""
+    """Return the curve at an IoU of .50, .55 ... .95; None without a true box. Raises ValueError for other values."""
     ranking, truths = _ranking(images, iou)
     if not truths:
         return None
     right = np.cumsum(ranking.right)
     precision, recall = right / np.arange(1, len(right) + 1), right / truths
-    # Boxes of one score are shown together or not at all: a point stands after the last of them.
+    # A threshold includes all boxes with equal scores, so only the last of them is a point of the curve.
     last = np.append(ranking.scores[1:] != ranking.scores[:-1], True)[: len(right)]
     ap = interpolated(precision[ranking.right], recall[ranking.right])
     return PrecisionRecall(iou, ranking.scores[last], precision[last], recall[last], ap)
 
 
 def _ranking(images: Sequence[ImageBoxes], iou: float) -> tuple[Ranking, int]:
-    """The boxes ranked at one IoU, and how many true boxes there are."""
+    """Return the boxes ranked at one IoU threshold, and the number of true boxes."""
     matches = match(images, {"all": COCO_RANGES["all"]})
     places = np.flatnonzero(np.isclose(matches.ious, iou))
     if not len(places):
@@ -51,7 +59,13 @@ def _ranking(images: Sequence[ImageBoxes], iou: float) -> tuple[Ranking, int]:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins of equal width over 0..1: how many scores fell in each, their sum, and how many of them were right."""
+    """Reliability diagram: scores in bins of equal width over 0..1.
+
+    Attributes:
+        count: (bins,), number of scores.
+        confidence_sum: (bins,), their sum.
+        right: (bins,), number of scores whose prediction is right.
+    """
 
     count: Values
     confidence_sum: Values
@@ -64,17 +78,17 @@ class Reliability:
 
     @property
     def confidence(self) -> Values:
-        """Mean score of each bin; NaN for an empty one."""
+        """Mean score of each bin; NaN for an empty bin."""
         return self._mean(self.confidence_sum)
 
     @property
     def accuracy(self) -> Values:
-        """Share of each bin that was right; NaN for an empty one."""
+        """Share of right predictions in each bin; NaN for an empty bin."""
         return self._mean(self.right)
 
     @property
     def error(self) -> float | None:
-        """Expected calibration error: |score - share right|, weighted by count; None without a score."""
+        """Expected calibration error: mean of |confidence - accuracy| weighted by count; None without a score."""
         total = self.count.sum()
         return float(np.abs(self.confidence_sum - self.right).sum() / total) if total else None
 
@@ -84,7 +98,11 @@ class Reliability:
 
 
 def reliability(confidence: NDArray[np.floating], right: NDArray[np.bool_], *, bins: int = 10) -> Reliability:
-    """Scores in 0..1 and whether each was right, of one shape. The last bin holds 1. Raises ValueError otherwise."""
+    """Sort predictions into bins. The last bin includes 1.
+
+    confidence: scores in 0..1, any shape. right: whether each prediction is right, same shape. Raises ValueError for
+    other scores, different shapes or no bin.
+    """
     if confidence.shape != right.shape or bins < 1:
         raise ValueError(f"{confidence.shape} scores, {right.shape} answers, {bins} bins: shapes must agree, bins >= 1")
     scores = np.asarray(confidence, np.float64).ravel()
@@ -101,14 +119,14 @@ def reliability(confidence: NDArray[np.floating], right: NDArray[np.bool_], *, b
 def detection_reliability(
     images: Sequence[ImageBoxes], *, iou: float = 0.5, bins: int = 10, least_score: float = 0.0
 ) -> Reliability:
-    """Boxes of least_score or more; one is right when it takes a true box at this IoU, best score first."""
+    """Return the reliability of boxes with at least `least_score`; a box is right if it is a true positive at `iou`."""
     ranking, _ = _ranking(images, iou)
     kept = ranking.scores >= least_score
     return reliability(ranking.scores[kept].clip(0, 1), ranking.right[kept], bins=bins)
 
 
-def pooled(parts: Iterable[Reliability]) -> Reliability | None:
-    """The bins of all parts together, such as of the pixels of many masks; None when there is none."""
+def pool(parts: Iterable[Reliability]) -> Reliability | None:
+    """Add up the bins of all parts, such as the pixels of many masks; None without a part."""
     total = None
     for part in parts:
         total = part if total is None else total + part

@@ -47,6 +47,6 @@ def count_frames(frames: Iterable[SeenFrame]) -> FrameCounts:
 def _counts(frame: SeenFrame) -> FrameCounts:
     if frame.polyps:
         return FrameCounts(positive=1, reached=int(matches(frame.shown, stacked(list(frame.polyps.values()))).any()))
-    if frame.faint:
+    if frame.difficult:
         return FrameCounts()
     return FrameCounts(negative=1, silent=int(not len(frame.shown)))

@@ -24,21 +24,21 @@ class TrueFrame:
 
     Attributes:
         polyps: {id: box (4,) xyxy source px}.
-        faint: the same for difficult polyps, which need not be found.
+        difficult: the same for difficult polyps, which need not be found.
         cut: this frame does not continue the one before.
         masks: {id: run lengths} of polyps with a known outline.
         motion: maps the frame before to this one, source px; None if unknown, and at a cut.
     """
 
     polyps: Mapping[int, Boxes]
-    faint: Mapping[int, Boxes]
+    difficult: Mapping[int, Boxes]
     cut: bool = False
     masks: Mapping[int, RunLengths] = field(default_factory=dict)
     motion: Affine | None = None
 
     def box(self, identity: int) -> Boxes | None:
         """Return the box of a polyp, difficult or not; None if it is not in the frame."""
-        return self.polyps.get(identity, self.faint.get(identity))
+        return self.polyps.get(identity, self.difficult.get(identity))
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _frame_to_dict(truth: VideoTruth, index: int) -> dict[str, Any]:
         "index": index,
         "pts_s": round(truth.pts_s(index), 6),
         "polyps": [_polyp_to_dict(one, box, frame.masks.get(one)) for one, box in frame.polyps.items()],
-        "faint": [_polyp_to_dict(one, box, None) for one, box in frame.faint.items()],
+        "faint": [_polyp_to_dict(one, box, None) for one, box in frame.difficult.items()],
     }
     if frame.cut:
         content["cut"] = True

@@ -1,12 +1,12 @@
-"""METRICS 4 in one report: what one video was like to watch, or many together."""
+"""All video metrics (docs/accuracy.md) in one report, of one video or several together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from realtime_polyp.metrics.events import EventFigures, event_figures
 from realtime_polyp.metrics.frames import FrameCounts, count_frames
-from realtime_polyp.metrics.levels import Levels, Price, Records, by_age, by_score, pooled_levels, price
+from realtime_polyp.metrics.levels import Levels, Price, Records, by_age, by_score, pool_levels, price
 from realtime_polyp.metrics.mask_stability import MaskStability, mask_stability
 from realtime_polyp.metrics.stability import Stability, stability
 from realtime_polyp.metrics.truth import VideoTruth
@@ -15,11 +15,18 @@ from realtime_polyp.outputs.results_reader import ShownFrame, on_screen, seen_fr
 
 @dataclass(frozen=True)
 class VideoReport:
-    """Counts, so that reports can be put together; `figures` tells what they come to.
+    """Counts and records of one or more videos, which `combine` adds up. `figures` returns the metrics.
 
-    unanswered: frames without a result of their own. records: of what was shown. scores: of what was shown, by the
-    score demanded. single_scores, single_ages: the same of every frame's own detections, without memory of others, by
-    score and by how long they were withheld.
+    Attributes:
+        names: truth files of the videos.
+        unanswered: number of frames without a result.
+        frames: counts for frame sensitivity and specificity.
+        records: events of what was shown, one record per video.
+        boxes: stability of the shown boxes.
+        masks: stability of the shown masks.
+        scores: events of what was shown, by score threshold.
+        single_scores: events of the detections of each frame alone, by score threshold.
+        single_ages: events of the detections of each frame alone, by how long they are withheld.
     """
 
     names: tuple[str, ...]
@@ -38,19 +45,20 @@ class VideoReport:
 
     @property
     def single_events(self) -> EventFigures:
-        """Had every detection been shown at once."""
+        """Event metrics if every detection were shown at once."""
         return event_figures(self.single_ages[0.0])
 
     @property
     def smoothing(self) -> Price:
-        """What was shown, against every detection at once."""
+        """What was shown, compared with showing every detection at once."""
         return price(self.single_ages[0.0], self.records)
 
 
 def video_report(truth: VideoTruth, shown: Sequence[ShownFrame], *, masks: bool = True) -> VideoReport:
-    """shown: results of the video in order, some frames perhaps without one (see `on_screen`, which raises ValueError).
+    """Compute all metrics of one video. Raises ValueError if the results are not of this video.
 
-    masks: False leaves out what the masks tell, most of the time this takes.
+    shown: results in order; frames may be missing (see `on_screen`). masks: False skips the mask metrics, which take
+    most of the time.
     """
     screen = on_screen(truth, shown)
     seen = seen_frames(truth, [frame.boxes for frame in screen.frames])
@@ -69,10 +77,10 @@ def video_report(truth: VideoTruth, shown: Sequence[ShownFrame], *, masks: bool 
     )
 
 
-def combined(reports: Sequence[VideoReport]) -> VideoReport:
-    """All polyps, all false alarms and all minutes together. Raises ValueError without a report."""
+def combine(reports: Sequence[VideoReport]) -> VideoReport:
+    """Combine reports over the polyps, false alarms and minutes of all videos. Raises ValueError without a report."""
     if not reports:
-        raise ValueError("no video's report to put together")
+        raise ValueError("no report to combine; at least one video is needed")
     return VideoReport(
         names=tuple(name for one in reports for name in one.names),
         unanswered=sum(one.unanswered for one in reports),
@@ -80,57 +88,58 @@ def combined(reports: Sequence[VideoReport]) -> VideoReport:
         records=tuple(record for one in reports for record in one.records),
         boxes=sum((one.boxes for one in reports), Stability()),
         masks=sum((one.masks for one in reports), MaskStability()),
-        scores=pooled_levels([one.scores for one in reports]),
-        single_scores=pooled_levels([one.single_scores for one in reports]),
-        single_ages=pooled_levels([one.single_ages for one in reports]),
+        scores=pool_levels([one.scores for one in reports]),
+        single_scores=pool_levels([one.single_scores for one in reports]),
+        single_ages=pool_levels([one.single_ages for one in reports]),
     )
 
 
 def figures(report: VideoReport) -> dict[str, Any]:
-    """Every figure by name, for a JSON file; shares 0..1, None where nothing tells it."""
+    """Return every metric by name, for a JSON file. Shares are in 0..1; undefined metrics are None."""
     return {
         "videos": list(report.names),
         "frames_without_result": report.unanswered,
         "frame_sensitivity": report.frames.sensitivity,
         "frame_specificity": report.frames.specificity,
-        "events": _events_told(report.events),
-        "boxes": _stability_told(report.boxes),
+        "events": _events_to_dict(report.events),
+        "boxes": _stability_to_dict(report.boxes),
         "masks": {"step_iou": report.masks.step_iou, "dice": report.masks.dice},
-        "every_detection_at_once": _events_told(report.single_events),
-        "smoothing": _price_told(report.smoothing),
-        "froc": _curve_told(report.scores),
-        "froc_every_detection_at_once": _curve_told(report.single_scores),
+        "every_detection_at_once": _events_to_dict(report.single_events),
+        "smoothing": _price_to_dict(report.smoothing),
+        "froc": _curve_to_list(report.scores),
+        "froc_every_detection_at_once": _curve_to_list(report.single_scores),
         "withholding": [
             {
                 "confirm_s": level,
-                **_price_told(price(report.single_ages[0.0], records)),
-                **_events_told(event_figures(records)),
+                **_price_to_dict(price(report.single_ages[0.0], records)),
+                **_events_to_dict(event_figures(records)),
             }
             for level, records in report.single_ages.items()
         ],
     }
 
 
-def _events_told(events: EventFigures) -> dict[str, Any]:
-    told = {one.name: getattr(events, one.name) for one in fields(events)}
-    return {**told, "false_alarms_per_minute": _by_class(events.false_alarms_per_minute)}
+def _events_to_dict(events: EventFigures) -> dict[str, Any]:
+    content = {one.name: getattr(events, one.name) for one in fields(events)}
+    return {**content, "false_alarms_per_minute": _by_class(events.false_alarms_per_minute)}
 
 
-def _price_told(paid: Price) -> dict[str, Any]:
-    return {"alarms_removed": _by_class(paid.removed), "delay_s": paid.delay_s, "polyps_lost": paid.lost}
+def _price_to_dict(price: Price) -> dict[str, Any]:
+    return {"alarms_removed": _by_class(price.removed), "delay_s": price.delay_s, "polyps_lost": price.lost}
 
 
-def _by_class(rates: Any) -> dict[str, Any]:
+def _by_class(rates: Mapping[float, float | None]) -> dict[str, Any]:
     return {f"{least_s:g} s": rate for least_s, rate in rates.items()}
 
 
-def _curve_told(levels: Levels) -> list[dict[str, Any]]:
-    return [{"score": level, **_events_told(event_figures(records))} for level, records in levels.items()]
+def _curve_to_list(levels: Levels) -> list[dict[str, Any]]:
+    return [{"score": level, **_events_to_dict(event_figures(records))} for level, records in levels.items()]
 
 
-def _stability_told(boxes: Stability) -> dict[str, Any]:
+def _stability_to_dict(boxes: Stability) -> dict[str, Any]:
     names = (
         "switches", "switches_per_polyp", "gaps", "gaps_per_polyp", "mean_gap_s", "toggles_per_minute",
-        "step_iou", "place_jitter", "size_jitter", "box_iou",
+        "step_iou", "position_jitter", "size_jitter", "box_iou",
     )  # fmt: skip
-    return {name: getattr(boxes, name) for name in names}
+    keys = {"position_jitter": "place_jitter"}  # the name in the file
+    return {keys.get(name, name): getattr(boxes, name) for name in names}

@@ -1,4 +1,4 @@
-"""The figures of METRICS 4 as a table that is read aloud in a clinic: one column a video, or a way of showing it."""
+"""Formats the video metrics (docs/accuracy.md) as a text table, one column per report."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ Cell = Callable[[VideoReport], str]
 
 
 def table(columns: Mapping[str, VideoReport]) -> str:
-    """columns: heading -> report, such as {"shown": ...} or {"raw": ..., "smoothed": ...}."""
+    """Format reports as a table. columns: {heading: report}, such as {"raw": ..., "smoothed": ...}."""
     rows = [[name, *(cell(report) for report in columns.values())] for name, cell in _ROWS.items()]
     return format_table(["", *columns], rows)
 
@@ -42,21 +42,21 @@ _ROWS: dict[str, Cell] = {
     "never shown": lambda report: str(report.events.missed),
     "first shown after, median": lambda report: _number(report.events.first_shown_s, " s"),
     "first shown after, quartiles": _quartiles,
-    "false alarms a minute, any": _alarms(DURATIONS_S[0]),
-    **{f"false alarms a minute, >= {least_s:g} s": _alarms(least_s) for least_s in DURATIONS_S[1:]},
+    "false alarms per minute, any": _alarms(DURATIONS_S[0]),
+    **{f"false alarms per minute, >= {least_s:g} s": _alarms(least_s) for least_s in DURATIONS_S[1:]},
     "frame sensitivity": lambda report: _percent(report.frames.sensitivity),
     "frame specificity": lambda report: _percent(report.frames.specificity),
-    "number switches per polyp": lambda report: _number(report.boxes.switches_per_polyp),
+    "identity switches per polyp": lambda report: _number(report.boxes.switches_per_polyp),
     "gaps per polyp": lambda report: _number(report.boxes.gaps_per_polyp),
     "gap, mean": lambda report: _number(report.boxes.mean_gap_s, " s"),
-    "on/off a minute of polyp in view": lambda report: _number(report.boxes.toggles_per_minute, digits=1),
+    "on/off per minute of polyp in view": lambda report: _number(report.boxes.toggles_per_minute, digits=1),
     "box, IoU from frame to frame": lambda report: _number(report.boxes.step_iou, digits=3),
-    "box jitter, place (of its size)": lambda report: _percent(report.boxes.place_jitter),
+    "box jitter, position (of its size)": lambda report: _percent(report.boxes.position_jitter),
     "box jitter, size (of its size)": lambda report: _percent(report.boxes.size_jitter),
     "box, IoU with the polyp": lambda report: _number(report.boxes.box_iou, digits=3),
     "mask, IoU from frame to frame": lambda report: _number(report.masks.step_iou, digits=3),
     "mask, Dice": lambda report: _number(report.masks.dice, digits=3),
-    "against every detection at once:": lambda report: "",
+    "compared with every detection shown at once:": lambda report: "",
     "  false alarms removed, any": lambda report: _percent(report.smoothing.removed[DURATIONS_S[0]]),
     "  polyps shown later by, median": lambda report: _number(report.smoothing.delay_s, " s"),
     "  polyps lost": lambda report: str(report.smoothing.lost),

@@ -162,6 +162,6 @@ def check_results(truth: VideoTruth, shown: Sequence[ShownFrame]) -> None:
 def seen_frames(truth: VideoTruth, boxes: Sequence[Boxes]) -> list[SeenFrame]:
     """What the event metrics read. boxes: the shown ones (n, 4) of each true frame."""
     return [
-        SeenFrame(truth.pts_s(index), true.polyps, true.faint, one, true.cut)
+        SeenFrame(truth.pts_s(index), true.polyps, true.difficult, one, true.cut)
         for index, (true, one) in enumerate(zip(truth.frames, boxes, strict=True))
     ]

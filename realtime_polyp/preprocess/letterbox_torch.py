@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from realtime_polyp.field_of_view import FieldOfView
-from realtime_polyp.nv12 import Matrix, Nv12, Picture, whole_pairs
+from realtime_polyp.nv12 import Matrix, Nv12, Picture, align_to_chroma
 from realtime_polyp.preprocess.letterbox import Placement
 
 _WEIGHTS: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # of red, of blue
@@ -37,11 +37,11 @@ def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def field_of(parts: Sequence[Tensor], picture: Picture, field: FieldOfView) -> Tensor:
-    """Return the field (h, w, 3) uint8 RGB from the parts that `nv12.cut` took of the picture."""
+    """Return the field (h, w, 3) uint8 RGB from the parts that `nv12.crop_planes` took of the picture."""
     if not isinstance(picture, Nv12):
         return parts[0]
     rgb = rgb_of(parts[0], parts[1], matrix=picture.matrix, full_range=picture.full_range)
-    outer = whole_pairs(field)
+    outer = align_to_chroma(field)
     return rgb[field.y1 - outer.y1 :, field.x1 - outer.x1 :]
 
 

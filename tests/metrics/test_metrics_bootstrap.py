@@ -139,10 +139,10 @@ def test_means_leave_out_images_without_a_value() -> None:
     [
         (lambda: bootstrap([], mean), "not 0 and 1000"),
         (lambda: bootstrap([1.0], mean, samples=0), "not 1 and 0"),
-        (lambda: bootstrap([1.0], mean, level=95), "not at 95"),
+        (lambda: bootstrap([1.0], mean, level=95), "not 95"),
         (lambda: bootstrap([1.0, 2.0], mean, groups=["a"]), "1 groups were given for 2 images"),
         (lambda: paired_difference([1.0], [1.0, 2.0], mean), "not 1 and 2"),
-        (lambda: intervals([], lambda draw: {}), "no draw"),
+        (lambda: intervals([], lambda draw: {}), "at least one resample"),
     ],
 )
 def test_what_cannot_be_resampled_is_said(call: Any, said: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_toys import random_images
 
-from realtime_polyp.metrics.curves import detection_reliability, pooled, precision_recall, reliability
+from realtime_polyp.metrics.curves import detection_reliability, pool, precision_recall, reliability
 from realtime_polyp.metrics.detection import ImageBoxes, coco_ap
 
 A, B, FAR = (0, 0, 40, 40), (100, 100, 180, 160), (300, 300, 340, 340)
@@ -91,14 +91,14 @@ def test_the_error_equals_brute_force(drawn: list[tuple[float, bool]], bins: int
 def test_parts_pool_to_the_whole(cut: int, seed: int) -> None:
     scores = np.random.default_rng(seed).random(21)
     right = scores > 0.4
-    parts = pooled([reliability(scores[:cut], right[:cut]), reliability(scores[cut:], right[cut:])])
+    parts = pool([reliability(scores[:cut], right[:cut]), reliability(scores[cut:], right[cut:])])
     whole = reliability(scores, right)
     assert parts is not None
     assert (parts.error, parts.count.tolist()) == (pytest.approx(whole.error), whole.count.tolist())
 
 
 def test_nothing_to_tell() -> None:
-    assert pooled([]) is None
+    assert pool([]) is None
     assert reliability(np.zeros(0), np.zeros(0, np.bool_)).error is None
     with pytest.raises(ValueError, match="shapes must agree"):
         reliability(np.zeros(3), np.zeros(2, np.bool_))

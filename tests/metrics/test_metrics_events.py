@@ -19,10 +19,10 @@ def box(*corners: float) -> np.ndarray:
 
 
 def timeline(
-    story: str, *, period_s: float = 0.1, cuts: tuple[int, ...] = (), faint: str = "", true_box: list[int] = HERE
+    story: str, *, period_s: float = 0.1, cuts: tuple[int, ...] = (), difficult: str = "", true_box: list[int] = HERE
 ) -> list[SeenFrame]:
     """One frame a letter: H polyp 1 there and shown, M there and missed, F a false box, B both, x nothing, - no polyp
-    but its place is shown, h / m: faint, shown or not."""
+    but its place is shown, h / m: difficult, shown or not."""
     frames = []
     for index, letter in enumerate(story):
         polyps = {1: box(*true_box)} if letter in "HMB" else {}

@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 
 from realtime_polyp.metrics.events import SeenFrame, event_figures, records_by_level, video_record
 from realtime_polyp.metrics.frames import count_frames
-from realtime_polyp.metrics.levels import CONFIRM_TIMES_S, SCORES, ages, by_age, by_score, pooled_levels, price
+from realtime_polyp.metrics.levels import CONFIRM_TIMES_S, SCORES, ages, by_age, by_score, pool_levels, price
 
 HERE, THERE = [10, 10, 50, 50], [100, 100, 140, 140]
 
 
 def timeline(letters: str, *, cuts: tuple[int, ...] = (), period_s: float = 0.1) -> list[SeenFrame]:
-    """H polyp there and shown, M there and missed, F a false box, B both, x nothing, f faint and not shown."""
+    """H polyp there and shown, M there and missed, F a false box, B both, x nothing, f difficult and not shown."""
     frames = []
     for index, letter in enumerate(letters):
         polyps = {1: np.array(HERE, np.float32)} if letter in "HMB" else {}
-        faint = {1: np.array(HERE, np.float32)} if letter == "f" else {}
+        difficult = {1: np.array(HERE, np.float32)} if letter == "f" else {}
         boxes = np.array([HERE] * (letter in "HB") + [THERE] * (letter in "FB"), np.float32).reshape(-1, 4)
-        frames.append(SeenFrame(index * period_s, polyps, faint, boxes, index in cuts))
+        frames.append(SeenFrame(index * period_s, polyps, difficult, boxes, index in cuts))
     return frames
 
 
@@ -34,7 +34,7 @@ def test_levels_are_what_the_boxes_left_would_have_made(story: str, cuts: set[in
     levels = records_by_level(frames, values, (0.0, 1.0, 2.0), period_s=0.1)
     for level, record in levels.items():
         left = [
-            SeenFrame(frame.pts_s, frame.polyps, frame.faint, frame.shown[value >= level], frame.cut)
+            SeenFrame(frame.pts_s, frame.polyps, frame.difficult, frame.shown[value >= level], frame.cut)
             for frame, value in zip(frames, values, strict=True)
         ]
         assert record == video_record(left, period_s=0.1)
@@ -88,9 +88,9 @@ def test_withholding_longer_never_finds_more_or_sooner(story: str, cuts: set[int
 
 def test_a_price_is_of_the_same_videos_and_levels_are_pooled() -> None:
     one, other = (by_age(timeline(story), period_s=0.1) for story in ("HHHHHFF", "xxFF"))
-    both = pooled_levels([one, other])
+    both = pool_levels([one, other])
     assert both[0.0] == (*one[0.0], *other[0.0]) and event_figures(both[0.0]).polyps == 1
-    with pytest.raises(ValueError, match="the same videos twice"):
+    with pytest.raises(ValueError, match="of the same videos"):
         price(one[0.0], other[0.0])
 
 

@@ -13,10 +13,10 @@ from hypothesis.extra.numpy import arrays
 
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.mask_stability import mask_stability
-from realtime_polyp.metrics.motion import between, moved_box
+from realtime_polyp.metrics.motion import box_motion, warp_box
 from realtime_polyp.metrics.overlaps import matches, pairs
 from realtime_polyp.metrics.run_lengths import encode
-from realtime_polyp.metrics.stability import Stability, placements, stability
+from realtime_polyp.metrics.stability import Stability, match_frames, stability
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.outputs.results_reader import ShownFrame
 
@@ -38,8 +38,8 @@ def truth(frames: Sequence[TrueFrame], rate_hz: Fraction = Fraction(10)) -> Vide
 
 
 def story(letters: str, *, cuts: tuple[int, ...] = ()) -> Stability:
-    """One frame a letter, 10 Hz. A digit: the polyp is there and shown under it. M there and missed, x gone, f faint
-    and not shown."""
+    """One frame a letter, 10 Hz. A digit: the polyp is there and shown under it. M there and missed, x gone, f
+    difficult and not shown."""
     frames = [
         TrueFrame({} if one in "xf" else {1: box(HERE)}, {1: box(HERE)} if one == "f" else {}, place in cuts)
         for place, one in enumerate(letters)
@@ -59,7 +59,7 @@ def story(letters: str, *, cuts: tuple[int, ...] = ()) -> Stability:
         ("11MM22", (), 1),  # lost and found under another number
         ("11" + 10 * "x" + "22", (), 1),  # away for a second: the same visit
         ("11" + 11 * "x" + "22", (), 0),  # longer: another one
-        ("11" + 30 * "f" + "22", (), 1),  # faint is not away
+        ("11" + 30 * "f" + "22", (), 1),  # difficult is not away
         ("1122", (2,), 0),
         ("11xx22", (3,), 0),  # a cut while it was away
         ("xx", (), 0),
@@ -74,8 +74,8 @@ def test_a_box_that_stays_on_its_polyp_keeps_it_though_another_is_nearer() -> No
     left, right = (0, 0, 40, 40), (10, 0, 50, 40)
     frames = [TrueFrame({1: box(left), 2: box(THERE)}, {}), TrueFrame({1: box(left), 2: box(right)}, {})]
     screen = [shown((7, left), (8, THERE)), shown((7, right), (8, left))]
-    assert placements(frames, screen) == [{1: 0, 2: 1}, {1: 0, 2: 1}]
-    assert placements([frames[0], TrueFrame(frames[1].polyps, {}, True)], screen)[1] == {1: 1, 2: 0}
+    assert match_frames(frames, screen) == [{1: 0, 2: 1}, {1: 0, 2: 1}]
+    assert match_frames([frames[0], TrueFrame(frames[1].polyps, {}, True)], screen)[1] == {1: 1, 2: 0}
     assert stability(truth(frames), screen).switches == 0
 
 
@@ -102,7 +102,7 @@ def test_pairs_are_the_best_of_all_ways_to_pair(boxes: np.ndarray, data: st.Data
         ("11M11", 1, 0.1, 2),
         ("1MM1M1", 2, 0.3, 4),
         ("111MM", 0, 0.0, 1),
-        ("11ff11", 0, 0.0, 0),  # faint: not demanded
+        ("11ff11", 0, 0.0, 0),  # difficult: not demanded
         ("11fM11", 1, 0.1, 2),
         ("11xx11", 0, 0.0, 0),
         ("MMMM", 0, 0.0, 0),
@@ -137,7 +137,7 @@ def test_a_box_that_follows_its_polyp_is_perfectly_steady(path: list[tuple[int, 
     corners = [(x, y, x + w, y + h) for x, y, w, h in path]
     found = stability(truth(walk(corners)), [shown((1, one)) for one in corners])
     assert found.step_iou == pytest.approx(1, abs=1e-3) and found.box_iou == pytest.approx(1)
-    assert found.place_jitter == found.size_jitter == 0 and found.switches == 0
+    assert found.position_jitter == found.size_jitter == 0 and found.switches == 0
 
 
 @given(st.lists(places, min_size=2, max_size=8))
@@ -146,24 +146,24 @@ def test_a_box_wrong_in_the_same_way_all_along_is_steady_too(path: list[tuple[in
     wrong = [(x + w / 8, y, x + w, y + h / 2) for x, y, w, h in path]
     found = stability(truth(walk(corners)), [shown((1, one)) for one in wrong])
     assert found.step_iou == pytest.approx(1, abs=1e-3) and found.box_iou == pytest.approx(7 / 16, abs=1e-3)
-    assert found.place_jitter == pytest.approx(0, abs=1e-5) and found.size_jitter == pytest.approx(0, abs=1e-5)
+    assert found.position_jitter == pytest.approx(0, abs=1e-5) and found.size_jitter == pytest.approx(0, abs=1e-5)
 
 
 def test_jitter_is_the_rms_of_what_the_error_changes_by() -> None:
     wide = [(0, 0, 40, 20), (4, 0, 44, 20), (0, 0, 40, 20)]  # to and fro by a tenth of the width
     found = stability(truth(walk([(0, 0, 40, 20)] * 3)), [shown((1, one)) for one in wide])
-    assert found.place_jitter == pytest.approx(0.1) and found.size_jitter == 0
+    assert found.position_jitter == pytest.approx(0.1) and found.size_jitter == 0
     assert found.step_iou == pytest.approx(36 / 44)
     tall = [(0, 0, 40, 20), (0, 0, 40, 30), (0, 0, 40, 30)]  # half as tall again, once in two steps
     found = stability(truth(walk([(0, 0, 40, 20)] * 3)), [shown((1, one)) for one in tall])
     assert found.size_jitter == pytest.approx(0.5 / np.sqrt(2))
-    assert found.place_jitter == pytest.approx(0.25 / np.sqrt(2))
+    assert found.position_jitter == pytest.approx(0.25 / np.sqrt(2))
 
 
 def test_a_box_that_stays_while_its_polyp_moves_is_not_steady() -> None:
     frames = walk([(0, 0, 40, 40), (10, 0, 50, 40)])
     found = stability(truth(frames), [shown((1, (0, 0, 40, 40)))] * 2)
-    assert found.place_jitter == pytest.approx(0.25) and found.step_iou == pytest.approx(0.6)
+    assert found.position_jitter == pytest.approx(0.25) and found.step_iou == pytest.approx(0.6)
 
 
 def test_no_step_is_counted_across_a_cut_a_gap_or_faintness() -> None:
@@ -183,9 +183,9 @@ def test_the_truth_s_own_motion_goes_before_the_box_s() -> None:
 def test_a_turn_to_and_fro_does_not_make_a_box_grow() -> None:
     angle = np.radians(3)
     turn = np.array([[np.cos(angle), -np.sin(angle), 2], [np.sin(angle), np.cos(angle), -1]])
-    circle = moved_box(box(HERE), turn)
+    circle = warp_box(box(HERE), turn)
     assert circle[2] - circle[0] == pytest.approx(40, abs=1e-3) and circle[3] - circle[1] == pytest.approx(40, abs=1e-3)
-    assert moved_box(box(HERE), between(box(HERE), box(THERE))) == pytest.approx(box(THERE), abs=1e-3)
+    assert warp_box(box(HERE), box_motion(box(HERE), box(THERE))) == pytest.approx(box(THERE), abs=1e-3)
 
 
 # masks

@@ -38,7 +38,8 @@ def test_a_truth_is_read_as_it_was_written(tmp_path: Path) -> None:
     read = read_truth(tmp_path / "t.json")
     assert (read.name, read.size, read.rate_hz, len(read.frames)) == ("t.json", SIZE, Fraction(30000, 1001), 3)
     for one, other in zip(read.frames, known.frames, strict=True):
-        assert {**one.polyps, **one.faint}.keys() == {**other.polyps, **other.faint}.keys() and one.cut == other.cut
+        assert {**one.polyps, **one.difficult}.keys() == {**other.polyps, **other.difficult}.keys()
+        assert one.cut == other.cut
         assert all((one.polyps[identity] == box).all() for identity, box in other.polyps.items())
         assert one.masks == other.masks and one.box(9) is None
     assert (decode(read.frames[0].masks[3]) == disc()).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
-from realtime_polyp.metrics.video import VideoReport, combined, figures, video_report
+from realtime_polyp.metrics.video import VideoReport, combine, figures, video_report
 from realtime_polyp.metrics.video_table import table
 from realtime_polyp.outputs.results_reader import ShownFrame
 from realtime_polyp.packets import Detections
@@ -58,14 +58,14 @@ def test_smoothing_is_told_against_every_detection_at_once() -> None:
 
 def test_videos_together_are_all_polyps_and_all_minutes() -> None:
     first, second = report("a", 20 * "H" + 10 * "x"), report("b", 30 * "M" + 20 * "x" + 10 * "F")
-    both = combined([first, second])
+    both = combine([first, second])
     assert both.names == ("a", "b") and both.events.polyps == 2 and both.events.sensitivity == 0.5
     assert both.events.minutes == pytest.approx(90 * 1001 / 30000 / 60)
     assert both.events.false_alarms_per_minute[0.0] == pytest.approx(1 / both.events.minutes)
     assert both.frames.sensitivity == pytest.approx(20 / 50) and both.boxes.polyps == 2
-    assert figures(combined([first])) == figures(first)
-    with pytest.raises(ValueError, match="no video's report"):
-        combined([])
+    assert figures(combine([first])) == figures(first)
+    with pytest.raises(ValueError, match="no report to combine"):
+        combine([])
 
 
 def test_frames_without_a_result_are_counted() -> None:

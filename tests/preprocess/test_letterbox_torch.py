@@ -13,7 +13,7 @@ from nv12_toys import nv12_frame, textured
 
 from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.geometry import shrink as shrink_on_host
-from realtime_polyp.nv12 import MATRICES, Matrix, Nv12, Picture, cut, nv12_of
+from realtime_polyp.nv12 import MATRICES, Matrix, Nv12, Picture, crop_planes, nv12_of
 from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox, rgb_of, shrink
 from realtime_polyp.sources.picture import RgbConverter
@@ -34,9 +34,9 @@ FIELDS = {  # of a frame of 241 x 180 px
 def on_device(
     images: Sequence[Picture], fields: Sequence[FieldOfView], size: tuple[int, int], device: str
 ) -> NDArray[np.uint8]:
-    """The way that CudaInference goes: cut on the host, the rest there."""
+    """The way that CudaInference goes: crop on the host, the rest there."""
     inner = [
-        field_of([torch.from_numpy(np.array(part)).to(device) for part in cut(image, field)], image, field)
+        field_of([torch.from_numpy(np.array(part)).to(device) for part in crop_planes(image, field)], image, field)
         for image, field in zip(images, fields, strict=True)
     ]
     pixels = torch.full((len(images), 3, *size), 77, dtype=torch.uint8, device=device)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tissue_toys import write_tissue_stills
 
-from realtime_polyp.metrics.motion import moved_mask
+from realtime_polyp.metrics.motion import warp_mask
 from realtime_polyp.metrics.run_lengths import decode
 from trainers.data.stills import Still, read_stills
 from trainers.video.synthetic.camera import Room, place_camera
@@ -194,7 +194,7 @@ def test_the_motion_takes_a_frame_s_mask_to_the_next_one(polyp_scenes: list[tupl
         for before, after in pairwise(frames[10:60:1]):
             for identity in before.masks.keys() & after.masks.keys():
                 x1, y1, x2, y2 = inner
-                moved, known = moved_mask(decode(before.masks[identity]), after.motion, inner)
+                moved, known = warp_mask(decode(before.masks[identity]), after.motion, inner)
                 now = decode(after.masks[identity])[y1:y2, x1:x2] > 0
                 opening = np.zeros(SMALL[::-1], np.uint8)
                 opening[scope.corner[1] : scope.corner[1] + scope.size[1], scope.corner[0] :][:, : scope.size[0]] = (
@@ -213,7 +213,7 @@ def test_a_bad_picture_makes_a_polyp_faint(polyp_scenes: list[tuple[Scene, Scope
     one = np.ones(len(scene))
     for spoilt in ({"defocus_px": 20 * one}, {"pressed": one}, {"gain": 0.1 * one}):
         true = true_frame(replace(scene, conditions=replace(scene.conditions, **spoilt)), scope, place)
-        assert true.faint and not true.polyps and not true.masks
+        assert true.difficult and not true.polyps and not true.masks
 
 
 def test_what_an_instrument_hides_is_not_in_the_mask(polyp_scenes: list[tuple[Scene, Scope]]) -> None:
@@ -247,7 +247,7 @@ def test_the_same_seed_gives_the_same_frames_and_another_one_others(stills: list
 def test_a_clip_has_its_length_and_at_least_half_of_it_no_polyp(clip: Clip) -> None:
     frames = list(clip.true_frames())
     assert len(frames) == len(clip) == round(24 * clip.rate_hz)
-    with_polyp = sum(bool(frame.polyps or frame.faint) for frame in frames)
+    with_polyp = sum(bool(frame.polyps or frame.difficult) for frame in frames)
     assert 0 < with_polyp <= len(frames) / 2
     assert not clip.scenes[0].ids and not clip.scenes[-1].ids
 

@@ -105,6 +105,6 @@ def test_a_timeline_is_on_the_video_s_own_clock_and_parted_by_cuts() -> None:
     line = timeline(VideoTruth("t.json", (100, 80), Fraction(10), frames), shown)
     (polyp,) = line.polyps
     assert polyp.id == 3 and [run.start_s for run in polyp.in_view] == pytest.approx([0.1, 0.2])
-    assert [run.duration_s for run in polyp.shown] == pytest.approx([0.1, 0.1]) and polyp.faint == (Run(0.0, 0.1),)
+    assert [run.duration_s for run in polyp.shown] == pytest.approx([0.1, 0.1]) and polyp.difficult == (Run(0.0, 0.1),)
     assert line.cuts_s == (0.2,) and line.duration_s == pytest.approx(0.4)
     assert [(run.start_s, run.duration_s) for run in line.false_alarms] == [pytest.approx((0.3, 0.1))]

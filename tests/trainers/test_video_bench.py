@@ -107,7 +107,7 @@ def test_the_truth_is_cached_with_the_clip(cached: Path, clip: Clip) -> None:
     expected = ClipSource(clip).truth()
     assert truth.rate_hz == clip.rate_hz and truth.size == SMALL
     for found, true in zip(truth.frames, expected.frames, strict=True):
-        assert {**found.polyps, **found.faint}.keys() == {**true.polyps, **true.faint}.keys()
+        assert {**found.polyps, **found.difficult}.keys() == {**true.polyps, **true.difficult}.keys()
         assert found.masks == true.masks and found.cut == true.cut
 
 

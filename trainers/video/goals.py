@@ -44,7 +44,7 @@ class Goal:
 def goals(raw: VideoReport, filtered: VideoReport) -> list[Goal]:
     """Compare the reports of the same videos without and with temporal filtering to the goals."""
     events, paid = filtered.events, filtered.smoothing
-    place = _ratio(filtered.boxes.place_jitter, raw.boxes.place_jitter)
+    place = _ratio(filtered.boxes.position_jitter, raw.boxes.position_jitter)
     size = _ratio(filtered.boxes.size_jitter, raw.boxes.size_jitter)
     return [
         Goal("polyps found within 3 s, for 0.5 s", events.sensitivity, MIN_SENSITIVITY, most=False),

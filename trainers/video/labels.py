@@ -23,13 +23,13 @@ class Label:
     Attributes:
         id: the polyp's identity.
         box: (4,) xyxy px.
-        faint: difficult: it need not be found.
+        difficult: difficult: it need not be found.
         mask: of the video's size; None where no outline was drawn.
     """
 
     id: int
     box: Boxes
-    faint: bool = False
+    difficult: bool = False
     mask: RunLengths | None = None
 
 
@@ -104,10 +104,10 @@ def _true_frame(index: int, labels: Sequence[Label], clock: Clock, cut: bool) ->
     inside = [(one, _inside(one.box, clock.size)) for one in labels]
     seen = [(one, box) for one, box in inside if box[0] < box[2] and box[1] < box[3]]
     return TrueFrame(
-        {one.id: box for one, box in seen if not one.faint},
-        {one.id: box for one, box in seen if one.faint},
+        {one.id: box for one, box in seen if not one.difficult},
+        {one.id: box for one, box in seen if one.difficult},
         cut,
-        {one.id: one.mask for one, _ in seen if one.mask is not None and not one.faint},
+        {one.id: one.mask for one, _ in seen if one.mask is not None and not one.difficult},
     )
 
 
@@ -133,10 +133,10 @@ def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> 
     return np.asarray(decode(coco_mask.merge(runs)), np.bool_)
 
 
-def outlined(identity: int, mask: NDArray[np.bool_], *, faint: bool) -> Label | None:
+def outlined(identity: int, mask: NDArray[np.bool_], *, difficult: bool) -> Label | None:
     """Make a label from a mask (H, W), with its tight box; None for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
-    return Label(identity, box, faint, encode(mask))
+    return Label(identity, box, difficult, encode(mask))

@@ -36,19 +36,19 @@ def true_frame(scene: Scene, scope: Scope, place: int) -> TrueFrame:
     """Return the ground truth of a scene's frame `place`."""
     matrix = scene.camera.matrix(place, scope)
     unclear = _is_unclear(scene, scope, place)
-    polyps, faint, masks = {}, {}, {}
+    polyps, difficult, masks = {}, {}, {}
     for identity, mask in zip(scene.ids, scene.tissue.masks, strict=False):
         visible = _visible_part(mask, matrix, scene, scope, place)
         if np.count_nonzero(visible) < _MIN_PX:
             continue
         box = _box(visible, scope)
         if unclear or _is_difficult(visible, mask, matrix, scene, scope, place):
-            faint[identity] = box
+            difficult[identity] = box
         else:
             polyps[identity] = box
             masks[identity] = encode(_place_in_frame(visible, scope))
     cut = scene.cut and place == 0
-    return TrueFrame(polyps, faint, cut, masks, _motion(scene, scope, place))
+    return TrueFrame(polyps, difficult, cut, masks, _motion(scene, scope, place))
 
 
 def _motion(scene: Scene, scope: Scope, place: int) -> Affine | None:
