@@ -22,6 +22,7 @@ from realtime_polyp.engines.weights import find_weights, read_manifest
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 
 PAPER = ("gflv2-x101-dcn", "lowrank-hrnet-w48")
@@ -147,10 +148,11 @@ def _log_of(trt: Any) -> Any:
 
 
 def table(proofs: Iterable[Proof], precision: str) -> str:
-    lines = [f"{'model (' + precision + ')':24}{'layers':>8}{'build s':>9}{'engine MB':>11}  result"]
-    for one in proofs:
-        result = "converts" if not one.refused else "REFUSED: " + "; ".join(one.refused)
-        lines.append(f"{one.model:24}{one.layers:>8}{one.build_s:>9.1f}{one.engine_mb:>11.1f}  {result}")
+    shown = list(proofs)
+    rows = [(one.model, str(one.layers), f"{one.build_s:.1f}", f"{one.engine_mb:.1f}") for one in shown]
+    lines = format_table((f"model ({precision})", "layers", "build s", "engine MB"), rows).split("\n")
+    results = ["REFUSED: " + "; ".join(one.refused) if one.refused else "converts" for one in shown]
+    lines = [f"{line}  {result}" for line, result in zip(lines, ["result", *results], strict=True)]
     return "\n".join(lines)
 
 

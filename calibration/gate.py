@@ -1,9 +1,9 @@
-"""The accuracy gate: whether an engine may stand in for the float32 model, overall and on every centre.
+"""The accuracy gate: compare an engine with the float32 model, overall and per centre.
 
 python -m calibration.gate --model gflv2-lite0 --engine openvino-int8
 
-The stills go through the live line with the engine and with the reference (torch, float32). An engine that loses more
-than the limits allow is refused by run_live, and this command ends with exit code 1.
+The stills are evaluated with the engine and with the reference (PyTorch, float32). If the engine loses more accuracy
+than the limits allow, run_live refuses it, and this command ends with exit code 1.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _EPILOG = """examples:
   python -m calibration.gate --model lowrank-lite2 --engine eager-fp16 --device cuda --json verdict.json
   python -m calibration.gate --model gflv2-lite0 --engine openvino-int8 --ship
 
-exit codes: 0 accepted, 1 refused, 2 cannot be compared"""
+exit codes: 0 accepted, 1 refused, 2 bad input"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "calibration.gate",
-        description="Compare an engine with eager float32 on a fixed set, and record whether it is accepted.",
+        description="Compare an engine with eager float32 on a fixed set of stills and record whether it is accepted.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
@@ -52,17 +52,27 @@ def command_line() -> argparse.ArgumentParser:
     add("--engine", required=True, metavar="NAME", help=", ".join(name for name in ENGINE_NAMES if name != REFERENCE))
     add("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     add("--data", type=Path, default=_DATA / "val.json", metavar="FILE.json", help="default: %(default)s")
-    add("--root", type=Path, default=_DATA, metavar="DIR", help="where its paths start from (default: %(default)s)")
-    add("--limit", type=int, metavar="N", help="use only the first N images, to try it: nothing is recorded")
-    add("--ship", action="store_true", help="record beside the weights, for engines that ship, not for this machine")
-    add("--json", type=Path, metavar="OUT", help="write the record there too")
+    add(
+        "--root",
+        type=Path,
+        default=_DATA,
+        metavar="DIR",
+        help="folder of image paths (default: %(default)s)",
+    )
+    add("--limit", type=int, metavar="N", help="use only the first N images, for a quick test: nothing is recorded")
+    add(
+        "--ship",
+        action="store_true",
+        help="record beside the weights, to ship it, not in this machine's cache",
+    )
+    add("--json", type=Path, metavar="OUT", help="also write the record to this file")
     return parser
 
 
 def run(options: argparse.Namespace) -> GateRecord:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
-    stills = fixed_set(options.data, options.root)[: options.limit]
-    engine, reference = opened(options.model, options.engine, options.device)
+    """Compare, print and record. Raises OSError or ValueError with a one-sentence cure."""
+    stills = read_gate_stills(options.data, options.root)[: options.limit]
+    engine, reference = open_pair(options.model, options.engine, options.device)
     check_files(stills, masks=engine.task == "segmenter")
     compared = measure(engine, reference, stills)
     record = record_of(engine, compared, f"{options.data.name}, {len(stills)} images")
@@ -74,43 +84,46 @@ def run(options: argparse.Namespace) -> GateRecord:
     return record
 
 
-def fixed_set(path: Path, root: Path) -> list[Still]:
-    """The stills to compare on. Raises ValueError for the unseen centre's, for training data, and for none."""
+def read_gate_stills(path: Path, root: Path) -> list[Still]:
+    """Read the stills to compare on. Raises ValueError for the unseen centre, for training data and for none."""
     stills = read_stills(path, root)
     if not stills:
         raise ValueError(f"{path} has no images: nothing to compare on")
     if path.stem.startswith("unseen") or any(still.centre == UNSEEN for still in stills):
-        raise ValueError(f"{path} holds the unseen centre, which is only ever reported: gate engines on val.json")
+        raise ValueError(f"{path} contains images of the unseen test centre: gate engines on val.json")
     training = path.with_name("train.json")
-    learnt = {still.image_path for still in read_stills(training, root)} if training.is_file() else set()
-    if shared := sorted(still.image_path.name for still in stills if still.image_path in learnt):
+    trained_on = {still.image_path for still in read_stills(training, root)} if training.is_file() else set()
+    if shared := sorted(still.image_path.name for still in stills if still.image_path in trained_on):
         raise ValueError(
-            f"{path} shares {len(shared)} images with {training} ({shared[0]}): gate engines on what they never saw"
+            f"{path} shares {len(shared)} images with {training} ({shared[0]}): gate engines on other images"
         )
     return stills
 
 
-def opened(model: str, engine: str, device: str) -> tuple[Engine, Engine]:
-    """The engine and the reference of the same model. Raises ValueError for the reference itself."""
+def open_pair(model: str, engine: str, device: str) -> tuple[Engine, Engine]:
+    """Open the engine and the reference of the same model. Raises ValueError if the engine is the reference.
+
+    The gate measures one model alone, of either task, so that it does not start at `open_runtime`.
+    """
     if engine == REFERENCE:
-        raise ValueError(f"--engine {REFERENCE} is the reference itself: choose another")
+        raise ValueError(f"--engine {REFERENCE} is the reference itself: choose another engine")
     found = open_engine(model, None, engine, device)
     if found.name == REFERENCE:
-        raise ValueError(f"--engine {engine} opens {REFERENCE} here, the reference itself: choose another")
+        raise ValueError(f"--engine {engine} opens {REFERENCE} here, the reference itself: choose another engine")
     return found, open_engine(model, None, REFERENCE, "cpu")
 
 
 def measure(engine: Engine, reference: Engine, stills: list[Still]) -> dict[str, Comparison]:
-    """{"overall" or centre: figures}; what the reference answers is cached for the next time."""
+    """Return {"overall" or centre: figures}. The outputs of the reference are cached."""
     cached = CachedEngine(reference)
     try:
-        before = _cases(cached, stills)
+        before = _evaluate(cached, stills)
     finally:
         cached.save()
-    return compare(before, _cases(engine, stills), engine.task)
+    return compare(before, _evaluate(engine, stills), engine.task)
 
 
-def _cases(engine: Engine, stills: list[Still]) -> list[Case]:
+def _evaluate(engine: Engine, stills: list[Still]) -> list[Case]:
     roles = (engine, None) if engine.task == "detector" else (None, engine)
     return evaluate(stills, *roles, progress=True)
 

@@ -1,7 +1,7 @@
 """Quantise a model to INT8 from real frames: python -m calibration.int8 --model gflv2-lite0 --data ../shared/data
 
-Frames that cover centres and lighting set the ranges; layers whose INT8 moves the answers most stay in float32. The
-gate (`calibration.gate`) says whether the engine is accepted.
+Activation ranges are measured on training stills that cover all centres and lighting conditions. The layers most
+sensitive to quantisation stay in float32. `calibration.gate` then decides whether the engine is accepted.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from calibration.quantisation.card import section, write_section
-from calibration.quantisation.frames import choose, frame_table, lights_of
-from calibration.quantisation.layers import exact_names
+from calibration.quantisation.frames import choose_stills, format_table, measure_lights
+from calibration.quantisation.layers import float_names
 from calibration.quantisation.sensitivity import Choice, choose_float_layers, float_weights
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import Task
@@ -30,14 +30,14 @@ from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_image, read_stills
 from trainers.leave_one_out import UNSEEN
 
-# The error of a model's answers that INT8 may make, by `sensitivity.ERRORS`: with these the default models pass the
-# gate on val; a lower bound keeps more layers in float32 and costs time.
+# Highest error of an INT8 model's outputs, by `sensitivity.ERRORS`. With these bounds the default models pass the gate
+# on val; a lower bound keeps more layers in float32 and makes the model slower.
 BOUNDS: dict[Task, float] = {"detector": 0.029, "segmenter": 0.013}
-_SCAN_FRAMES = 100  # that set the ranges while layers are compared, of all that are chosen
+_SCAN_FRAMES = 100  # of the calibration frames, to measure ranges for the sensitivity scan
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
   python -m calibration.int8 --model lowrank-lite2 --frames 500 --data ../shared/data
-  python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, closer to it and slower"""
+  python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, more accurate and slower"""
 Pixels = NDArray[np.uint8]
 
 
@@ -48,55 +48,64 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "calibration.int8",
-        description="Quantise a model to INT8 with activations measured on real training frames.",
+        description="Quantise a model to INT8 with activation ranges measured on training stills.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--model", required=True, help="one of the installed weights")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")
-    parser.add_argument("--frames", type=int, default=300, help="that set the ranges (default: %(default)s)")
-    parser.add_argument("--held-out", type=int, default=48, help="more, to measure on (default: %(default)s)")
-    parser.add_argument("--bound", type=float, help=f"most error of the answers (default: {BOUNDS} by task)")
-    parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="default: %(default)s")
+    parser.add_argument("--model", required=True, help="name of installed weights")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="data folder (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=300, help="stills to measure ranges on (default: %(default)s)")
+    parser.add_argument(
+        "--held-out", type=int, default=48, help="stills to measure sensitivity on (default: %(default)s)"
+    )
+    parser.add_argument("--bound", type=float, help=f"highest error of the outputs (default: {BOUNDS} by task)")
+    parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="weights folder (default: %(default)s)")
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Quantise and write the model. Raises OSError or ValueError with a one-sentence cure."""
     weights = find_weights(options.model, folder=options.folder)
     bound = BOUNDS[weights.task] if options.bound is None else options.bound
     stills = training_stills(options.data)
-    lights = lights_of(stills)
-    chosen = choose(stills, lights, options.frames)
-    table = frame_table(stills, lights, chosen)
+    lights = measure_lights(stills)
+    chosen = choose_stills(stills, lights, options.frames)
+    table = format_table(stills, lights, chosen)
     print(table)
     others = sorted({*range(len(stills))} - {*chosen})
-    held_out = [others[i] for i in choose([stills[i] for i in others], [lights[i] for i in others], options.held_out)]
-    frames, measured = (_pixels([stills[i] for i in some], weights.size) for some in (chosen, held_out))
+    other_stills, other_lights = [stills[i] for i in others], [lights[i] for i in others]
+    held_out = [others[i] for i in choose_stills(other_stills, other_lights, options.held_out)]
+    frames, held_out_frames = (_read_frames([stills[i] for i in some], weights.size) for some in (chosen, held_out))
+    # The float model as a graph to quantise: no engine is opened.
     graph = convert(load_module(weights), weights.size)
-    choice = sensitive_layers(graph, frames, measured, weights.task, bound)
+    choice = find_sensitive_layers(graph, frames, held_out_frames, weights.task, bound)
     save(quantize(graph, frames, [layer.name for layer in choice.kept]), weights)
-    told = section(choice, bound, table, command_of(options))
-    print(told)
-    write_section(weights.folder / f"{weights.model}.md", told)
+    text = section(choice, bound, table, command_of(options))
+    print(text)
+    write_section(weights.folder / f"{weights.model}.md", text)
 
 
 def training_stills(data: Path) -> list[Still]:
-    """Raises ValueError where the unseen centre is among them: nothing may be calibrated on it."""
+    """Read the training stills. Raises ValueError if any is from the unseen test centre."""
     stills = read_stills(data / "train.json", data)
     if any(still.centre == UNSEEN for still in stills):
-        raise ValueError(f"{data / 'train.json'} holds images of {UNSEEN}, the unseen centre: it is only ever reported")
+        raise ValueError(f"{data / 'train.json'} contains images of {UNSEEN}, the unseen test centre: remove them")
     return stills
 
 
 def command_of(options: argparse.Namespace) -> str:
+    """Return the command that reproduces the engine."""
     words = [f"python -m calibration.int8 --model {options.model} --frames {options.frames}"]
     return " ".join(words + ([] if options.bound is None else [f"--bound {options.bound:g}"]))
 
 
-def sensitive_layers(
+def find_sensitive_layers(
     graph: ov.Model, frames: Sequence[Pixels], held_out: Sequence[Pixels], task: Task, bound: float
 ) -> Choice:
-    """The layers to leave in float32, measured on `held_out`; a share of the frames sets the ranges meanwhile."""
+    """Choose the layers to leave in float32.
+
+    frames: some of them set the ranges during the scan. held_out: sensitivity is measured on these. Raises ValueError
+    if there are none.
+    """
     if not held_out:
         raise ValueError("no training stills are left to measure sensitivity on: lower --frames")
     few = frames[:: max(1, len(frames) // _SCAN_FRAMES)]
@@ -107,18 +116,18 @@ def sensitive_layers(
 def quantize(
     graph: ov.Model, frames: Sequence[Pixels], kept: Sequence[str], *, correct_biases: bool = True
 ) -> ov.Model:
-    """The graph in INT8 but for the layers `kept` and what follows the body.
+    """Quantise the graph to INT8, except for the layers `kept` and the operations after the body.
 
-    Ranges reach from the least to the most that was seen: averaged over frames, as NNCF would have them, they cut off
-    what only some frames show, and the boxes moved twice as far.
+    Ranges are the minimum and maximum over all frames. NNCF's default averages them over frames, which clips
+    activations that occur in a few frames only and doubled the displacement of boxes.
     """
     return nncf.quantize(
         graph.clone(),
         nncf.Dataset(list(frames)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(frames),
-        fast_bias_correction=False,  # slower to make; the boxes then lie closer to the float model's
-        ignored_scope=nncf.IgnoredScope(names=[*exact_names(graph), *kept], validate=False),
+        fast_bias_correction=False,  # slower, but the boxes are closer to the float model's
+        ignored_scope=nncf.IgnoredScope(names=[*float_names(graph), *kept], validate=False),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             disable_bias_correction=not correct_biases,
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
@@ -126,12 +135,12 @@ def quantize(
     )
 
 
-def _pixels(stills: Sequence[Still], size: tuple[int, int]) -> list[Pixels]:
+def _read_frames(stills: Sequence[Still], size: tuple[int, int]) -> list[Pixels]:
     return [pixels_of(still, size) for still in tqdm(stills, desc="calibration frames", unit="frame")]
 
 
 def pixels_of(still: Still, size: tuple[int, int]) -> Pixels:
-    """A still as the graph reads it: (1, h, w, 3) uint8."""
+    """Read a still as input of the graph: (1, h, w, 3) uint8."""
     image = read_image(still.image_path)
     return np.ascontiguousarray(
         prepare([image], [find_field(image) or whole(image)], size).pixels.transpose(0, 2, 3, 1)
@@ -139,7 +148,7 @@ def pixels_of(still: Still, size: tuple[int, int]) -> Pixels:
 
 
 def save(graph: ov.Model, weights: Weights) -> None:
-    """Write the graph beside the float weights, under its name only when complete."""
+    """Write the graph to the folder of the float weights, atomically, and add it to the manifest."""
     names = {"int8-xml": f"{weights.model}.int8.xml", "int8-bin": f"{weights.model}.int8.bin"}
     xml, binary = (weights.folder / names[kind] for kind in ("int8-xml", "int8-bin"))
     with replacing(binary), replacing(xml) as temporary:  # save_model writes the .bin beside the .xml

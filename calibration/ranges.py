@@ -1,4 +1,4 @@
-"""Measure a model's activation ranges for eight bits on a GPU: python -m calibration.ranges --model gflv2-lite0"""
+"""Measure activation ranges for 8-bit engines on a GPU: python -m calibration.ranges --model gflv2-lite0"""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from calibration.int8 import pixels_of, training_stills
-from calibration.quantisation.frames import choose, lights_of
+from calibration.quantisation.frames import choose_stills, measure_lights
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.quantized import RANGES, measure_ranges
@@ -17,6 +17,7 @@ from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manif
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still
 
+FORMAT = 1  # of the ranges file; the first files had no format number
 _EPILOG = """examples:
   python -m calibration.ranges --model gflv2-lite0
   python -m calibration.ranges --model lowrank-lite2 --frames 500 --data ../shared/data"""
@@ -25,23 +26,24 @@ _EPILOG = """examples:
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser(
         "calibration.ranges",
-        description="Measure on real training frames how large a model's activations get: what the engines "
-        "tensorrt-int8 and tensorrt-fp8 scale their eight bits by.",
+        description="Measure a model's activation ranges on training stills. The engines tensorrt-int8 and "
+        "tensorrt-fp8 derive their scales from them.",
         epilog=_EPILOG,
     )
-    parser.add_argument("--model", required=True, help="one of the installed weights")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")
-    parser.add_argument("--frames", type=int, default=300, help="calibration frames (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="default: %(default)s")
+    parser.add_argument("--model", required=True, help="name of installed weights")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="data folder (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=300, help="stills to measure ranges on (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="weights folder (default: %(default)s)")
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
         run(options)
 
 
 def run(options: argparse.Namespace) -> None:
+    """Measure the ranges and write them. Raises OSError or ValueError with a one-sentence cure."""
     weights = find_weights(options.model, folder=options.folder)
     every = training_stills(options.data)
-    stills = [every[index] for index in choose(every, lights_of(every), options.frames)]
+    stills = [every[index] for index in choose_stills(every, measure_lights(every), options.frames)]
     save(measure_ranges(load_module(weights), _batches(stills, weights.size)), weights, len(stills))
 
 
@@ -51,11 +53,14 @@ def _batches(stills: list[Still], size: tuple[int, int]) -> Iterator[torch.Tenso
 
 
 def save(ranges: dict[str, float], weights: Weights, frames: int) -> None:
-    """Write them beside the weights they belong to, under their name only when complete."""
+    """Write the ranges to the folder of the weights, atomically, and add them to the manifest.
+
+    ranges: {convolution: largest magnitude of its input}. frames: how many they were measured on.
+    """
     name = f"{weights.model}.ranges.json"
     made_on = weights.checksums[weights.files["safetensors"]]
     rounded = {layer: float(f"{value:.6g}") for layer, value in sorted(ranges.items())}
-    content = {"weights": made_on, "frames": frames, "largest": rounded}
+    content = {"format": FORMAT, "weights": made_on, "frames": frames, "largest": rounded}
     atomic_write_text(weights.folder / name, json.dumps(content, indent=1) + "\n")
     add_to_manifest(weights.model, weights.task, weights.size, {RANGES: name}, weights.folder)
     print(f"wrote {weights.folder / name}")

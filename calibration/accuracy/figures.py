@@ -1,4 +1,4 @@
-"""What the gate compares, an engine's figures beside the reference's, and how much an engine may lose."""
+"""The figures that the gate compares between an engine and the reference, and their limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,20 +17,25 @@ from trainers.evaluation.predict import Case
 
 Figures = dict[str, float | int | None]
 OVERALL = "overall"
-SAME_BOX_IOU = 0.5  # METRICS 1's own: below it a box is another box
-_SMALL_PX = 32  # METRICS 1: the side of a square of as many pixels
-_FOUND_DICE = 0.5  # an outline of this Dice has found its polyp
+SAME_BOX_IOU = 0.5  # as in METRICS 1: with a lower IoU two boxes are different ones
+_SMALL_PX = 32  # as in METRICS 1: boxes smaller than 32 x 32 px are small
+_FOUND_DICE = 0.5  # from this Dice on a mask has found its polyp
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most an engine may lose, overall and on every centre.
+    """Highest losses of an engine against the reference, overall and per centre.
 
-    ap50, dice, ap_small: the project's own. Of a centre no less can be asked of AP50 and AP_s than one polyp is worth
-    there: with 42 polyps a single one moves AP50 by up to 0.024, and a limit of 0.005 would be drawn by lot. What goes
-    beyond the limit within one polyp is accepted and noted. shift_px: of all but the farthest 5 % of boxes, px of the
-    stored still, about a cell of the detector's finest level (8 px of its input), so that a box stays on its polyp.
-    image_dice: of one still whose polyp the reference had outlined; losing half of it is losing the polyp.
+    On a small centre a single polyp may change AP50 by more than the limit (with 42 polyps by up to 0.024). There, a
+    loss of AP50 or AP_s that is worth at most one polyp is accepted and listed by `tolerated_losses`.
+
+    Attributes:
+        ap50: loss of AP50.
+        ap_small: loss of AP_s.
+        dice: loss of the mean Dice.
+        shift_px: 95th percentile of the displacement of boxes, px of the stored still. The default is about a cell of
+            the detector's finest level (8 px of its input), so that a box stays on its polyp.
+        image_dice: loss of Dice on a single still whose polyp the reference found.
     """
 
     ap50: float = 0.005
@@ -45,8 +50,15 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Comparison:
-    """{figure: value} of the reference and of the engine on one group of stills, and of the two side by side. polyps:
-    how many true boxes a figure stands on."""
+    """The comparison of an engine with the reference on one group of stills.
+
+    Attributes:
+        images: number of stills.
+        reference: {figure: value} of the reference.
+        engine: {figure: value} of the engine.
+        agreement: {figure: value} of the differences between their outputs.
+        polyps: {figure: number of true boxes that it is computed from}.
+    """
 
     images: int
     reference: Figures
@@ -56,14 +68,17 @@ class Comparison:
 
 
 def compare(reference: Sequence[Case], engine: Sequence[Case], task: Task) -> dict[str, Comparison]:
-    """{"overall" or centre: figures} of two engines' cases of the same stills."""
-    one = _compare_boxes if task == "detector" else _compare_masks
+    """Compare two engines on the same stills; returns {"overall" or centre: comparison}."""
+    compare_group = _compare_boxes if task == "detector" else _compare_masks
     centres = np.array([case.still.centre for case in reference])
     groups = {
         OVERALL: list(range(len(centres))),
         **{name: np.flatnonzero(centres == name).tolist() for name in sorted({*centres.tolist()})},
     }
-    return {name: one([reference[i] for i in chosen], [engine[i] for i in chosen]) for name, chosen in groups.items()}
+    return {
+        name: compare_group([reference[i] for i in chosen], [engine[i] for i in chosen])
+        for name, chosen in groups.items()
+    }
 
 
 def _compare_boxes(reference: Sequence[Case], engine: Sequence[Case]) -> Comparison:
@@ -87,7 +102,7 @@ def _polyps(cases: Sequence[Case]) -> dict[str, int]:
 
 
 def box_figures(cases: Sequence[Case]) -> Figures:
-    """AP, AP50, AP of small polyps on the stored grid (32² px) and on the original one (100² px); None without any."""
+    """Return AP, AP50 and the AP of small polyps: below 32² stored px and below 100² original px; None without any."""
     figures = detection_figures(cases)
     return {
         "AP": figures["AP"],
@@ -98,28 +113,32 @@ def box_figures(cases: Sequence[Case]) -> Figures:
 
 
 def _shown(detections: Detections) -> NDArray[np.float32]:
-    """The boxes (n, 4) that a person would be shown at the threshold that ships."""
+    """Return the boxes (n, 4) that are shown at the default threshold."""
     return detections.boxes[detections.scores >= SCORE_THRESHOLD]
 
 
 def _shifts(reference: Detections, engine: Detections) -> tuple[NDArray[np.float64], int, int]:
-    """How far (n,) px the farthest edge of each shown box of the reference moved in the engine's box that meets it
-    best, at any score; how many boxes were lost, and how many are new, at the threshold."""
+    """Return the displacement (n,) of boxes, px, and the numbers of boxes lost and new at the default threshold.
+
+    Each shown box of the reference is compared with the engine's box of the highest IoU, whatever its score. The
+    displacement is that of the edge that moved most.
+    """
     before, after = _shown(reference), _shown(engine)
     ious = iou_matrix(before, engine.boxes, dtype=np.float64)
     nearest = ious.argmax(axis=1) if ious.size else np.zeros(0, np.int64)
     same = ious[np.arange(len(nearest)), nearest] >= SAME_BOX_IOU
     moved = np.abs(before[: len(nearest)][same] - engine.boxes[nearest[same]]).max(axis=1, initial=0)
-    return moved.astype(np.float64), _without_partner(before, after), _without_partner(after, before)
+    return moved.astype(np.float64), _count_unmatched(before, after), _count_unmatched(after, before)
 
 
-def _without_partner(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> int:
+def _count_unmatched(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> int:
     return int((iou_matrix(boxes, others, dtype=np.float64).max(axis=1, initial=0) < SAME_BOX_IOU).sum())
 
 
 def _compare_masks(reference: Sequence[Case], engine: Sequence[Case]) -> Comparison:
     before, after = (np.array([_dice(case) for case in cases]) for cases in (reference, engine))
-    # Without a polyp a single false pixel takes Dice from 1 to 0: such stills count in the mean and as alarms.
+    # On a still without a polyp a single false pixel changes Dice from 1 to 0. Such stills count in the mean Dice and
+    # as false alarms, but not in the worst loss.
     empty = np.array([not len(case.still.boxes) for case in reference])
     outlined = (before >= _FOUND_DICE) & ~empty
     agreement: Figures = {
@@ -131,7 +150,7 @@ def _compare_masks(reference: Sequence[Case], engine: Sequence[Case]) -> Compari
 
 
 def outline_figures(cases: Sequence[Case]) -> Figures:
-    """Dice, mIoU, and the Dice of the worst still that has a polyp; None without any."""
+    """Return mean Dice, mIoU, and the lowest Dice of a still with a polyp; None without any."""
     figures = mask_figures(cases)
     with_polyp = [_dice(case) for case in cases if len(case.still.boxes)]
     return {"dice": figures["dice"], "miou": figures["miou"], "worst_dice": min(with_polyp, default=None)}
@@ -141,27 +160,27 @@ def _dice(case: Case) -> float:
     return scores_of(case.segmentation.counts).dice  # type: ignore[union-attr]
 
 
-def reasons(compared: dict[str, Comparison], limits: Limits = LIMITS) -> tuple[str, ...]:
-    """Every limit that is passed, one sentence each; empty for an engine to accept."""
+def failure_reasons(compared: dict[str, Comparison], limits: Limits = LIMITS) -> tuple[str, ...]:
+    """Return one sentence per exceeded limit; empty if the engine is accepted."""
     return tuple(reason for group, one in compared.items() for reason in _reasons(group, one, limits))
 
 
-def noted(compared: dict[str, Comparison], limits: Limits = LIMITS) -> tuple[str, ...]:
-    """What goes beyond a limit on a centre and is accepted, because it is no more than one polyp's worth."""
+def tolerated_losses(compared: dict[str, Comparison], limits: Limits = LIMITS) -> tuple[str, ...]:
+    """Return one sentence per loss above its limit that is accepted as worth at most one polyp of the centre."""
     return tuple(
-        f"{group}: {name} fell by {lost:.4f}, beyond {most} but within one of its {one.polyps[name]} polyps"
+        f"{group}: {name} fell by {lost:.4f}, above {most} but worth at most one of its {one.polyps[name]} polyps"
         for group, one in compared.items()
-        for name, most in _losses(limits).items()
-        if (lost := _lost(one, name)) is not None and most < lost <= _allowed(group, one, name, most)
+        for name, most in _loss_limits(limits).items()
+        if (lost := _loss(one, name)) is not None and most < lost <= _allowed(group, one, name, most)
     )
 
 
-def _losses(limits: Limits) -> dict[str, float]:
+def _loss_limits(limits: Limits) -> dict[str, float]:
     return {"AP50": limits.ap50, "AP_s": limits.ap_small, "dice": limits.dice}
 
 
 def _allowed(group: str, one: Comparison, name: str, most: float) -> float:
-    """The limit, which on a centre is no finer than one of its polyps."""
+    """Return the limit; for a centre at least the share of one of its polyps."""
     polyps = one.polyps.get(name, 0)
     return most if group == OVERALL or not polyps else max(most, 1 / polyps)
 
@@ -169,12 +188,12 @@ def _allowed(group: str, one: Comparison, name: str, most: float) -> float:
 def _reasons(group: str, one: Comparison, limits: Limits) -> list[str]:
     found = [
         f"{group}: {name} fell by {lost:.4f}, at most {allowed:.4g} is allowed"
-        for name, most in _losses(limits).items()
-        if (lost := _lost(one, name)) is not None and lost > (allowed := _allowed(group, one, name, most))
+        for name, most in _loss_limits(limits).items()
+        if (lost := _loss(one, name)) is not None and lost > (allowed := _allowed(group, one, name, most))
     ]
     ceilings: dict[str, tuple[str, float]] = {
-        "shift_p95_px": ("a box in twenty moved by more than {:.1f} px, at most {} px is allowed", limits.shift_px),
-        "worst_loss": ("one outlined still lost {:.3f} of its Dice, at most {} is allowed", limits.image_dice),
+        "shift_p95_px": ("5 % of the boxes moved by more than {:.1f} px, at most {} px is allowed", limits.shift_px),
+        "worst_loss": ("Dice of one still fell by {:.3f}, at most {} is allowed", limits.image_dice),
     }
     for name, (sentence, most) in ceilings.items():
         value: Any = one.agreement.get(name)
@@ -183,7 +202,7 @@ def _reasons(group: str, one: Comparison, limits: Limits) -> list[str]:
     return found
 
 
-def _lost(one: Comparison, name: str) -> float | None:
-    """How much lower the engine's figure is; None for one that this group or task does not have."""
+def _loss(one: Comparison, name: str) -> float | None:
+    """Return the loss of a figure; None if this group or task does not have it."""
     before, after = one.reference.get(name), one.engine.get(name)
     return None if before is None or after is None else before - after

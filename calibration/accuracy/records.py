@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from calibration.accuracy.figures import LIMITS, Comparison, Limits, noted, reasons
+from calibration.accuracy.figures import LIMITS, Comparison, Limits, failure_reasons, tolerated_losses
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.engines.gate import FORMAT, RECORDS, GateRecord, read_records
@@ -21,11 +21,11 @@ def record_of(engine: Engine, compared: dict[str, Comparison], data: str, limits
         key=engine.key,
         engine=engine.name,
         model=engine.model,
-        reasons=reasons(compared, limits),
+        reasons=failure_reasons(compared, limits),
         data=data,
         figures={
             "limits": asdict(limits),
-            "noted": list(noted(compared, limits)),
+            "noted": list(tolerated_losses(compared, limits)),
             **{group: to_json(one) for group, one in compared.items()},
         },
         machine={"device": engine.device, **{name: facts[name] for name in _MACHINE}},

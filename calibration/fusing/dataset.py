@@ -20,7 +20,7 @@ from realtime_polyp.packets import Detections, Mask
 from realtime_polyp.postprocess.fusion import LEAST_SCORE
 from realtime_polyp.preprocess.letterbox import prepare
 from trainers.data.augment import STRONG, Augment
-from trainers.data.stills import Still, boxes_of, letterboxed, read_image, read_mask
+from trainers.data.stills import Still, letterboxed, polyp_boxes, read_image, read_mask
 from trainers.evaluation.predict import detect, segment
 
 _SHARES = (0.35, 0.7)  # size of a background view, as a fraction of the field's sides
@@ -100,7 +100,7 @@ def augmented_views(stills: Sequence[Still], size: tuple[int, int], *, seed: int
     augment = Augment(STRONG)
     for number, still in enumerate(stills):
         image, labels = augment(*letterboxed(still, size), seed=seed * _SEEDS + number)
-        yield LabelledView(still.centre, _group(still), image, boxes_of(labels), labels > 0)
+        yield LabelledView(still.centre, _group(still), image, polyp_boxes(labels), labels > 0)
 
 
 def background_views(stills: Sequence[Still], *, seed: int = 2) -> Iterator[LabelledView]:

@@ -1,4 +1,4 @@
-"""The INT8 section of a model card: from which frames, which layers stayed in float32 and why, by which command."""
+"""Writes the INT8 section of a model card: calibration frames, layers in float32 and their sensitivity, command."""
 
 from pathlib import Path
 
@@ -9,16 +9,19 @@ _SHOWN = 8  # layers of the table: the most sensitive
 
 
 def section(choice: Choice, bound: float, frames: str, command: str) -> str:
-    """frames: the table of `frames.frame_table`. command: what makes this engine again."""
+    """Return the section as Markdown.
+
+    bound: highest error of the outputs. frames: the table of `frames.format_table`. command: reproduces the engine.
+    """
     return "\n".join(
         [
             TITLE,
-            f"`{command}`: NNCF, ranges from the least to the most seen on the frames below, biases corrected layer by "
-            "layer. What follows backbone, neck and towers (of a segmenter, its projection) stays in float32.",
+            f"`{command}`: NNCF, minimum-maximum ranges over the frames below, biases corrected layer by layer. The "
+            "operations after backbone, neck and towers (of a segmenter: after its projection) stay in float32.",
             "",
             frames,
             "",
-            _told(choice, bound),
+            _summary(choice, bound),
             "",
             "| layer | kind | error alone | elements moved | precision |",
             "|---|---|---|---|---|",
@@ -28,14 +31,14 @@ def section(choice: Choice, bound: float, frames: str, command: str) -> str:
     )
 
 
-def _told(choice: Choice, bound: float) -> str:
+def _summary(choice: Choice, bound: float) -> str:
     steps = ", ".join(f"{error:.4f}" for error in choice.errors)
     reached = "reached" if choice.errors[-1] <= bound else "not reached"
     return (
-        f"Of {len(choice.layers)} layers {len(choice.kept)} stay in float32. The answers' error on training stills "
-        f"that set no range, before biases were corrected, with 0, 1, 2, ... layers in float32: {steps}; "
-        f"bound {bound:g}, {reached}. A detector's error is the root mean square of 1 - IoU with the float model's "
-        "boxes, a segmenter's that of the change in probability. The most sensitive layers, each alone in INT8:"
+        f"{len(choice.kept)} of {len(choice.layers)} layers stay in float32. Error of the outputs on held-out training "
+        f"stills, before bias correction, with 0, 1, 2, ... layers in float32: {steps}; bound {bound:g}, {reached}. "
+        "The error is the root mean square of 1 - IoU with the float model's boxes for a detector, and of the change "
+        "in probability for a segmenter. The most sensitive layers, each alone in INT8:"
     )
 
 
@@ -51,18 +54,18 @@ def _rows(choice: Choice) -> list[str]:
 
 
 def write_section(path: Path, text: str) -> None:
-    """Put the section into the card, in place of an earlier one or before the figures; at the end where there are none.
+    """Write the section into the card: in place of an earlier one, else before the figures, else at the end.
 
-    A model without a card gets none: its training is not known here.
+    A model without a card does not get one, because its training is not known here.
     """
     if not path.is_file():
         return
-    before, after = _around(path.read_text(encoding="utf-8"))
+    before, after = _split_card(path.read_text(encoding="utf-8"))
     path.write_text(before.rstrip("\n") + "\n\n" + text.rstrip("\n") + "\n" + after, encoding="utf-8")
 
 
-def _around(card: str) -> tuple[str, str]:
-    """What stands before the section and after it."""
+def _split_card(card: str) -> tuple[str, str]:
+    """Return the text before the section and the text after it."""
     start = card.find(f"{TITLE}\n")
     if start >= 0:
         following = card.find("\n## ", start)

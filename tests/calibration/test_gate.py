@@ -1,4 +1,4 @@
-"""The accuracy gate: what it measures, what it refuses, what it writes down and what it will not compare on."""
+"""The accuracy gate: figures and limits, records, the reference cache, and which data it rejects."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calibration import gate
 from calibration.accuracy import records as gate_records
-from calibration.accuracy.figures import OVERALL, Comparison, Limits, compare, noted, reasons
+from calibration.accuracy.figures import OVERALL, Comparison, Limits, compare, failure_reasons, tolerated_losses
 from calibration.accuracy.reference_cache import CachedEngine
 from realtime_polyp.engines import gate as acceptance
 from trainers.data.stills import Still, read_stills
@@ -62,26 +62,26 @@ def compared(stills: list[Still], reference: Any, engine: Any) -> dict[str, Comp
     return compare(*(evaluate(stills, *pair) for pair in roles), reference.task)
 
 
-def test_the_same_engine_is_accepted_overall_and_on_every_centre(stills: list[Still]) -> None:
+def test_identical_engine_is_accepted(stills: list[Still]) -> None:
     for engine in (GreenDetector, GreenSegmenter):
-        told = compared(stills, engine(), engine())
-        assert list(told) == [OVERALL, "north", "south"] and told[OVERALL].images == len(stills)
-        assert reasons(told) == ()
-        assert all(one.reference == one.engine for one in told.values())
+        found = compared(stills, engine(), engine())
+        assert list(found) == [OVERALL, "north", "south"] and found[OVERALL].images == len(stills)
+        assert failure_reasons(found) == ()
+        assert all(one.reference == one.engine for one in found.values())
 
 
-def test_an_engine_that_finds_nothing_is_refused_with_figures_on_every_centre(stills: list[Still]) -> None:
-    told = compared(stills, GreenDetector(), BlindDetector())
-    said = reasons(told)
-    assert {sentence.split(":")[0] for sentence in said} == {OVERALL, "north"}
-    assert all("AP50 fell by" in sentence for sentence in said) and "0.005" in said[0]
-    # In the south there is one polyp, and no figure of a centre is finer than that: noted, not refused.
-    assert told["south"].polyps["AP50"] == 1
-    assert noted(told) == ("south: AP50 fell by 1.0000, beyond 0.005 but within one of its 1 polyps",)
-    assert told[OVERALL].agreement["lost"] == told[OVERALL].agreement["boxes"] == 4
+def test_blind_engine_fails_overall_and_per_centre(stills: list[Still]) -> None:
+    found = compared(stills, GreenDetector(), BlindDetector())
+    message = failure_reasons(found)
+    assert {sentence.split(":")[0] for sentence in message} == {OVERALL, "north"}
+    assert all("AP50 fell by" in sentence for sentence in message) and "0.005" in message[0]
+    # In the south there is one polyp, and no figure of a centre is finer than that: tolerated.
+    assert found["south"].polyps["AP50"] == 1
+    assert tolerated_losses(found) == ("south: AP50 fell by 1.0000, above 0.005 but worth at most one of its 1 polyps",)
+    assert found[OVERALL].agreement["lost"] == found[OVERALL].agreement["boxes"] == 4
 
 
-def test_a_shift_is_told_in_px_of_the_stored_still(stills: list[Still]) -> None:
+def test_box_displacement_is_in_stored_px(stills: list[Still]) -> None:
     agreement = compared(stills, GreenDetector(), ShiftedDetector(2.0))[OVERALL].agreement
     # The green fields are 208 px wide and shown 160 px wide at most, so a model px is 1.3 stored px.
     assert agreement["shift_mean_px"] == pytest.approx(2.6, abs=0.1)
@@ -89,36 +89,36 @@ def test_a_shift_is_told_in_px_of_the_stored_still(stills: list[Still]) -> None:
     assert agreement["lost"] == agreement["new"] == 0
 
 
-def test_a_shift_past_its_limit_is_a_reason_of_its_own(stills: list[Still]) -> None:
-    told = compared(stills, GreenDetector(), ShiftedDetector(2.0))
-    assert any("moved by more than 2." in sentence for sentence in reasons(told, Limits(ap50=1, shift_px=2.0)))
-    assert not reasons(told, Limits(ap50=1, ap_small=1, shift_px=3.0))
+def test_displacement_above_limit_fails(stills: list[Still]) -> None:
+    found = compared(stills, GreenDetector(), ShiftedDetector(2.0))
+    assert any("moved by more than 2." in sentence for sentence in failure_reasons(found, Limits(ap50=1, shift_px=2.0)))
+    assert not failure_reasons(found, Limits(ap50=1, ap_small=1, shift_px=3.0))
 
 
-def test_a_lost_outline_is_seen_in_one_still_and_in_the_worst(stills: list[Still]) -> None:
-    told = compared(stills, GreenSegmenter(), EmptySegmenter())[OVERALL]
-    assert told.engine["worst_dice"] == 0 and told.reference["worst_dice"] > 0.8  # type: ignore[operator]
-    assert told.agreement["worst_loss"] > 0.8  # type: ignore[operator]
-    assert any("one outlined still lost" in sentence for sentence in reasons({OVERALL: told}))
-    assert told.agreement["false_alarms"] == 0
+def test_lost_mask_fails_on_a_single_still(stills: list[Still]) -> None:
+    found = compared(stills, GreenSegmenter(), EmptySegmenter())[OVERALL]
+    assert found.engine["worst_dice"] == 0 and found.reference["worst_dice"] > 0.8  # type: ignore[operator]
+    assert found.agreement["worst_loss"] > 0.8  # type: ignore[operator]
+    assert any("Dice of one still fell by" in sentence for sentence in failure_reasons({OVERALL: found}))
+    assert found.agreement["false_alarms"] == 0
 
 
-def test_a_figure_that_a_centre_does_not_have_is_no_reason() -> None:
+def test_missing_figure_is_no_failure() -> None:
     nothing = Comparison(3, {"AP50": 0.9, "AP_s": None}, {"AP50": 0.9, "AP_s": None}, {"shift_p95_px": None})
-    assert reasons({OVERALL: nothing}) == ()
+    assert failure_reasons({OVERALL: nothing}) == ()
 
 
 @pytest.mark.parametrize(("lost", "refused"), [(0.0049, False), (0.0051, True)])
-def test_the_limit_holds_for_a_centre_as_for_all(lost: float, refused: bool) -> None:
+def test_dice_limit_applies_per_centre(lost: float, refused: bool) -> None:
     same = Comparison(9, {"dice": 0.8}, {"dice": 0.8}, {"worst_loss": 0.0})
     worse = Comparison(9, {"dice": 0.8}, {"dice": 0.8 - lost}, {"worst_loss": 0.0})
-    assert bool(reasons({OVERALL: same, "south": worse})) is refused
+    assert bool(failure_reasons({OVERALL: same, "south": worse})) is refused
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: Any, reference: Any) -> tuple[Keyed, Keyed]:
     """The command line's engines, and a cache of its own."""
     pair = Keyed(engine, "openvino-int8", "k1"), Keyed(reference, "eager", "k0")
-    monkeypatch.setattr(gate, "opened", lambda model, name, device: pair)
+    monkeypatch.setattr(gate, "open_pair", lambda model, name, device: pair)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return pair
 
@@ -128,7 +128,7 @@ def command(root: Path, *more: str) -> list[str]:
     return [*words, *more]
 
 
-def test_the_command_accepts_and_records(
+def test_command_accepts_and_records(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine, _ = opened(monkeypatch, tmp_path, GreenDetector(), GreenDetector())
@@ -141,7 +141,7 @@ def test_the_command_accepts_and_records(
     assert capsys.readouterr().out.splitlines()[-2] == "accepted"
 
 
-def test_the_command_refuses_with_exit_code_1_and_records_that(
+def test_command_refuses_with_exit_code_1_and_records_it(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine, _ = opened(monkeypatch, tmp_path, BlindDetector(), GreenDetector())
@@ -151,9 +151,7 @@ def test_the_command_refuses_with_exit_code_1_and_records_that(
     assert "failed its gate" in str(acceptance.gate_problem(engine))  # type: ignore[arg-type]
 
 
-def test_a_few_images_are_a_try_that_leaves_no_record(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_limit_writes_no_record(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened(monkeypatch, tmp_path, GreenSegmenter(), GreenSegmenter())
     gate.main(command(root, "--limit", "1"))
     assert acceptance.read_records(acceptance.cache_folder()) == {}
@@ -166,15 +164,33 @@ def test_ship_records_beside_the_weights(root: Path, tmp_path: Path, monkeypatch
     assert set(acceptance.read_records(tmp_path / "weights")) == {"k1"}
 
 
-def test_an_engine_made_anew_replaces_its_old_record(tmp_path: Path, stills: list[Still]) -> None:
-    told = compared(stills, GreenDetector(), GreenDetector())
+def test_rebuilt_engine_replaces_its_record(tmp_path: Path, stills: list[Still]) -> None:
+    found = compared(stills, GreenDetector(), GreenDetector())
     for name, key in (("openvino", "a"), ("openvino-int8", "b"), ("openvino-int8", "c")):
         engine = Keyed(GreenDetector(), name, key)
-        gate_records.write_record(gate_records.record_of(engine, told, "data"), tmp_path)  # type: ignore[arg-type]
+        gate_records.write_record(gate_records.record_of(engine, found, "data"), tmp_path)  # type: ignore[arg-type]
     assert set(acceptance.read_records(tmp_path)) == {"a", "c"}
 
 
-def test_the_reference_is_asked_once(root: Path, tmp_path: Path, stills: list[Still]) -> None:
+@pytest.mark.parametrize("has_format", [True, False])
+def test_records_are_read_with_and_without_format_number(tmp_path: Path, stills: list[Still], has_format: bool) -> None:
+    figures = compared(stills, GreenDetector(), GreenDetector())
+    record = gate_records.record_of(Keyed(GreenDetector(), "openvino", "a"), figures, "data")  # type: ignore[arg-type]
+    path = gate_records.write_record(record, tmp_path)
+    content = json.loads(path.read_text())
+    assert content["format"] == acceptance.FORMAT
+    if not has_format:  # the first files were the records alone
+        path.write_text(json.dumps(content["records"]))
+    assert set(acceptance.read_records(tmp_path)) == {"a"}
+
+
+def test_records_of_another_format_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / acceptance.RECORDS).write_text(json.dumps({"format": 99, "records": {}}))
+    with pytest.raises(acceptance.EngineError, match="format is 99"):
+        acceptance.read_records(tmp_path)
+
+
+def test_reference_runs_once_per_image(root: Path, tmp_path: Path, stills: list[Still]) -> None:
     for task_engine in (GreenDetector(), GreenSegmenter()):
         first = Keyed(task_engine, "eager", "k0")
         remembered = CachedEngine(first, tmp_path)  # type: ignore[arg-type]
@@ -185,7 +201,7 @@ def test_the_reference_is_asked_once(root: Path, tmp_path: Path, stills: list[St
         assert (first.asked, again.asked) == (len(stills), 0) and before == after
 
 
-def test_a_harmed_memory_is_asked_again(tmp_path: Path) -> None:
+def test_damaged_cache_file_is_ignored(tmp_path: Path) -> None:
     engine = Keyed(GreenSegmenter(), "eager", "k0")
     remembered = CachedEngine(engine, tmp_path)  # type: ignore[arg-type]
     remembered.path.write_bytes(b"PK not a file of arrays")
@@ -207,25 +223,25 @@ def changed(root: Path, to: Path, **of_images: object) -> Path:
     return to
 
 
-def test_the_unseen_centre_is_only_reported(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unseen_centre_is_rejected(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     by_name = changed(root, tmp_path / "unseen_C9.json")
     by_centre = changed(root, tmp_path / "other.json", centre=gate.UNSEEN)
     for path in (by_name, by_centre):
-        assert "only ever reported" in refused(root, path, capsys)
+        assert "unseen test centre" in refused(root, path, capsys)
 
 
-def test_training_data_are_no_reference(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_images_are_rejected(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed(root, tmp_path / "train.json")
     assert "shares 4 images" in refused(root, changed(root, tmp_path / "val.json"), capsys)
 
 
-def test_no_images_are_no_reference(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_data_set_is_rejected(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "none.json").write_text(json.dumps({"images": [], "annotations": []}))
     assert "has no images" in refused(root, tmp_path / "none.json", capsys)
 
 
-def test_what_cannot_be_opened_is_said() -> None:
+def test_unknown_model_and_reference_engine_are_errors() -> None:
     with pytest.raises(ValueError, match="unknown model 'nothing': choose from .*gflv2-lite0"):
-        gate.opened("nothing", "openvino", "cpu")
+        gate.open_pair("nothing", "openvino", "cpu")
     with pytest.raises(ValueError, match="eager is the reference itself"):
-        gate.opened("gflv2-lite0", "eager", "cpu")
+        gate.open_pair("gflv2-lite0", "eager", "cpu")

@@ -1,4 +1,4 @@
-"""INT8: which frames set its ranges, which layers stay in float32, and what is written."""
+"""INT8: choice of calibration frames, sensitivity of layers, and the files written."""
 
 from collections import Counter
 from dataclasses import replace
@@ -16,8 +16,8 @@ from toys import narrow
 
 from calibration import int8
 from calibration.quantisation import card
-from calibration.quantisation.frames import Light, choose, equal_shares, frame_table, light_of
-from calibration.quantisation.layers import body, exact_names, module_of
+from calibration.quantisation.frames import Light, choose_stills, equal_shares, format_table, measure_light
+from calibration.quantisation.layers import body, float_names, module_of
 from calibration.quantisation.sensitivity import (
     Choice,
     Layer,
@@ -44,17 +44,17 @@ def still(number: int, centre: str) -> Still:
 
 
 def scattered(count: int, seed: int = 0) -> list[Light]:
-    chance = np.random.default_rng(seed)
-    return [Light(*chance.uniform([10, 5, 0.3], [240, 90, 0.6])) for _ in range(count)]
+    rng = np.random.default_rng(seed)
+    return [Light(*rng.uniform([10, 5, 0.3], [240, 90, 0.6])) for _ in range(count)]
 
 
 # --- frames
 
 
-def test_every_centre_has_its_share_and_its_darkest_and_brightest() -> None:
+def test_choice_has_equal_shares_and_brightness_extremes_per_centre() -> None:
     stills = [still(i, "large" if i < 150 else "middle" if i < 190 else "small") for i in range(200)]
     lights = scattered(200)
-    chosen = choose(stills, lights, 60)
+    chosen = choose_stills(stills, lights, 60)
     assert len(set(chosen)) == len(chosen) == 60 and chosen == sorted(chosen)
     assert Counter(stills[i].centre for i in chosen) == {"large": 25, "middle": 25, "small": 10}
     for name in ("large", "middle", "small"):
@@ -63,26 +63,26 @@ def test_every_centre_has_its_share_and_its_darkest_and_brightest() -> None:
         assert (min(few), max(few)) == (min(every), max(every))
 
 
-def test_all_of_the_brightness_between_is_covered() -> None:
+def test_choice_covers_brightness_and_contrast() -> None:
     stills, lights = [still(i, "one") for i in range(500)], scattered(500)
     fifths = np.quantile([light.brightness for light in lights], [0, 0.2, 0.4, 0.6, 0.8, 1])
-    chosen = [lights[i] for i in choose(stills, lights, 50)]
+    chosen = [lights[i] for i in choose_stills(stills, lights, 50)]
     counts, _ = np.histogram([light.brightness for light in chosen], fifths)
     assert counts.min() >= 9
     contrasts = np.quantile([light.contrast for light in lights], [0.05, 0.95])
     assert min(one.contrast for one in chosen) < contrasts[0] and max(one.contrast for one in chosen) > contrasts[1]
 
 
-def test_the_choice_is_the_same_every_time_and_all_where_there_are_few() -> None:
+def test_choice_is_deterministic_and_complete_for_few_stills() -> None:
     stills, lights = [still(i, "one") for i in range(40)], scattered(40)
-    assert choose(stills, lights, 17) == choose(stills, lights, 17)
-    assert choose(stills, lights, 100) == list(range(40))
-    assert len(choose(stills, lights, 1)) == 1
+    assert choose_stills(stills, lights, 17) == choose_stills(stills, lights, 17)
+    assert choose_stills(stills, lights, 100) == list(range(40))
+    assert len(choose_stills(stills, lights, 1)) == 1
 
 
-def test_nothing_to_choose_from_is_said() -> None:
+def test_choice_without_stills_is_an_error() -> None:
     with pytest.raises(ValueError, match="no training stills"):
-        choose([], [], 10)
+        choose_stills([], [], 10)
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_equal_shares(sizes: list[int], count: int, shares: list[int]) -> None:
     assert equal_shares(sizes, count) == shares
 
 
-def test_light_is_of_the_field(tmp_path: Path) -> None:
+def test_lighting_is_measured_inside_the_field_of_view(tmp_path: Path) -> None:
     root = write_stills(tmp_path)
-    light = light_of(read_stills(root / "train.json", root)[0])
+    light = measure_light(read_stills(root / "train.json", root)[0])
     assert 80 < light.brightness < 160 and light.redness > 1 / 3
 
 
-def test_the_table_names_each_centre() -> None:
+def test_table_has_a_row_per_centre() -> None:
     stills, lights = [still(i, "ab"[i % 2]) for i in range(8)], scattered(8)
-    rows = frame_table(stills, lights, choose(stills, lights, 4)).splitlines()[2:]
+    rows = format_table(stills, lights, choose_stills(stills, lights, 4)).splitlines()[2:]
     assert [row.split("|")[1:3] for row in rows] == [[" a ", " 2 of 4 "], [" b ", " 2 of 4 "]]
 
 
@@ -167,41 +167,41 @@ def graphs(tiny: nn.Module, frames: list[NDArray[np.uint8]]) -> tuple[ov.Model, 
     return graph, int8.quantize(graph, frames, [], correct_biases=False)
 
 
-def test_the_body_ends_before_the_answers(detector: nn.Module, segmenter: nn.Module) -> None:
+def test_body_excludes_output_layers(detector: nn.Module, segmenter: nn.Module) -> None:
     boxes, masks = convert(detector, SIZE), convert(segmenter, SIZE)
     modules = {module_of(node) for node in body(boxes)}
     assert any(".backbone.stem" in name for name in modules) and any("reg_tower" in name for name in modules)
     assert not any(name.endswith((".head.cls", ".head.reg")) for name in modules)
     for graph in (boxes, masks):
-        exact = set(exact_names(graph))
+        exact = set(float_names(graph))
         assert exact.isdisjoint(node.get_friendly_name() for node in body(graph))
         kinds = {node.get_type_name() for node in graph.get_ops() if node.get_friendly_name() in exact}
         assert {"Softmax", "ReduceSum"} <= kinds
 
 
-def test_what_follows_the_body_reads_no_rounded_values(detector: nn.Module, frames: list[NDArray[np.uint8]]) -> None:
+def test_operations_after_the_body_are_not_quantised(detector: nn.Module, frames: list[NDArray[np.uint8]]) -> None:
     graph = convert(detector, SIZE)
     rounded = find_quantised_layers(int8.quantize(graph, frames, [], correct_biases=False))
     names = {name for _, name, _ in rounded}
     assert {node.get_friendly_name() for node in body(graph)} <= names
-    assert names.isdisjoint(exact_names(graph))
+    assert names.isdisjoint(float_names(graph))
 
 
-def test_no_layer_rounded_is_the_float_model_and_all_is_int8(
+def test_quantising_no_layer_is_float_and_all_layers_is_int8(
     graphs: tuple[ov.Model, ov.Model], frames: list[NDArray[np.uint8]]
 ) -> None:
     graph, rounded = graphs
     weights = float_weights(graph)
     names = frozenset(name for _, name, _ in find_quantised_layers(rounded))
-    told = {
+    output = {
         "float": mask_error(run_model(graph, frames), run_model(quantise_only(rounded, weights, frozenset()), frames)),
         "int8": mask_error(run_model(rounded, frames), run_model(quantise_only(rounded, weights, names), frames)),
         "apart": mask_error(run_model(graph, frames), run_model(rounded, frames)),
     }
-    assert told["float"] < 1e-5 and told["int8"] < 1e-5 < 1e-4 < told["apart"], told
+    assert output["float"] < 1e-5 and output["int8"] < 1e-5 < 1e-4 < output["apart"], output
 
 
-def test_a_bound_keeps_the_fewest_layers_that_reach_it(
+def test_fewest_float_layers_that_reach_the_bound(
     graphs: tuple[ov.Model, ov.Model], frames: list[NDArray[np.uint8]]
 ) -> None:
     graph, rounded = graphs
@@ -215,9 +215,7 @@ def test_a_bound_keeps_the_fewest_layers_that_reach_it(
     )
 
 
-def test_a_layer_that_is_kept_is_not_rounded(
-    graphs: tuple[ov.Model, ov.Model], frames: list[NDArray[np.uint8]]
-) -> None:
+def test_kept_layer_is_not_quantised(graphs: tuple[ov.Model, ov.Model], frames: list[NDArray[np.uint8]]) -> None:
     graph, rounded = graphs
     first = body(graph)[0].get_friendly_name()
     kept = int8.quantize(graph, frames, [first])
@@ -229,7 +227,7 @@ def boxes_and_scores(*boxes: tuple[float, float, float, float]) -> list[NDArray[
     return [np.float32([boxes]), np.full((1, len(boxes)), 0.9, np.float32)]
 
 
-def test_box_error_is_the_loss_of_iou() -> None:
+def test_box_error_is_one_minus_iou() -> None:
     one = boxes_and_scores((0, 0, 10, 10))
     assert box_error([one], [one]) == pytest.approx(0, abs=1e-6)
     assert box_error([one], [boxes_and_scores((0, 0, 10, 8))]) == pytest.approx(0.2)
@@ -245,7 +243,7 @@ def choice(*kept: str) -> Choice:
     return Choice(layers, tuple(layer for layer in layers if layer.name in kept), (0.04, 0.02)[: 1 + len(kept)])
 
 
-def test_the_section_tells_what_stays_in_float32_and_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+def test_section_lists_float_layers_and_replaces_an_earlier_one(tmp_path: Path) -> None:
     path = tmp_path / "toy.md"
     path.write_text("# toy\n\n## Training\nSome.\n\n## Figures\nMany.\n")
     card.write_section(path, card.section(choice(), 0.05, "| frames |", "first command"))
@@ -268,7 +266,7 @@ def folder(tmp_path: Path, tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path
 
 
-def test_the_command_writes_an_engine_that_opens_and_its_section(
+def test_command_writes_engine_and_section(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, tiny: nn.Module
 ) -> None:
     data = write_stills(tmp_path_factory.mktemp("data"))
@@ -285,15 +283,15 @@ def test_the_command_writes_an_engine_that_opens_and_its_section(
     assert not list(folder.glob(".*writing*"))
 
 
-def test_what_the_user_can_mend_is_a_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_model_is_a_usage_error(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         int8.main(["--model", "none", "--folder", str(folder)])
     assert end.value.code == 2 and "unknown model 'none': choose from toy" in capsys.readouterr().err
 
 
-def test_nothing_is_calibrated_on_the_unseen_centre(tmp_path: Path) -> None:
+def test_unseen_centre_is_rejected(tmp_path: Path) -> None:
     data = write_stills(tmp_path)
     path = data / "train.json"
     path.write_text(path.read_text().replace('"C1"', f'"{int8.UNSEEN}"'))
-    with pytest.raises(ValueError, match="only ever reported"):
+    with pytest.raises(ValueError, match="unseen test centre"):
         int8.training_stills(data)

@@ -1,4 +1,4 @@
-"""Choosing an operating point: the sweep against the live line itself, the choice, and the command with its file."""
+"""Operating points: the sweep against the live pipeline, the choice, and the command with its file."""
 
 import json
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Clouded:
         return "blurred" if 35 < self.asked <= 60 else "clear"
 
 
-def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_path: Path) -> None:
+def test_sweep_equals_live_pipeline_with_unclear_frames(tmp_path: Path) -> None:
     known, config = read_truth(write_truth(tmp_path)), TemporalConfig(confirm_s=0.1)
     pipeline_config = PipelineConfig(score_threshold=0.5, temporal=config, frame_quality=Clouded(), hflip=True)
     video = detect_video(ScriptedSource(COUNT), known, inference(), pipeline_config)
@@ -101,9 +101,7 @@ def test_under_an_unclear_view_the_sweep_shows_no_more_than_the_live_line(tmp_pa
 
 @pytest.mark.parametrize("threshold", [0.1, 0.2, 0.5])
 @pytest.mark.parametrize("confirm_s", [0.0, 0.3])
-def test_the_sweep_shows_what_the_live_line_would_show(
-    video: LabelledVideo, threshold: float, confirm_s: float
-) -> None:
+def test_sweep_equals_live_pipeline(video: LabelledVideo, threshold: float, confirm_s: float) -> None:
     config = TemporalConfig(confirm_s=confirm_s)
     live = Pipeline(FakeDetector(), None, PipelineConfig(score_threshold=threshold, temporal=config))  # type: ignore[arg-type]
     shown = [
@@ -114,7 +112,7 @@ def test_the_sweep_shows_what_the_live_line_would_show(
     assert any(shown)
 
 
-def test_a_cut_in_the_truth_makes_the_tracker_forget(video: LabelledVideo) -> None:
+def test_cut_resets_the_tracker(video: LabelledVideo) -> None:
     frames = list(video.truth.frames)
     frames[20] = replace(frames[20], cut=True)
     cut = replace(video, truth=replace(video.truth, frames=frames))
@@ -127,7 +125,7 @@ def few_points(videos: list[LabelledVideo], **options: Any) -> list[Point]:
     return sweep(videos, thresholds=(0.1, 0.3, 0.7, 0.9), confirm_times_s=(0.0, 0.3), **options)
 
 
-def test_every_point_tells_what_the_metrics_say(video: LabelledVideo) -> None:
+def test_point_has_the_figures_of_the_metrics(video: LabelledVideo) -> None:
     points = few_points([video, video], base_config=TemporalConfig(), min_alarm_s=0.0)
     point = next(one for one in points if (one.score_threshold, one.confirm_s) == (0.1, 0.3))
     seen = list(seen_frames(video, 0.1, TemporalConfig(confirm_s=0.3)))
@@ -139,14 +137,14 @@ def test_every_point_tells_what_the_metrics_say(video: LabelledVideo) -> None:
     )
 
 
-def test_the_rival_is_kept_out_by_its_score_and_the_disc_found(video: LabelledVideo) -> None:
+def test_threshold_rejects_the_false_box(video: LabelledVideo) -> None:
     long = choose(few_points([video], base_config=TemporalConfig(), min_alarm_s=0.5), 0.0)
     assert long and (long.sensitivity, long.confirm_s, long.score_threshold) == (1.0, 0.0, 0.9)
     # Held for 0.2 s after the disc went, its own box is a short false alarm at every point.
     assert choose(few_points([video], base_config=TemporalConfig(), min_alarm_s=0.0), 0.0) is None
 
 
-def test_stills_have_thresholds_only() -> None:
+def test_stills_have_no_confirmation_time() -> None:
     true = np.array([[0, 0, 10, 10]], np.float32)
     found = np.array([[0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
     images = [ImageBoxes(true, found, np.float32([0.6, 0.4])), ImageBoxes(true[:0], found[:1], np.float32([0.3]))]
@@ -164,20 +162,20 @@ def point(sensitivity: float, first_shown_s: float | None, rate: float, threshol
     return Point(threshold, 0.1, sensitivity, first_shown_s, rate, {})
 
 
-def test_sensitivity_counts_first_then_delay_then_quiet() -> None:
+def test_choice_prefers_sensitivity_then_delay_then_false_rate() -> None:
     best = point(0.9, 0.2, 0.8)
     others = [point(1.0, 0.1, 1.2), point(0.8, 0.0, 0.1), point(0.9, 0.3, 0.1), point(0.9, 0.2, 0.9)]
     assert choose([*others, best], 1.0) is best
     assert choose([*others, best], 2.0) is others[0]
 
 
-def test_the_wanted_rate_itself_is_allowed_and_silence_is_no_choice() -> None:
+def test_wanted_rate_is_inclusive_and_needs_a_found_polyp() -> None:
     silent, loud = point(0.0, None, 0.0), point(0.5, 0.2, 3.0)
     assert choose([silent, loud], 3.0) is loud and choose([silent, loud], 1.0) is None
     assert lowest_false_rate([silent, loud]) is loud and lowest_false_rate([silent]) is None
 
 
-def test_the_frontier_leaves_out_what_another_beats() -> None:
+def test_frontier_omits_dominated_points() -> None:
     kept = [point(0.5, 0.4, 0.0), point(0.5, 0.3, 1.0), point(0.9, 0.5, 2.0)]
     beaten = [point(0.4, 0.1, 0.0), point(0.5, 0.3, 1.5), point(0.8, 0.1, 3.0)]
     assert frontier([*beaten, *kept]) == kept
@@ -187,7 +185,7 @@ def test_the_frontier_leaves_out_what_another_beats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"frames": []}, "every frame once"),
         ({"video": {"width": 96, "height": 72}}, "'fps' is missing"),
@@ -196,13 +194,13 @@ def test_the_frontier_leaves_out_what_another_beats() -> None:
         ({"frames": [{"index": 0, "polyps": [{"id": 1, "box": [1, 2]}]}]}, "not a truth file"),
     ],
 )
-def test_what_is_wrong_with_a_truth_is_said(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_invalid_truth_is_an_error(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         read_truth(write_truth(tmp_path, truth(**changes)))
 
 
 @pytest.mark.parametrize(
-    ("count", "video", "said"),
+    ("count", "video", "message"),
     [
         (COUNT - 1, {}, "describes 80 frames, scripted.mp4 has 79"),
         (COUNT + 1, {}, "describes 80 frames and the video has more"),
@@ -210,9 +208,9 @@ def test_what_is_wrong_with_a_truth_is_said(tmp_path: Path, changes: dict[str, A
         (COUNT, {"fps": [30, 1]}, "another rate, or frames left out"),
     ],
 )
-def test_a_truth_of_another_video_is_refused(tmp_path: Path, count: int, video: dict[str, Any], said: str) -> None:
+def test_truth_of_another_video_is_an_error(tmp_path: Path, count: int, video: dict[str, Any], message: str) -> None:
     known = read_truth(write_truth(tmp_path, truth(video={**truth()["video"], **video})))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         detect_video(ScriptedSource(count), known, inference(), PipelineConfig())
 
 
@@ -237,9 +235,7 @@ def scores(temperature: float, **changes: str) -> dict[str, Any]:
     return {**model, "scores": {"method": "temperature", "temperature": temperature, "bias": 0.0}}
 
 
-def test_the_point_chosen_is_written_beside_the_scores_and_drawn(
-    prepared: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_writes_point_beside_scores_and_plots(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, picture = prepared / "calibration.json", prepared / "curve.png"
     out.write_text(json.dumps({"format": 1, "detector": scores(2.0)}))
     more = ("--wanted-per-minute", "1", "--picture", str(picture))
@@ -249,12 +245,15 @@ def test_the_point_chosen_is_written_beside_the_scores_and_drawn(
     # Calibrated, the disc scores 0.75 and the rival 0.33: 0.9 would find nothing, and 0.3 keep nothing out.
     assert found.score_threshold(0.3) == 0.7
     assert document["operating_point"]["found"]["sensitivity"] == 1 and document["operating_point"]["hold_s"] == 0.1
-    told = capsys.readouterr().out
-    assert "calibrated scores; truth.json, truth.json" in told and "4 polyps in 0.1 minutes are only an example" in told
+    output = capsys.readouterr().out
+    assert (
+        "calibrated scores; truth.json, truth.json" in output
+        and "4 polyps in 0.1 minutes are only an example" in output
+    )
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_point_is_chosen_among_the_scores_that_the_live_line_shows(
+def test_point_is_chosen_on_fused_scores(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runtime, "fusion_for", lambda detector, segmenter: FUSION if segmenter else None)
@@ -268,7 +267,7 @@ def test_a_point_is_chosen_among_the_scores_that_the_live_line_shows(
     assert not read_calibration(out).fuses
 
 
-def test_fused_boxes_are_watched_as_the_line_fuses_them(tmp_path: Path) -> None:
+def test_sweep_fuses_like_the_live_pipeline(tmp_path: Path) -> None:
     known = read_truth(write_truth(tmp_path))
     video = detect_video(ScriptedSource(COUNT), known, inference(fused=True), PipelineConfig(fusion=FUSION))
     line = Pipeline(FakeDetector(), FakeSegmenter(), PipelineConfig(score_threshold=0.05, temporal=None, fusion=FUSION))  # type: ignore[arg-type]
@@ -278,37 +277,35 @@ def test_fused_boxes_are_watched_as_the_line_fuses_them(tmp_path: Path) -> None:
     assert not np.array_equal(own.frames[0].detections.scores, video.frames[0].detections.scores)
 
 
-def test_where_no_point_keeps_the_wanted_rate_the_nearest_is_told_and_nothing_written(
-    prepared: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_closest_point_is_reported_and_nothing_written(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = prepared / "curve.png"
     with pytest.raises(SystemExit) as end:
         operating_point.main(
             command(prepared, "--wanted-per-minute", "0", "--alarms-from-s", "0", "--picture", str(picture))
         )
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert end.value.code == 1 and not (prepared / "calibration.json").exists() and picture.exists()
-    assert "no point finds a polyp with at most 0 false alarms per minute; nothing is written. The closest:" in told
+    assert "no point finds a polyp with at most 0 false alarms per minute; nothing is written. The closest:" in output
 
 
 @pytest.mark.parametrize(
-    ("detector", "said"),
+    ("detector", "message"),
     [
         (scores(0.5, model="other"), "made for the detector other, not for fake"),
         (scores(0.5, key="older"), "fitted to the engine fake (older), not to fake (fake)"),
     ],
 )
-def test_scores_of_another_model_or_engine_are_refused(
-    prepared: Path, capsys: pytest.CaptureFixture[str], detector: dict[str, Any], said: str
+def test_scores_of_another_model_or_engine_are_an_error(
+    prepared: Path, capsys: pytest.CaptureFixture[str], detector: dict[str, Any], message: str
 ) -> None:
     (prepared / "calibration.json").write_text(json.dumps({"format": 1, "detector": detector}))
     with pytest.raises(SystemExit) as end:
         operating_point.main(command(prepared, "--wanted-per-minute", "1"))
-    assert end.value.code == 2 and said in capsys.readouterr().err
+    assert end.value.code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ([], "--wanted-per-minute must be given as 0 or more, not None"),
         (["--wanted-per-minute", "nan"], "must be given as 0 or more, not nan"),
@@ -316,17 +313,15 @@ def test_scores_of_another_model_or_engine_are_refused(
         (["--wanted-per-minute", "1", "--stills", "a.json"], "give either --truth with --video, or --stills"),
     ],
 )
-def test_options_that_do_not_go_together_are_one_sentence(
-    prepared: Path, capsys: pytest.CaptureFixture[str], more: Sequence[str], said: str
+def test_conflicting_options_are_a_usage_error(
+    prepared: Path, capsys: pytest.CaptureFixture[str], more: Sequence[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as end:
         operating_point.main(command(prepared, *more))
-    assert end.value.code == 2 and said in capsys.readouterr().err
+    assert end.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_a_truth_without_a_polyp_is_told_before_anything_is_run(
-    prepared: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_truth_without_polyp_is_an_error(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_truth(prepared, truth(frames=[{"index": index, "polyps": []} for index in range(COUNT)]))
     with pytest.raises(SystemExit) as end:
         operating_point.main(command(prepared, "--wanted-per-minute", "1"))
@@ -337,7 +332,7 @@ class Keyed(GreenDetector):
     key = "k1"
 
 
-def test_stills_choose_a_threshold_and_leave_the_times(
+def test_point_of_stills_has_no_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runtime, "open_detector", lambda model, engine, device, **how: Keyed())

@@ -1,4 +1,4 @@
-"""Fitting scores to probabilities: what is learnt, that nothing changes place, and that it is told on held-out data."""
+"""Score calibration: the fits, cross-validation, the calibration file and the command."""
 
 import json
 from pathlib import Path
@@ -31,30 +31,30 @@ POINT = {"score_threshold": 0.4, "confirm_s": None, "hold_s": None, "release_s":
 
 def samples_of(map_: TemperatureMap, count: int = 20_000, *, seed: int = 0) -> Samples:
     """Scores that are right as often as the map says."""
-    chance = np.random.default_rng(seed)
-    values = chance.beta(0.6, 0.8, count).clip(0.005, 0.995)
-    return Samples(values, chance.random(count) < map_(values), np.arange(count) // 4)
+    rng = np.random.default_rng(seed)
+    values = rng.beta(0.6, 0.8, count).clip(0.005, 0.995)
+    return Samples(values, rng.random(count) < map_(values), np.arange(count) // 4)
 
 
-def test_the_temperature_and_bias_that_made_the_data_are_found() -> None:
+def test_fit_recovers_temperature_and_bias() -> None:
     found = fit_temperature(samples_of(TemperatureMap(0.4, 0.8)))
     assert found.temperature == pytest.approx(0.4, abs=0.03) and found.bias == pytest.approx(0.8, abs=0.1)
 
 
-def test_without_a_bias_a_half_stays_a_half() -> None:
+def test_without_bias_a_half_stays_a_half() -> None:
     found = fit_temperature(samples_of(TemperatureMap(1.7)), bias=False)
     assert found.temperature == pytest.approx(1.7, abs=0.06) and found(np.array([0.5])) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("method", FITS)
-def test_the_error_told_after_is_small_where_the_error_before_was_not(method: str) -> None:
+def test_fit_reduces_the_calibration_error(method: str) -> None:
     found = cross_validate(samples_of(TemperatureMap(0.4, 0.8)), FITS[method])
     assert found.before.error and found.after.error
     assert found.before.error > 0.1 and found.after.error < 0.02 and found.loss_after < found.loss_before
 
 
 @pytest.mark.parametrize("method", FITS)
-def test_no_two_scores_become_one_and_the_ap_stays(method: str) -> None:
+def test_map_rises_strictly_and_keeps_the_ap(method: str) -> None:
     samples = samples_of(TemperatureMap(0.3, -1.0), 300)
     map_ = FITS[method](samples)
     rising = np.unique(samples.scores)
@@ -68,7 +68,7 @@ def test_no_two_scores_become_one_and_the_ap_stays(method: str) -> None:
     assert coco_ap(after) == coco_ap(before) and 0.1 < coco_ap(before)["AP"] < 0.99  # type: ignore[operator]
 
 
-def test_an_isotonic_map_is_the_share_right_of_each_step() -> None:
+def test_isotonic_map_is_the_share_right_of_each_step() -> None:
     values = np.repeat([0.2, 0.4, 0.6], 10)
     right = np.concatenate([np.arange(10) < share for share in (1, 6, 4)])  # 0.1, then 0.6 and 0.4 pooled to 0.5
     map_ = fit_isotonic(Samples(values, right, np.arange(30)))
@@ -76,20 +76,20 @@ def test_an_isotonic_map_is_the_share_right_of_each_step() -> None:
     assert map_.probabilities == pytest.approx((0, 0.1, 0.5, 1), abs=0.011)
 
 
-def test_scores_that_part_perfectly_still_get_a_finite_map() -> None:
+def test_separable_scores_have_a_finite_map() -> None:
     found = fit_temperature(Samples(np.array([0.2, 0.3, 0.6, 0.7]), np.array([0, 0, 1, 1], bool), np.arange(4)))
     assert 0.05 <= found.temperature < 0.2
 
 
 @pytest.mark.parametrize("method", FITS)
-def test_all_right_or_all_wrong_teaches_nothing(method: str) -> None:
+def test_one_class_is_an_error(method: str) -> None:
     for right, word in ((True, "right"), (False, "wrong")):
         samples = Samples(np.array([0.2, 0.9]), np.array([right, right]), np.arange(2))
         with pytest.raises(ValueError, match=f"all of 2 scores are {word}"):
             FITS[method](samples)
 
 
-def test_a_patient_is_never_in_two_folds_and_the_folds_are_even() -> None:
+def test_folds_are_even_and_keep_patients_together() -> None:
     groups = np.repeat(np.arange(13), np.arange(1, 14))
     folds = assign_folds(groups, 5)
     for group in range(13):
@@ -100,7 +100,7 @@ def test_a_patient_is_never_in_two_folds_and_the_folds_are_even() -> None:
         assign_folds(np.array([0, 0, 1]), 5)
 
 
-def test_what_is_held_out_is_not_learnt_from() -> None:
+def test_held_out_samples_do_not_influence_their_map() -> None:
     """One patient whose answers are turned round changes every map but the one it is judged with."""
     samples = samples_of(TemperatureMap(0.5), 400)
     turned = Samples(samples.scores, samples.right ^ (samples.groups == 7), samples.groups)
@@ -109,12 +109,12 @@ def test_what_is_held_out_is_not_learnt_from() -> None:
     assert np.array_equal(before[own], after[own]) and np.isclose(before[~own], after[~own]).mean() < 0.05
 
 
-def test_the_log_loss_is_finite_at_the_ends() -> None:
+def test_log_loss_is_finite_at_0_and_1() -> None:
     assert log_loss(np.array([0.0, 1.0]), np.array([False, True])) == pytest.approx(0, abs=1e-6)
     assert log_loss(np.array([0.0]), np.array([True])) == pytest.approx(-np.log(1e-7))
 
 
-def test_a_cell_is_on_a_polyp_when_its_middle_is() -> None:
+def test_cell_is_on_a_polyp_if_its_centre_is() -> None:
     true = np.zeros((20, 30), bool)
     true[4:9, 10:16] = True
     mask = Mask(
@@ -135,14 +135,14 @@ class KeyedMask(GreenSegmenter):
 
 
 @pytest.mark.parametrize("method", FITS)
-def test_what_is_written_is_read_as_the_same_map(method: str) -> None:
+def test_map_survives_writing_and_reading(method: str) -> None:
     map_ = FITS[method](samples_of(TemperatureMap(0.4, 0.8), 500))
     document = json.loads(json.dumps(with_scores({"format": 1}, Keyed(), to_dict(map_))))
     read = parse_calibration(document, "c.json").detector
     assert read and read.map == map_ and (read.model, read.engine, read.key) == ("green-boxes", "fake", "k1")
 
 
-def test_a_detectors_new_map_drops_the_point_and_a_segmenters_does_not() -> None:
+def test_new_detector_map_removes_the_operating_point() -> None:
     scores_part = to_dict(TemperatureMap(0.5))
     document = with_operating_point(with_scores({"format": 1}, Keyed(), scores_part), Keyed(), POINT)
     assert document["detector"]["scores"] == scores_part
@@ -151,7 +151,7 @@ def test_a_detectors_new_map_drops_the_point_and_a_segmenters_does_not() -> None
     assert "operating_point" not in again and "operating_point" in document
 
 
-def test_a_file_that_is_no_calibration_is_not_written_over(tmp_path: Path) -> None:
+def test_other_json_file_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     path.write_text('{"AP": 1}')
     with pytest.raises(ValueError, match="not a calibration file of format 1"):
@@ -168,13 +168,13 @@ def stills(tmp_path: Path) -> Path:
 
 
 def write_discs(root: Path) -> Path:
-    chance = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     images, annotations = [], []
     for number in range(20):
         image, mask = np.full((96, 128, 3), (70, 80, 150), np.uint8), np.zeros((96, 128), np.uint8)
-        x, y, radius = (int(value) for value in (chance.integers(30, 90), chance.integers(30, 60), 8 + number))
+        x, y, radius = (int(value) for value in (rng.integers(30, 90), rng.integers(30, 60), 8 + number))
         cv2.circle(image, (x, y), radius, (60, 220, 60), -1)
-        if chance.random() < radius / 32:
+        if rng.random() < radius / 32:
             cv2.circle(mask, (x, y), radius, 255, -1)
             box = [x - radius, y - radius, 2 * radius + 1, 2 * radius + 1]
             annotations.append({"image_id": number, "category_id": 1, "bbox": box})
@@ -200,7 +200,7 @@ def calibrate(root: Path, monkeypatch: pytest.MonkeyPatch, engine: object, *more
     return out
 
 
-def test_both_models_go_into_one_file_with_their_pictures(
+def test_both_models_share_one_file_and_are_plotted(
     stills: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = stills / "boxes.png"
@@ -213,7 +213,7 @@ def test_both_models_go_into_one_file_with_their_pictures(
     assert picture.read_bytes()[:4] == b"\x89PNG" and "are of held-out folds" in capsys.readouterr().out
 
 
-def test_a_dropped_point_is_said(
+def test_removed_operating_point_is_reported(
     stills: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = with_operating_point({"format": 1}, Keyed(), POINT)
@@ -223,7 +223,7 @@ def test_a_dropped_point_is_said(
     assert "is removed: run calibration.operating_point again" in capsys.readouterr().out
 
 
-def test_the_unseen_centre_and_a_masks_steps_are_refused(
+def test_unseen_centre_and_isotonic_masks_are_rejected(
     stills: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -236,9 +236,9 @@ def test_the_unseen_centre_and_a_masks_steps_are_refused(
     assert end.value.code == 2 and "calibrate on other data" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_installed_is_said(stills: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_model_is_a_usage_error(stills: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(stills / "data.json"), "--root", str(stills), "--out", str(stills / "out.json")]
     with pytest.raises(SystemExit) as end:
         scores.main(["--model", "nowhere", *data])
-    said = capsys.readouterr().err
-    assert end.value.code == 2 and "unknown model 'nowhere': choose from " in said and "gflv2-lite0" in said
+    message = capsys.readouterr().err
+    assert end.value.code == 2 and "unknown model 'nowhere': choose from " in message and "gflv2-lite0" in message
