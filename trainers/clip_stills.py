@@ -23,7 +23,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.truth import TrueFrame
 from trainers.command import command_parser, run_command
-from trainers.data.stills import Still, polyp_boxes, label_polyps, read_stills
+from trainers.data.stills import Still, label_polyps, polyp_boxes, read_stills
 from trainers.video.clip_file import check_outside
 from trainers.video.synthetic.clip import Clip, make_clip
 from trainers.video.synthetic.compression import compress

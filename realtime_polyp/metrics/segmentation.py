@@ -1,6 +1,6 @@
-"""Segmentation figures of one image, averaged over images, and pooled over a set (METRICS 3).
+"""Segmentation metrics of one image, averaged over images, and pooled over a data set (docs/accuracy.md).
 
-What METRICS leaves open is settled by one rule: a ratio 0/0 is 1 when the two masks agree and 0 when they do not.
+A ratio 0/0 is 1 if the two masks agree and 0 otherwise.
 """
 
 import math
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels of an image by what was said of them; positive is polyp."""
+    """Pixel counts of an image: true and false positives and negatives. Positive means polyp."""
 
     tp: int
     fp: int
@@ -27,7 +27,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Scores:
-    """All in 0..1. p: polyp, b: background; sensitivity is the challenge's recall, precision its PPV."""
+    """Segmentation metrics in 0..1. _p: polyp, _b: background; sensitivity is also known as recall."""
 
     dice: float
     miou: float
@@ -45,7 +45,12 @@ _SCORES = tuple(field.name for field in fields(Scores))
 
 @dataclass(frozen=True)
 class BoundaryDistance:
-    """How far the two boundaries lie apart: the farthest point, and all but the farthest 5 %."""
+    """Distance between the boundaries of two masks.
+
+    Attributes:
+        hausdorff_px: maximum distance (Hausdorff), px.
+        hd95_px: 95th percentile of the distances, px.
+    """
 
     hausdorff_px: float
     hd95_px: float
@@ -53,7 +58,12 @@ class BoundaryDistance:
 
 @dataclass(frozen=True)
 class ImageSegmentation:
-    """What one image adds to a set's figures; boundary is None when one of its masks is empty."""
+    """The segmentation result of one image.
+
+    Attributes:
+        counts: pixel counts.
+        boundary: distance between the boundaries; None if one of the masks is empty.
+    """
 
     counts: Counts
     boundary: BoundaryDistance | None
@@ -65,7 +75,7 @@ def measure(predicted: Mask, true: Mask) -> ImageSegmentation:
 
 
 def count(predicted: Mask, true: Mask) -> Counts:
-    """Raises ValueError when the shapes differ or hold no pixel."""
+    """Count the pixels of two masks (H, W). Raises ValueError if their shapes differ or have no pixels."""
     if predicted.shape != true.shape or not true.size:
         raise ValueError(f"masks must have one shape with pixels in it, not {predicted.shape} and {true.shape}")
     both = int(np.count_nonzero(predicted & true))
@@ -74,10 +84,10 @@ def count(predicted: Mask, true: Mask) -> Counts:
 
 
 def scores_of(counts: Counts, *, endocv_compat: bool = False) -> Scores:
-    """Every figure of METRICS 3 but the boundary's.
+    """Compute the metrics from pixel counts.
 
-    endocv_compat: precision and sensitivity of 0/0 are always 1, as in the challenge's official script: an empty
-    prediction then has a precision of 1 whatever the truth, and a false alarm on an empty truth a sensitivity of 1.
+    endocv_compat: precision and sensitivity of 0/0 are always 1, as in the challenge's official script. An empty
+    prediction then has precision 1 for every truth, and a false alarm on an empty truth has sensitivity 1.
     """
     tp, fp, fn, tn = counts.tp, counts.fp, counts.fn, counts.tn
     iou_p, iou_b = _ratio(tp, tp + fp + fn), _ratio(tn, tn + fp + fn)
@@ -99,14 +109,17 @@ def _ratio(part: int, whole: int, *, agree: bool = True) -> float:
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The average over images, each image weighing the same. Raises ValueError when there is none."""
+    """Return the mean over images, with equal weights. Raises ValueError without an image."""
     if not scores:
         raise ValueError("no image to average over")
     return Scores(*(math.fsum(getattr(one, name) for one in scores) / len(scores) for name in _SCORES))
 
 
 def pooled_scores(counts: Sequence[Counts], *, endocv_compat: bool = False) -> Scores:
-    """The scores of all pixels of a set at once: large polyps and large images weigh more. ValueError for no image."""
+    """Return the metrics over all pixels of a data set. Large polyps and images have more weight.
+
+    Raises ValueError without an image.
+    """
     if not counts:
         raise ValueError("no image to pool")
     total = Counts(*(sum(getattr(one, name) for one in counts) for name in ("tp", "fp", "fn", "tn")))
@@ -114,15 +127,15 @@ def pooled_scores(counts: Sequence[Counts], *, endocv_compat: bool = False) -> S
 
 
 def challenge_score(scores: Scores) -> float:
-    """The EndoCV2021 segmentation score: the mean of Dice, F2, precision and recall."""
+    """Return the EndoCV2021 segmentation score: the mean of Dice, F2, precision and recall."""
     return (scores.dice + scores.f2 + scores.precision + scores.sensitivity) / 4
 
 
 def boundary_distance(predicted: Mask, true: Mask) -> BoundaryDistance | None:
-    """Distances between the boundaries of two masks (H, W), px; None when one mask is empty.
+    """Return the distances between the boundaries of two masks (H, W); None if one mask is empty.
 
-    Both figures are the larger of the two directions (each boundary point of the one to the nearest of the other), so
-    that swapping the masks changes nothing.
+    Both distances are the maximum of the two directions, from each boundary point of one mask to the nearest of the
+    other, and are therefore symmetric.
     """
     found, wanted = boundary_points(predicted), boundary_points(true)
     if not len(found) or not len(wanted):
@@ -136,14 +149,14 @@ def boundary_distance(predicted: Mask, true: Mask) -> BoundaryDistance | None:
 
 
 def boundary_points(mask: Mask) -> NDArray[np.int64]:
-    """Row and column (n, 2) of the mask's pixels that have one of four neighbours outside it, or beyond the image."""
+    """Return row and column (n, 2) of mask pixels with one of their four neighbours outside the mask or the image."""
     padded = np.pad(mask, 1)
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return np.argwhere(mask & ~inside)
 
 
 def mean_distance(distances: Sequence[BoundaryDistance | None]) -> BoundaryDistance | None:
-    """The average over the images that have one; None when none has."""
+    """Return the mean over the images that have a distance; None if none has."""
     known = [one for one in distances if one is not None]
     if not known:
         return None
@@ -153,8 +166,10 @@ def mean_distance(distances: Sequence[BoundaryDistance | None]) -> BoundaryDista
 
 
 def normalised_hausdorff(distances: Sequence[BoundaryDistance | None]) -> float | None:
-    """The mean distance over the largest one of the same set, 0..1, as the challenge's script has it; None when no
-    image has a distance."""
+    """Return the mean distance divided by the maximum of the data set, 0..1, as the challenge's script does.
+
+    None if no image has a distance.
+    """
     known = [one.hausdorff_px for one in distances if one is not None]
     if not known:
         return None
@@ -162,8 +177,11 @@ def normalised_hausdorff(distances: Sequence[BoundaryDistance | None]) -> float 
 
 
 def segmentation_figures(images: Sequence[ImageSegmentation], *, endocv_compat: bool = False) -> dict[str, Any]:
-    """A set's figures by name: means over images, distances over the `boundary_images` that have one, and under
-    "pooled" the scores of all pixels at once. Raises ValueError when there is no image."""
+    """Return the metrics of a data set by name. Raises ValueError without an image.
+
+    Metrics are means over images, and distances are means over the `boundary_images` images that have one. "pooled"
+    holds the metrics over all pixels.
+    """
     mean = mean_scores([scores_of(image.counts, endocv_compat=endocv_compat) for image in images])
     pooled = pooled_scores([image.counts for image in images], endocv_compat=endocv_compat)
     distances = [image.boundary for image in images]

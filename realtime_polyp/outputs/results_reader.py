@@ -1,4 +1,4 @@
-"""What was on the screen in every frame of a video, from results as they come or from the file they were written to."""
+"""What was on the screen in each frame of a video, from live results or from a results file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,18 @@ _NO_SCORES = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class ShownFrame:
-    """One frame's result as it was drawn. boxes (n, 4) xyxy source px, ids (n,), scores (n,): of its visible tracks.
+    """The result of one frame as it was drawn.
 
-    detections: what the detector alone would have drawn, without memory of other frames. mask: what was drawn of it, at
-    source size: its islands at a shown box (specks too, which the overlay leaves out), or all of it in a run without a
-    detector; None without a segmenter, or over a picture that is black or frozen.
+    Attributes:
+        index: of the frame.
+        pts_s: time, s.
+        boxes: (n, 4) xyxy source px, of the visible tracks.
+        ids: (n,), track ids.
+        scores: (n,).
+        detections: detections of this frame alone, without temporal filtering.
+        mask: the drawn part of the mask, at source size: the connected components at a shown box (with specks, which
+            the overlay leaves out), or the whole mask in a run without a detector. None without a segmenter, or for a
+            black or frozen picture.
     """
 
     index: int
@@ -42,8 +49,10 @@ class ShownFrame:
 
 
 def shown_of(result: Result, *, mask: bool = True) -> ShownFrame:
-    """A result of the line. Nothing is drawn over a picture that is black or frozen. mask: False leaves it out, as
-    packing it takes longer than all the rest."""
+    """Convert a result. Nothing is drawn over a black or frozen picture.
+
+    mask: False leaves out the mask, whose encoding takes most of the time.
+    """
     empty = ShownFrame(result.frame.index, result.frame.pts_s)
     if result.signal != "ok":
         return empty
@@ -55,11 +64,11 @@ def shown_of(result: Result, *, mask: bool = True) -> ShownFrame:
         ids=np.array([track.id for track in tracks], np.int64),
         scores=np.array([track.score for track in tracks], np.float32),
         detections=result.detections,
-        mask=_drawn(result, boxes) if mask else None,
+        mask=_drawn_mask(result, boxes) if mask else None,
     )
 
 
-def _drawn(result: Result, boxes: Boxes) -> RunLengths | None:
+def _drawn_mask(result: Result, boxes: Boxes) -> RunLengths | None:
     if result.mask is None:
         return None
     whole = result.mask.to_source(*result.frame.image.shape[:2])
@@ -67,10 +76,10 @@ def _drawn(result: Result, boxes: Boxes) -> RunLengths | None:
 
 
 def read_results(path: Path) -> list[ShownFrame]:
-    """What `run_live --results` wrote. A last line cut short by a crash is left out. Reads
-    formats 1 and 2 (docs/results_format.md); lines without `has_detector` are taken for a detector's.
+    """Read a file that `run_live --results` wrote, in format 1 or 2 (docs/results_format.md).
 
-    Raises FileNotFoundError, or ValueError for a file that holds something else, or nothing.
+    An incomplete last line, as a crash leaves it, is ignored. Lines without `has_detector` count as a detector's.
+    Raises FileNotFoundError, or ValueError for any other file or an empty one.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such results file: {path}")
@@ -78,32 +87,32 @@ def read_results(path: Path) -> list[ShownFrame]:
     whole = text[: text.rfind("\n") + 1].splitlines()
     if not whole:
         raise ValueError(f"{path} holds no whole line of results")
-    return [_shown_line(line, number, path) for number, line in enumerate(whole, 1)]
+    return [_parse_line(line, number, path) for number, line in enumerate(whole, 1)]
 
 
-def _shown_line(line: str, number: int, path: Path) -> ShownFrame:
+def _parse_line(line: str, number: int, path: Path) -> ShownFrame:
     try:
-        return _shown(json.loads(line))
+        return _from_dict(json.loads(line))
     except KeyError as error:
         raise ValueError(f"line {number} of {path} is no result of run_live: {error} is missing") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"line {number} of {path} is no result of run_live: {error}") from error
 
 
-def _shown(told: Mapping[str, Any]) -> ShownFrame:
-    empty = ShownFrame(int(told["index"]), float(told["pts_s"]))
-    if told["signal"] != "ok":
+def _from_dict(content: Mapping[str, Any]) -> ShownFrame:
+    empty = ShownFrame(int(content["index"]), float(content["pts_s"]))
+    if content["signal"] != "ok":
         return empty
-    tracks = [track for track in told["tracks"] if track["state"] != "tentative"]
-    boxes, mask = _boxes(tracks), told["mask"]
-    if mask is not None and told.get("has_detector", told.get("detecting", True)):
+    tracks = [track for track in content["tracks"] if track["state"] != "tentative"]
+    boxes, mask = _boxes(tracks), content["mask"]
+    if mask is not None and content.get("has_detector", content.get("detecting", True)):
         mask = encode(drawn_part(decode(mask) > 0, boxes))
     return replace(
         empty,
         boxes=boxes,
         ids=np.array([track["id"] for track in tracks], np.int64),
         scores=_scores(tracks),
-        detections=Detections(_boxes(told["detections"]), _scores(told["detections"])),
+        detections=Detections(_boxes(content["detections"]), _scores(content["detections"])),
         mask=mask,
     )
 
@@ -118,17 +127,23 @@ def _scores(listed: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Screen:
-    """What was on the screen in each frame of the truth. unanswered: how many of them had no result of their own."""
+    """What was on the screen in each frame of the truth.
+
+    Attributes:
+        frames: one per frame of the truth.
+        unanswered: number of frames without a result.
+    """
 
     frames: Sequence[ShownFrame]
     unanswered: int
 
 
 def on_screen(truth: VideoTruth, shown: Sequence[ShownFrame]) -> Screen:
-    """One entry a true frame. A frame without a result, as a live source drops some, keeps what the result before it
-    showed for HELD_S, as the viewer does, and then shows nothing; a cut takes it away at once.
+    """Return what was on the screen in each frame of the truth.
 
-    Raises ValueError for results of another video, or of one that was sought in or played twice.
+    A frame without a result, such as one that a live source dropped, shows the result before it for HELD_S, as the
+    viewer does, and then nothing. A cut removes it at once. Raises ValueError for results of another video, or of one
+    with a seek or a second pass.
     """
     check_results(truth, shown)
     answers = {one.index: one for one in shown}
@@ -143,7 +158,7 @@ def on_screen(truth: VideoTruth, shown: Sequence[ShownFrame]) -> Screen:
 
 
 def check_results(truth: VideoTruth, shown: Sequence[ShownFrame]) -> None:
-    """Raises ValueError for results that are not of this video, each frame once and in order."""
+    """Raise ValueError unless the results are of this video, in order and at most one per frame."""
     for before, after in zip(shown, shown[1:], strict=False):
         if after.index <= before.index:
             raise ValueError(
@@ -160,7 +175,7 @@ def check_results(truth: VideoTruth, shown: Sequence[ShownFrame]) -> None:
 
 
 def seen_frames(truth: VideoTruth, boxes: Sequence[Boxes]) -> list[SeenFrame]:
-    """What the event metrics read. boxes: the shown ones (n, 4) of each true frame."""
+    """Return the input of the event metrics. boxes: the shown boxes (n, 4) of each frame of the truth."""
     return [
         SeenFrame(truth.pts_s(index), true.polyps, true.difficult, one, true.cut)
         for index, (true, one) in enumerate(zip(truth.frames, boxes, strict=True))

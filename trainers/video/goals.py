@@ -55,7 +55,7 @@ def goals(raw: VideoReport, filtered: VideoReport) -> list[Goal]:
             MAX_ALARMS_PER_MINUTE,
             most=True,
         ),
-        Goal("number switches per polyp", filtered.boxes.switches_per_polyp, MAX_SWITCHES, most=True),
+        Goal("identity switches per polyp", filtered.boxes.switches_per_polyp, MAX_SWITCHES, most=True),
         Goal("share of false alarms that smoothing removes", paid.removed[0.0], MIN_REMOVED, most=False),
         Goal("delay that it costs, median, s", paid.delay_s, MAX_DELAY_S, most=True),
         Goal("box jitter in place, of raw", place, MAX_JITTER_SHARE, most=True),
