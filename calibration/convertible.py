@@ -1,7 +1,7 @@
-"""Whether TensorRT takes the models, proved without a GPU: python -m calibration.convertible
+"""Check without a GPU that TensorRT converts the models: python -m calibration.convertible
 
-Each model goes the whole way, torch -> ONNX -> an engine of fixed shape, with TensorRT-RTX, whose builder runs on any
-computer. It says nothing of speed or accuracy, and engines of this way are not kept.
+Each model is exported from PyTorch to ONNX and built into an engine of fixed shape with TensorRT-RTX, whose builder
+needs no GPU. Speed and accuracy are not measured, and the engines are not saved.
 """
 
 import io
@@ -36,7 +36,15 @@ _EPILOG = """examples:
 
 @dataclass(frozen=True)
 class Proof:
-    """What the builder made of one model. refused: the units it refuses, one sentence each; empty when it converts."""
+    """The result of converting one model.
+
+    Attributes:
+        model: its name.
+        layers: number of layers of the TensorRT network.
+        build_s: time to parse and build, s.
+        engine_mb: size of the engine, MB.
+        refused: unsupported operations, one sentence each; empty if the model converts.
+    """
 
     model: str
     layers: int
@@ -48,15 +56,15 @@ class Proof:
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser(
         "calibration.convertible",
-        description="Convert models to TensorRT engines without a GPU and say what is refused. Exit code 1 when "
-        "something is.",
+        description="Convert models to TensorRT engines without a GPU and list unsupported operations. Exit code 1 "
+        "if there are any.",
         epilog=_EPILOG,
     )
     parser.add_argument(
         "--model",
         action="append",
         metavar="NAME",
-        help="may be repeated (default: all that ship, and the paper's pair with random weights)",
+        help="may be repeated (default: the installed models, and the paper's pair with random weights)",
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s")
     options = parser.parse_args(arguments)
@@ -71,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def module_of(name: str) -> nn.Module:
-    """The model with its trained weights where they ship, with random ones otherwise. ValueError of an unknown name."""
+    """Load the model, with random weights if none are installed. Raises ValueError for an unknown name."""
     if name in read_manifest():
         return load_module(find_weights(name))
     torch.manual_seed(0)
@@ -83,14 +91,17 @@ def module_of(name: str) -> nn.Module:
 
 
 def prove(name: str, module: nn.Module, precision: str = "fp32", *, size: tuple[int, int] | None = None) -> Proof:
-    """Convert one model at one image of `size` (h, w) px, its own by default. ValueError without TensorRT-RTX."""
+    """Convert one model for one image of `size` (h, w) px, by default its own.
+
+    Raises ValueError if TensorRT-RTX is not installed.
+    """
     height, width = size or module.config.size  # type: ignore[misc]
     pixels = 255 * torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(0))
     return build(name, onnx_of(module, pixels, precision))
 
 
 def onnx_of(module: nn.Module, pixels: torch.Tensor, precision: str) -> bytes:
-    """The model as an ONNX file. int8: with the ranges of `pixels`, which are enough to see whether it converts."""
+    """Export the model to ONNX. For "int8", the ranges are those of `pixels`, which suffice to test the conversion."""
     dtype = PRECISIONS[precision]
     cast = at_precision(module, dtype)
     if precision == "int8":
@@ -114,12 +125,12 @@ def build(name: str, model: bytes) -> Proof:
     if parser.parse(model):
         plan = builder.build_serialized_network(network, builder.create_builder_config())
     built_s = time.perf_counter() - began_s
-    refused = _errors(parser) or (() if plan else tuple(log.errors) or ("the builder gave no engine and no reason",))
+    refused = _errors(parser) or (() if plan else tuple(log.errors) or ("the builder returned no engine and no error",))
     return Proof(name, network.num_layers, built_s, plan.nbytes / 1e6 if plan else 0.0, refused)
 
 
 def _errors(parser: Any) -> tuple[str, ...]:
-    """What the parser refuses: operation, node and reason."""
+    """Return the parser's errors: operation, node and reason."""
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     return tuple(f"{one.node_operator()} ({one.node_name() or 'no name'}): {one.desc().strip()}" for one in errors)
 
@@ -133,7 +144,7 @@ def _tensorrt() -> Any:
 
 
 def _log_of(trt: Any) -> Any:
-    """A logger that keeps errors to be told and prints nothing."""
+    """Return a TensorRT logger that collects errors and prints nothing."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
