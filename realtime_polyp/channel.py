@@ -1,4 +1,4 @@
-"""Bounded hand-over of packets between two threads."""
+"""A bounded queue of packets between two threads."""
 
 import threading
 from collections import deque
@@ -9,16 +9,16 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """The other end of the channel has gone away; unwind quietly."""
+    """The channel was stopped by the other thread. The receiver of this exception should end without an error."""
 
 
 class Channel(Generic[T]):
-    """A bounded queue that cannot strand either end.
+    """A bounded queue in which neither thread can wait forever for the other.
 
-    capacity: packets held at most.
+    capacity: maximum number of packets.
     live: when full, drop the oldest packet (a camera cannot be paused) instead of making the producer wait (a file
         can).
-    on_drop: told of every packet that leaves without being taken, with the reason, while no other can enter or leave.
+    on_drop: called with every packet that is dropped, and the reason, while the channel is locked.
     """
 
     def __init__(self, capacity: int, *, live: bool = False, on_drop: Callable[[T, str], None] | None = None) -> None:
@@ -31,7 +31,7 @@ class Channel(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T) -> None:
-        """Hand over; waits for room unless live. Raises Stopped, the item then dropped."""
+        """Add a packet. Waits for room unless live. Raises Stopped after `stop`; the packet is then dropped."""
         with self._changed:
             if self.live and len(self._items) == self._capacity:
                 self._drop(self._items.popleft(), "newer frame")
@@ -43,12 +43,12 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def batches(self, largest: int) -> Iterator[list[T]]:
-        """Yield what has arrived, 1 to `largest` packets at a time, never waiting to fill one."""
+        """Yield batches of 1 to `largest` packets, without waiting for a batch to fill."""
         while batch := self._take(largest):
             yield batch
 
     def latest(self) -> T | None:
-        """The newest packet, or None; never waits. Older ones are dropped. What a screen's timer calls."""
+        """Return the newest packet, or None, without waiting. Older packets are dropped."""
         with self._changed:
             newest = self._items.pop() if self._items else None
             self._clear("newer frame")
@@ -56,20 +56,20 @@ class Channel(Generic[T]):
             return newest
 
     def take_nowait(self) -> T | None:
-        """The oldest packet, or None; never waits and drops nothing."""
+        """Return the oldest packet, or None, without waiting or dropping packets."""
         with self._changed:
             oldest = self._items.popleft() if self._items else None
             self._changed.notify_all()
             return oldest
 
     def close(self) -> None:
-        """The producer has finished: what is queued will still be delivered."""
+        """End the input. Queued packets are still delivered."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Either end gives up: queued packets are dropped and both ends wake with `Stopped`."""
+        """Stop both threads: queued packets are dropped, and calls that wait raise `Stopped`."""
         with self._changed:
             self._stopped = True
             self._clear("stopped")
@@ -77,7 +77,7 @@ class Channel(Generic[T]):
 
     @property
     def exhausted(self) -> bool:
-        """Nothing is queued and nothing will come."""
+        """Whether nothing is queued and nothing can be added."""
         with self._changed:
             return (self._closed or self._stopped) and not self._items
 

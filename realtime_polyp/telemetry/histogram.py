@@ -24,7 +24,7 @@ class Histogram:
         self.count += 1
 
     def percentile(self, percent: float) -> float | None:
-        """The duration that `percent` of all did not exceed, within 1 %; None while empty."""
+        """Return a percentile in ms, with an error of at most 1 %; None if empty."""
         if not self.count:
             return None
         rank = max(1, math.ceil(self.count * percent / 100))
@@ -32,7 +32,7 @@ class Histogram:
         return min(self.largest_ms, _LEAST_MS * _RESOLUTION ** (bin_index + 1))
 
     def summary(self, percents: tuple[float, ...]) -> dict[str, float | None]:
-        """{"p50": ..., "max": ...} rounded to microseconds; "max" where 100 is asked for."""
+        """Return {"p50": ..., "max": ...} in ms, rounded to microseconds. The percentile 100 is named "max"."""
         names = {percent: "max" if percent == 100 else f"p{percent:g}".replace(".", "") for percent in percents}
         values = {name: self.percentile(percent) for percent, name in names.items()}
         return {name: None if value is None else round(value, 3) for name, value in values.items()}
