@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.resnet import ResNetConfig
 from trainers.detectors import atss, fcos, paa, retinanet
-from trainers.detectors.dense import boxes_of, centerness, flatten_levels
+from trainers.detectors.dense import assigned_boxes, centerness, flatten_levels
 from trainers.training.assign import atss as assign_atss
 from trainers.training.checkpoint_names import from_mmdet
 from trainers.training.contract import ModelWithLoss, Targets
@@ -232,7 +232,7 @@ def test_centerness_is_the_formula_s() -> None:
 
 
 def test_a_place_that_learns_none_gets_a_box_of_zeros() -> None:
-    found = boxes_of(torch.tensor([[1, -1, 0], [-1, -2, -1]]), [POLYPS, EMPTY])
+    found = assigned_boxes(torch.tensor([[1, -1, 0], [-1, -2, -1]]), [POLYPS, EMPTY])
     assert found.tolist() == [[POLYPS[1].tolist(), [0.0] * 4, POLYPS[0].tolist()], [[0.0] * 4] * 3]
 
 

@@ -19,7 +19,7 @@ import trainers.training.loop as loop
 from trainers import train_detector, train_segmenter
 from trainers.data.augment import NONE, STRONG, Augment
 from trainers.data.compose import copy_paste, mosaic
-from trainers.data.stills import TrainingStills, boxes_of, collate, epoch_order, read_stills
+from trainers.data.stills import TrainingStills, collate, epoch_order, polyp_boxes, read_stills
 from trainers.recipes import RECIPES
 from trainers.training.contract import Losses, Targets
 from trainers.training.distributed import ProcessGroup
@@ -258,7 +258,7 @@ def test_a_mosaic_holds_four_stills_and_numbers_their_polyps_apart() -> None:
         labels[20:40, 30:60] = 1
         items.append((np.full((64, 96, 3), level, np.uint8), labels))
     image, labels = mosaic(items, np.random.default_rng(1))
-    assert set(np.unique(labels)) == {0, 1, 2, 3, 4} and len(boxes_of(labels)) == 4
+    assert set(np.unique(labels)) == {0, 1, 2, 3, 4} and len(polyp_boxes(labels)) == 4
     assert [int(image[row, column, 0]) for row, column in ((2, 2), (2, -3), (-3, 2), (-3, -3))] == [40, 90, 140, 190]
 
 
@@ -275,9 +275,9 @@ def test_an_item_depends_on_seed_epoch_and_index_alone(data: Path) -> None:
 
 def test_stills_that_do_not_fit_in_memory_are_read_one_by_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = stills_of(data, Augment(STRONG))
-    monkeypatch.setattr("trainers.data.stills._MOST_HELD_BYTES", 0)
+    monkeypatch.setattr("trainers.data.stills._MAX_CACHED_BYTES", 0)
     read = stills_of(data, Augment(STRONG))
-    assert read._held is None and torch.equal(held[3][0], read[3][0]) and torch.equal(held[3][2], read[3][2])
+    assert read._cached is None and torch.equal(held[3][0], read[3][0]) and torch.equal(held[3][2], read[3][2])
 
 
 def test_an_epoch_sees_each_still_once_in_an_order_of_its_own() -> None:
@@ -297,8 +297,8 @@ def test_boxes_of_a_label_map_are_tight_and_specks_are_none() -> None:
     labels = np.zeros((40, 50), np.uint8)
     labels[5:15, 10:30] = 1
     labels[20:22, 3:5] = 2
-    assert boxes_of(labels).tolist() == [[10, 5, 30, 15]]
-    assert boxes_of(np.zeros((4, 4), np.uint8)).shape == (0, 4)
+    assert polyp_boxes(labels).tolist() == [[10, 5, 30, 15]]
+    assert polyp_boxes(np.zeros((4, 4), np.uint8)).shape == (0, 4)
 
 
 # the commands

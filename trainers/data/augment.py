@@ -1,4 +1,4 @@
-"""What a still may look like from another scope, in another hospital."""
+"""Augmentation of the training stills: geometry, colour, image quality, and the settings of each recipe."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,32 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Ranges of the random changes; probabilities are per image. `rotate_deg`, `shift`, `hue` and such are symmetric.
+    """Probabilities, per image, and ranges of the random changes. Ranges given by one number are symmetric about 0.
 
-    crop: the most that a random crop cuts off each side. brightness_levels: added to all levels of 0..255, at most.
-    white_balance: relative gain of a channel. grey_world: share of the way to a picture whose channels have one mean
-    (colour constancy), where applied. copy_paste, mosaic: chance of a picture made of several (`compose.py`).
+    Attributes:
+        flip_probability: of a horizontal flip.
+        geometry_probability: of one affine transform of `rotate_deg`, `scale`, `shift` and `shear_deg`.
+        rotate_deg: largest rotation, degrees.
+        scale: smallest and largest scale.
+        shift: largest shift, as a fraction of the image's sides.
+        shear_deg: largest shear, degrees.
+        crop: largest fraction cropped from each side.
+        gamma_percent: smallest and largest gamma, percent.
+        gamma_probability: of a change of gamma.
+        brightness_levels: largest offset of all levels of 0..255.
+        brightness, contrast, saturation, hue: largest relative changes of the colour jitter.
+        colour_probability: of the colour jitter.
+        sharpness_probability: of sharpening.
+        white_balance: largest relative change of the gain of each channel.
+        grey_world: largest fraction of the correction that gives all channels the same mean (colour constancy).
+        specular_probability: of added specular highlights.
+        blur_probability: of motion blur or Gaussian blur.
+        noise_probability: of Gaussian noise.
+        noise_std: smallest and largest standard deviation of the noise, 1.0 = full range.
+        noise_mean: smallest and largest mean of the noise, 1.0 = full range.
+        coarse_probability: of JPEG compression or a lower resolution.
+        copy_paste: probability that a polyp of another still is pasted in (`compose.py`).
+        mosaic: probability of a mosaic with three other stills (`compose.py`).
     """
 
     flip_probability: float = 0.5
@@ -57,14 +78,14 @@ STRONG = AugmentConfig(
     scale=(0.6, 1.5), white_balance=0.15, grey_world=0.8, specular_probability=0.2, blur_probability=0.2,
     coarse_probability=0.2, copy_paste=0.3, mosaic=0.05,
 )  # fmt: skip
-# The paper, section 3.1; what it made once, offline (rotation with probability 0.75, gamma, brightness), is drawn anew
-# each epoch here.
+# The paper, section 3.1. The paper augments once, offline (rotation with probability 0.75, gamma, brightness); here the
+# changes are drawn again in each epoch.
 PAPER_DETECTOR = AugmentConfig(
     geometry_probability=0.75, scale=(1, 1), shift=0, shear_deg=0, crop=0.2, gamma_percent=(50, 200),
     gamma_probability=0.5, brightness_levels=10, colour_probability=0, blur_probability=0, noise_probability=0,
 )  # fmt: skip
-# Section 3.2: flips and rotation with probability 0.5; shifts of brightness, colour, sharpness and contrast; noise
-# N(0.2, 0.3), taken to be in levels of 0..255, as in the augmentation that polyp segmentation code commonly carries.
+# Section 3.2: flips and rotation with probability 0.5; changes of brightness, colour, sharpness and contrast; noise
+# N(0.2, 0.3). We take the noise to be in levels of 0..255, as in common public code for polyp segmentation.
 PAPER_SEGMENTER = AugmentConfig(
     geometry_probability=0.5, scale=(1, 1), shift=0, shear_deg=0, gamma_probability=0, brightness=0.5, contrast=0.5,
     saturation=0.5, hue=0, colour_probability=0.5, sharpness_probability=0.5, blur_probability=0,
@@ -73,7 +94,7 @@ PAPER_SEGMENTER = AugmentConfig(
 
 
 class Augment:
-    """image (h, w, 3) uint8, labels (h, w) uint8, seed -> the same two, changed together."""
+    """Augment an image (h, w, 3) uint8 and its label map (h, w) uint8 together; the result depends on the seed only."""
 
     def __init__(self, config: AugmentConfig = AugmentConfig()) -> None:
         self.config = config
@@ -137,7 +158,7 @@ def _degradation(config: AugmentConfig) -> list[Any]:
 
 
 class WhiteBalance(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Each channel's level times a gain of its own, 1 - most to 1 + most: another scope's white."""
+    """Scale each channel by its own random gain, from 1 - most to 1 + most, like the white balance of another scope."""
 
     def __init__(self, most: float, p: float) -> None:
         super().__init__(p=p)
@@ -151,7 +172,7 @@ class WhiteBalance(A.ImageOnlyTransform):  # type: ignore[misc]
 
 
 class GreyWorld(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Part of the way to a picture whose three channels have one mean, the black surroundings left out."""
+    """Correct a random part of the difference between the channels' means; the black surround is ignored."""
 
     def __init__(self, share: float, p: float) -> None:
         super().__init__(p=p)
@@ -170,7 +191,7 @@ class GreyWorld(A.ImageOnlyTransform):  # type: ignore[misc]
 
 
 class Specular(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Wet highlights: small saturated ellipses with a soft rim, more often on lit tissue."""
+    """Add specular highlights: small saturated ellipses with a soft rim. Dark places get none."""
 
     def __init__(self, p: float) -> None:
         super().__init__(p=p)

@@ -1,6 +1,6 @@
-"""The stills and their truth, as COCO files laid out like `../shared/data`.
+"""Stills and their ground truth, read from COCO files (layout: docs/data.md), and the data set for training.
 
-Boxes and masks come from one label map (0 background, 1.. polyps), so that whatever moves the pixels moves both.
+Boxes and masks are derived from one label map (0 background, 1.. polyps), so every transform changes both alike.
 """
 
 import json
@@ -23,18 +23,25 @@ from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from trainers.data.augment import Augment
 from trainers.data.compose import Item, copy_paste, mosaic
 
-_ITEM_BYTES = 4  # a pixel's three levels and its label
-_MOST_HELD_BYTES = 4e9
+_ITEM_BYTES = 4  # three levels and one label per pixel
+_MAX_CACHED_BYTES = 4e9
 _MIN_POLYP_PX = 25
-_MIN_POLYP_SHARE = 1e-4  # of the image: the truth's own rule for what is too small to be a polyp
+_MIN_POLYP_SHARE = 1e-4  # of the image; the ground truth leaves out smaller components
 
 
 @dataclass(frozen=True)
 class Still:
-    """One entry of a COCO file: paths, size in px, centre, and true boxes (n, 4) xyxy in stored px.
+    """One image of a COCO file.
 
-    original_scale: original px a stored px, for images that were stored smaller than they were taken. group: the
-    patient or video that it comes from, "" where that is not known.
+    Attributes:
+        id: of the image in its file.
+        image_path: path of the image.
+        mask_path: path of the mask.
+        width, height: stored size, px.
+        centre: hospital that the image comes from.
+        boxes: (n, 4) true boxes, xyxy, stored px.
+        original_scale: original px per stored px; above 1 if the image was stored smaller than it was taken.
+        group: patient or video that the image comes from; "" if unknown.
     """
 
     id: int
@@ -49,7 +56,7 @@ class Still:
 
 
 def read_stills(coco_path: Path, root: Path) -> list[Still]:
-    """Every image of a COCO file. Raises FileNotFoundError or ValueError with the path that is wrong."""
+    """Read every image entry of a COCO file. Raises FileNotFoundError or ValueError naming the wrong path."""
     if not coco_path.is_file():
         raise FileNotFoundError(f"no such data file: {coco_path}")
     try:
@@ -84,7 +91,7 @@ def _still(image: dict[str, Any], root: Path, boxes: list[list[float]]) -> Still
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """An RGB image (H, W, 3). Raises FileNotFoundError naming the file."""
+    """Read an RGB image (H, W, 3). Raises FileNotFoundError naming the file."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise FileNotFoundError(f"cannot read image {path}")
@@ -92,7 +99,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask (H, W), true on polyps. Raises FileNotFoundError naming the file."""
+    """Read a mask (H, W), true on polyps. Raises FileNotFoundError naming the file."""
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise FileNotFoundError(f"cannot read mask {path}")
@@ -100,17 +107,17 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def label_polyps(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Connected components of a mask (H, W), numbered from 1; specks that the truth leaves out are left out."""
+    """Number the connected components of a mask (H, W) from 1; components too small to be a polyp become background."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     smallest = max(_MIN_POLYP_PX, _MIN_POLYP_SHARE * mask.size)
-    kept = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= smallest)
+    large = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= smallest)
     numbers = np.zeros(len(stats), np.uint8)
-    numbers[kept] = np.arange(len(kept))  # the background, label 0, is always kept and first
+    numbers[large] = np.arange(len(large))  # the background, label 0, is always large enough and first
     return numbers[labels]
 
 
-def boxes_of(labels: NDArray[np.uint8], *, least_px: int = 16) -> NDArray[np.float32]:
-    """Tight boxes (n, 4) xyxy of the polyps of a label map that still cover `least_px` pixels."""
+def polyp_boxes(labels: NDArray[np.uint8], *, least_px: int = 16) -> NDArray[np.float32]:
+    """Return tight boxes (n, 4) xyxy of the polyps of a label map that cover at least `least_px` pixels."""
     boxes = []
     for number in range(1, int(labels.max(initial=0)) + 1):
         ys, xs = np.nonzero(labels == number)
@@ -120,7 +127,10 @@ def boxes_of(labels: NDArray[np.uint8], *, least_px: int = 16) -> NDArray[np.flo
 
 
 def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image (h, w, 3) and label map (h, w) exactly as the live line would show this still to a model."""
+    """Return a still (h, w, 3) and its label map (h, w) as the live pipeline would pass them to a model.
+
+    Raises ValueError if image and mask differ in size.
+    """
     image = read_image(still.image_path)
     labels = label_polyps(read_mask(still.mask_path))
     if labels.shape != image.shape[:2]:
@@ -135,53 +145,53 @@ def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8],
 
 
 class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Stills at model size, augmented anew each epoch; held in memory where they fit.
+    """Stills at model size, augmented differently in each epoch; cached in memory if they fit.
 
-    Item: pixels (3, h, w) uint8, boxes (n, 4) px, mask (h, w) uint8. What an item is depends only on seed, epoch and
-    index, so a resumed run sees what an unbroken one would have seen.
+    An item is pixels (3, h, w) uint8, boxes (n, 4) px and a mask (h, w) uint8. It depends only on seed, epoch and
+    index, so a resumed run sees the same items as an uninterrupted one.
     """
 
     def __init__(self, stills: list[Still], size: tuple[int, int], augment: Augment, *, seed: int = 0) -> None:
         self._stills, self._size, self._augment, self._seed = stills, size, augment, seed
         self.epoch = 0
-        self._held: list[Item] | None = None
-        if len(stills) * size[0] * size[1] * _ITEM_BYTES <= _MOST_HELD_BYTES:
+        self._cached: list[Item] | None = None
+        if len(stills) * size[0] * size[1] * _ITEM_BYTES <= _MAX_CACHED_BYTES:
             with ThreadPoolExecutor() as pool:
                 jobs = pool.map(lambda still: letterboxed(still, size), stills)
-                self._held = list(tqdm(jobs, total=len(stills), desc="reading stills", unit="image"))
+                self._cached = list(tqdm(jobs, total=len(stills), desc="reading stills", unit="image"))
         else:
-            print(f"{len(stills)} images do not fit into {_MOST_HELD_BYTES / 1e9:g} GB: read anew in every epoch")
+            print(f"{len(stills)} images do not fit into {_MAX_CACHED_BYTES / 1e9:g} GB: each epoch reads them again")
 
     def __len__(self) -> int:
         return len(self._stills)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         seed = hash((self._seed, self.epoch, index)) % 2**31
-        image, labels = self._augment(*self._composed(index, np.random.default_rng(seed)), seed=seed)
+        image, labels = self._augment(*self._compose(index, np.random.default_rng(seed)), seed=seed)
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
-        return pixels, torch.from_numpy(boxes_of(labels)), torch.from_numpy((labels > 0).astype(np.uint8))
+        return pixels, torch.from_numpy(polyp_boxes(labels)), torch.from_numpy((labels > 0).astype(np.uint8))
 
     def _item(self, index: int) -> Item:
-        return self._held[index] if self._held is not None else letterboxed(self._stills[index], self._size)
+        return self._cached[index] if self._cached is not None else letterboxed(self._stills[index], self._size)
 
-    def _composed(self, index: int, chance: np.random.Generator) -> Item:
-        """The item itself, with a polyp of another pasted in, or in a mosaic with three others."""
+    def _compose(self, index: int, rng: np.random.Generator) -> Item:
+        """Return the item itself, or with a polyp of another one pasted in, or in a mosaic with three others."""
         config, item = self._augment.config, self._item(index)
-        if chance.random() < config.mosaic:
-            return mosaic([item, *(self._item(int(i)) for i in chance.integers(len(self), size=3))], chance)
-        if chance.random() < config.copy_paste:
-            return copy_paste(item, self._item(int(chance.integers(len(self)))), chance)
+        if rng.random() < config.mosaic:
+            return mosaic([item, *(self._item(int(i)) for i in rng.integers(len(self), size=3))], rng)
+        if rng.random() < config.copy_paste:
+            return copy_paste(item, self._item(int(rng.integers(len(self)))), rng)
         return item
 
 
 def collate(items: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Stack pixels and masks; boxes stay a list, one tensor an image."""
+    """Stack pixels and masks; boxes stay a list with one tensor per image."""
     pixels, boxes, masks = zip(*items, strict=True)
     return torch.stack(pixels), list(boxes), torch.stack(masks)
 
 
 def epoch_order(length: int, batch: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
-    """The epoch's batches of indices, the same for the same seed and epoch; a last, smaller batch is left out."""
+    """Yield the index batches of an epoch, determined by seed and epoch; an incomplete last batch is dropped."""
     generator = torch.Generator().manual_seed(hash((seed, epoch)) % 2**31)
     order = torch.randperm(length, generator=generator).tolist()
     for start in range(0, length - batch + 1, batch):

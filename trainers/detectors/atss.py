@@ -19,7 +19,7 @@ from trainers.detectors.dense import (
     AnchorMaps,
     QualityHead,
     anchor_maps,
-    boxes_of,
+    assigned_boxes,
     centerness,
     entropy,
 )
@@ -80,7 +80,7 @@ def _criterion(maps: AnchorMaps, config: ATSSConfig, targets: Targets) -> Losses
     """Classes and centerness count over the positive anchors; GIoU is weighted by the true centerness."""
     index = torch.stack([atss(maps.anchors, list(maps.sizes), truth, k=config.k) for truth in targets.boxes])
     learnt = index >= 0
-    anchors, true = maps.anchors.expand_as(maps.deltas)[learnt], boxes_of(index, targets.boxes)[learnt]
+    anchors, true = maps.anchors.expand_as(maps.deltas)[learnt], assigned_boxes(index, targets.boxes)[learnt]
     overlap = giou(decode(anchors, maps.deltas[learnt], STDS), true)
     weight = centerness(to_distances(centres(anchors), true))
     positives = learnt.sum().clamp(min=1)

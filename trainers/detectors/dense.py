@@ -99,7 +99,7 @@ def sizes_of(levels: list[Tensor]) -> tuple[int, ...]:
     return tuple(x.shape[-2] * x.shape[-1] for x in levels)
 
 
-def boxes_of(index: Tensor, truths: list[Tensor]) -> Tensor:
+def assigned_boxes(index: Tensor, truths: list[Tensor]) -> Tensor:
     """The true box that each place learns, zeros where it learns none: index (N, P) int64 -> (N, P, 4) px.
 
     truths: one (m, 4) an image. index: below 0 for no box.

@@ -19,7 +19,7 @@ from trainers.detectors.dense import (
     SIZE,
     STRIDES,
     QualityHead,
-    boxes_of,
+    assigned_boxes,
     centerness,
     entropy,
     sizes_of,
@@ -93,7 +93,7 @@ def _criterion(maps: FCOSMaps, config: FCOSConfig, targets: Targets) -> Losses:
     """Classes and centerness count over the positive points; -log IoU is weighted by the true centerness."""
     index = torch.stack([assign(maps.points, maps.sizes, truth, config.reach_px) for truth in targets.boxes])
     learnt = index >= 0
-    points, true = maps.points.expand(len(index), -1, 2)[learnt], boxes_of(index, targets.boxes)[learnt]
+    points, true = maps.points.expand(len(index), -1, 2)[learnt], assigned_boxes(index, targets.boxes)[learnt]
     overlap = iou(from_distances(points, maps.log_distances[learnt].exp()), true)
     weight = centerness(to_distances(points, true))
     positives = learnt.sum().clamp(min=1)

@@ -21,7 +21,7 @@ from trainers.detectors.dense import (
     AnchorMaps,
     QualityHead,
     anchor_maps,
-    boxes_of,
+    assigned_boxes,
     entropy,
 )
 from trainers.detectors.mixture import fit, log_densities
@@ -85,7 +85,7 @@ def _criterion(maps: AnchorMaps, config: PAAConfig, targets: Targets) -> Losses:
     """Classes and IoU count over the positive anchors; GIoU is weighted by the IoU that the box has now."""
     index = _assign(maps, config, targets.boxes)
     learnt = index >= 0
-    anchors, true = maps.anchors.expand_as(maps.deltas)[learnt], boxes_of(index, targets.boxes)[learnt]
+    anchors, true = maps.anchors.expand_as(maps.deltas)[learnt], assigned_boxes(index, targets.boxes)[learnt]
     predicted = decode(anchors, maps.deltas[learnt], STDS)
     overlap = iou(predicted.detach(), true)
     positives = learnt.sum()
@@ -101,7 +101,7 @@ def _assign(maps: AnchorMaps, config: PAAConfig, truths: list[Tensor]) -> Tensor
     """Index of the true box that each anchor of each image learns, -1 for background: (N, P) int64."""
     limit = config.candidate_iou
     index = torch.stack([max_iou(maps.anchors, truth, positive=limit, negative=limit) for truth in truths])
-    costs = _costs(maps, index, boxes_of(index, truths))
+    costs = _costs(maps, index, assigned_boxes(index, truths))
     chosen = [select(cost, one, maps.sizes, config.k) for cost, one in zip(costs, index, strict=True)]
     return torch.stack(chosen)
 

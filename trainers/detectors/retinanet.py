@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
-from trainers.detectors.dense import SIZE, STRIDES, boxes_of, flatten_levels, initialise, shapes_of
+from trainers.detectors.dense import SIZE, STRIDES, assigned_boxes, flatten_levels, initialise, shapes_of
 from trainers.training.anchors import AnchorShapes, anchors_of, clip_to, decode, encode, octaves
 from trainers.training.assign import max_iou
 from trainers.training.checkpoint_names import Rule
@@ -114,7 +114,7 @@ def _criterion(maps: RetinaMaps, config: RetinaNetConfig, targets: Targets) -> L
     index = torch.stack([_assign(maps.anchors, truth, config) for truth in targets.boxes])
     learnt, counted = index >= 0, index != -2
     anchors = maps.anchors.expand_as(maps.deltas)[learnt]
-    wanted = encode(anchors, boxes_of(index, targets.boxes)[learnt], _STDS)
+    wanted = encode(anchors, assigned_boxes(index, targets.boxes)[learnt], _STDS)
     positives = learnt.sum().clamp(min=1)
     return {
         "cls": focal(maps.classes, learnt.float())[counted].sum() / positives,

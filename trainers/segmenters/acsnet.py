@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
-from trainers.segmenters.unetpp import five_features
+from trainers.segmenters.unetpp import encoder_features
 from trainers.training.contract import Losses, Targets, in_full_precision
 from trainers.training.losses import mask_loss
 
@@ -132,7 +132,7 @@ class ACSNet(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits at strides 16, 8, 4, 2 and 1; all are supervised, the last is the answer."""
-        *skips, x = five_features(self.backbone, pixels)
+        *skips, x = encoder_features(self.backbone, pixels)
         skips = skips[::-1]
         answers = []
         levels = zip(self.levels, self.decoders[:-1], skips, self.context(x, skips), strict=True)

@@ -53,7 +53,7 @@ class UNetPP(nn.Module):
 
     def logits(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, h/2, w/2) of the nodes X(0, 1) to X(0, 4); all are supervised."""
-        rows = [[feature] for feature in five_features(self.backbone, pixels)]
+        rows = [[feature] for feature in encoder_features(self.backbone, pixels)]
         for column in range(4):
             for index in range(4 - column):
                 nodes = cast(nn.ModuleList, self.rows[index])
@@ -61,7 +61,7 @@ class UNetPP(nn.Module):
         return tuple(head(node)[:, 0] for head, node in zip(self.heads, rows[0][1:], strict=True))
 
 
-def five_features(backbone: ResNet, pixels: Tensor) -> list[Tensor]:
+def encoder_features(backbone: ResNet, pixels: Tensor) -> list[Tensor]:
     """The stem's feature at stride 2, before its pooling, and the stages' at strides 4, 8, 16 and 32."""
     features = [F.relu(backbone.bn1(backbone.conv1(backbone.normalise(pixels))))]
     x = F.max_pool2d(features[0], 3, 2, 1)
