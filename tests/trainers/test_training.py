@@ -102,7 +102,7 @@ def _breaking(at: int) -> Seen:
 
 def assert_same_run(first: Run, second: Run) -> None:
     assert_equal(first.net.state_dict(), second.net.state_dict())
-    assert_equal(first.averaged.state_dict(), second.averaged.state_dict())
+    assert_equal(first.average.state_dict(), second.average.state_dict())
     assert_equal(first.optimizer.state_dict()["state"], second.optimizer.state_dict()["state"])
 
 

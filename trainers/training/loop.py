@@ -1,6 +1,6 @@
-"""The training loop that all models share: steps, average of weights, checkpoints, validation.
+"""The training loop of all models: steps, moving average of the weights, checkpoints, validation.
 
-A run lives in one folder: `checkpoint.pt` (all that resuming needs), `best.safetensors` (averaged weights of the best
+The folder of a run holds `checkpoint.pt` (the state to resume from), `best.safetensors` (average weights of the best
 validation), `recipe.json`, `history.json`, `curves.png`, and TensorBoard's event files.
 """
 
@@ -47,8 +47,15 @@ _GRID_PX = 32  # every backbone's coarsest stride
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt. backbone: the part with a learning rate of its own. start: sets modes and freezes what stays
-    frozen, at every epoch's beginning. `score` names the validation figure that chooses the best weights."""
+    """What the loop trains, and how it validates.
+
+    Attributes:
+        model: the net with its loss.
+        backbone: the part of the net with its own learning rate.
+        validate: takes the net with the average weights and returns named validation figures.
+        score: name of the validation figure that selects the best weights.
+        set_mode: sets the net to training mode and freezes its fixed layers; called at the start of each epoch.
+    """
 
     model: ModelWithLoss
     backbone: nn.Module
@@ -59,7 +66,7 @@ class Task:
 
 @dataclass
 class Run:
-    """The state of one training run: everything that a checkpoint holds."""
+    """The state of one training run: everything that a checkpoint stores."""
 
     task: Task
     config: LoopConfig
@@ -72,9 +79,9 @@ class Run:
 
     def __post_init__(self) -> None:
         net = self.task.model.net
-        self.averaged = copy.deepcopy(net) if self.config.average_decay is not None else net
+        self.average = copy.deepcopy(net) if self.config.average_decay is not None else net
         self.task.model.to(self.group.device)
-        self.averaged.to(self.group.device)
+        self.average.to(self.group.device)
         self.optimizer = _optimizer(self.task, self.config)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "float16")
         if self.group.device == "cpu":
@@ -92,7 +99,7 @@ class Run:
     def state(self) -> dict[str, Any]:
         return {
             "model": self.net.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "averaged": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
@@ -104,13 +111,13 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Raises ValueError when the checkpoint was made with another configuration."""
+        """Load the state of a checkpoint. Raises ValueError if it was written with another configuration."""
         found, wanted = upgrade_loop(state["config"]), asdict(self.config)
         different = [key for key in wanted if found.get(key) != wanted[key] and key not in ("workers", "checkpoint_s")]
         if different:
             raise ValueError(f"the checkpoint has other values of {', '.join(different)}: start a new --out")
         self.net.load_state_dict(upgrade_state(state["model"]))
-        self.averaged.load_state_dict(upgrade_state(state["averaged"]))
+        self.average.load_state_dict(upgrade_state(state["averaged"]))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
@@ -126,10 +133,12 @@ def fit(
     resume: bool = False,
     group: ProcessGroup = ProcessGroup(),
 ) -> Run:
-    """Train to the last epoch, from the folder's checkpoint when resuming.
+    """Train to the last epoch; with `resume`, continue from the checkpoint in the folder.
 
-    Raises FloatingPointError on a non-finite loss, FileNotFoundError when there is nothing to resume from, ValueError
-    for a batch that the group cannot share.
+    Raises:
+        FloatingPointError: the loss is not finite.
+        FileNotFoundError: there is no checkpoint to resume from.
+        ValueError: the processes cannot share the batch evenly, or the checkpoint is of another configuration.
     """
     if config.batch % group.size:
         raise ValueError(f"a batch of {config.batch} cannot be shared by {group.size} processes: choose a multiple")
@@ -146,6 +155,7 @@ def fit(
 
 
 def restore_from(path: Path, run: Run) -> None:
+    """Load a checkpoint into a run. Raises FileNotFoundError or ValueError naming the file."""
     if not path.is_file():
         raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
     try:
@@ -157,7 +167,7 @@ def restore_from(path: Path, run: Run) -> None:
 
 
 def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:
-    """One epoch from wherever the run stands in it; nothing is left to do of one that only lacks its figures."""
+    """Train the rest of an epoch, from the current step of the run."""
     run.task.set_mode(run.net)
     stills.epoch = epoch
     done = run.step - epoch * run.steps_per_epoch
@@ -181,8 +191,8 @@ def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> N
 
 
 def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict[str, float]:
-    """Forward, backward, one step of the optimiser and of the moving average."""
-    # What is drawn within a step (samples of regions, dropout) depends on the step alone, also after a resume.
+    """Run forward and backward, and one step of the optimiser and the moving average; return the losses."""
+    # Random numbers within a step (region sampling, dropout) depend on the step only, also after a resume.
     torch.manual_seed(_combine_seeds(run.config.seed, run.step, run.group.rank))
     for group in run.optimizer.param_groups:
         group["lr"] = group["factor"] * learning_rate(run.config, run.step, run.total_steps)
@@ -204,7 +214,7 @@ def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict
 
 
 def check_finite(run: Run, losses: Losses, images: Tensor, targets: Targets, folder: Path) -> None:
-    """Keep the batch that made the loss no number, then end the run: every process of it."""
+    """Save the batch and raise FloatingPointError in every process if the loss is not finite in any of them."""
     bad = not bool(torch.isfinite(losses["loss"]))
     if any_process(bad, run.group):
         kept = folder / (BAD_BATCH if run.group.is_main else f"{run.group.rank}.{BAD_BATCH}")
@@ -220,7 +230,7 @@ def check_finite(run: Run, losses: Losses, images: Tensor, targets: Targets, fol
 def resize_batch(
     pixels: Tensor, boxes: list[Tensor], masks: Tensor, scale: float, device: str = "cpu"
 ) -> tuple[Tensor, Targets]:
-    """The batch on its device in float32, scaled to a size that the backbone's stride divides."""
+    """Move a batch to the device in float32, resized to a multiple of the coarsest stride near `scale`."""
     pixels, masks = pixels.to(device, non_blocking=True).float(), masks.to(device, non_blocking=True).float()
     size = [round(length * scale / _GRID_PX) * _GRID_PX for length in pixels.shape[-2:]]
     factor = torch.tensor([size[1] / pixels.shape[-1], size[0] / pixels.shape[-2]] * 2)
@@ -232,25 +242,25 @@ def resize_batch(
 
 
 def update_average(run: Run) -> None:
-    """Exponential moving average of weights and batch-norm statistics; quicker while the run is young."""
+    """Update the moving average of weights and batch norm statistics; its decay is smaller in the first steps."""
     if run.config.average_decay is None:
         return
     decay = min(run.config.average_decay, (1 + run.step) / (10 + run.step))
     with torch.no_grad():
-        for average, value in zip(run.averaged.state_dict().values(), run.net.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
+        for mean, value in zip(run.average.state_dict().values(), run.net.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
             else:
-                average.copy_(value)
+                mean.copy_(value)
 
 
 def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
     backbone = {id(parameter) for parameter in task.backbone.parameters()}
-    task.set_mode(task.model.net)  # freezes what stays frozen, so that the optimiser never holds it
-    learnt = [p for p in task.model.parameters() if p.requires_grad]
+    task.set_mode(task.model.net)  # freezes the fixed layers first: the optimiser must not hold them
+    trainable = [p for p in task.model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in learnt if id(p) in backbone], "factor": config.backbone_factor},
-        {"params": [p for p in learnt if id(p) not in backbone], "factor": 1.0},
+        {"params": [p for p in trainable if id(p) in backbone], "factor": config.backbone_factor},
+        {"params": [p for p in trainable if id(p) not in backbone], "factor": 1.0},
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "sgd":
@@ -261,11 +271,11 @@ def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
 
 
 def finish_epoch(run: Run, epoch: int, board: Any, folder: Path) -> None:
-    """Validate where it is due, and write down what the epoch brought; the other processes wait."""
+    """Validate if due, and record the epoch; the other processes wait."""
     if run.group.is_main:
         figures = {"epoch": epoch + 1.0, **{name: value / run.steps_per_epoch for name, value in run.sums.items()}}
         if (epoch + 1) % run.config.validate_every == 0 or epoch + 1 == run.config.epochs:
-            figures |= run.task.validate(run.averaged)
+            figures |= run.task.validate(run.average)
             save_if_best(run, figures, folder)
         record_epoch(run, figures, board, folder)
         save_checkpoint(run, folder / CHECKPOINT)
@@ -275,13 +285,13 @@ def finish_epoch(run: Run, epoch: int, board: Any, folder: Path) -> None:
 def save_if_best(run: Run, figures: dict[str, float], folder: Path) -> None:
     if figures[run.task.score] > run.best:
         run.best = figures[run.task.score]
-        state = {name: value.contiguous().cpu() for name, value in run.averaged.state_dict().items()}
+        state = {name: value.contiguous().cpu() for name, value in run.average.state_dict().items()}
         with replacing(folder / BEST) as path:
             save_file(state, path)
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
-    """Written beside and moved into place, so that a kill never leaves half a file."""
+    """Write a checkpoint atomically: an interrupted write leaves the previous one intact."""
     if run.group.is_main:
         with replacing(path) as temporary:
             torch.save(run.state(), temporary)
@@ -299,7 +309,7 @@ def record_epoch(run: Run, figures: dict[str, float], board: SummaryWriter, fold
 
 
 class _NullWriter:
-    """What the processes that do not write hold in place of TensorBoard."""
+    """Stands in for the TensorBoard writer in all processes but the main one."""
 
     def __enter__(self) -> "_NullWriter":
         return self
@@ -309,12 +319,12 @@ class _NullWriter:
 
 
 def _combine_seeds(*numbers: int) -> int:
-    """One seed of several numbers."""
+    """Derive one seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def seed_everything(seed: int) -> None:
-    """And leave nothing to a GPU's choice of kernel; a few of its sums stay without an order (docs/training.md)."""
+    """Seed all random generators and make cuDNN deterministic; some GPU sums remain unordered (docs/training.md)."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Train any of the named recipes; `train_detector` and `train_segmenter` are its two commands."""
+"""Train one of the named recipes: the code behind the commands `train_detector` and `train_segmenter`."""
 
 import argparse
 import json
@@ -31,28 +31,34 @@ from trainers.training.run_folder import BEST, CHECKPOINT, read_recipe, write_re
 from trainers.training.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
-# What a run keeps from its first step to its last, and of that what can be told in a word.
+# Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
 _MUST_MATCH = ("config", "size", "images", "also", "processes", "augment", "loop")
 _NAMED_WITH_VALUE = ("config", "size", "images", "also", "processes")
 
 
 @dataclass(frozen=True)
 class TrainingSets:
-    """stills: to learn from, frames without a polyp among them. moments: more to learn from, of clips made of those.
-    chosen: to choose the best weights by. also: the file of the moments and its checksum, None without."""
+    """The images of a run.
+
+    Attributes:
+        stills: training stills, some of them without a polyp.
+        moments: more training images, taken from clips rendered from these stills.
+        validation: stills that select the best weights.
+        also: name and checksum of the file of the moments; None without moments.
+    """
 
     stills: list[Still]
     moments: list[Still]
-    chosen: list[Still]
+    validation: list[Still]
     also: str | None
 
     @property
-    def learnt(self) -> list[Still]:
+    def training(self) -> list[Still]:
         return [*self.stills, *self.moments]
 
 
 def command(task: ModelTask, default: str, examples: str, arguments: list[str] | None) -> None:
-    """The command of one task, from its words to the end of the run."""
+    """Parse the arguments of the command for one task and train."""
     parser = _parser(task, default, examples)
     options = parser.parse_args(arguments)
     with report_bad_input(parser), init_process_group(options.device) as group:
@@ -76,52 +82,56 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
         default=Path("../shared/data"),
         help="folder of train.json, val.json (default: %(default)s)",
     )
-    add("--root", type=Path, help="folder that image paths start from (default: --data)")
-    add("--also", type=Path, metavar="FILE.json", help="learn from these too, as trainers.clip_stills writes them")
-    add("--init", type=Path, metavar="FILE", help="start from these weights: what import_weights wrote, or a run's")
+    add("--root", type=Path, help="folder that image paths are relative to (default: --data)")
+    add("--also", type=Path, metavar="FILE.json", help="more training images, written by trainers.clip_stills")
+    add("--init", type=Path, metavar="FILE", help="initial weights: from import_weights, or of a run")
     add("--backbone-of", "--trunk-of", dest="backbone_of", type=Path, metavar="FILE",
-        help="start from the backbone of this trained detector")  # fmt: skip
-    add("--epochs", type=int, help="instead of the recipe's; the schedule follows")
-    add("--batch", type=int, help="images a step, over all processes; the learning rate follows")
-    add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size in px instead of the recipe's")
-    add("--learning-rate", type=float, help="instead of what follows from recipe and batch")
-    add("--precision", choices=["float32", "bfloat16", "float16"], help="instead of the recipe's")
-    add("--checkpoint-minutes", type=float, metavar="N", help="between checkpoints (default: 3)")
-    add("--workers", type=int, help="loading processes, each process's own")
+        help="initialise the backbone from this trained detector")  # fmt: skip
+    add("--epochs", type=int, help="number of epochs (default: the recipe's); the schedule scales with it")
+    add(
+        "--batch",
+        type=int,
+        help="images per step over all processes (default: the recipe's); the learning rate scales with it",
+    )
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size, px (default: the recipe's)")
+    add("--learning-rate", type=float, help="peak learning rate (default: from recipe and batch)")
+    add("--precision", choices=["float32", "bfloat16", "float16"], help="default: the recipe's")
+    add("--checkpoint-minutes", type=float, metavar="N", help="minutes between checkpoints (default: 3)")
+    add("--workers", type=int, help="loading processes of each training process")
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
-    add("--limit", type=int, help="use only the first N images of each set, to try a recipe")
-    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    add("--limit", type=int, help="use only the first N images of each set, for a quick test")
+    add("--resume", action="store_true", help="continue from the checkpoint in --out")
     return parser
 
 
 def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> None:
-    """Raises OSError, ValueError or FloatingPointError, one sentence each, for what the user can mend."""
+    """Train a recipe. Raises OSError, ValueError or FloatingPointError, one sentence each, for bad input."""
     recipe = apply_options(recipe, options)
     sets = read_training_sets(options, recipe.loop.batch)
     before = read_earlier_run(options)
     if group.is_main:
         reported = check_data.read_unseen(options.data, options.root or options.data)
-        check_data.check({"train": sets.learnt, "val": sets.chosen, **reported})
+        check_data.check({"train": sets.training, "val": sets.validation, **reported})
     barrier(group)
     seed_everything(recipe.loop.seed)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # What is resumed has its weights in the checkpoint: how they began is known from its recipe.
+    # The checkpoint of a resumed run holds its weights; its recipe records how they were initialised.
     init = before["init"] if before else initialise(net, options.init, options.backbone_of)
     content = describe_run(recipe, init, sets, group)
     if before:
         check_same_run(before, content, options.out)
     elif group.is_main:
         write_recipe(content, options.out)
-    training = TrainingStills(sets.learnt, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
-    task = task_of(recipe, net, sets.chosen, pretrained=init != "random", device=group.device)
-    fit(task, training, recipe.loop, options.out, resume=options.resume, group=group)
+    data = TrainingStills(sets.training, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
+    task = task_of(recipe, net, sets.validation, pretrained=init != "random", device=group.device)
+    fit(task, data, recipe.loop, options.out, resume=options.resume, group=group)
     if group.is_main:
         print(f"weights: {options.out / BEST}; report: {write_report(options.out)}")
 
 
 def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
-    """The recipe with what the command line changed. Raises ValueError for a count below 1 or a size off the grid."""
+    """Return the recipe as changed by the command line. Raises ValueError for a count below 1 or a bad size."""
     for name in ("epochs", "batch"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -142,23 +152,23 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
 
 
 def read_training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
-    """Of the folder and the file that the command line names."""
+    """Read the images of a run. Raises FileNotFoundError or ValueError for bad files or options."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
     root = options.root or options.data
     every = read_stills(options.data / "train.json", root)
     moments = read_moments(options.also, every)[: options.limit] if options.also else []
-    stills, chosen = every[: options.limit], read_stills(options.data / "val.json", root)[: options.limit]
+    stills, validation = every[: options.limit], read_stills(options.data / "val.json", root)[: options.limit]
     if len(stills) < batch:
         raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
-    if not chosen:
+    if not validation:
         raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
     also = f"{options.also.name} {sha256_of(options.also)[:12]}" if options.also else None
-    return TrainingSets(stills, moments, chosen, also)
+    return TrainingSets(stills, moments, validation, also)
 
 
 def read_moments(path: Path, stills: list[Still]) -> list[Still]:
-    """What `trainers.clip_stills` made of these. Raises ValueError where one shows a patient that they do not have."""
+    """Read the moments that `trainers.clip_stills` made from these stills. Raises ValueError for an unknown patient."""
     moments = read_stills(path, path.parent)
     strange = sorted({one.group or "(none)" for one in moments} - {one.group for one in stills})
     if strange:
@@ -170,8 +180,12 @@ def read_moments(path: Path, stills: list[Still]) -> list[Still]:
 
 
 def read_earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
-    """The recipe of the run to resume; None for a new one. Raises FileNotFoundError where there is nothing to resume,
-    ValueError where a new run would take an old one's place."""
+    """Return the recipe of the run to resume; None for a new run.
+
+    Raises:
+        FileNotFoundError: there is nothing to resume.
+        ValueError: a new run would overwrite an existing one.
+    """
     checkpoint = options.out / CHECKPOINT
     if not options.resume:
         if checkpoint.exists():
@@ -183,8 +197,8 @@ def read_earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Raises ValueError naming what a resumed run would do otherwise than it began."""
-    now = json.loads(json.dumps(now))  # tuples as the lists that they were written as
+    """Raise ValueError if a resumed run differs from its beginning, naming the differences."""
+    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
@@ -195,12 +209,12 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
         raise ValueError(f"the run in {folder} began with another {named}: repeat its options, or start a new --out")
 
 
-def task_of(recipe: Recipe, net: nn.Module, chosen: list[Still], *, pretrained: bool, device: str = "cpu") -> Task:
-    """What the loop needs to know of a recipe; validated on the stills `chosen`."""
+def task_of(recipe: Recipe, net: nn.Module, validation: list[Still], *, pretrained: bool, device: str = "cpu") -> Task:
+    """Return the task of a recipe for the training loop. validation: stills that select the best weights."""
     return Task(
         model=ModelWithLoss(net, recipe.loss),
         backbone=backbone_of(net),
-        validate=lambda averaged: _VALIDATE[recipe.task](engine_of(recipe, averaged, device), chosen),
+        validate=lambda average: _VALIDATE[recipe.task](engine_of(recipe, average, device), validation),
         score=_SCORE[recipe.task],
         set_mode=mode_setter(net, task=recipe.task, pretrained=pretrained),
     )
@@ -234,13 +248,13 @@ def engine_of_run(run: Path) -> EagerEngine:
 
 
 def _validate_detector(engine: Any, stills: list[Still]) -> dict[str, float]:
-    """AP and AP50 with every candidate kept, through the line that `trainers.evaluate` measures."""
+    """Return AP and AP50 over all raw detections, with the pipeline that `trainers.evaluate` measures."""
     figures = coco_ap([case.boxes for case in evaluate(stills, engine, None)])
     return {name: figures[name] or 0.0 for name in ("AP", "AP50")}
 
 
 def _validate_segmenter(engine: Any, stills: list[Still]) -> dict[str, float]:
-    """Dice and mIoU per image at the stored size, through the line that `trainers.evaluate` measures."""
+    """Return Dice and mIoU per image at the stored size, with the pipeline that `trainers.evaluate` measures."""
     cases = evaluate(stills, None, engine)
     mean = mean_scores([scores_of(case.segmentation.counts) for case in cases if case.segmentation])
     return {"dice": mean.dice, "miou": mean.miou}
@@ -254,13 +268,13 @@ _SCORE = {"detector": "AP", "segmenter": "dice"}
 
 
 def describe_run(recipe: Recipe, init: str, sets: TrainingSets, group: ProcessGroup) -> dict[str, Any]:
-    """What the run is made of, and where it leaves the paper's, for its report and the table of results."""
+    """Return the recipe of a run and its differences from the paper, for `recipe.json` and the report."""
     return {
         "config": recipe.name,
         "task": recipe.task,
         "size": list(recipe.config.size),
         "init": init,
-        "images": len(sets.learnt),
+        "images": len(sets.training),
         "also": sets.also,
         "processes": group.size,
         "loop": asdict(recipe.loop),
@@ -271,7 +285,7 @@ def describe_run(recipe: Recipe, init: str, sets: TrainingSets, group: ProcessGr
 
 
 def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]:
-    """Where a run leaves the paper: data, init, and epochs, batch, rate and size that the command line scaled."""
+    """Return the differences between a run and the paper: data, initialisation and options of the command line."""
     original = recipes_of(recipe.task)[recipe.name]
     centres = ", ".join(sorted({still.centre for still in sets.stills}))
     also = f" and {len(sets.moments):,} moments of clips over them" if sets.moments else ""

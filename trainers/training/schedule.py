@@ -1,4 +1,4 @@
-"""How a run's learning rate, picture size and precision go: its frozen configuration and what follows from it."""
+"""Configuration of the training loop, and the schedules of learning rate and image size that follow from it."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,12 +13,29 @@ PRECISIONS: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": tor
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """learning_rate: at `batch`. backbone_factor: learning rate of the pretrained backbone relative to the rest.
+    """Settings of the training loop.
 
-    schedule: "step" divides by 10 at each of `milestones` (shares of the run), "cosine" goes to one hundredth, "poly"
-    to nothing. clip_norm, average_decay (of the moving average of weights): None leaves it out. scales: relative sizes
-    of the picture, one drawn a step (multi-scale training). small_share: share of the epochs that train first at
-    `small_scale` of the size (progressive resizing). checkpoint_s: seconds between checkpoints.
+    Attributes:
+        epochs: length of the run.
+        batch: images per step, over all processes.
+        optimizer: "adamw" or "sgd".
+        learning_rate: peak learning rate at this batch size.
+        momentum: of SGD.
+        weight_decay: of both optimisers.
+        backbone_factor: learning rate of the backbone relative to the other layers.
+        schedule: "step" divides by 10 at each milestone, "cosine" falls to one hundredth, "poly" to zero.
+        milestones: of "step", as fractions of the run.
+        warmup_steps: length of the linear warm-up.
+        clip_norm: largest norm of the gradient; None: no clipping.
+        average_decay: decay of the moving average of the weights; None: no average.
+        precision: of forward and backward.
+        scales: relative image sizes, one drawn per step (multi-scale training).
+        small_share: fraction of the epochs, at the start, that train at `small_scale` (progressive resizing).
+        small_scale: relative image size of these epochs.
+        validate_every: epochs between validations.
+        checkpoint_s: seconds between checkpoints.
+        workers: loading processes.
+        seed: of all random numbers.
     """
 
     epochs: int = 18
@@ -44,8 +61,10 @@ class LoopConfig:
 
 
 def scaled_down(config: LoopConfig, *, epochs: int | None = None, batch: int | None = None) -> LoopConfig:
-    """Another length and batch, honestly: SGD's learning rate follows the batch in proportion (Goyal et al., 2017),
-    AdamW's with its root; milestones are shares and follow by themselves."""
+    """Return the configuration for other numbers of epochs and images per step.
+
+    The learning rate scales with the batch for SGD (Goyal et al., 2017), with its square root for AdamW.
+    """
     batch = batch or config.batch
     ratio = batch / config.batch
     rate = config.learning_rate * (ratio if config.optimizer == "sgd" else math.sqrt(ratio))
@@ -53,8 +72,8 @@ def scaled_down(config: LoopConfig, *, epochs: int | None = None, batch: int | N
 
 
 def learning_rate(config: LoopConfig, step: int, total_steps: int) -> float:
-    """Of the step that comes next: a linear warm-up, then the schedule."""
-    warmup_steps = min(config.warmup_steps, total_steps // 10)  # a run of a few steps must come to its rate, too
+    """Return the learning rate of a step: a linear warm-up, then the schedule."""
+    warmup_steps = min(config.warmup_steps, total_steps // 10)  # a very short run must reach its learning rate too
     warmup = min(1.0, (step + 1) / max(1, warmup_steps))
     return config.learning_rate * warmup * _SCHEDULES[config.schedule](config, step / max(1, total_steps))
 
@@ -75,7 +94,7 @@ _SCHEDULES = {"step": _step, "cosine": _cosine, "poly": _poly}
 
 
 def image_scale(config: LoopConfig, step: int, epoch: int) -> float:
-    """Of this step's pictures, relative to the model's size; the same in every process and after every resume."""
+    """Return the relative image size of a step; it depends only on seed, step and epoch, in every process."""
     if epoch < config.small_share * config.epochs:
         return config.small_scale
     return float(np.random.default_rng([config.seed, step]).choice(config.scales))
