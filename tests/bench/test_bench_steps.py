@@ -56,7 +56,7 @@ def test_every_step_can_be_measured(name: str, scene: AblationInput) -> None:
     told = measure_ablation(step, 1, name)
     assert len(told["variants"]) >= 2 and told["measured"]
     for one in told["variants"].values():
-        assert one["fps"] > 0 and one["ms"] == pytest.approx(1e3 / one["fps"], rel=1e-3)
+        assert one["fps"] > 0 and one["ms"] == pytest.approx(1e3 / one["fps"], rel=1e-2, abs=6e-4)  # both are rounded
     assert next(iter(told["variants"].values()))["ratio"] == 1
 
 
