@@ -1,8 +1,8 @@
-"""The mean of a tuned run's weights and those that it began with: python -m trainers.average_weights --help
+"""Average the weights of a fine-tuned run with its initial weights: python -m trainers.average_weights --help
 
-What is tuned to new pictures forgets some of what it knew; half-way between both it keeps most of each (Wortsman et
-al., Robust fine-tuning of zero-shot models, CVPR 2022). Only of one run and its own beginning: two nets that were
-trained apart have no half-way.
+Fine-tuning on new images loses some accuracy on the old ones; the average of both sets of weights keeps most of each
+(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). The two sets must be the start and the end of the
+same run: the average of independently trained weights is useless.
 """
 
 import argparse
@@ -30,19 +30,25 @@ def main(arguments: list[str] | None = None) -> None:
 def command_line() -> argparse.ArgumentParser:
     parser = command_parser(
         "trainers.average_weights",
-        description="Write the mean of a tuned run's best weights and those that it began with, as a run of its own.",
+        description="Average the best weights of a fine-tuned run with its initial weights; write them as a new run.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--run", type=Path, required=True, metavar="DIR", help="folder of the tuned run")
-    add("--began-with", type=Path, required=True, metavar="FILE", help="the weights that its --init named")
-    add("--share", type=float, default=0.5, metavar="X", help="of the tuned ones, 0 to 1 (default: %(default)s)")
+    add("--run", type=Path, required=True, metavar="DIR", help="folder of the fine-tuned run")
+    add("--began-with", type=Path, required=True, metavar="FILE", help="its initial weights, as given by --init")
+    add(
+        "--share",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="weight of the fine-tuned ones, 0 to 1 (default: %(default)s)",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="a new folder, for evaluate --run and install_weights")
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
-    """Raises OSError or ValueError, one sentence each, for what the user can mend."""
+    """Read, average and write. Raises OSError or ValueError, one sentence each, for bad input."""
     if not 0 <= options.share <= 1:
         raise ValueError(f"--share must be 0 to 1, got {options.share:g}")
     if (options.out / BEST).exists():
@@ -50,19 +56,19 @@ def run(options: argparse.Namespace) -> None:
     recipe, began = read_recipe(options.run), source_of(options.began_with)
     if recipe["init"] != began:
         raise ValueError(f"{options.run} began with {recipe['init']}, not with {began}: only its own beginning will do")
-    weights = averaged(read_tensors(options.began_with), read_tensors(options.run / BEST), options.share)
+    weights = average(read_tensors(options.began_with), read_tensors(options.run / BEST), options.share)
     write_recipe({**recipe, "averaged": {"with": began, "share": options.share}}, options.out)
     with replacing(options.out / BEST) as path:
         save_file(weights, path)
     print(f"weights: {options.out / BEST}")
 
 
-def averaged(before: Weights, tuned: Weights, share: float) -> Weights:
-    """before + share * (tuned - before), tensor by tensor; counters are the tuned ones.
+def average(before: Weights, tuned: Weights, share: float) -> Weights:
+    """Return before + share * (tuned - before) for each tensor; integer counters are taken from `tuned`.
 
-    Raises ValueError for weights of another model.
+    Raises ValueError if the two are weights of different models.
     """
-    different = [name for name in before.keys() | tuned.keys() if not _alike(before.get(name), tuned.get(name))]
+    different = [name for name in before.keys() | tuned.keys() if not _same_shape(before.get(name), tuned.get(name))]
     if different:
         raise ValueError(
             f"the two are not of one model: {len(different)} tensors differ in shape, as {different[0]} does"
@@ -73,7 +79,7 @@ def averaged(before: Weights, tuned: Weights, share: float) -> Weights:
     }
 
 
-def _alike(one: Tensor | None, other: Tensor | None) -> bool:
+def _same_shape(one: Tensor | None, other: Tensor | None) -> bool:
     return one is not None and other is not None and one.shape == other.shape and one.dtype == other.dtype
 
 

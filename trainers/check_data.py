@@ -1,7 +1,7 @@
-"""Look at the data before hours are spent on it: python -m trainers.check_data --data ../shared/data
+"""Check a data set before training: python -m trainers.check_data --data ../shared/data
 
-Missing and unreadable files, masks of another size, boxes that are empty or lie outside, masks and boxes that disagree,
-and images, patients or videos that stand in more than one split.
+The check finds missing and unreadable files, masks of the wrong size, boxes that are empty or outside their image,
+masks and boxes that disagree, and images, patients or videos that are in more than one split.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still, label_polyps, read_mask, read_stills
 
-_MOST_NAMED = 5  # of the images with one kind of trouble
+_MOST_NAMED = 5  # images named for each kind of problem
 _EPILOG = """examples:
   python -m trainers.check_data --data ../shared/data
   python -m trainers.check_data --train mine/train.json --val mine/val.json --root mine"""
@@ -25,7 +25,7 @@ Splits = dict[str, list[Still]]
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser(
         "trainers.check_data",
-        description="Check stills and truth for what would spoil a training run or its figures.",
+        description="Check stills and ground truth for errors that would spoil a training run or its figures.",
         epilog=_EPILOG,
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="default: %(default)s")
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def read_unseen(data: Path, root: Path) -> Splits:
-    """The sets that are only ever measured, unseen*.json of the folder: nothing of them may be learnt or chosen by."""
+    """Read the test sets of a folder, unseen*.json; they must not be used for training or model selection."""
     return {path.stem: read_stills(path, root) for path in sorted(data.glob("unseen*.json"))}
 
 
@@ -56,15 +56,15 @@ def describe(stills: list[Still]) -> str:
 
 
 def check(splits: Splits) -> None:
-    """Raises ValueError that names every kind of trouble, with examples; nothing where all is well."""
-    troubles = find_problems(splits)
-    if troubles:
-        kinds = "; ".join(f"{kind}: {_some(names)}" for kind, names in troubles.items())
+    """Raise ValueError naming every kind of problem, with examples, if there is any."""
+    problems = find_problems(splits)
+    if problems:
+        kinds = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items())
         raise ValueError(f"the data cannot be used as they are: {kinds}")
 
 
 def find_problems(splits: Splits) -> dict[str, list[str]]:
-    """{kind of trouble: where}."""
+    """Return {kind of problem: images or groups that have it}."""
     found: dict[str, list[str]] = defaultdict(list)
     stills = [still for split in splits.values() for still in split]
     for still in tqdm(stills, desc="checking data", unit="image"):
@@ -103,7 +103,7 @@ def _problems_of(still: Still) -> Iterable[str]:
 
 
 def _leaks(splits: Splits) -> dict[str, list[str]]:
-    """Groups and pictures, to the byte, that stand in more than one split."""
+    """Return groups and byte-identical images that are in more than one split."""
     groups = {name: {s.group: s.group for s in stills if s.group} for name, stills in splits.items()}
     pictures = {
         name: {_content(s.image_path): s.image_path.name for s in stills if s.image_path.is_file()}
@@ -117,7 +117,7 @@ def _leaks(splits: Splits) -> dict[str, list[str]]:
 
 
 def _in_several(members: dict[str, dict[str, str]]) -> list[str]:
-    """members: {split: {key: its name}} -> the names of keys that several splits have, with those."""
+    """Return names of keys in several splits, with the splits. members: {split: {key: its name}}."""
     where: dict[str, list[str]] = defaultdict(list)
     names: dict[str, str] = {}
     for split, keys in members.items():

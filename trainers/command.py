@@ -1,4 +1,4 @@
-"""How every command of the trainers and of the calibration reports what the user can mend."""
+"""Argument parsing and error reporting shared by the commands of `trainers` and `calibration`."""
 
 import argparse
 import contextlib
@@ -12,7 +12,7 @@ Found = TypeVar("Found")
 
 @contextlib.contextmanager
 def report_bad_input(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """What the user can mend becomes one sentence and exit code 2."""
+    """Report errors of the user's input as one sentence on stderr and exit with code 2."""
     try:
         yield
     except (OSError, ValueError, FloatingPointError) as error:
@@ -21,7 +21,7 @@ def report_bad_input(parser: argparse.ArgumentParser) -> Iterator[None]:
 
 
 def command_parser(module: str, *, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Of `python -m MODULE`; the epilog's lines, examples mostly, stay as they are."""
+    """Return a parser for `python -m MODULE`. The line breaks of the epilog are kept."""
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description,
@@ -33,8 +33,8 @@ def command_parser(module: str, *, description: str, epilog: str) -> argparse.Ar
 def run_command(
     parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], Found], arguments: list[str] | None
 ) -> Found:
-    """`run` with what was typed. It raises OSError or ValueError, a sentence each, for what the user can mend."""
+    """Parse the arguments and call `run`, which raises OSError or ValueError, one sentence each, for bad input."""
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
         return run(options)
-    raise AssertionError("report_bad_input lets nothing pass in silence")
+    raise AssertionError("report_bad_input suppresses no exception")

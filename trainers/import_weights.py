@@ -1,4 +1,4 @@
-"""Turn a published checkpoint into weights for one of the recipes.
+"""Convert a published checkpoint to initial weights for one of the recipes.
 
 python -m trainers.import_weights retinanet_r50_coco.pth --layout mmdet --config retinanet-r50 --out r50.safetensors
 """
@@ -24,7 +24,7 @@ from trainers.training.initialise import read_tensors
 
 _NESTED = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 _PREFIXES = ("module.", "model.")
-# Layers as wide as a data set has classes: another data set's say nothing about polyps.
+# Layers with one output per class: those of another data set are of no use for polyps.
 _CLASS_LAYERS = re.compile(r".*\bcls\.(weight|bias)|(head|fc_head|conv_head)\.reg\.(weight|bias)|last_layer\.3\..*")
 _MOST_NAMED = 4
 _EPILOG = """examples:
@@ -34,9 +34,14 @@ _EPILOG = """examples:
 
 
 @dataclass
-class Account:
-    """What became of a checkpoint's tensors: taken {our name: tensor}; left out {their name: why}; untouched: our
-    tensors that the file says nothing about."""
+class Match:
+    """How the tensors of a checkpoint match a model.
+
+    Attributes:
+        taken: {name in the model: tensor of the checkpoint}.
+        left_out: {name in the checkpoint: reason}.
+        untouched: names of the model's tensors that the checkpoint does not have.
+    """
 
     taken: State = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -46,11 +51,11 @@ class Account:
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser(
         "trainers.import_weights",
-        description="Turn a published COCO or ImageNet checkpoint into starting weights for a recipe.",
+        description="Convert a published COCO or ImageNet checkpoint to initial weights for a recipe.",
         epilog=_EPILOG,
     )
     parser.add_argument("file", type=Path, help="checkpoint: .pth, .pt or .safetensors")
-    parser.add_argument("--layout", choices=list(LAYOUTS), required=True, help="whose names its tensors carry")
+    parser.add_argument("--layout", choices=list(LAYOUTS), required=True, help="source of its tensor names")
     parser.add_argument("--config", choices=list(RECIPES), required=True, metavar="NAME", help=", ".join(RECIPES))
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
     options = parser.parse_args(arguments)
@@ -59,22 +64,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(file: Path, layout: str, config: str, out: Path) -> None:
-    """Read, match, write and tell. Raises FileNotFoundError or ValueError, one sentence, for what does not fit."""
+    """Convert a checkpoint and print a summary. Raises FileNotFoundError or ValueError for one that does not fit."""
     recipe = RECIPES[config]
-    with torch.device("meta"):  # names and shapes are all that is needed of the net
+    with torch.device("meta"):  # only names and shapes of the net are needed
         net = recipe.build(recipe.config)
-    account = match(read_checkpoint(file), net, LAYOUTS[layout], recipe.build)
+    matched = match(read_checkpoint(file), net, LAYOUTS[layout], recipe.build)
     out.parent.mkdir(parents=True, exist_ok=True)
     source = hashlib.sha256(file.read_bytes()).hexdigest()
     with replacing(out) as path:
-        save_file(account.taken, path, {"config": config, "layout": layout, "source": file.name, "sha256": source})
-    print(describe(account, file, out))
+        save_file(matched.taken, path, {"config": config, "layout": layout, "source": file.name, "sha256": source})
+    print(describe(matched, file, out))
 
 
 def read_checkpoint(path: Path) -> State:
-    """The tensors of a checkpoint under their own names, whatever it is wrapped in; pickles only as weights.
+    """Return the named tensors of a checkpoint; wrapping dicts and name prefixes are removed, no code is run.
 
-    Raises FileNotFoundError, or ValueError for a file that is none.
+    Raises FileNotFoundError, or ValueError for a file that is no checkpoint.
     """
     if path.suffix == ".safetensors":
         return read_tensors(path)
@@ -99,43 +104,47 @@ def _bare(name: str) -> str:
     return name
 
 
-def match(state: State, net: nn.Module, layout: Callable[[State, Any], State], build: Any) -> Account:
-    """Raises ValueError where a tensor has another shape than the model's, or where a part of the model is filled but
-    not whole: the checkpoint is then of another architecture."""
-    account = Account()
+def match(state: State, net: nn.Module, layout: Callable[[State, Any], State], build: Any) -> Match:
+    """Match the tensors of a checkpoint to those of a net.
+
+    Raises:
+        ValueError: a tensor has another shape than in the net, or a part of the net is filled only partly; the
+            checkpoint is of another architecture.
+    """
+    matched = Match()
     own = net.state_dict()
     for name, value in layout(state, build).items():
         if name not in own:
-            account.left_out[name] = "this model has no such tensor"
+            matched.left_out[name] = "this model has no such tensor"
         elif own[name].shape == value.shape:
-            account.taken[name] = value.contiguous()
-        elif _is_of_other_classes(name, value, own[name]):
-            account.left_out[name] = f"{len(value)} outputs of other classes, {len(own[name])} here"
+            matched.taken[name] = value.contiguous()
+        elif _has_other_classes(name, value, own[name]):
+            matched.left_out[name] = f"{len(value)} outputs of other classes, {len(own[name])} here"
         else:
             raise ValueError(
                 f"{name} is {tuple(value.shape)} in the checkpoint and {tuple(own[name].shape)} in this model: "
                 f"choose the --config that it was trained for"
             )
-    account.untouched = [name for name in own if name not in account.taken and not name.endswith("num_batches_tracked")]
-    _refuse_holes(account, net)
-    return account
+    matched.untouched = [name for name in own if name not in matched.taken and not name.endswith("num_batches_tracked")]
+    _check_parts_complete(matched, net)
+    return matched
 
 
-def _is_of_other_classes(name: str, value: Tensor, own: Tensor) -> bool:
+def _has_other_classes(name: str, value: Tensor, own: Tensor) -> bool:
     return bool(_CLASS_LAYERS.fullmatch(name)) and own.shape[1:] == value.shape[1:]
 
 
-def _refuse_holes(account: Account, net: nn.Module) -> None:
-    """A part such as the backbone is filled whole or not at all; class layers may stay."""
-    filled = {_part(name) for name in account.taken}
+def _check_parts_complete(matched: Match, net: nn.Module) -> None:
+    """Raise ValueError if a part, such as the backbone, is filled only partly; class layers may be missing."""
+    filled = {_part(name) for name in matched.taken}
     missing = [
         name
-        for name in account.untouched
+        for name in matched.untouched
         if _part(name) in filled and not _CLASS_LAYERS.fullmatch(name) and ".conv_offset." not in name
     ]
-    if not account.taken:
+    if not matched.taken:
         raise ValueError(
-            f"no tensor matches: is --layout right? The file has {_some(list(account.left_out))}, "
+            f"no tensor matches: is --layout right? The file has {_some(list(matched.left_out))}, "
             f"the model {_some(list(net.state_dict()))}"
         )
     if missing:
@@ -146,20 +155,20 @@ def _part(name: str) -> str:
     return name.split(".")[0]
 
 
-def describe(account: Account, file: Path, out: Path) -> str:
-    """What matched, part by part, what was left out and why, and what stays at its start."""
+def describe(matched: Match, file: Path, out: Path) -> str:
+    """Return a summary: tensors matched by part, left out and why, and left at their initial values."""
     parts: dict[str, int] = {}
-    for name in account.taken:
+    for name in matched.taken:
         parts[_part(name)] = parts.get(_part(name), 0) + 1
-    lines = [f"{file.name}: {len(account.taken)} tensors matched ("
+    lines = [f"{file.name}: {len(matched.taken)} tensors matched ("
              + ", ".join(f"{part} {count}" for part, count in parts.items()) + ")"]  # fmt: skip
     reasons: dict[str, list[str]] = {}
-    for name, why in account.left_out.items():
+    for name, why in matched.left_out.items():
         reasons.setdefault(why, []).append(name)
     lines += [f"left out, {why}: {len(names)} ({_some(names)})" for why, names in reasons.items()]
-    if account.untouched:
+    if matched.untouched:
         lines.append(
-            f"not in the file, they stay at their start: {len(account.untouched)} ({_some(account.untouched)})"
+            f"not in the file, they stay at their start: {len(matched.untouched)} ({_some(matched.untouched)})"
         )
     return "\n".join([*lines, f"wrote {out}"])
 

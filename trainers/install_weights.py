@@ -1,4 +1,4 @@
-"""Put a trained run's weights among those that the product offers.
+"""Install the weights of a training run as a model of the application.
 
 python -m trainers.install_weights --run runs/detector --model gflv2-lite0
 """
@@ -25,13 +25,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def install(run: Path, model: str, folder: Path) -> None:
-    """Copy `best.safetensors` of the run and enter it, with its checksum, in the manifest."""
+    """Copy `best.safetensors` of a run to the weights folder and add it to the manifest with its checksum."""
     best = run / "best.safetensors"
     if not best.is_file():
         raise FileNotFoundError(f"{run} has no best.safetensors: has it trained to a first validation?")
     task: Task = "detector" if model in DETECTORS else "segmenter"
     size = DETECTORS[model].size if task == "detector" else SEGMENTERS[model].size
-    refuse_another_model(run, model, size)
+    check_model(run, model, size)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{model}.safetensors"
     shutil.copyfile(best, folder / name)
@@ -39,8 +39,8 @@ def install(run: Path, model: str, folder: Path) -> None:
     print(f"installed {folder / name}; its INT8 engine, if it has one, is now out of date: run calibration.int8")
 
 
-def refuse_another_model(run: Path, model: str, size: tuple[int, int]) -> None:
-    """Raises ValueError where the run says that it trained something else, or at another size."""
+def check_model(run: Path, model: str, size: tuple[int, int]) -> None:
+    """Raise ValueError if the recipe of the run names another model or input size."""
     if not (run / RECIPE).is_file():
         return
     recipe = read_recipe(run)

@@ -1,7 +1,7 @@
-"""Every model that can be trained, as a named value: its configuration, its loss, and how it learns.
+"""The recipe of every model that can be trained: its configuration, loss, training loop and augmentation.
 
-The paper's rows carry the paper's recipe (section 3); what it leaves open is decided here, and said. `gflv2-lite0`,
-`lowrank-lite2` and the others that run on two cores carry our own.
+Models of the paper's tables use the paper's recipe (section 3); comments name the choices that the paper leaves open.
+`gflv2-lite0`, `lowrank-lite2` and the other models for two CPU cores use our own recipes.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,18 @@ from trainers.training.schedule import LoopConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """config: of the net that `build` makes. loss: of that net. paper: whether it is a row of the paper's tables."""
+    """How one model is built and trained.
+
+    Attributes:
+        name: value of `--config`.
+        task: "detector" or "segmenter".
+        config: configuration of the net; has `size`, the input (h, w) px.
+        build: makes the net from `config`.
+        loss: loss function of the net.
+        loop: settings of the training loop.
+        augment: settings of the augmentation.
+        paper: whether the model is a row of the paper's tables.
+    """
 
     name: str
     task: Task
@@ -45,7 +56,7 @@ class Recipe:
     paper: bool = True
 
     def sized(self, size: tuple[int, int]) -> "Recipe":
-        """The same at another input size (h, w) px."""
+        """Return the recipe at another input size (h, w) px."""
         return replace(self, config=replace(self.config, size=size))
 
 

@@ -1,4 +1,4 @@
-"""What a training step costs here, and what makes it cheaper: python -m trainers.step_time --config lowrank-lite2"""
+"""Time a training step on this machine: python -m trainers.step_time --config lowrank-lite2"""
 
 import time
 from contextlib import nullcontext
@@ -19,11 +19,13 @@ _EPILOG = """examples:
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser(
         "trainers.step_time",
-        description="Seconds of a training step on the CPU, by precision and by whose depthwise gradient it takes.",
+        description="Time a training step on the CPU, by precision and implementation of the depthwise gradient.",
         epilog=_EPILOG,
     )
     parser.add_argument("--config", choices=list(RECIPES), default="lowrank-lite2", metavar="NAME")
-    parser.add_argument("--steps", type=int, default=5, help="of which the median counts (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=5, help="steps to time; the median is reported (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
         if options.steps < 1:
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def table(recipe: Recipe, steps: int) -> str:
-    """A line for each way, with its ratio to the first; all in one run, since machines differ."""
+    """Return one line per variant, with its speed relative to the first one."""
     lines = [f"{recipe.name}, batch {recipe.loop.batch}, {recipe.config.size[0]}x{recipe.config.size[1]}"]
     first = 0.0
     for precision in ("float32", "bfloat16"):
@@ -45,7 +47,7 @@ def table(recipe: Recipe, steps: int) -> str:
 
 
 def median_step_s(recipe: Recipe, steps: int, *, half: bool, fast: bool) -> float:
-    """Of forward and backward on random pictures, after one step that does not count."""
+    """Return the median time of forward and backward on random images, after one warm-up step."""
     torch.manual_seed(0)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mode_setter(net, task=recipe.task, pretrained=True)(net)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from trainers.average_weights import averaged, main
+from trainers.average_weights import average, main
 from trainers.training.run_folder import read_recipe
 
 RECIPE = {
@@ -26,7 +26,7 @@ RECIPE = {
 def test_each_tensor_lies_between_by_the_share(share: float) -> None:
     before = {"w": torch.tensor([0.0, 4.0]), "steps": torch.tensor(3)}
     tuned = {"w": torch.tensor([1.0, 2.0]), "steps": torch.tensor(9)}
-    found = averaged(before, tuned, share)
+    found = average(before, tuned, share)
     assert found["w"].tolist() == pytest.approx([share, 4 - 2 * share]) and found["steps"].item() == 9
     assert before["w"].tolist() == [0, 4] and tuned["w"].tolist() == [1, 2]
 
@@ -74,7 +74,7 @@ def test_bad_input_is_one_sentence(
 
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(ValueError, match="not of one model: 2 tensors"):
-        averaged(
+        average(
             {"a": torch.zeros(2), "b": torch.zeros(2)},
             {"a": torch.zeros(3), "b": torch.zeros(2), "c": torch.zeros(1)},
             0.5,
