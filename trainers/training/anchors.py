@@ -1,4 +1,4 @@
-"""Anchors of several shapes and what is learnt about them: the box coding of R-CNN and RetinaNet.
+"""Anchors of several shapes, and the box coding of R-CNN and RetinaNet.
 
 Sources: Ren et al., Faster R-CNN (NeurIPS 2015); Lin et al., RetinaNet (ICCV 2017). The conventions (no half-stride
 offset, widths without + 1, the limit on growth) are mmdetection's, whose checkpoints must give the same boxes here.
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from realtime_polyp.models.boxes import centres
 
-_MOST_GROWTH = math.log(1000 / 16)  # of a decoded side over its anchor's, as a logarithm
+_MAX_LOG_RATIO = math.log(1000 / 16)  # largest log ratio of a decoded side to that of its anchor
 
 
 @dataclass(frozen=True)
 class AnchorShapes:
-    """scales: an anchor's side in strides. ratios: height over width. A place has every pair, ratio by ratio."""
+    """Anchors of one location: every pair of scale (side in strides) and ratio (height / width), ratio by ratio."""
 
     scales: tuple[float, ...]
     ratios: tuple[float, ...] = (1.0,)
@@ -29,12 +29,12 @@ class AnchorShapes:
 
 
 def octaves(base: float, count: int) -> tuple[float, ...]:
-    """`count` scales from `base` on, evenly within one doubling."""
+    """Return `count` scales, from `base`, spaced evenly within one octave."""
     return tuple(base * 2 ** (index / count) for index in range(count))
 
 
 def anchors_of(level_shapes: list[tuple[int, int]], strides: tuple[int, ...], shapes: AnchorShapes) -> Tensor:
-    """(P, 4) xyxy px: levels one after the other, each row-major, a place's anchors side by side."""
+    """Return the anchors (P, 4) xyxy px: level by level, row-major, all anchors of a location together."""
     levels = []
     for (height, width), stride in zip(level_shapes, strides, strict=True):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -51,23 +51,23 @@ def _around_zero(stride: int, shapes: AnchorShapes) -> Tensor:
 
 
 def encode(anchors: Tensor, boxes: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
-    """What turns anchors (n, 4) into boxes (n, 4): shifts in anchor sides and log growths, over `stds`: (n, 4)."""
+    """Return the deltas (n, 4) from anchors to boxes (n, 4): shifts in anchor sides and log ratios, over `stds`."""
     sides, wanted = _sides(anchors), _sides(boxes)
     shift = (centres(boxes) - centres(anchors)) / sides
     return torch.cat([shift, (wanted / sides).log()], dim=-1) / anchors.new_tensor(stds)
 
 
 def decode(anchors: Tensor, deltas: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
-    """The inverse of `encode`, for shapes (..., 4) that broadcast; growth is limited."""
+    """Invert `encode`, for shapes (..., 4) that broadcast; the log ratio is clamped."""
     deltas = deltas * deltas.new_tensor(stds)
     sides = _sides(anchors)
     middle = centres(anchors) + deltas[..., :2] * sides
-    half = sides * deltas[..., 2:].clamp(-_MOST_GROWTH, _MOST_GROWTH).exp() / 2
+    half = sides * deltas[..., 2:].clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp() / 2
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
 def clip_to(boxes: Tensor, size: Sequence[int]) -> Tensor:
-    """Boxes (..., 4) cut to an image of (h, w) px."""
+    """Clip boxes (..., 4) to an image of (h, w) px."""
     height, width = size
     return torch.stack(
         [

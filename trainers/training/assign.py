@@ -1,4 +1,4 @@
-"""Which places learn which polyp: adaptive training sample selection.
+"""Assignment of true boxes to anchors: adaptive training sample selection, and by largest IoU.
 
 Source: Zhang et al., ATSS (CVPR 2020); the paper, section 2.1.3, which raises k from 9 to 13.
 """
@@ -12,17 +12,19 @@ PAPER_K = 13
 
 
 def square_anchors(points: Tensor, strides: Tensor, scale: float) -> Tensor:
-    """One square anchor a point, `scale` strides wide: (P, 4) px."""
+    """Return one square anchor per point, `scale` strides wide: (P, 4) px."""
     half = (strides * scale / 2)[:, None]
     return torch.cat([points - half, points + half], dim=1)
 
 
 def atss(anchors: Tensor, level_sizes: list[int], truth: Tensor, *, k: int = PAPER_K) -> Tensor:
-    """Index of the true box that each anchor learns, -1 for background: (P,) int64.
+    """Return the index of the true box assigned to each anchor, -1 for background: (P,) int64.
 
-    anchors: (P, 4), levels concatenated, `level_sizes` of them in each. truth: (m, 4).
-    Of each level the k anchors nearest to a box's centre are candidates; those whose IoU reaches the candidates'
-    mean plus standard deviation, with the centre inside the box, learn it. An anchor wanted twice takes the higher IoU.
+    The candidates of a box are the k anchors of each level nearest to its centre. Those whose IoU reaches the mean plus
+    the standard deviation of the candidates, and whose centre lies in the box, are assigned to it. An anchor that
+    several boxes claim goes to the one with the largest IoU.
+
+    anchors: (P, 4), levels concatenated. level_sizes: number of anchors of each level. truth: (m, 4).
     """
     if len(truth) == 0:
         return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
@@ -38,7 +40,7 @@ def atss(anchors: Tensor, level_sizes: list[int], truth: Tensor, *, k: int = PAP
 
 
 def _nearest_per_level(anchors: Tensor, level_sizes: list[int], truth: Tensor, k: int) -> Tensor:
-    # not by way of a matrix product, whose rounding may part what is equally far from one run to the next
+    # without a matrix product, whose rounding can differ between runs and so break ties differently
     distance = torch.cdist(centres(anchors), centres(truth), compute_mode="donot_use_mm_for_euclid_dist")
     chosen, start = [], 0
     for size in level_sizes:
@@ -57,22 +59,21 @@ def _centre_inside(anchors: Tensor, truth: Tensor) -> Tensor:
 def max_iou(
     anchors: Tensor, truth: Tensor, *, positive: float, negative: float, least: float = 0.0, rescue: bool = True
 ) -> Tensor:
-    """Index of the true box (m, 4) that each anchor (P, 4) learns, -1 for background, -2 for neither: (P,) int64.
+    """Return the index of the true box (m, 4) assigned to each anchor (P, 4), -1 background, -2 ignored: (P,) int64.
 
-    An anchor whose best IoU reaches `positive` learns that box, below `negative` it is background. With `rescue`, a
-    box's best anchors learn it too where their IoU is at least `least` (and above 0), so that no polyp goes unlearnt.
+    An anchor is assigned to its best box if their IoU reaches `positive`, and is background below `negative`. With
+    `rescue`, the best anchors of each box are assigned to it too, if their IoU is at least `least` and above 0.
     Source: Ren et al., Faster R-CNN, section 3.1.2.
     """
     if len(truth) == 0:
         return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
     overlaps = pairwise_iou(anchors, truth)
     best, index = overlaps.max(dim=1)
-    learnt = torch.where(best >= positive, index, -2)
-    learnt = torch.where(best < negative, -1, learnt)
+    assigned = torch.where(best >= positive, index, -2)
+    assigned = torch.where(best < negative, -1, assigned)
     if rescue:
-        for number, most in enumerate(
-            overlaps.amax(0)
-        ):  # a later box takes an anchor that both want, as in mmdetection
+        # A later box overrides an earlier one, as in mmdetection.
+        for number, most in enumerate(overlaps.amax(0)):
             if most >= max(least, 1e-9):
-                learnt[overlaps[:, number] == most] = number
-    return learnt
+                assigned[overlaps[:, number] == most] = number
+    return assigned

@@ -1,4 +1,4 @@
-"""Whose names a published checkpoint carries, and how they become ours."""
+"""Layouts of published checkpoints, and the renaming of their tensors."""
 
 import functools
 from collections.abc import Callable
@@ -32,7 +32,7 @@ _HRNET_PARTS = r"(conv[12]|bn[12]|layer1|transition[1-3]|stage[2-4])\.(.*)"
 
 
 def from_mmdetection(state: State, build: Any) -> State:
-    """mmdetection 3 and its predecessors; backbones of OpenMMLab are ResNets under torchvision's names."""
+    """Rename tensors of mmdetection 3 and earlier; backbones of OpenMMLab are ResNets under torchvision's names."""
     if not any(name.startswith("backbone.") for name in state):
         return from_torchvision(state, build)
     if build not in _MMDET:
@@ -41,12 +41,15 @@ def from_mmdetection(state: State, build: Any) -> State:
 
 
 def from_torchvision(state: State, build: Any) -> State:
-    """ImageNet ResNets and ResNeXts, and the backbone and pyramid of its detectors, whose heads are coded otherwise."""
+    """Rename ImageNet ResNets and ResNeXts, and backbone and pyramid of torchvision's detectors; heads differ."""
     return rename(state, _TORCHVISION)
 
 
 def from_timm(state: State, build: Any) -> State:
-    """timm's ResNets are named as torchvision's, its HRNets as the authors'; its EfficientNet-Lites are not."""
+    """Rename tensors of timm.
+
+    Its ResNets have torchvision's names and its HRNets the authors'; only its EfficientNet-Lites need their own rules.
+    """
     if any(name.startswith("conv_stem") for name in state):
         return _from_timm_lite(state, "fusion.backbone" if build is Segmenter else "backbone")
     is_hrnet = any(name.startswith("stage4") for name in state)
@@ -54,7 +57,7 @@ def from_timm(state: State, build: Any) -> State:
 
 
 def from_hrnet(state: State, build: Any) -> State:
-    """The HRNet authors' classification and segmentation checkpoints."""
+    """Rename tensors of the HRNet authors' classification and segmentation checkpoints."""
     if build not in _HRNETS:
         raise ValueError("this model has no HRNet backbone: choose an hrnet --config")
     prefix = "fusion" if build is Segmenter else "backbone"

@@ -1,4 +1,4 @@
-"""The names that published checkpoints give their tensors, turned into ours: rules, applied one after the other."""
+"""Rules that translate the tensor names of published checkpoints to ours."""
 
 import re
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 State = dict[str, Tensor]
-Rule = tuple[str, str]  # a regular expression over a whole name, and what takes its place
+Rule = tuple[str, str]  # a regular expression that matches a whole name, and its replacement
 
 
 def rename(state: State, rules: Sequence[Rule]) -> State:
-    """Each tensor under the name that the first rule matching its whole name gives it; without one, its own."""
+    """Rename each tensor by the first rule that matches its whole name; without a match it keeps its name."""
     return {_renamed(name, rules): value for name, value in state.items()}
 
 
@@ -23,13 +23,13 @@ def _renamed(name: str, rules: Sequence[Rule]) -> str:
 
 
 def from_mmdet(state: State, head: Sequence[Rule]) -> State:
-    """A detector's state under mmdetection's names (neck, heads) -> under ours: pyramid, and what `head` says."""
+    """Rename the pyramid and the head (by the rules `head`) of a detector of mmdetection."""
     laterals = len({name for name in state if re.fullmatch(r"neck\.lateral_convs\.\d+\.conv\.weight", name)})
     return rename(state, [*_fpn_rules(laterals), *head])
 
 
 def _fpn_rules(laterals: int) -> list[Rule]:
-    """mmdetection numbers the convolutions of the extra levels on after the smoothing ones."""
+    """In mmdetection the numbers of the extra levels continue after those of the smoothing convolutions."""
     rules = [(r"neck\.lateral_convs\.(\d+)\.conv\.(.*)", r"pyramid.lateral.\1.\2")]
     for index in range(laterals):
         rules.append((rf"neck\.fpn_convs\.{index}\.conv\.(.*)", rf"pyramid.smooth.{index}.\1"))

