@@ -170,7 +170,7 @@ def test_d2det_averages_the_boxes_of_the_cells_within_the_polyp() -> None:
     distances[0, 1, 1] = torch.tensor([0.75, 0.75, 0.75, 0.75])  # from (25, 50): (10, 20, 40, 80)
     inside = torch.full((2, 2, 2), -1.0)
     inside[0, 0, 0] = inside[0, 1, 1] = 0.1
-    found = d2det.averaged(d2det.dense_boxes(boxes, distances), inside, boxes)
+    found = d2det.average_boxes(d2det.dense_boxes(boxes, distances), inside, boxes)
     assert found.tolist() == [[10.0, 20.0, 35.0, 70.0], [10.0, 20.0, 30.0, 60.0]]
 
 

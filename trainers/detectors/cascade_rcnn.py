@@ -90,12 +90,12 @@ class CascadeRCNN(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         levels = pyramid_levels(self, pixels)
-        rois, said = propose_rois(self, levels, pixels), []
+        rois, all_logits = propose_rois(self, levels, pixels), []
         for number in range(len(self.heads)):
             logits, deltas = self.roi_forward(number, levels, rois)
-            said.append(logits.float())
+            all_logits.append(logits.float())
             rois = self.refine(number, rois, deltas, pixels.shape[-2:])
-        scores = polyp_probability(torch.stack(said).mean(0))
+        scores = polyp_probability(torch.stack(all_logits).mean(0))
         return pad_to_fixed_count(rois, scores, len(pixels), self.config.proposals)
 
     def roi_forward(self, number: int, levels: list[Tensor], rois: RoIs) -> tuple[Tensor, Tensor]:

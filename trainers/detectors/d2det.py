@@ -136,8 +136,8 @@ def dense_boxes(boxes: Tensor, distances: Tensor) -> Tensor:
     return from_distances(bin_points(boxes, distances.shape[1]), distances * sides)
 
 
-def averaged(dense: Tensor, inside: Tensor, boxes: Tensor) -> Tensor:
-    """Mean of the boxes (n, k, k, 4) of the cells with a positive logit `inside`; without one, the region itself."""
+def average_boxes(dense: Tensor, inside: Tensor, boxes: Tensor) -> Tensor:
+    """Return the mean of the boxes (n, k, k, 4) whose logit `inside` is positive; without any, the region itself."""
     chosen = (inside > 0)[..., None].to(dense.dtype)
     count = chosen.sum((1, 2))
     return torch.where(count > 0, (dense * chosen).sum((1, 2)) / count.clamp(min=1), boxes)
@@ -165,7 +165,7 @@ class D2Det(nn.Module):
         scores = polyp_probability(self.classify(levels, rois))
         rois, scores = self._best(rois, scores, len(pixels))
         distances, inside = self.place(levels, rois)
-        boxes = averaged(dense_boxes(rois.boxes, distances.float()), inside, rois.boxes)
+        boxes = average_boxes(dense_boxes(rois.boxes, distances.float()), inside, rois.boxes)
         boxes = clip_to(boxes, pixels.shape[-2:])
         return pad_to_fixed_count(RoIs(boxes, rois.image), scores, len(pixels), self.config.placed)
 

@@ -96,8 +96,8 @@ class ACFNet(nn.Module):
         *_, middle, deepest = self.backbone(pixels)
         features = self.pyramid(deepest)
         coarse = self.coarse_head(features)
-        told = self.class_feature(features, coarse.softmax(1))
-        fine = self.fine_head(self.join(torch.cat([features, told], 1)))
+        context = self.class_feature(features, coarse.softmax(1))
+        fine = self.fine_head(self.join(torch.cat([features, context], 1)))
         return _of_polyp(self.auxiliary_head(middle)), _of_polyp(coarse), _of_polyp(fine)
 
 
