@@ -1,7 +1,7 @@
 """Reduce reference numbers to what cannot be drawn again: python tests/data/reduce_golden.py ../shared/golden
 
-The references' parameters and images come from a seeded generator, so `tests/golden.py` draws them again. A reduced file
-holds how each tensor is drawn and what the reference implementation made of them: losses, assignments, boxes, and the
+The references' parameters and images come from a seeded generator, so `tests/golden.py` draws them again. A reduced
+file holds how each tensor is drawn and what the reference implementation made of them: losses, assignments, boxes, and the
 feature maps but the largest ones.
 """
 

@@ -83,11 +83,7 @@ def test_layout_boxes_do_not_overlap():
     for size in (SIZE, (320, 180), (1280, 720), (640, 480), (1920, 1080)):
         layout = place(*size)
         assert layout.guide[2] <= layout.field[0] and layout.still[2] <= layout.field[0]
-        assert (
-            layout.still[3] <= layout.guide[1]
-            and layout.field[2] <= size[0]
-            and layout.field[3] <= size[1]
-        )
+        assert layout.still[3] <= layout.guide[1] and layout.field[2] <= size[0] and layout.field[3] <= size[1]
 
 
 def test_bad_sizes_and_rates_name_the_value():
