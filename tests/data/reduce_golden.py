@@ -1,8 +1,8 @@
 """Reduce reference numbers to what cannot be drawn again: python tests/data/reduce_golden.py ../shared/golden
 
 The references' parameters and images come from a seeded generator, so `tests/golden.py` draws them again. A reduced
-file holds how each tensor is drawn and what the reference implementation made of them: losses, assignments, boxes, and the
-feature maps but the largest ones.
+file holds how each tensor is drawn and what the reference implementation computed: losses, assignments, boxes, and
+all feature maps but the largest.
 """
 
 import sys
