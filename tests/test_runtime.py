@@ -14,6 +14,7 @@ from media import cut_file, write_clip
 import realtime_polyp
 import run_live
 from realtime_polyp import engines, runtime
+from realtime_polyp.bench.throughput import measure_throughput
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.packets import Result
@@ -21,6 +22,7 @@ from realtime_polyp.postprocess.score_calibration import CalibrationError
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.session import SessionError
 from realtime_polyp.sources import FileSource, SourceError
+from trainers import video_bench
 
 FAKES = {"detector": "fake", "segmenter": "fake"}
 COUNT = 40
@@ -86,10 +88,25 @@ def by_analyse(clip: Path, calibration: Path | None) -> None:
     assert len(list(realtime_polyp.analyse(clip, calibration=calibration, **FAKES))) == COUNT
 
 
+def by_bench(clip: Path, calibration: Path | None) -> None:
+    config = RuntimeConfig(calibration=calibration, **FAKES)
+    assert measure_throughput(config, clip, 1)["fps"] > 0
+
+
+def by_video_bench(clip: Path, calibration: Path | None) -> None:
+    """The command itself, as far as the phantom, which is long."""
+    more = ["--calibration", str(calibration)] if calibration else []
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(video_bench, "open_phantom", lambda runtime: (_ for _ in ()).throw(ValueError("enough")))
+        video_bench.main(["--phantom", "--detector", "fake", "--segmenter", "fake", *more])
+
+
 COMMANDS: dict[str, Callable[[Path, Path | None], None]] = {
     "run_live": by_run_live,
     "several videos": by_several_videos,
     "analyse": by_analyse,
+    "bench": by_bench,
+    "video_bench": by_video_bench,
 }
 
 

@@ -116,7 +116,7 @@ def check(options: argparse.Namespace) -> None:
     chosen = [name for name, given in (modes | {"--against": bool(options.against)}).items() if given]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} do not go together: choose one")
-    check_paths(str(options.source or DEMO), [options.json])
+    check_paths([str(options.source or DEMO)], [options.json], overwrite=True)
     check_peers(options.against, options.peer_python)
 
 

@@ -1,5 +1,6 @@
 """The interface of a compiled model: `DetectorEngine` and `SegmenterEngine`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -80,7 +81,7 @@ class SegmenterEngine(Engine, Protocol):
         ...
 
 
-class BaseEngine:
+class BaseEngine(ABC):
     """Defaults of an engine that runs one batch after the other and returns its outputs to the host."""
 
     name: str
@@ -93,8 +94,8 @@ class BaseEngine:
     overlaps = False
     device_resident = False
 
-    def __call__(self, pixels: Pixels) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, pixels: Pixels) -> Any: ...
 
     def start(self, pixels: Pixels) -> Callable[[], Any]:
         """Run the batch now. The function returned only hands its outputs over."""
