@@ -19,6 +19,7 @@ from realtime_polyp.engines.gate import GateRecord
 from realtime_polyp.engines.weights import Weights
 
 NO_QT = ""
+RunCommand = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run_live.py is no package
 
@@ -130,3 +131,20 @@ def quick_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def run_command(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> RunCommand:
+    """Run `run_live` headless in this process on fake models: (exit code, standard output, standard error)."""
+    import run_live
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        fakes = ["--headless", "--overwrite", "--detector", "fake", "--segmenter", "fake"]
+        try:
+            code = run_live.main([*fakes, *map(str, arguments)])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return (code, *capfd.readouterr())
+
+    return run

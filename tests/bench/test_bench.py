@@ -83,6 +83,18 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert ended.value.code == 2 and len(errors) == 1 and said in errors[0], errors
 
 
+def test_its_json_replaces_an_earlier_one_and_never_the_source(
+    clip: Path, tmp_path: Path, fake_engines: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, before = tmp_path / "bench.json", clip.read_bytes()
+    out.write_text("an earlier one")
+    main(["--source", str(clip), "--runs", "1", "--json", str(out), *FAKES])
+    assert json.loads(out.read_text())
+    with pytest.raises(SystemExit):
+        main(["--source", str(clip), "--json", str(clip), *FAKES])
+    assert "it is the source itself" in capsys.readouterr().err and clip.read_bytes() == before
+
+
 # machine
 
 

@@ -1,16 +1,15 @@
 """The command's alarms and times: what --events writes, what --summary counts, and which time counts."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import RunCommand
 from fakes import RATE_HZ, FakeDetector, picture
 from media import write_clip
 
-import run_live
 from realtime_polyp.cli.options import parse
 from realtime_polyp.postprocess.score_calibration import Calibration, CalibrationError, OperatingPoint
 from realtime_polyp.runtime import _resolve_times
@@ -19,22 +18,12 @@ from realtime_polyp.temporal.config import TemporalConfig
 FAKES = ["--detector", "fake", "--segmenter", "fake"]
 COUNT, SIZE = 30, (96, 72)
 
-Run = Callable[..., tuple[int, str, str]]
+Run = RunCommand
 
 
 @pytest.fixture
-def run(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process on fake models: (exit code, stdout, stderr)."""
-
-    def run_(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            code = run_live.main([*FAKES, "--headless", "--overwrite", *map(str, arguments)])
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return (code, *capfd.readouterr())
-
-    return run_
+def run(run_command: RunCommand) -> RunCommand:
+    return run_command
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """What the command asks of engines and calibration, and several videos at once."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import RunCommand
 from fakes import FUSION, RATE_HZ, FakeDetector, picture
 from media import write_clip
 
-import run_live
 from realtime_polyp import runtime
 from realtime_polyp.cli.options import Options, parse
 from realtime_polyp.config import PipelineConfig
@@ -17,23 +16,12 @@ from realtime_polyp.engines.gate import GateRecord
 from realtime_polyp.runtime import open_runtime
 
 FAKES = ["--detector", "fake", "--segmenter", "fake"]
-Run = Callable[..., tuple[int, str, str]]
+Run = RunCommand
 
 
 @pytest.fixture
-def run(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> Run:
-    """(exit code, standard output, standard error) of the command on fake models, without a window."""
-
-    def run_(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            code = run_live.main(["--headless", "--overwrite", *FAKES, *map(str, arguments)])
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capfd.readouterr()
-        return code, said.out, said.err
-
-    return run_
+def run(run_command: RunCommand) -> RunCommand:
+    return run_command
 
 
 @pytest.fixture
