@@ -19,7 +19,7 @@ from realtime_polyp.engines.gate import GateRecord
 from realtime_polyp.engines.weights import Weights
 
 NO_QT = ""
-RunCommand = Callable[..., tuple[int, str, str]]
+Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run_live.py is no package
 
@@ -134,11 +134,11 @@ def quick_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def run_command(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> RunCommand:
+def run(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[str]) -> Run:
     """Run `run_live` headless in this process on fake models: (exit code, standard output, standard error)."""
     import run_live
 
-    def run(*arguments: object) -> tuple[int, str, str]:
+    def run_(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
         fakes = ["--headless", "--overwrite", "--detector", "fake", "--segmenter", "fake"]
         try:
@@ -147,4 +147,4 @@ def run_command(fake_engines: dict[str, object], capfd: pytest.CaptureFixture[st
             code = int(end.code or 0)
         return (code, *capfd.readouterr())
 
-    return run
+    return run_

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import RunCommand
+from conftest import Run
 from fakes import RATE_HZ, FakeDetector, picture
 from media import write_clip
 
@@ -17,13 +17,6 @@ from realtime_polyp.temporal.config import TemporalConfig
 
 FAKES = ["--detector", "fake", "--segmenter", "fake"]
 COUNT, SIZE = 30, (96, 72)
-
-Run = RunCommand
-
-
-@pytest.fixture
-def run(run_command: RunCommand) -> RunCommand:
-    return run_command
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import RunCommand
+from conftest import Run
 from fakes import FUSION, RATE_HZ, FakeDetector, picture
 from media import write_clip
 
@@ -16,12 +16,6 @@ from realtime_polyp.engines.gate import GateRecord
 from realtime_polyp.runtime import open_runtime
 
 FAKES = ["--detector", "fake", "--segmenter", "fake"]
-Run = RunCommand
-
-
-@pytest.fixture
-def run(run_command: RunCommand) -> RunCommand:
-    return run_command
 
 
 @pytest.fixture
