@@ -1,6 +1,6 @@
 """Fit the detector-segmenter fusion on the training split and evaluate it on val.
 
-python -m calibration.fusion --data ../shared/data/train.json --val ../shared/data/val.json --root ../shared/data \\
+python -m calibration.fusion --data DATA/train.json --val DATA/val.json --root DATA \\
     --out assets/fusion.json
 
 Two logistic regressions are fitted (`realtime_polyp.postprocess.fusion`): whether a box is right (IoU >= 0.5, best
@@ -71,8 +71,8 @@ _DRAWS = 500  # bootstrap samples
 _ON_POLYP = 0.5  # share of a region on a polyp from which the region counts as one
 _VAL, _BACKGROUND = "val", "background views of val"
 _EPILOG = """examples:
-  python -m calibration.fusion --data ../shared/data/train.json --val ../shared/data/val.json \\
-      --root ../shared/data --out assets/fusion.json --picture runs/fusion.png
+  python -m calibration.fusion --data DATA/train.json --val DATA/val.json \\
+      --root DATA --out assets/fusion.json --picture runs/fusion.png
   python -m calibration.fusion --data train.json --val val.json --unseen unseen_C6.json --root . --out fusion.json
   python -m calibration.fusion --data train.json --val val.json --root . --stills 1900 --free 900 --out fusion.json"""
 

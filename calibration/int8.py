@@ -1,4 +1,4 @@
-"""Quantise a model to INT8 from real frames: python -m calibration.int8 --model gflv2-lite0 --data ../shared/data
+"""Quantise a model to INT8 from real frames: python -m calibration.int8 --model gflv2-lite0 --data DATA
 
 Activation ranges are measured on training stills that cover all centres and lighting conditions. The layers most
 sensitive to quantisation stay in float32. `calibration.gate` then decides whether the engine is accepted.
@@ -36,7 +36,7 @@ BOUNDS: dict[Task, float] = {"detector": 0.029, "segmenter": 0.013}
 _SCAN_FRAMES = 100  # of the calibration frames, to measure ranges for the sensitivity scan
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
-  python -m calibration.int8 --model lowrank-lite2 --frames 500 --data ../shared/data
+  python -m calibration.int8 --model lowrank-lite2 --frames 500 --data DATA
   python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, more accurate and slower"""
 Pixels = NDArray[np.uint8]
 

@@ -20,7 +20,7 @@ from trainers.data.stills import Still
 FORMAT = 1  # of the ranges file; the first files had no format number
 _EPILOG = """examples:
   python -m calibration.ranges --model gflv2-lite0
-  python -m calibration.ranges --model lowrank-lite2 --frames 500 --data ../shared/data"""
+  python -m calibration.ranges --model lowrank-lite2 --frames 500 --data DATA"""
 
 
 def main(arguments: list[str] | None = None) -> None:

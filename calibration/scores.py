@@ -1,6 +1,6 @@
 """Calibrate a model's scores: of the boxes with a score of 0.8, eight in ten are right.
 
-python -m calibration.scores --model gflv2-lite0 --data ../shared/data/val.json --root ../shared/data --out cal.json
+python -m calibration.scores --model gflv2-lite0 --data DATA/val.json --root DATA --out cal.json
 
 A detector's score becomes the probability that its box matches a true polyp (IoU >= 0.5, best score first); a
 segmenter's score becomes the probability that the cell of the mask is on a polyp. The score map is monotonic, so
@@ -33,7 +33,7 @@ from trainers.leave_one_out import UNSEEN
 LEAST_SCORE = 0.05  # boxes with lower scores, hundreds per image, are never shown and are left out of the fit
 CELLS = 1000  # sampled from the mask of each still
 _EPILOG = """examples:
-  python -m calibration.scores --model gflv2-lite0 --data ../shared/data/val.json --root ../shared/data \\
+  python -m calibration.scores --model gflv2-lite0 --data DATA/val.json --root DATA \\
       --out calibration.json --picture reliability.png
   python -m calibration.scores --model gflv2-lite0 --data val.json --root . --method isotonic --out calibration.json
   python -m calibration.scores --model lowrank-lite2 --data val.json --root . --out calibration.json"""

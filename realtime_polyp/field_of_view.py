@@ -1,6 +1,6 @@
-"""The endoscopic field of view: where in the frame the scope's picture is, among banners, text and small pictures.
+"""The endoscopic field of view: the rectangle of the frame that holds the endoscope's picture.
 
-Models see only this rectangle; results come back in pixels of the whole frame.
+Around it are banners, text and small pictures. Models see only this rectangle; results are in pixels of the whole frame.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class FieldOfView:
         return [self.x1, self.y1, self.x2, self.y2]
 
     def crop(self, image: Image) -> Image:
-        """The field's view of an image (H, W, 3); no copy."""
+        """Crop an image (H, W, 3) to the field of view, without copying."""
         return image[self.y1 : self.y2, self.x1 : self.x2]
 
     def union(self, other: "FieldOfView") -> "FieldOfView":
@@ -57,13 +57,13 @@ class FieldOfView:
 
 
 def whole(image: Image) -> FieldOfView:
-    """The field that is the entire frame."""
+    """Return the field of view that covers the whole image."""
     height, width = image.shape[:2]
     return FieldOfView(0, 0, width, height)
 
 
 def find_field(image: Image) -> FieldOfView | None:
-    """The bounding rectangle of the largest lit region of an image (H, W, 3) RGB; None when nothing is lit enough."""
+    """Find the bounding rectangle of the largest lit region of an image (H, W, 3) RGB; None if all of it is dark."""
     step = max(1, image.shape[1] // _SEARCH_WIDTH_PX)
     small = image[::step, ::step]
     region = _largest_region(small.max(axis=2) > _LIT_LEVEL)
@@ -72,7 +72,7 @@ def find_field(image: Image) -> FieldOfView | None:
     left, right = _covered_span(region.sum(axis=0))
     top, bottom = _covered_span(region.sum(axis=1))
     height, width = image.shape[:2]
-    # One search cell of margin: the region's rim was eaten by the threshold.
+    # One search cell of margin: the threshold cuts off the region's rim.
     return FieldOfView(
         max(0, (left - 1) * step),
         max(0, (top - 1) * step),

@@ -1,4 +1,4 @@
-"""Check a data set before training: python -m trainers.check_data --data ../shared/data
+"""Check a data set before training: python -m trainers.check_data --data DATA
 
 The check finds missing and unreadable files, masks of the wrong size, boxes that are empty or outside their image,
 masks and boxes that disagree, and images, patients or videos that are in more than one split.
@@ -17,7 +17,7 @@ from trainers.data.stills import Still, label_polyps, read_mask, read_stills
 
 _MOST_NAMED = 5  # images named for each kind of problem
 _EPILOG = """examples:
-  python -m trainers.check_data --data ../shared/data
+  python -m trainers.check_data --data DATA
   python -m trainers.check_data --train mine/train.json --val mine/val.json --root mine"""
 Splits = dict[str, list[Still]]
 

@@ -37,7 +37,7 @@ _JPEG_QUALITY = 95
 _CATEGORY = {"id": 1, "name": "polyp"}
 Entry = tuple[dict[str, Any], list[list[int]]]  # the image's COCO entry without its id; boxes [x, y, w, h]
 _EPILOG = """examples:
-  python -m trainers.clip_stills --data ../shared/data/train.json --root ../shared/data --out ../clip-stills
+  python -m trainers.clip_stills --data DATA/train.json --root DATA --out ../clip-stills
   python -m trainers.train_detector --also ../clip-stills/train.json --out runs/detector"""
 
 

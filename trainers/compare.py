@@ -1,6 +1,6 @@
 """Compare two models on the same images, with a bootstrap interval of the difference.
 
-python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data ../shared/data/val.json --root ../shared/data
+python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data DATA/val.json --root DATA
 """
 
 import argparse
@@ -27,8 +27,8 @@ _SHOWN = {
     "segmenter": ("dice", "miou", "iou_p", "sensitivity", "specificity", "hd95_px"),
 }
 _EPILOG = """examples:
-  python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data ../shared/data/val.json --root ../shared/data
-  python -m trainers.compare lowrank-lite2 runs/unetpp --data ../shared/data/val.json --root ../shared/data"""
+  python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data DATA/val.json --root DATA
+  python -m trainers.compare lowrank-lite2 runs/unetpp --data DATA/val.json --root DATA"""
 Figures = dict[str, float | None]
 
 

@@ -1,4 +1,4 @@
-"""Evaluate the models on stills: python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data
+"""Evaluate the models on stills: python -m trainers.evaluate --data DATA/val.json --root DATA
 
 The stills pass through the steps of the live line (field of view, letterbox, engine, postprocessing). METRICS 1 to 3
 define the figures.
@@ -26,9 +26,9 @@ from trainers.training.run_folder import read_recipe
 
 _NONE = "none"
 _EPILOG = """examples:
-  python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data
-  python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data --bootstrap 1000 --json figures.json
-  python -m trainers.evaluate --data ../shared/data/unseen_C6.json --root ../shared/data --mixed figures.json
+  python -m trainers.evaluate --data DATA/val.json --root DATA
+  python -m trainers.evaluate --data DATA/val.json --root DATA --bootstrap 1000 --json figures.json
+  python -m trainers.evaluate --data DATA/unseen_C6.json --root DATA --mixed figures.json
   python -m trainers.evaluate --data mixed.json --root . --generalisation C4.json C6.json
   python -m trainers.evaluate --data val.json --root . --segmenter none --engine eager --multi-scale
   python -m trainers.evaluate --data val.json --root . --run runs/retinanet --result docs/results/retinanet-r50.json

@@ -18,8 +18,8 @@ Coco = dict[str, Any]
 UNSEEN = "polypgen_C6"  # used for reporting only: it is in no training set, so it cannot be left out
 SETS = ("train", "val")
 _EPILOG = """examples:
-  python -m trainers.leave_one_out --data ../shared/data --out runs/leave_out
-  python -m trainers.leave_one_out --data ../shared/data --out runs/leave_out --centre polypgen_C3"""
+  python -m trainers.leave_one_out --data DATA --out runs/leave_out
+  python -m trainers.leave_one_out --data DATA --out runs/leave_out --centre polypgen_C3"""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,7 +19,7 @@ _EPILOG = """examples:
   python -m trainers.report --run runs/detector --without-gallery --out page.html
 
 A full page also needs figures and a gallery:
-  python -m trainers.evaluate --data ../shared/data/val.json --root ../shared/data --run runs/detector \\
+  python -m trainers.evaluate --data DATA/val.json --root DATA --run runs/detector \\
       --bootstrap 1000 --json runs/detector/figures.json --gallery runs/detector/gallery"""
 
 

@@ -1,4 +1,4 @@
-"""Train a detector: python -m trainers.train_detector --data ../shared/data --out runs/detector"""
+"""Train a detector: python -m trainers.train_detector --data DATA --out runs/detector"""
 
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR
 from trainers.training.run import command

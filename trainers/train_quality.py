@@ -1,4 +1,4 @@
-"""Train the frame quality classifier: python -m trainers.train_quality --data ../shared/data --out assets/quality.json
+"""Train the frame quality classifier: python -m trainers.train_quality --data DATA --out assets/quality.json
 
 The training stills are the clear frames. Frames of every other quality are synthesised from them
 (`trainers/frame_quality/corruptions.py`). Multinomial logistic regression separates the kinds of corruption by the
@@ -33,9 +33,9 @@ _FOLDS = 5
 HELD_OF_ALL, HELD_OF_A_CENTRE = 0.005, 0.01
 _PENALTY = 10.0  # C of LogisticRegression, the inverse of the regularisation strength
 _EPILOG = """examples:
-  python -m trainers.train_quality --data ../shared/data --out assets/quality.json
-  python -m trainers.train_quality --data ../shared/data --out quality.json --limit 300
-  python -m trainers.train_quality --data ../shared/data --out quality.json --photographs holiday/
+  python -m trainers.train_quality --data DATA --out assets/quality.json
+  python -m trainers.train_quality --data DATA --out quality.json --limit 300
+  python -m trainers.train_quality --data DATA --out quality.json --photographs holiday/
 
 --photographs are used for the report only, never for training; those that scikit-image ships work well."""
 

@@ -1,4 +1,4 @@
-"""Train a segmenter: python -m trainers.train_segmenter --data ../shared/data --out runs/segmenter"""
+"""Train a segmenter: python -m trainers.train_segmenter --data DATA --out runs/segmenter"""
 
 from realtime_polyp.engines.weights import DEFAULT_SEGMENTER
 from trainers.training.run import command

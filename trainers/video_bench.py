@@ -1,4 +1,4 @@
-"""Video benchmark with exact ground truth: python -m trainers.video_bench --data val.json --root ../shared/data
+"""Video benchmark with exact ground truth: python -m trainers.video_bench --data val.json --root DATA
 
 A virtual scope moves over real stills, so that every box, mask and identity is known. The runtime is measured with
 temporal filtering and without, side by side, by METRICS 4. Model outputs are cached on this machine: another run with
@@ -48,7 +48,7 @@ RAW, FILTERED = "without smoothing", "with smoothing"
 _CLIP_S = 60.0
 _PHANTOM = Path(__file__).resolve().parents[1] / "assets" / "demo.mp4"
 _EPILOG = """examples:
-  python -m trainers.video_bench --data ../shared/data/val.json --root ../shared/data --minutes 6 --seed 1
+  python -m trainers.video_bench --data DATA/val.json --root DATA --minutes 6 --seed 1
   python -m trainers.video_bench --data train.json --root . --minutes 20 --predict-only    # only fill the cache
   python -m trainers.video_bench --data val.json --root . --score-threshold 0.4 --json figures.json --pictures bench
   python -m trainers.video_bench --data val.json --root . --minutes 1 --clip-out ../clips  # write the clips as videos

@@ -35,8 +35,8 @@ class CachedEngine(BaseEngine):
         return (columns[0], columns[1]) if self.task == "detector" else columns[0]
 
     def _run(self, pixels: Pixels) -> list[NDArray[np.float32]]:
-        answer = self._engine(pixels)  # type: ignore[operator]
-        return list(answer) if self.task == "detector" else [answer]
+        outputs = self._engine(pixels)  # type: ignore[operator]
+        return list(outputs) if self.task == "detector" else [outputs]
 
     def save(self) -> None:
         """Write new outputs to the cache file, atomically."""
