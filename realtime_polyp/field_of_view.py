@@ -1,6 +1,6 @@
 """The endoscopic field of view: the rectangle of the frame that holds the endoscope's picture.
 
-Around it are banners, text and small pictures. Models see only this rectangle; results are in pixels of the whole frame.
+Around it are banners, text and small pictures. Models see only this rectangle; results are in px of the whole frame.
 """
 
 from dataclasses import dataclass
