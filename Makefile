@@ -38,8 +38,12 @@ $(READY): $(READY_DEMO) environment.yml
 demo: $(READY_DEMO)
 	$(BIN)/python run_live.py --source assets/demo.mp4 $(DEMO)
 
+# Two parts: what only computes, a process per core; then what holds clocks and screens, which wants the machine alone.
+COMPUTE := $(addprefix tests/,trainers calibration models metrics engines inference preprocess postprocess phantom outputs \
+	test_wheel.py test_docs.py test_compiled.py test_golden.py)
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$(getconf _NPROCESSORS_ONLN)" $(COMPUTE)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(COMPUTE)) tests
 
 unit: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
