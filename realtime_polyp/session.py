@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from realtime_polyp.channel import Channel, Stopped
@@ -12,6 +13,7 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.telemetry.histogram import Histogram
 from realtime_polyp.telemetry.ledger import Ledger, Tally
 from realtime_polyp.telemetry.priority import lower_thread_priority
+from realtime_polyp.watchdog import Progress, Stall
 
 if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do not need
     from realtime_polyp.sources.base import Source
@@ -23,6 +25,7 @@ _LARGEST_BATCH = 4  # two models on two cores share eight inferences evenly
 _QUEUED_FILE = 8
 _QUEUED_LIVE = 1  # at most one batch in flight and one frame waiting: anything more is delay
 _STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
+_WORKING = {"decode": "source", "analyse": "model", "deliver": "output"}  # as `Stall` names them
 
 
 _Submitted = tuple[list[Frame], Pending[list[Result]]]
@@ -80,6 +83,7 @@ class Session:
         self.results: Channel[Result] = Channel(capacity, live=live, on_drop=self._drop_result)
         self._show, self._paints = show, paints
         self._at: dict[str, int] = {}
+        self._progress, self._stopped_s = Progress(), 0.0
         stages = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
         self._threads = [  # daemons: a device read that nothing can wake must not keep the process alive
             threading.Thread(target=self._guard, args=(name, stage), name=name, daemon=True)
@@ -111,6 +115,23 @@ class Session:
         if self.error:
             raise self.error
         return True
+
+    def stalled(self, limit_s: float) -> Stall | None:
+        """The stage that has worked longest on one thing, and for `limit_s` or longer; None where each comes on.
+
+        A live source is not held against the clock: it says by itself when its pictures end.
+        """
+        idle = {"source"} if self.source.live else set()
+        return next((one for one in self._progress.stalled(limit_s) if one.stage not in idle), None)
+
+    def left_behind(self) -> Stall | None:
+        """What still runs after the session was stopped or failed; None when every thread has ended."""
+        alive = [thread.name for thread in self._threads if thread.is_alive()]
+        if not alive:
+            return None
+        working = [one for one in self._progress.stalled(0) if one.stage in {_WORKING[name] for name in alive}]
+        since_s = time.monotonic() - self._stopped_s
+        return working[0] if working else Stall(_WORKING[alive[0]], self._at.get(alive[0], 0), since_s)
 
     def iterate(self) -> Iterator[Result]:
         """Start, and yield each result in order on the calling thread, in place of the deliver thread and `show`.
@@ -152,7 +173,7 @@ class Session:
         if self.source.reads_ahead:
             lower_thread_priority()
         read_since = time.perf_counter()
-        for frame in self.source.frames():
+        for frame in self._watch(self.source.frames()):
             self._time("decode", (time.perf_counter() - read_since) * 1e3)
             self._trace("decode", read_since, frame.index)
             self._at["decode"] = frame.index + 1  # the one that is read next
@@ -167,6 +188,15 @@ class Session:
         if self.screen:
             self.screen.close()
 
+    def _watch(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The same frames; reading each counts as work, what is done with it does not."""
+        while True:
+            with self._progress.working("source", self._at.get("decode", 0)):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
     def _analyse_all(self) -> None:
         """One batch after the other. Of a file, the next batch is submitted before the last is collected, so that no
         model waits."""
@@ -177,19 +207,24 @@ class Session:
         try:
             for frames in self.frames.batches(_LARGEST_BATCH):
                 self._at["analyse"] = frames[0].index
-                under_way.append((frames, self.pipeline.submit(frames)))
+                with self._progress.working("model", frames[0].index):
+                    pending = self.pipeline.submit(frames)
+                under_way.append((frames, pending))
                 if len(under_way) > ahead:
                     self._collect(*under_way.pop(0))
             while under_way:
                 self._collect(*under_way.pop(0))
         finally:
-            for _, pending in under_way:  # stopped or failed: no engine may still be busy
-                pending.result()
+            for frames, pending in under_way:  # stopped or failed: no engine may still be busy
+                with self._progress.working("model", frames[0].index):
+                    pending.result()
         self.results.close()
 
     def _collect(self, frames: list[Frame], pending: Pending[list[Result]]) -> None:
         self._at["analyse"] = frames[0].index
-        for result in pending.result():
+        with self._progress.working("model", frames[0].index):
+            results = pending.result()
+        for result in results:
             for stage, duration_ms in result.stages_ms.items():
                 self._time(stage, duration_ms)
             self.analyses.shown(result.frame.index)
@@ -201,7 +236,8 @@ class Session:
             for result in results:
                 self._at["deliver"] = result.frame.index
                 since = time.perf_counter()
-                self._show(result)
+                with nullcontext() if self._paints else self._progress.working("output", result.frame.index):
+                    self._show(result)  # a viewer takes results when they are due: waiting for it is no work
                 self._trace("deliver", since, result.frame.index)
                 if not self._paints:
                     self.annotated(result)
@@ -220,6 +256,7 @@ class Session:
             self._stop_channels()
 
     def _stop_channels(self) -> None:
+        self._stopped_s = self._stopped_s or time.monotonic()
         self.frames.stop()
         self.results.stop()
         if self.screen:
