@@ -1,7 +1,9 @@
 """Where files lie: what comes with the package, and what this machine keeps for itself."""
 
+import errno
 import importlib.resources
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -19,11 +21,39 @@ def asset(*parts: str) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder for what this machine built for itself: $XDG_CACHE_HOME/realtime-polyp, else
-    ~/.cache/realtime-polyp. It need not exist, nor be writable."""
+    ~/.cache/realtime-polyp. It need not exist, nor be writable: see `private_folder`."""
     base = os.environ.get("XDG_CACHE_HOME")
-    if not base:
-        try:
-            base = str(Path.home() / ".cache")
-        except RuntimeError:  # a user without a home folder
-            base = tempfile.gettempdir()
-    return Path(base) / "realtime-polyp"
+    if base:
+        return Path(base) / "realtime-polyp"
+    try:
+        return Path.home() / ".cache" / "realtime-polyp"
+    except RuntimeError:  # a user without a home folder shares the temporary folder with others
+        return Path(tempfile.gettempdir()) / (
+            f"realtime-polyp-{os.getuid()}" if os.name == "posix" else "realtime-polyp"
+        )
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder, and those above it that are missing, with mode 0700, and return it. What is loaded from it is run
+    as code, so that nobody else may write there.
+
+    Raises OSError if it cannot be made or written, or is not private.
+    """
+    for folder in reversed([path, *path.parents]):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    require_private(path)
+    with tempfile.TemporaryFile(dir=path):
+        return path
+
+
+def require_private(path: Path) -> None:
+    """Raise PermissionError if another user owns a file or folder, or can write to it. Folders of Windows are not
+    examined: there, a user's own folders are private."""
+    if os.name != "posix":
+        return
+    found = path.stat()
+    if found.st_uid not in (os.geteuid(), 0):
+        raise PermissionError(errno.EPERM, "another user owns it", str(path))
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(errno.EPERM, f"other users can write to it: chmod 700 {path}", str(path))
