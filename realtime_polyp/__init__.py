@@ -8,6 +8,8 @@ for result in realtime_polyp.analyse("video.mp4"):
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from realtime_polyp.privacy import block_telemetry
+
 if TYPE_CHECKING:
     from realtime_polyp.config import PipelineConfig
     from realtime_polyp.packets import RawResult, Result
@@ -27,6 +29,8 @@ __all__ = [
     "analyse",
     "open_runtime",
 ]
+
+block_telemetry()  # here, as every module of the package is imported after this one
 
 # Loaded on first use: the models, for example, can then be imported without the line that runs them.
 _MODULES = {
