@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.metrics.events import SeenFrame
 from realtime_polyp.metrics.overlaps import stacked
-from realtime_polyp.metrics.run_lengths import RunLengths, decode, encode
+from realtime_polyp.metrics.run_lengths import RunLengths, checked, decode, encode
 from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.outputs.overlay import drawn_part
 from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result
@@ -104,7 +104,7 @@ def _from_dict(content: Mapping[str, Any]) -> ShownFrame:
     if content["signal"] != "ok":
         return empty
     tracks = [track for track in content["tracks"] if track["state"] != "tentative"]
-    boxes, mask = _boxes(tracks), content["mask"]
+    boxes, mask = _boxes(tracks), None if content["mask"] is None else checked(content["mask"])
     if mask is not None and content.get("has_detector", content.get("detecting", True)):
         mask = encode(drawn_part(decode(mask) > 0, boxes))
     return replace(
