@@ -1,10 +1,10 @@
 """The cache of engines built on this machine: one file per engine, named by the key of everything it depends on."""
 
+import contextlib
 import json
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.static import first_line
 from realtime_polyp.engines.weights import sha256_of
-from realtime_polyp.folders import cache_folder
+from realtime_polyp.folders import cache_folder, private_folder, require_private
 
 _SUFFIX = ".pt2"
 # What loading raises if a file is damaged or was written by another version.
@@ -61,10 +61,12 @@ def get_or_build(spec: EngineSpec, build: Callable[[Path], None], load: Callable
     """Load the engine from its file. If the file is missing or damaged, build it first.
 
     build: writes the engine to the path it is given. load: reads it back. Raises EngineError if the folder is not
-    writable, and whatever `build` raises, or `load` on a new file.
+    writable, or is not private, as an engine file holds code; and whatever `build` raises, or `load` on a new file.
     """
     path = engines_folder() / spec.file_name
     if path.is_file():
+        with _folder_problems(path.parent):
+            require_private(path.parent)
         try:
             _check(path)
             return load(path)
@@ -72,6 +74,18 @@ def get_or_build(spec: EngineSpec, build: Callable[[Path], None], load: Callable
             print(f"engine file {path} is not usable ({first_line(error)}): building it again", file=sys.stderr)
     _write(path, spec, build)
     return load(path)
+
+
+@contextlib.contextmanager
+def _folder_problems(folder: Path) -> Iterator[None]:
+    """Turn OSError into an EngineError with the cure."""
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(
+            f"cannot use the folder of built engines, {error.filename or folder} ({error.strerror}): "
+            "set XDG_CACHE_HOME to a folder that only you can write"
+        ) from error
 
 
 def _check(path: Path) -> None:
@@ -82,17 +96,15 @@ def _check(path: Path) -> None:
 
 def _write(path: Path, spec: EngineSpec, build: Callable[[Path], None]) -> None:
     """Build into a temporary file and rename it when complete, which is safe with concurrent or killed processes."""
+    with _folder_problems(path.parent):
+        private_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise EngineError(
-            f"cannot write to the folder of built engines, {path.parent} ({error.strerror}): set XDG_CACHE_HOME to a "
-            "writable folder"
-        ) from error
-    with replacing(_sidecar(path)) as sidecar, replacing(path) as temporary:  # the engine is renamed first
-        build(temporary)
-        sidecar.write_text(json.dumps(asdict(spec) | {"sha256": sha256_of(temporary)}, indent=1, sort_keys=True) + "\n")
+        with replacing(_sidecar(path)) as sidecar, replacing(path) as temporary:  # the engine is renamed first
+            build(temporary)
+            noted = asdict(spec) | {"sha256": sha256_of(temporary)}
+            sidecar.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n")
+    except OSError as error:  # a full disk, a folder in the file's place
+        raise EngineError(f"cannot write the engine {path} ({error.strerror or error})") from error
 
 
 def _sidecar(path: Path) -> Path:

@@ -4,6 +4,12 @@
 runs in another. It would also prevent the caller from capturing `on_device`, as graphs cannot be nested.
 """
 
+import functools
+import os
+import sys
+import tempfile
+from pathlib import Path
+
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -22,6 +28,7 @@ from realtime_polyp.engines.static import (
     require_device,
 )
 from realtime_polyp.engines.weights import Weights, engine_key
+from realtime_polyp.folders import cache_folder, private_folder
 
 # Raised if a compiler, a linker, Triton or a driver is missing or fails.
 FAILURES = (RuntimeError, OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, AssertionError)
@@ -58,12 +65,41 @@ def name_of(precision: str) -> str:
     return "compiled" if precision == "float32" else f"compiled-{SHORT[precision]}"
 
 
+_FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+
+
+def use_private_caches() -> None:
+    """Let torch and Triton keep kernels in the user's cache, where nobody else can write; folders that are named in the
+    environment stay.
+
+    Their own default is a name in the shared temporary folder: who takes it first decides what is run. Where the user's
+    cache cannot be used, this process has a temporary folder of its own.
+    """
+    for variable, name in _FOLDERS.items():
+        if not os.environ.get(variable):
+            os.environ[variable] = str(_private(name))
+
+
+def _private(name: str) -> Path:
+    try:
+        return private_folder(cache_folder() / name)
+    except OSError as error:
+        print(f"compiled models cannot be kept: {error.filename or cache_folder()} ({error.strerror})", file=sys.stderr)
+        return Path(_temporary().name) / name
+
+
+@functools.cache  # cached: removed when the process ends
+def _temporary() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="realtime-polyp-", ignore_cleanup_errors=True)
+
+
 def compiled_run(module: nn.Module, example: torch.Tensor) -> Run:
     """Compile the module for batches like `example`, now rather than at the first frame.
 
     The module is exported first: torch.compile limits the shapes per code object, and all engines share the modules'
     code. Each exported graph has its own.
     """
+    use_private_caches()
     with torch.no_grad():
         graph = torch.export.export(module, (example,)).module()
     run: Run = torch.compile(graph, dynamic=False, fullgraph=True)

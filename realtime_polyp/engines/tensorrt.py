@@ -156,6 +156,10 @@ def _build(
         "min_block_size": 1,  # the default leaves small subgraphs in torch
         "use_explicit_typing": True,  # the only mode of 2.13, not the default of earlier versions
         "disable_tf32": precision == "float32",  # TF32 has 10 bits of mantissa, float32 has 23
+        # By default its caches have names in the shared temporary folder, which another user can take.
+        "timing_cache_path": str(path.parent / "tensorrt_timing.bin"),
+        "cache_built_engines": False,
+        "reuse_cached_engines": False,
     }
     try:
         with torch.no_grad():

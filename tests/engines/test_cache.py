@@ -1,13 +1,17 @@
 """Engines get_or_build on disk: built once, never half, and built again when harmed."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
+from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.cache import EngineSpec, engines_folder, get_or_build, is_cached
+from realtime_polyp.engines.compiled import use_private_caches
 
 RECIPE = EngineSpec("toy", "tensorrt-fp16", "0123456789abcdef", 4, {"gpu": "some card", "torch": torch.__version__})
 
@@ -87,3 +91,45 @@ def test_a_build_that_fails_leaves_nothing_behind() -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         get_or_build(RECIPE, fail, load)
     assert not is_cached(RECIPE) and list(engines_folder().iterdir()) == []
+
+
+def test_a_folder_where_others_can_write_is_refused() -> None:
+    """An engine file holds code."""
+    get_or_build(RECIPE, Builder(), load)
+    engines_folder().chmod(0o777)
+    with pytest.raises(EngineError, match="other users can write to it: chmod 700"):
+        get_or_build(RECIPE, Builder(), load)
+
+
+def test_a_folder_in_the_engine_s_place_is_named() -> None:
+    path = engines_folder() / RECIPE.file_name
+    (path / "inside").mkdir(parents=True)
+    with pytest.raises(EngineError, match="Is a directory"):
+        get_or_build(RECIPE, Builder(), load)
+
+
+def test_kernels_are_kept_in_the_user_s_cache_and_nowhere_in_the_shared_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "")
+    use_private_caches()
+    kept = tmp_path / "realtime-polyp"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == cache_dir() == str(kept / "inductor")
+    assert os.environ["TRITON_CACHE_DIR"] == str(kept / "triton")
+    assert [(kept / name).stat().st_mode & 0o777 for name in ("inductor", "triton")] == [0o700, 0o700]
+
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "")
+    (kept / "inductor").chmod(0o777)
+    use_private_caches()
+    own = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert not own.is_relative_to(kept) and own.parent.stat().st_mode & 0o777 == 0o700
+    assert "other users can write to it" in capsys.readouterr().err
+
+
+def test_a_named_folder_of_kernels_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/somewhere")
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/somewhere/else")
+    use_private_caches()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/somewhere"
