@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from realtime_polyp.channel import Channel, Stopped
-from realtime_polyp.outputs.base import Output, OutputError
+from realtime_polyp.outputs.base import Output, OutputError, reason_of
 from realtime_polyp.packets import Result
+from realtime_polyp.watchdog import Progress, Stall, StalledError
 
 _QUEUED = 32
+_POLL_S = 0.2
 
 
 class OutputGroup:
@@ -21,15 +23,17 @@ class OutputGroup:
     def __init__(self, outputs: Sequence[Output]) -> None:
         self.errors: list[OutputError] = []
         self._outputs = list(outputs)
+        self._progress = Progress()
+        self._writing: Output | None = None
 
     def write(self, result: Result) -> None:
         for output in tuple(self._outputs):
             try:
                 output.write(result)
-            except OutputError as error:
-                self.errors.append(error)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one output must not end the others
+                self._fail(output, error)
                 self._outputs.remove(output)
-                with suppress(OutputError):  # the same failure again
+                with suppress(Exception):  # the same failure again
                     output.close()
         if self.errors and not any(output.on_disk for output in self._outputs):
             raise self.errors[0]
@@ -37,12 +41,21 @@ class OutputGroup:
     def close(self) -> None:
         """Close every output even when one fails; then raise the first error of the whole run."""
         while self._outputs:
+            output = self._outputs.pop(0)
             try:
-                self._outputs.pop(0).close()
-            except OutputError as error:
-                self.errors.append(error)
+                output.close()
+            except Exception as error:  # noqa: BLE001 - the others must still be closed
+                self._fail(output, error)
         if self.errors:
             raise self.errors[0]
+
+    def _fail(self, output: Output, error: Exception) -> None:
+        if isinstance(error, OutputError):
+            self.errors.append(error)
+            return
+        failure = OutputError(f"cannot write {output.name}: {reason_of(error)}")
+        failure.__cause__ = error
+        self.errors.append(failure)
 
 
 class Recorder:
@@ -55,14 +68,14 @@ class Recorder:
     def __init__(self, outputs: Sequence[Output], *, live: bool) -> None:
         self.dropped = 0
         self._group = OutputGroup(outputs)
-        self._crash: OutputError | None = None
         self._results: Channel[Result] = Channel(_QUEUED, live=live, on_drop=self._count)
-        self._thread = threading.Thread(target=self._write_all, name="record")
+        # A daemon: a disk that does not answer must not keep the process alive.
+        self._thread = threading.Thread(target=self._write_all, name="record", daemon=True)
         self._thread.start()
 
     @property
     def error(self) -> OutputError | None:
-        return next(iter(self._group.errors), self._crash)
+        return next(iter(self._group.errors), None)
 
     def write(self, result: Result) -> None:
         try:
@@ -70,25 +83,31 @@ class Recorder:
         except Stopped:  # every output has failed
             return
 
-    def close(self) -> None:
-        """Write what is queued and close every output. Raises the first OutputError."""
+    def stalled(self, limit_s: float) -> Stall | None:
+        """The result that has been written for `limit_s` or longer."""
+        return self._group.stalled(limit_s)
+
+    def close(self, within_s: float | None = None) -> None:
+        """Write what is queued and close every output. Raises the first OutputError.
+
+        within_s: raise StalledError when one result takes longer; the outputs that do not hang are closed then.
+        """
         self._results.close()
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(within_s and min(within_s, _POLL_S))
+            if within_s is not None and (stall := self.stalled(within_s)):
+                with suppress(OutputError):
+                    self._group.close()
+                raise StalledError(stall)
         self._group.close()
-        if self._crash:
-            raise self._crash
 
     def _write_all(self) -> None:
-        ended = False
         try:
             for results in self._results.batches(1):
                 self._group.write(results[0])
-            ended = True
         except (OutputError, Stopped):
-            ended = True
+            return
         finally:  # whatever happened, nothing may wait for this thread
-            if not ended:
-                self._crash = OutputError("recording failed: see the reason on standard error")
             self._results.stop()
 
     def _count(self, result: Result, reason: str) -> None:
