@@ -11,10 +11,12 @@ import numpy as np
 
 from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.outputs.base import OutputError
+from realtime_polyp.outputs.base import OutputError, reason_of, shown
+from realtime_polyp.outputs.output_file import DisplacedError, OutputFile, Place
 from realtime_polyp.outputs.overlay import Shapes, draw, shapes_of
 from realtime_polyp.outputs.paths import ALARM_PICTURES
 from realtime_polyp.packets import Result, Track
+from realtime_polyp.private_files import make_private_folder
 from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
 
 EVENTS_FORMAT = 1
@@ -48,27 +50,41 @@ class AlarmsWriter:
 
     def __init__(self, path: Path | None, *, pictures: Path | None = None, period_s: float = 1 / 30) -> None:
         self._path, self._pictures, self.on_disk = path, pictures, path is not None
+        places = " and ".join(shown(place) for place in (path, pictures) if place)
+        self.name = f"events to {places}" if places else "the count of alarms"
         # Sharpness is measured only where the best frame is written; the score alone costs nothing.
         self._keeper = AlarmKeeper(period_s=period_s) if path else AlarmKeeper(period_s=period_s, measure=_score)
         self._ended: list[dict[str, Any]] = []
+        self._failed = False
         try:
-            if pictures:
-                pictures.mkdir(parents=True, exist_ok=True)
-                for old in pictures.glob(ALARM_PICTURES):
-                    old.unlink()
-            self._file = path.open("w", encoding="utf-8") if path else None
+            self._folder = _prepare_folder(pictures) if pictures else None
+            self._file = OutputFile(path) if path else None
         except OSError as error:
             raise self._failure(error) from error
 
     def write(self, result: Result) -> None:
-        self._write(self._keeper.update(result))
+        try:
+            if self._folder and self._folder.is_due():
+                self._folder.check()
+            self._write(self._keeper.update(result))
+        except OSError as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """End the alarms that are still going with the video."""
         try:
+            self._end()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _end(self) -> None:
+        try:
+            if self._folder and not self._failed:
+                self._folder.check()
             self._write(self._keeper.close())
         finally:
-            self._close_file()
+            if self._file:
+                self._file.close()
 
     def figures(self) -> AlarmFigures:
         durations_s = [alarm["duration_s"] for alarm in self._ended]
@@ -76,31 +92,38 @@ class AlarmsWriter:
         return AlarmFigures(len(self._ended), middle, tuple(self._ended))
 
     def _write(self, changed: tuple[Alarm, ...]) -> None:
-        try:
-            for alarm in changed:
-                if alarm.ended:
-                    self._write_one(alarm)
-        except OSError as error:
-            raise self._failure(error) from error
+        for alarm in changed:
+            if alarm.ended:
+                self._write_one(alarm)
 
     def _write_one(self, alarm: Alarm) -> None:
-        picture = _save(alarm, self._pictures) if self._pictures and self._file else None
-        line = alarm_to_dict(alarm, picture)
+        line = alarm_to_dict(alarm, self._save(alarm))
         self._ended.append(line)
         if self._file:
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self._file.flush()
+            self._file.write_line(json.dumps(line, separators=(",", ":")))
 
-    def _close_file(self) -> None:
+    def _save(self, alarm: Alarm) -> str | None:
+        """The name of its picture; None where none is wanted."""
+        if not self._pictures or not self._folder or not self._file:
+            return None
         try:
-            if self._file:
-                self._file.close()
-        except OSError as error:  # the buffer's rest met the same full disk
-            raise self._failure(error) from error
+            return _save(alarm, self._pictures)
+        except OSError:
+            self._folder.check()  # the better reason, where the folder is gone
+            raise
 
     def _failure(self, error: OSError) -> OutputError:
-        places = " and ".join(str(place) for place in (self._path, self._pictures) if place)
-        return OutputError(f"cannot write events to {places}: {error.strerror}")
+        self._failed = True
+        what = f"events to {shown(Path(error.filename))}" if isinstance(error, DisplacedError) else self.name
+        return OutputError(f"cannot write {what}: {reason_of(error)}")
+
+
+def _prepare_folder(folder: Path) -> Place:
+    """Create it, or remove the pictures of an earlier run. Raises OSError."""
+    make_private_folder(folder)
+    for old in folder.glob(ALARM_PICTURES):
+        old.unlink()
+    return Place(folder, folder.stat())
 
 
 def _score(result: Result, track: Track) -> float:
@@ -148,4 +171,4 @@ def _own_shapes(alarm: Alarm) -> Shapes:
 def _write_jpeg(path: Path, image: Image) -> None:
     """All of the file or none of it."""
     _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    atomic_write_bytes(path, encoded.tobytes(), sync=False)  # the disk must not delay the session
+    atomic_write_bytes(path, encoded.tobytes(), sync=False, private=True)  # the disk must not delay the session

@@ -11,6 +11,20 @@ class OutputError(ValueError):
     """An output cannot be written; the message names the file and the reason. What was written stays readable."""
 
 
+def reason_of(error: Exception) -> str:
+    """Why it failed, without the path: the system's own words, else the kind of error and what it says."""
+    if said := getattr(error, "strerror", None):
+        return str(said)
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shown(path: Path) -> str:
+    """A path as it can be printed anywhere in one line: control characters and what is not UTF-8 are escaped."""
+    text = str(path)
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 @dataclass(frozen=True)
 class OutputSpec:
     """What a session leaves behind; None: not that.
@@ -33,8 +47,12 @@ class OutputSpec:
 class Output(Protocol):
     """Takes every result in order. `write` raises OutputError; `close` may be called at any time, more than once.
 
+    name: what is written and where, as in "results to out.jsonl".
     on_disk: it leaves something on disk; a counter does not.
     """
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def on_disk(self) -> bool: ...

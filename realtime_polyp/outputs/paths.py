@@ -1,13 +1,17 @@
 """Where outputs may be written, checked before any frame is analysed and before any file is emptied."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from realtime_polyp.outputs.base import OutputError, OutputSpec
+from realtime_polyp.outputs.base import OutputError, OutputSpec, reason_of, shown
+from realtime_polyp.private_files import open_private, unusable_name
 
 ALARM_PICTURES = "alarm-*.jpg"
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 _Identity = tuple[int, int]
 
 
@@ -16,9 +20,10 @@ def check_outputs(
 ) -> None:
     """Check every output of a run. others: outputs of the run as a whole, such as the summary.
 
-    Raises OutputError for a path that is a source or another output (also through a hard or symbolic link), a folder,
-    in no writable folder, or a file that exists unless `overwrite`; and for a folder of pictures that holds those of
-    another run unless `overwrite`.
+    Raises OutputError, and nothing else, for a path that is a source, another output (also through a hard or symbolic
+    link) or where the program's own words go; a folder; a device, unless it is the null device or a full one; in no
+    writable folder; that the system refuses for any other reason; or a file that exists unless `overwrite`; and for a
+    folder of pictures that holds those of another run unless `overwrite`.
     """
     files = [path for spec in specs for path in (spec.results, spec.save, spec.events)]
     check_paths(sources, [*files, *others], overwrite=overwrite)
@@ -28,61 +33,113 @@ def check_outputs(
 
 def check_paths(sources: Sequence[str], paths: Sequence[Path | None], *, overwrite: bool = False) -> None:
     """As `check_outputs`, for files alone."""
-    taken: dict[Path | _Identity, str] = {}
+    taken: dict[str | _Identity, str] = _own_words()
     for source in sources:
-        taken |= dict.fromkeys(_identities(Path(source)), "the source itself")
+        with suppress(OSError):  # a source that cannot be looked for is refused when it is opened
+            taken |= dict.fromkeys(_identities(Path(source)), "the source itself")
     for path in (path for path in paths if path is not None):
-        names = _identities(path)
-        for name in names:
-            if name in taken:
-                raise OutputError(f"cannot write to {path}: it is {taken[name]}")
-        taken |= dict.fromkeys(names, "another output")
-        _check_place(path)
-        if not overwrite and _is_file(path):
-            raise OutputError(f"cannot write to {path}: it exists already; add --overwrite to replace it")
+        try:
+            _check_path(path, taken, overwrite=overwrite)
+        except OSError as error:
+            raise OutputError(f"cannot write to {shown(path)}: {reason_of(error)}") from error
 
 
 def check_folder(folder: Path | None, *, overwrite: bool = False) -> None:
     """Raises OutputError for a folder of pictures that is a file, cannot be written in, or holds another run's."""
     if folder is None:
         return
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"cannot write pictures to {folder}: it is a file; name a folder")
-    existing = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
-    if not os.access(existing, os.W_OK):
-        raise OutputError(f"cannot write pictures to {folder}: permission denied")
-    if not overwrite and (old := next(iter(sorted(folder.glob(ALARM_PICTURES))), None)):
+    try:
+        old = _old_pictures(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write pictures to {shown(folder)}: {reason_of(error)}") from error
+    if old and not overwrite:
         raise OutputError(
-            f"cannot write pictures to {folder}: it holds another run's ({old.name}); name a new folder, or add "
+            f"cannot write pictures to {shown(folder)}: it holds another run's ({old[0]}); name a new folder, or add "
             "--overwrite to replace them"
         )
 
 
-def _identities(path: Path) -> list[Path | _Identity]:
-    """The resolved path and, for what exists, device and inode: a hard link has another path and the same inode."""
+def _check_path(path: Path, taken: dict[str | _Identity, str], *, overwrite: bool) -> None:
+    names = _identities(path)
+    for name in names:
+        if name in taken:
+            raise OutputError(f"cannot write to {shown(path)}: it is {taken[name]}")
+    taken |= dict.fromkeys(names, "another output")
+    status = _status(path)
+    if status is None:
+        _check_new(path)
+    elif stat.S_ISDIR(status.st_mode):
+        raise OutputError(f"cannot write to {shown(path)}: it is a folder; name a file in it")
+    elif not stat.S_ISREG(status.st_mode):
+        _check_special(path, status)
+    elif not overwrite:
+        raise OutputError(f"cannot write to {shown(path)}: it exists already; add --overwrite to replace it")
+    else:
+        os.close(os.open(path, os.O_WRONLY))  # the system gives its own reason
+
+
+def _check_new(path: Path) -> None:
+    """Create the file and remove it again: only the system knows every reason why it cannot be."""
+    folder = Path(os.path.realpath(path)).parent  # where a link leads
+    status = _status(folder)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        missing = folder if path.is_symlink() else path.parent
+        raise OutputError(f"cannot write to {shown(path)}: there is no folder {shown(missing)}")
+    target = folder / os.path.basename(os.path.realpath(path))
+    os.close(open_private(target, new=True))
+    os.unlink(target)
+
+
+def _check_special(path: Path, status: os.stat_result) -> None:
+    """A pipe or the null device loses nothing. Neither is opened here: a pipe's reader would see its end."""
+    if not (stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode)):
+        raise OutputError(f"cannot write to {shown(path)}: it is not an ordinary file; name a file")
+    if not os.access(path, os.W_OK):
+        raise OutputError(f"cannot write to {shown(path)}: permission denied")
+
+
+def _old_pictures(folder: Path) -> list[str]:
+    """The names of an earlier run's pictures in a folder that can be written in. Raises OSError, OutputError."""
+    place, status = folder, _status(folder)
+    if status is None and folder.is_symlink():
+        raise OutputError(f"cannot write pictures to {shown(folder)}: it is a link that leads nowhere; name a folder")
+    while status is None and place.parent != place:
+        place = place.parent
+        status = _status(place)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        what = "it" if place == folder else shown(place)
+        raise OutputError(f"cannot write pictures to {shown(folder)}: {what} is a file; name a folder")
+    _check_new(place / f".checked-by-{os.getpid()}")
+    return sorted(path.name for path in folder.glob(ALARM_PICTURES)) if place == folder else []
+
+
+def _own_words() -> dict[str | _Identity, str]:
+    """Standard output and error, where they are files or pipes: two writers would spoil both."""
+    found: dict[str | _Identity, str] = {}
+    for handle, name in ((1, "output"), (2, "error")):
+        with suppress(OSError):
+            status = os.fstat(handle)
+            if not os.path.samestat(status, os.stat(os.devnull)):
+                found[status.st_dev, status.st_ino] = f"the program's standard {name}; name a file"
+    return found
+
+
+def _identities(path: Path) -> list[str | _Identity]:
+    """The resolved path and, for what exists, device and inode: a hard link has another path and the same inode.
+
+    Raises OSError.
+    """
+    status = _status(path)
+    return [os.path.realpath(path), *([(status.st_dev, status.st_ino)] if status else [])]
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """None: nothing is there. Raises OSError where that cannot be found out, as for a loop of symbolic links."""
     try:
-        found = path.stat()
-    except OSError:
-        return [_resolve(path)]
-    return [_resolve(path), (found.st_dev, found.st_ino)] if stat.S_ISREG(found.st_mode) else [_resolve(path)]
-
-
-def _resolve(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError) as error:  # a loop of symbolic links
-        raise OutputError(f"cannot use {path}: {error}") from error
-
-
-def _is_file(path: Path) -> bool:
-    """A regular file; a pipe or /dev/stdout loses nothing."""
-    return path.is_file()
-
-
-def _check_place(path: Path) -> None:
-    if path.is_dir():
-        raise OutputError(f"cannot write to {path}: it is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write to {path}: there is no folder {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OutputError(f"cannot write to {path}: permission denied")
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+    except ValueError as error:
+        raise unusable_name(path, error) from error

@@ -1,5 +1,6 @@
 """The video with its overlay as an MP4, each frame at its own time."""
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,52 +8,57 @@ import av
 import av.error
 import numpy as np
 from av.container import OutputContainer
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.outputs.base import OutputError
+from realtime_polyp.outputs.base import OutputError, reason_of, shown
+from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Result
 
 _TIME_BASE = Fraction(1, 90_000)
-# Fragments keep the file playable at any moment, also after a crash; closing adds an ordinary index.
+# Fragments keep the file playable at any moment, also after a crash; closing adds an ordinary index. FFmpeg writes a
+# fragment when the next one begins: with one per frame a crash loses one frame at any rate.
 # flush_packets hands each fragment to the system at once, instead of when FFmpeg's buffer is full.
-_CONTAINER_OPTIONS = {
-    "movflags": "+frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented",
-    "flush_packets": "1",
-}
-_ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0"}
+_MOVFLAGS = "+frag_every_frame+empty_moov+default_base_moof"
+_MOVFLAGS_OF_FILES = _MOVFLAGS + "+hybrid_fragmented"  # a pipe cannot be rewritten at its end
+# zerolatency: without it the encoder holds 11 frames back. They are lost in a crash: 11 s at 1 frame/s.
+_ENCODER_OPTIONS = {"preset": "veryfast", "tune": "zerolatency", "crf": "21", "bf": "0"}
 _KEY_FRAME_EVERY = 30
+_KEY_FRAME_EVERY_PTS = round(1 / _TIME_BASE)
 
 
 class VideoWriter:
     """Writes results as H.264. The size is the first frame's, padded to even; frames of other sizes are scaled to it.
 
-    rate_hz: the nominal frame rate; 30 where it is not known. Raises OutputError.
+    A crash loses the last frame; what is written before can be played. rate_hz: the nominal frame rate; 30 where it is
+    not known. Raises OutputError.
     """
 
     on_disk = True
 
     def __init__(self, path: Path, *, rate_hz: Fraction | None = None, style: OverlayStyle = OverlayStyle()) -> None:
-        self._path, self._style, self._rate_hz = path, style, rate_hz or Fraction(30)
+        self.name, self._style, self._rate_hz = f"video to {shown(path)}", style, rate_hz or Fraction(30)
         self._stream: VideoStream | None = None
-        self._next_pts = self._shift = 0
+        self._next_pts = self._shift = self._key_pts = 0
         self._failed = False
         try:
-            self._container: OutputContainer | None = av.open(str(path), "w", format="mp4", options=_CONTAINER_OPTIONS)
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._failure(error) from error
+            self._file = OutputFile(path)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.name}: {reason_of(error)}") from error
+        options = {"movflags": _MOVFLAGS_OF_FILES if self._file.seekable() else _MOVFLAGS, "flush_packets": "1"}
+        # Without its name FFmpeg cannot take it for something else: "12:30.mp4" would be a protocol.
+        self._container: OutputContainer | None = av.open(self._file, "w", format="mp4", options=options)
 
     def write(self, result: Result) -> None:
         if self._container is None:
-            raise OutputError(f"cannot write video to {self._path}: it is closed already")
+            raise OutputError(f"cannot write {self.name}: it is closed already")
         painted = pad_to_even(draw(result.frame.image, shapes_of(result, self._style)))
         try:
             stream = self._stream or self._open_stream(self._container, painted)
-            frame = av.VideoFrame.from_ndarray(painted, format="rgb24")
-            frame.time_base = _TIME_BASE
-            frame.pts = self._pts(result.frame.pts_s)
-            self._container.mux(stream.encode(frame))
+            self._container.mux(stream.encode(self._frame_of(painted, result.frame.pts_s)))
+            self._raise_failure()
         except (OSError, av.error.FFmpegError) as error:
             self._failed = True
             raise self._failure(error) from error
@@ -61,13 +67,38 @@ class VideoWriter:
         if self._container is None:
             return
         container, self._container = self._container, None
+        if self._failed:  # `write` has raised it
+            self._leave(container)
+            return
         try:
-            if self._stream and not self._failed:  # FFmpeg crashes when it gets more after a failed header
+            if self._stream:
                 container.mux(self._stream.encode(None))
             container.close()
+            self._file.close()
+            self._raise_failure()
         except (OSError, av.error.FFmpegError) as error:
-            if not self._failed:  # else `write` has raised it
-                raise self._failure(error) from error
+            self._leave(container)
+            raise self._failure(error) from error
+
+    def _leave(self, container: OutputContainer) -> None:
+        """Close after a failure; FFmpeg, which crashes when it gets more after a failed header, writes no index."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError, av.error.FFmpegError):
+            container.close()
+
+    def _raise_failure(self) -> None:
+        """FFmpeg may go on after a failed write, or give another reason than the system's."""
+        if self._file.error:
+            raise self._file.error
+
+    def _frame_of(self, image: Image, pts_s: float) -> av.VideoFrame:
+        """A frame at its own time, a key frame when the last one is a second ago."""
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame.time_base, frame.pts = _TIME_BASE, self._pts(pts_s)
+        if frame.pts - self._key_pts >= _KEY_FRAME_EVERY_PTS:
+            frame.pict_type, self._key_pts = PictureType.I, frame.pts
+        return frame
 
     def _open_stream(self, container: OutputContainer, image: Image) -> VideoStream:
         self._stream = stream = container.add_stream("libx264", rate=self._rate_hz, options=_ENCODER_OPTIONS)
@@ -87,8 +118,7 @@ class VideoWriter:
         return shifted
 
     def _failure(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return OutputError(f"cannot write video to {self._path}: {reason}")
+        return OutputError(f"cannot write {self.name}: {reason_of(self._file.error or error)}")
 
 
 def pad_to_even(image: Image) -> Image:

@@ -6,8 +6,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from realtime_polyp.atomic_write import write_private
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.outputs import AlarmFigures, OutputError
+from realtime_polyp.outputs.base import reason_of, shown
 from realtime_polyp.session import Session
 from realtime_polyp.telemetry.histogram import DELAY_PERCENTS, STAGE_PERCENTS
 from realtime_polyp.telemetry.trace import Trace, events_of
@@ -92,11 +94,11 @@ def write_trace(trace: Trace, path: Path) -> None:
 
 
 def write_json(content: object, path: Path, what: str, *, indent: int | None = 1) -> None:
-    """Raises OutputError, one sentence."""
+    """Write all of the file or none of it, readable by its owner only. Raises OutputError, one sentence."""
     try:
-        path.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+        write_private(path, f"{json.dumps(content, indent=indent)}\n".encode())
     except OSError as error:
-        raise OutputError(f"cannot write {what} to {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {what} to {shown(path)}: {reason_of(error)}") from error
 
 
 def closing_text(session: Session, alarms: AlarmFigures | None, files: list[Path], *, verbose: bool = False) -> str:
@@ -106,7 +108,7 @@ def closing_text(session: Session, alarms: AlarmFigures | None, files: list[Path
     for stage, reasons in summary["dropped"].items():
         lines += [f"dropped at {stage}: {count} ({reason})" for reason, count in reasons.items()]
     if files:
-        lines.append(f"written: {', '.join(str(path) for path in files)}")
+        lines.append(f"written: {', '.join(shown(path) for path in files)}")
     return "\n".join([*lines, *(_timing_lines(summary) if verbose else [])])
 
 

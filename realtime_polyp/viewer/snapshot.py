@@ -11,10 +11,12 @@ import numpy as np
 from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
+from realtime_polyp.private_files import make_private_folder
 from realtime_polyp.viewer.displayed import DisplayedFrame
 
 CAPTION = "Research use only - not a medical device"
 CAPTION_COLOUR = (255, 208, 64)
+_LONGEST_NAME = 40  # letters, of four bytes at most: a file's name has 255 bytes
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Saved:
 
 def save_snapshot(displayed: DisplayedFrame, style: OverlayStyle, folder: Path, name: str, now: datetime) -> Saved:
     """Write `<name>_<date>_<position>.png` and `<name>_<date>_<position>_overlay.png`. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    safe = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.") or "picture"
+    make_private_folder(folder)
+    safe = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.")[:_LONGEST_NAME] or "picture"
     stem = f"{safe}_{now:%Y-%m-%d_%H-%M-%S}-{now.microsecond // 1000:03d}_at-{displayed.frame.pts_s:.3f}s"
     plain, annotated = folder / f"{stem}.png", folder / f"{stem}_overlay.png"
     _write(plain, displayed.frame.image)
@@ -74,4 +76,4 @@ def _write(path: Path, image: Image) -> None:
     encodable, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
     if not encodable:
         raise OSError(f"a picture of shape {image.shape} cannot be encoded as PNG")
-    atomic_write_bytes(path, encoded.tobytes())
+    atomic_write_bytes(path, encoded.tobytes(), private=True)

@@ -23,7 +23,7 @@ from realtime_polyp.telemetry.trace import Trace
 class Kept:
     """An output that keeps what it was given."""
 
-    on_disk = True
+    name, on_disk = "results to memory", True
 
     def __init__(self) -> None:
         self.results: list[Result] = []

@@ -25,6 +25,7 @@ from realtime_polyp import engines
 from realtime_polyp.engines import weights as weights_module
 from realtime_polyp.engines.weights import find_weights
 from realtime_polyp.outputs import ResultsWriter, VideoWriter
+from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.packets import Result
 from realtime_polyp.sources import FileSource
 
@@ -388,44 +389,27 @@ def test_a_disk_full_of_results(run: Run, clip: Path) -> None:
 def test_a_disk_that_fills_up_keeps_the_lines_before(
     run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk takes 3000 bytes, the last of them half a line."""
+    """The disk takes 3000 bytes, the last of them half a line, which is taken back."""
     out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
-    monkeypatch.setattr(Path, "open", _small_disk(Path.open, out, 3000))
+    monkeypatch.setattr(OutputFile, "_write", _small_disk(OutputFile._write, out, 3000))
     assert_refused(run("--source", clip, "--results", out, "--save", video), str(out), "No space left on device")
-    monkeypatch.undo()
     *whole, rest = out.read_text().split("\n")
     assert len(whole) >= 3 and [json.loads(line)["index"] for line in whole] == list(range(len(whole)))
-    assert len(rest) < 1000
+    assert rest == ""
     assert len(list(FileSource(video).frames())) >= len(whole) - 1  # the other output was closed as it should
 
 
-def _small_disk(real_open: Callable[..., Any], path: Path, room: int) -> Callable[..., Any]:
-    class Raw:
-        """What a text file needs beneath it; takes `room` bytes."""
+def _small_disk(write: Callable[[OutputFile, memoryview], None], path: Path, room: int) -> Callable[..., None]:
+    def write_in_room(self: OutputFile, data: memoryview) -> None:
+        nonlocal room
+        if self.path != path:
+            return write(self, data)
+        write(self, data[:room])
+        room -= len(data)
+        if room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        def __init__(self, file: Any) -> None:
-            self._file, self._room, self.closed = file, room, False
-
-        def write(self, text: str) -> int:
-            data = text.encode()
-            self._file.buffer.write(data[: self._room])
-            self._file.buffer.flush()
-            self._room -= len(data)
-            if self._room < 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return len(text)
-
-        def flush(self) -> None:
-            self._file.flush()
-
-        def close(self) -> None:
-            self._file.close()
-
-    def open_(self: Path, *arguments: Any, **options: Any) -> Any:
-        file = real_open(self, *arguments, **options)
-        return Raw(file) if self == path else file
-
-    return open_
+    return write_in_room
 
 
 def test_a_video_that_cannot_be_written_any_more_keeps_results_and_video(

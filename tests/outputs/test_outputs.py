@@ -27,7 +27,7 @@ RESULTS = list(run_inline(frames_of(20), pipeline_of()))
 class Disk:
     """An output that remembers; slow, or failing at a write or at the end."""
 
-    on_disk = True
+    name, on_disk = "pictures to disk", True
 
     def __init__(self, *, delay_s: float = 0.0, fails_at: int | None = None, fails_at_end: bool = False) -> None:
         self.written: list[int] = []
@@ -213,19 +213,23 @@ def test_places_are_checked_before_anything_is_written(tmp_path: Path) -> None:
     assert source.read_bytes() == b"precious" and (tmp_path / "old.jsonl").read_text() == "an earlier run's"
 
 
-def test_an_output_with_a_bug_never_leaves_anyone_waiting() -> None:
+@pytest.mark.parametrize("where", ["write", "close"])
+def test_an_output_with_a_bug_ends_alone_with_its_reason_and_leaves_nobody_waiting(where: str) -> None:
     class Broken(Disk):
         def write(self, result: Result) -> None:
-            raise ZeroDivisionError("a bug")
+            if where == "write":
+                raise ZeroDivisionError("a bug")
 
-    hook, threading.excepthook = threading.excepthook, lambda args: None
-    try:
-        recorder = Recorder([Broken()], live=False)
-        feeder = threading.Thread(target=lambda: [recorder.write(result) for result in RESULTS * 5], daemon=True)
-        feeder.start()
-        feeder.join(5)
-        assert not feeder.is_alive()
-        with pytest.raises(OutputError, match="recording failed"):
-            recorder.close()
-    finally:
-        threading.excepthook = hook
+        def close(self) -> None:
+            raise MemoryError
+
+    good = Disk()
+    recorder = Recorder([Broken(), good], live=False)
+    feeder = threading.Thread(target=lambda: [recorder.write(result) for result in RESULTS * 5], daemon=True)
+    feeder.start()
+    feeder.join(5)
+    assert not feeder.is_alive()
+    said = "ZeroDivisionError: a bug" if where == "write" else "MemoryError"
+    with pytest.raises(OutputError, match=f"^cannot write pictures to disk: {said}$"):
+        recorder.close()
+    assert good.written == list(range(20)) * 5 and good.closed == 1

@@ -1,0 +1,166 @@
+"""A file that grows while a session runs, and is missed when it is deleted, moved or unmounted meanwhile."""
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from pathlib import Path
+
+from realtime_polyp.private_files import open_private
+
+_CHECK_EVERY_S = 1.0
+_GONE = "it was deleted or its folder moved while it was written"
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+_Identity = tuple[int, int]
+
+
+class DisplacedError(OSError):
+    """An output is no longer what it was where it was named: `filename` is its place, `strerror` what became of it."""
+
+
+class Place:
+    """Where an open file or folder was found, to notice that it is no longer there. Pipes and devices are not watched.
+
+    status: of what was opened.
+    """
+
+    def __init__(self, path: Path, status: os.stat_result) -> None:
+        self._path, self._identity = path, _identity(status)
+        self._watched = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+        self._folder = _look(path.parent) if self._watched else None
+        self._looked_s = time.monotonic()
+
+    def is_due(self) -> bool:
+        """The last look is a second ago."""
+        return self._watched and time.monotonic() - self._looked_s >= _CHECK_EVERY_S
+
+    def check(self, *, links: int | None = None) -> None:
+        """Raise DisplacedError if it is gone, OSError with the system's reason where a share does not answer.
+
+        links: how many names the open file still has; None: not known.
+        """
+        if not self._watched:
+            return
+        self._looked_s = time.monotonic()
+        try:
+            found = _look(self._path)
+        except PermissionError:  # a folder that was closed meanwhile: what is open can still be written
+            return
+        if found != self._identity:
+            raise DisplacedError(errno.ENOENT, self._what_became(found, links), str(self._path))
+
+    def _what_became(self, found: _Identity | None, links: int | None) -> str:
+        folder = _look(self._path.parent)
+        if links == 0 or folder is None:
+            return _GONE
+        if folder != self._folder:
+            return "its folder was unmounted or replaced while it was written"
+        if found is not None:
+            return "another took its place while it was written"
+        return _GONE if links is None else "it was moved or renamed while it was written"
+
+
+class OutputFile:
+    """Writes bytes without a buffer to a file that only its owner can read.
+
+    After a failure every further write raises the same error, so that no library spoils what is already written. All
+    methods raise OSError, and DisplacedError when the file is no longer where it was named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.error: OSError | None = None
+        self._handle: int | None = open_private(path)
+        status = os.fstat(self._handle)
+        self._regular = stat.S_ISREG(status.st_mode)
+        self._place = Place(path, status)
+        self._size = self._position = 0
+
+    def write(self, data: bytes) -> int:
+        """Write all of it; returns how much that was."""
+        if self.error:
+            raise self.error
+        try:
+            if self._place.is_due():
+                self._check()
+            self._write(memoryview(data))
+        except OSError as error:
+            self.error = error
+            raise
+        return len(data)
+
+    @property
+    def closed(self) -> bool:
+        return self._handle is None
+
+    def write_line(self, text: str) -> None:
+        """Write a line and its end in UTF-8, all of it or nothing."""
+        start = self._size
+        try:
+            self.write(f"{text}\n".encode())
+        except OSError:
+            if self._regular and self._handle is not None and self._size > start:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._handle, start)
+            raise
+
+    def seekable(self) -> bool:
+        return self._regular
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if self.error:
+            raise self.error
+        self._position = os.lseek(self._open(), offset, whence)
+        return self._position
+
+    def tell(self) -> int:
+        return self.seek(0, os.SEEK_CUR)
+
+    def close(self) -> None:
+        """Hand everything to the disk; a network's disk says only now what it could not take. May be called again."""
+        handle = self._handle
+        if handle is None:
+            return
+        try:
+            if not self.error and self._regular:
+                self._check()
+                os.fsync(handle)
+        finally:
+            self._handle = None
+            os.close(handle)
+
+    def _write(self, rest: memoryview) -> None:
+        handle = self._open()
+        while rest:
+            written = os.write(handle, rest)
+            rest = rest[written:]
+            self._position += written
+            self._size = max(self._size, self._position)
+
+    def _check(self) -> None:
+        status = os.fstat(self._open())
+        self._place.check(links=status.st_nlink)
+        if self._regular and status.st_size < self._size:
+            what = "another program shortened it while it was written"
+            raise DisplacedError(errno.EIO, what, str(self.path))
+
+    def _open(self) -> int:
+        if self._handle is None:
+            raise OSError(errno.EBADF, "it is closed already")
+        return self._handle
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
+
+
+def _look(path: Path) -> _Identity | None:
+    """What is at a path now; None: nothing. Raises OSError where that cannot be found out."""
+    try:
+        return _identity(os.stat(path))
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
