@@ -9,6 +9,7 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.inference.base import Inference, ModelOutputs, Pending
+from realtime_polyp.inference.checked import ModelOutputError, check_outputs
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, RawResult, Result, Signal
 from realtime_polyp.postprocess.fusion import box_support
@@ -43,7 +44,8 @@ class Analyzer:
         """Start on a batch of at least one frame.
 
         Where the inference overlaps, a second batch may be submitted before the first is collected. Batches are
-        collected in order, and each of them must be.
+        collected in order, and each of them must be. Collecting raises ModelOutputError, with the frame, where the
+        models' answer cannot be a result.
         """
         timer = StageTimer(self._trace, self._name, first_frame=frames[0].index, frames=len(frames))
         looks = [self._find_field(frame) for frame in frames]
@@ -61,7 +63,7 @@ class Analyzer:
         pending: Pending[ModelOutputs],
         timer: StageTimer,
     ) -> list[RawResult]:
-        outputs = pending.result()
+        outputs = self._checked(frames, pending)
         for stage_time in outputs.stage_times:
             timer.add(stage_time)
         detections, masks = self._detections(outputs, len(frames)), self._masks(outputs, len(frames))
@@ -71,6 +73,14 @@ class Analyzer:
             RawResult(frame, field, signal, found, mask, self.inference.detector is not None, shares_ms)
             for frame, (field, signal), found, mask in zip(frames, looks, detections, masks, strict=True)
         ]
+
+    def _checked(self, frames: Sequence[Frame], pending: Pending[ModelOutputs]) -> ModelOutputs:
+        try:
+            outputs = pending.result()
+            check_outputs(outputs, self.inference.detector, self.inference.segmenter, len(frames))
+        except ModelOutputError as error:  # a new one: the models may be shared, and then this one has several readers
+            raise ModelOutputError(str(error), error.row, frame_index=frames[error.row].index) from error
+        return outputs
 
     def _find_field(self, frame: Frame) -> tuple[FieldOfView, Signal]:
         """The field of view and whether the picture is alive; a still has no past."""
@@ -132,9 +142,17 @@ class Pipeline:
         self.analyzer.config = self.filter.config
 
     def warm_up(self) -> None:
-        """Run a black frame through, so that the first real one does not wait for just-in-time compilation."""
+        """Run a black frame through, so that the first real one does not wait for just-in-time compilation.
+
+        A model that fails is left to fail again on the first real frame, where it is reported with its place.
+        """
         image = np.zeros((360, 480, 3), np.uint8)
-        self.analyse([Frame(0, 0.0, time.monotonic(), image)])
+        try:
+            self.analyse([Frame(0, 0.0, time.monotonic(), image)])
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - whatever a model raises
+            pass
         nms(np.zeros((1, 4), np.float32), self.config.nms_iou)
         warm_up_tracker(image, whole(image))
         box_support(Mask(np.zeros((8, 8), np.float32), whole(image)), np.zeros((1, 4), np.float32))

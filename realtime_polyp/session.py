@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Literal
 
 from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.inference.base import Pending
+from realtime_polyp.inference.checked import ModelOutputError
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.telemetry.histogram import Histogram
@@ -35,8 +36,10 @@ class SessionError(RuntimeError):
     """A session failed: the stage, the frame it was working on, and the cause (`__cause__`)."""
 
     def __init__(self, stage: str, frame_index: int | None, cause: BaseException) -> None:
+        if isinstance(cause, ModelOutputError) and cause.frame_index is not None:
+            frame_index = cause.frame_index  # rather than the first of its batch
         where = "before the first frame" if frame_index is None else f"at frame {frame_index}"
-        super().__init__(f"the {stage} failed {where}: {cause}")
+        super().__init__(f"the {stage} failed {where}: {_describe(cause)}")
         self.stage, self.frame_index = stage, frame_index
         self.__cause__ = cause
 
@@ -215,8 +218,8 @@ class Session:
             while under_way:
                 self._collect(*under_way.pop(0))
         finally:
-            for frames, pending in under_way:  # stopped or failed: no engine may still be busy
-                with self._progress.working("model", frames[0].index):
+            for frames, pending in under_way:  # stopped or failed, as is reported: no engine may still be busy
+                with self._progress.working("model", frames[0].index), suppress(BaseException):
                     pending.result()
         self.results.close()
 
@@ -283,3 +286,12 @@ class Session:
     def _drop_result(self, result: Result, reason: str) -> None:
         if not self.screen:
             self._drop_picture(result.frame, "output", reason)
+
+
+def _describe(cause: BaseException) -> str:
+    """Its message on one line, or its kind where it has none, such as a MemoryError."""
+    try:
+        message = " ".join(str(cause).split())
+    except Exception:  # noqa: BLE001 - a model may raise anything
+        message = ""
+    return message or type(cause).__name__

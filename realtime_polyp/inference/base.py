@@ -63,6 +63,7 @@ class Inference(Protocol):
         """Start on a batch. Results are collected in order; at most two batches may be under way.
 
         images: (H, W, 3) uint8 RGB, or NV12 planes. fields: one per image. hflip: which images the models see flipped
-        left to right; empty: none.
+        left to right; empty: none. The result has the shapes of these engines' answers, or ModelOutputError is raised;
+        its values are unchecked (`check_outputs`).
         """
         ...

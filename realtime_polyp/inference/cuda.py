@@ -20,10 +20,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
+from realtime_polyp.engines.base import DetectorEngine, EngineError, SegmenterEngine
 from realtime_polyp.engines.static import BUCKETS, bucket_for, split_batch
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import ModelOutputs, Pending
+from realtime_polyp.inference.checked import ModelOutputError, check_shapes
 from realtime_polyp.inference.cuda_graphs import DeviceModel, require_on_device
 from realtime_polyp.inference.cuda_streams import CudaStreams, DeviceStreams, StreamTask
 from realtime_polyp.inference.staging import StagingBuffer, StagingPool, layout_slices
@@ -69,7 +70,7 @@ class CudaInference:
     streams: where tasks are queued; CpuStreams runs the same code on the host. buckets: the batch sizes that graphs are
     captured for; larger batches are cut. most_candidates: predictions per image that leave the device. trace: takes the
     times of all tasks, which needs timed streams. Raises EngineError for an engine that cannot leave its outputs on the
-    device.
+    device, or whose outputs have wrong shapes.
     """
 
     takes_planes = overlaps = True
@@ -137,7 +138,10 @@ class CudaInference:
         for engine in (self.detector, self.segmenter):
             if engine is not None:
                 require_on_device(engine, self._streams.device)
-                models.append(DeviceModel(engine, self._streams, self._buckets, most_candidates=most_candidates))
+                try:
+                    models.append(DeviceModel(engine, self._streams, self._buckets, most_candidates=most_candidates))
+                except ModelOutputError as error:
+                    raise EngineError(f"the model cannot be used: {error}; choose another --engine") from error
         return models
 
     @torch.inference_mode()
@@ -186,12 +190,14 @@ class CudaInference:
             for task in batch.tasks:
                 self._trace.add(DEVICE_TRACK + task.stream, task.name, *task.times_s(), frames=batch.count)
         predictions = (found[0], found[1]) if self.detector else None
-        return ModelOutputs(
+        outputs = ModelOutputs(
             predictions,
             found[-1] if self.segmenter else None,
             batch.placements[self.detector.size] if self.detector else (),
             batch.placements[self.segmenter.size] if self.segmenter else (),
         )
+        check_shapes(outputs, self.detector, self.segmenter, batch.count)
+        return outputs
 
     def _release(self, buffer: StagingBuffer) -> None:
         """After a failure: nothing on the device may still use the buffer when it is in_use again."""

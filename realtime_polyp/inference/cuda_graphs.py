@@ -1,11 +1,15 @@
 """One engine on its own stream: a graph for each batch size, with input and outputs at fixed addresses."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from realtime_polyp.engines.base import Engine, EngineError
+from realtime_polyp.inference.base import ModelOutputs
+from realtime_polyp.inference.checked import check_shapes
 from realtime_polyp.inference.cuda_streams import DeviceStreams, Run
 from realtime_polyp.inference.staging import Shape
 
@@ -40,6 +44,7 @@ class DeviceModel:
 
     def _outputs(self, pixels: Tensor) -> tuple[Tensor, ...]:
         outputs = self.engine.on_device(pixels)
+        _check_shapes(outputs, self.engine, len(pixels))
         if self.engine.task == "segmenter":
             return outputs
         boxes, scores = outputs
@@ -47,11 +52,25 @@ class DeviceModel:
 
 
 def keep_best(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Keep the `count` best of boxes (N, P, 4) and scores (N, P), best first; all of them if there are no more."""
+    """Keep the `count` best of boxes (N, P, 4) and scores (N, P), best first; all of them if there are no more.
+
+    NaN counts as best, and infinity comes next: what is kept therefore shows that a score was not a number.
+    """
     if scores.shape[1] <= count:
         return boxes, scores
     best, indices = scores.topk(count, dim=1)
     return boxes.gather(1, indices[..., None].expand(-1, -1, 4)), best
+
+
+def _check_shapes(outputs: Any, engine: Any, count: int) -> None:
+    """As `check_shapes`, of an answer on the device: by arrays without memory that have its shapes."""
+    if isinstance(outputs, tuple) and all(isinstance(output, Tensor) for output in outputs):
+        outputs = tuple(np.broadcast_to(np.float32(0), tuple(output.shape)) for output in outputs)
+    if engine.task == "detector":
+        check_shapes(ModelOutputs(outputs, None), engine, None, count)
+    else:
+        one = isinstance(outputs, tuple) and len(outputs) == 1
+        check_shapes(ModelOutputs(None, outputs[0] if one else outputs), None, engine, count)
 
 
 def require_on_device(engine: Engine, device: torch.device) -> None:

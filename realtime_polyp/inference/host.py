@@ -1,7 +1,8 @@
 """Both models with frames prepared on the host, whatever device each engine uses."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import ModelOutputs, Pending
+from realtime_polyp.inference.checked import check_shapes
 from realtime_polyp.preprocess.letterbox import Batch, prepare
 from realtime_polyp.telemetry.stage_times import StageTimer
 
@@ -52,18 +54,39 @@ class HostInference:
             timer.lap("segment")
         placements = detector_batch.placements, segmenter_batch.placements
         outputs = ModelOutputs(predictions, probability, *placements, stage_times=tuple(timer.times))
-        return Pending(lambda: outputs)
+        return Pending(lambda: self._checked(outputs, len(detector_batch.placements or segmenter_batch.placements)))
 
     def _run_together(self, detector_batch: Batch, segmenter_batch: Batch, timer: StageTimer) -> Pending[ModelOutputs]:
         started_s = time.perf_counter()
         boxes = self.detector.start(detector_batch.pixels) if self.detector else None
-        masks = self.segmenter.start(segmenter_batch.pixels) if self.segmenter else None
+        with _finish_on_failure(boxes):
+            masks = self.segmenter.start(segmenter_batch.pixels) if self.segmenter else None
 
         def collect() -> ModelOutputs:
-            predictions, probability = boxes() if boxes else None, masks() if masks else None
+            with _finish_on_failure(masks):
+                predictions = boxes() if boxes else None
+            probability = masks() if masks else None
             timer.lap("models", max(started_s, self._collected_s))  # without the wait for the batch before this one
             self._collected_s = time.perf_counter()
             placements = detector_batch.placements, segmenter_batch.placements
-            return ModelOutputs(predictions, probability, *placements, stage_times=tuple(timer.times))
+            outputs = ModelOutputs(predictions, probability, *placements, stage_times=tuple(timer.times))
+            return self._checked(outputs, len(detector_batch.placements or segmenter_batch.placements))
 
         return Pending(collect)
+
+    def _checked(self, outputs: ModelOutputs, count: int) -> ModelOutputs:
+        """Before anything cuts them: raises ModelOutputError unless they have the shapes of `count` images' answers."""
+        check_shapes(outputs, self.detector, self.segmenter, count)
+        return outputs
+
+
+@contextmanager
+def _finish_on_failure(other: Callable[[], object] | None) -> Iterator[None]:
+    """Where one model fails, wait for the other: no engine may still be busy with this batch."""
+    try:
+        yield
+    except BaseException:
+        if other:
+            with suppress(Exception):  # the first failure is the one that is reported
+                other()
+        raise

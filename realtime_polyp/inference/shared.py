@@ -26,8 +26,9 @@ class SharedInference:
     """An Inference that any number of pipelines may call at once, each on its own thread.
 
     Waiting calls are joined into a batch of at most `largest` images (more if a single call has more); nothing waits
-    for a batch to fill. One thread owns the models, as CUDA graphs require. An error reaches every caller of its batch.
-    Close it when the sessions have ended.
+    for a batch to fill. One thread owns the models, as CUDA graphs require. A failure of the models reaches every
+    caller of its batch; wrong values reach only the caller whose images they belong to, and are its to check. Close it
+    when the sessions have ended.
     """
 
     def __init__(self, inference: Inference, *, largest: int = 8) -> None:
@@ -69,7 +70,12 @@ class SharedInference:
         jobs = self._next_jobs()
         if not jobs:
             return
-        batch = self._owner.submit(self._run, jobs)
+        try:
+            batch = self._owner.submit(self._run, jobs)
+        except BaseException as error:  # noqa: BLE001 - no caller may wait for a batch that never runs
+            for job in jobs:
+                job.batch.set_exception(error)
+            return
         start = 0
         for job in jobs:
             stop = start + len(job.images)
