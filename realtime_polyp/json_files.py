@@ -53,7 +53,7 @@ def read_json(
         error: the file is missing, unreadable, too large, not JSON or does not fit the schema. The message is one
             sentence with the file's path and the place in it.
     """
-    return parse_json(read_bytes(path, what=what, error=error, limit=limit), kind, str(path), what, error, cure)
+    return parse_json(read_bytes(path, what, error, cure, limit), kind, str(path), what, error, cure)
 
 
 def parse_json(
@@ -82,6 +82,25 @@ def check_json(
         raise error(_sentence(f"{where} is not {what}: {_explain(str(problem))}", cure)) from None
 
 
+def check_format(
+    document: dict[str, Any],
+    accepted: int,
+    where: str,
+    what: str,
+    error: type[Exception] = ValueError,
+    cure: str = "",
+    *,
+    default: int | None = None,
+) -> None:
+    """Raise `error` unless the document has this format number.
+
+    default: the format of a document without a number; None: there is none.
+    """
+    found = document.get("format", default)
+    if type(found) is not int or found != accepted:
+        raise error(_sentence(f"{where} is not {what} of format {accepted}; its format is {_shown(found)}", cure))
+
+
 def read_json_lines(
     path: Path, kind: type[T], *, what: str, error: type[Exception] = ValueError, cure: str = ""
 ) -> Iterator[tuple[int, T]]:
@@ -107,16 +126,19 @@ def read_lines(path: Path, *, what: str, error: type[Exception] = ValueError) ->
         raise error(f"cannot read {path}: {_reason(problem)}") from problem
 
 
-def read_bytes(path: Path, *, what: str, error: type[Exception] = ValueError, limit: int = MOST_BYTES) -> bytes:
+def read_bytes(
+    path: Path, what: str, error: type[Exception] = ValueError, cure: str = "", limit: int = MOST_BYTES
+) -> bytes:
     """Return the content of an ordinary file of at most `limit` bytes. Raises `error` for anything else."""
     try:
         with _open(path) as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(limit + 1) if size <= limit else b""
     except OSError as problem:
-        raise error(f"cannot read {path}: {_reason(problem)}") from problem
+        raise error(_sentence(f"cannot read {path}: {_reason(problem)}", cure)) from problem
     if max(size, len(data)) > limit:
-        raise error(f"{path} is not {what}: it has {_size(max(size, len(data)))}, at most {_size(limit)} are read")
+        said = f"it has {_size(max(size, len(data)))}, at most {_size(limit)} are read"
+        raise error(_sentence(f"{path} is not {what}: {said}", cure))
     return data
 
 

@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.static import first_line
 from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.folders import cache_folder, private_folder, require_private
+from realtime_polyp.json_files import read_json
 
 _SUFFIX = ".pt2"
 # What loading raises if a file is damaged or was written by another version.
@@ -45,6 +48,12 @@ class EngineSpec:
     @property
     def file_name(self) -> str:
         return f"{self.model}-{self.engine}-{self.key}-batch{self.bucket}{_SUFFIX}"
+
+
+class _Sidecar(msgspec.Struct, frozen=True):
+    """The file beside an engine: an `EngineSpec` and the checksum."""
+
+    sha256: str
 
 
 def engines_folder() -> Path:
@@ -90,7 +99,7 @@ def _folder_problems(folder: Path) -> Iterator[None]:
 
 def _check(path: Path) -> None:
     """Raise ValueError if the checksum of the file is not the one recorded when it was written."""
-    if sha256_of(path) != json.loads(_sidecar(path).read_text())["sha256"]:
+    if sha256_of(path) != read_json(_sidecar(path), _Sidecar, what="a description of an engine file").sha256:
         raise ValueError("checksum mismatch")
 
 

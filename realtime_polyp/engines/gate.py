@@ -4,18 +4,23 @@
 into its cache. `run_live` rejects an engine without a passing record.
 """
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
+from realtime_polyp.json_files import check_format, check_json, read_json
 
 RECORDS = "gates.json"
 FORMAT = 1  # version of that file's format
 REFERENCE = "eager"  # the float32 engine that all others are compared with
+_WHAT = "a file of gate records"
+_CURE = "write it again with python -m calibration.gate"
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,45 @@ class GateRecord:
         return not self.reasons
 
 
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A record in the file. An unknown field may be a verdict of another version, so it is refused."""
+
+    engine: str
+    model: str
+    reasons: tuple[str, ...]
+    data: str
+    figures: dict[str, Any]
+    machine: dict[str, Any]
+    date: str
+    key: str | None = None
+
+
 def read_records(folder: Path) -> dict[str, GateRecord]:
-    """Return {key: record} of one folder, empty if it has no file. Raises EngineError if the file is not readable."""
+    """Return {key: record} of one folder, empty if it has no file or is out of reach.
+
+    Raises EngineError if the file is not readable or one of its records is not complete and consistent.
+    """
     path = folder / RECORDS
-    if not path.is_file():
+    if not os.path.exists(path):
         return {}
-    try:
-        content = json.loads(path.read_text())
-        if content.get("format", FORMAT) != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, but this version reads format {FORMAT}")
-        found = content["records"] if "format" in content else content  # the first version wrote no format number
-        return {key: GateRecord(**{**one, "key": key, "reasons": tuple(one["reasons"])}) for key, one in found.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise EngineError(
-            f"cannot read the gate's records {path}: {error}; write them again with python -m calibration.gate"
-        ) from error
+    content = read_json(path, dict[str, Any], what=_WHAT, error=EngineError, cure=_CURE)
+    if "format" not in content:
+        return _parse_records(content, path)  # the first version wrote no format number
+    check_format(content, FORMAT, str(path), _WHAT, EngineError, _CURE)
+    return _parse_records(content.get("records"), path)
+
+
+def _parse_records(content: Any, path: Path) -> dict[str, GateRecord]:
+    records = check_json(content, dict[str, Any], f"the list of records in {path}", "one", EngineError, _CURE)
+    return {key: _parse_record(one, key, path) for key, one in records.items()}
+
+
+def _parse_record(content: Any, key: str, path: Path) -> GateRecord:
+    where = f"record {key!r} in {path}"
+    one = check_json(content, _Record, where, "a gate record", EngineError, _CURE)
+    if one.key not in (None, key):
+        raise EngineError(f"{where} is not a gate record: its own key is {one.key!r}; {_CURE}")
+    return GateRecord(key, one.engine, one.model, one.reasons, one.data, one.figures, one.machine, one.date)
 
 
 def find_record(key: str) -> GateRecord | None:

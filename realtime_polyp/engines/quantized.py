@@ -4,19 +4,21 @@ Activations are quantized per tensor; weights per tensor, or per output channel 
 spaced; FP8 (E4M3) levels are denser near zero.
 """
 
-import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.weights import Weights
+from realtime_polyp.json_files import check_format, check_json, read_json
 from realtime_polyp.models.deform import DeformConv2d
 from realtime_polyp.models.state_names import upgrade_state
 
 RANGES = "ranges"  # the kind of the file with a model's activation ranges
+RANGES_FORMAT = 1  # of that file; the first files had no number
 INT8_LEVELS = 127
 # Modules whose names contain one of these stay in float: the layers that compute the logits, and those after them. They
 # take hardly any time, and quantizing them lowers AP50 (see the model cards).
@@ -26,6 +28,13 @@ _CLIPPED_SHARE = 1e-4  # share of an input's values that are clipped, so that fe
 # (values, largest magnitude) -> quantized values in float. The magnitude has one element, or one per output channel:
 # (O, 1, 1, 1).
 QuantizeFn = Callable[[Tensor, Tensor], Tensor]
+
+
+class _Ranges(msgspec.Struct, frozen=True):
+    """The file of activation ranges. `largest` is bounded, so that float16 and a step of 1/127 hold it."""
+
+    weights: str
+    largest: dict[str, Annotated[float, msgspec.Meta(ge=1e-6, le=65504.0)]]
 
 
 class FakeQuantize(nn.Module):
@@ -98,20 +107,22 @@ def quantize(module: nn.Module, ranges: dict[str, float], quantize_fn: QuantizeF
 def read_ranges(weights: Weights) -> dict[str, float]:
     """Return {convolution: largest magnitude of its input}.
 
-    Raises EngineError if the ranges were never measured, or were measured on other weights.
+    Raises EngineError if the ranges were never measured, are of another format, not in 1e-6..65504, or were measured on
+    other weights.
     """
     if RANGES not in weights.files:
         raise EngineError(
             f"{weights.model} has no activation ranges, which 8-bit quantization needs: measure them with "
             f"python -m calibration.ranges --model {weights.model}"
         )
-    found = json.loads(weights.path(RANGES).read_text())
-    if found["weights"] != weights.checksums[weights.files["safetensors"]]:
-        raise EngineError(
-            f"the activation ranges of {weights.model} were measured on other weights: "
-            f"run python -m calibration.ranges --model {weights.model}"
-        )
-    return {name: float(value) for name, value in upgrade_state(found["largest"]).items()}
+    path, cure = weights.path(RANGES), f"run python -m calibration.ranges --model {weights.model}"
+    what = "a file of activation ranges"
+    document = read_json(path, dict[str, Any], what=what, error=EngineError, cure=cure)
+    check_format(document, RANGES_FORMAT, str(path), what, EngineError, cure, default=RANGES_FORMAT)
+    found = check_json(document, _Ranges, str(path), what, EngineError, cure)
+    if found.weights != weights.checksums.get(weights.files.get("safetensors", "")):
+        raise EngineError(f"the activation ranges of {weights.model} were measured on other weights: {cure}")
+    return upgrade_state(found.largest)
 
 
 @torch.inference_mode()

@@ -5,15 +5,33 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 from realtime_polyp.engines.base import EngineError, Task
 from realtime_polyp.folders import asset
+from realtime_polyp.json_files import check_json, read_json
 
 WEIGHTS_FOLDER = asset("weights")
 MANIFEST = "manifest.json"
 DEFAULT_DETECTOR = "gflv2-lite0"
 DEFAULT_SEGMENTER = "lowrank-lite2"
+_CURE = "restore it with git checkout"
+_MOST_SAID = 200  # characters of a loader's complaint
+_Px = Annotated[int, msgspec.Meta(ge=1, le=8192)]
+# Letters, digits and _ . + - only: a name never leads out of the folder.
+_FileName = Annotated[str, msgspec.Meta(pattern=r"^\w[\w.+-]*\Z", max_length=255)]
+_Checksum = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class ManifestEntry(TypedDict):
+    """What the manifest says about one model: `Weights` describes the same."""
+
+    task: Task
+    size: Annotated[list[_Px], msgspec.Meta(min_length=2, max_length=2)]
+    files: dict[str, _FileName]
+    sha256: dict[str, _Checksum]
 
 
 @dataclass(frozen=True)
@@ -41,11 +59,24 @@ class Weights:
         if kind not in self.files:
             raise EngineError(f"{self.model} has no {kind} weights: it has {', '.join(sorted(self.files))}")
         path = self.folder / self.files[kind]
-        if not path.is_file():
-            raise EngineError(f"weights file {path} is missing: restore it with git checkout")
-        if sha256_of(path) != self.checksums[self.files[kind]]:
-            raise EngineError(f"weights file {path} fails its checksum: restore it with git checkout")
+        try:
+            if not path.is_file():
+                raise EngineError(f"weights file {path} is missing: {_CURE}")
+            if sha256_of(path) != self.checksums[self.files[kind]]:
+                raise EngineError(f"weights file {path} fails its checksum: {_CURE}")
+        except OSError as error:
+            raise EngineError(f"cannot read the weights file {path} ({error.strerror}): {_CURE}") from error
         return path
+
+    def refuse(self, kind: str, problem: object) -> EngineError:
+        """Return the error for a file that passes its checksum and that its loader refuses.
+
+        problem: what the loader said; the first line of it is told.
+        """
+        said = (str(problem).strip() or type(problem).__name__).splitlines()[0][:_MOST_SAID]
+        return EngineError(
+            f"weights file {self.folder / self.files[kind]} is not of the {self.task} {self.model} ({said}): {_CURE}"
+        )
 
 
 def find_weights(model: str, task: Task | None = None, folder: Path = WEIGHTS_FOLDER) -> Weights:
@@ -63,13 +94,19 @@ def find_weights(model: str, task: Task | None = None, folder: Path = WEIGHTS_FO
     return Weights(model, entry["task"], (height, width), folder, entry["files"], entry["sha256"])
 
 
-def read_manifest(folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:
-    """Return {model: {"task", "size", "files", "sha256"}}. Raises EngineError if the manifest is not readable."""
-    path = folder / MANIFEST
-    try:
-        return json.loads(path.read_text())  # type: ignore[no-any-return]
-    except (OSError, json.JSONDecodeError) as error:
-        raise EngineError(f"cannot read the list of weights {path}: {error}") from error
+def read_manifest(folder: Path = WEIGHTS_FOLDER) -> dict[str, ManifestEntry]:
+    """Return {model: entry}. Raises EngineError if the manifest is not readable or not complete."""
+    path, what = folder / MANIFEST, "a list of weights"
+    known = read_json(path, dict[str, Any], what=what, error=EngineError, cure=_CURE)
+    return {model: _parse_entry(entry, model, path) for model, entry in known.items()}
+
+
+def _parse_entry(content: Any, model: str, path: Path) -> ManifestEntry:
+    where, what = f"model {model!r} in {path}", "an entry of a list of weights"
+    entry = check_json(content, ManifestEntry, where, what, EngineError, _CURE)
+    if missing := sorted(set(entry["files"].values()) - set(entry["sha256"])):
+        raise EngineError(f"{where} is not {what}: {missing[0]} has no checksum; {_CURE}")
+    return entry
 
 
 def add_to_manifest(model: str, task: Task, size: tuple[int, int], files: dict[str, str], folder: Path) -> None:
@@ -86,7 +123,8 @@ def add_to_manifest(model: str, task: Task, size: tuple[int, int], files: dict[s
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # Increment when the same weights compile to a different graph: `to_deployable`, `convert` or a model's `forward`.

@@ -358,7 +358,7 @@ def test_weights_that_are_not_there_are_refused(
         path.unlink()
     assert_refused((run_live.main(arguments), capfd.readouterr().err), "is missing: restore it with git checkout")
     (own_weights / "manifest.json").write_text("{")
-    assert_refused((run_live.main(arguments), capfd.readouterr().err), "cannot read the list of weights")
+    assert_refused((run_live.main(arguments), capfd.readouterr().err), "manifest.json is not a list of weights")
 
 
 def test_cuda_without_a_gpu_is_refused(own_weights: Path, clip: Path, capfd: pytest.CaptureFixture[str]) -> None:

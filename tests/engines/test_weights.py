@@ -48,10 +48,10 @@ def test_a_file_that_is_gone_is_refused(folder: Path) -> None:
 
 
 def test_an_unreadable_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="cannot read the list of weights .*manifest.json"):
+    with pytest.raises(EngineError, match="cannot read .*manifest.json: No such file or directory; restore it"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("{not JSON")
-    with pytest.raises(EngineError, match="cannot read the list of weights"):
+    with pytest.raises(EngineError, match="manifest.json is not a list of weights: it is not JSON"):
         read_manifest(tmp_path)
 
 
