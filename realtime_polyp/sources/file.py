@@ -15,15 +15,16 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.base import SourceError, printable
 from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
+from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.paths import check_file
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.reader import Clock, Reader
 
 Timed = tuple[float, VideoFrame]  # seconds since the stream's start, picture
 
-_TEXT_READERS = {"tty", "bin", "xbin", "adf", "idf"}  # with these FFmpeg renders any text file as video
 _DURATION_STORED = {"mov", "matroska", "avi", "asf", "flv"}  # containers that store a duration; others estimate it
 _EARLY_END_S = 0.5  # a file that ends this much before its stored duration is truncated; less may be rounding
 _SEEK_MARGINS_S = (
@@ -46,6 +47,7 @@ class FileSource:
         thread_type: FFmpeg's threading, "SLICE" or "AUTO". AUTO adds frame threads: faster for some files, at a delay
             of a few frames.
         hardware: "cuda" decodes on a GPU if the GPU supports the file; `decoder` tells which decoder is used.
+        allow_playlists: a playlist may lead to other files.
 
     `Frame.index` is the frame's number in the file, also after a seek to `start_s`. If the container's index lists
     every frame at an even rate (most MP4 and AVI files), the number is `pts_s` over the period. Otherwise (a variable
@@ -68,15 +70,16 @@ class FileSource:
         loop: bool = False,
         thread_type: str = "SLICE",
         hardware: str | None = None,
+        allow_playlists: bool = False,
     ) -> None:
         check_span(start_s, end_s)
-        self._path = _check_path(Path(path))
-        self.name = self._path.name
+        self._path, self._allow_playlists = check_file(Path(path)), allow_playlists
+        self.name = printable(self._path.name)
         self.warning: str | None = None
         self._start_s, self._end_s, self._loop, self._thread_type = start_s, end_s, loop, thread_type
         self._first_index: int | None = None
         self._stop = threading.Event()
-        self._hwaccel = hwaccel_for(self._path, hardware)
+        self._hwaccel = hwaccel_for(self._path, hardware, allow_playlists=allow_playlists)
         self._reader, self.duration_s = self._open()
         stream = self._reader.stream
         self.rate_hz = self._reader.rate_hz
@@ -115,13 +118,7 @@ class FileSource:
 
     def _open(self) -> tuple[Reader, float | None]:
         """Open a reader at the file's start; also return the stored duration, s, where there is one."""
-        try:
-            container = av.open(str(self._path), "r", metadata_errors="replace", hwaccel=self._hwaccel)
-        except av.error.FFmpegError as error:
-            raise SourceError(_explain_open_error(self._path, error)) from error
-        if container.format.name in _TEXT_READERS:
-            container.close()
-            raise SourceError(f"{self._path} is a text file, not a video.")
+        container = open_file(self._path, allow_playlists=self._allow_playlists, hwaccel=self._hwaccel)
         reader = Reader(container, self._stop, name=str(self._path), thread_type=self._thread_type)
         return reader, _stored_duration_s(container, reader)
 
@@ -329,27 +326,6 @@ def check_span(start_s: float, end_s: float | None) -> None:
         raise SourceError(f"The start must be 0 s or later, got {start_s:g} s.")
     if end_s is not None and not end_s > start_s:
         raise SourceError(f"The end must come after the start at {start_s:g} s, got {end_s:g} s.")
-
-
-def _check_path(path: Path) -> Path:
-    """Return the path. Raises SourceError if it is missing, a folder or empty."""
-    if not path.exists():
-        raise SourceError(f"{path} does not exist.")
-    if path.is_dir():
-        raise SourceError(f"{path} is a folder, not a video file.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty (0 bytes).")
-    return path
-
-
-def _explain_open_error(path: Path, error: av.error.FFmpegError) -> str:
-    """Return one sentence on why the file could not be opened."""
-    if isinstance(error, av.error.PermissionError):
-        return f"{path} may not be read by this user: {error.strerror}."
-    head = path.read_bytes()[:12] if path.is_file() else b""
-    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free"):
-        return f"{path} is an MP4 recording that was not finished: its index (the moov atom) is missing or damaged."
-    return f"{path} is not a video that can be read: {str(error.strerror).lower()}."
 
 
 def _even_period_s(reader: Reader) -> float | None:

@@ -1,0 +1,77 @@
+"""Looks at a path that a user typed, without assuming that it is short, readable or answered by its disk."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from realtime_polyp.sources.base import SourceError
+
+_LONGEST_SHOWN = 200  # characters of a path in a message
+
+_CAUSES = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist",
+    errno.ELOOP: "is a link that leads back to itself",
+    errno.ENAMETOOLONG: "does not exist: its name is longer than the file system allows",
+    errno.EACCES: "may not be read by this user",
+    errno.EPERM: "may not be read by this user",
+    errno.ENXIO: "is a socket or a device, not a video file",
+}
+
+
+def is_folder(text: str) -> bool:
+    """Whether the text names a folder. Whatever cannot be looked at is none."""
+    mode = _mode(text)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def exists(text: str) -> bool:
+    """Whether something has this name, even if it may not be read."""
+    return _mode(text) is not None
+
+
+def check_file(path: Path) -> Path:
+    """Return the path of a regular file that can be read. Raises SourceError for anything else."""
+    try:
+        info = path.stat()
+        if stat.S_ISDIR(info.st_mode):
+            raise SourceError(f"{shorten(path)} is a folder, not a video file.")
+        if not stat.S_ISREG(info.st_mode):
+            raise SourceError(f"{shorten(path)} is a pipe, a socket or a device, not a video file.")
+        with open(path, "rb"):
+            pass
+    except (OSError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise path_error(path, error) from error
+    if info.st_size == 0:
+        raise SourceError(f"{shorten(path)} is empty (0 bytes).")
+    return path
+
+
+def path_error(path: Path, error: OSError | ValueError) -> SourceError:
+    """Return one sentence on a path that the system refused. ValueError: the name holds a NUL."""
+    if not isinstance(error, OSError):
+        return SourceError(f"{shorten(path)} does not exist: a name cannot hold such a character.")
+    cause = _CAUSES.get(error.errno or 0)
+    if cause is None:
+        cause = f"cannot be read; is its disk or share still there? ({error.strerror or error})"
+    return SourceError(f"{shorten(path)} {cause}.")
+
+
+def shorten(path: Path | str) -> str:
+    """Return a path for a message; the middle of a long one is left out."""
+    text, half = str(path), _LONGEST_SHOWN // 2
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
+
+
+def _mode(text: str) -> int | None:
+    try:
+        return os.stat(text).st_mode
+    except (OSError, ValueError):
+        pass
+    try:
+        return os.lstat(text).st_mode  # a link that leads nowhere or to itself
+    except (OSError, ValueError):
+        return None
