@@ -27,7 +27,18 @@ class OutputGroup:
         self._writing: Output | None = None
 
     def write(self, result: Result) -> None:
+        with self._progress.working("output", result.frame.index):
+            self._write_each(result)
+
+    def stalled(self, limit_s: float) -> Stall | None:
+        """The result that has been written for `limit_s` or longer."""
+        return next(iter(self._progress.stalled(limit_s)), None)
+
+    def _write_each(self, result: Result) -> None:
         for output in tuple(self._outputs):
+            if output not in self._outputs:  # closed meanwhile, because another one hung
+                continue
+            self._writing = output
             try:
                 output.write(result)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one output must not end the others
@@ -35,13 +46,20 @@ class OutputGroup:
                 self._outputs.remove(output)
                 with suppress(Exception):  # the same failure again
                     output.close()
+            finally:
+                self._writing = None
         if self.errors and not any(output.on_disk for output in self._outputs):
             raise self.errors[0]
 
     def close(self) -> None:
-        """Close every output even when one fails; then raise the first error of the whole run."""
+        """Close every output even when one fails; then raise the first error of the whole run.
+
+        One that hangs in a write on another thread is left as it is.
+        """
         while self._outputs:
             output = self._outputs.pop(0)
+            if output is self._writing:
+                continue
             try:
                 output.close()
             except Exception as error:  # noqa: BLE001 - the others must still be closed
