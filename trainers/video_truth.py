@@ -8,7 +8,7 @@ from pathlib import Path
 
 from realtime_polyp.metrics.truth import VideoTruth, write_truth
 from trainers.command import command_parser, run_command
-from trainers.video.labels import read_clock, truth_of
+from trainers.video.labels import check_frames, read_clock, truth_of
 from trainers.video.truth_coco import read_coco_video
 from trainers.video.truth_cvat import read_cvat
 
@@ -58,7 +58,11 @@ def run(options: argparse.Namespace) -> None:
         labels, cuts = read_cvat(options.cvat, clock)
     else:
         labels, cuts = read_coco_video(options.coco_video, clock, video=options.video.name), []
-    truth = truth_of(labels, clock, name=options.out.name, cuts=[*cuts, *options.cut])
+    check_frames(options.cut, clock)
+    try:
+        truth = truth_of(labels, clock, name=options.out.name, cuts=[*cuts, *options.cut])
+    except ValueError as error:
+        raise ValueError(f"{options.cvat or options.coco_video}: {error}") from error
     write_truth(truth, options.out, video=options.video.name)
     print(describe_truth(truth))
     print(f"truth: {options.out}")

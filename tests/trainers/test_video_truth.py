@@ -13,7 +13,7 @@ from conftest import ROOT
 from media import write_clip
 from pycocotools import mask as coco_mask
 
-from realtime_polyp.metrics.run_lengths import decode
+from realtime_polyp.metrics.run_lengths import decode, encode
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from trainers import video_truth
 from trainers.video.labels import Clock, read_clock
@@ -49,7 +49,7 @@ def box(frame: int, x: float, *, outside: int = 0, attributes: Mapping[str, str]
 
 def made(clip: Path, kind: str, text: str, *more: str) -> VideoTruth:
     source, out = clip.with_name(f"labels.{kind}"), clip.with_name("truth.json")
-    source.write_text(text)
+    source.write_bytes(text.encode("utf-8", "surrogateescape"))
     option = "--cvat" if kind == "xml" else "--coco-video"
     video_truth.main([option, str(source), "--video", str(clip), "--out", str(out), *more])
     return read_truth(out)
@@ -146,6 +146,41 @@ def test_every_second_frame_labelled_is_filled_in(clip: Path) -> None:
     assert [frame.polyps[1][0] for frame in known.frames[:11]] == [2 * index for index in range(11)]
 
 
+MASK = '<mask frame="0" outside="0" rle="{rle}" left="5" top="6" width="{width}" height="2"/>'
+ENTITIES = '<!DOCTYPE a [<!ENTITY l "ha">' + "".join(
+    f'<!ENTITY {name} "{10 * f"&{before};"}">' for before, name in zip("lmnopqrs", "mnopqrst", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (cvat(track(0, box(1, 9), box(2_000_000_000, 9, outside=1))), "from frame 1 to before frame 2000000000"),
+        (cvat(track(0, box(1, 9), box(2_000_000_000, 9))), "from frame 1 to before frame 2000000000"),
+        (cvat(track(0, box(1, 9, outside=1), box(9**11, 9, outside=1), box(-3, 9))), "frame -3 is labelled"),
+        (cvat(track(0, box(int("9" * 400), 9))), "stands for a whole number"),
+        (cvat(track(0, box(0, float("inf")), box(1, 0))), "'inf' stands for a number"),
+        (cvat(track(0, box(0, 2e9), box(1, 0))), "track 0, frame 0: the box [2000000000.0"),
+        (cvat(track(0, box(0, 5), box(1, 0)).replace('xbr="25"', 'xbr="5"')), "must have x1 < x2"),
+        (cvat(track(0, '<polygon frame="0" points="2e9,1;2,2;3,9"/>', box(1, 0))), "frame 0: a polygon has a"),
+        (cvat(track(0, '<polygon frame="0" points="1,nan;2,2;3,9"/>', box(1, 0))), "'nan' stands for a number"),
+        (cvat(track(0, MASK.format(rle="1,99999999999,2", width=4), box(1, 0))), "frame 0: a mask does not fill"),
+        (cvat(track(0, MASK.format(rle="-1,9", width=4), box(1, 0))), "does not fill its box"),
+        (cvat(track(0, MASK.format(rle="8", width="1e300"), box(1, 0))), "does not fill its box"),
+        (cvat(*(track(number, box(0, 0), box(11, 0)) for number in range(101))), "more than 100 polyps a frame"),
+        (cvat().replace("<annotations>", ENTITIES + "]><annotations>&t;"), "it has a <!DOCTYPE, which is not read"),
+        ("<annotations>" + "<track>" * 100_000, "it has elements more than 64 deep"),
+        ("<annotations>", "is no XML file: no element found"),
+        ("", "is no XML file: no element found"),
+        ("<svg/>", "is not an export in the format 'CVAT for video 1.1'"),
+        ("\udcff\udcfe<annotations/>", "is no XML file: it is not text in UTF-8 (byte 0)"),
+    ],
+)  # fmt: skip
+def test_damaged_cvat_is_one_sentence(clip: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
+    words = refused(clip, "xml", text, capsys)
+    assert said in words and "labels.xml" in words and words.count("\n") == 1
+
+
 # COCO
 
 
@@ -229,13 +264,70 @@ def test_uncompressed_run_lengths_of_the_test_are_coco_s() -> None:
         (coco(videos=[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]), "holds a, b, and v.mp4 is not one of them"),
         (coco(videos=[{"id": 1, "name": "v", "width": 10, "height": 64}]), "pictures of (10, 64) px"),
         (coco(annotations=[{"id": 7, "image_id": 103, "bbox": [1, 2, 3, 4]}]), "annotation 7 does not say which polyp"),
-        (coco(annotations=[{"id": 7, "image_id": 103, "instance_id": 1}]), "'bbox' is missing"),
-        ({"videos": []}, "'annotations' is missing"),
+        (
+            coco(annotations=[{"id": 7, "image_id": 103, "instance_id": 1}]),
+            "7 in frame 3: it has neither a bbox",
+        ),
+        ({"videos": []}, "object missing required field `annotations`"),
         ([], "not a COCO file of a video"),
     ],
 )
 def test_what_coco_cannot_mean_is_said(clip: Path, capsys: pytest.CaptureFixture[str], content: Any, said: str) -> None:
     assert said in refused(clip, "json", json.dumps(content), capsys)
+
+
+def outlined(segmentation: Any, **more: Any) -> dict[str, Any]:
+    return coco(annotations=[{"id": 7, "image_id": 103, "instance_id": 4, "segmentation": segmentation, **more}])
+
+
+def boxed(*bbox: Any) -> dict[str, Any]:
+    return coco(annotations=[{"id": 7, "image_id": 103, "instance_id": 4, "bbox": list(bbox)}])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (outlined([[2e9, 20, 50, 20, 40, 60]]), "annotation 7 in frame 3: a polygon has a corner at x = 2000000000.0"),
+        (outlined([[5, 20, 50, "a", 40, 60]]), "annotation 7 in frame 3: a polygon has a corner at 'a'"),
+        (outlined([5, 20, 50, 9, 40, 60]), "a polygon needs three corners"),
+        (outlined("abc"), "must be a list of polygons"),
+        (outlined({"size": [64, 96], "counts": ""}), "annotation 7 in frame 3: a mask's counts are empty"),
+        (outlined({"size": [64, 96], "counts": [1, 2]}), "add up to 3 px, its size is 64 x 96 = 6,144"),
+        (outlined({"size": [64, 2**31], "counts": "0"}), "has the size [64, 2147483648], the video's"),
+        (outlined({"counts": "0"}), "a mask has the size None"),
+        (boxed(1, 2, 3), "annotations[0].bbox"),
+        (boxed(1, 2, 3, "4"), "annotations[0].bbox[3]"),
+        (boxed(1, 2, 3, 1e13), "annotations[0].bbox[3]"),
+        (boxed(1, 2, -3, 4), "annotation 7 in frame 3: a box must have x1 < x2"),
+        (boxed(1e9, 2, 3, 4), "annotation 7 in frame 3: the box [1000000000.0"),
+        (coco(annotations=[{"id": 7, "image_id": 103, "instance_id": -1}]), "7 is not of a polyp with a number"),
+        (coco(images=[{"id": 1, "frame_id": -1}]), "images[0].frame_id"),
+        (coco(images=[{"id": 1, "file_name": "x" + "9" * 30}]), "image 1 has neither a frame_id nor a number"),
+        (coco(videos=3), "`videos`: expected `array`, got `int`"),
+        ({"videos": [{"id": 1}], "annotations": [{"id": 1, "video_id": 1}]}, "annotation 1 has no bboxes"),
+        ({"videos": [{"id": 1}], "annotations": [{"id": 1, "video_id": 1, "bboxes": [None], "segmentations": [1, 2]}]},
+         "1 bboxes and 2 segmentations"),
+    ],
+)  # fmt: skip
+def test_damaged_coco_is_one_sentence(clip: Path, capsys: pytest.CaptureFixture[str], content: Any, said: str) -> None:
+    words = refused(clip, "json", json.dumps(content), capsys)
+    assert said in words and "labels.json" in words and words.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"annotations": [{"id": 1' + "0" * 400 + "}]}", "is too large a number in line 1"),
+        ('{"annotations": [{"bbox": [1, 2, 3, Infinity]}]}', "Infinity stands for a number in line 1"),
+        ("\udcff", "not text in UTF-8"),
+    ],
+)
+def test_text_that_is_no_coco_is_one_sentence(
+    clip: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    words = refused(clip, "json", text, capsys)
+    assert said in words and "labels.json" in words and words.count("\n") == 1
 
 
 def test_one_source_is_asked_for(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +349,8 @@ def examples(language: str) -> list[str]:
 def test_every_example_of_the_document_is_read(tmp_path: Path) -> None:
     path = tmp_path / "example"
     (xml,), (truth, coco_vid) = examples("xml"), examples("json")
-    path.write_text(truth)
+    empty = encode(np.zeros((720, 1280), np.bool_))
+    path.write_text(truth.replace('"..."', json.dumps(empty["counts"])))  # the document leaves the run lengths out
     known = read_truth(path)
     assert known.rate_hz == Fraction(30000, 1001) and known.frames[1].motion is not None and known.frames[2].cut
     clock = Clock((1280, 720), Fraction(30), 20)

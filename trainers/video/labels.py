@@ -1,6 +1,6 @@
 """Labels that a person drew on the frames of a video, whatever the tool, and the ground truth made of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -9,9 +9,8 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
-from realtime_polyp.metrics.run_lengths import RunLengths, decode, encode
+from realtime_polyp.metrics.run_lengths import RunLengths, encode
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.packets import Boxes
 
@@ -89,13 +88,18 @@ def truth_of(labels: Mapping[int, Sequence[Label]], clock: Clock, *, name: str, 
     Raises:
         ValueError: a frame lies beyond the video, or a polyp is drawn twice in one frame.
     """
-    for frame in (*labels, *cuts):
+    check_frames((*labels, *cuts), clock)
+    frames = [_true_frame(index, labels.get(index, ()), clock, index in set(cuts)) for index in range(clock.count)]
+    return VideoTruth(name, clock.size, clock.rate_hz, frames)
+
+
+def check_frames(frames: Iterable[int], clock: Clock) -> None:
+    """Raise ValueError for the number of a frame that the video does not have."""
+    for frame in frames:
         if not 0 <= frame < clock.count:
             raise ValueError(
                 f"frame {frame} is labelled, and the video has frames 0 to {clock.count - 1}: another video?"
             )
-    frames = [_true_frame(index, labels.get(index, ()), clock, index in set(cuts)) for index in range(clock.count)]
-    return VideoTruth(name, clock.size, clock.rate_hz, frames)
 
 
 def _true_frame(index: int, labels: Sequence[Label], clock: Clock, cut: bool) -> TrueFrame:
@@ -121,16 +125,20 @@ def _inside(box: Boxes, size: tuple[int, int]) -> Boxes:
     return np.clip(box, 0, np.array([*size, *size])).astype(np.float32)
 
 
-def polygon_mask(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Fill polygons [x1, y1, x2, y2, ...], source px, as COCO does; return the mask (H, W).
+def checked_box(corners: Sequence[float], size: tuple[int, int]) -> Boxes:
+    """Return a labelled box (4,) xyxy px. size: (width, height) px of the picture.
 
     Raises:
-        ValueError: a polygon has less than three corners.
+        ValueError: it has no area, or lies more than one picture outside the picture.
     """
-    if any(len(one) < 6 or len(one) % 2 for one in polygons):
-        raise ValueError("a polygon needs three corners, two numbers each")
-    runs = coco_mask.frPyObjects([[float(value) for value in one] for one in polygons], size[1], size[0])
-    return np.asarray(decode(coco_mask.merge(runs)), np.bool_)
+    x1, y1, x2, y2 = corners
+    if not (x1 < x2 and y1 < y2):  # also where one is not a number
+        raise ValueError(f"a box must have x1 < x2 and y1 < y2, not {[float(one) for one in corners]}")
+    if not (-size[0] <= x1 and x2 <= 2 * size[0] and -size[1] <= y1 and y2 <= 2 * size[1]):
+        raise ValueError(
+            f"the box {[float(one) for one in corners]} lies far outside the picture of {size[0]}x{size[1]} px"
+        )
+    return np.array(corners, np.float32)
 
 
 def outlined(identity: int, mask: NDArray[np.bool_], *, difficult: bool) -> Label | None:

@@ -1,20 +1,25 @@
 """Read labels from an export of CVAT (cvat.ai), "CVAT for video 1.1": tracks of boxes, polygons or masks in XML."""
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.video.labels import Clock, Label, outlined, polygon_mask
+from realtime_polyp.metrics.run_lengths import fill_polygons
+from trainers.video.labels import Clock, Label, checked_box, outlined
+from trainers.video.xml_file import read_xml
 
 CUT, FAINT = "cut", "faint"  # labels, and FAINT an attribute too
 POLYP_NUMBER = "polyp"  # an attribute: several tracks of one polyp that left and came back
 Labels = dict[int, list[Label]]
 _SHAPES = ("box", "polygon", "mask")
+_MOST_PER_FRAME = 100  # labels, on average over the video
+_WHAT = "an export in the format 'CVAT for video 1.1'"
 
 
 def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
@@ -31,16 +36,18 @@ def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
         cuts = sorted({_frame_of(_visible_shapes(track)[0]) for track in tracks if track.get("label") == CUT})
         polyps = [track for track in tracks if track.get("label") != CUT]
         _check_numbers(polyps)
-        return _group_by_frame([one for track in polyps for one in _read_track(track, clock)]), cuts
+        return _group_by_frame((one for track in polyps for one in _read_track(track, clock)), clock), cuts
     except KeyError as error:
         raise ValueError(f"{path} is not a readable CVAT export: {error} is missing") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _group_by_frame(found: Sequence[tuple[int, Label]]) -> Labels:
+def _group_by_frame(found: Iterator[tuple[int, Label]], clock: Clock) -> Labels:
     labels: Labels = {}
-    for frame, label in found:
+    for count, (frame, label) in enumerate(found):
+        if count >= _MOST_PER_FRAME * clock.count:
+            raise ValueError(f"more than {_MOST_PER_FRAME} polyps a frame are labelled")
         labels.setdefault(frame, []).append(label)
     return labels
 
@@ -48,14 +55,9 @@ def _group_by_frame(found: Sequence[tuple[int, Label]]) -> Labels:
 def _root(path: Path) -> Element:
     if not path.is_file():
         raise FileNotFoundError(f"no such CVAT file: {path}")
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is no XML file: {error}") from error
+    root = read_xml(path, what=_WHAT)
     if root.tag != "annotations" or root.find("image") is not None:
-        raise ValueError(
-            f"{path} is not an export in the format 'CVAT for video 1.1': export the task in it, with its tracks"
-        )
+        raise ValueError(f"{path} is not {_WHAT}: export the task in it, with its tracks")
     return root
 
 
@@ -66,14 +68,14 @@ def _check_video(root: Element, clock: Clock) -> None:
     if about is None:
         return
     if width := about.findtext("original_size/width"):
-        size = (int(width), int(about.findtext("original_size/height", "0")))
+        size = (_whole(width), _whole(about.findtext("original_size/height", "0")))
         if size != clock.size:
             raise ValueError(
                 f"the labels are of pictures of {size} px, the video's are {clock.size} px: another video?"
             )
-    step = int((about.findtext("frame_filter") or "step=1").removeprefix("step="))
-    first = int(about.findtext("start_frame") or 0)
-    last = int(about.findtext("stop_frame") or clock.count - 1)
+    step = _whole((about.findtext("frame_filter") or "step=1").removeprefix("step="))
+    first = _whole(about.findtext("start_frame") or "0")
+    last = _whole(about.findtext("stop_frame") or str(clock.count - 1))
     if first > 0 or last + step < clock.count:
         raise ValueError(
             f"frames {first} to {last} of {clock.count} are labelled: the truth of the others is unknown; "
@@ -89,15 +91,22 @@ def _read_track(track: Element, clock: Clock) -> Iterator[tuple[int, Label]]:
         if label is not None:
             yield _frame_of(shape), label
     for before, after in pairwise(shapes):
-        yield from _interpolate(identity, before, after, track)
+        yield from _interpolate(identity, before, after, track, clock)
 
 
-def _interpolate(identity: int, before: Element, after: Element, track: Element) -> Iterator[tuple[int, Label]]:
+def _interpolate(
+    identity: int, before: Element, after: Element, track: Element, clock: Clock
+) -> Iterator[tuple[int, Label]]:
     """Yield labels of the frames between two listed shapes, as CVAT defines them: boxes are interpolated linearly, and
     stay in place before they go outside. Outlines are not interpolated."""
     first, last = _frame_of(before), _frame_of(after)
     if last - first < 2 or _is_outside(before):
         return
+    if last > clock.count:
+        raise ValueError(
+            f"track {track.get('id')} is labelled from frame {first} to before frame {last}, and the video has frames "
+            f"0 to {clock.count - 1}: another video?"
+        )
     start = _box(before)
     end = start if _is_outside(after) else _box(after)
     for frame in range(first + 1, last):
@@ -119,7 +128,7 @@ def _checked_shapes(track: Element) -> list[Element]:
     wrong = {shape.tag for shape in shapes if shape.tag not in _SHAPES}
     if wrong:
         raise ValueError(f"track {track.get('id')} holds a {wrong.pop()}: draw polyps as {', '.join(_SHAPES)}")
-    if any(float(shape.get("rotation", 0)) for shape in shapes):
+    if any(_number(shape.get("rotation", "0")) for shape in shapes):
         raise ValueError(f"track {track.get('id')} holds a rotated box: draw it upright, or as a polygon")
     return shapes
 
@@ -135,11 +144,11 @@ def _check_numbers(tracks: Sequence[Element]) -> None:
 def _polyp_number(track: Element) -> int | None:
     """Return the number that the annotator gave the polyp, on the track or on one of its shapes."""
     number = next((one for part in (track, *track) if (one := _attribute(part, POLYP_NUMBER))), None)
-    return None if number is None else int(number)
+    return None if number is None else _whole(number)
 
 
 def _track_id(track: Element) -> int:
-    return int(track.attrib["id"])
+    return _whole(track.attrib["id"])
 
 
 def _identity(track: Element, shapes: Sequence[Element]) -> int:
@@ -157,37 +166,69 @@ def _identity(track: Element, shapes: Sequence[Element]) -> int:
 
 
 def _label(identity: int, shape: Element, track: Element, clock: Clock) -> Label | None:
+    """Return the label of one shape, None for an empty mask. Raises ValueError naming its track and frame."""
     difficult = _is_difficult(shape, track)
-    if shape.tag == "box":
-        return Label(identity, _box(shape), difficult)
-    mask = polygon_mask([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
+    try:
+        if shape.tag == "box":
+            return Label(identity, checked_box(_corners(shape), clock.size), difficult)
+        mask = fill_polygons([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
+    except ValueError as error:
+        raise ValueError(f"track {track.get('id')}, frame {_frame_of(shape)}: {error}") from error
     return outlined(identity, mask, difficult=difficult)
 
 
 def _box(shape: Element) -> NDArray[np.float32]:
-    if shape.tag == "box":
-        return np.array([float(shape.attrib[name]) for name in ("xtl", "ytl", "xbr", "ybr")], np.float32)
-    if shape.tag == "mask":
-        left, top, width, height = (float(shape.attrib[name]) for name in ("left", "top", "width", "height"))
-        return np.array([left, top, left + width, top + height], np.float32)
+    if shape.tag in ("box", "mask"):
+        return np.array(_corners(shape), np.float32)
     corners = np.array(_points(shape)).reshape(-1, 2)
     return np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
 
 
+def _corners(shape: Element) -> list[float]:
+    """Return the box of a box or a mask, xyxy px."""
+    if shape.tag == "box":
+        return [_number(shape.attrib[name]) for name in ("xtl", "ytl", "xbr", "ybr")]
+    left, top, width, height = (_number(shape.attrib[name]) for name in ("left", "top", "width", "height"))
+    return [left, top, left + width, top + height]
+
+
 def _points(shape: Element) -> list[float]:
-    return [float(value) for pair in shape.attrib["points"].split(";") for value in pair.split(",")]
+    return [_number(value) for pair in shape.attrib["points"].split(";") for value in pair.split(",")]
 
 
 def _mask(shape: Element, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Decode CVAT's run lengths: row by row within the mask's box, the first run is background."""
-    left, top, width, height = (int(float(shape.attrib[name])) for name in ("left", "top", "width", "height"))
-    lengths = [int(value) for value in shape.attrib["rle"].split(",")]
+    left, top, width, height = (int(_number(shape.attrib[name])) for name in ("left", "top", "width", "height"))
+    lengths = [_whole(value) for value in shape.attrib["rle"].split(",")]
+    inside = 0 <= left < left + width <= size[0] and 0 <= top < top + height <= size[1]
+    if not inside or min(lengths) < 0 or sum(lengths) != width * height:
+        raise ValueError("a mask does not fill its box, or exceeds the picture")
     pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-    if len(pixels) != width * height or left < 0 or top < 0 or left + width > size[0] or top + height > size[1]:
-        raise ValueError(f"a mask in frame {_frame_of(shape)} does not fill its box, or exceeds the picture")
     mask = np.zeros(size[::-1], np.bool_)
     mask[top : top + height, left : left + width] = pixels.reshape(height, width)
     return mask
+
+
+def _number(text: str) -> float:
+    """Read a finite number. Raises ValueError for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{_shortened(text)} stands for a number")
+    return value
+
+
+def _whole(text: str) -> int:
+    """Read a whole number. Raises ValueError for anything else, and for one of more than 12 digits."""
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,12}\s*", text):
+        raise ValueError(f"{_shortened(text)} stands for a whole number")
+    return int(text)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 def _is_difficult(shape: Element, track: Element) -> bool:
@@ -203,4 +244,4 @@ def _is_outside(shape: Element) -> bool:
 
 
 def _frame_of(shape: Element) -> int:
-    return int(shape.attrib["frame"])
+    return _whole(shape.attrib["frame"])
