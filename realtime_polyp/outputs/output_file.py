@@ -84,7 +84,7 @@ class OutputFile:
             raise self.error
         try:
             if self._place.is_due():
-                self._check()
+                self.check()
             self._write(memoryview(data))
         except OSError as error:
             self.error = error
@@ -118,6 +118,14 @@ class OutputFile:
     def tell(self) -> int:
         return self.seek(0, os.SEEK_CUR)
 
+    def check(self) -> None:
+        """Look now whether it is still where it was named, and as long as it was written."""
+        status = os.fstat(self._open())
+        self._place.check(links=status.st_nlink)
+        if self._regular and status.st_size < self._size:
+            what = "another program shortened it while it was written"
+            raise DisplacedError(errno.EIO, what, str(self.path))
+
     def close(self) -> None:
         """Hand everything to the disk; a network's disk says only now what it could not take. May be called again."""
         handle = self._handle
@@ -125,7 +133,7 @@ class OutputFile:
             return
         try:
             if not self.error and self._regular:
-                self._check()
+                self.check()
                 os.fsync(handle)
         finally:
             self._handle = None
@@ -138,13 +146,6 @@ class OutputFile:
             rest = rest[written:]
             self._position += written
             self._size = max(self._size, self._position)
-
-    def _check(self) -> None:
-        status = os.fstat(self._open())
-        self._place.check(links=status.st_nlink)
-        if self._regular and status.st_size < self._size:
-            what = "another program shortened it while it was written"
-            raise DisplacedError(errno.EIO, what, str(self.path))
 
     def _open(self) -> int:
         if self._handle is None:

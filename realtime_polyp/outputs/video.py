@@ -71,6 +71,7 @@ class VideoWriter:
             self._leave(container)
             return
         try:
+            self._file.check()  # the index makes an emptied file as long as it was
             if self._stream:
                 container.mux(self._stream.encode(None))
             container.close()
