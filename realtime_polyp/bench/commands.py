@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+_PROJECT = Path(__file__).resolve().parents[2]
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -35,6 +37,14 @@ def exit_with(parser: argparse.ArgumentParser, problem: str, code: int) -> NoRet
     raise SystemExit(code)
 
 
+def module_command(module: str, *words: str) -> list[str]:
+    """The command that runs a module of this project in a process of its own; pass it to `run_json_command`.
+
+    -P: modules are not looked for in the current folder, which may be anybody's.
+    """
+    return [sys.executable, "-P", "-m", module, *words]
+
+
 def run_json_command(
     command: Sequence[str], *, environment: Mapping[str, str] = {}, quiet: bool = True
 ) -> dict[str, Any]:
@@ -44,6 +54,8 @@ def run_json_command(
     Raises ValueError if the command fails or prints nothing.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _THREAD_LIMITS}
+    if command[:2] == [sys.executable, "-P"]:  # a checkout need not be installed
+        inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         command,
         env=inherited | dict(environment),
@@ -55,6 +67,6 @@ def run_json_command(
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         errors = (done.stderr or "").strip().splitlines()
-        name = " ".join(command[1:4])  # without the interpreter, and short
+        name = " ".join([word for word in command[1:5] if word != "-P"][:3])  # without the interpreter, and short
         raise ValueError(f"{name} ended with code {done.returncode}: {errors[-1] if errors else 'no reason'}")
     return json.loads(lines[-1])  # type: ignore[no-any-return]

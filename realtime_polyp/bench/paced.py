@@ -9,13 +9,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.bench.commands import run_json_command
+from realtime_polyp.bench.commands import module_command, run_json_command
 from realtime_polyp.runtime import RuntimeConfig
 from realtime_polyp.viewer.qt_setup import display_problem
 
@@ -25,7 +24,7 @@ _VIRTUAL_SIZE = "1920x1080"
 def run_live_viewer(config: RuntimeConfig, clip: Path, minutes: float, *, full_screen: bool = False) -> dict[str, Any]:
     """Return the session's summary, with jitter, memory, and the screen that was used."""
     given = {"config": asdict(config), "clip": str(clip), "length_s": minutes * 60, "full_screen": full_screen}
-    command = [sys.executable, "-m", "realtime_polyp.bench.watching", json.dumps(given)]
+    command = module_command("realtime_polyp.bench.watching", json.dumps(given))
     with screen() as (name, environment):
         return {"minutes": minutes, "screen": name, **run_json_command(command, environment=environment, quiet=False)}
 

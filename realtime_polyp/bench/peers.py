@@ -1,5 +1,6 @@
 """Compares this pipeline with other implementations on the same clip, in turn, each in a process of its own."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.bench.commands import run_json_command
+from realtime_polyp.bench.commands import module_command, run_json_command
 from realtime_polyp.bench.comparisons import alternate, ratio
 from realtime_polyp.bench.sessions import Show, discard, draw_overlay, run_session
 from realtime_polyp.engines import decoding_device
@@ -45,7 +46,7 @@ class Peer:
 
 def _naive(config: RuntimeConfig, clip: Path, python: str, *, runtime: str) -> list[str]:
     models = ["--detector", str(config.detector), "--segmenter", str(config.segmenter)]
-    return [sys.executable, "-m", "realtime_polyp.bench.naive", str(clip), "--runtime", runtime, *models]
+    return module_command("realtime_polyp.bench.naive", str(clip), "--runtime", runtime, *models)
 
 
 PEERS = {
@@ -94,7 +95,9 @@ def _interpreter(name: str, python: str) -> str:
 def _has(python: str, module: str) -> bool:
     script = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
     try:
-        return subprocess.run([python, "-c", script], capture_output=True, check=False).returncode == 0
+        # The variable keeps the current folder out of the search, as -P does, which older interpreters do not know.
+        environment = os.environ | {"PYTHONSAFEPATH": "1"}
+        return subprocess.run([python, "-c", script], env=environment, capture_output=True, check=False).returncode == 0
     except OSError as error:
         raise ValueError(f"--peer-python {python} cannot be run: {error.strerror}") from error
 

@@ -38,9 +38,9 @@ def display_problem() -> str | None:
         return "no display: neither DISPLAY nor WAYLAND_DISPLAY is set"
     unset_cv2_plugin_paths()
     try:
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_LIMIT_S, check=False
-        )
+        # -P: without it, a folder called PyQt5 in the current folder, on a stick perhaps, would be run.
+        command = [sys.executable, "-P", "-c", _PROBE]
+        probe = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"no display: it did not answer within {_PROBE_LIMIT_S:g} s"
     if probe.returncode == 0:
