@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import Source, SourceError
-from realtime_polyp.sources.capture import CaptureSource
+from realtime_polyp.sources.capture import CaptureSource, is_number
 from realtime_polyp.sources.file import FileSource
 from realtime_polyp.sources.images import ImageFolderSource
 from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.paced import Paced
+from realtime_polyp.sources.paths import exists, is_folder, shorten
 from realtime_polyp.sources.pattern import PatternSource, parse_pattern
 
 __all__ = [
@@ -34,6 +35,7 @@ class SourceOptions:
     loop: bool = False
     device_format: str | None = None
     hardware: str | None = None
+    allow_playlists: bool = False
 
 
 def open_source(
@@ -44,6 +46,7 @@ def open_source(
     loop: bool = False,
     device_format: str | None = None,
     hardware: str | None = None,
+    allow_playlists: bool = False,
 ) -> Source:
     """Open a video file, a folder of stills, a camera (`0`, `/dev/video0`, `device:NAME`), a URL or `pattern[...]`.
 
@@ -53,10 +56,11 @@ def open_source(
         loop: restart a file or folder at its end.
         device_format: FFmpeg's device format for a camera, such as "decklink".
         hardware: "cuda" decodes files on a GPU if it supports them.
+        allow_playlists: a playlist may lead to other files, a network playlist or a redirect to other hosts.
 
     Raises SourceError if the text names nothing that can be opened, or for an option that does not fit.
     """
-    options = SourceOptions(start_s, end_s, loop, device_format, hardware)
+    options = SourceOptions(start_s, end_s, loop, device_format, hardware, allow_playlists)
     for recognises, build in _KINDS:
         if recognises(text):
             return build(text, options)
@@ -64,7 +68,16 @@ def open_source(
 
 
 def _file(text: str, options: SourceOptions) -> Source:
-    return FileSource(text, start_s=options.start_s, end_s=options.end_s, loop=options.loop, hardware=options.hardware)
+    if "\0" in text:  # FFmpeg would open what comes before it
+        raise SourceError(f"{shorten(text)} does not exist: a name cannot hold such a character.")
+    return FileSource(
+        text,
+        start_s=options.start_s,
+        end_s=options.end_s,
+        loop=options.loop,
+        hardware=options.hardware,
+        allow_playlists=options.allow_playlists,
+    )
 
 
 def _folder(text: str, options: SourceOptions) -> Source:
@@ -78,7 +91,7 @@ def _device(text: str, options: SourceOptions) -> Source:
 
 def _network(text: str, options: SourceOptions) -> Source:
     _check_live_options(text, options)
-    return NetworkSource(text)
+    return NetworkSource(text, allow_playlists=options.allow_playlists)
 
 
 def _pattern(text: str, options: SourceOptions) -> Source:
@@ -88,19 +101,19 @@ def _pattern(text: str, options: SourceOptions) -> Source:
 
 def _check_live_options(text: str, options: SourceOptions) -> None:
     if options.start_s or options.end_s is not None or options.loop:
-        raise SourceError(f"{text} is live: start, end and loop apply to recordings only.")
+        raise SourceError(f"{shorten(hide_secrets(text))} is live: start, end and loop apply to recordings only.")
 
 
 def _is_device(text: str) -> bool:
-    return text.startswith(("device:", "/dev/video")) or text.isdecimal()
+    return "\0" not in text and (text.startswith(("device:", "/dev/video")) or is_number(text))
 
 
 # Checked in order. A path that exists wins over what its name looks like, except for devices, which exist too.
 _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, SourceOptions], Source]], ...] = (
     (_is_device, _device),
-    (lambda text: bool(text.strip()) and Path(text).is_dir(), _folder),
-    (lambda text: bool(text.strip()) and Path(text).exists(), _file),
+    (lambda text: bool(text.strip()) and is_folder(text), _folder),
+    (lambda text: bool(text.strip()) and exists(text), _file),
     (lambda text: "://" in text, _network),
-    (lambda text: text.startswith("pattern"), _pattern),
+    (lambda text: text.startswith("pattern") and "\0" not in text, _pattern),
     (lambda text: bool(text.strip()), _file),
 )

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import av.error
 
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.base import SourceError, printable
 from realtime_polyp.sources.live import read_live
+from realtime_polyp.sources.opening import open_device
+from realtime_polyp.sources.paths import shorten
 from realtime_polyp.sources.reader import Reader
 
 
@@ -84,12 +85,15 @@ class CaptureSource:
     ) -> None:
         platform = _PLATFORMS.get(sys.platform, _PLATFORMS["linux"])
         device_name = _device_name(device, platform)
-        self.name = str(device)
+        self.name = printable(str(device))
         self._silence_s = silence_s
         options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
         try:
-            container = av.open(
-                device_name, "r", format=format or platform.format, options=options, timeout=(open_timeout_s, silence_s)
+            container = open_device(
+                device_name,
+                format=format or platform.format,
+                options=options,
+                timeout_s=(open_timeout_s, silence_s),
             )
         except (av.error.FFmpegError, ValueError) as error:  # ValueError: unknown format
             raise SourceError(_explain_open_error(device_name, format or platform.format, options, error)) from error
@@ -111,9 +115,14 @@ def find_devices() -> list[str]:
     return sorted(str(path) for path in Path("/dev").glob("video*"))
 
 
+def is_number(text: str) -> bool:
+    """Whether the text is the number of a device."""
+    return text.isascii() and text.isdecimal()
+
+
 def _device_name(device: str | int, platform: _Platform) -> str:
     """Return FFmpeg's name of the device."""
-    return platform.name_template.format(device) if str(device).isdecimal() else str(device)
+    return platform.name_template.format(device) if is_number(str(device)) else str(device)
 
 
 def _device_options(
@@ -130,6 +139,6 @@ def _explain_open_error(device_name: str, format_name: str, options: dict[str, s
     requested = f" with {settings}" if settings else ""
     devices = ", ".join(find_devices()) or "none"
     return (
-        f"The capture device {device_name} ({format_name}) cannot be opened{requested}: {cause}. "
+        f"The capture device {shorten(device_name)} ({format_name}) cannot be opened{requested}: {cause}. "
         f"Devices found: {devices}."
     )

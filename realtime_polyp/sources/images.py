@@ -1,20 +1,19 @@
 """A folder of stills as a source of frames."""
 
 import math
+import os
 import re
 import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from realtime_polyp.field_of_view import Image
+from realtime_polyp.image_files import ImageError, load_image
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.base import SourceError, printable
 from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.file import check_span
+from realtime_polyp.sources.paths import path_error, shorten
 
 STILLS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 _NAMED_AT_MOST = 3  # file names in a warning
@@ -32,8 +31,8 @@ class ImageFolderSource:
         rate_hz: stills per second; `pts_s` is the position in the folder divided by it.
         start_s, end_s, loop: as for `FileSource`.
 
-    Unreadable stills are skipped and named in `warning`. `size` is that of the first readable still. Raises
-    SourceError if the span has no still or none can be read.
+    Unreadable stills are skipped and named in `warning`, the first ones with the reason. `size` is that of the first
+    readable still. Raises SourceError if the span has no still or none can be read.
     """
 
     live = reads_ahead = False
@@ -53,11 +52,12 @@ class ImageFolderSource:
         if not 0 < rate_hz <= 1000:
             raise SourceError(f"Stills need a rate above 0 and up to 1000 a second, got {float(rate_hz):g}.")
         folder = Path(path)
-        self.name = folder.name
+        self.name = printable(folder.name)
         self.rate_hz: Fraction | None = Fraction(rate_hz)
         self.warning: str | None = None
         self._rate_hz, self._loop, self._stopped = self.rate_hz, loop, False
-        self._unreadable: list[str] = []
+        self._unreadable: set[Path] = set()
+        self._named: list[str] = []
         self._stills = _select(find_stills(folder), self._rate_hz, start_s, end_s)
         if not self._stills:
             raise SourceError(f"{folder} has no still at or after {start_s:g} s.")
@@ -72,15 +72,16 @@ class ImageFolderSource:
         shift = 0  # of position, by the passes before this one
         while not self._stopped:
             for place, path in self._stills:
-                image = read_still(path)
+                try:
+                    image = load_image(path)
+                except ImageError as error:
+                    self._note_unreadable(path, error)
+                    continue
                 if self._stopped:
                     return
-                if image is None:
-                    self._note_unreadable(path)
-                    continue
                 index = shift + place
                 pts_s = float(place / self._rate_hz) + float(shift / self._rate_hz)
-                yield Frame(index, pts_s, time.monotonic(), image, is_still=True, file_name=path.name)
+                yield Frame(index, pts_s, time.monotonic(), image, is_still=True, file_name=_utf8(path.name))
             if not self._loop:
                 return
             shift += len(self._stills)
@@ -89,38 +90,55 @@ class ImageFolderSource:
         self._stopped = True
 
     def _first_size(self, folder: Path) -> tuple[int, int]:
+        first: str | None = None
         for _, path in self._stills:
-            image = read_still(path)
-            if image is not None:
+            try:
+                image = load_image(path)
                 return image.shape[1], image.shape[0]
-        raise SourceError(f"None of the {len(self._stills)} stills in {folder} can be read.")
+            except ImageError as error:
+                first = first or f"{path.name}: {error}"
+        raise SourceError(f"None of the {len(self._stills)} stills in {shorten(folder)} can be read ({first}).")
 
-    def _note_unreadable(self, path: Path) -> None:
-        if path.name not in self._unreadable:
-            self._unreadable.append(path.name)
+    def _note_unreadable(self, path: Path, error: ImageError) -> None:
+        """Set `warning`, with the first names. Called once per bad still: its time must not grow with their number."""
         bad = self._unreadable
-        named = ", ".join(bad[:_NAMED_AT_MOST]) + (", ..." if len(bad) > _NAMED_AT_MOST else "")
-        self.warning = f"{len(bad)} of {len(self._stills)} stills in {self.name} cannot be read: {named}."
+        if path in bad:
+            return
+        bad.add(path)
+        if len(bad) <= _NAMED_AT_MOST:
+            self._named.append(f"{path.name} ({error})")
+        named = ", ".join(self._named) + (", ..." if len(bad) > _NAMED_AT_MOST else "")
+        self.warning = printable(f"{len(bad)} of {len(self._stills)} stills in {self.name} cannot be read: {named}.")
 
 
 def find_stills(folder: Path) -> list[Path]:
     """List the stills of a folder in natural order. Raises SourceError if there are none."""
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder.")
-    visible = (p for p in folder.iterdir() if not p.name.startswith("."))
-    stills = sorted((p for p in visible if p.suffix.lower() in STILLS and p.is_file()), key=_natural_order)
-    if not stills:
-        raise SourceError(f"{folder} is a folder without stills ({', '.join(sorted(STILLS))}); name a video in it.")
-    return stills
-
-
-def read_still(path: Path) -> Image | None:
-    """Read an image (H, W, 3) uint8 RGB, rotated as its EXIF says; None if it cannot be read."""
     try:
-        found = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)  # imread fails on odd paths on Windows
-    except (OSError, cv2.error):
-        return None
-    return None if found is None else np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
+        with os.scandir(folder) as entries:
+            found = [Path(entry.path) for entry in entries if _may_be_still(entry)]
+    except NotADirectoryError:
+        raise SourceError(f"{shorten(folder)} is not a folder.") from None
+    except (OSError, ValueError) as error:
+        raise path_error(folder, error) from error
+    if not found:
+        kinds = ", ".join(sorted(STILLS))
+        raise SourceError(f"{shorten(folder)} is a folder without stills ({kinds}); name a video in it.")
+    return sorted(found, key=_natural_order)
+
+
+def _utf8(name: str) -> str:
+    """Return a file's name for the results; bytes that are not UTF-8 are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _may_be_still(entry: "os.DirEntry[str]") -> bool:
+    """Whether the entry is named as a still is. One that cannot be looked at counts: it is named as unreadable."""
+    if entry.name.startswith(".") or Path(entry.name).suffix.lower() not in STILLS:
+        return False
+    try:
+        return not entry.is_dir()
+    except OSError:
+        return True
 
 
 def _select(stills: list[Path], rate_hz: Fraction, start_s: float, end_s: float | None) -> list[tuple[int, Path]]:

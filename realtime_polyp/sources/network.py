@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
-import av
 import av.error
 
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.addresses import hide_secrets
+from realtime_polyp.sources.base import SourceError, printable
 from realtime_polyp.sources.live import read_live
+from realtime_polyp.sources.opening import NOT_ALLOWED, network_scheme, open_network
 from realtime_polyp.sources.reader import Reader
 
 _FRESH = {"fflags": "nobuffer"}  # discard the frames that were probed for the format instead of showing them late
@@ -19,15 +19,12 @@ _RTMP = _FRESH | {"rtmp_live": "live"}
 _UDP = _FRESH | {"overrun_nonfatal": "1", "fifo_size": "50000"}  # packets of 188 bytes
 _HTTP = {"user_agent": "realtime-polyp"}  # may be a recording: keep its beginning
 
-_OPTIONS: dict[str, dict[str, str]] = {  # by scheme; no other scheme is accepted
+_OPTIONS: dict[str, dict[str, str]] = {  # by scheme
     "rtsp": _RTSP,
     "rtsps": _RTSP,
     "rtmp": _RTMP,
     "rtmps": _RTMP,
-    "srt": _FRESH,
     "udp": _UDP,
-    "rtp": _FRESH,
-    "tcp": _FRESH,
     "http": _HTTP,
     "https": _HTTP,
 }
@@ -40,6 +37,7 @@ _CURES = {
     av.error.HTTPUnauthorizedError: "the server asks for a user name and password (scheme://user:password@host/...)",
     av.error.HTTPForbiddenError: "the server does not allow it",
     av.error.ProtocolNotFoundError: "this build of PyAV does not speak that protocol",
+    av.error.ArgumentError: NOT_ALLOWED,
     av.error.InvalidDataError: "what arrives is not a video that can be read",
 }
 
@@ -48,11 +46,12 @@ class NetworkSource:
     """A network stream. An HTTP address of a recording with a known duration is not live: it can wait.
 
     Arguments:
-        url: address with one of the schemes above.
+        url: address, with the scheme rtsp, rtsps, rtmp, rtmps, srt, udp, rtp, tcp, http or https.
         open_timeout_s: time limit for opening, s.
         silence_s: time without a frame after which `frames` raises SourceError, s.
         probe_s: how much of the stream is probed for its format, s.
         options: further FFmpeg options.
+        allow_playlists: a playlist or a redirect may lead to other hosts.
 
     A read blocked in FFmpeg cannot be woken: `close` returns at once, but `frames` may end up to `silence_s` later.
     `warning` is set when the sender ends a live stream. Raises SourceError if the stream cannot be opened.
@@ -71,23 +70,22 @@ class NetworkSource:
         silence_s: float = 5.0,
         probe_s: float = 2.0,
         options: dict[str, str] | None = None,
+        allow_playlists: bool = False,
     ) -> None:
-        scheme = urlsplit(url).scheme.lower()
-        self.name = _hide_password(url)
-        if scheme not in _OPTIONS:
-            raise SourceError(f"{self.name} has the scheme {scheme!r}; allowed are {', '.join(sorted(_OPTIONS))}.")
+        scheme = network_scheme(url)
+        self.name = printable(hide_secrets(url))
         self.warning: str | None = None
         self._silence_s = silence_s
+        probe = {"analyzeduration": str(round(probe_s * 1e6))}
         try:
-            container = av.open(
+            container = open_network(
                 url,
-                "r",
-                options={"analyzeduration": str(round(probe_s * 1e6))} | _OPTIONS[scheme] | (options or {}),
-                timeout=(open_timeout_s, silence_s),
-                metadata_errors="replace",
+                options=probe | _OPTIONS.get(scheme, _FRESH) | (options or {}),
+                timeout_s=(open_timeout_s, silence_s),
+                allow_playlists=allow_playlists,
             )
-        except av.error.FFmpegError as error:
-            raise SourceError(f"{self.name} cannot be opened: {_explain_open_error(error, open_timeout_s)}.") from error
+        except av.error.FFmpegError as error:  # it holds the address with its secrets: not shown as the cause
+            raise SourceError(f"{self.name} cannot be opened: {_explain_open_error(error, open_timeout_s)}.") from None
         self.live = not (scheme in ("http", "https") and container.duration)
         self._reader = Reader(container, threading.Event(), name=self.name)
         self.rate_hz = self._reader.rate_hz
@@ -108,9 +106,3 @@ class NetworkSource:
 def _explain_open_error(error: av.error.FFmpegError, open_timeout_s: float) -> str:
     cure = next((cure for kind, cure in _CURES.items() if isinstance(error, kind)), None)
     return cure.format(open_timeout_s=open_timeout_s) if cure else str(error.strerror).lower()
-
-
-def _hide_password(url: str) -> str:
-    """Return the address without user name and password, to be shown and logged."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

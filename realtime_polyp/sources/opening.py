@@ -110,7 +110,14 @@ def open_device(
     name: str, *, format: str, options: dict[str, str], timeout_s: tuple[float, float] | None
 ) -> InputContainer:
     """Open a capture device or a test pattern. Raises FFmpegError, or ValueError for an unknown format."""
-    container = av.open(name, "r", format=format, options=_limits(format, _NO_PROTOCOL) | options, timeout=timeout_s)
+    container = av.open(
+        name,
+        "r",
+        format=format,
+        options=_limits(format, _NO_PROTOCOL) | options,
+        timeout=timeout_s,
+        metadata_errors="replace",
+    )
     return _limit_pictures(container, name)
 
 

@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-import av
 import av.error
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.live import read_live
+from realtime_polyp.sources.opening import open_device
 from realtime_polyp.sources.paced import Pacer
+from realtime_polyp.sources.paths import shorten
 from realtime_polyp.sources.reader import Reader
 
-_TEXT = re.compile(r"pattern(?::(\d+)x(\d+))?(?:@(\d+(?:\.\d+|/[1-9]\d*)?))?(?::(\d+(?:\.\d+)?))?")
+_NUMBER = r"[0-9]{1,9}"
+_TEXT = re.compile(
+    rf"pattern(?::({_NUMBER})x({_NUMBER}))?"
+    rf"(?:@({_NUMBER}(?:\.{_NUMBER}|/[1-9][0-9]{{0,8}})?))?(?::({_NUMBER}(?:\.{_NUMBER})?))?"
+)
+_FINEST_RATE = 10**6  # the largest denominator of a rate: FFmpeg's numbers have 32 bits
 _SILENCE_S = 5.0
 
 
@@ -39,11 +45,11 @@ def parse_pattern(text: str) -> Pattern:
     """Parse `pattern:WxH@fps:seconds`, where each part is optional. Raises SourceError for anything else."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise SourceError(f"{text!r} is not a test pattern: write pattern or pattern:WxH@fps:seconds.")
+        raise SourceError(f"{shorten(text)!r} is not a test pattern: write pattern or pattern:WxH@fps:seconds.")
     width, height, rate, seconds = match.groups()
     given = Pattern(
         (int(width), int(height)) if width else Pattern.size,
-        Fraction(rate) if rate else Pattern.rate_hz,
+        Fraction(rate).limit_denominator(_FINEST_RATE) if rate else Pattern.rate_hz,
         float(seconds) if seconds else None,
     )
     if min(given.size) < 16 or max(given.size) > 8192 or not 0 < given.rate_hz <= 240:
@@ -67,7 +73,7 @@ class PatternSource:
         graph = f"testsrc2=size={given.size[0]}x{given.size[1]}:rate={given.rate_hz}"
         length = "" if given.seconds is None else f":duration={given.seconds}"
         try:
-            container = av.open(graph + length, "r", format="lavfi")
+            container = open_device(graph + length, format="lavfi", options={}, timeout_s=None)
         except (av.error.FFmpegError, ValueError) as error:  # ValueError: PyAV built without lavfi
             raise SourceError(f"This build of PyAV cannot draw a test pattern: {error}.") from error
         self._reader = Reader(container, threading.Event(), name=self.name)

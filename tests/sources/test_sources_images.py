@@ -48,7 +48,10 @@ def test_unreadable_stills_are_left_out_and_named(folder: Path) -> None:
     assert [f.file_name for f in frames] == ["1.png", "2.jpg", "10.bmp", "011.tif"]
     assert [f.pts_s for f in frames] == pytest.approx([0, 0.1, 0.4, 0.5])
     assert all(f.is_still and not f.continues for f in frames)
-    assert source.warning == f"2 of 6 stills in {folder.name} cannot be read: 3.png, 4.png."
+    assert source.warning == (
+        f"2 of 6 stills in {folder.name} cannot be read: "
+        "3.png (it is not a JPEG, PNG, BMP, TIFF or WebP), 4.png (it is empty)."
+    )
 
 
 def test_a_part_of_the_folder_and_loops(folder: Path) -> None:
@@ -91,7 +94,7 @@ def test_impossible_wishes_are_refused(folder: Path, options: dict[str, float], 
 
 
 def test_folders_without_a_readable_still_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="is not a folder"):
+    with pytest.raises(SourceError, match="none does not exist"):
         ImageFolderSource(tmp_path / "none")
     with pytest.raises(SourceError, match="folder without stills"):
         ImageFolderSource(tmp_path)
