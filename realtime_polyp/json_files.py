@@ -20,6 +20,7 @@ MOST_LINE_BYTES = 16 << 20  # of one line in a file of JSON Lines
 _MOST_DIGITS = 20  # of a whole number: 64 bits
 _MOST_SHOWN = 40  # characters of a value that an error message quotes
 _PLACE = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"^object missing required field (`.*`)$")
 _BYTES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 T = TypeVar("T")
@@ -231,7 +232,7 @@ def _explain(message: str) -> str:
     """Return msgspec's message with the place first: "`scores.temperature`: expected `float`, got `str`"."""
     found = cast(re.Match[str], _PLACE.match(message))
     problem, place = found["problem"], found["place"]
-    problem = f"{problem[:1].lower()}{problem[1:]}"
+    problem = _MISSING.sub(r"\1 is missing", f"{problem[:1].lower()}{problem[1:]}")
     return f"at `{place}`: {problem}" if place else problem
 
 

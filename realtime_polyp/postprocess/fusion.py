@@ -7,28 +7,35 @@ use the models' raw outputs, never the fused ones.
 
 import json
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.compiled import compiled
 from realtime_polyp.engines.base import Engine
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.folders import asset
 from realtime_polyp.geometry import pairwise_iou
+from realtime_polyp.json_files import check_format, check_json, parse_json, read_json
 from realtime_polyp.packets import Boxes, Detections, Mask
 
 FORMAT = 1
 FUSION_FILE = asset("fusion.json")
+LEAST_WEIGHT, MOST_WEIGHT = 0.01, 20.0  # beyond these, no logit of a score matters any more: -13.8..13.8
 LEAST_SCORE = 0.05  # lowest score of the boxes that fusion was fitted on and takes as input
 _MIN_PROBABILITY = 0.5  # of the pixels of a region: the outline is drawn here
 _RIM = np.ones((5, 5), np.uint8)  # the two px around a region fade with it, or a ring would remain
 _AROUND = 1.5  # in box sizes: mask px out to here, beyond the ellipse, reduce the support
 _MIN_HALF_PX = 0.75  # half axes of the smallest ellipse, map px: it still holds a pixel centre
+_WHAT = "a fusion file"
+_CURE = "make it again with calibration.fusion"
 _EPSILON = 1e-6  # scores are kept this far from 0 and 1, where the logit is infinite
 Values = NDArray[np.float64]
 
@@ -44,9 +51,9 @@ class BoxFusion:
     Boxes with equal support keep their order, because the weight of the score is above 0.
 
     Attributes:
-        bias: intercept.
-        score: weight of the logit of the detector's score; above 0.
-        support: weight of `box_support`.
+        bias: intercept, -20..20.
+        score: weight of the logit of the detector's score, 0.01..20.
+        support: weight of `box_support`, -20..20.
     """
 
     bias: float
@@ -54,9 +61,9 @@ class BoxFusion:
     support: float
 
     def __post_init__(self) -> None:
-        _check_numbers(self.bias, self.score, self.support)
-        if self.score <= 0:
-            raise FusionError(f"the weight of the box score must be above 0, not {self.score}")
+        _check_weights(bias=self.bias, score=self.score, support=self.support)
+        if self.score < LEAST_WEIGHT:
+            raise FusionError(f"the weight of the box score must be at least {LEAST_WEIGHT:g}, not {self.score}")
 
     def __call__(self, scores: NDArray[np.float32], support: Values) -> NDArray[np.float32]:
         """Return the fused scores (n,) of boxes with these scores (n,) and supports (n,)."""
@@ -69,15 +76,15 @@ class MaskFusion:
     """Probability that a region of the mask is a polyp: sigmoid(bias + support * region_support).
 
     Attributes:
-        bias: intercept.
-        support: weight of `region_support`.
+        bias: intercept, -20..20.
+        support: weight of `region_support`, -20..20.
     """
 
     bias: float
     support: float
 
     def __post_init__(self) -> None:
-        _check_numbers(self.bias, self.support)
+        _check_weights(bias=self.bias, support=self.support)
 
     def __call__(self, support: Values) -> Values:
         """Return the probabilities (k,) of regions with these supports (k,)."""
@@ -118,14 +125,30 @@ class Fusion:
     masks: MaskFusion | None
 
 
+class _Document(msgspec.Struct, frozen=True):
+    """The file, without the figures of the fit."""
+
+    detector: FusedModel
+    segmenter: FusedModel
+    boxes: BoxFusion | None
+    masks: MaskFusion | None
+
+
 def fusion_for(detector: Engine | None, segmenter: Engine | None, path: Path = FUSION_FILE) -> Fusion | None:
     """Return the shipped fusion if it was fitted on these two models, on any engine; else None.
 
     Raises:
-        FusionError: the file is damaged.
+        FusionError: the file is damaged, or missing for the default models, which it ships with.
     """
-    if detector is None or segmenter is None or not path.is_file():
+    if detector is None or segmenter is None:
         return None
+    if not os.path.lexists(path):
+        if (detector.model, segmenter.model) != (DEFAULT_DETECTOR, DEFAULT_SEGMENTER):
+            return None
+        raise FusionError(
+            f"{path}, the fusion of {detector.model} and {segmenter.model}, is missing: restore it with git checkout, "
+            "or run without it (--no-fusion)"
+        )
     fusion = read_fusion(path)
     fitted_on = (fusion.detector.model, fusion.segmenter.model)
     return fusion if fitted_on == (detector.model, segmenter.model) else None
@@ -236,46 +259,22 @@ def read_fusion(path: Path) -> Fusion:
     Raises:
         FusionError: the file is missing, damaged or of another format.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FusionError(f"cannot read the fusion {path}: {error}") from error
-    return parse_fusion(document, path.name)
+    return _build(read_json(path, dict[str, Any], what=_WHAT, error=FusionError, cure=_CURE), path.name)
 
 
 def parse_fusion(document: Any, name: str) -> Fusion:
     """Build a fusion from its JSON document. Raises FusionError naming what is missing or wrong."""
-    again = "make it again with calibration.fusion"
-    version = document.get("format") if isinstance(document, dict) else None
-    if version != FORMAT:
-        raise FusionError(f"{name} is not a fusion file of format {FORMAT}; its format is {version!r}: {again}")
-    try:
-        return _from_dict(document, name)
-    except KeyError as error:
-        raise FusionError(f"{name} lacks {error}: {again}") from error
-    except (TypeError, ValueError) as error:
-        raise FusionError(f"{name} is not a valid fusion file: {error}") from error
+    return _build(parse_json(json.dumps(document), dict[str, Any], name, _WHAT, FusionError, _CURE), name)
 
 
-def _from_dict(document: dict[str, Any], name: str) -> Fusion:
-    boxes, masks = document["boxes"], document["masks"]
-    return Fusion(
-        name,
-        _model(document["detector"]),
-        _model(document["segmenter"]),
-        None if boxes is None else BoxFusion(boxes["bias"], boxes["score"], boxes["support"]),
-        None if masks is None else MaskFusion(masks["bias"], masks["support"]),
-    )
+def _build(document: dict[str, Any], name: str) -> Fusion:
+    check_format(document, FORMAT, name, _WHAT, FusionError, _CURE)
+    found = check_json(document, _Document, name, _WHAT, FusionError, _CURE)
+    return Fusion(name, found.detector, found.segmenter, found.boxes, found.masks)
 
 
-def _model(part: dict[str, Any]) -> FusedModel:
-    names = [part[name] for name in ("model", "engine", "key")]
-    if not all(isinstance(name, str) for name in names):
-        raise FusionError(f"model, engine and key must be strings, not {names}")
-    return FusedModel(*names)
-
-
-def _check_numbers(*values: Any) -> None:
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise FusionError(f"weights must be finite numbers, not {value!r}")
+def _check_weights(**weights: float) -> None:
+    """Raise FusionError for a weight that is no number, or with which every box would get the same score."""
+    for name, value in weights.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST_WEIGHT:
+            raise FusionError(f"{name} must be a number in -{MOST_WEIGHT:g}..{MOST_WEIGHT:g}, not {value!r}")

@@ -10,13 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.engines.base import Engine, Task
+from realtime_polyp.engines.base import Engine
+from realtime_polyp.json_files import check_format, parse_json, read_json
 from realtime_polyp.temporal.config import TemporalConfig
 
 FORMAT = 1
+# What a fit may find: beyond these, powers of scores underflow and all boxes get the same probability.
+LEAST_TEMPERATURE, MOST_TEMPERATURE, MOST_BIAS = 0.05, 20.0, 20.0
+MOST_TIME_S = 60.0  # of an operating point
+_LEAST_STEP = 1e-300  # between the scores of a table: its slopes stay finite
+_WHAT = "a calibration file"
+_CURE = "make it again with calibration.scores"
 Values = NDArray[np.float64]
 
 
@@ -31,17 +39,18 @@ class TemperatureMap:
     Guo et al., ICML 2017; the bias is Platt's (1999). Without a bias, 0.5 maps to 0.5.
 
     Attributes:
-        temperature: above 0; above 1 it makes scores less extreme.
-        bias: shift of the logit.
+        temperature: 0.05..20; above 1 it makes scores less extreme.
+        bias: shift of the logit, -20..20.
     """
 
     temperature: float
     bias: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0 and math.isfinite(self.bias)):
+        if not (LEAST_TEMPERATURE <= self.temperature <= MOST_TEMPERATURE and abs(self.bias) <= MOST_BIAS):
             raise CalibrationError(
-                f"the temperature must be above 0 and the bias finite, not {self.temperature} and {self.bias}"
+                f"the temperature must be in {LEAST_TEMPERATURE:g}..{MOST_TEMPERATURE:g} and the bias in "
+                f"-{MOST_BIAS:g}..{MOST_BIAS:g}, not {self.temperature:g} and {self.bias:g}"
             )
 
     def __call__(self, scores: Values) -> Values:
@@ -77,7 +86,7 @@ class TableMap:
 def _rises_from_0_to_1(pairs: Values) -> bool:
     """Check pairs (2, n)."""
     ends = pairs.shape[1] >= 2 and (pairs[:, 0] == 0).all() and (pairs[:, -1] == 1).all()
-    return bool(ends and (np.diff(pairs) > 0).all())
+    return bool(ends and (np.diff(pairs) > _LEAST_STEP).all())
 
 
 ProbabilityMap = TemperatureMap | TableMap
@@ -89,9 +98,9 @@ class OperatingPoint:
 
     Attributes:
         score_threshold: lowest score that is shown, 0..1: fused scores where `fused`, else calibrated ones.
-        confirm_s: see `TemporalConfig`; None where the point was chosen on stills.
-        hold_s: see `TemporalConfig`; None where the point was chosen on stills.
-        release_s: see `TemporalConfig`; None where the point was chosen on stills.
+        confirm_s: see `TemporalConfig`, 0..60 s; None where the point was chosen on stills.
+        hold_s: see `TemporalConfig`, 0..60 s; None where the point was chosen on stills.
+        release_s: see `TemporalConfig`, `hold_s`..60 s; None where the point was chosen on stills.
         data: the data that it was chosen on.
         fused: it was chosen with detector-segmenter fusion.
     """
@@ -108,9 +117,11 @@ class OperatingPoint:
         known = [time_s for time_s in times if time_s is not None]
         if not 0 <= self.score_threshold <= 1:
             raise CalibrationError(f"score_threshold must be in 0..1, not {self.score_threshold}")
-        if len(known) not in (0, 3) or any(time_s < 0 for time_s in known) or (known and known[2] < known[1]):
+        in_range = all(0 <= time_s <= MOST_TIME_S for time_s in known)
+        if len(known) not in (0, 3) or not in_range or (known and known[2] < known[1]):
             raise CalibrationError(
-                f"confirm_s, hold_s, release_s must be 0 or more and release_s at least hold_s, or all null: {times}"
+                f"confirm_s, hold_s, release_s must be in 0..{MOST_TIME_S:g} s and release_s at least hold_s, or all "
+                f"null: {times}"
             )
 
     def temporal_config(self, default: TemporalConfig) -> TemporalConfig:
@@ -225,81 +236,55 @@ def read_calibration(path: Path) -> Calibration:
 
 def read_document(path: Path) -> dict[str, Any]:
     """Read the JSON document and check its format. Raises CalibrationError."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CalibrationError(f"cannot read the calibration {path}: {error}") from error
-    version = found.get("format") if isinstance(found, dict) else None
-    if version != FORMAT:
-        raise CalibrationError(
-            f"{path} is not a calibration file of format {FORMAT}; its format is {version!r}: make it again with "
-            "calibration.scores"
-        )
-    return dict(found)
+    document = read_json(path, dict[str, Any], what=_WHAT, error=CalibrationError, cure=_CURE)
+    check_format(document, FORMAT, str(path), _WHAT, CalibrationError, _CURE)
+    return document
 
 
 def parse_calibration(document: dict[str, Any], name: str) -> Calibration:
     """Build a calibration from its JSON document. Raises CalibrationError naming what is missing or wrong."""
-    point = document.get("operating_point")
-    try:
-        return Calibration(
-            name,
-            _model(document.get("detector"), "detector"),
-            _model(document.get("segmenter"), "segmenter"),
-            _operating_point(point) if point is not None else None,
-        )
-    except KeyError as error:
-        raise CalibrationError(f"{name} lacks {error}: make it again with calibration.scores") from error
-    except CalibrationError as error:
-        raise CalibrationError(f"{name}: {error}") from error
-    except (TypeError, AttributeError, ValueError) as error:
-        raise CalibrationError(f"{name} is not a valid calibration file: {error}") from error
+    found = parse_json(json.dumps(document), _Document, name, _WHAT, CalibrationError, _CURE)
+    return Calibration(name, _model(found.detector), _model(found.segmenter), found.operating_point)
 
 
-def _model(part: dict[str, Any] | None, task: Task) -> CalibratedModel | None:
+class _Temperature(msgspec.Struct, frozen=True, tag_field="method", tag="temperature"):
+    temperature: float
+    bias: float
+
+    def __post_init__(self) -> None:
+        self.map()
+
+    def map(self) -> ProbabilityMap:
+        return TemperatureMap(self.temperature, self.bias)
+
+
+class _Isotonic(msgspec.Struct, frozen=True, tag_field="method", tag="isotonic"):
+    from_scores: tuple[float, ...]
+    to_probabilities: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        self.map()
+
+    def map(self) -> ProbabilityMap:
+        return TableMap(self.from_scores, self.to_probabilities)
+
+
+class _Model(msgspec.Struct, frozen=True):
+    model: str
+    engine: str
+    key: str
+    scores: _Temperature | _Isotonic | None = None
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """The file, without the figures of the fit."""
+
+    detector: _Model | None = None
+    segmenter: _Model | None = None
+    operating_point: OperatingPoint | None = None
+
+
+def _model(part: _Model | None) -> CalibratedModel | None:
     if part is None:
         return None
-    fitted = part.get("scores")
-    known = _map(fitted) if fitted is not None else None
-    return CalibratedModel(_string(part, "model"), _string(part, "engine"), _string(part, "key"), known)
-
-
-def _map(part: dict[str, Any]) -> ProbabilityMap:
-    if part["method"] not in _MAPS:
-        raise CalibrationError(f"unknown method {part['method']!r}; choose from {', '.join(_MAPS)}")
-    return _MAPS[part["method"]](part)
-
-
-def _temperature(part: dict[str, Any]) -> ProbabilityMap:
-    return TemperatureMap(_number(part, "temperature"), _number(part, "bias"))
-
-
-def _isotonic(part: dict[str, Any]) -> ProbabilityMap:
-    columns = [tuple(float(value) for value in part[name]) for name in ("from_scores", "to_probabilities")]
-    return TableMap(*columns)
-
-
-_MAPS = {"temperature": _temperature, "isotonic": _isotonic}
-
-
-def _operating_point(part: dict[str, Any]) -> OperatingPoint:
-    confirm_s, hold_s, release_s = (
-        None if part[name] is None else _number(part, name) for name in ("confirm_s", "hold_s", "release_s")
-    )
-    fused = part.get("fused", False)
-    if not isinstance(fused, bool):
-        raise CalibrationError(f"fused must be true or false, not {fused!r}")
-    return OperatingPoint(_number(part, "score_threshold"), confirm_s, hold_s, release_s, _string(part, "data"), fused)
-
-
-def _number(part: dict[str, Any], name: str) -> float:
-    value = part[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise CalibrationError(f"{name} must be a number, not {value!r}")
-    return float(value)
-
-
-def _string(part: dict[str, Any], name: str) -> str:
-    if not isinstance(part[name], str):
-        raise CalibrationError(f"{name} must be a string, not {part[name]!r}")
-    return str(part[name])
+    return CalibratedModel(part.model, part.engine, part.key, part.scores.map() if part.scores else None)

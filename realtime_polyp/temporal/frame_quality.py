@@ -7,24 +7,28 @@ which delays alarms.
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import cv2
+import msgspec
 import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.folders import asset
+from realtime_polyp.json_files import check_format, check_json, read_json
 from realtime_polyp.packets import LONGEST_STEP_S, FrameQuality
 
 QUALITY_FILE = asset("quality.json")
 FRAME_QUALITIES: tuple[FrameQuality, ...] = get_args(FrameQuality)
 FORMAT = 1
+_WHAT = "a frame quality classifier"
+_CURE = "restore it with git checkout, or train it again with trainers.train_quality"
+_Value = Annotated[float, msgspec.Meta(ge=-1e3, le=1e3)]
 
 _WIDTH_PX = 128
 _LIT_LEVEL = 32  # of 255; darker pixels are surround or distant lumen and are ignored
@@ -231,29 +235,43 @@ def read_frame_quality(path: Path = QUALITY_FILE) -> FrameQualityClassifier:
     Raises:
         QualityError: the file is missing, damaged, of another format, or of other features or qualities.
     """
+    document = read_json(path, dict[str, Any], what=_WHAT, error=QualityError, cure=_CURE)
+    check_format(document, FORMAT, str(path), _WHAT, QualityError, _CURE)
+    found = check_json(document, _Document, str(path), _WHAT, QualityError, _CURE)
     try:
-        classifier = _from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        cure = "restore it with git checkout, or train it again with trainers.train_quality"
-        raise QualityError(f"cannot read the frame quality classifier {path} ({error}): {cure}") from error
-    return classifier
+        return _build(found)
+    except ValueError as error:
+        raise QualityError(f"{path} is not {_WHAT}: {error}; {_CURE}") from None
 
 
-def _from_dict(document: dict[str, Any]) -> FrameQualityClassifier:
-    """Build the classifier from its JSON document. Raises ValueError, KeyError or TypeError if it does not fit."""
-    if document["format"] != FORMAT or document["features"] != list(FEATURES):
-        raise ValueError(f"its format {document['format']} or its features are not this program's (format {FORMAT})")
-    kinds, qualities = tuple(document["kinds"]), tuple(document["views"])
-    known = set(qualities) <= set(FRAME_QUALITIES)
-    if not kinds or len(kinds) != len(qualities) or qualities[0] != "clear" or not known:
-        raise ValueError(f"its views must begin with clear and be among {', '.join(FRAME_QUALITIES)}, one per kind")
-    names = {"mean": FEATURES, "scale": FEATURES, "weights": kinds, "bias": kinds, "margin": kinds}
-    values = {name: np.array(document[name], np.float64) for name in names}
-    shapes = {name: (len(of),) if name != "weights" else (len(of), len(FEATURES)) for name, of in names.items()}
-    valid = all(values[name].shape == shapes[name] and np.isfinite(values[name]).all() for name in names)
-    if not valid or not (values["scale"] > 0).all():
-        raise ValueError("its numbers have the wrong shape, are not finite, or scale is not above 0")
-    return FrameQualityClassifier(kinds, qualities, **values)
+class _Document(msgspec.Struct, frozen=True):
+    """The file. Numbers are bounded: real ones are below 20, and a scale near 0 would overflow."""
+
+    features: tuple[str, ...]
+    kinds: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    views: tuple[FrameQuality, ...]
+    mean: tuple[_Value, ...]
+    scale: tuple[Annotated[float, msgspec.Meta(ge=1e-3, le=1e3)], ...]
+    weights: tuple[tuple[_Value, ...], ...]
+    bias: tuple[_Value, ...]
+    margin: tuple[_Value, ...]
+
+
+def _build(found: _Document) -> FrameQualityClassifier:
+    """Build the classifier. Raises ValueError if the lists do not fit each other or this program."""
+    if found.features != FEATURES:
+        raise ValueError("its features are not this program's")
+    if len(found.views) != len(found.kinds) or found.views[0] != "clear":
+        raise ValueError("its views must begin with clear and be one per kind")
+    kinds, features = len(found.kinds), len(FEATURES)
+    lengths = {"mean": features, "scale": features, "weights": kinds, "bias": kinds, "margin": kinds}
+    for name, length in lengths.items():
+        if len(getattr(found, name)) != length:
+            raise ValueError(f"{name} must have {length} values, not {len(getattr(found, name))}")
+    if any(len(row) != features for row in found.weights):
+        raise ValueError(f"each row of weights must have {features} values")
+    values = {name: np.array(getattr(found, name), np.float64) for name in lengths}
+    return FrameQualityClassifier(found.kinds, found.views, **values)
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_the_command_writes_a_file_that_the_runtime_reads(
 
 
 def test_a_fusion_that_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(FusionError, match="lacks 'boxes'"):
+    with pytest.raises(FusionError, match="`detector` is missing"):
         fusion.save(tmp_path / "f.json", {"format": 1})
     assert not list(tmp_path.iterdir())
 

@@ -107,18 +107,22 @@ def test_another_model_is_refused_and_another_engine_is_said(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("not json", "cannot read the calibration"),
-        ([1], "not a calibration file of format 1; its format is None"),
+        ("not json", "is not a calibration file: it is not JSON"),
+        ([1], "is not a calibration file: expected `object`, got `array`"),
         ({"format": 2}, "not a calibration file of format 1; its format is 2"),
-        (document(detector={"model": "fake"}), "lacks 'engine'"),
-        (document(detector={"model": 1, "engine": "", "key": ""}), "model must be a string, not 1"),
-        (document(operating_point={"score_threshold": 0.4}), "lacks 'confirm_s'"),
-        (document(operating_point={**POINT, "score_threshold": True}), "score_threshold must be a number, not True"),
+        (document(detector={"model": "fake"}), "at `detector`: `engine` is missing"),
+        (document(detector={"model": 1, "engine": "", "key": ""}), "at `detector.model`: expected `str`, got `int`"),
+        (document(operating_point={"score_threshold": 0.4}), "at `operating_point`: `confirm_s` is missing"),
+        (
+            document(operating_point={**POINT, "score_threshold": True}),
+            "at `operating_point.score_threshold`: expected `float`, got `bool`",
+        ),
         (document(operating_point={**POINT, "score_threshold": 1.2}), "must be in 0..1, not 1.2"),
         (document(operating_point={**POINT, "hold_s": 0.9}), "release_s at least hold_s"),
         (document(operating_point={**POINT, "hold_s": None}), "or all null"),
-        (document(operating_point={**POINT, "fused": 1}), "fused must be true or false, not 1"),
-        (document(operating_point=3), "not a valid calibration file"),
+        (document(operating_point={**POINT, "fused": 1}), "at `operating_point.fused`: expected `bool`, got `int`"),
+        (document(operating_point=3), "at `operating_point`: expected `object | null`, got `int`"),
+        (document(operating_point={**POINT, "release_s": 1e9}), "must be in 0..60 s"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, content: Any, said: str) -> None:
@@ -130,13 +134,16 @@ def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, content: Any,
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ({"method": "magic"}, "unknown method 'magic'; choose from temperature, isotonic"),
-        ({**TEMPERATURE, "temperature": 0}, "the temperature must be above 0"),
-        ({"method": "temperature", "temperature": 1}, "lacks 'bias'"),
-        ({**TEMPERATURE, "bias": float("nan")}, "bias must be a number, not nan"),
+        ({"method": "magic"}, "at `detector.scores.method`: invalid value 'magic'"),
+        ({**TEMPERATURE, "temperature": 0}, "the temperature must be in 0.05..20 and the bias in -20..20, not 0 and "),
+        ({**TEMPERATURE, "temperature": 1e-300}, "the temperature must be in 0.05..20"),
+        ({**TEMPERATURE, "temperature": 10**400}, "is too large a number in line 1"),
+        ({**TEMPERATURE, "bias": 800.0}, "the bias in -20..20, not 0.5 and 800"),
+        ({"method": "temperature", "temperature": 1}, "at `detector.scores`: `bias` is missing"),
+        ({**TEMPERATURE, "bias": float("nan")}, "NaN stands for a number in line 1"),
         ({**ISOTONIC, "to_probabilities": [0.0, 0.9]}, "as many scores as probabilities"),
         ({**ISOTONIC, "to_probabilities": [0.0, 0.0, 1.0]}, "both strictly rising from 0 to 1"),
-        ({**ISOTONIC, "to_probabilities": [0.0, float("nan"), 1.0]}, "both strictly rising from 0 to 1"),
+        ({**ISOTONIC, "to_probabilities": [0.0, float("nan"), 1.0]}, "NaN stands for a number in line 1"),
         ({**ISOTONIC, "to_probabilities": [0.1, 0.5, 1.0]}, "both strictly rising from 0 to 1"),
     ],
 )
@@ -148,5 +155,5 @@ def test_a_map_that_would_break_the_order_is_refused(tmp_path: Path, scores: dic
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match="cannot read the calibration .*nowhere.json"):
+    with pytest.raises(CalibrationError, match="cannot read .*nowhere.json: No such file"):
         read_calibration(tmp_path / "nowhere.json")

@@ -84,11 +84,11 @@ def test_what_ships_is_read_and_knows_every_view() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 9}, "its format 9"),
+        ({"format": 9}, "its format is 9"),
         ({"features": ["detail"]}, "its features"),
-        ({"bias": [0.0]}, "wrong shape"),
-        ({"views": None}, "cannot read"),
-        ({"scale": [0.0] * len(FEATURES)}, "not above 0"),
+        ({"bias": [0.0]}, "bias must have 13 values, not 1"),
+        ({"views": None}, "at `views`: expected `array`, got `null`"),
+        ({"scale": [0.0] * len(FEATURES)}, r"at `scale\[0\]`: expected `float` >= 0\.001"),
     ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, change: dict[str, object], said: str) -> None:
