@@ -69,7 +69,7 @@ def open_source(
 
 def _file(text: str, options: SourceOptions) -> Source:
     if "\0" in text:  # FFmpeg would open what comes before it
-        raise SourceError(f"{shorten(text)} does not exist: a name cannot hold such a character.")
+        raise SourceError(f"{shorten(hide_secrets(text))} does not exist: a name cannot hold such a character.")
     return FileSource(
         text,
         start_s=options.start_s,
@@ -86,7 +86,10 @@ def _folder(text: str, options: SourceOptions) -> Source:
 
 def _device(text: str, options: SourceOptions) -> Source:
     _check_live_options(text, options)
-    return CaptureSource(text.removeprefix("device:"), format=options.device_format)
+    name = text.removeprefix("device:")
+    if not name.strip():
+        raise SourceError("device: names no device: write device:NAME, a number, or a path such as /dev/video0.")
+    return CaptureSource(name, format=options.device_format)
 
 
 def _network(text: str, options: SourceOptions) -> Source:

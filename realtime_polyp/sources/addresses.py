@@ -16,7 +16,7 @@ _HARMLESS = frozenset(
 )
 _HARMLESS_VALUE = re.compile(r"[A-Za-z0-9.:,_-]{0,16}")
 _PARAMETER = re.compile(r"([?&;#/]?)([^?&;#/=]*)=([^?&;#]*)")
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/+)([^/?#]*)(.*)", re.DOTALL)
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/+)([^/?#]*)(.*)", re.DOTALL)
 _NESTED_USER = re.compile(r"[^/?&#;=@]*:[^/@?&#]*@")
 
 

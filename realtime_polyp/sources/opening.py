@@ -53,7 +53,8 @@ _HTTP = ("http", "https")
 _REDIRECTS_ALLOWED = 5
 _NO_PROTOCOL = "none"
 
-_PLAYLIST_STARTS = (b"#extm3u", b"ffconcat", b"<mpd", b"[playlist]", b"v=0", b"<smil", b"<asx", b"[reference]")
+_FILE_PLAYLIST_STARTS = (b"#extm3u", b"ffconcat")
+_OTHER_STARTS = (b"<mpd", b"[playlist]", b"v=0", b"<smil", b"<asx", b"[reference]")
 _XML_ROOTS = (b"<mpd", b"<compositionplaylist", b"<smil", b"<playlist")
 _JPEG, _STILL_JPEGS = b"\xff\xd8", (".jpg", ".jpeg")
 _CURE = "--allow-playlists opens it all the same"
@@ -78,7 +79,7 @@ def open_file(path: Path, *, allow_playlists: bool = False, hwaccel: HWAccel | N
             hwaccel=hwaccel,
         )
     except av.error.FFmpegError as error:
-        raise SourceError(_explain_file_error(path, error)) from None
+        raise SourceError(_explain_file_error(path, error, allow_playlists)) from None
     return _limit_pictures(container, shorten(path))
 
 
@@ -184,13 +185,18 @@ def _head(path: Path) -> bytes:
         raise path_error(path, error) from error
 
 
-def _explain_file_error(path: Path, error: av.error.FFmpegError) -> str:
+def _explain_file_error(path: Path, error: av.error.FFmpegError, allow_playlists: bool) -> str:
     """Return one sentence on why the file could not be opened."""
     name, head = shorten(path), _head(path)
     if isinstance(error, av.error.PermissionError):
         return f"{name} may not be read by this user: {error.strerror}."
-    if _is_playlist(head):
-        return f"{name} is a playlist, which leads to other files or hosts: open one of those; {_CURE}."
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(_FILE_PLAYLIST_STARTS):
+        if allow_playlists:
+            return f"{name} is a playlist whose files cannot be read: {str(error.strerror).lower()}."
+        return f"{name} is a playlist, which leads to other files: open one of those; {_CURE}."
+    if start.startswith(_OTHER_STARTS) or (start.startswith(b"<?xml") and any(root in start for root in _XML_ROOTS)):
+        return f"{name} is a playlist or a description of a session, not a video: open what it leads to."
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free"):
         return f"{name} is an MP4 recording that was not finished: its index (the moov atom) is missing or damaged."
     if _is_text(head):
@@ -198,11 +204,6 @@ def _explain_file_error(path: Path, error: av.error.FFmpegError) -> str:
     if isinstance(error, av.error.ArgumentError):  # not on the list of formats
         return f"{name} is not a video of a kind that is read here, such as MP4, Matroska, AVI or MPEG."
     return f"{name} is not a video that can be read: {str(error.strerror).lower()}."
-
-
-def _is_playlist(head: bytes) -> bool:
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return start.startswith(_PLAYLIST_STARTS) or (start.startswith(b"<?xml") and any(r in start for r in _XML_ROOTS))
 
 
 def _is_text(head: bytes) -> bool:

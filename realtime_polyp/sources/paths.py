@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import SourceError
 
 _LONGEST_SHOWN = 200  # characters of a path in a message
@@ -52,12 +53,13 @@ def check_file(path: Path) -> Path:
 
 def path_error(path: Path, error: OSError | ValueError) -> SourceError:
     """Return one sentence on a path that the system refused. ValueError: the name holds a NUL."""
+    shown = shorten(hide_secrets(str(path)))  # it may be a mistyped address
     if not isinstance(error, OSError):
-        return SourceError(f"{shorten(path)} does not exist: a name cannot hold such a character.")
+        return SourceError(f"{shown} does not exist: a name cannot hold such a character.")
     cause = _CAUSES.get(error.errno or 0)
     if cause is None:
         cause = f"cannot be read; is its disk or share still there? ({error.strerror or error})"
-    return SourceError(f"{shorten(path)} {cause}.")
+    return SourceError(f"{shown} {cause}.")
 
 
 def shorten(path: Path | str) -> str:
