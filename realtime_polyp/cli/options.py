@@ -75,6 +75,7 @@ class Options:
     start_s: float
     end_s: float | None
     loop: bool
+    allow_playlists: bool
     display: Literal["synced", "immediate"] | None
     full_screen: bool
     sound: bool
@@ -127,8 +128,8 @@ class Options:
 
 
 def add_number(path: Path | None, number: int | None) -> Path | None:
-    """ "out.jsonl" of the second of several sources is "out-2.jsonl"."""
-    return path.with_stem(f"{path.stem}-{number}") if path and number else path
+    """ "out.jsonl" of the second of several sources is "out-2.jsonl"; a folder such as "." has no name to number."""
+    return path.with_stem(f"{path.stem}-{number}") if path and path.name and number else path
 
 
 class Parser(argparse.ArgumentParser):
@@ -205,6 +206,11 @@ def _add_source(parser: Parser) -> None:
     group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="start of the part to analyse, s")
     group.add_argument("--end-s", type=float, metavar="S", help="end of the part to analyse, s")
     group.add_argument("--loop", action="store_true", help="repeat a recording for ever")
+    group.add_argument(
+        "--allow-playlists",
+        action="store_true",
+        help="open playlists (HLS, ffconcat) and redirects, which lead to files and hosts that are not named here",
+    )
 
 
 def _add_models(parser: Parser) -> None:
