@@ -60,6 +60,7 @@ class SessionFactory:
             start_s=start_s,
             end_s=self.options.end_s,
             hardware=decoding_device(self.options.device),
+            allow_playlists=self.options.allow_playlists,
         )
 
 

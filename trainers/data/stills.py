@@ -3,12 +3,10 @@
 Boxes and masks are derived from one label map (0 background, 1.. polyps), so every transform changes both alike.
 """
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +17,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from realtime_polyp.field_of_view import find_field, whole
+from realtime_polyp.image_files import ImageError, load_image
 from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from trainers.data.augment import Augment
+from trainers.data.coco_file import ImageEntry, read_coco_file
 from trainers.data.compose import Item, copy_paste, mosaic
 
 _ITEM_BYTES = 4  # three levels and one label per pixel
@@ -56,54 +56,43 @@ class Still:
 
 
 def read_stills(coco_path: Path, root: Path) -> list[Still]:
-    """Read every image entry of a COCO file. Raises FileNotFoundError or ValueError naming the wrong path."""
-    if not coco_path.is_file():
-        raise FileNotFoundError(f"no such data file: {coco_path}")
-    try:
-        content = json.loads(coco_path.read_text())
-        return _stills(content["images"], content["annotations"], root)
-    except KeyError as error:
-        raise ValueError(f"{coco_path} is not a COCO file as --data needs it: {error} is missing") from error
-    except (ValueError, TypeError, AttributeError) as error:  # not JSON, not text, or of another shape
-        raise ValueError(f"{coco_path} is not a COCO file with images and annotations: {error}") from error
-
-
-def _stills(images: list[dict[str, Any]], annotations: list[dict[str, Any]], root: Path) -> list[Still]:
+    """Read every image entry of a COCO file. Raises FileNotFoundError or ValueError naming the file and the place."""
+    content = read_coco_file(coco_path)
     boxes: dict[int, list[list[float]]] = {}
-    for annotation in annotations:
-        x, y, width, height = annotation["bbox"]
-        boxes.setdefault(annotation["image_id"], []).append([x, y, x + width, y + height])
-    return [_still(image, root, boxes.get(image["id"], [])) for image in images]
+    for annotation in content.annotations:
+        x, y, width, height = annotation.bbox
+        boxes.setdefault(annotation.image_id, []).append([x, y, x + width, y + height])
+    return [_still(image, root, boxes.get(image.id, [])) for image in content.images]
 
 
-def _still(image: dict[str, Any], root: Path, boxes: list[list[float]]) -> Still:
+def _still(image: ImageEntry, root: Path, boxes: list[list[float]]) -> Still:
     return Still(
-        image["id"],
-        root / image["file_name"],
-        root / image["mask_name"],
-        image["width"],
-        image["height"],
-        image.get("centre", "unknown"),
+        image.id,
+        root / image.file_name,
+        root / image.mask_name,
+        image.width,
+        image.height,
+        image.centre,
         np.array(boxes, np.float32).reshape(-1, 4),
-        image.get("original_width", image["width"]) / image["width"],
-        image.get("group", ""),
+        (image.original_width or image.width) / image.width,
+        image.group,
     )
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Read an RGB image (H, W, 3). Raises FileNotFoundError naming the file."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise FileNotFoundError(f"cannot read image {path}")
-    return np.ascontiguousarray(image[..., ::-1])
+    try:
+        return load_image(path)
+    except ImageError as error:
+        raise FileNotFoundError(f"cannot read image {path}: {error}") from error
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask (H, W), true on polyps. Raises FileNotFoundError naming the file."""
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise FileNotFoundError(f"cannot read mask {path}")
-    return mask > 127
+    try:
+        return load_image(path, grey=True) > 127
+    except ImageError as error:
+        raise FileNotFoundError(f"cannot read mask {path}: {error}") from error
 
 
 def label_polyps(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
+import av.error
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from realtime_polyp.metrics.run_lengths import RunLengths, encode
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.packets import Boxes
+from realtime_polyp.sources.opening import open_file
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_clock(path: Path) -> Clock:
     if not path.is_file():
         raise FileNotFoundError(f"no such video: {path}")
     try:
-        with av.open(str(path)) as container:
+        with open_file(path) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream):
                 raise ValueError(f"{path} holds no video")
@@ -65,7 +66,7 @@ def read_clock(path: Path) -> Clock:
             step_s = stream.time_base or Fraction(0)
             times = sorted(Fraction(one.pts * step_s) for one in container.demux(stream) if one.pts is not None)
             rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
-    except av.FFmpegError as error:
+    except av.error.FFmpegError as error:
         raise ValueError(f"{path} is not a video that can be read: {error}") from error
     even = [rate for rate in rates if _fits(times, rate)]
     if not even:
