@@ -1,8 +1,8 @@
 """Find and outline polyps in colonoscopy video: python run_live.py --source video.mp4 (see --help)."""
 
-import sys
+from realtime_polyp.cli.entry import main, run_process
 
-from realtime_polyp.cli.main import main
+__all__ = ["main"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process()

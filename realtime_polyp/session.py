@@ -127,13 +127,13 @@ class Session:
         idle = {"source"} if self.source.live else set()
         return next((one for one in self._progress.stalled(limit_s) if one.stage not in idle), None)
 
-    def left_behind(self) -> Stall | None:
-        """What still runs after the session was stopped or failed; None when every thread has ended."""
+    def left_behind(self, after_s: float = 0.0) -> Stall | None:
+        """What still runs `after_s` after the session was stopped or failed; None when every thread has ended."""
         alive = [thread.name for thread in self._threads if thread.is_alive()]
-        if not alive:
+        since_s = time.monotonic() - self._stopped_s
+        if not alive or not self._stopped_s or since_s < after_s:
             return None
         working = [one for one in self._progress.stalled(0) if one.stage in {_WORKING[name] for name in alive}]
-        since_s = time.monotonic() - self._stopped_s
         return working[0] if working else Stall(_WORKING[alive[0]], self._at.get(alive[0], 0), since_s)
 
     def iterate(self) -> Iterator[Result]:
@@ -168,6 +168,11 @@ class Session:
     def finish_pictures(self) -> None:
         """Count the pictures that the viewer still holds as dropped: they will not be shown any more."""
         self.pictures.drop_pending("screen", "stopped")
+
+    @property
+    def last_delivered(self) -> int:
+        """Index of the newest frame whose result was delivered; 0 before the first."""
+        return self._at.get("deliver", 0)
 
     def tally(self) -> Tally:
         return self.pictures.tally()

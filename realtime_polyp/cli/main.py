@@ -1,4 +1,4 @@
-"""Find and outline polyps in colonoscopy video: what `run_live.py` and the console command `realtime-polyp` run."""
+"""Find and outline polyps in colonoscopy video: the command behind `cli/entry.py`."""
 
 import sys
 
@@ -55,6 +55,7 @@ def run(options: Options, trace: Trace | None) -> int:
             end_s=options.end_s,
             loop=options.loop and not window,  # a window restarts by itself, and its slider with it
             hardware=decoding_device(options.device),
+            allow_playlists=options.allow_playlists,
         )
         for text in options.sources
     ]
@@ -84,7 +85,3 @@ def report(problem: object, code: int) -> int:
     """Print one sentence on standard error; returns the code."""
     print(f"{PROGRAM}: {problem}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

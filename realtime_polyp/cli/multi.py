@@ -1,23 +1,22 @@
 """Several videos on one pair of models, without a window: one session each, their frames in shared batches."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
-from realtime_polyp.cli.headless import close_outputs, exit_code, stop_on_signals
+from realtime_polyp.cli.headless import close_outputs, exit_code, finish_output
 from realtime_polyp.cli.options import Options
+from realtime_polyp.cli.waiting import run_to_end
 from realtime_polyp.inference.shared import SharedInference
 from realtime_polyp.outputs import AlarmFigures, Output, OutputError, OutputGroup, alarm_figures, open_outputs
 from realtime_polyp.packets import Result
 from realtime_polyp.runtime import Runtime
-from realtime_polyp.session import Session, SessionError
+from realtime_polyp.session import Session
 from realtime_polyp.sources import Source
 from realtime_polyp.telemetry.summary import SUMMARY_FORMAT, measure_fps, summarise, write_json
-
-_POLL_S = 0.1  # so that Ctrl-C is handled while waiting
+from realtime_polyp.watchdog import Stall
 
 
 @dataclass
@@ -29,12 +28,14 @@ class MultiSession:
         batch_sizes: {images in a batch: number of such batches}.
         alarms: of each source; None where they were not followed.
         output_errors: one for each output that failed.
+        stalls: what hangs and was left behind.
     """
 
     sessions: list[Session] = field(default_factory=list)
     batch_sizes: dict[int, int] = field(default_factory=dict)
     alarms: list[AlarmFigures | None] = field(default_factory=list)
     output_errors: list[OutputError] = field(default_factory=list)
+    stalls: list[Stall] = field(default_factory=list)
 
     @property
     def fps(self) -> float:
@@ -64,30 +65,32 @@ class MultiSession:
 def run_multi_session(sources: Sequence[Source], runtime: Runtime, options: Options) -> int:
     """Analyse all sources together and print how it went; returns the exit code. Raises as `run_headless`."""
     specs = options.output_specs
+    runtime.pipeline()  # warms up the models, which the sessions share, before any output is begun
     outputs = [open_outputs(spec, source.rate_hz) for spec, source in zip(specs, sources, strict=True)]
     went = analyse_together(sources, outputs, runtime)
+    if (path := options.summary) is not None:
+        write = lambda: write_json(went.to_dict(), path, "the summary")  # noqa: E731
+        went.stalls += finish_output(write, went.sessions[0], went.output_errors)
     print(format_multi_session(went))
-    if options.summary:
-        write_json(went.to_dict(), options.summary, "the summary")
-    return exit_code(went.sessions, went.output_errors)
+    return exit_code(went.sessions, went.output_errors, went.stalls)
 
 
 def analyse_together(sources: Sequence[Source], outputs: Sequence[Sequence[Output]], runtime: Runtime) -> MultiSession:
     """Analyse all sources to their ends. outputs: of each source. Ctrl-C and SIGTERM end all; everything is kept."""
-    runtime.pipeline()  # warms up the models, which the sessions share
     went, groups = MultiSession(), [OutputGroup(one) for one in outputs]
     totals = [source.frames_total for source in sources]
     total = None if None in totals else sum(one for one in totals if one is not None)
-    with SharedInference(runtime.inference) as shared:
-        with tqdm(total=total, unit="frame", desc=f"{len(sources)} streams", disable=None) as bar:
-            for number, (source, group) in enumerate(zip(sources, groups, strict=True), 1):
-                pipeline = runtime.pipeline(inference=shared, name=f"{number}", warm=False)
-                went.sessions.append(Session(source, pipeline, _deliver(group, bar)))
-            with stop_on_signals(*went.sessions):
-                _run(went.sessions)
-        went.batch_sizes = shared.batch_sizes
-    for group, one in zip(groups, outputs, strict=True):
-        close_outputs(group)
+    shared = SharedInference(runtime.inference)
+    with tqdm(total=total, unit="frame", desc=f"{len(sources)} streams", disable=None) as bar:
+        for number, (source, group) in enumerate(zip(sources, groups, strict=True), 1):
+            pipeline = runtime.pipeline(inference=shared, name=f"{number}", warm=False)
+            went.sessions.append(Session(source, pipeline, _deliver(group, bar)))
+        went.stalls = run_to_end(went.sessions)
+    if not went.stalls:  # else its thread may hang in a model
+        shared.close()
+    went.batch_sizes = shared.batch_sizes
+    for session, group, one in zip(went.sessions, groups, outputs, strict=True):
+        went.stalls += close_outputs(group, session)
         went.output_errors += group.errors
         went.alarms.append(alarm_figures(one))
     return went
@@ -99,23 +102,6 @@ def _deliver(group: OutputGroup, bar: "tqdm[Any]") -> Callable[[Result], None]:
         bar.update()
 
     return deliver
-
-
-def _run(sessions: Sequence[Session]) -> None:
-    """Until all have ended; failures stay in each session's `error`."""
-    for session in sessions:
-        session.start()
-    running = list(sessions)
-    while running:
-        time.sleep(_POLL_S)
-        running = [session for session in running if not _is_over(session)]
-
-
-def _is_over(session: Session) -> bool:
-    try:
-        return session.wait(0)
-    except SessionError:
-        return True
 
 
 def format_multi_session(went: MultiSession) -> str:

@@ -447,7 +447,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
 folder = Path({str(tmp_path)!r})
 outputs = [ResultsWriter(folder / "a.jsonl"), VideoWriter(folder / "a.mp4")]
-session, errors = analyse_to_outputs(ScriptedSource(400), runtime_of(), outputs)
+session, errors, _ = analyse_to_outputs(ScriptedSource(400), runtime_of().pipeline(), outputs)
 print(session.state, errors)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
@@ -482,7 +482,7 @@ runtime.open_detector = lambda *a, **k: FakeDetector(delay_s=0.004)
 runtime.open_segmenter = lambda *a, **k: FakeSegmenter()
 runtime.check_gate = lambda engine: None
 folder = {str(tmp_path)!r}
-sys.exit(run_live.main(["--source", "x", "--headless", "--results", folder + "/a.jsonl", "--save", folder + "/a.mp4",
+sys.exit(run_live.main(["--source", "x", "--headless", "--no-fusion", "--results", folder + "/a.jsonl", "--save", folder + "/a.mp4",
     "--summary", folder + "/a.json"]))
 """
     return lambda: subprocess.Popen(
