@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Analyzer:
     ) -> None:
         self.inference, self.config = inference, config
         self._trace, self._name = trace, name
+        self._candidates: int | None = None  # per image, as the detector answered first
         self.reset()
 
     def reset(self) -> None:
@@ -53,7 +55,8 @@ class Analyzer:
         planes = self.inference.takes_planes
         images = [frame.planes if planes and frame.planes else frame.image for frame in frames]
         hflip = [self.config.flips(frame) for frame in frames]
-        pending = self.inference.submit(images, [field for field, _ in looks], hflip=hflip)
+        with _naming_frames(frames):
+            pending = self.inference.submit(images, [field for field, _ in looks], hflip=hflip)
         return Pending(lambda: self._collect(frames, looks, pending, timer))
 
     def _collect(
@@ -75,11 +78,12 @@ class Analyzer:
         ]
 
     def _checked(self, frames: Sequence[Frame], pending: Pending[ModelOutputs]) -> ModelOutputs:
-        try:
+        detector, segmenter = self.inference.detector, self.inference.segmenter
+        with _naming_frames(frames):
             outputs = pending.result()
-            check_outputs(outputs, self.inference.detector, self.inference.segmenter, len(frames))
-        except ModelOutputError as error:  # a new one: the models may be shared, and then this one has several readers
-            raise ModelOutputError(str(error), error.row, frame_index=frames[error.row].index) from error
+            check_outputs(outputs, detector, segmenter, len(frames), candidates=self._candidates)
+        if outputs.predictions is not None:
+            self._candidates = outputs.predictions[1].shape[1]
         return outputs
 
     def _find_field(self, frame: Frame) -> tuple[FieldOfView, Signal]:
@@ -104,6 +108,15 @@ class Analyzer:
             return [None] * count
         pairs = zip(outputs.probability, outputs.segmenter_placements, strict=True)
         return [mask_of(probability, placement, segmenter.size) for probability, placement in pairs]
+
+
+@contextmanager
+def _naming_frames(frames: Sequence[Frame]) -> Iterator[None]:
+    """Raise a ModelOutputError again with its frame. It is a new one: several videos may share the batch that failed."""
+    try:
+        yield
+    except ModelOutputError as error:
+        raise ModelOutputError(str(error), error.row, frame_index=frames[error.row].index) from error
 
 
 class Pipeline:

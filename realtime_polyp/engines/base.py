@@ -61,7 +61,10 @@ class DetectorEngine(Engine, Protocol):
     """A detector that is ready to run."""
 
     def __call__(self, pixels: Pixels) -> RawPredictions:
-        """pixels (N, 3, h, w) uint8 RGB -> boxes (N, P, 4) float32 xyxy model px, scores (N, P) float32."""
+        """pixels (N, 3, h, w) uint8 RGB -> boxes (N, P, 4) float32 xyxy model px, scores (N, P) float32 in 0..1.
+
+        P, the number of candidates, is the same in every batch. The line checks all of it: see `inference/checked.py`.
+        """
         ...
 
     def start(self, pixels: Pixels) -> Callable[[], RawPredictions]:
@@ -73,7 +76,7 @@ class SegmenterEngine(Engine, Protocol):
     """A segmenter that is ready to run."""
 
     def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
-        """pixels (N, 3, h, w) uint8 RGB -> polyp probability (N, h', w') float32, h' <= h."""
+        """pixels (N, 3, h, w) uint8 RGB -> polyp probability (N, h', w') float32 in 0..1; h' is h, h/2 or h/4."""
         ...
 
     def start(self, pixels: Pixels) -> Callable[[], NDArray[np.float32]]:

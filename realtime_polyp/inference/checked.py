@@ -33,10 +33,18 @@ class ModelOutputError(RuntimeError):
 
 
 def check_outputs(
-    outputs: ModelOutputs, detector: DetectorEngine | None, segmenter: SegmenterEngine | None, count: int
+    outputs: ModelOutputs,
+    detector: DetectorEngine | None,
+    segmenter: SegmenterEngine | None,
+    count: int,
+    *,
+    candidates: int | None = None,
 ) -> None:
-    """Check everything about the answers for `count` images. Raises ModelOutputError for the first bad image."""
-    check_shapes(outputs, detector, segmenter, count)
+    """Check everything about the answers for `count` images. Raises ModelOutputError for the first bad image.
+
+    candidates: how many the detector gives for each image; None: not known yet.
+    """
+    check_shapes(outputs, detector, segmenter, count, candidates=candidates)
     errors: list[ModelOutputError] = []
     if detector is not None and outputs.predictions is not None:
         errors += _bad_predictions(*outputs.predictions, detector)
@@ -47,11 +55,16 @@ def check_outputs(
 
 
 def check_shapes(
-    outputs: ModelOutputs, detector: DetectorEngine | None, segmenter: SegmenterEngine | None, count: int
+    outputs: ModelOutputs,
+    detector: DetectorEngine | None,
+    segmenter: SegmenterEngine | None,
+    count: int,
+    *,
+    candidates: int | None = None,
 ) -> None:
-    """Check the types and shapes of the answers for `count` images; reads no value. Raises ModelOutputError."""
+    """As `check_outputs`, but types and shapes only: reads no value."""
     if detector is not None:
-        _check_prediction_shapes(outputs.predictions, detector, count)
+        _check_prediction_shapes(outputs.predictions, detector, count, candidates)
     if segmenter is not None:
         _check_probability_shape(outputs.probability, segmenter, count)
 
@@ -68,15 +81,16 @@ def checked_probability(probability: NDArray[np.float32], engine: SegmenterEngin
     return probability
 
 
-def _check_prediction_shapes(predictions: Any, engine: DetectorEngine, count: int) -> None:
+def _check_prediction_shapes(predictions: Any, engine: DetectorEngine, count: int, candidates: int | None) -> None:
     if not isinstance(predictions, tuple | list) or len(predictions) != 2:
         raise _wrong("its answer is not boxes and scores", engine, _describe(predictions))
     boxes, scores = predictions
     _check_type("its boxes are not an array of float32", boxes, engine)
     _check_type("its scores are not an array of float32", scores, engine)
-    most = engine.size[0] * engine.size[1]
-    if scores.ndim != 2 or len(scores) != count or not 0 < scores.shape[1] <= most:
-        raise _wrong("its scores have a wrong shape", engine, f"{_shape(scores)} instead of {count} x 1..{most}")
+    least, most = candidates or 1, candidates or engine.size[0] * engine.size[1]  # at most one for each pixel
+    if scores.ndim != 2 or len(scores) != count or not least <= scores.shape[1] <= most:
+        expected = f"{count} x {candidates or f'1..{most}'}"
+        raise _wrong("its scores have a wrong shape", engine, f"{_shape(scores)} instead of {expected}")
     if boxes.shape != (*scores.shape, 4):
         raise _wrong("its boxes have a wrong shape", engine, f"{_shape(boxes)} instead of {_shape(scores)} x 4")
 

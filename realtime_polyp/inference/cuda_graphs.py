@@ -9,7 +9,7 @@ from torch import Tensor
 
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.inference.base import ModelOutputs
-from realtime_polyp.inference.checked import check_shapes
+from realtime_polyp.inference.checked import ModelOutputError, check_shapes
 from realtime_polyp.inference.cuda_streams import DeviceStreams, Run
 from realtime_polyp.inference.staging import Shape
 
@@ -32,7 +32,14 @@ class DeviceModel:
         """Run on pixels (bucket, 3, h, w), inside a task of this stream; the next call replaces the outputs."""
         fixed, run = self._runs[len(pixels)]
         fixed.copy_(pixels)
-        return run()
+        outputs = run()
+        shapes = [tuple(output.shape) for output in outputs]
+        if shapes != self.shapes[len(pixels)]:  # possible only without a graph
+            raise ModelOutputError(
+                f"its answer's shapes changed ({self.engine.model}, {self.engine.name}: {shapes} after "
+                f"{self.shapes[len(pixels)]})"
+            )
+        return outputs
 
     def _capture(self, bucket: int, streams: DeviceStreams) -> tuple[Tensor, Run]:
         height, width = self.engine.size

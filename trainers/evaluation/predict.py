@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView, Image, find_field, whole
+from realtime_polyp.inference.checked import checked_predictions, checked_probability
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.segmentation import ImageSegmentation, measure
 from realtime_polyp.packets import Detections, Mask
@@ -96,14 +97,15 @@ def _evaluate_still(
 
 
 def detect(detector: DetectorEngine, batch: Batch, score_threshold: float) -> Detections:
-    """Return the detections in a batch of one image."""
-    boxes, scores = detector(batch.pixels)
+    """Return the detections in a batch of one image. Raises ModelOutputError for an answer that cannot be a result."""
+    boxes, scores = checked_predictions(detector(batch.pixels), detector, 1)
     return detections_of(boxes[0], scores[0], batch.placements[0], score_threshold=score_threshold)
 
 
 def segment(segmenter: SegmenterEngine, batch: Batch) -> Mask:
-    """Return the mask of a batch of one image."""
-    return mask_of(segmenter(batch.pixels)[0], batch.placements[0], segmenter.size)
+    """Return the mask of a batch of one image. Raises ModelOutputError for an answer that cannot be a result."""
+    probability = checked_probability(segmenter(batch.pixels), segmenter, 1)
+    return mask_of(probability[0], batch.placements[0], segmenter.size)
 
 
 def _measure_mask(mask: Mask, image: Image, still: Still, threshold: float) -> ImageSegmentation:
