@@ -5,18 +5,23 @@ all of its images. Image paths stay relative to the folder of the data, so the p
 """
 
 import argparse
+import hashlib
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from trainers.command import command_parser, report_bad_input
+from trainers.data.coco_file import check_coco_file, read_document
 
 Coco = dict[str, Any]
 
 UNSEEN = "polypgen_C6"  # used for reporting only: it is in no training set, so it cannot be left out
 SETS = ("train", "val")
+_LONGEST_NAME = 60  # characters of a centre's name that its folder keeps
 _EPILOG = """examples:
   python -m trainers.leave_one_out --data DATA --out runs/leave_out
   python -m trainers.leave_one_out --data DATA --out runs/leave_out --centre polypgen_C3"""
@@ -52,12 +57,13 @@ def run(data: Path, out: Path, centre: str | None = None) -> str:
     sets = {name: read_coco(data / f"{name}.json") for name in SETS}
     known = centres_of(sets.values())
     if centre is not None and centre not in known:
-        raise ValueError(f"no centre {centre!r} in {data}: choose from {', '.join(known)}")
+        raise ValueError(f"no centre {centre!r} in {data}: choose from {', '.join(map(_shown, known))}")
     texts = []
     for name in [centre] if centre else known:
         train, test = leave_out(sets["train"], {"val": sets["val"]}, name)
-        summary = _write(out / name, {"train": train, "val": _without(sets["val"], name), f"test_{name}": test})
-        texts.append(summary + "\n" + _commands(out / name, data))
+        folder = out / folder_name(name)
+        summary = _write(folder, {"train": train, "val": _without(sets["val"], name), f"test_{folder.name}": test})
+        texts.append(summary + "\n" + _commands(folder, data))
     return "\n\n".join(texts)
 
 
@@ -66,22 +72,31 @@ def read_coco(path: Path) -> Coco:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, annotations lack their image, or it holds images of the unseen centre.
+        ValueError: it is no such file (names the file and the place), or it holds images of the unseen centre.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such data file: {path}")
-    try:
-        coco = json.loads(path.read_text())
-        centres = centres_of([coco])
-        ids = {image["id"] for image in coco["images"]}
-        orphans = [one for one in coco["annotations"] if one["image_id"] not in ids]
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a COCO file whose images name their centre: {error}") from error
-    if orphans:
-        raise ValueError(f"{path} has annotations of images that are not listed, such as {orphans[0]['image_id']}")
-    if UNSEEN in centres:
+    coco = read_document(path)
+    content = check_coco_file(coco, path)
+    unnamed = [place for place, image in enumerate(coco["images"]) if "centre" not in image]
+    if unnamed:
+        raise ValueError(f"{path} is not a COCO file whose images name their centre: images[{unnamed[0]}] has none")
+    if UNSEEN in {image.centre for image in content.images}:
         raise ValueError(f"{path} holds images of {UNSEEN}, the unseen centre: do not train or select on it")
     return coco
+
+
+def folder_name(centre: str) -> str:
+    """Return a name for the centre's folder that is one plain word and no other centre's.
+
+    A centre's name comes from a file and may hold anything, slashes and line breaks included.
+    """
+    plain = re.sub(r"[^\w.-]", "_", centre).lstrip(".-")[:_LONGEST_NAME]
+    if plain == centre:
+        return centre
+    return f"{plain}_{hashlib.sha256(centre.encode('utf-8')).hexdigest()[:8]}"
+
+
+def _shown(centre: str) -> str:
+    return centre if re.fullmatch(r"[\w.-]+", centre) else repr(centre)
 
 
 def centres_of(sets: Iterable[Coco]) -> list[str]:
@@ -103,7 +118,8 @@ def leave_out(train: Coco, others: Mapping[str, Coco], centre: str) -> tuple[Coc
     test = _concatenate(parts, description=f"all images of {centre}")
     if not rest["images"] or not test["images"]:
         raise ValueError(
-            f"leaving out {centre} leaves {len(rest['images'])} images for training, {len(test['images'])} for testing"
+            f"leaving out {_shown(centre)} leaves {len(rest['images'])} images for training, "
+            f"{len(test['images'])} for testing"
         )
     return rest, test
 
@@ -140,15 +156,18 @@ def _write(folder: Path, files: Mapping[str, Coco]) -> str:
 
 
 def _commands(folder: Path, root: Path) -> str:
+    """Return the commands that train and test without the centre, quoted for a shell."""
     lines = []
     for task, config in (("detector", DEFAULT_DETECTOR), ("segmenter", DEFAULT_SEGMENTER)):
-        trained = folder / task
-        lines += [
-            f"python -m trainers.train_{task} --data {folder} --root {root} --config {config} --out {trained}",
-            f"python -m trainers.evaluate --data {folder / f'test_{folder.name}.json'} --root {root} --run {trained} "
-            f"--json {trained / 'figures.json'}",
-        ]
+        run, test = folder / task, folder / f"test_{folder.name}.json"
+        train_command = ("-m", f"trainers.train_{task}", "--data", folder, "--root", root, "--config", config)
+        test_command = ("-m", "trainers.evaluate", "--data", test, "--root", root, "--run", run)
+        lines += [_command(*train_command, "--out", run), _command(*test_command, "--json", run / "figures.json")]
     return "\n".join(lines)
+
+
+def _command(*words: object) -> str:
+    return shlex.join(["python", *(str(word) for word in words)])
 
 
 if __name__ == "__main__":

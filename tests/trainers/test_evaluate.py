@@ -219,7 +219,7 @@ def _data(root: Path) -> list[str]:
         (["--data", "nowhere.json"], "no such data file: nowhere.json"),
         (["--data", "{root}/text.json"], "not a COCO file"),
         (["--data", "{root}/list.json"], "not a COCO file"),
-        (["--data", "{root}/lacking.json"], "'bbox' is missing"),
+        (["--data", "{root}/lacking.json"], "`annotations[0]`: `bbox` is missing"),
         (["--data", "{root}/empty.json"], "has no images"),
         (["--root", "{root}/elsewhere"], "no such image"),
         (["--data", "{root}/maskless.json"], "no such mask"),

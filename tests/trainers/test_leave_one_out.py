@@ -1,6 +1,8 @@
 """Leaving a centre out: on made-up sets, and on the real ones where they are."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +90,14 @@ def test_the_command_writes_a_folder_a_centre_and_says_how_to_use_it(
         (TRAIN, coco(["a", "polypgen_C6"]), [], "val.json holds images of polypgen_C6"),
         ({"images": [{"id": 1}], "annotations": []}, VAL, [], "train.json is not a COCO file"),
         ([1], VAL, [], "train.json is not a COCO file"),
-        ({**TRAIN, "annotations": [{"image_id": 77}]}, VAL, [], "such as 77"),
+        ({**TRAIN, "annotations": [{"image_id": 77, "bbox": [1, 2, 3, 4]}]}, VAL, [],
+         "annotations[0] is of image 77, which is not listed"),
+        ({**TRAIN, "images": [TRAIN["images"][0]] * 2}, VAL, [], "has several images with the id"),
         (TRAIN, VAL, ["--centre", "z"], "no centre 'z'"),
         (TRAIN, VAL, ["--data", "nowhere"], "no such data file"),
+        (coco(["../../x", "b\n"]), VAL, ["--centre", "z"], "choose from '../../x', a, b, 'b\\n', c"),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_one_sentence_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], train: Any, val: Any, more: list[str], said: str
 ) -> None:
@@ -103,6 +108,28 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     error = capsys.readouterr().err.strip()
     assert error.startswith("python -m trainers.leave_one_out: ") and said in error and "\n" not in error
     assert not out.exists()
+
+
+STRANGE = ["../../x", "/etc", "..", "a/b", "a_b", "it's; rm -rf *", "$(x)", "two\nlines", "Würzburg", "x" * 3000]
+
+
+def test_a_centre_s_name_never_leads_out_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names with slashes, quotes, spaces and line breaks; the printed commands hold the paths."""
+    root = tmp_path / "my data"
+    out = root / "out it's"
+    root.mkdir()
+    main(["--data", str(write(root, coco(STRANGE), coco(STRANGE))), "--out", str(out)])
+    assert {path.name for path in root.iterdir()} == {"train.json", "val.json", out.name} and set(
+        tmp_path.iterdir()
+    ) == {root}
+    folders = {path.name for path in out.iterdir()}
+    assert len(folders) == len(STRANGE) and all(re.fullmatch(r"[\w.-]{1,69}", name) for name in folders)
+    assert {"a_b", "Würzburg"} <= folders
+    commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("python")]
+    tested = [Path(words[words.index("--data") + 1]) for words in commands if "trainers.evaluate" in words]
+    assert len(tested) == 2 * len(STRANGE) and all(path.is_file() and path.parent.parent == out for path in tested)
+    centres = {still.centre for path in tested for still in read_stills(path, root)}
+    assert centres == set(STRANGE)
 
 
 @needs("data")
