@@ -12,6 +12,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from realtime_polyp.image_files import MAX_PIXELS
 from realtime_polyp.sources.base import SourceError
 
 _NOT_A_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -123,7 +124,10 @@ def _best_stream(container: InputContainer, name: str) -> VideoStream:
         raise SourceError(f"{name} has no video{only_cover}: its streams are {_kinds(container)}.")
     best = max(clips, key=lambda s: (_area_px(s), bool(s.disposition & Disposition.default), -s.index))
     if _area_px(best) == 0:
-        raise SourceError(f"{name} has a video stream that cannot be decoded here: its codec or its size is unknown.")
+        raise SourceError(
+            f"{name} has a video stream that cannot be decoded here: its codec is unknown, or its picture has no size or "
+            f"more than {MAX_PIXELS // 10**6} megapixels."
+        )
     for stream in container.streams:
         if stream is not best:
             stream.discard = Discard.all
