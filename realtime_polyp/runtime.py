@@ -15,7 +15,7 @@ from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.postprocess.fusion import Fusion, fusion_for
+from realtime_polyp.postprocess.fusion import FUSION_FILE, Fusion, fusion_for
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
 from realtime_polyp.postprocess.score_calibration import Calibration, CalibrationError, read_calibration
 from realtime_polyp.session import Display, Session
@@ -71,7 +71,7 @@ class Runtime:
         inference: how they run.
         pipeline_config: everything that decides what becomes of their outputs.
         unverified: one sentence for each engine that runs without having passed the accuracy gate.
-        cautions: one sentence for each doubt about the calibration.
+        cautions: one sentence for each doubt about the calibration, and for models that no fusion was fitted on.
         trace: takes the times of all stages, where there is one.
     """
 
@@ -158,6 +158,9 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
     unverified = [problem for engine in engines if config.allow_unverified and (problem := gate_problem(engine))]
     calibration = read_calibration(config.calibration) if config.calibration else Calibration("none")
     cautions = [caution for engine in engines if (caution := calibration.check(engine))]
+    fusion = _resolve_fusion(config, calibration, detector, segmenter)
+    if detector and segmenter and config.fusion and calibration.fuses and fusion is None:
+        cautions += unfused_cautions(detector.model, segmenter.model)
     pipeline_config = PipelineConfig(
         score_threshold=calibration.score_threshold(SCORE_THRESHOLD)
         if config.score_threshold is None
@@ -165,7 +168,7 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
         nms_iou=config.nms_iou,
         temporal=_resolve_times(config, calibration.temporal_config(TemporalConfig())) if config.temporal else None,
         calibration=calibration if config.calibration else None,
-        fusion=_resolve_fusion(config, calibration, detector, segmenter),
+        fusion=fusion,
         frame_quality=read_frame_quality() if config.temporal else None,
         hflip=config.temporal and config.hflip,
     )
@@ -247,6 +250,14 @@ def _resolve_fusion(
             "models that calibration.operating_point used"
         )
     return fusion
+
+
+def unfused_cautions(detector: str, segmenter: str) -> list[str]:
+    """Say that two models run without the fusion that was asked for."""
+    said = f"is not for this pair ({FUSION_FILE})" if FUSION_FILE.is_file() else f"is missing ({FUSION_FILE.parent})"
+    return [
+        f"scores of {detector} and {segmenter} are not fused: {FUSION_FILE.name} {said}; calibration.fusion makes it"
+    ]
 
 
 def _resolve_times(config: RuntimeConfig, default: TemporalConfig) -> TemporalConfig:

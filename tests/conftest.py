@@ -114,6 +114,7 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]
     # What the fakes look at is drawn, and no mucosa: every view is taken for clear.
     for module in (config, runtime):
         monkeypatch.setattr(module, "read_frame_quality", lambda: None)
+    monkeypatch.setattr(runtime, "unfused_cautions", lambda detector, segmenter: [])  # no pair that fusion is fitted on
     for name in list(engines.ENGINES):
         monkeypatch.setitem(engines.ENGINES, name, open_)  # type: ignore[arg-type]
     yield opened

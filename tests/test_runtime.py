@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from trainers import video_bench
 
 FAKES = {"detector": "fake", "segmenter": "fake"}
 COUNT = 40
+UNFUSED = runtime.unfused_cautions  # the fixture of fakes replaces it
 
 
 class FakeCudaInference(HostInference):
@@ -200,3 +202,16 @@ def test_no_module_assembles_the_line_by_hand() -> None:
         name = path.relative_to(ROOT / "realtime_polyp").as_posix()
         if name not in allowed and not name.startswith("bench/"):
             assert "open_detector(" not in path.read_text() and "open_segmenter(" not in path.read_text(), name
+
+
+def test_models_that_no_fusion_was_fitted_on_are_told_once(
+    fake_engines: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "unfused_cautions", UNFUSED)
+    config = RuntimeConfig(detector="fake", segmenter="fake")
+    (said,) = open_runtime(config).cautions
+    assert said.startswith("scores of fake and fake are not fused: fusion.json is not for this pair")
+    for alone in (replace(config, fusion=False), replace(config, segmenter=None), replace(config, detector=None)):
+        assert open_runtime(alone).cautions == ()
+    monkeypatch.setattr(runtime, "FUSION_FILE", Path("nowhere") / "fusion.json")
+    assert "fusion.json is missing" in open_runtime(config).cautions[0]

@@ -105,9 +105,9 @@ def test_scores_come_out_calibrated(run: Run, clip: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot read the calibration"),
-        ("{}", "not a calibration file of format 1"),
-        ('{"format": 1, "operating_point": {}}', "lacks"),
+        (None, "c.json: No such file or directory"),
+        ("{}", "c.json is not a calibration file of format 1"),
+        ('{"format": 1, "operating_point": {}}', "at `operating_point`: `score_threshold` is missing"),
     ],
 )
 def test_a_calibration_that_is_none_is_one_sentence(

@@ -241,6 +241,18 @@ def test_it_is_for_the_models_it_was_learnt_from(tmp_path: Path) -> None:
     assert fusion_for(Keyed(), None, path) is None and fusion_for(Keyed(), KeyedMask(), tmp_path / "none") is None
 
 
+def test_the_default_models_do_not_run_without_the_fusion_that_they_ship_with(tmp_path: Path) -> None:
+    detector, segmenter = Keyed(), KeyedMask()
+    detector.model, segmenter.model = DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+    with pytest.raises(
+        FusionError, match=r"fusion\.json, the fusion of gflv2-lite0 and lowrank-lite2, is missing: .*--no-"
+    ):
+        fusion_for(detector, segmenter, tmp_path / "fusion.json")
+    (tmp_path / "fusion.json").mkdir()
+    with pytest.raises(FusionError, match="it is a folder"):
+        fusion_for(detector, segmenter, tmp_path / "fusion.json")
+
+
 def test_what_ships_is_for_the_default_models() -> None:
     shipped = read_fusion(FUSION_FILE)
     assert (shipped.detector.model, shipped.segmenter.model) == (DEFAULT_DETECTOR, DEFAULT_SEGMENTER)
