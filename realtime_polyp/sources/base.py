@@ -7,7 +7,15 @@ from typing import Protocol
 
 from realtime_polyp.packets import Frame
 
-_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's categories of control and format characters and half pairs
+_UNPRINTABLE = {
+    "Cc",
+    "Cf",
+    "Cn",
+    "Co",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # Unicode's categories: control, format, unassigned, half a pair
 
 
 class SourceError(ValueError):

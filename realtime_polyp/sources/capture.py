@@ -134,7 +134,8 @@ def _device_options(
 
 
 def _explain_open_error(device_name: str, format_name: str, options: dict[str, str], error: Exception) -> str:
-    cause = next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), str(error))
+    cause = next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), None)
+    cause = cause or str(getattr(error, "strerror", None) or error).lower()
     settings = ", ".join(f"{key} {value}" for key, value in options.items() if key not in _LOW_DELAY)
     requested = f" with {settings}" if settings else ""
     devices = ", ".join(find_devices()) or "none"

@@ -119,7 +119,7 @@ def find_stills(folder: Path) -> list[Path]:
     except NotADirectoryError:
         raise SourceError(f"{shorten(folder)} is not a folder.") from None
     except (OSError, ValueError) as error:
-        raise path_error(folder, error) from error
+        raise path_error(folder, error) from None
     if not found:
         kinds = ", ".join(sorted(STILLS))
         raise SourceError(f"{shorten(folder)} is a folder without stills ({kinds}); name a video in it.")

@@ -57,7 +57,7 @@ def _read_pictures(reader: Reader, name: str, silence_s: float) -> list[VideoFra
         except (av.error.ExitError, av.error.TimeoutError):  # the read timeout of the container
             break
         except av.error.FFmpegError as error:
-            raise SourceError(f"{name} stopped delivering pictures: {str(error.strerror).lower()}.") from error
+            raise SourceError(f"{name} stopped delivering pictures: {str(error.strerror).lower()}.") from None
         if packet is None:
             return None
         if pictures := _decode(reader, packet):

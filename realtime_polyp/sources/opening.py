@@ -182,7 +182,7 @@ def _head(path: Path) -> bytes:
         with open(path, "rb") as file:
             return file.read(4096)
     except OSError as error:
-        raise path_error(path, error) from error
+        raise path_error(path, error) from None
 
 
 def _explain_file_error(path: Path, error: av.error.FFmpegError, allow_playlists: bool) -> str:

@@ -45,7 +45,7 @@ def check_file(path: Path) -> Path:
     except (OSError, ValueError) as error:
         if isinstance(error, SourceError):
             raise
-        raise path_error(path, error) from error
+        raise path_error(path, error) from None
     if info.st_size == 0:
         raise SourceError(f"{shorten(path)} is empty (0 bytes).")
     return path

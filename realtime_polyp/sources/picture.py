@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.image_files import ImageError, check_picture_size
 from realtime_polyp.nv12 import MATRICES, Nv12, nv12_of
 from realtime_polyp.sources.base import SourceError
 
@@ -127,7 +128,13 @@ def _usable_aspect(aspect: Fraction | None) -> Fraction:
 
 
 def _square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    return (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
+    """Return the displayed size, px. Raises SourceError if it is too large."""
+    width, height = (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
+    try:
+        check_picture_size(width, height)
+    except ImageError as error:
+        raise SourceError(f"The picture as displayed is too large: {error}.") from None
+    return width, height
 
 
 def _to_array(rgb: VideoFrame) -> Image:
