@@ -39,9 +39,9 @@ def leave(code: int) -> NoReturn:
         try:
             stream.flush()
         except OSError as error:
-            code = code or EXIT_BAD_INPUT
             with suppress(OSError):
                 print(f"realtime-polyp: cannot write to standard output: {error.strerror}", file=sys.stderr, flush=True)
+            os._exit(code or EXIT_BAD_INPUT)  # Python's own end would try again
     others = [one for one in threading.enumerate() if one is not threading.current_thread()]
     if others or code == EXIT_INTERRUPTED:
         os._exit(code)
@@ -66,6 +66,8 @@ def _descriptor(stream: TextIO) -> int | None:
 
 def _patient(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     """The same stream, as buffered as before, over a file that outlives its reader."""
+    if isinstance(stream.buffer.raw, _PatientFile):  # type: ignore[attr-defined]
+        return stream
     with suppress(OSError):
         stream.flush()
     raw = _PatientFile(number, "w", closefd=False)

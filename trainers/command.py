@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from realtime_polyp.console import prepare_console
+
 EXIT_BAD_INPUT = 2
 Found = TypeVar("Found")
 
@@ -21,7 +23,8 @@ def report_bad_input(parser: argparse.ArgumentParser) -> Iterator[None]:
 
 
 def command_parser(module: str, *, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Return a parser for `python -m MODULE`. The line breaks of the epilog are kept."""
+    """Return a parser for `python -m MODULE`, and make printing safe. The line breaks of the epilog are kept."""
+    prepare_console()
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description,

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from realtime_polyp.console import prepare_console
+
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 _PROJECT = Path(__file__).resolve().parents[2]
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -19,8 +21,10 @@ _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def exit_on_error(parser: argparse.ArgumentParser) -> Iterator[None]:
     """Turn exceptions into one sentence on standard error and an exit code.
 
-    OSError and ValueError mean bad input (2), RuntimeError a failure inside (1), for example of a session.
+    OSError and ValueError mean bad input (2), RuntimeError a failure inside (1), for example of a session. Printing is
+    made safe first.
     """
+    prepare_console()
     try:
         yield
     except (OSError, ValueError) as error:
