@@ -85,15 +85,22 @@ class Reader:
 
 
 class Clock:
-    """Converts a stream's timestamps to rising seconds since its start. Fills missing ones and removes jumps."""
+    """Converts a stream's timestamps to rising seconds since its start. Fills missing ones and removes jumps.
 
-    def __init__(self, time_base: Fraction, origin: int | None, period_s: float) -> None:
+    A jump is a step back of 1 s, or of 60 s ahead. ends_s: the stored duration of a recording, s: steps ahead up to
+    there are no jumps.
+    """
+
+    def __init__(self, time_base: Fraction, origin: int | None, period_s: float, ends_s: float | None = None) -> None:
         self._time_base, self._origin, self._period_s = time_base, origin, period_s
+        self._ends_s = ends_s
+        self.jumped = False
         self._last_s: float | None = None
         self._shift_s = 0.0
 
     def at(self, pts: int | None) -> float:
-        """Return the time of the next picture, s; its timestamp may be missing."""
+        """Return the time of the next picture, s; its timestamp may be missing. Sets `jumped` where it removed a jump."""
+        self.jumped = False
         self._last_s = self._first_s(pts) if self._last_s is None else self._next_s(pts, self._last_s)
         return self._last_s
 
@@ -108,7 +115,9 @@ class Clock:
         if pts is None:
             return last_s + self._period_s
         step_s = self._seconds(pts) - last_s
-        if not -_JUMP_BACK_S < step_s < _JUMP_AHEAD_S:
+        within = self._ends_s is not None and last_s < self._seconds(pts) <= self._ends_s
+        if not (within or -_JUMP_BACK_S < step_s < _JUMP_AHEAD_S):
+            self.jumped = True
             self._shift_s += self._period_s - step_s
         return max(self._seconds(pts), last_s + float(self._time_base))
 
@@ -125,8 +134,8 @@ def _best_stream(container: InputContainer, name: str) -> VideoStream:
     best = max(clips, key=lambda s: (_area_px(s), bool(s.disposition & Disposition.default), -s.index))
     if _area_px(best) == 0:
         raise SourceError(
-            f"{name} has a video stream that cannot be decoded here: its codec is unknown, or its picture has no size or "
-            f"more than {MAX_PIXELS // 10**6} megapixels."
+            f"{name} has a video stream that cannot be decoded here: "
+            f"its codec is unknown, or its picture has no size or more than {MAX_PIXELS // 10**6} megapixels."
         )
     for stream in container.streams:
         if stream is not best:
