@@ -1,5 +1,6 @@
 """A session without a window: as fast as the machine can, with a progress bar."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -99,5 +100,6 @@ def exit_code(sessions: list[Session], errors: list[OutputError], stalls: list[S
 
 def written_files(spec: OutputSpec, options: Options) -> list[Path]:
     """What a person finds on disk afterwards."""
-    paths = (spec.results, spec.save, spec.events, spec.pictures, options.summary, options.trace)
-    return [path for path in paths if path is not None]
+    paths = (spec.results, spec.save, spec.events, spec.pictures, options.summary)
+    found = [path for path in paths if path is not None and os.path.lexists(path)]  # not what was deleted meanwhile
+    return [*found, options.trace] if options.trace else found  # the trace is written last

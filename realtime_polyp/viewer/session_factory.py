@@ -82,8 +82,10 @@ def show_source(source: Source, runtime: Runtime, options: Options) -> int:
             sound=options.sound,
         )
     finally:
-        if recorder:
-            recorder.close()
-    if options.summary and sessions.session:
-        write_summary(sessions.session, options.summary, alarm_figures(outputs))
+        try:
+            if recorder:
+                recorder.close()
+        finally:  # also when a recording failed
+            if options.summary and sessions.session:
+                write_summary(sessions.session, options.summary, alarm_figures(outputs))
     return code
