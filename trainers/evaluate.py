@@ -6,6 +6,7 @@ define the figures.
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +131,17 @@ def find_origin(options: argparse.Namespace) -> Origin:
 
 
 def format_command(options: argparse.Namespace) -> str:
-    """Return the command that reproduces the figures, without its output options."""
-    words = ["python -m trainers.evaluate", f"--data {options.data}", f"--root {options.root}"]
+    """Return the command that reproduces the figures, quoted for a shell, without its output options."""
+    words = ["python", "-m", "trainers.evaluate", "--data", options.data, "--root", options.root]
     if options.run:
-        words.append(f"--run {options.run}")
+        words += ["--run", options.run]
     else:
-        words += [f"--detector {options.detector}", f"--segmenter {options.segmenter}", f"--engine {options.engine}"]
+        words += ["--detector", options.detector, "--segmenter", options.segmenter, "--engine", options.engine]
     defaults = {"bootstrap": 0, "limit": None, "score_threshold": 0.0}
     for name, default in defaults.items():
         if getattr(options, name) != default:
-            words.append(f"--{name.replace('_', '-')} {getattr(options, name)}")
-    return " ".join(words + (["--multi-scale"] if options.multi_scale else []))
+            words += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    return shlex.join([*(str(word) for word in words), *(["--multi-scale"] if options.multi_scale else [])])
 
 
 def write_pictures(cases: list[Case], options: argparse.Namespace) -> None:

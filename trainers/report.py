@@ -6,14 +6,20 @@ missing.
 """
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+from msgspec import Meta, Struct
+
+from realtime_polyp.json_files import check_json, read_json
 from trainers.command import command_parser, report_bad_input
+from trainers.evaluation.report_file import read_report_file
 from trainers.evaluation.report_page import RunFolder, format_page
 
 REPORT = "report.html"
+Content = TypeVar("Content")
+Figure = Annotated[float, Meta(ge=-1e30, le=1e30)] | str | None  # a loss may be large
+_DEEPEST = 32  # values inside one another
 _EPILOG = """examples:
   python -m trainers.report --run runs/detector
   python -m trainers.report --run runs/detector --without-gallery --out page.html
@@ -21,6 +27,12 @@ _EPILOG = """examples:
 A full page also needs figures and a gallery:
   python -m trainers.evaluate --data DATA/val.json --root DATA --run runs/detector \\
       --bootstrap 1000 --json runs/detector/figures.json --gallery runs/detector/gallery"""
+
+
+class Epoch(Struct):
+    """What an entry of the history must hold."""
+
+    epoch: Annotated[float, Meta(ge=0, le=1e9)]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,29 +78,33 @@ def read_run(folder: Path) -> RunFolder:
     """Read a run's folder. Raises as `write_report` does."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    recipe, history = _read(folder / "recipe.json", dict), _read(folder / "history.json", list)
+    recipe = _read_if_there(folder / "recipe.json", dict[str, Any], "the recipe of a training run")
+    history = _read_if_there(folder / "history.json", list[dict[str, Any]], "the history of a training run")
     if recipe is None and history is None:
         raise FileNotFoundError(f"{folder} holds neither recipe.json nor history.json: it is not a run's folder")
-    for entry in history or ():
-        if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int | float):
-            raise ValueError(f"{folder / 'history.json'} is damaged: {entry!r} are not the figures of an epoch")
-    figures = _read(folder / "figures.json", dict)
-    if figures is not None and not {"images", "per_centre", "detection", "segmentation"} <= set(figures):
-        raise ValueError(f"{folder / 'figures.json'} holds no figures as trainers.evaluate --json writes them")
+    for place, entry in enumerate(history or ()):
+        check_json(entry, Epoch, f"entry {place} of {folder / 'history.json'}", "the figures of an epoch")
+        check_json(entry, dict[str, Figure], f"entry {place} of {folder / 'history.json'}", "the figures of an epoch")
+    _check_depth(recipe, folder / "recipe.json")
+    figures = read_report_file(folder / "figures.json") if (folder / "figures.json").is_file() else None
     return RunFolder(folder.resolve().name, recipe, history, figures, tuple(sorted(folder.glob("gallery/*.jpg"))))
 
 
-def _read(path: Path, kind: type) -> Any:
-    """Read a JSON file that holds a `kind`; None if it does not exist."""
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, kind):
-        raise ValueError(f"{path} is damaged: it holds a {type(content).__name__}, not a {kind.__name__}")
-    return content
+def _read_if_there(path: Path, kind: type[Content], what: str) -> Content | None:
+    return read_json(path, kind, what=what) if path.is_file() else None
+
+
+def _check_depth(content: Any, path: Path) -> None:
+    """Raise ValueError for values that are nested too deeply to be shown."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [inner for one in level if isinstance(one, dict | list) for inner in _members(one)]
+    if level:
+        raise ValueError(f"{path} is not the recipe of a training run: it is nested too deeply")
+
+
+def _members(content: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(content.values()) if isinstance(content, dict) else content
 
 
 if __name__ == "__main__":

@@ -6,18 +6,22 @@ A result is a JSON file: {"config": "gflv2-r50", "set": "val", "figures": {"AP":
 """
 
 import argparse
-import json
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from msgspec import Meta, Struct
+
+from realtime_polyp.json_files import Finite, read_json
 from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 from trainers.evaluation.paper_tables import TABLES, Row, Table
 
 RESULTS = Path("docs/results")
 NOT_TRAINED = "not trained"
+_RULES = ("---", "---:")  # cells that draw a table's head
 _HEADINGS = {
     "dice": "Dice",
     "specificity": "Spe",
@@ -31,6 +35,18 @@ _EPILOG = """examples:
   python -m trainers.table
   python -m trainers.table --table 2 --markdown
   python -m trainers.table --results runs/results --set unseen_C6"""
+
+
+class ResultFile(Struct, kw_only=True):
+    """The schema of a result file. Further keys are allowed."""
+
+    config: Annotated[str, Meta(min_length=1)]
+    set: Annotated[str, Meta(min_length=1)]
+    figures: dict[str, Finite | None]
+    intervals: dict[str, tuple[Finite, Finite] | None] = {}
+    differs: dict[str, str | float | None] = {}
+    multi_scale_test: bool = False
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,50 +126,34 @@ def read_result(path: Path) -> Result:
     Raises:
         ValueError: names the file and what is wrong with it.
     """
-    try:
-        content = json.loads(path.read_text())
-        result = Result(
-            path,
-            _text(content["config"]),
-            _text(content["set"]),
-            {name: _share(name, value) for name, value in content["figures"].items()},
-            {name: _span(name, value) for name, value in content.get("intervals", {}).items()},
-            {name: str(how) for name, how in content.get("differs", {}).items()},
-            bool(content.get("multi_scale_test", False)),
-            str(content.get("command", "")),
-        )
-    except KeyError as error:
-        raise ValueError(f"{path} is not a result: {error} is missing") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a result: {error}") from error
-    if not {"AP", "dice"} & set(result.figures):
+    content = read_json(path, ResultFile, what="a result")
+    figures = {name: _share(name, value, path) for name, value in content.figures.items()}
+    intervals = {name: _span(name, value, path) for name, value in content.intervals.items()}
+    if not {"AP", "dice"} & set(figures):
         raise ValueError(f"{path} is not a result: its figures hold neither AP nor dice")
-    return result
+    differs = {_line(name): _line(str(how)) for name, how in content.differs.items()}
+    named = (_line(content.config), _line(content.set))
+    return Result(path, *named, figures, intervals, differs, content.multi_scale_test, content.command)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"expected a name, found {value!r}")
+def _line(text: str) -> str:
+    """Return the text as one line that moves no cursor: a result may come from anyone."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+def _share(name: str, value: float | None, path: Path) -> float | None:
+    """Check a figure: 0..1, which rejects percentages; distances in px may be larger."""
+    if value is not None and not name.endswith("_px") and not 0 <= value <= 1:
+        raise ValueError(f"{path} is not a result: {name} is {value}, and figures must be in 0..1")
     return value
 
 
-def _share(name: str, value: Any) -> float | None:
-    """Check a figure: 0..1, which rejects percentages; distances in px may be larger."""
+def _span(name: str, value: tuple[Finite, Finite] | None, path: Path) -> list[float] | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is {value!r}, not a number")
-    if not name.endswith("_px") and not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value}: figures must be in 0..1")
-    return float(value)
-
-
-def _span(name: str, value: Any) -> list[float] | None:
-    if value is None:
-        return None
-    low, high = (_share(f"the interval of {name}", end) for end in value)
+    low, high = (_share(f"the interval of {name}", end, path) for end in value)
     if low is None or high is None or low > high:
-        raise ValueError(f"the interval of {name} is {value}: it must be [low, high]")
+        raise ValueError(f"{path} is not a result: the interval of {name} is {list(value)}, it must be [low, high]")
     return [low, high]
 
 
@@ -219,14 +219,18 @@ def format_markdown(table: Table, results: Results) -> str:
             format_cells(table, result, with_intervals=True) if result else [NOT_TRAINED, *[""] * (len(headings) - 1)]
         )
         label = row.label if row.values else f"our own: {row.label}"
-        lines.append(
-            _format_line([label.replace("*", "\\*"), f"`{row.config}`", *paper, *ours, format_differences(result)])
-        )
+        lines.append(_format_line([label, f"`{row.config}`", *paper, *ours, format_differences(result)]))
     return "\n".join([*lines, *(["", table.note.replace("*", "\\*")] if table.note else [])])
 
 
 def _format_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    """Format a row of Markdown. A cell may hold what a stranger wrote: bars, tags and emphasis stay text."""
+    return "| " + " | ".join(_escape_markdown(cell) for cell in cells) + " |"
+
+
+def _escape_markdown(cell: str) -> str:
+    escaped = html.escape(cell, quote=False).replace("|", "\\|")
+    return escaped if cell.startswith("`") or cell in _RULES else escaped.replace("*", "\\*")
 
 
 def format_cells(table: Table, result: Result, *, with_intervals: bool = False) -> list[str]:

@@ -123,10 +123,22 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"recipe": "{"}, "recipe.json is damaged"),
-        ({"recipe": [1]}, "recipe.json is damaged: it holds a list, not a dict"),
-        ({"history": [{"loss": 1}]}, "history.json is damaged"),
-        ({"recipe": {}, "figures": {"images": 3}}, "figures.json holds no figures"),
+        ({"recipe": "{"}, "recipe.json is not the recipe of a training run: it is not JSON"),
+        ({"recipe": [1]}, "recipe.json is not the recipe of a training run: expected `object`, got `array`"),
+        ({"recipe": "[" * 100_000}, "recipe.json is not the recipe of a training run: it is nested too deeply"),
+        ({"recipe": '{"a":' * 300 + "1" + "}" * 300}, "recipe.json is not the recipe of a training run: it is nested"),
+        ({"history": [{"loss": 1}]}, "history.json is not the figures of an epoch: `epoch` is missing"),
+        ({"history": '[{"epoch": NaN}]'}, "NaN stands for a number in line 1"),
+        ({"history": '[{"epoch": 1' + "0" * 400 + "}]"}, "is too large a number in line 1"),
+        ({"history": [{"epoch": 1, "loss": [2]}]}, "entry 0 of"),
+        ({"recipe": {}, "figures": {"images": 3}}, "figures.json is not a report of figures"),
+        ({"recipe": {}, "figures": {**FIGURES, "per_centre": []}}, "at `per_centre`"),
+        ({"recipe": {}, "figures": {**FIGURES, "detection": {"AP": "x"}}}, "detection in"),
+        ({"recipe": {}, "figures": {**FIGURES, "detection": {"endocv": {"AP": [1]}}}}, "endocv of detection in"),
+        (
+            {"recipe": {}, "figures": {**FIGURES, "bootstrap": {"level": "x", "samples": 1, "drawn": ""}}},
+            "bootstrap.level",
+        ),
         ({}, "is not a run's folder"),
     ],
 )
@@ -138,6 +150,34 @@ def test_a_damaged_run_is_one_sentence_and_exit_code_2(
     assert exit_.value.code == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("python -m trainers.report: ") and said in error and "\n" not in error
+
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def test_what_a_file_says_is_never_markup(tmp_path: Path) -> None:
+    """Every text of every file, keys and the folder's name included, is shown as it is and does nothing."""
+    figures = {
+        "data": HOSTILE, "engine": HOSTILE, "images": HOSTILE, "models": {HOSTILE: HOSTILE},
+        "bootstrap": {"level": 0.95, "samples": HOSTILE, "drawn": HOSTILE},
+        "detection": {"AP": 0.4, HOSTILE: 0.1, "endocv": {"AP": 0.3}}, "segmentation": {"dice": 0.8},
+        "per_centre": {HOSTILE: {"images": HOSTILE, "detection": {"AP": 0.3}, "segmentation": None}},
+    }  # fmt: skip
+    recipe = {name: HOSTILE for name in ("config", "task", "data", "images", "init", "size", HOSTILE)}
+    recipe |= {"differs": {HOSTILE: HOSTILE}, "loop": {"epochs": HOSTILE, HOSTILE: [HOSTILE]}}  # type: ignore[dict-item]
+    history = [{"epoch": 1, HOSTILE: 0.5, "AP": HOSTILE}]
+    folder = write_run(tmp_path / "<b onclick=x>run", figures=figures, recipe=recipe, history=history)
+    (folder / "gallery").mkdir()
+    (folder / "gallery" / 'a"><img src=y>.jpg').write_bytes(b"\xff\xd8 picture")
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert Page(text).words.count("alert(1)") > 20
+    assert (
+        "<script" not in text
+        and "<b " not in text
+        and re.findall(r"<img [^>]*", text)
+        == ['<img alt="a&quot;&gt;&lt;img src=y&gt;" src="data:image/jpeg;base64,/9ggcGljdHVyZQ=="']
+    )
+    assert not re.search(r"<[^>]*\son\w+=", re.sub('"[^"]*"', '""', text))  # no attribute outside the quotes
 
 
 def test_the_command_writes_where_it_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,11 @@ BAD: dict[str, Any] = {
     "neither": {"config": "x", "set": "val", "figures": {"hd95_px": 80.0}},
     "reversed": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "intervals": {"AP": [0.6, 0.4]}},
     "nameless": {"config": "", "set": "val", "figures": {"AP": 0.5}},
+    "deep": '{"config": ' + "[" * 100_000,
+    "huge": '{"config": "x", "set": "val", "figures": {"AP": 1' + "0" * 400 + "}}",
+    "infinite": '{"config": "x", "set": "val", "figures": {"hd95_px": Infinity}}',
+    "three": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "intervals": {"AP": [0.4, 0.5, 0.6]}},
+    "listed": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "differs": ["data"]},
 }
 
 
@@ -124,6 +129,18 @@ def test_a_malformed_result_is_one_sentence_and_exit_code_2(
     path.write_text(BAD[name] if isinstance(BAD[name], str) else json.dumps(BAD[name]))
     said = refused(["--results", str(tmp_path)], capsys)
     assert said.startswith(f"python -m trainers.table: {path} is not a result: ")
+
+
+def test_what_a_result_says_stays_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bars, tags, line breaks and escape sequences in a result neither break the table nor reach the terminal."""
+    hostile = "a|b\n| c <script>\x1b[2J*"
+    result(tmp_path, "own" + hostile, name="x", differs={"data": hostile})
+    plain = printed(capsys, "--results", str(tmp_path), "--table", "2")
+    assert "owna|b | c <script> [2J*" in plain and "\x1b" not in plain
+    text = printed(capsys, "--results", str(tmp_path), "--table", "2", "--markdown")
+    rows = [line for line in text.split("\n") if line.startswith("|")]
+    assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
+    assert "<script" not in text and "data: a\\|b \\| c &lt;script&gt; [2J\\*" in rows[-1]
 
 
 def test_two_results_of_one_config_and_a_missing_folder_are_refused(

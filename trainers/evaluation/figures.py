@@ -1,6 +1,5 @@
 """Compute the metrics of an evaluation (METRICS 1 to 3) with intervals: the report of `trainers.evaluate --json`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from realtime_polyp.metrics.matches import match
 from realtime_polyp.metrics.segmentation import ImageSegmentation, challenge_score, scores_of, segmentation_figures
 from realtime_polyp.postprocess.nms import MOST_DETECTIONS, NMS_IOU
 from trainers.evaluation.predict import Case
+from trainers.evaluation.report_file import read_other_report
 
 Figures = dict[str, Any]
 
@@ -181,11 +181,7 @@ def read_report(path: Path) -> Figures:
         OSError: the file cannot be read.
         ValueError: it is no such report.
     """
-    try:
-        report = json.loads(path.read_text())
-        return {key: report[key] for key in ("data", "detection", "segmentation")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no figures as --json writes them: {error}") from error
+    return read_other_report(path)
 
 
 def generalisation(report: Figures, mixed: Figures) -> Figures:

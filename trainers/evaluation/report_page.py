@@ -119,11 +119,11 @@ def _table(title: str, columns: Mapping[str, str], sets: Mapping[str, Any], path
     heads = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in columns.values())
     rows = []
     for name, figures in sets.items():
-        images = figures["images"]
+        images = str(figures["images"])
         for key in path:
             figures = (figures or {}).get(key)
         cells = "".join(f"<td>{_figure(key, figures or {})}</td>" for key in columns)
-        rows.append(f'<tr><th scope="row">{html.escape(name)}</th><td>{images}</td>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(images)}</td>{cells}</tr>')
     return (
         f'<div class="wide"><table><caption>{html.escape(title)}</caption><thead><tr><td></td>'
         f'<th scope="col">images</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
@@ -132,9 +132,8 @@ def _table(title: str, columns: Mapping[str, str], sets: Mapping[str, Any], path
 
 def _figure(key: str, figures: Mapping[str, Any]) -> str:
     interval = (figures.get("intervals") or {}).get(key)
-    return format_value(key, figures.get(key)) + (
-        f"<small>{format_interval(key, interval)}</small>" if interval else ""
-    )
+    text = html.escape(format_value(key, figures.get(key)))
+    return text + (f"<small>{html.escape(format_interval(key, interval))}</small>" if interval else "")
 
 
 def _recipe(run: RunFolder) -> str:

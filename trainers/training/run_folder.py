@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import matplotlib
+from msgspec import Meta, Struct
 
 from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.json_files import check_json, read_json
+from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX
 
 matplotlib.use("Agg")  # training runs on machines without a display
 import matplotlib.pyplot as plt  # noqa: E402
@@ -15,7 +18,19 @@ FORMAT = 1  # of the folder, stored in the recipe and in the checkpoint; folders
 RECIPE, HISTORY, CURVES = "recipe.json", "history.json", "curves.png"
 CHECKPOINT, BEST, BAD_BATCH = "checkpoint.pt", "best.safetensors", "bad_batch.pt"
 VALIDATION = ("AP", "AP50", "AP75", "dice", "miou")  # the validation figures in a history; all others are losses
-_REQUIRED = ("config", "task", "size", "init", "differs", "loop")
+_RECIPE = "the recipe of a training run"
+Side = Annotated[int, Meta(ge=1, le=LONGEST_SIDE_PX)]
+
+
+class RecipeFile(Struct, kw_only=True):
+    """What a recipe must hold: the model, its input size (h, w) px, how it was trained. Further keys are allowed."""
+
+    config: str
+    task: Literal["detector", "segmenter"]
+    size: tuple[Side, Side]
+    init: str
+    differs: dict[str, str]
+    loop: dict[str, Any]
 
 
 def write_recipe(content: dict[str, Any], run: Path) -> None:
@@ -34,13 +49,9 @@ def read_recipe(run: Path) -> dict[str, Any]:
     path = run / RECIPE
     if not path.is_file():
         raise FileNotFoundError(f"{run} is not a training run: it has no {RECIPE}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict) or any(name not in content for name in _REQUIRED):
-        raise ValueError(f"{path} is damaged: it does not hold {', '.join(_REQUIRED)}")
+    content = read_json(path, dict[str, Any], what=_RECIPE)
     check_format(content.get("format", FORMAT), path)
+    check_json(content, RecipeFile, str(path), _RECIPE)
     return {**content, "loop": upgrade_loop(content["loop"])}
 
 
