@@ -1,21 +1,31 @@
 """Labelled videos: reads and writes truth files (docs/video_truth.md)."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.metrics.run_lengths import RunLengths, checked
+from realtime_polyp.json_files import Count, read_json
+from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX, RunLengths, checked
 from realtime_polyp.packets import Boxes, Frame
 
 Affine = NDArray[
     np.float64
 ]  # (2, 3): [[a, b, tx], [c, d, ty]], a point (x, y) goes to (a x + b y + tx, c x + d y + ty)
+
+_WHAT = "a truth file (docs/video_truth.md)"
+_MOST_BYTES = 256 << 20  # two hours with masks
+_RATES_HZ = (0.001, 10_000.0)
+_Px = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+_Side = Annotated[int, msgspec.Meta(ge=1, le=LONGEST_SIDE_PX)]
+_Rate = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 
 
 @dataclass(frozen=True)
@@ -85,48 +95,62 @@ class VideoTruth:
 
 def read_truth(path: Path) -> VideoTruth:
     """Read a truth file. Raises FileNotFoundError, or ValueError for any other file or one without frames."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"no such truth file: {path}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        video = content["video"]
-        rate_hz = Fraction(*video["fps"])
-        size = (int(video["width"]), int(video["height"]))
-        frames = [_true_frame(one, size) for one in content["frames"]]
-        in_order = [one["index"] for one in content["frames"]] == list(range(len(frames)))
-    except KeyError as error:
-        raise ValueError(f"{path} is not a truth file (docs/video_truth.md): {error} is missing") from error
-    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise ValueError(f"{path} is not a truth file (docs/video_truth.md): {error}") from error
-    if not frames or not in_order or rate_hz <= 0:
-        raise ValueError(f"{path} must list every frame once, in order from index 0, at a rate above 0")
+    content = read_json(path, _Document, what=_WHAT, limit=_MOST_BYTES)
+    rate_hz, size = Fraction(*content.video.fps), (content.video.width, content.video.height)
+    if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
+        raise ValueError(f"{path} is not {_WHAT}: {float(rate_hz):g} frames per second cannot be")
+    if not content.frames or [one.index for one in content.frames] != list(range(len(content.frames))):
+        raise ValueError(f"{path} must list every frame once, in order from index 0")
+    frames = [_true_frame(one, size, path) for one in content.frames]
     return VideoTruth(path.name, size, rate_hz, frames)
 
 
-def _true_frame(one: dict[str, Any], size: tuple[int, int]) -> TrueFrame:
-    cut = bool(one.get("cut", False))
-    masks = {int(polyp["id"]): checked(polyp["mask"], size) for polyp in one["polyps"] if polyp.get("mask")}
-    motion = None if cut else _motion(one.get("motion"))
-    return TrueFrame(_boxes(one["polyps"]), _boxes(one.get("faint", [])), cut, masks, motion)
+class _Polyp(msgspec.Struct, frozen=True):
+    id: Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+    box: tuple[_Px, _Px, _Px, _Px]
+    mask: Any = None
 
 
-def _boxes(listed: list[dict[str, Any]]) -> dict[int, Boxes]:
-    boxes = {int(one["id"]): np.array(one["box"], np.float32).reshape(4) for one in listed}
+class _Frame(msgspec.Struct, frozen=True):
+    index: Count
+    polyps: tuple[_Polyp, ...]
+    faint: tuple[_Polyp, ...] = ()
+    cut: bool = False
+    motion: tuple[tuple[_Px, _Px, _Px], tuple[_Px, _Px, _Px]] | None = None
+
+
+class _Video(msgspec.Struct, frozen=True):
+    width: _Side
+    height: _Side
+    fps: tuple[_Rate, _Rate]
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """The file, without what describes the video to people."""
+
+    video: _Video
+    frames: tuple[_Frame, ...]
+
+
+def _true_frame(one: _Frame, size: tuple[int, int], path: Path) -> TrueFrame:
+    try:
+        masks = {polyp.id: checked(polyp.mask, size) for polyp in one.polyps if polyp.mask is not None}
+        motion = None if one.cut or one.motion is None else np.array(one.motion, np.float64)
+        return TrueFrame(_boxes(one.polyps), _boxes(one.faint), one.cut, masks, motion)
+    except ValueError as error:
+        raise ValueError(f"{path} is not {_WHAT}: in frame {one.index}, {error}") from error
+
+
+def _boxes(listed: Sequence[_Polyp]) -> dict[int, Boxes]:
+    boxes = {one.id: np.array(one.box, np.float32) for one in listed}
     if len(boxes) != len(listed):
-        raise ValueError("one polyp is listed twice in one frame")
+        raise ValueError("one polyp is listed twice")
     for identity, (x1, y1, x2, y2) in boxes.items():
-        if not (x1 < x2 and y1 < y2 and np.isfinite([x1, y1, x2, y2]).all()):
+        if not (x1 < x2 and y1 < y2):
             raise ValueError(f"the box of polyp {identity} must be x1 < x2, y1 < y2, not {[x1, y1, x2, y2]}")
     return boxes
-
-
-def _motion(listed: Any) -> Affine | None:
-    if listed is None:
-        return None
-    motion = np.array(listed, np.float64)
-    if motion.shape != (2, 3) or not np.isfinite(motion).all():
-        raise ValueError(f"motion must be two rows of three numbers, not {listed}")
-    return motion
 
 
 def write_truth(truth: VideoTruth, path: Path, *, video: str) -> None:

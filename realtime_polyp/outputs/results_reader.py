@@ -1,23 +1,27 @@
 """What was on the screen in each frame of a video, from live results or from a results file."""
 
-import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.json_files import Count, Finite, Share, read_json_lines
 from realtime_polyp.metrics.events import SeenFrame
 from realtime_polyp.metrics.overlaps import stacked
 from realtime_polyp.metrics.run_lengths import RunLengths, checked, decode, encode
 from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.outputs.overlay import drawn_part
-from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result
+from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result, Signal, TrackStatus
 
 HELD_S = 0.2  # the viewer hides an overlay older than this
 _ROUNDING_S = 1e-6
+_WHAT = "a result of run_live"
+_Px = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_IDS = np.zeros(0, np.int64)
 _NO_SCORES = np.zeros(0, np.float32)
@@ -79,50 +83,70 @@ def read_results(path: Path) -> list[ShownFrame]:
     """Read a file that `run_live --results` wrote, in format 1 or 2 (docs/results_format.md).
 
     An incomplete last line, as a crash leaves it, is ignored. Lines without `has_detector` count as a detector's.
-    Raises FileNotFoundError, or ValueError for any other file or an empty one.
+    Raises FileNotFoundError, or ValueError with the line's number for any other file or an empty one.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"no such results file: {path}")
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    if not whole:
+    frames = [_shown_line(line, number, path) for number, line in read_json_lines(path, _Line, what=_WHAT)]
+    if not frames:
         raise ValueError(f"{path} holds no whole line of results")
-    return [_parse_line(line, number, path) for number, line in enumerate(whole, 1)]
+    return frames
 
 
-def _parse_line(line: str, number: int, path: Path) -> ShownFrame:
-    try:
-        return _from_dict(json.loads(line))
-    except KeyError as error:
-        raise ValueError(f"line {number} of {path} is no result of run_live: {error} is missing") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"line {number} of {path} is no result of run_live: {error}") from error
+class _Detection(msgspec.Struct, frozen=True):
+    box: tuple[_Px, _Px, _Px, _Px]
+    score: Share
 
 
-def _from_dict(content: Mapping[str, Any]) -> ShownFrame:
-    empty = ShownFrame(int(content["index"]), float(content["pts_s"]))
-    if content["signal"] != "ok":
+class _Track(msgspec.Struct, frozen=True):
+    id: Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+    box: tuple[_Px, _Px, _Px, _Px]
+    score: Share
+    state: TrackStatus
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """What is drawn of a line. The first format had no number and called `has_detector` `detecting`."""
+
+    index: Count
+    pts_s: Finite
+    signal: Signal
+    tracks: tuple[_Track, ...]
+    detections: tuple[_Detection, ...]
+    mask: dict[str, Any] | None
+    format: Literal[1, 2] = 1
+    detecting: bool = True
+    has_detector: bool | None = None
+
+
+def _shown_line(line: _Line, number: int, path: Path) -> ShownFrame:
+    empty = ShownFrame(line.index, line.pts_s)
+    if line.signal != "ok":
         return empty
-    tracks = [track for track in content["tracks"] if track["state"] != "tentative"]
-    boxes, mask = _boxes(tracks), None if content["mask"] is None else checked(content["mask"])
-    if mask is not None and content.get("has_detector", content.get("detecting", True)):
-        mask = encode(drawn_part(decode(mask) > 0, boxes))
+    tracks = [track for track in line.tracks if track.state != "tentative"]
+    boxes, mask = _boxes(tracks), cast(RunLengths | None, line.mask)
+    has_detector = line.detecting if line.has_detector is None else line.has_detector
+    try:
+        if mask is not None:
+            mask = encode(drawn_part(decode(mask) > 0, boxes)) if has_detector else checked(mask)
+    except ValueError as error:
+        raise ValueError(f"line {number} of {path} is not {_WHAT}: {error}") from error
     return replace(
         empty,
         boxes=boxes,
-        ids=np.array([track["id"] for track in tracks], np.int64),
+        ids=np.array([track.id for track in tracks], np.int64),
         scores=_scores(tracks),
-        detections=Detections(_boxes(content["detections"]), _scores(content["detections"])),
+        detections=Detections(_boxes(line.detections), _scores(line.detections)),
         mask=mask,
     )
 
 
-def _boxes(listed: Sequence[Mapping[str, Any]]) -> Boxes:
-    return np.array([one["box"] for one in listed], np.float32).reshape(-1, 4)
+def _boxes(listed: Sequence[_Detection | _Track]) -> Boxes:
+    return np.array([one.box for one in listed], np.float32).reshape(-1, 4)
 
 
-def _scores(listed: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
-    return np.array([one["score"] for one in listed], np.float32)
+def _scores(listed: Sequence[_Detection | _Track]) -> NDArray[np.float32]:
+    return np.array([one.score for one in listed], np.float32)
 
 
 @dataclass(frozen=True)

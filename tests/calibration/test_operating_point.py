@@ -188,7 +188,7 @@ def test_frontier_omits_dominated_points() -> None:
     ("changes", "message"),
     [
         ({"frames": []}, "every frame once"),
-        ({"video": {"width": 96, "height": 72}}, "'fps' is missing"),
+        ({"video": {"width": 96, "height": 72}}, "`fps` is missing"),
         ({"video": {"width": 96, "height": 72, "fps": [25, 0]}}, "not a truth file"),
         ({"frames": truth()["frames"][1:]}, "every frame once, in order from index 0"),
         ({"frames": [{"index": 0, "polyps": [{"id": 1, "box": [1, 2]}]}]}, "not a truth file"),

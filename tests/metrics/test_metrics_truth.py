@@ -66,13 +66,16 @@ def frame(**changes: Any) -> dict[str, Any]:
     ("one", "said"),
     [
         (frame(box=[3, 2, 1, 4]), "the box of polyp 1 must be x1 < x2"),
-        (frame(box=[1, 2, float("nan"), 4]), "the box of polyp 1 must be"),
+        (frame(box=[1, 2, float("nan"), 4]), "NaN stands for a number in line 1"),
+        (frame(box=[1, 2, 2e9, 4]), r"at `frames\[0\].polyps\[0\].box\[2\]`: expected `float` <= 1000000.0"),
+        (frame(id=10**18), r"at `frames\[0\].polyps\[0\].id`: expected `int` <="),
+        (frame(mask=""), "in frame 0, a mask must be compressed COCO run lengths"),
         (frame(mask={"size": [40, 30], "counts": "x"}), r"a mask has the size \[40, 30\], the video's is \[30, 40\]"),
         (frame(mask=[[1, 2, 3]]), "must be compressed COCO run lengths"),
-        ({**frame(), "motion": [1, 0, 0, 1]}, "motion must be two rows of three numbers"),
-        ({"index": 0, "polyps": frame()["polyps"] * 2}, "listed twice in one frame"),
+        ({**frame(), "motion": [1, 0, 0, 1]}, r"at `frames\[0\].motion`: expected `array` of length 2, got 4"),
+        ({"index": 0, "polyps": frame()["polyps"] * 2}, "in frame 0, one polyp is listed twice"),
         ({"index": 1, "polyps": []}, "every frame once, in order from index 0"),
-        ({"index": 0}, "'polyps' is missing"),
+        ({"index": 0}, r"at `frames\[0\]`: `polyps` is missing"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, one: dict[str, Any], said: str) -> None:

@@ -84,9 +84,12 @@ def test_a_last_line_cut_short_is_left_out(results: list[Result], tmp_path: Path
     ("text", "said"),
     [
         ("", "holds no whole line"),
-        ('{"index": 0}\n', "line 1 of .* is no result of run_live: 'pts_s' is missing"),
-        ("nonsense\n", "line 1 of .* is no result of run_live: Expecting value"),
-        ("[1]\n", "line 1 of .* is no result of run_live"),
+        ('{"index": 0}\n', "line 1 of .* is not a result of run_live: `pts_s` is missing"),
+        (
+            "nonsense\n",
+            r"line 1 of .* is not a result of run_live: it is not JSON \(expecting value in line 1, column 1\)",
+        ),
+        ("[1]\n", "line 1 of .* is not a result of run_live: expected `object`, got `array`"),
     ],
 )
 def test_what_is_no_results_file_is_said(tmp_path: Path, text: str, said: str) -> None:
