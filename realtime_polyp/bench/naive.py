@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, Weights, find_weights
+from realtime_polyp.sources.opening import open_file
 from realtime_polyp.telemetry.stage_times import StageTimer
 
 Floats = NDArray[np.float32]
@@ -44,6 +45,7 @@ def loop(
 ) -> dict[str, Any]:
     """Run detector and segmenter, of input `sizes` (h, w), on every frame of the clip."""
     detector, segmenter = models
+    open_file(clip).close()  # OpenCV would follow a playlist
     since_s, count, timer = time.perf_counter(), 0, StageTimer()
     capture = cv2.VideoCapture(str(clip))
     while count != most_frames:

@@ -107,7 +107,7 @@ class ImageFolderSource:
         bad.add(path)
         if len(bad) <= _NAMED_AT_MOST:
             self._named.append(f"{path.name} ({error})")
-        named = ", ".join(self._named) + (", ..." if len(bad) > _NAMED_AT_MOST else "")
+        named = ", ".join(self._named) + (f" and {len(bad) - _NAMED_AT_MOST} more" if len(bad) > _NAMED_AT_MOST else "")
         self.warning = printable(f"{len(bad)} of {len(self._stills)} stills in {self.name} cannot be read: {named}.")
 
 

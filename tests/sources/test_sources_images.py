@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import cv2
@@ -5,6 +7,7 @@ import numpy as np
 import pytest
 from media import number_of, numbered
 
+from realtime_polyp.image_files import ImageError
 from realtime_polyp.sources import ImageFolderSource, SourceError
 
 
@@ -101,3 +104,38 @@ def test_folders_without_a_readable_still_are_refused(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"broken")
     with pytest.raises(SourceError, match="None of the 1 stills"):
         ImageFolderSource(tmp_path)
+
+
+def test_stills_that_cannot_be_looked_at_are_named(folder: Path) -> None:
+    (folder / "20.png").symlink_to(folder / "20.png")
+    (folder / "21.png").symlink_to(folder / "nothing.png")
+    os.mkfifo(folder / "22.png")
+    (folder / "23.png").mkdir()
+    source = ImageFolderSource(folder)
+    assert [f.file_name for f in source.frames()] == ["1.png", "2.jpg", "10.bmp", "011.tif"]
+    assert source.warning == (
+        f"3 of 7 stills in {folder.name} cannot be read: 20.png (too many levels of symbolic links), "
+        "21.png (no such file or directory), 22.png (it is not a regular file)."
+    )
+
+
+def test_odd_names_are_read_and_can_be_written(tmp_path: Path) -> None:
+    for number, name in enumerate(["a\n.png", "b%03d.png", "c:d.png", "ü\udcff.png"]):
+        write_still(tmp_path / "x.png", number).rename(tmp_path / name)
+    names = [frame.file_name for frame in ImageFolderSource(tmp_path).frames()]
+    assert names == ["a\n.png", "b%03d.png", "c:d.png", "ü\\udcff.png"]
+
+
+def test_time_grows_with_the_number_of_bad_stills_and_not_with_its_square(tmp_path: Path) -> None:
+    write_still(tmp_path / "0.png", 0)
+    source = ImageFolderSource(tmp_path)
+    error, bad = ImageError("it is damaged"), [tmp_path / f"{n}.png" for n in range(100_000)]
+    source._stills = list(enumerate(bad))
+    begin_s = time.process_time()
+    for path in bad:
+        source._note_unreadable(path, error)
+    assert time.process_time() - begin_s < 20  # 150 s where each is sought in a list
+    assert source.warning == (
+        f"100000 of 100000 stills in {tmp_path.name} cannot be read: "
+        "0.png (it is damaged), 1.png (it is damaged), 2.png (it is damaged) and 99997 more."
+    )
