@@ -34,14 +34,11 @@ class Stall:
 
 
 class StalledError(RuntimeError):
-    """A stage did not end when it was asked to: the process must be left without waiting for its threads.
+    """What was asked to end did not: `stall` hangs, and was left behind."""
 
-    stall: what hangs. interrupted: it was asked by Ctrl-C or a signal.
-    """
-
-    def __init__(self, stall: Stall, *, interrupted: bool = True) -> None:
+    def __init__(self, stall: Stall) -> None:
         super().__init__(str(stall))
-        self.stall, self.interrupted = stall, interrupted
+        self.stall = stall
 
 
 class Progress:
@@ -60,7 +57,7 @@ class Progress:
         try:
             yield
         finally:
-            del self._working[stage]
+            self._working.pop(stage, None)
 
     def stalled(self, limit_s: float) -> list[Stall]:
         """The stages that have worked for `limit_s` or longer on one thing, the longest first."""

@@ -156,6 +156,9 @@ class ScriptedFeed:
         for result in results:
             self._ledger.captured(result.frame.index)
 
+    def stalled(self, limit_s: float) -> None:
+        return None
+
     def start(self) -> None:
         self.started = True
 

@@ -25,13 +25,15 @@ class OutputGroup:
         self._outputs = list(outputs)
         self._progress = Progress()
         self._writing: Output | None = None
+        self._last_index = 0
 
     def write(self, result: Result) -> None:
+        self._last_index = result.frame.index
         with self._progress.working("output", result.frame.index):
             self._write_each(result)
 
     def stalled(self, limit_s: float) -> Stall | None:
-        """The result that has been written for `limit_s` or longer."""
+        """The result that has been written for `limit_s` or longer, or the last one while the outputs are closed."""
         return next(iter(self._progress.stalled(limit_s)), None)
 
     def _write_each(self, result: Result) -> None:
@@ -56,6 +58,12 @@ class OutputGroup:
 
         One that hangs in a write on another thread is left as it is.
         """
+        with self._progress.working("output", self._last_index):
+            self._close_each()
+        if self.errors:
+            raise self.errors[0]
+
+    def _close_each(self) -> None:
         while self._outputs:
             output = self._outputs.pop(0)
             if output is self._writing:
@@ -64,8 +72,6 @@ class OutputGroup:
                 output.close()
             except Exception as error:  # noqa: BLE001 - the others must still be closed
                 self._fail(output, error)
-        if self.errors:
-            raise self.errors[0]
 
     def _fail(self, output: Output, error: Exception) -> None:
         if isinstance(error, OutputError):
@@ -102,7 +108,7 @@ class Recorder:
             return
 
     def stalled(self, limit_s: float) -> Stall | None:
-        """The result that has been written for `limit_s` or longer."""
+        """As `OutputGroup.stalled`."""
         return self._group.stalled(limit_s)
 
     def close(self, within_s: float | None = None) -> None:
@@ -114,10 +120,12 @@ class Recorder:
         while self._thread.is_alive():
             self._thread.join(within_s and min(within_s, _POLL_S))
             if within_s is not None and (stall := self.stalled(within_s)):
-                with suppress(OutputError):
-                    self._group.close()
+                others = threading.Thread(target=self._close_outputs, name="close", daemon=True)
+                others.start()
+                others.join(within_s)
                 raise StalledError(stall)
-        self._group.close()
+        if self._group.errors:
+            raise self._group.errors[0]
 
     def _write_all(self) -> None:
         try:
@@ -127,6 +135,11 @@ class Recorder:
             return
         finally:  # whatever happened, nothing may wait for this thread
             self._results.stop()
+            self._close_outputs()
+
+    def _close_outputs(self) -> None:
+        with suppress(OutputError):  # it stays in `errors`
+            self._group.close()
 
     def _count(self, result: Result, reason: str) -> None:
         self.dropped += 1

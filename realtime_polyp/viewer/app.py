@@ -1,14 +1,14 @@
 """The entry point of the viewer: show a source in a window until the window is closed."""
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
-from PyQt5.QtCore import QTimer
+from PyQt5.QtCore import QMetaObject, Qt
 
+from realtime_polyp.interrupts import EXIT_INTERRUPTED, on_interrupt
 from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
@@ -17,8 +17,7 @@ from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
 __all__ = ["OpenFeed", "SourceInfo", "run_viewer"]
 
-_EXIT_FAILED, _EXIT_INTERRUPTED = 1, 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_EXIT_FAILED = 1
 _STYLE = OverlayStyle()
 
 
@@ -35,7 +34,7 @@ def run_viewer(
     unverified: bool = False,
     sound: bool = False,
 ) -> int:
-    """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after Ctrl-C or SIGTERM.
+    """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
 
     open_feed: returns a new, unstarted feed that starts at or before the given time of the video. It is called on this
         thread after the previous feed has ended: both may share engines and a pipeline, which it must reset. Errors of
@@ -54,7 +53,7 @@ def run_viewer(
         window.close()
     if outcome.error:
         raise outcome.error
-    return _EXIT_INTERRUPTED if outcome.interrupted else _EXIT_FAILED if window.player.failure else 0
+    return EXIT_INTERRUPTED if outcome.interrupted else _EXIT_FAILED if window.player.failure else 0
 
 
 class _Outcome:
@@ -66,22 +65,21 @@ class _Outcome:
 
 @contextmanager
 def _close_on_interrupt(window: ViewerWindow) -> Iterator[_Outcome]:
-    """Close the window on Ctrl-C, on SIGTERM, and on an error in a Qt callback, on which PyQt would abort."""
+    """Close the window on Ctrl-C, SIGTERM and SIGHUP, and on an error in a Qt callback, on which PyQt would abort."""
     outcome = _Outcome()
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt() -> None:
+        """On another thread: the window closes itself between two events."""
         outcome.interrupted = True
-        QTimer.singleShot(0, window.close)  # a signal can arrive while painting: close between two events
+        QMetaObject.invokeMethod(window, "close", Qt.QueuedConnection)
 
     def fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         outcome.error = outcome.error or error
         window.close()
 
-    old_signals, old_hook = {number: signal.signal(number, interrupt) for number in _SIGNALS}, sys.excepthook
-    sys.excepthook = fail
+    old_hook, sys.excepthook = sys.excepthook, fail
     try:
-        yield outcome
+        with on_interrupt(interrupt):
+            yield outcome
     finally:
         sys.excepthook = old_hook
-        for number, handler in old_signals.items():
-            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from realtime_polyp.packets import FrameQuality, Signal
+from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall
 
 Phase = Literal["ready", "playing", "seeking", "ended", "failed", "closed"]
 Tone = Literal["good", "busy", "warn", "bad"]
@@ -13,6 +14,8 @@ Name = Literal[
     "paused",
     "seeking",
     "ended",
+    "model not answering",
+    "source not answering",
     "no signal",
     "black picture",
     "frozen picture",
@@ -76,6 +79,7 @@ class PlayerState:
         format_change: the last change of the picture's size.
         failure: why playing failed.
         warning: why a recording ended early, in one sentence.
+        stall: the stage that has worked on one thing for longer than NO_SIGNAL_S.
     """
 
     phase: Phase
@@ -89,6 +93,7 @@ class PlayerState:
     format_change: FormatChange | None = None
     failure: Failure | None = None
     warning: str | None = None
+    stall: Stall | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,10 @@ def condition_of(state: PlayerState) -> Condition:
         return Condition("seeking", "Seeking", tone="busy")
     if state.paused and state.has_picture:
         return Condition("paused", "Paused", tone="busy")
-    if state.live and state.no_picture_s > NO_SIGNAL_S:
+    is_without_picture = state.live and state.no_picture_s > NO_SIGNAL_S
+    if state.stall and (is_without_picture or state.stall.seconds >= ANSWER_LIMIT_S):
+        return _stalled(state.stall, covers=is_without_picture or not state.live)
+    if is_without_picture:
         detail = f"No picture for {state.no_picture_s:.0f} s: check the endoscope and the video cable"
         return Condition("no signal", "No signal", detail, "bad", covers=True, blanks=True)
     if not state.has_picture:
@@ -159,6 +167,14 @@ def _failed(failure: Failure) -> Condition:
     name, title = _FAILURES.get(failure.stage, _FAILURES["viewer"])
     detail = f"{failure.message[:1].upper()}{failure.message[1:]}\nPress Space to try again"
     return Condition(name, title, detail, "bad", covers=True, blanks=True)
+
+
+def _stalled(stall: Stall, *, covers: bool) -> Condition:
+    """covers: the picture stands still as well; a live picture that goes on is not covered."""
+    detail = stall.warning[:1].upper() + stall.warning[1:]
+    if stall.stage == "model":
+        return Condition("model not answering", "Model not answering", detail, "bad", covers=covers, blanks=True)
+    return Condition("source not answering", "Source not answering", detail, "bad", covers=covers, blanks=True)
 
 
 def _ended(state: PlayerState) -> Condition:

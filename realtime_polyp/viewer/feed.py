@@ -13,6 +13,7 @@ from realtime_polyp.sources.base import Source
 from realtime_polyp.telemetry.ledger import Tally
 from realtime_polyp.temporal.association import match
 from realtime_polyp.temporal.filter import detections_at
+from realtime_polyp.watchdog import Stall
 
 _WAITING_RESULTS = 2
 _SAME_POLYP_IOU = 0.2
@@ -45,6 +46,10 @@ class Feed(Protocol):
     @property
     def warning(self) -> str | None:
         """Why the source ended early, in one sentence; None where it did not."""
+        ...
+
+    def stalled(self, limit_s: float) -> Stall | None:
+        """The stage that has worked on one thing for `limit_s` or longer."""
         ...
 
     def start(self) -> None:
@@ -137,6 +142,9 @@ class SessionFeed:
     @property
     def warning(self) -> str | None:
         return self.session.source.warning
+
+    def stalled(self, limit_s: float) -> Stall | None:
+        return self.session.stalled(limit_s)
 
     def start(self) -> None:
         self.session.start()

@@ -174,6 +174,7 @@ class Player:
             format_change=FormatChange(change[0], change[1], now_s - change[2]) if change else None,
             failure=self.failure,
             warning=self.feed.warning if self.feed else None,
+            stall=self.feed.stalled(NO_SIGNAL_S) if self.feed and self.phase == "playing" else None,
         )
 
     def reading(self) -> Reading:
@@ -319,7 +320,9 @@ class Player:
     def _reopen(self) -> float:
         if not self._has_stopped():
             if self._clock() > self._deadline_s:
-                return self._fail(Failure("viewer", f"the source did not stop within {_STOP_LIMIT_S:g} s"))
+                stall = self.feed.stalled(NO_SIGNAL_S) if self.feed else None
+                reason = str(stall) if stall else f"the source did not stop within {_STOP_LIMIT_S:g} s"
+                return self._fail(Failure("viewer", reason))
             return _POLL_S
         try:
             self.open()

@@ -1,10 +1,13 @@
 """Show a source in the viewer: what the command line runs where there is a display."""
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from realtime_polyp.cli.options import Options
+from realtime_polyp.cli.options import EXIT_FAILED, Options
+from realtime_polyp.cli.waiting import GRACE_S, finish
 from realtime_polyp.engines import decoding_device
-from realtime_polyp.outputs import alarm_figures, open_outputs
+from realtime_polyp.outputs import Output, alarm_figures, open_outputs
 from realtime_polyp.outputs.recorder import Recorder
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.runtime import Runtime
@@ -13,6 +16,7 @@ from realtime_polyp.sources import Paced, Source, open_source
 from realtime_polyp.telemetry.summary import write_summary
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
 from realtime_polyp.viewer.feed import SessionFeed
+from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, StalledError, StallReport
 
 
 @dataclass
@@ -25,6 +29,7 @@ class SessionFactory:
         options: the command line.
         recorder: writes the results of all sessions; None: nothing is recorded.
         session: the newest session; None before the first.
+        report: which stalls have been told.
     """
 
     source: Source | None
@@ -32,6 +37,7 @@ class SessionFactory:
     options: Options
     recorder: Recorder | None
     session: Session | None = None
+    report: StallReport = field(default_factory=StallReport)
 
     def open_feed(self, start_s: float) -> SessionFeed:
         """Open a session that starts at `start_s`, as a feed for the viewer."""
@@ -45,9 +51,36 @@ class SessionFactory:
         self.session = feed.session
         return feed
 
-    def recording_error(self) -> str | None:
-        """Why the recording stopped, if it did."""
-        return str(self.recorder.error) if self.recorder and self.recorder.error else None
+    def watch(self) -> str | None:
+        """What the window asks several times per second: tells what does not answer on standard error, and returns what
+        is wrong with the recording, in one sentence."""
+        session = self.session.stalled(ANSWER_LIMIT_S) if self.session else None
+        recording = self.recorder.stalled(ANSWER_LIMIT_S) if self.recorder else None
+        if sentence := self.report.news(session or recording):
+            print(f"realtime-polyp: {sentence}", file=sys.stderr)
+        if self.recorder and self.recorder.error:
+            return str(self.recorder.error)
+        return recording.warning if recording else None
+
+    def close(self, outputs: Sequence[Output]) -> list[Stall]:
+        """Close the outputs, then write the summary, also when a recording failed. Raises the first OutputError.
+
+        Returns what hangs and was left behind, having told it on standard error.
+        """
+        session, path = self.session, self.options.summary
+        stalls = [stall] if session and (stall := session.left_behind()) else []
+        try:
+            if self.recorder:
+                self.recorder.close(GRACE_S)
+        except StalledError as error:
+            stalls.append(error.stall)
+        finally:
+            if session and path:
+                stall = finish(lambda: write_summary(session, path, alarm_figures(outputs)), session)
+                stalls += [stall] if stall else []
+            for stall in stalls:
+                print(f"realtime-polyp: {stall}", file=sys.stderr)
+        return stalls
 
     def _open_source(self, start_s: float) -> Source:
         first, self.source = self.source, None
@@ -66,9 +99,10 @@ class SessionFactory:
 
 def show_source(source: Source, runtime: Runtime, options: Options) -> int:
     """Show the source until the window is closed; returns the exit code. Raises OutputError after that."""
+    pipeline = runtime.pipeline()  # warmed up before any output is begun
     outputs = open_outputs(options.output_specs[0], source.rate_hz)
     recorder = Recorder(outputs, live=source.live) if outputs else None
-    sessions = SessionFactory(source, runtime.pipeline(), options, recorder)
+    sessions = SessionFactory(source, pipeline, options, recorder)
     duration_s = options.end_s or source.duration_s
     info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop)
     try:
@@ -77,15 +111,10 @@ def show_source(source: Source, runtime: Runtime, options: Options) -> int:
             title=source.name,
             info=info,
             full_screen=options.full_screen,
-            recording_error=sessions.recording_error,
+            recording_error=sessions.watch,
             unverified=bool(runtime.unverified),
             sound=options.sound,
         )
     finally:
-        try:
-            if recorder:
-                recorder.close()
-        finally:  # also when a recording failed
-            if options.summary and sessions.session:
-                write_summary(sessions.session, options.summary, alarm_figures(outputs))
-    return code
+        stalls = sessions.close(outputs)
+    return (code or EXIT_FAILED) if stalls else code

@@ -11,7 +11,8 @@ from realtime_polyp.viewer.rates import Reading
 from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
 
 _WIDEST_TEXTS = {
-    "state": "\u25cf  Decoder failed", "fps": "000.0 fps", "video": "picture 000 ms", "annotation": "overlay 0000 ms",
+    "state": "\u25cf  Source not answering", "fps": "000.0 fps", "video": "picture 000 ms",
+    "annotation": "overlay 0000 ms",
     "analysis": "analysis 0000 ms", "dropped": "dropped 00000",
 }  # fmt: skip
 _TOOLTIPS = {

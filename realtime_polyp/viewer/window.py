@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ _NEXT_MASK: dict[MaskStyle, MaskStyle] = {"outline": "fill", "fill": "none", "no
 _REFRESH_MS = 250
 _MESSAGE_MS = 6000
 _ON_SCREEN_LIMIT_S = 2.0
+_SAVE_LIMIT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,9 @@ class ViewerWindow(QWidget):
             timer.stop()
         self.hide()
         self.player.close()
-        self._saver.shutdown(wait=True)
+        self._saver.shutdown(wait=False)
+        if self._saving:  # a disk that does not answer must not keep the window's process alive
+            wait([self._saving], _SAVE_LIMIT_S)
         event.accept()
 
     def _centre_help(self) -> None:

@@ -441,7 +441,7 @@ class TestSessionFactory:
         first, second = factory.open_feed(0.0), factory.open_feed(1.0)
         assert first.session.source is source and first.display == "synced"
         assert factory.session is second.session and next(second.session.source.frames()).pts_s == pytest.approx(1.0)
-        assert factory.recording_error() is None
+        assert factory.watch() is None
         for feed in (first, second):
             feed.session.source.close()
 
@@ -452,6 +452,9 @@ class TestSessionFactory:
             def write(self, result: object) -> None:
                 self.written += 1
 
+            def stalled(self, limit_s: float) -> None:
+                return None
+
         options, disk = parse(["--source", str(clip), "--display", "immediate"]), Disk()
         factory = SessionFactory(None, Pipeline(FakeDetector(), FakeSegmenter()), options, disk)
         feed = factory.open_feed(0.0)
@@ -460,6 +463,6 @@ class TestSessionFactory:
             assert not feed.is_over()
         feed.stop()
         assert isinstance(feed.session.source, Paced) and feed.display == "immediate"
-        assert disk.written >= 1 and factory.recording_error() == "the disk is full"
+        assert disk.written >= 1 and factory.watch() == "the disk is full"
         while not feed.is_over():
             time.sleep(0.01)
