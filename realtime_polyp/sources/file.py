@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from av.video.stream import VideoStream
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError, printable
 from realtime_polyp.sources.continuity import mark_continuity
+from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.gaps import Gap, StampLog
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
 from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.paths import check_file
@@ -26,14 +27,13 @@ from realtime_polyp.sources.reader import Clock, Reader
 Timed = tuple[float, VideoFrame]  # seconds since the stream's start, picture
 
 _DURATION_STORED = {"mov", "matroska", "avi", "asf", "flv"}  # containers that store a duration; others estimate it
-_EARLY_END_S = 0.5  # a file that ends this much before its stored duration is truncated; less may be rounding
 _SEEK_MARGINS_S = (
     0.0,
     2.0,
     10.0,
 )  # a seek may land too late (MPEG-TS has no index): retry earlier, then read from the start
 _SAME_TIME_S = 1e-6
-_TS_PACKETS_BYTES = (188, 192, 204)  # plain, with timestamps, with error correction
+_ONLY_KEYS = {"mjpeg", "ffv1", "rawvideo", "dvvideo", "prores", "dnxhd", "huffyuv", "ffvhuff", "jpeg2000", "png"}
 _READ_ERRORS_ALLOWED = 3  # consecutive
 
 
@@ -54,7 +54,8 @@ class FileSource:
     rate, or Matroska and MPEG-TS, which have no such index) the packets before `start_s` are counted: the file is read
     up to there, without decoding.
 
-    `warning` is set at the end of a damaged file, after every frame that could be decoded.
+    `warning` is set at the end of a damaged file, after every frame that could be decoded. It also names the gaps of a
+    recording whose steps are even otherwise (`sources.gaps`).
 
     Raises SourceError for a file that cannot be opened or has no frame in the span.
     """
@@ -87,7 +88,7 @@ class FileSource:
         whole = start_s == 0 and end_s is None and not loop
         self.frames_total: int | None = (stream.frames or None) if whole else None
         self._to_rgb = RgbConverter(stream.sample_aspect_ratio)
-        self._damage = _Damage()
+        self._damage, self._stamps = Damage(), StampLog(float(self._reader.time_base))
         self._first_pass: Iterator[Timed] | None = self._one_pass()
         try:
             self._first = self._first_picture(self._first_pass)
@@ -165,8 +166,15 @@ class FileSource:
         else:
             self._damage.check_end(end_s, self.duration_s)
             self._damage.check_packets(end_s, self._reader.container_name, self._path.stat().st_size)
+        self._damage.gaps = self._find_gaps()
         if self.warning is None and count and not self._stop.is_set():
             self.warning = self._damage.describe(self.name, count)
+
+    def _find_gaps(self) -> list[Gap]:
+        """Return where pictures are missing. AVI stores a dropped picture as nothing, which repeats the one before."""
+        is_avi = self._reader.container_name == "avi"
+        only_keys = self._reader.stream.codec_context.name in _ONLY_KEYS
+        return self._stamps.gaps(joins_begin_with_keys=is_avi or not only_keys)
 
     def _shown_s(self, picture: VideoFrame) -> float:
         return max(self._reader.period_s, float(picture.duration * self._reader.time_base))
@@ -181,7 +189,9 @@ class FileSource:
                 if self._first_index is None:
                     self._first_index = dropped if from_file_start else self._number(pts_s, picture)
                 if self._start_s > 0:
-                    self._damage = _Damage()  # pictures after a seek may lack their references: the file is not damaged
+                    self._damage = Damage()  # pictures after a seek may lack their references: the file is not damaged
+                    self._stamps.forget_pictures()
+                    self._note_stamp(pts_s, picture)
                 yield pts_s, picture
                 break
             dropped += 1
@@ -227,8 +237,8 @@ class FileSource:
     def _decode(self) -> Iterator[Timed]:
         """Yield every picture that can be decoded from the reader's position on; record the damage."""
         reader, errors = self._reader, 0
-        clock, last_s = Clock(reader.time_base, reader.start_pts, reader.period_s), 0.0
-        self._damage = _Damage()
+        clock, last_s = Clock(reader.time_base, reader.start_pts, reader.period_s, ends_s=self.duration_s), 0.0
+        self._damage, self._stamps = Damage(), StampLog(float(reader.time_base))
         while errors < _READ_ERRORS_ALLOWED:
             try:
                 packet = reader.packet()
@@ -239,11 +249,18 @@ class FileSource:
                 continue
             if packet is None:
                 return
+            self._stamps.add_packet(packet.dts, packet.pts, is_discard=packet.is_discard)
             for picture in self._decode_packet(packet, last_s):
                 last_s = clock.at(picture.pts)
+                self._note_stamp(last_s, picture)
                 yield last_s, picture
         for picture in self._decode_packet(None, last_s):  # flush the decoder
-            yield clock.at(picture.pts), picture
+            last_s = clock.at(picture.pts)
+            self._note_stamp(last_s, picture)
+            yield last_s, picture
+
+    def _note_stamp(self, pts_s: float, picture: VideoFrame) -> None:
+        self._stamps.add_picture(picture.pts, pts_s, is_key=picture.key_frame)
 
     def _decode_packet(self, packet: "Packet[VideoStream] | None", last_s: float) -> list[VideoFrame]:
         """Decode one packet, or flush the decoder (None)."""
@@ -257,67 +274,6 @@ class FileSource:
         if (packet is not None and packet.is_corrupt) or any(picture.is_corrupt for picture in pictures):
             self._damage.add_incomplete_picture(last_s)
         return pictures
-
-
-@dataclass
-class _Damage:
-    """Damage found while reading a file.
-
-    Attributes:
-        first_s: time of the first damage, s.
-        reason: why the first lost packet could not be decoded.
-        packets_lost: packets that could not be read or decoded.
-        pictures_incomplete: pictures that were decoded with missing data.
-        announced_s: the stored duration of a file that ends earlier, s.
-        cut: the file ends in the middle of a packet.
-    """
-
-    first_s: float | None = None
-    reason: str = ""
-    packets_lost: int = 0
-    pictures_incomplete: int = 0
-    announced_s: float | None = None
-    cut: bool = False
-
-    def add_lost_packet(self, at_s: float, error: av.error.FFmpegError) -> None:
-        self._note(at_s)
-        self.reason = self.reason or str(error.strerror).lower()
-        self.packets_lost += 1
-
-    def add_incomplete_picture(self, at_s: float) -> None:
-        self._note(at_s)
-        self.pictures_incomplete += 1
-
-    def check_end(self, end_s: float, announced_s: float | None) -> None:
-        if announced_s is not None and end_s < announced_s - _EARLY_END_S:
-            self._note(end_s)
-            self.announced_s = announced_s
-
-    def check_packets(self, end_s: float, container_name: str, size_bytes: int) -> None:
-        """Detect a truncated MPEG transport stream: it stores no duration but consists of whole packets."""
-        if container_name == "mpegts" and all(size_bytes % packet_bytes for packet_bytes in _TS_PACKETS_BYTES):
-            self._note(end_s)
-            self.cut = True
-
-    def describe(self, name: str, count: int) -> str | None:
-        """Describe the damage in one sentence; None without damage."""
-        if self.first_s is None:
-            return None
-        found = []
-        if self.packets_lost:
-            found.append(f"{_plural(self.packets_lost, 'packet')} could not be decoded ({self.reason})")
-        if self.pictures_incomplete:
-            found.append(f"{_plural(self.pictures_incomplete, 'picture')} incomplete")
-        if self.announced_s is not None:
-            found.append(f"it should last {self.announced_s:.2f} s but ends early")
-        if self.cut and not found:
-            found.append("it ends in the middle of a packet")
-        frames = _plural(count, "frame")
-        return f"{name} is damaged after {self.first_s:.2f} s ({frames} could be read): {', '.join(found)}."
-
-    def _note(self, at_s: float) -> None:
-        if self.first_s is None:
-            self.first_s = at_s
 
 
 def check_span(start_s: float, end_s: float | None) -> None:
@@ -357,7 +313,3 @@ def _parse_duration_s(text: str) -> float | None:
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     except ValueError:
         return None
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

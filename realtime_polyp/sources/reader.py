@@ -99,7 +99,7 @@ class Clock:
         self._shift_s = 0.0
 
     def at(self, pts: int | None) -> float:
-        """Return the time of the next picture, s; its timestamp may be missing. Sets `jumped` where it removed a jump."""
+        """Return the time of the next picture, s; its timestamp may be missing. Sets `jumped` if it removed a jump."""
         self.jumped = False
         self._last_s = self._first_s(pts) if self._last_s is None else self._next_s(pts, self._last_s)
         return self._last_s

@@ -1,0 +1,146 @@
+"""Finds where pictures are missing, from the stamps of a recording or stream that is otherwise even."""
+
+from array import array
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST_STEPS = 8  # fewer steps do not tell what is usual
+_STAMP_ROUNDING_S = 0.0021  # both ends of a step are rounded, to 1 ms in Matroska and FLV
+_UNEVEN_ALLOWED = 0.05  # share of other steps in an even recording
+_LOST_STEP = 1.75  # periods; telecined film has steps of 1.5
+_SHORT_S = 0.1  # two recordings that were joined may be this far apart, and grabbers store dropped frames as nothing
+_SHORT_GAPS_ALLOWED = 0.005  # share of the steps; more are a recorder's habit, such as leaving out equal pictures
+_NEAR = 8  # periods; short gaps this close together have one cause, as packets are stored in another order
+_TAIL, _TAIL_PERIODS = 4, 3.5  # steps, periods: a video that is cut off lacks pictures stored after a later one
+_LONG_S, _LONG_STEP = 0.5, 5.0  # what is told where periods vary a little, s and periods
+_RESTART_S = 1.0  # stamps that go back further begin a new piece
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Missing pictures.
+
+    Attributes:
+        begin_s, end_s: when the first of them was due, and when the next picture comes, s.
+    """
+
+    begin_s: float
+    end_s: float
+
+    @property
+    def missing_s(self) -> float:
+        return self.end_s - self.begin_s
+
+
+@dataclass
+class StampLog:
+    """The stamps of one video, in pieces within which time does not begin anew.
+
+    Attributes:
+        time_base_s: length of a tick, s.
+    """
+
+    time_base_s: float
+    _pieces: "list[_Piece]" = field(default_factory=list)
+    _newest_dts: int | None = None
+
+    def add_packet(self, dts: int | None, pts: int | None, *, is_discard: bool = False) -> None:
+        """Note a packet in the order of the file: a step back begins a new piece. An edit list may discard one."""
+        stamp = pts if dts is None else dts
+        if stamp is None:
+            return
+        if self._newest_dts is None or (stamp - self._newest_dts) * self.time_base_s < -_RESTART_S:
+            self._pieces.append(_Piece())
+        self._newest_dts = stamp
+        piece = self._pieces[-1]
+        piece.newest = max(piece.newest, stamp if pts is None else pts)
+        if is_discard:
+            piece.stamps.append(stamp if pts is None else pts)
+            piece.keys.append(False)
+
+    def add_picture(self, pts: int | None, shown_at_s: float, *, is_key: bool) -> None:
+        """Note a decoded picture; shown_at_s: its time on the reader's clock."""
+        if pts is None or not self._pieces:
+            return
+        late = len(self._pieces) > 1 and pts > self._pieces[-1].newest  # it was still in the decoder
+        piece = self._pieces[-2 if late else -1]
+        if piece.origin_s is None:
+            piece.origin_s = shown_at_s - pts * self.time_base_s
+        piece.stamps.append(pts)
+        piece.keys.append(is_key)
+
+    def forget_pictures(self) -> None:
+        """Begin anew with the next picture, as after a seek."""
+        for piece in self._pieces:
+            piece.stamps, piece.keys, piece.origin_s = array("q"), bytearray(), None
+
+    def gaps(self, *, joins_begin_with_keys: bool, least_s: float = 0.0) -> list[Gap]:
+        """Return what is missing; see `find_gaps`."""
+        pieces = [piece.sorted(self.time_base_s) for piece in self._pieces if len(piece.stamps) > 1]
+        return find_gaps(pieces, joins_begin_with_keys=joins_begin_with_keys, least_s=least_s)
+
+
+@dataclass
+class _Piece:
+    newest: int = -(1 << 63)
+    origin_s: float | None = None
+    stamps: "array[int]" = field(default_factory=lambda: array("q"))
+    keys: bytearray = field(default_factory=bytearray)
+
+    def sorted(self, time_base_s: float) -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
+        stamps = np.array(self.stamps, np.int64)
+        order = np.argsort(stamps, kind="stable")
+        keys = np.frombuffer(self.keys, np.uint8)[order] != 0
+        times: NDArray[np.float64] = stamps[order] * np.float64(time_base_s) + (self.origin_s or 0.0)
+        return times, keys
+
+
+def find_gaps(
+    pieces: "list[tuple[NDArray[np.float64], NDArray[np.bool_]]]", *, joins_begin_with_keys: bool, least_s: float = 0.0
+) -> list[Gap]:
+    """Return the gaps of a video whose steps are even; none where its rate varies.
+
+    pieces: rising times, s, and whether each picture is a key picture.
+    joins_begin_with_keys: pictures depend on others, so a short gap before a key picture may be a join of two videos.
+    least_s: shorter gaps are not told.
+
+    Even: all but 5 % of the steps are the usual one, up to the rounding of stamps; a gap is then a step of 1.75
+    periods. Nearly even: all but 5 % are between half and 1.5 of it, as cameras with a clock of their own write; a gap
+    is then longer than 0.5 s and 5 periods. Otherwise the rate varies, and any step may be meant.
+    """
+    steps = np.concatenate([np.diff(times) for times, _ in pieces]) if pieces else np.zeros(0)
+    if len(steps) < _LEAST_STEPS:
+        return []
+    period_s = _period_s(steps)
+    odd_allowed = max(min(4, len(steps) // 8), _UNEVEN_ALLOWED * len(steps))
+    off = np.abs(steps - period_s)
+    if period_s > 0 and np.count_nonzero(off > max(_STAMP_ROUNDING_S, 0.02 * period_s)) <= odd_allowed:
+        least_step_s = _LOST_STEP * period_s
+    elif np.count_nonzero(off > 0.5 * period_s) <= odd_allowed:
+        least_step_s = max(_LONG_S, _LONG_STEP * period_s)
+    else:
+        return []
+    gaps: list[Gap] = []
+    short: list[Gap] = []
+    for times, keys in pieces:
+        for at in np.flatnonzero(np.diff(times) > least_step_s):
+            gap = Gap(float(times[at] + period_s), float(times[at + 1]))
+            may_be_join = joins_begin_with_keys and bool(keys[at + 1])
+            if joins_begin_with_keys and at + 1 + _TAIL > len(times) - 1 and gap.missing_s < _TAIL_PERIODS * period_s:
+                continue
+            if gap.missing_s >= max(least_s, _SHORT_S if may_be_join else 0.0) - _STAMP_ROUNDING_S:
+                (short if gap.missing_s < _SHORT_S else gaps).append(gap)
+    causes = sum(b.begin_s - a.end_s > _NEAR * period_s for a, b in pairwise(short)) + bool(short)
+    if causes <= max(2.0, _SHORT_GAPS_ALLOWED * len(steps)):
+        gaps = sorted(gaps + short, key=lambda gap: gap.begin_s)
+    return gaps
+
+
+def _period_s(steps: "NDArray[np.float64]") -> float:
+    """Return the usual step, s: the mean of those near the median, which rounding has moved to either side."""
+    median = float(np.sort(steps)[len(steps) // 2])
+    near = steps[np.abs(steps - median) <= max(_STAMP_ROUNDING_S, 0.02 * median)]
+    return float(near.mean())
