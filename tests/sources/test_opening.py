@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from media import write_clip
 
+from realtime_polyp.cli.main import main
 from realtime_polyp.sources import FileSource, SourceError, open_source
 from realtime_polyp.sources.hardware import decodes_on
 from trainers.video.labels import read_clock
@@ -220,3 +221,11 @@ def test_an_allowed_playlist_from_the_network_reads_no_file_of_this_machine(fold
     playlist = HLS.format(f"file://{folder}/secret/patient.ts").encode()
     with _server(lambda _: (200, playlist, {})) as server, pytest.raises(SourceError):
         open_source(f"{server.url}/x.m3u8", allow_playlists=True)
+
+
+def test_the_command_line_refuses_and_allows_playlists(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--headless", "--detector", "none", "--segmenter", "none", "--source", str(folder / "list.m3u8")]
+    assert main(asked) == 2
+    assert "list.m3u8 is a playlist" in capsys.readouterr().err
+    assert main([*asked, "--allow-playlists"]) == 0
+    assert "15 of 15 frames analysed" in capsys.readouterr().out
