@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -95,12 +96,25 @@ def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> 
 
 
 def load_module(weights: Weights) -> nn.Module:
-    """Load the trained model, in eval mode."""
-    state = load_file(weights.path("safetensors"))
-    module: nn.Module
-    if weights.task == "detector":
-        module = Detector(DETECTORS[weights.model])
-    else:
-        module = Segmenter(SEGMENTERS[weights.model])
-    module.load_state_dict(upgrade_state(state))
+    """Load the trained model, in eval mode.
+
+    Raises EngineError for a file that passes its checksum and is damaged, of another model, or not finite.
+    """
+    module = _new_module(weights)
+    try:
+        state = load_file(weights.path("safetensors"))
+        module.load_state_dict(upgrade_state(state))
+    except (SafetensorError, RuntimeError, OSError, TypeError, LookupError) as error:
+        raise weights.refuse("safetensors", error) from error
+    if harmed := sorted(name for name, values in module.state_dict().items() if not torch.isfinite(values).all()):
+        raise weights.refuse("safetensors", f"{harmed[0]} holds values that are not finite")
     return module.eval()
+
+
+def _new_module(weights: Weights) -> nn.Module:
+    known = DETECTORS if weights.task == "detector" else SEGMENTERS
+    if weights.model not in known:
+        raise weights.refuse("safetensors", f"this program knows no {weights.task} of that name")
+    if weights.task == "detector":
+        return Detector(DETECTORS[weights.model])
+    return Segmenter(SEGMENTERS[weights.model])

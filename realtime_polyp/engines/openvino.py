@@ -98,11 +98,36 @@ def open_float32(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
 
 
 def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
-    """Compile the shipped INT8 model. Raises EngineError if it has none or `device` is not "cpu"."""
+    """Compile the shipped INT8 model.
+
+    Raises EngineError if it has none, if the file passes its checksum and is damaged or of another model, or if
+    `device` is not "cpu".
+    """
     _require_cpu("openvino-int8", device)
     weights.path("int8-bin")  # verifies the file, which OpenVINO reads together with the graph
-    graph = ov.Core().read_model(weights.path("int8-xml"))
-    return _open("openvino-int8", graph, weights, ("int8-xml", "int8-bin"), hint)
+    path = weights.path("int8-xml")
+    try:
+        graph = ov.Core().read_model(path)
+        if problem := graph_problem(graph, weights):
+            raise RuntimeError(problem)
+        return _open("openvino-int8", graph, weights, ("int8-xml", "int8-bin"), hint)
+    except RuntimeError as error:
+        raise weights.refuse("int8-xml", error) from error
+
+
+def graph_problem(graph: ov.Model, weights: Weights) -> str | None:
+    """Return what is wrong with a graph that was read from a file; None if it is of the model and finite."""
+    (height, width), outputs = weights.size, 2 if weights.task == "detector" else 1
+    shapes = [port.partial_shape for port in graph.inputs]
+    if shapes != [ov.PartialShape([1, height, width, 3])] or graph.inputs[0].element_type != ov.Type.u8:
+        return f"its input is not 1 x {height} x {width} x 3 in 8 bits"
+    if len(graph.outputs) != outputs or any(port.element_type != ov.Type.f32 for port in graph.outputs):
+        return f"it has {len(graph.outputs)} outputs, not {outputs} of float32"
+    for node in graph.get_ops():
+        if node.get_type_name() == "Constant" and node.get_element_type().is_real():
+            if not np.isfinite(node.data).all():
+                return f"its weights {node.get_friendly_name()!r} are not finite"
+    return None
 
 
 def _open(name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], hint: Hint) -> OpenVinoEngine:
