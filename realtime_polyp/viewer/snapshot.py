@@ -10,6 +10,7 @@ import numpy as np
 
 from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.outputs.base import reason_of
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.private_files import make_private_folder
 from realtime_polyp.viewer.displayed import DisplayedFrame
@@ -33,7 +34,15 @@ class Saved:
 
 
 def save_snapshot(displayed: DisplayedFrame, style: OverlayStyle, folder: Path, name: str, now: datetime) -> Saved:
-    """Write `<name>_<date>_<position>.png` and `<name>_<date>_<position>_overlay.png`. Raises OSError."""
+    """Write `<name>_<date>_<position>.png` and `<name>_<date>_<position>_overlay.png`. Raises OSError, also where
+    drawing or encoding fails: whatever else is raised would end the window."""
+    try:
+        return _save(displayed, style, folder, name, now)
+    except (cv2.error, MemoryError, ValueError) as error:
+        raise OSError(reason_of(error)) from error
+
+
+def _save(displayed: DisplayedFrame, style: OverlayStyle, folder: Path, name: str, now: datetime) -> Saved:
     make_private_folder(folder)
     safe = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.")[:_LONGEST_NAME] or "picture"
     stem = f"{safe}_{now:%Y-%m-%d_%H-%M-%S}-{now.microsecond // 1000:03d}_at-{displayed.frame.pts_s:.3f}s"

@@ -196,6 +196,19 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
     assert len(list(FileSource(small_disk / "a.mp4").frames())) >= 2
 
 
+def test_a_share_that_is_unmounted(small_disk: Path) -> None:
+    """Lazily, as a share that is gone is: the open files live on, and nobody finds them."""
+    group = OutputGroup([ResultsWriter(small_disk / "a.jsonl"), VideoWriter(small_disk / "a.mp4")])
+    group.write(alarm(0))
+    subprocess.run(["umount", "-l", small_disk], check=True)
+    try:
+        with pytest.raises(OutputError, match="cannot write results to .*: its folder was unmounted or replaced"):
+            group.close()
+        assert [str(error).split(" ")[2] for error in group.errors] == ["results", "video"]
+    finally:
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", small_disk], check=True)  # for the fixture to unmount
+
+
 def modes(folder: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
 
@@ -236,6 +249,24 @@ def test_outputs_can_be_read_by_their_owner_only(umask: int, existing: bool, tmp
     assert {name: oct(mode) for name, mode in found.items() if mode != (0o700 if name in folders else 0o600)} == {}
     assert len(found) == len(names) + len(folders) + 4, "two pictures of the alarm, two of the snapshot"
     assert json.loads((tmp_path / "s.json").read_text()) == {}
+
+
+def test_a_snapshot_that_cannot_be_drawn_or_named_is_an_os_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = pytest.importorskip("realtime_polyp.viewer.snapshot", exc_type=ImportError)
+    displayed = pytest.importorskip("realtime_polyp.viewer.displayed")
+    shown = displayed.DisplayedFrame(alarm(0).frame, alarm(0))
+    rest = "name", datetime(2026, 5, 4)
+    with pytest.raises(OSError, match="NUL character|null byte|null character"):
+        snapshot.save_snapshot(shown, snapshot.OverlayStyle(), tmp_path / "a\0b", *rest)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(snapshot, "draw", fail)
+    with pytest.raises(OSError, match="MemoryError"):
+        snapshot.save_snapshot(shown, snapshot.OverlayStyle(), tmp_path, *rest)
 
 
 @posix
