@@ -79,7 +79,7 @@ def test_what_is_no_video_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such video"):
         read_clock(tmp_path / "none.mp4")
     (tmp_path / "text.mp4").write_text("text")
-    with pytest.raises(ValueError, match="is not a video that can be read"):
+    with pytest.raises(ValueError, match="is a text file, not a video"):
         read_clock(tmp_path / "text.mp4")
 
 
@@ -268,7 +268,7 @@ def test_uncompressed_run_lengths_of_the_test_are_coco_s() -> None:
             coco(annotations=[{"id": 7, "image_id": 103, "instance_id": 1}]),
             "7 in frame 3: it has neither a bbox",
         ),
-        ({"videos": []}, "object missing required field `annotations`"),
+        ({"videos": []}, "`annotations` is missing"),
         ([], "not a COCO file of a video"),
     ],
 )
