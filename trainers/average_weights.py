@@ -14,7 +14,7 @@ from torch import Tensor
 
 from realtime_polyp.atomic_write import replacing
 from trainers.command import command_parser, run_command
-from trainers.training.initialise import read_tensors, source_of
+from trainers.training.checkpoint_file import read_source, read_tensors
 from trainers.training.run_folder import BEST, read_recipe, write_recipe
 
 Weights = dict[str, Tensor]
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--share must be 0 to 1, got {options.share:g}")
     if (options.out / BEST).exists():
         raise ValueError(f"{options.out} holds weights: choose a new --out")
-    recipe, began = read_recipe(options.run), source_of(options.began_with)
+    recipe, began = read_recipe(options.run), read_source(options.began_with)
     if recipe["init"] != began:
         raise ValueError(f"{options.run} began with {recipe['init']}, not with {began}: only its own beginning will do")
     weights = average(read_tensors(options.began_with), read_tensors(options.run / BEST), options.share)

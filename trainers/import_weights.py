@@ -4,7 +4,6 @@ python -m trainers.import_weights retinanet_r50_coco.pth --layout mmdet --config
 """
 
 import hashlib
-import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 from realtime_polyp.atomic_write import replacing
 from trainers.command import command_parser, report_bad_input
 from trainers.recipes import RECIPES
+from trainers.training.checkpoint_file import load_checkpoint, read_tensors
 from trainers.training.checkpoint_layouts import LAYOUTS
 from trainers.training.checkpoint_names import State
-from trainers.training.initialise import read_tensors
 
 _NESTED = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 _PREFIXES = ("module.", "model.")
@@ -83,19 +82,15 @@ def read_checkpoint(path: Path) -> State:
     """
     if path.suffix == ".safetensors":
         return read_tensors(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such checkpoint: {path}")
-    try:
-        content: Any = torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} cannot be read as weights alone, and nothing else is run: {reason}") from error
+    content = load_checkpoint(path)
     for key in _NESTED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not named tensors")
-    return {_bare(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return {
+        _bare(name): value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
+    }
 
 
 def _bare(name: str) -> str:

@@ -372,17 +372,22 @@ def test_a_resumed_run_is_the_one_that_began(data: Path, tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("recipe.json", b"{"), ("recipe.json", b"[1]"), ("checkpoint.pt", b"PK no")]
+    ("name", "content", "said"),
+    [
+        ("recipe.json", b"{", "recipe.json is not the recipe of a training run: it is not JSON"),
+        ("recipe.json", b"[1]", "recipe.json is not the recipe of a training run: expected `object`"),
+        ("checkpoint.pt", b"PK no", "checkpoint.pt is damaged"),
+    ],
 )
 def test_a_damaged_run_is_said_and_left_as_it_is(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, said: str
 ) -> None:
     words = ["--epochs", "1", "--batch", "4", "--size", "64", "96"]
     _trained(data, tmp_path, words)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SystemExit) as end:
         _trained(data, tmp_path, [*words, "--resume"])
-    assert end.value.code == 2 and f"{name} is damaged" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert end.value.code == 2 and said in capsys.readouterr().err.strip().splitlines()[-1]
     assert (tmp_path / name).read_bytes() == content
 
 

