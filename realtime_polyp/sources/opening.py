@@ -34,9 +34,9 @@ _RECORDINGS = (
 _PICTURES = "jpeg_pipe,jpegls_pipe,png_pipe,bmp_pipe,tiff_pipe,webp_pipe,j2k_pipe"
 _FILE_FORMATS = f"{_RECORDINGS},{_PICTURES}"
 _FILE_PLAYLISTS, _NETWORK_PLAYLISTS = "hls,concat", "hls,dash"
-_PLAYLIST_PROTOCOLS = "http,https,httpproxy,tls,tcp,crypto,data"
+_PLAYLIST_PROTOCOLS = "rtsp,rtsps,http,https,httpproxy,tls,tcp,crypto,data"
 
-_PROTOCOLS = {  # by scheme; no other scheme is accepted
+_PROTOCOLS = {  # by scheme; no other scheme is accepted. Without rtsp itself FFmpeg follows no redirect of it.
     "rtsp": "rtp,srtp,udp,tcp",
     "rtsps": "rtp,srtp,udp,tcp,tls",
     "rtmp": "rtmp,tcp",
@@ -59,8 +59,8 @@ _XML_ROOTS = (b"<mpd", b"<compositionplaylist", b"<smil", b"<playlist")
 _JPEG, _STILL_JPEGS = b"\xff\xd8", (".jpg", ".jpeg")
 _CURE = "--allow-playlists opens it all the same"
 
-NOT_ALLOWED = f"what arrives is a playlist, which leads to other addresses, or no video; {_CURE}"
-"""Why FFmpeg calls a well-formed address an invalid argument: the format of what arrives is not on its list."""
+NOT_ALLOWED = f"what arrives leads to other addresses (a playlist or a redirect), or is no video; {_CURE}"
+"""Why FFmpeg calls a well-formed address an invalid argument: what arrives, or leads on, is not on its list."""
 
 
 def open_file(path: Path, *, allow_playlists: bool = False, hwaccel: HWAccel | None = None) -> InputContainer:
@@ -88,8 +88,7 @@ def open_network(
 ) -> InputContainer:
     """Open a network stream; see `NetworkSource`. A server may redirect to itself, not to another host.
 
-    timeout_s: (to open, of a read), s. Raises SourceError for an address that cannot be meant, and FFmpegError. An RTSP
-    server can redirect FFmpeg to another host: FFmpeg has no switch against it.
+    timeout_s: (to open, of a read), s. Raises SourceError for an address that cannot be meant, and FFmpegError.
     """
     scheme = network_scheme(url)
     limits = _network_limits(scheme, allow_playlists)

@@ -15,7 +15,7 @@ import pytest
 from media import write_clip
 
 from realtime_polyp.cli.main import main
-from realtime_polyp.sources import FileSource, SourceError, open_source
+from realtime_polyp.sources import FileSource, NetworkSource, SourceError, open_source
 from realtime_polyp.sources.hardware import decodes_on
 from trainers.video.labels import read_clock
 
@@ -189,6 +189,31 @@ def test_a_redirect_to_another_host_is_refused_by_name() -> None:
             with pytest.raises(SourceError, match=r"leads to another address, http://127.0.0.2.*token=\*\*\*"):
                 open_source(f"{server.url}/a.ts")
     assert got == []
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_an_rtsp_redirect_is_followed_only_where_it_is_allowed(allowed: bool) -> None:
+    with _listener() as (port, got), socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"rtsp://127.0.0.1:{server.getsockname()[1]}/x"
+        target = f"rtsp://127.0.0.2:{port}/x"
+        threading.Thread(target=_redirect_rtsp, args=(server, target), daemon=True).start()
+        with pytest.raises(SourceError, match=None if allowed else "a redirect.*--allow-playlists"):
+            NetworkSource(address, open_timeout_s=1, allow_playlists=allowed)
+    assert len(got) == allowed
+
+
+def _redirect_rtsp(server: socket.socket, target: str) -> None:
+    connection, _ = server.accept()
+    with connection, connection.makefile("rwb") as stream:
+        lines: list[bytes] = []
+        while line := stream.readline():
+            lines.append(line.strip())
+            if not lines[-1]:
+                number = next(one for one in lines if one.lower().startswith(b"cseq"))
+                answer = b"200 OK" if lines[0].startswith(b"OPTIONS") else b"302 Found\r\nLocation: " + target.encode()
+                stream.write(b"RTSP/1.0 " + answer + b"\r\n" + number + b"\r\n\r\n")
+                stream.flush()
+                lines = []
 
 
 def test_redirects_on_the_same_host_are_followed(folder: Path) -> None:
