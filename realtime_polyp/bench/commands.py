@@ -2,15 +2,15 @@
 
 import argparse
 import contextlib
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from realtime_polyp.console import prepare_console
+from realtime_polyp.json_files import parse_json
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def run_json_command(
     """Run a command without limits on its threads, and parse the last line of its output as JSON.
 
     environment: added to this process's. quiet: capture its standard error and show it only in the error message.
-    Raises ValueError if the command fails or prints nothing.
+    Raises ValueError if the command fails, or prints nothing or no JSON at last.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _THREAD_LIMITS}
     if command[:2] == [sys.executable, "-P"]:  # a checkout need not be installed
@@ -68,9 +68,9 @@ def run_json_command(
         text=True,
         check=False,
     )
+    name = " ".join([word for word in command[1:5] if word != "-P"][:3])  # without the interpreter, and short
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         errors = (done.stderr or "").strip().splitlines()
-        name = " ".join([word for word in command[1:5] if word != "-P"][:3])  # without the interpreter, and short
         raise ValueError(f"{name} ended with code {done.returncode}: {errors[-1] if errors else 'no reason'}")
-    return json.loads(lines[-1])  # type: ignore[no-any-return]
+    return cast(dict[str, Any], parse_json(lines[-1], object, f"the last line of {name}", "a result in JSON"))

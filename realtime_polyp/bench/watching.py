@@ -9,13 +9,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from tqdm import tqdm
 
 from realtime_polyp.bench.clips import TimeLimited
 from realtime_polyp.bench.sessions import add_jitter
 from realtime_polyp.engines import decoding_device
+from realtime_polyp.json_files import parse_json
 from realtime_polyp.packets import Result
 from realtime_polyp.runtime import RuntimeConfig, open_runtime
 from realtime_polyp.session import Session
@@ -30,10 +32,23 @@ _INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
-    given = json.loads(arguments[0])
-    config = RuntimeConfig(**given["config"])
-    print(json.dumps(watch(config, Path(given["clip"]), given["length_s"], full_screen=given["full_screen"])))
+    try:
+        given = parse_json(" ".join(arguments), _Given, "the argument", "a description of a run in JSON")
+        config = RuntimeConfig(**given.config)
+    except (ValueError, TypeError) as error:  # TypeError: a setting that this version has not
+        print(f"realtime_polyp.bench.watching: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(watch(config, Path(given.clip), given.length_s, full_screen=given.full_screen)))
     return 0
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """What `paced.py` asks for. config: of a `RuntimeConfig`."""
+
+    config: dict[str, Any]
+    clip: str
+    length_s: Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+    full_screen: bool
 
 
 def watch(config: RuntimeConfig, clip: Path, length_s: float, *, full_screen: bool = False) -> dict[str, Any]:

@@ -201,6 +201,8 @@ def test_the_last_open_inference_a_child_counts(monkeypatch: pytest.MonkeyPatch)
 def test_a_child_that_fails_says_why() -> None:
     with pytest.raises(ValueError, match="ended with code 1: KeyError: 'no weights'"):
         run_json_command([sys.executable, "-c", "raise KeyError('no weights')"])
+    with pytest.raises(ValueError, match="the last line of .* is not a result in JSON: it is not JSON"):
+        run_json_command([sys.executable, "-c", "print('done')"])
 
 
 # tables
