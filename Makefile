@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 # What is installed is what environment.yml names, torch first: a later package that needs it then finds it there.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test unit bench memory lint clean help
+.PHONY: setup demo test unit fuzz bench memory lint clean help
 
 help:
 	@echo "make demo    play the demo clip in a window; without a display, analyse it headless"
 	@echo "make setup   install everything for training, measuring and testing"
 	@echo "make test    lint, then every test, as CI runs them"
 	@echo "make unit    the quick tests only"
+	@echo "make fuzz    2,000 mutated files for every reader; make fuzz FUZZ='--seconds 60' ends sooner"
 	@echo "make bench   frames/s and stage times on this machine; make bench BENCH=--steps for what each step contributes"
 	@echo "make memory  memory over 20 minutes of video"
 	@echo "make lint    ruff and mypy"
@@ -47,6 +48,10 @@ test: $(READY) lint
 
 unit: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
+
+# No crash, no hang, no gigabyte, no traceback. What is found lies in build/fuzz: make fuzz FUZZ='--replay FILE'.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(FUZZ)
 
 # All of it: make bench BENCH="--against naive --json bench.json", BENCH="--live --minutes 10", BENCH=--steps.
 bench: $(READY_DEMO)

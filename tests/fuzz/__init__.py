@@ -1,0 +1,1 @@
+"""Mutates small files and gives them to every reader: `make fuzz`."""
