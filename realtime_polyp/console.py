@@ -66,13 +66,14 @@ def _descriptor(stream: TextIO) -> int | None:
 
 def _patient(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     """The same stream, as buffered as before, over a file that outlives its reader."""
-    if isinstance(stream.buffer.raw, _PatientFile):  # type: ignore[attr-defined]
+    before: Any = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer
+    if isinstance(before, _PatientFile):
         return stream
     with suppress(OSError):
         stream.flush()
     raw = _PatientFile(number, "w", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        raw if before is stream.buffer else io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors="backslashreplace",
         newline=None,
