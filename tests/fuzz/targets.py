@@ -119,7 +119,7 @@ def _tensors() -> dict[str, bytes]:
 def _graph() -> dict[str, bytes]:
     from openvino import opset8 as ops
 
-    pixels = ops.parameter([1, 4, 6, 3], np.uint8, name="pixels")
+    pixels = ops.parameter([1, 320, 384, 3], np.uint8, name="pixels")
     scaled = ops.multiply(ops.convert(pixels, np.float32), ops.constant(np.full((1, 1, 1, 3), 0.1, np.float32)))
     graph = ov.Model([ops.sigmoid(scaled)], [pixels], "toy")
     with tempfile.TemporaryDirectory() as folder:
