@@ -7,22 +7,31 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from realtime_polyp.console import prepare_console
+from realtime_polyp.inference.checked import ModelOutputError
 
-EXIT_BAD_INPUT = 2
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 Found = TypeVar("Found")
 
 
 @contextlib.contextmanager
 def report_bad_input(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """Report errors of the user's input as one sentence on stderr and exit with code 2."""
+    """Report errors of the user's input as one sentence on stderr and exit with code 2; of a model with code 1."""
     try:
         yield
     except (OSError, ValueError, FloatingPointError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {_one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from error
+    except ModelOutputError as error:
+        print(f"{parser.prog}: the model failed: {_one_line(str(error))}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from error
 
 
-def command_parser(module: str, *, description: str, epilog: str) -> argparse.ArgumentParser:
+def _one_line(text: str) -> str:
+    """Return an error's message as one line; what it quotes from a file cannot move the terminal's cursor."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+def command_parser(module: str, *, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """Return a parser for `python -m MODULE`, and make printing safe. The line breaks of the epilog are kept."""
     prepare_console()
     return argparse.ArgumentParser(

@@ -1,5 +1,6 @@
 """Every path to the models checks what they answer: the same fault, the same sentence, the same frame."""
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,9 @@ from realtime_polyp.inference.host import HostInference
 from realtime_polyp.inference.shared import SharedInference
 from realtime_polyp.packets import Frame
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.preprocess.letterbox import prepare
+from trainers.command import report_bad_input
+from trainers.evaluation.predict import detect, segment
 
 
 class OnDevice(BaseEngine):
@@ -241,3 +245,18 @@ def test_a_model_that_fails_on_the_frame_that_warms_up_fails_at_the_first_real_o
     with pytest.raises(ModelOutputError, match="its scores are not numbers") as raised:
         pipeline.analyse(frames_of(2))
     assert raised.value.frame_index == 0
+
+
+@pytest.mark.parametrize(("name", "look"), [("NaN box", detect), ("NaN mask", segment)])
+def test_a_command_on_stills_names_the_model_and_ends_with_code_1(
+    name: str, look: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = FAULTS[name]
+    engine = engines_of(fault)[fault.task == "segmenter"]
+    image = marked_picture(BAD)
+    batch = prepare([image], [whole(image)], engine.size)
+    with pytest.raises(SystemExit) as end, report_bad_input(argparse.ArgumentParser(prog="look")):
+        look(engine, batch, *([0.3] if look is detect else []))
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("look: the model failed: its ") and "NaN)" in line
