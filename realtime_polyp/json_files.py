@@ -19,6 +19,7 @@ MOST_BYTES = 64 << 20  # of a file, unless the reader says otherwise: parsing ta
 MOST_LINE_BYTES = 16 << 20  # of one line in a file of JSON Lines
 _MOST_DIGITS = 20  # of a whole number: 64 bits
 _MOST_SHOWN = 40  # characters of a value that an error message quotes
+_MOST_SAID = 200  # characters of msgspec's message
 _PLACE = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^object missing required field (`.*`)$")
 _BYTES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
@@ -99,7 +100,7 @@ def check_format(
     """
     found = document.get("format", default)
     if type(found) is not int or found != accepted:
-        raise error(_sentence(f"{where} is not {what} of format {accepted}; its format is {_shown(found)}", cure))
+        raise error(_sentence(f"{where} is not {what} of format {accepted}; its format is {shown(found)}", cure))
 
 
 def read_json_lines(
@@ -200,7 +201,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"it names {_shown(next(key for key in keys if keys.count(key) > 1))} twice in one object")
+        raise ValueError(f"it names {shown(next(key for key in keys if keys.count(key) > 1))} twice in one object")
     return content
 
 
@@ -233,7 +234,9 @@ def _explain(message: str) -> str:
     found = cast(re.Match[str], _PLACE.match(message))
     problem, place = found["problem"], found["place"]
     problem = _MISSING.sub(r"\1 is missing", f"{problem[:1].lower()}{problem[1:]}")
-    return f"at `{place}`: {problem}" if place else problem
+    said = f"at `{place}`: {problem}" if place else problem
+    said = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]}..."
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in said)
 
 
 def _sentence(problem: str, cure: str) -> str:
@@ -244,7 +247,8 @@ def _reason(problem: OSError) -> str:
     return problem.strerror or str(problem)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value for an error message: its representation, shortened."""
     return _shortened(repr(value))
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -18,6 +18,7 @@ class Inner(msgspec.Struct, frozen=True):
 class Outer(msgspec.Struct, frozen=True):
     scores: Inner
     count: Count = 0
+    kind: Literal["", "a"] = ""
 
 
 class ToyError(ValueError):
@@ -53,6 +54,10 @@ def test_a_file_becomes_its_schema(tmp_path):
         (b"{}", "`scores` is missing"),
         (b"[]", "expected `object`, got `array`"),
         (b'{"scores": {"temperature": "1"}}', "at `scores.temperature`: expected `float`, got `str`"),
+        (
+            b'{"scores": {"temperature": 1}, "kind": "\\u001b[2J' + b"a" * 1000 + b'"}',
+            "at `kind`: invalid enum value '\\x1b[2J",
+        ),
         (b'{"scores": {"temperature": true}}', "at `scores.temperature`: expected `float`, got `bool`"),
         (b'{"scores": {"temperature": 1e-300}}', "at `scores.temperature`: expected `float` >= 0.01"),
         (b'{"scores": {"temperature": 1, "names": [1]}}', "at `scores.names[0]`: expected `str`, got `int`"),
@@ -61,7 +66,8 @@ def test_a_file_becomes_its_schema(tmp_path):
 def test_what_is_wrong_and_where(tmp_path, data, problem):
     with pytest.raises(ToyError) as error:
         read(tmp_path / "a.json", data)
-    assert str(error.value) == f"{tmp_path / 'a.json'} is not a calibration: {problem}"
+    said, expected = str(error.value), f"{tmp_path / 'a.json'} is not a calibration: {problem}"
+    assert said == expected or (said.startswith(expected) and said.endswith("a...") and len(said) < 500)
 
 
 def test_what_is_no_file_at_all(tmp_path):

@@ -53,9 +53,9 @@ def mutate(document: Any, chance: random.Random) -> bytes:
             container[key] = [container[key]]
         elif kind == 2 and isinstance(container[key], dict | list) and container[key]:
             inner = list(places(container[key]))[0]
-            inner[0][inner[1]] = chance.choice(VALUES)
+            inner[0][inner[1]] = copy.deepcopy(chance.choice(VALUES))
         else:
-            container[key] = chance.choice(VALUES)
+            container[key] = copy.deepcopy(chance.choice(VALUES))
     data = bytearray(json.dumps(document).encode())
     kind = chance.randrange(10)
     if kind == 0:

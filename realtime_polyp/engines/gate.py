@@ -14,7 +14,7 @@ import msgspec
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
-from realtime_polyp.json_files import check_format, check_json, read_json
+from realtime_polyp.json_files import check_format, check_json, read_json, shown
 
 RECORDS = "gates.json"
 FORMAT = 1  # version of that file's format
@@ -86,10 +86,10 @@ def _parse_records(content: Any, path: Path) -> dict[str, GateRecord]:
 
 
 def _parse_record(content: Any, key: str, path: Path) -> GateRecord:
-    where = f"record {key!r} in {path}"
+    where = f"record {shown(key)} in {path}"
     one = check_json(content, _Record, where, "a gate record", EngineError, _CURE)
     if one.key not in (None, key):
-        raise EngineError(f"{where} is not a gate record: its own key is {one.key!r}; {_CURE}")
+        raise EngineError(f"{where} is not a gate record: its own key is {shown(one.key)}; {_CURE}")
     return GateRecord(key, one.engine, one.model, one.reasons, one.data, one.figures, one.machine, one.date)
 
 
