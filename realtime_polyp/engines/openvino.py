@@ -73,14 +73,25 @@ class OverlappingOpenVinoEngine(OpenVinoEngine):
             request.start_async({0: image}, share_inputs=True)
 
         def collect() -> RawPredictions | NDArray[np.float32]:
-            for request in running:
-                request.wait()
+            _wait_for_all(running)
             del images[:]  # the requests read them until here
             outputs = self._concatenate([self._copy_outputs(request) for request in running])
             self._idle.extend(running)
             return outputs
 
         return collect
+
+
+def _wait_for_all(requests: list[ov.InferRequest]) -> None:
+    """Wait for every request, then raise the first one's error: while one runs, it reads its image."""
+    errors: list[Exception] = []
+    for request in requests:
+        try:
+            request.wait()
+        except Exception as error:  # noqa: BLE001 - OpenVINO raises several kinds
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _split_images(pixels: Pixels) -> list[NDArray[np.uint8]]:
