@@ -86,6 +86,7 @@ class Session:
         self.results: Channel[Result] = Channel(capacity, live=live, on_drop=self._drop_result)
         self._show, self._paints = show, paints
         self._at: dict[str, int] = {}
+        self._next_index: int | None = None
         self._progress, self._stopped_s = Progress(), 0.0
         stages = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
         self._threads = [  # daemons: a device read that nothing can wake must not keep the process alive
@@ -186,8 +187,10 @@ class Session:
             self._trace("decode", read_since, frame.index)
             self._at["decode"] = frame.index + 1  # the one that is read next
             self.first_captured_s = self.first_captured_s or frame.captured_s
+            self._count_late(frame.index)
             self.pictures.captured(frame.index)
             self.analyses.captured(frame.index)
+            self._next_index = frame.index + 1
             if self.screen:
                 self.screen.put(frame)
             self.frames.put(frame)
@@ -195,6 +198,14 @@ class Session:
         self.frames.close()
         if self.screen:
             self.screen.close()
+
+    def _count_late(self, index: int) -> None:
+        """Count the pictures that a live source skipped before this one: it leaves a gap in the numbers."""
+        if self.source.live and self._next_index is not None:
+            for late in range(self._next_index, index):
+                for ledger in (self.pictures, self.analyses):
+                    ledger.captured(late)
+                    ledger.dropped(late, "decode", "late")
 
     def _watch(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The same frames; reading each counts as work, what is done with it does not."""

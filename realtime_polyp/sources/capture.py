@@ -11,7 +11,8 @@ import av.error
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError, printable
-from realtime_polyp.sources.live import read_live
+from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import open_device
 from realtime_polyp.sources.paths import shorten
 from realtime_polyp.sources.reader import Reader
@@ -42,6 +43,8 @@ _PLATFORMS = {
 # interrupted.
 _LOW_DELAY = {"fflags": "nobuffer+4"}
 
+_MADE_ON_DEMAND = "lavfi"  # FFmpeg's generator gives a picture whenever one is read: none can be late
+
 _CAUSES = {
     av.error.FileNotFoundError: "there is no such device",
     av.error.PermissionError: "permission denied (on Linux: add the user to the group video)",
@@ -70,7 +73,6 @@ class CaptureSource:
     frames_total: int | None = None
     duration_s: float | None = None
     decoder: str | None = None
-    warning: str | None = None
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class CaptureSource:
         device_name = _device_name(device, platform)
         self.name = printable(str(device))
         self._silence_s = silence_s
+        self._damage = Damage()
         options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
         try:
             container = open_device(
@@ -103,7 +106,13 @@ class CaptureSource:
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop."""
-        return read_live(self._reader, name=self.name, silence_s=self._silence_s)
+        if self._reader.container_name == _MADE_ON_DEMAND:
+            return read_all(self._reader, name=self.name, silence_s=self._silence_s)
+        return read_live(self._reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
+
+    @property
+    def warning(self) -> str | None:
+        return self._damage.describe_live(self.name)
 
     def close(self) -> None:
         self._reader.stop.set()

@@ -1,6 +1,7 @@
 """Finds where pictures are missing, from the stamps of a recording or stream that is otherwise even."""
 
 from array import array
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -16,6 +17,8 @@ _SHORT_GAPS_ALLOWED = 0.005  # share of the steps; more are a recorder's habit, 
 _NEAR = 8  # periods; short gaps this close together have one cause, as packets are stored in another order
 _TAIL, _TAIL_PERIODS = 4, 3.5  # steps, periods: a video that is cut off lacks pictures stored after a later one
 _LONG_S, _LONG_STEP = 0.5, 5.0  # what is told where periods vary a little, s and periods
+_LIVE_STAMPS = 600
+_RESTART_AHEAD_S = 60.0
 _RESTART_S = 1.0  # stamps that go back further begin a new piece
 
 
@@ -81,6 +84,27 @@ class StampLog:
         """Return what is missing; see `find_gaps`."""
         pieces = [piece.sorted(self.time_base_s) for piece in self._pieces if len(piece.stamps) > 1]
         return find_gaps(pieces, joins_begin_with_keys=joins_begin_with_keys, least_s=least_s)
+
+
+class LiveGaps:
+    """Finds gaps in the stamps of a live stream as they come, by the last ones."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_LIVE_STAMPS)
+        self._step_s = 0.0
+
+    def add(self, stamp_s: float) -> Gap | None:
+        """Note the next stamp, s; returns the gap that ends with it."""
+        step_s = stamp_s - self._times[-1] if self._times else 0.0
+        if not 0 <= step_s < _RESTART_AHEAD_S:
+            self._times.clear()
+        self._times.append(stamp_s)
+        is_longer, self._step_s = step_s > _LOST_STEP * self._step_s, step_s
+        if not is_longer or len(self._times) <= _LEAST_STEPS:
+            return None
+        times = np.array(self._times)
+        found = find_gaps([(times, np.zeros(len(times), np.bool_))], joins_begin_with_keys=False, least_s=_SHORT_S)
+        return found[-1] if found and found[-1].end_s == stamp_s else None
 
 
 @dataclass

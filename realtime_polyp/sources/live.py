@@ -1,7 +1,9 @@
-"""Reads live inputs, and detects both their silence and their end."""
+"""Reads live inputs, and detects their silence, their end, what they lost, and what came too late."""
 
+import threading
 import time
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import av.error
 from av.packet import Packet
@@ -9,66 +11,226 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from realtime_polyp.packets import Frame
+from realtime_polyp.sources.backlog import Backlog, Waiting
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.continuity import mark_continuity
+from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.gaps import Gap, LiveGaps
+from realtime_polyp.sources.lateness import DueClock
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.reader import Clock, Reader
 
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+
 _POLL_S = 0.002  # between two polls of a device; small beside a frame's 17 to 40 ms
+_WAKE_S = 0.02  # between two looks at whether the source was closed
 
 
-def read_live(reader: Reader, *, name: str, silence_s: float) -> Iterator[Frame]:
+def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | None = None) -> Iterator[Frame]:
     """Yield frames as they arrive, until the sender ends the stream or `reader.stop` is set. Frees the reader.
 
-    name: for error messages. `pts_s` starts at 0 with the first frame. Raises SourceError after `silence_s` without a
-    frame, or if the device or connection fails.
+    A thread reads packets without pause, so that none waits in a socket. Packets that wait too long for the decoder are
+    skipped (`sources.backlog`). `Frame.index` counts the pictures from the first one on, so that skipped ones leave a
+    gap. `Frame.captured_s` is when the picture was due (`sources.lateness`). `pts_s` starts at 0 with the first frame.
+
+    name: for error messages. damage: receives what was lost on the way. Raises SourceError after `silence_s` without a
+    picture, or if the device or connection fails.
     """
-    return mark_continuity(_convert(reader, name, silence_s))
+    return mark_continuity(_convert(reader, name, silence_s, damage or Damage()))
 
 
-def _convert(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]:
+def read_all(reader: Reader, *, name: str, silence_s: float) -> Iterator[Frame]:
+    """Yield every frame of a recording that comes over the network. Frees the reader.
+
+    Nothing is skipped: the sender waits while the consumer does. Raises SourceError as `read_live` does.
+    """
+    return mark_continuity(_convert_all(reader, name, silence_s))
+
+
+def _convert(reader: Reader, name: str, silence_s: float, damage: Damage) -> Iterator[Frame]:
+    backlog: Backlog[VideoPacket] = Backlog()
+    decoding = _Decoding(reader, damage)
+    failures: list[av.error.FFmpegError] = []
+    threading.Thread(
+        target=_read_packets, args=(reader, backlog, decoding.due, failures), name="packets", daemon=True
+    ).start()
+    silent_from_s = time.monotonic()
+    try:
+        while not reader.stop.is_set():
+            taken = backlog.take(_WAKE_S)
+            if taken.skipped:
+                decoding.skip(taken.skipped)
+                silent_from_s = time.monotonic()
+            if taken.next is not None:
+                since_s = time.monotonic()
+                for frame in decoding.decode(taken.next):
+                    yield frame
+                    silent_from_s = time.monotonic()
+                backlog.add_cost(time.monotonic() - since_s)
+            elif taken.ended:
+                _check_ending(reader, name, silence_s, failures)
+                yield from decoding.flush()
+                return
+            if not reader.stop.is_set() and time.monotonic() > silent_from_s + silence_s:
+                raise _silence(name, silence_s)
+    finally:
+        backlog.stop()
+        reader.free()
+
+
+def _read_packets(
+    reader: Reader, backlog: Backlog[VideoPacket], due: DueClock, failures: list[av.error.FFmpegError]
+) -> None:
+    """Move packets from the container to the backlog until the stream ends, fails or is not wanted any more."""
+    try:
+        while not backlog.stopped:
+            try:
+                packet = reader.packet()
+            except av.error.BlockingIOError:  # non-blocking device without data
+                reader.stop.wait(_POLL_S)
+                continue
+            if packet is None:
+                return
+            if packet.size:  # the last one is empty
+                stamp = packet.pts if packet.dts is None else packet.dts
+                stamp_s = None if stamp is None else float(stamp * reader.time_base)
+                now_s = time.monotonic()
+                due.add(stamp_s, now_s)
+                backlog.put(Waiting(packet, packet.is_keyframe, stamp_s, now_s, packet.size))
+    except av.error.FFmpegError as error:
+        failures.append(error)
+    finally:
+        backlog.close()
+
+
+class _Decoding:
+    """Decodes the packets of a live stream, and numbers and times its pictures."""
+
+    def __init__(self, reader: Reader, damage: Damage) -> None:
+        self.due = DueClock()
+        self._reader, self._damage = reader, damage
+        self._clock = Clock(reader.time_base, None, reader.period_s)
+        self._to_rgb = RgbConverter(reader.stream.sample_aspect_ratio)
+        self._gaps = LiveGaps()
+        self._inside: dict[int, Waiting[VideoPacket]] = {}  # what the decoder holds, by the picture's stamp
+        self._index = 0
+        self._last_s = 0.0
+        self._is_joined = False  # a whole picture was seen: what is broken from now on was lost
+        self._begins_anew = False  # the next packet is the first after skipped ones
+        self._key_pts: int | None = None  # pictures before the key at which decoding went on lack their references
+
+    def skip(self, items: list[Waiting[VideoPacket]]) -> None:
+        """Count skipped pictures, and those that the decoder held; decoding goes on at a key picture."""
+        for item in items:
+            self._note_packet(item)
+        if self._is_joined:
+            self._index += len(items) + len(self._inside)
+        self._inside.clear()
+        self._reader.forget()
+        self._key_pts, self._begins_anew = None, True
+
+    def decode(self, item: Waiting[VideoPacket]) -> Iterator[Frame]:
+        """Yield the frames that the packet completes."""
+        self._note_packet(item)
+        packet = item.packet
+        if self._begins_anew:
+            self._begins_anew, self._key_pts = False, packet.pts
+        if packet.pts is not None:
+            self._inside[packet.pts] = item
+        try:
+            pictures = self._reader.decode(packet)
+        except av.error.FFmpegError as error:  # also where a stream is joined midway
+            if packet.pts is not None:
+                self._inside.pop(packet.pts, None)
+            if self._is_joined:
+                self._damage.add_lost_packet(self._last_s, error)
+            return
+        if packet.is_corrupt and self._is_joined and not any(picture.is_corrupt for picture in pictures):
+            self._damage.add_incomplete_picture(self._last_s)
+        for picture in pictures:
+            frame = self._frame(picture, item)
+            if frame is not None:
+                yield frame
+
+    def flush(self) -> Iterator[Frame]:
+        """Yield the frames that the decoder still holds."""
+        try:
+            pictures = self._reader.decode(None)
+        except av.error.FFmpegError:
+            return
+        for picture in pictures:
+            item = None if picture.pts is None else self._inside.get(picture.pts)
+            if item is not None and (frame := self._frame(picture, item)) is not None:
+                yield frame
+
+    def _frame(self, picture: VideoFrame, item: Waiting[VideoPacket]) -> Frame | None:
+        """Return the picture as a frame; None, but counted, where it is not to be shown."""
+        pts = picture.pts
+        if pts is not None:
+            item = self._inside.pop(pts, item)
+            for older in [stamp for stamp in self._inside if stamp < pts]:  # the decoder gave no picture for them
+                del self._inside[older]
+        is_leading = pts is not None and self._key_pts is not None and pts < self._key_pts
+        if picture.is_corrupt and self._is_joined and not is_leading:
+            self._damage.add_incomplete_picture(self._last_s)
+        self._is_joined = self._is_joined or not picture.is_corrupt
+        number, self._index = self._index, self._index + 1
+        if is_leading or not item.shows:
+            return None
+        self._last_s = self._clock.at(pts)
+        captured_s = self.due.due_s(item.stamp_s, item.arrived_s)
+        return Frame(number, self._last_s, captured_s, self._to_rgb(picture), continues=not self._clock.jumped)
+
+    def _note_packet(self, item: Waiting[VideoPacket]) -> None:
+        """Note a packet in the order of arrival: stamps that jump tell of lost ones."""
+        if item.stamp_s is None:
+            return
+        gap = self._gaps.add(item.stamp_s)
+        if gap is not None and self._is_joined:
+            begin_s = self._last_s + self._reader.period_s
+            self._damage.gaps.append(Gap(begin_s, begin_s + gap.missing_s))
+
+
+def _check_ending(reader: Reader, name: str, silence_s: float, failures: list[av.error.FFmpegError]) -> None:
+    """Raise SourceError if reading failed rather than ended."""
+    if not failures or reader.stop.is_set():
+        return
+    raise _failure(failures[0], name, silence_s)
+
+
+def _failure(error: av.error.FFmpegError, name: str, silence_s: float) -> SourceError:
+    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):  # the read timeout of the container
+        return _silence(name, silence_s)
+    return SourceError(f"{name} stopped delivering pictures: {str(error.strerror).lower()}.")
+
+
+def _silence(name: str, silence_s: float) -> SourceError:
+    return SourceError(f"{name} has sent no picture for {silence_s:g} s: check its signal and its cable.")
+
+
+def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]:
     clock = Clock(reader.time_base, None, reader.period_s)
     to_rgb = RgbConverter(reader.stream.sample_aspect_ratio)
+    index = 0
     try:
-        for index, picture in enumerate(_pictures(reader, name, silence_s)):
-            captured_s = time.monotonic()
-            yield Frame(index, clock.at(picture.pts), captured_s, to_rgb(picture))
+        while not reader.stop.is_set():
+            try:
+                packet = reader.packet()
+            except av.error.FFmpegError as error:
+                if reader.stop.is_set():
+                    return
+                raise _failure(error, name, silence_s) from None  # it holds the address with its secrets
+            if packet is None:
+                return
+            for picture in _decode(reader, packet):
+                yield Frame(index, clock.at(picture.pts), time.monotonic(), to_rgb(picture))
+                index += 1
     finally:
         reader.free()
 
 
-def _pictures(reader: Reader, name: str, silence_s: float) -> Iterator[VideoFrame]:
-    while not reader.stop.is_set():
-        pictures = _read_pictures(reader, name, silence_s)
-        if pictures is None:
-            return
-        yield from pictures
-
-
-def _read_pictures(reader: Reader, name: str, silence_s: float) -> list[VideoFrame] | None:
-    """Return the next pictures, waiting at most `silence_s`; None at the end of the stream."""
-    deadline_s = time.monotonic() + silence_s
-    while time.monotonic() < deadline_s:
-        try:
-            packet = reader.packet()
-        except av.error.BlockingIOError:  # non-blocking device without data
-            reader.stop.wait(_POLL_S)
-            continue
-        except (av.error.ExitError, av.error.TimeoutError):  # the read timeout of the container
-            break
-        except av.error.FFmpegError as error:
-            raise SourceError(f"{name} stopped delivering pictures: {str(error.strerror).lower()}.") from None
-        if packet is None:
-            return None
-        if pictures := _decode(reader, packet):
-            return pictures
-    if reader.stop.is_set():
-        return None
-    raise SourceError(f"{name} has sent no picture for {silence_s:g} s: check its signal and its cable.")
-
-
-def _decode(reader: Reader, packet: "Packet[VideoStream]") -> list[VideoFrame]:
-    """Decode a packet. A broken one, as at the start of a stream that is joined midway, gives no picture."""
+def _decode(reader: Reader, packet: VideoPacket) -> list[VideoFrame]:
+    """Decode a packet. A broken one gives no picture."""
     try:
         return reader.decode(packet)
     except av.error.FFmpegError:

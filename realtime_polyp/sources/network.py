@@ -9,14 +9,18 @@ import av.error
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import SourceError, printable
-from realtime_polyp.sources.live import read_live
+from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import NOT_ALLOWED, network_scheme, open_network
 from realtime_polyp.sources.reader import Reader
 
 _FRESH = {"fflags": "nobuffer"}  # discard the frames that were probed for the format instead of showing them late
 _RTSP = _FRESH | {"rtsp_transport": "tcp"}  # over UDP a lost packet smears the picture for seconds
 _RTMP = _FRESH | {"rtmp_live": "live"}
-_UDP = _FRESH | {"overrun_nonfatal": "1", "fifo_size": "50000"}  # packets of 188 bytes
+_UDP = _FRESH | {
+    "overrun_nonfatal": "1",
+    "fifo_size": "16384",
+}  # packets of 188 bytes: 1 s at 25 Mbit/s; a key picture in 4K
 _HTTP = {"user_agent": "realtime-polyp"}  # may be a recording: keep its beginning
 
 _OPTIONS: dict[str, dict[str, str]] = {  # by scheme
@@ -53,8 +57,9 @@ class NetworkSource:
         options: further FFmpeg options.
         allow_playlists: a playlist or a redirect may lead to other hosts.
 
-    A read blocked in FFmpeg cannot be woken: `close` returns at once, but `frames` may end up to `silence_s` later.
-    `warning` is set when the sender ends a live stream. Raises SourceError if the stream cannot be opened.
+    `close` ends `frames` of a live stream at once; a read blocked in FFmpeg cannot be woken, so its connection may stay
+    open up to `silence_s` longer. `warning` tells what a live stream lost, and when its sender ended it. Raises
+    SourceError if the stream cannot be opened.
     """
 
     reads_ahead = False
@@ -74,7 +79,7 @@ class NetworkSource:
     ) -> None:
         scheme = network_scheme(url)
         self.name = printable(hide_secrets(url))
-        self.warning: str | None = None
+        self._damage, self._ending = Damage(), ""
         self._silence_s = silence_s
         probe = {"analyzeduration": str(round(probe_s * 1e6))}
         try:
@@ -93,10 +98,18 @@ class NetworkSource:
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop without an end of the stream."""
+        if not self.live:
+            yield from read_all(self._reader, name=self.name, silence_s=self._silence_s)
+            return
         begin_s = time.monotonic()
-        yield from read_live(self._reader, name=self.name, silence_s=self._silence_s)
-        if self.live and not self._reader.stop.is_set():
-            self.warning = f"{self.name} was ended by its sender after {time.monotonic() - begin_s:.1f} s."
+        yield from read_live(self._reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
+        if not self._reader.stop.is_set():
+            self._ending = f"{self.name} was ended by its sender after {time.monotonic() - begin_s:.1f} s."
+
+    @property
+    def warning(self) -> str | None:
+        lost = self._damage.describe_live(self.name) or ""
+        return f"{lost} {self._ending}".strip() or None
 
     def close(self) -> None:
         self._reader.stop.set()

@@ -11,7 +11,7 @@ import av.error
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.sources.live import read_live
+from realtime_polyp.sources.live import read_all
 from realtime_polyp.sources.opening import open_device
 from realtime_polyp.sources.paced import Pacer
 from realtime_polyp.sources.paths import shorten
@@ -81,7 +81,7 @@ class PatternSource:
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames at their times; frames that are overdue come at once."""
-        for frame in read_live(self._reader, name=self.name, silence_s=_SILENCE_S):
+        for frame in read_all(self._reader, name=self.name, silence_s=_SILENCE_S):
             if not self._pacer.wait(frame.pts_s):
                 return
             yield replace(frame, captured_s=time.monotonic())

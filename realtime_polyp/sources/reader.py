@@ -1,6 +1,8 @@
 """Reads one video stream through FFmpeg, closable from any thread, and converts its timestamps to seconds."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import av
@@ -23,8 +25,8 @@ _LIKELY_PERIOD_S = 0.04
 class Reader:
     """Reads packets and pictures of the best video stream of an open container. FFmpeg's errors are not caught.
 
-    Freeing a container while a read is in progress crashes the process. `free` then leaves it open, so the reading
-    thread must call `free` too when it ends.
+    One thread may read packets while another decodes. Freeing a container in use crashes the process: `free` then
+    leaves that to the call in progress.
 
     stop: once set, nothing more is read. name: for error messages. Raises SourceError if no stream can be decoded.
     """
@@ -46,12 +48,14 @@ class Reader:
         self.container_name = container.format.name
         self._container = container
         self._packets = container.demux(stream)
-        self._busy = threading.Lock()
+        self._reading, self._decoding = threading.Lock(), threading.Lock()
+        self._state = threading.Lock()
+        self._in_use, self._to_be_freed, self._is_free = 0, False, False
 
     def packet(self) -> "Packet[VideoStream] | None":
         """Return the next packet. The last one is empty and flushes the decoder; then, or once stopped, None."""
-        with self._busy:
-            if self.stop.is_set():
+        with self._reading, self._use() as usable:
+            if not usable:
                 return None
             try:
                 return next(self._packets, None)
@@ -63,25 +67,48 @@ class Reader:
 
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
         """Return the pictures that the packet completes; None flushes the decoder."""
-        with self._busy:
-            return [] if self.stop.is_set() else self.stream.decode(packet)
+        with self._decoding, self._use() as usable:
+            return self.stream.decode(packet) if usable else []
+
+    def forget(self) -> None:
+        """Drop the pictures that are still in the decoder, to go on at a key picture."""
+        with self._decoding, self._use() as usable:
+            if usable:
+                self.stream.codec_context.flush_buffers()
 
     def seek(self, seconds: float) -> None:
         """Seek to a key picture at or before this time since the stream's start, if the container has an index."""
-        with self._busy:
-            if not self.stop.is_set():
+        with self._reading, self._decoding, self._use() as usable:
+            if usable:
                 target = (self.start_pts or 0) + int(seconds / self.time_base)
                 self._container.seek(target, stream=self.stream)
                 self._packets = self._container.demux(self.stream)
 
     def free(self) -> None:
-        """Close the container unless a read is in progress. May be called repeatedly and from any thread."""
-        if self._busy.acquire(blocking=False):
-            try:
-                self._packets.close()  # type: ignore[attr-defined]  # a generator
-                self._container.close()
-            finally:
-                self._busy.release()
+        """Close the container, or leave that to the call in progress. May be called repeatedly and from any thread."""
+        with self._state:
+            self._to_be_freed = True
+            self._close_unused()
+
+    @contextmanager
+    def _use(self) -> Iterator[bool]:
+        """Keep the container open; yields False once it is closed or `stop` is set."""
+        with self._state:
+            usable = not (self._to_be_freed or self.stop.is_set())
+            self._in_use += 1
+        try:
+            yield usable
+        finally:
+            with self._state:
+                self._in_use -= 1
+                if self._to_be_freed:
+                    self._close_unused()
+
+    def _close_unused(self) -> None:
+        if not self._in_use and not self._is_free:
+            self._is_free = True
+            self._packets.close()  # type: ignore[attr-defined]  # a generator
+            self._container.close()
 
 
 class Clock:

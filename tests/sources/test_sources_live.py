@@ -187,6 +187,16 @@ def test_capture_reads_any_device_reader_of_ffmpeg() -> None:
     assert frames[0].pts_s == 0.0
 
 
+class ScriptedPacket:
+    """A key picture without a stamp."""
+
+    pts = dts = None
+    size, is_keyframe, is_corrupt = 1, True, False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 class ScriptedReader:
     """Stands in for a device: each step is a packet, or an error to raise; after the last, it has nothing yet."""
 
@@ -204,10 +214,12 @@ class ScriptedReader:
         step = self._script.pop(0) if self._script else av.error.BlockingIOError(11, "try again")
         if isinstance(step, Exception):
             raise step
-        return step
+        return ScriptedPacket(step) if isinstance(step, str) else step
 
-    def decode(self, packet: object) -> list[av.VideoFrame]:
-        if packet == "broken":
+    def decode(self, packet: ScriptedPacket | None) -> list[av.VideoFrame]:
+        if packet is None:
+            return []
+        if packet.name == "broken":
             raise av.error.InvalidDataError(1, "broken")
         return [av.VideoFrame(64, 48, "rgb24")]
 
@@ -266,14 +278,12 @@ def test_close_from_another_thread_while_reading_is_safe(tmp_path: Path) -> None
         assert ended_within(lambda s=source: list(s.frames()), source.close, after_s=wait_ms / 200) < 1  # type: ignore[misc]
 
 
-def test_a_reader_that_is_busy_is_freed_by_its_own_thread(tmp_path: Path) -> None:
+def test_a_reader_in_use_is_freed_by_the_last_call(tmp_path: Path) -> None:
     container = av.open(str(write_clip(tmp_path / "a.mkv")))
     reader = Reader(container, threading.Event(), name="a.mkv")
-    reader._busy.acquire()
-    reader.free()
-    assert container.input_was_opened
-    reader._busy.release()
-    reader.free()
+    with reader._use():
+        reader.free()
+        assert container.input_was_opened
     assert not container.input_was_opened
 
 
