@@ -6,16 +6,31 @@ included, as a false alarm; mask Dice is over all frames with a polyp.
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
+from msgspec import Struct
+
+from realtime_polyp.json_files import read_json, read_json_lines
+from realtime_polyp.metrics.run_lengths import decode
+from realtime_polyp.metrics.truth import read_truth
+from realtime_polyp.outputs.results_reader import check_results, read_results
 
 _LEAST_IOU = 0.2
 _TRUTH = Path(__file__).with_name("demo_truth.json")
+
+
+class _Polyp(Struct):
+    id: int
+    kind: str
+
+
+class _Named(Struct):
+    """What the truth file says of the polyps beside their places."""
+
+    polyps: list[_Polyp]
 
 
 def main() -> None:
@@ -23,9 +38,19 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="what run_live.py --results wrote")
     parser.add_argument("--truth", type=Path, default=_TRUTH, help="default: the demo's")
     options = parser.parse_args()
-    truth = json.loads(options.truth.read_text())
-    results = [json.loads(line) for line in options.results.read_text().splitlines()]
-    print(report(truth, results))
+    try:
+        print(report(*read(options.truth, options.results)))
+    except (OSError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def read(truth: Path, results: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Both files as they are, once the package's readers have found nothing wrong. Raises OSError, ValueError."""
+    check_results(read_truth(truth), read_results(results))
+    read_json(truth, _Named, what="a truth file that names its polyps")
+    lines = read_json_lines(results, dict[str, Any], what="a result of run_live")
+    return read_json(truth, dict[str, Any], what="a truth file"), [line for _, line in lines]
 
 
 def report(truth: dict[str, Any], results: list[dict[str, Any]]) -> str:
@@ -35,14 +60,14 @@ def report(truth: dict[str, Any], results: list[dict[str, Any]]) -> str:
     lines += [_polyp_line(polyp, pairs, _period_s(truth)) for polyp in truth["polyps"]]
     false_frames = sum(any(_is_false(box, frame) for box in shown(result)) for frame, result in pairs)
     lines.append(f"frames with a false alarm: {false_frames} of {len(pairs)}")
-    dices = [_dice(frame, result) for frame, result in pairs if frame["polyps"] and result["mask"]]
+    dices = [_dice(frame, result) for frame, result in pairs if _has_masks(frame) and result.get("mask")]
     if dices:
         lines.append(f"mask Dice over {len(dices)} frames with a polyp: {np.mean(dices):.3f}")
     return "\n".join(lines)
 
 
 def shown(result: dict[str, Any]) -> list[list[float]]:
-    return [track["box"] for track in result["tracks"] if track["state"] != "tentative"]
+    return [track["box"] for track in result.get("tracks", ()) if track["state"] != "tentative"]
 
 
 def _period_s(truth: dict[str, Any]) -> float:
@@ -51,7 +76,11 @@ def _period_s(truth: dict[str, Any]) -> float:
 
 
 def _polyp_line(polyp: dict[str, Any], pairs: list[tuple[dict[str, Any], dict[str, Any]]], period_s: float) -> str:
-    seen = [(frame["pts_s"], _found(polyp["id"], frame, result)) for frame, result in pairs if _has(polyp["id"], frame)]
+    seen = [
+        (frame["index"] * period_s, _found(polyp["id"], frame, result))
+        for frame, result in pairs
+        if _has(polyp["id"], frame)
+    ]
     hits = [pts_s for pts_s, found in seen if found]
     first = f"{hits[0] - seen[0][0]:.2f}" if hits else "never"
     name = f"{polyp['id']} {polyp['kind']}"
@@ -81,14 +110,14 @@ def iou(a: list[float], b: list[float]) -> float:
     return width * height / (areas - width * height)
 
 
+def _has_masks(frame: dict[str, Any]) -> bool:
+    return any(polyp.get("mask") for polyp in frame["polyps"])
+
+
 def _dice(frame: dict[str, Any], result: dict[str, Any]) -> float:
-    true = np.any([_decode(polyp["mask"]) for polyp in frame["polyps"]], axis=0)
-    found = _decode(result["mask"])
+    true = np.any([decode(polyp["mask"]) for polyp in frame["polyps"] if polyp.get("mask")], axis=0)
+    found = decode(result["mask"]) > 0
     return float(2 * (true & found).sum() / max(1, true.sum() + found.sum()))
-
-
-def _decode(mask: dict[str, Any]) -> NDArray[np.bool_]:
-    return np.asarray(coco_mask.decode(mask), np.bool_)
 
 
 if __name__ == "__main__":

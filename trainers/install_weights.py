@@ -3,19 +3,18 @@
 python -m trainers.install_weights --run runs/detector --model gflv2-lite0
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.training.run_folder import RECIPE, read_recipe
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m trainers.install_weights", description=__doc__)
+    parser = command_parser("trainers.install_weights", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
     parser.add_argument("--model", choices=[*DETECTORS, *SEGMENTERS], required=True)
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="default: %(default)s")

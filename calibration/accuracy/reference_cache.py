@@ -1,6 +1,8 @@
 """Cache the reference engine's outputs: in float32 on a CPU a set of stills takes a minute, and every gate needs it."""
 
 import hashlib
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import BaseEngine, Engine, Pixels, RawPredictions
 from realtime_polyp.folders import cache_folder
+
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)  # of np.load
 
 
 class CachedEngine(BaseEngine):
@@ -55,5 +59,5 @@ def _read(path: Path) -> dict[str, list[NDArray[np.float32]]]:
         with np.load(path) as content:
             columns = [content[name] for name in sorted(content.files) if name.startswith("answer")]
             return {str(sight): list(row) for sight, *row in zip(content["sights"], *columns, strict=True)}
-    except (OSError, ValueError, KeyError, EOFError):
+    except _DAMAGED:
         return {}

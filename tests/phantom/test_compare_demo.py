@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +51,18 @@ def test_dice_of_the_true_mask_is_1() -> None:
     frame = next(frame for frame in TRUTH["frames"] if len(frame["polyps"]) == 1)
     result = result_of(frame) | {"mask": frame["polyps"][0]["mask"]}
     assert "1 frames with a polyp: 1.000" in compare_demo.report(TRUTH, [result])
+
+
+def test_a_damaged_file_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "r.jsonl"
+    mask = {"size": [2**31, 1280], "counts": "0"}
+    line = {"index": 0, "pts_s": 0.0, "signal": "ok", "detections": [], "tracks": [], "mask": mask}
+    monkeypatch.setattr(sys, "argv", ["compare_demo.py", "--results", str(path)])
+    for text, said in ((json.dumps(line), "2147483648 px cannot be read"), ("[" * 100_000, "nested too deeply")):
+        path.write_text(text + "\n")
+        with pytest.raises(SystemExit) as end:
+            compare_demo.main()
+        words = capsys.readouterr().err
+        assert end.value.code == 2 and said in words and "line 1 of" in words and words.count("\n") == 1

@@ -17,7 +17,7 @@ from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.metrics.segmentation import mean_scores, scores_of
 from trainers import check_data
-from trainers.command import report_bad_input
+from trainers.command import command_parser, report_bad_input
 from trainers.data.augment import Augment
 from trainers.data.stills import Still, TrainingStills, read_stills
 from trainers.evaluation.predict import evaluate
@@ -67,11 +67,10 @@ def command(task: ModelTask, default: str, examples: str, arguments: list[str] |
 
 
 def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m trainers.train_{task}",
+    parser = command_parser(
+        f"trainers.train_{task}",
         description=f"Train a polyp {task} by one of the named recipes (trainers/recipes.py).",
         epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--config", choices=list(recipes_of(task)), default=default, metavar="NAME",

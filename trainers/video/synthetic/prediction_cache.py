@@ -4,10 +4,13 @@ Each clip has a folder in this machine's cache, outside any repository: its H.26
 the ground truth. The pixels come from the data set, whose licence holds for them.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +108,7 @@ def read_cached_frames(folder: Path, *, images: bool = True) -> Iterator[CachedF
         FileNotFoundError: nothing is cached there.
     """
     truth = read_truth(folder / _TRUTH)
-    with np.load(folder / _OUTPUTS) as content:
+    with _told_if_damaged(folder), np.load(folder / _OUTPUTS) as content:
         outputs = _read_outputs(dict(content))
     black = np.zeros((truth.size[1], truth.size[0], 3), np.uint8)
     decoded = (compressed.image for compressed in read_stream(folder)) if images else None
@@ -125,13 +128,22 @@ def read_cached_truth(folder: Path) -> VideoTruth:
 
 def read_stream(folder: Path) -> Iterator[CompressedFrame]:
     """Yield every frame of a cached clip, dropped ones included."""
-    with np.load(folder / _OUTPUTS) as content:
+    with _told_if_damaged(folder), np.load(folder / _OUTPUTS) as content:
         lengths = content["lengths"]
     decoder = Decoder()
     with (folder / _STREAM).open("rb") as stream:
         for length in lengths:
             packet = stream.read(int(length))
             yield CompressedFrame(packet, decoder(packet))
+
+
+@contextlib.contextmanager
+def _told_if_damaged(folder: Path) -> Iterator[None]:
+    """Turn what numpy says of a damaged file into a sentence with its cure."""
+    try:
+        yield
+    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise ValueError(f"{folder / _OUTPUTS} is damaged: delete {folder}, and the clip is made again") from error
 
 
 # The outputs' file: one array per column, one row per frame and orientation. Boxes and masks of all rows are
