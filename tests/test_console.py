@@ -79,7 +79,7 @@ def test_a_full_disk_is_no_reader_that_went_away(tmp_path: Path) -> None:
         "from realtime_polyp.console import leave, prepare_console\n"
         "prepare_console(); print('figures'); leave(0)\n"
     )
-    command = [sys.executable, tmp_path / "prints.py"]
+    command = [sys.executable, str(tmp_path / "prints.py")]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=_ENVIRONMENT, text=True, timeout=60)
     assert done.returncode == 2

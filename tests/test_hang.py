@@ -302,7 +302,11 @@ def test_a_live_source_without_pictures_says_so_itself() -> None:
 
 def test_a_viewer_that_is_paused(release: threading.Event) -> None:
     """The results wait until they are due, and everything before waits for them."""
-    session = Session(ScriptedSource(90), pipeline_of(), lambda result: release.wait() and None, paints=True)
+
+    def show(result: Result) -> None:
+        release.wait()
+
+    session = Session(ScriptedSource(90), pipeline_of(), show, paints=True)
     assert stalled_of(session, lambda: session.tally().captured > 10) is None
 
 
@@ -329,7 +333,7 @@ def test_a_recorder_waits_for_a_disk_that_is_only_slow() -> None:
     from realtime_polyp.pipeline import run_inline
 
     results, slow = list(run_inline(ScriptedSource(20).frames(), pipeline_of())), Slow()
-    recorder = Recorder([slow], live=False)  # type: ignore[list-item]
+    recorder = Recorder([slow], live=False)
     for result in results:
         recorder.write(result)
     try:
@@ -362,7 +366,11 @@ def start_hanging(folder: Path, *sources: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", _HANGS, "--source", *sources, "--headless", "--no-fusion"]
     command += ["--results", str(folder / "a.jsonl"), "--summary", str(folder / "a.json")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr and "no answer from the model" in process.stderr.readline()
+    assert process.stderr
+    line = process.stderr.readline()
+    if "no answer from the model" not in line:
+        process.kill()
+        pytest.fail(line + process.communicate()[1])
     return process
 
 
