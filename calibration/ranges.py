@@ -12,12 +12,11 @@ from calibration.int8 import pixels_of, training_stills
 from calibration.quantisation.frames import choose_stills, measure_lights
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.eager import load_module
-from realtime_polyp.engines.quantized import RANGES, measure_ranges
+from realtime_polyp.engines.quantized import RANGES, RANGES_FORMAT, measure_ranges
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still
 
-FORMAT = 1  # of the ranges file; the first files had no format number
 _EPILOG = """examples:
   python -m calibration.ranges --model gflv2-lite0
   python -m calibration.ranges --model lowrank-lite2 --frames 500 --data DATA"""
@@ -60,7 +59,7 @@ def save(ranges: dict[str, float], weights: Weights, frames: int) -> None:
     name = f"{weights.model}.ranges.json"
     made_on = weights.checksums[weights.files["safetensors"]]
     rounded = {layer: float(f"{value:.6g}") for layer, value in sorted(ranges.items())}
-    content = {"format": FORMAT, "weights": made_on, "frames": frames, "largest": rounded}
+    content = {"format": RANGES_FORMAT, "weights": made_on, "frames": frames, "largest": rounded}
     atomic_write_text(weights.folder / name, json.dumps(content, indent=1) + "\n")
     add_to_manifest(weights.model, weights.task, weights.size, {RANGES: name}, weights.folder)
     print(f"wrote {weights.folder / name}")

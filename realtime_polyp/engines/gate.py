@@ -127,6 +127,9 @@ def failure_reason(name: str, model: str, key: str) -> str | None:
     command = f"python -m calibration.gate --model {model} --engine {name}"
     if record is None:
         return f"engine {name} of {model} was never compared with float32: run {command}"
+    if (record.engine, record.model) != (name, model):
+        found = f"{shown(record.engine)} of {shown(record.model)}"
+        return f"the gate record of engine {name} of {model} is of {found}: run {command}"
     if not record.passed:
         return f"engine {name} of {model} failed its gate ({record.reasons[0]}): for details run {command}"
     return None

@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import save_file
 from torch import nn
 
-from calibration.ranges import FORMAT, save
-from realtime_polyp.engines.quantized import RANGES, read_ranges
+from calibration.ranges import save
+from realtime_polyp.engines.quantized import RANGES, RANGES_FORMAT, read_ranges
 from realtime_polyp.engines.weights import add_to_manifest, find_weights
 
 
@@ -19,7 +19,7 @@ def test_ranges_are_read_with_and_without_format_number(tmp_path: Path, has_form
     save({"project.0": 6.0}, find_weights("toy", folder=tmp_path), frames=3)
     path = tmp_path / "toy.ranges.json"
     content = json.loads(path.read_text())
-    assert content.pop("format") == FORMAT
+    assert content.pop("format") == RANGES_FORMAT
     if not has_format:
         path.write_text(json.dumps(content))
         add_to_manifest("toy", "segmenter", (64, 96), {RANGES: path.name}, tmp_path)

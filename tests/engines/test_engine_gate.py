@@ -64,6 +64,13 @@ def test_a_passing_record_counts_for_that_key_only(folders: tuple[Path, Path]) -
     assert gate_problem(engine_of(key="abd")) is not None
 
 
+def test_a_record_of_another_engine_counts_for_nothing(folders: tuple[Path, Path]) -> None:
+    write(folders[1], abc=record([]))
+    check_gate(engine_of())
+    write(folders[1], abc={**record([]), "engine": "slow"})
+    assert "is of 'slow' of 'm': run python -m calibration.gate" in str(gate_problem(engine_of()))
+
+
 def test_what_this_machine_measured_comes_first(folders: tuple[Path, Path]) -> None:
     write(folders[1], abc=record([]))
     write(folders[0], abc=record(["boxes moved by 9 px"]))
