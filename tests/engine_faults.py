@@ -1,5 +1,6 @@
 """Engines that answer rightly until a marked frame, and wrongly from then on: one value for each way to be wrong."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -188,3 +189,22 @@ FAULTS = {
         "segmenter", _answers(lambda answer: _huge(len(answer), 10**5, 10**5)), "mask has a wrong shape", by_row=False
     ),
 }  # fmt: skip
+
+
+class Hang:
+    """A fault that never answers until it is released.
+
+    reached: the engine hangs. fault: to make engines of.
+    """
+
+    def __init__(self) -> None:
+        self.reached, self._released = threading.Event(), threading.Event()
+        self.fault = Fault("detector", self._wait, "", by_row=False)
+
+    def release(self) -> None:
+        self._released.set()
+
+    def _wait(self, answer: Answer, rows: NDArray[np.intp]) -> Answer:
+        self.reached.set()
+        self._released.wait()
+        raise RuntimeError("released")

@@ -6,6 +6,10 @@
 import json
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,10 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import numpy as np
 import pytest
 from conftest import Run, needs
-from engine_faults import BAD, FAULTS, Fault, engines_of, marked_picture
+from engine_faults import BAD, FAULTS, Fault, Hang, engines_of, marked_picture
 from media import write_clip
 
+from realtime_polyp.cli import waiting
 from realtime_polyp.cli.multi import analyse_together
 from realtime_polyp.cli.options import OutputSpec, parse
 from realtime_polyp.config import PipelineConfig
@@ -28,11 +33,13 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.runtime import Runtime, RuntimeConfig
 from realtime_polyp.session import SessionError
 from realtime_polyp.sources import Paced, Source, open_source
+from realtime_polyp.viewer import condition, player
 
 COUNT, RATE_HZ, SIZE = 24, 100, (96, 72)
 PLACES = ("headless", "window", "several streams")
 KINDS = ("file", "live")
-LIMIT_S = 20.0
+PLACE_PARAMETERS = [pytest.param(place, marks=needs("qt") if place == "window" else ()) for place in PLACES]
+LIMIT_MS = 20_000
 # The rows: one fault of each kind. tests/inference/test_checked.py has all of FAULTS on every path to the models.
 ROWS = (
     "raises", "raises without words", "raises no Exception", "NaN score", "NaN box", "infinite score", "score of 1.5",
@@ -122,47 +129,58 @@ def check_several_streams(fault: Fault, kind: str, clips: dict[str, Path], folde
             pytest.raises(SessionError, _raise, session.error).match(fault.says)
 
 
-def check_window(fault: Fault, kind: str, clips: dict[str, Path], folder: Path, qtbot: Any) -> None:
-    from PyQt5.QtGui import QImage
-
-    from realtime_polyp.outputs.overlay import NO_SHAPES, SHOWN_COLOUR
+@contextmanager
+def window_on(fault: Fault, kind: str, clips: dict[str, Path], results: Path, qtbot: Any) -> Iterator[tuple[Any, Any]]:
+    """The window and its sessions, while the marked video plays; results are on disk at the end."""
     from realtime_polyp.viewer.displayed import SourceInfo
     from realtime_polyp.viewer.session_factory import SessionFactory
     from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
     source = open_source(str(clips["marked"]))
-    results = folder / "out.jsonl"
     display = "immediate" if kind == "live" else "synced"
     options = parse(["--source", str(clips["marked"]), "--results", str(results), "--display", display])
     recorder = Recorder(open_outputs(options.output_specs[0], source.rate_hz), live=False)
     pipeline = Pipeline(*engines_of(fault), PipelineConfig())  # type: ignore[arg-type]
     sessions = SessionFactory(source, pipeline, options, recorder)
     info = SourceInfo("marked.mkv", kind == "live", None if kind == "live" else COUNT / RATE_HZ)
-    window = ViewerWindow(sessions.open_feed, info, ViewerOptions("A test", snapshot_folder=folder))
+    window = ViewerWindow(sessions.open_feed, info, ViewerOptions("A test", snapshot_folder=results.parent))
     qtbot.addWidget(window)
     window.start()
-    qtbot.waitUntil(lambda: window.player.phase == "failed", timeout=int(LIMIT_S * 1e3))
-    window.refresh()
-    assert window.condition.title == "Model failed" and window.condition.blanks and window.condition.covers
-    assert window.player.failure is not None and window.player.failure.stage == "model"
-    assert window.condition.detail.startswith("The model failed at frame ")
-    assert sessions.session is not None
-    frame = assert_error(sessions.session.error, fault, kind)
+    try:
+        yield window, sessions
+    finally:
+        window.close()
+        recorder.close()
+
+
+def assert_no_overlay(window: Any) -> None:
+    from PyQt5.QtGui import QImage
+
+    from realtime_polyp.outputs.overlay import NO_SHAPES, SHOWN_COLOUR
+
     assert window.canvas.shapes() == NO_SHAPES
-    displayed = window.player.displayed
-    assert displayed is None or displayed.result is None
     image = window.canvas.grab().toImage().convertToFormat(QImage.Format_RGB888)
-    pixels = np.frombuffer(image.constBits().asstring(image.sizeInBytes()), np.uint8).reshape(image.height(), -1)
-    colours = pixels[:, : 3 * image.width()].reshape(image.height(), -1, 3)
+    rows = np.frombuffer(image.constBits().asstring(image.sizeInBytes()), np.uint8).reshape(image.height(), -1)
+    colours = rows[:, : 3 * image.width()].reshape(image.height(), -1, 3)
     assert not (np.abs(colours.astype(int) - SHOWN_COLOUR).max(-1) < 20).any()
-    window.close()
-    recorder.close()
-    assert_readable(results, frame)
+
+
+def check_window(fault: Fault, kind: str, clips: dict[str, Path], folder: Path, qtbot: Any) -> None:
+    with window_on(fault, kind, clips, folder / "out.jsonl", qtbot) as (window, sessions):
+        qtbot.waitUntil(lambda: window.player.phase == "failed", timeout=LIMIT_MS)
+        window.refresh()
+        assert window.condition.title == "Model failed" and window.condition.blanks and window.condition.covers
+        assert window.player.failure.stage == "model"
+        assert window.condition.detail.startswith("The model failed at frame ")
+        frame = assert_error(sessions.session.error, fault, kind)
+        assert window.player.displayed is None or window.player.displayed.result is None
+        assert_no_overlay(window)
+    assert_readable(folder / "out.jsonl", frame)
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # nothing is computed with what is not a number
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("place", [*PLACES[:1], pytest.param(PLACES[1], marks=needs("qt")), *PLACES[2:]])
+@pytest.mark.parametrize("place", PLACE_PARAMETERS)
 @pytest.mark.parametrize("name", ROWS)
 def test_a_fault_of_the_engine_is_told_and_never_taken_for_no_polyp(
     name: str, place: str, kind: str, clips: dict[str, Path], tmp_path: Path, request: pytest.FixtureRequest
@@ -176,6 +194,65 @@ def test_a_fault_of_the_engine_is_told_and_never_taken_for_no_polyp(
         check_window(fault, kind, clips, tmp_path, request.getfixturevalue("qtbot"))
     else:
         check_several_streams(fault, kind, clips, tmp_path)
+
+
+@pytest.fixture
+def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
+    """A model that hangs is told after 0.3 s; somebody then stops the sessions, and they are left after 0.3 s more."""
+    one = Hang()
+
+    @contextmanager
+    def stop_once_it_hangs(action: Callable[[], None]) -> Iterator[None]:
+        def wait() -> None:
+            if one.reached.wait(LIMIT_MS / 1e3):
+                time.sleep(0.8)
+                action()
+
+        threading.Thread(target=wait, daemon=True).start()
+        yield
+
+    monkeypatch.setattr(waiting, "on_interrupt", stop_once_it_hangs)
+    for module in (waiting, condition):
+        monkeypatch.setattr(module, "ANSWER_LIMIT_S", 0.3)
+    monkeypatch.setattr(waiting, "GRACE_S", 0.3)
+    monkeypatch.setattr(player, "NO_SIGNAL_S", 0.3)
+    yield one
+    one.release()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", PLACE_PARAMETERS)
+def test_an_engine_that_hangs_is_told_and_left_behind(
+    place: str, kind: str, hang: Hang, clips: dict[str, Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:  # fmt: skip
+    results = tmp_path / "out.jsonl"
+    if place == "window":
+        qtbot = request.getfixturevalue("qtbot")
+        with window_on(hang.fault, kind, clips, results, qtbot) as (window, _):
+            qtbot.waitUntil(lambda: window.condition.name == "model not answering", timeout=LIMIT_MS)
+            assert window.condition.title == "Model not answering" and window.condition.blanks
+            assert window.condition.detail.startswith("No answer from the model for ")
+            assert_no_overlay(window)
+            hang.release()
+    elif place == "headless":
+        fakes = request.getfixturevalue("fake_engines")
+        fakes["detector"], fakes["segmenter"] = engines_of(hang.fault)
+        paced = ("--display", "immediate") if kind == "live" else ()
+        code, _, stderr = request.getfixturevalue("run")("--source", clips["marked"], "--results", results, *paced)
+        assert code == 130
+        assert "realtime-polyp: no answer from the model for " in stderr
+        assert "realtime-polyp: the model has not answered for " in stderr.splitlines()[-1]
+    else:
+        capture = request.getfixturevalue("capsys")
+        went = analyse_together(
+            [source_of(clips[name], kind) for name in ("plain", "marked")],
+            [(), open_outputs(OutputSpec(results=results), Fraction(RATE_HZ))],
+            runtime_of(hang.fault),
+        )
+        assert {session.state for session in went.sessions} <= {"stopped", "ended"}
+        assert went.sessions[1].state == "stopped" and {stall.stage for stall in went.stalls} == {"model"}
+        assert "realtime-polyp: no answer from the model for " in capture.readouterr().err
+    assert_readable(results, BAD if kind == "file" else COUNT)
 
 
 def test_several_streams_end_with_exit_code_1(
@@ -199,8 +276,8 @@ def print_table() -> int:
         @staticmethod
         def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             if "[" in report.nodeid and (report.when == "call" or report.outcome != "passed"):
-                name, rest = report.nodeid.partition("[")[2].rstrip("]").split("-", 1)
-                place, kind = rest.rsplit("-", 1)
+                cell = report.nodeid.partition("[")[2].rstrip("]")
+                name, place, kind = (cell if "hangs" not in report.nodeid else f"hangs-{cell}").split("-")
                 outcomes[name, place, kind] = {"passed": "right", "failed": "WRONG"}.get(report.outcome, report.outcome)
 
     code = pytest.main(["-q", "--no-header", "--no-summary", __file__], plugins=[Collector()])
