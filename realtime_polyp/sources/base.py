@@ -50,7 +50,7 @@ class Source(Protocol):
         duration_s: stored duration of a recording, s; None if unknown or live.
         decoder: codec and device, such as "h264 (cuda)"; None where it is not chosen here.
         reads_ahead: frames are decoded before they are due, so decoding may run at low priority.
-        warning: one sentence, set while reading, if a recording is damaged or a stream ended; else None.
+        warning: set while reading, if a recording is damaged, or a stream lost something or ended; else None.
     """
 
     @property
@@ -81,7 +81,8 @@ class Source(Protocol):
     def warning(self) -> str | None: ...
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each frame once, with rising `index` and `continues` set.
+        """Yield each frame once, with rising `index` and `continues` set. A live source that skips pictures leaves a gap
+        in the numbers.
 
         Raises SourceError if a live source fails or stops sending.
         """

@@ -21,6 +21,7 @@ Name = Literal[
     "frozen picture",
     "view not clear",
     "format changed",
+    "picture late",
     "overlay late",
     "decoder failed",
     "model failed",
@@ -30,6 +31,9 @@ Name = Literal[
 
 NO_SIGNAL_S = 1.0
 """A live source that delivers no picture for longer than this has no signal."""
+
+PICTURE_LATE_S = 0.3
+"""A live picture that is shown later than this is reported."""
 
 _OVERLAY_LATE_S = 1.0  # in immediate display, an analysis older than this is reported
 _FORMAT_CHANGE_SHOWN_S = 4.0
@@ -74,6 +78,7 @@ class PlayerState:
         paused: the user paused it.
         has_picture: there is a picture on the screen.
         no_picture_s: time since the last picture arrived, s.
+        late_s: in a live source, how long ago the picture on the screen was due when it was shown, s.
         overlay_age_s: in immediate display, time since the newest analysed frame was captured, s; else None.
         signal, frame_quality: of the newest analysed frame.
         format_change: the last change of the picture's size.
@@ -87,6 +92,7 @@ class PlayerState:
     paused: bool = False
     has_picture: bool = False
     no_picture_s: float = 0.0
+    late_s: float = 0.0
     overlay_age_s: float | None = None
     signal: Signal = "ok"
     frame_quality: FrameQuality = "clear"
@@ -187,6 +193,8 @@ def _ended(state: PlayerState) -> Condition:
 def _running(state: PlayerState) -> Condition:
     if state.signal != "ok":
         return _SIGNALS[state.signal]
+    if state.live and state.late_s > PICTURE_LATE_S:
+        return Condition("picture late", "Picture late", f"The picture is {state.late_s:.1f} s late", "bad")
     change = state.format_change
     if change and change.age_s < _FORMAT_CHANGE_SHOWN_S:
         (old_width, old_height), (width, height) = change.before, change.after

@@ -63,6 +63,7 @@ class Player:
         self._deadline_s = 0.0
         self._last_picture_s = clock()
         self._format_change: tuple[Size, Size, float] | None = None  # before, after, and when
+        self._late_s = 0.0  # of the picture on the screen, when it was shown
 
     # What the user asks for
 
@@ -168,6 +169,7 @@ class Player:
             paused=self.paused,
             has_picture=self.displayed is not None,
             no_picture_s=now_s - self._last_picture_s,
+            late_s=self._late_s,
             overlay_age_s=now_s - newest.frame.captured_s if immediate and newest else None,
             signal=newest.signal if newest else "ok",
             frame_quality=newest.frame_quality if newest else "clear",
@@ -282,6 +284,8 @@ class Player:
         if self.displayed and self.displayed.frame.image.shape != shown.frame.image.shape:
             self._format_change = (_size(self.displayed.frame), _size(shown.frame), self._clock())
         self.displayed = shown
+        if new_picture:
+            self._late_s = self._clock() - shown.frame.captured_s
         painted = self._paint(shown)
         now_s = self._clock()
         if new_picture and painted.picture:

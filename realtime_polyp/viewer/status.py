@@ -5,7 +5,7 @@ from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from realtime_polyp.telemetry.ledger import Tally
-from realtime_polyp.viewer.condition import Condition
+from realtime_polyp.viewer.condition import PICTURE_LATE_S, Condition
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.rates import Reading
 from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
@@ -65,6 +65,9 @@ class StatusLine(QWidget):
         for name, text in texts.items():
             if name in self.labels:
                 self.labels[name].setText(text)
+        if "video" in self.labels:
+            is_late = (reading.video_delay_ms or 0.0) > PICTURE_LATE_S * 1e3
+            self.labels["video"].setStyleSheet(f"color: {TONES['bad']};" if is_late else "")
 
     def show_dropped(self, dropped: int, tally: Tally | None) -> None:
         """dropped: pictures that should have been shown. tally: the full account, as a tooltip."""

@@ -125,7 +125,8 @@ class ViewerWindow(QWidget):
         self.status.show_reading(self.player.reading())
         self.status.show_dropped(self.player.missed, feed.tally() if feed else None)
         if feed:
-            self.status.show_engines(feed.engines_text, self.options.recording_error())
+            lost = feed.warning if self.player.info.live else None
+            self.status.show_engines(feed.engines_text, self.options.recording_error() or lost)
         self.controls.show_position(self.player.position_s)
         if self.controls.has_position:
             self.controls.show_alarms(self.alarms.spans)

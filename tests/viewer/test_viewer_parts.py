@@ -83,6 +83,7 @@ class TestCondition:
             ({"format_change": FormatChange((640, 480), (320, 240), 60.0)}, "running", False),
             ({"overlay_age_s": 0.1}, "running", False),
             ({"overlay_age_s": 3.0}, "overlay late", False),
+            ({"late_s": 0.4}, "picture late", False),
             ({"phase": "ended"}, "ended", False),
             ({"phase": "seeking"}, "seeking", False),
             ({"phase": "failed", "failure": Failure("decoder", "x")}, "decoder failed", True),
