@@ -1,11 +1,13 @@
 """The reader of JSON: whatever a file holds, one sentence with its name, of the error class that was asked for."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+from conftest import ROOT
 
 from realtime_polyp.json_files import Count, Finite, parse_json, read_json, read_json_lines
 
@@ -30,7 +32,7 @@ def read(path: Path, data: bytes) -> Outer:
     return read_json(path, Outer, what="a calibration", error=ToyError)
 
 
-def test_a_file_becomes_its_schema(tmp_path):
+def test_a_file_becomes_its_schema(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     assert read(path, b'{"scores": {"temperature": 2, "names": ["x"], "new": 1}}') == Outer(Inner(2.0, ("x",)))
     assert read(path, b'\xef\xbb\xbf{"scores": {"temperature": 0.5}, "count": 7}\r\n') == Outer(Inner(0.5), 7)
@@ -63,14 +65,14 @@ def test_a_file_becomes_its_schema(tmp_path):
         (b'{"scores": {"temperature": 1, "names": [1]}}', "at `scores.names[0]`: expected `str`, got `int`"),
     ],
 )
-def test_what_is_wrong_and_where(tmp_path, data, problem):
+def test_what_is_wrong_and_where(tmp_path: Path, data: bytes, problem: str) -> None:
     with pytest.raises(ToyError) as error:
         read(tmp_path / "a.json", data)
     said, expected = str(error.value), f"{tmp_path / 'a.json'} is not a calibration: {problem}"
     assert said == expected or (said.startswith(expected) and said.endswith("a...") and len(said) < 500)
 
 
-def test_what_is_no_file_at_all(tmp_path):
+def test_what_is_no_file_at_all(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     places = {
@@ -90,7 +92,7 @@ def test_what_is_no_file_at_all(tmp_path):
             next(read_json_lines(path, dict[str, Any], what="a list", error=ToyError))
 
 
-def test_a_file_of_6_gb_is_not_read(tmp_path):
+def test_a_file_of_6_gb_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with path.open("wb") as file:
         file.truncate(6 << 30)  # sparse
@@ -102,7 +104,7 @@ def test_a_file_of_6_gb_is_not_read(tmp_path):
             read_one()
 
 
-def test_lines_are_numbered_and_an_incomplete_last_one_is_left_out(tmp_path):
+def test_lines_are_numbered_and_an_incomplete_last_one_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"temperature": 1}\r\n{"temperature": 2}\n{"tempera')
     assert list(read_json_lines(path, Inner, what="a result")) == [(1, Inner(1.0)), (2, Inner(2.0))]
@@ -111,6 +113,16 @@ def test_lines_are_numbered_and_an_incomplete_last_one_is_left_out(tmp_path):
         list(read_json_lines(path, Inner, what="a result", error=ToyError))
 
 
-def test_the_cure_ends_the_sentence():
+def test_the_cure_ends_the_sentence() -> None:
     with pytest.raises(ValueError, match=r"^a\.json is not a list: it is empty; write it again$"):
         parse_json(b"", dict[str, Finite], "a.json", "a list", cure="write it again")
+
+
+def test_nothing_else_parses_json() -> None:
+    places = [
+        path for part in ("realtime_polyp", "trainers", "calibration", "assets") for path in (ROOT / part).rglob("*.py")
+    ]
+    parsing = {
+        path.name for path in places if re.search(r"json\.loads?\((?!json\.dumps)", path.read_text(encoding="utf-8"))
+    }
+    assert parsing == {"json_files.py"}

@@ -19,6 +19,7 @@ from realtime_polyp.engines.quantized import RANGES, read_ranges
 from realtime_polyp.engines.weights import Weights, add_to_manifest, find_weights
 from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.segmenter import Segmenter, SegmenterConfig
+from realtime_polyp.models.variants import SEGMENTERS
 
 SIZE = (64, 96)
 TOY = SegmenterConfig(backbone=LiteConfig(width=0.25, depth=0.3), size=SIZE, width=12, bases=3)
@@ -32,7 +33,7 @@ def good() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: dict[str, torch.Tensor]) -> Path:
-    monkeypatch.setitem(eager.SEGMENTERS, "toy", TOY)
+    monkeypatch.setitem(SEGMENTERS, "toy", TOY)
     save_file(good, tmp_path / "toy.safetensors")
     return tmp_path
 
@@ -99,7 +100,7 @@ def test_bytes_that_no_loader_reads(folder: Path) -> None:
 
 def test_weights_of_a_name_that_the_program_does_not_know(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = listed(folder, safetensors="toy.safetensors")
-    monkeypatch.delitem(eager.SEGMENTERS, "toy")
+    monkeypatch.delitem(SEGMENTERS, "toy")
     with pytest.raises(EngineError, match="this program knows no segmenter of that name"):
         eager.load_module(weights)
 
@@ -128,7 +129,7 @@ def test_a_graph_is_of_the_model_and_finite(folder: Path) -> None:
         ({"weight": float("inf")}, "are not finite"),
     ):
         with pytest.raises(EngineError, match=f"toy.int8.xml is not of the segmenter toy .*{said}") as error:
-            open_int8(write_graph(folder, **changes), "cpu", "latency")  # type: ignore[arg-type]
+            open_int8(write_graph(folder, **changes), "cpu", "latency")
         assert_one_sentence(error, "toy.int8.xml")
 
 
