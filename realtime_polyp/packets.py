@@ -31,8 +31,8 @@ class Frame:
     Attributes:
         index: the frame's number in the source, from 0.
         pts_s: presentation time on the video's own clock, s.
-        captured_s: time.monotonic() when the picture was due on this machine, s. A recording's is due when it is decoded;
-            a live one when it would have arrived with the smallest delay of its stream.
+        captured_s: time.monotonic() when the picture was due on this machine, s: of a recording, when it was decoded;
+            of a live input, when it would have arrived with the smallest delay of its stream.
         image: (H, W, 3) uint8 RGB.
         is_still: a single picture that continues no other frame.
         continues: it follows the source's frame before it without a cut (`sources.continuity`).

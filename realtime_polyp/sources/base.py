@@ -81,8 +81,9 @@ class Source(Protocol):
     def warning(self) -> str | None: ...
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each frame once, with rising `index` and `continues` set. A live source that skips pictures leaves a gap
-        in the numbers.
+        """Yield each frame once, with rising `index` and `continues` set.
+
+        A live source that skips pictures leaves a gap in the numbers.
 
         Raises SourceError if a live source fails or stops sending.
         """

