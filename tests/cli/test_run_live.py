@@ -482,8 +482,8 @@ runtime.open_detector = lambda *a, **k: FakeDetector(delay_s=0.004)
 runtime.open_segmenter = lambda *a, **k: FakeSegmenter()
 runtime.check_gate = lambda engine: None
 folder = {str(tmp_path)!r}
-sys.exit(run_live.main(["--source", "x", "--headless", "--no-fusion", "--results", folder + "/a.jsonl", "--save", folder + "/a.mp4",
-    "--summary", folder + "/a.json"]))
+sys.exit(run_live.main(["--source", "x", "--headless", "--no-fusion", "--results", folder + "/a.jsonl",
+    "--save", folder + "/a.mp4", "--summary", folder + "/a.json"]))
 """
     return lambda: subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
