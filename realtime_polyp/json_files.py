@@ -161,7 +161,7 @@ class _NumberError(ValueError):
     """A number in the text cannot be used. `number` is how it is written there."""
 
     def __init__(self, number: str, problem: str) -> None:
-        super().__init__(f"{_shortened(number)} {problem}")
+        super().__init__(f"{shortened(number)} {problem}")
         self.number = number
 
 
@@ -249,10 +249,11 @@ def _reason(problem: OSError) -> str:
 
 def shown(value: object) -> str:
     """Return a value for an error message: its representation, shortened."""
-    return _shortened(repr(value))
+    return shortened(repr(value))
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text cut to the length that an error message has room for."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
