@@ -222,5 +222,5 @@ def test_over_udp_a_slow_decoder_drops_and_accounts_for_every_picture(
     tally = session.tally()
     assert tally.balanced and tally.pending == 0
     assert tally.dropped["decode"]["late"] > 20
-    assert tally.captured == frames[-1].index - frames[0].index + 1
+    assert frames[-1].index < tally.captured == session._next_index <= 200
     assert max(ages_s[5:]) < 1.5  # the first were probed for the format, and are late by that
