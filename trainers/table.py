@@ -14,7 +14,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from realtime_polyp.json_files import Finite, read_json
+from realtime_polyp.json_files import Finite, read_json, shortened
 from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 from trainers.evaluation.paper_tables import TABLES, Row, Table
@@ -144,7 +144,7 @@ def _line(text: str) -> str:
 def _share(name: str, value: float | None, path: Path) -> float | None:
     """Check a figure: 0..1, which rejects percentages; distances in px may be larger."""
     if value is not None and not name.endswith("_px") and not 0 <= value <= 1:
-        raise ValueError(f"{path} is not a result: {name} is {value}, and figures must be in 0..1")
+        raise ValueError(f"{path} is not a result: {shortened(name)} is {value}, and figures must be in 0..1")
     return value
 
 
@@ -153,7 +153,9 @@ def _span(name: str, value: tuple[Finite, Finite] | None, path: Path) -> list[fl
         return None
     low, high = (_share(f"the interval of {name}", end, path) for end in value)
     if low is None or high is None or low > high:
-        raise ValueError(f"{path} is not a result: the interval of {name} is {list(value)}, it must be [low, high]")
+        raise ValueError(
+            f"{path} is not a result: the interval of {shortened(name)} is {list(value)}, it must be [low, high]"
+        )
     return [low, high]
 
 
@@ -167,7 +169,9 @@ def select_set(results: Sequence[Result], name: str) -> Results:
     for result in results:
         if result.set == name:
             if result.key in found:
-                raise ValueError(f"{found[result.key].path} and {result.path} both hold {result.config} on {name}")
+                raise ValueError(
+                    f"{found[result.key].path} and {result.path} both hold {shortened(result.config)} on {name}"
+                )
             found[result.key] = result
     return found
 

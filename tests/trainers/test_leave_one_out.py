@@ -110,7 +110,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not out.exists()
 
 
-STRANGE = ["../../x", "/etc", "..", "a/b", "a_b", "it's; rm -rf *", "$(x)", "two\nlines", "Würzburg", "x" * 3000]
+STRANGE = ["../../x", "/etc", "..", "a/b", "a_b", "it's; rm -rf *", "$(x)", "two\nlines", "Würzburg", "x" * 300]
 
 
 def test_a_centre_s_name_never_leads_out_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX
 
 MOST_BYTES = 256 << 20
 WHAT = "a COCO file as --data needs it, with images and annotations"
-Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+Text = Annotated[str, Meta(min_length=1, max_length=400)]
 Side = Annotated[int, Meta(ge=1, le=LONGEST_SIDE_PX)]
 Length = Annotated[float, Meta(ge=0, le=1e6)]
 

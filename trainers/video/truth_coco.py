@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from realtime_polyp.json_files import Count, Finite, check_json, read_json
+from realtime_polyp.json_files import Count, Finite, check_json, read_json, shortened, shown
 from realtime_polyp.metrics.run_lengths import compressed, decode, fill_polygons
 from trainers.video.labels import Clock, Label, checked_box, outlined
 
@@ -84,12 +84,18 @@ def _select_video(videos: Sequence[Entry], name: str) -> Entry | None:
         return videos[0] if videos else None
     named = [one for one in videos if Path(_name(one)).stem == Path(name).stem]
     if len(named) != 1:
-        raise ValueError(f"it holds {', '.join(_name(one) for one in videos[:20])}, and {name} is not one of them")
+        raise ValueError(
+            f"it holds {', '.join(shortened(_name(one)) for one in videos[:12])}, and {name} is not one of them"
+        )
     return named[0]
 
 
 def _name(video: Entry) -> str:
     return str(video.name or video.file_name or video.id)
+
+
+def _named(key: Key) -> str:
+    return shortened(str(key))
 
 
 def _check_size(content: Content, video: Entry | None, clock: Clock) -> None:
@@ -122,7 +128,9 @@ def _frame_of(image: Entry) -> int:
         return image.frame_id
     numbers = re.findall(r"[0-9]+", Path(image.file_name or "").stem)
     if not numbers or len(numbers[-1]) > _MOST_DIGITS:
-        raise ValueError(f"image {image.id} has neither a frame_id nor a number in its file_name {image.file_name!r}")
+        raise ValueError(
+            f"image {_named(image.id)} has neither a frame_id nor a number in its name {shown(image.file_name)}"
+        )
     return int(numbers[-1])
 
 
@@ -145,7 +153,7 @@ def _number(found: Any, where: str) -> int:
 
 
 def _id_of(annotation: Annotation, place: int) -> str:
-    return f"[{place}]" if annotation.id is None else str(annotation.id)
+    return f"[{place}]" if annotation.id is None else _named(annotation.id)
 
 
 def _read_tracks(content: Content, video: Entry | None) -> list[tuple[int, int, Annotation]]:
@@ -176,7 +184,7 @@ def _group_by_frame(labelled: Sequence[tuple[int, int, Annotation]], clock: Cloc
         try:
             label = _label(number, annotation, clock)
         except ValueError as error:
-            raise ValueError(f"annotation {annotation.id} in frame {frame}: {error}") from error
+            raise ValueError(f"annotation {_named(annotation.id)} in frame {frame}: {error}") from error
         if label is not None:
             labels.setdefault(frame, []).append(label)
     return labels

@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.json_files import shortened, shown
 from realtime_polyp.metrics.run_lengths import fill_polygons
 from trainers.video.labels import Clock, Label, checked_box, outlined
 from trainers.video.xml_file import read_xml
@@ -104,7 +105,7 @@ def _interpolate(
         return
     if last > clock.count:
         raise ValueError(
-            f"track {track.get('id')} is labelled from frame {first} to before frame {last}, and the video has frames "
+            f"track {_name(track)} is labelled from frame {first} to before frame {last}, and the video has frames "
             f"0 to {clock.count - 1}: another video?"
         )
     start = _box(before)
@@ -118,7 +119,7 @@ def _visible_shapes(track: Element) -> list[Element]:
     """Return the shapes inside the picture by frame. Raises ValueError if there is none."""
     drawn = sorted((shape for shape in track if shape.tag != "attribute" and not _is_outside(shape)), key=_frame_of)
     if not drawn:
-        raise ValueError(f"track {track.get('id')} is never inside the picture")
+        raise ValueError(f"track {_name(track)} is never inside the picture")
     return drawn
 
 
@@ -127,9 +128,9 @@ def _checked_shapes(track: Element) -> list[Element]:
     shapes = [shape for shape in track if shape.tag != "attribute"]
     wrong = {shape.tag for shape in shapes if shape.tag not in _SHAPES}
     if wrong:
-        raise ValueError(f"track {track.get('id')} holds a {wrong.pop()}: draw polyps as {', '.join(_SHAPES)}")
+        raise ValueError(f"track {_name(track)} holds a {shortened(wrong.pop())}: draw polyps as {', '.join(_SHAPES)}")
     if any(_number(shape.get("rotation", "0")) for shape in shapes):
-        raise ValueError(f"track {track.get('id')} holds a rotated box: draw it upright, or as a polygon")
+        raise ValueError(f"track {_name(track)} holds a rotated box: draw it upright, or as a polygon")
     return shapes
 
 
@@ -159,7 +160,7 @@ def _identity(track: Element, shapes: Sequence[Element]) -> int:
         and _frame_of(shapes[-1]) < _frame_of(shapes[0]) + 2
     ):
         raise ValueError(
-            f"track {track.get('id')} is one frame long: draw each polyp as a track, not as shapes, or give the shapes "
+            f"track {_name(track)} is one frame long: draw each polyp as a track, not as shapes, or give the shapes "
             f"of one polyp the same number in an attribute '{POLYP_NUMBER}'"
         )
     return _track_id(track) if number is None else number
@@ -173,7 +174,7 @@ def _label(identity: int, shape: Element, track: Element, clock: Clock) -> Label
             return Label(identity, checked_box(_corners(shape), clock.size), difficult)
         mask = fill_polygons([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
     except ValueError as error:
-        raise ValueError(f"track {track.get('id')}, frame {_frame_of(shape)}: {error}") from error
+        raise ValueError(f"track {_name(track)}, frame {_frame_of(shape)}: {error}") from error
     return outlined(identity, mask, difficult=difficult)
 
 
@@ -216,19 +217,19 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{_shortened(text)} stands for a number")
+        raise ValueError(f"{shown(text)} stands for a number")
     return value
+
+
+def _name(track: Element) -> str:
+    return shortened(track.get("id", "without an id"))
 
 
 def _whole(text: str) -> int:
     """Read a whole number. Raises ValueError for anything else, and for one of more than 12 digits."""
     if not re.fullmatch(r"\s*[+-]?[0-9]{1,12}\s*", text):
-        raise ValueError(f"{_shortened(text)} stands for a whole number")
+        raise ValueError(f"{shown(text)} stands for a whole number")
     return int(text)
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 def _is_difficult(shape: Element, track: Element) -> bool:
