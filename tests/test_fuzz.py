@@ -27,6 +27,7 @@ def seeds(tmp_path: Path) -> Path:
 
 def test_each_kind_of_fault_is_found_and_the_next_file_is_read(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "LIMIT_S", 2.0)
+    monkeypatch.setattr(workers, "_PATIENCE", 1)
     tasks = [Task("toy", number) for number in range(len(WORDS))]
     one = Worker(seeds, 0, "tests.fuzz_toys")
     try:

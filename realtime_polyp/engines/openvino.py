@@ -122,7 +122,7 @@ def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
         if problem := graph_problem(graph, weights):
             raise RuntimeError(problem)
         return _open("openvino-int8", graph, weights, ("int8-xml", "int8-bin"), hint)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter where OpenVINO's own message quotes the file
         raise weights.refuse("int8-xml", error) from error
 
 

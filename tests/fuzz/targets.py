@@ -70,7 +70,6 @@ def _read_still(path: Path) -> None:
             pass
     finally:
         source.close()
-    load_image(path)
     load_image(path, grey=True)
 
 

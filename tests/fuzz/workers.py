@@ -26,6 +26,7 @@ _RECYCLE_AFTER = 400  # readings: what one leaves behind does not add up
 _START_LIMIT_S = 120.0
 _THREADS_MB = 512  # address space of the stacks and heaps of decoders' threads, which is never touched
 _WORD = re.compile(r"[\w.]+(?<!\.)")
+_PATIENCE = 4  # times the limit, for the second try
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -119,10 +120,10 @@ class Worker:
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Outcome(task, "crash", name)
 
-    def overdue(self) -> Outcome | None:
-        """A finding, once the time is over; the process is replaced."""
+    def overdue(self, tried: set[Task]) -> Outcome | None:
+        """A finding, once the time is over; the process is replaced. tried: have overrun before, and have longer."""
         took_s = time.monotonic() - self._since_s
-        if took_s <= (LIMIT_S if self.ready else _START_LIMIT_S):
+        if took_s <= (LIMIT_S * (_PATIENCE if self.task in tried else 1) if self.ready else _START_LIMIT_S):
             return None
         if self.task is None:
             if self.ready:
@@ -130,7 +131,7 @@ class Worker:
             raise RuntimeError("a worker did not start")
         task = self.task
         self.replace()
-        return Outcome(task, "hang", f"no end after {LIMIT_S:g} s", took_s)
+        return Outcome(task, "hang", f"no end after {took_s:.0f} s", took_s)
 
     def replace(self) -> None:
         self.stop()
@@ -143,7 +144,7 @@ class Worker:
 
 
 def run_tasks(tasks: Iterator[Task], workers: list[Worker]) -> Iterator[Outcome]:
-    """Yield the outcome of each task. One that hangs is tried once more, as a busy machine is no finding."""
+    """Yield the outcome of each task. One that takes too long is tried once more, with more patience."""
     again: list[Task] = []
     tried: set[Task] = set()
     busy = True
@@ -155,7 +156,7 @@ def run_tasks(tasks: Iterator[Task], workers: list[Worker]) -> Iterator[Outcome]
         busy = any(worker.task for worker in workers) or (bool(again) and bool(waiting))
         busy = busy or any(not worker.ready for worker in workers)
         arrived = [waiting[pipe].receive() for pipe in wait([*waiting], timeout=0.2)]  # type: ignore[index]
-        for found in [*arrived, *(worker.overdue() for worker in workers)]:
+        for found in [*arrived, *(worker.overdue(tried) for worker in workers)]:
             if found is None:
                 continue
             if found.kind == "hang" and found.task not in tried:
@@ -195,15 +196,18 @@ def read_one(task: Task, target: Target, data: bytes, seed_name: str, folder: Pa
     path = folder / task.target / (target.file_name or f"input{Path(seed_name).suffix}")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
-    kind, detail, since_s = "read", "", time.monotonic()
+    kind, detail, since_s, busy_since_s = "read", "", time.monotonic(), time.process_time()
     try:
         target.read(path)
     except BaseException as error:  # noqa: BLE001 - that is what is looked for
         kind, detail = _judge(error, target.errors, path)
     took_s = time.monotonic() - since_s
+    busy_s = time.process_time() - busy_since_s
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     if memory_mb > LIMIT_MB and kind in ("read", "refused"):
         kind, detail = "memory", f"{memory_mb} MB"
+    if min(busy_s, took_s) > LIMIT_S and kind in ("read", "refused"):  # a busy machine is no finding
+        kind, detail = "hang", f"{busy_s:.1f} s of computing"
     return Outcome(task, kind, detail, took_s, memory_mb)
 
 
