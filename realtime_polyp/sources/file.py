@@ -89,6 +89,7 @@ class FileSource:
         self.frames_total: int | None = (stream.frames or None) if whole else None
         self._to_rgb = RgbConverter(stream.sample_aspect_ratio)
         self._damage, self._stamps = Damage(), StampLog(float(self._reader.time_base))
+        self._jumped = False  # the clock began anew with the newest picture
         self._first_pass: Iterator[Timed] | None = self._one_pass()
         try:
             self._first = self._first_picture(self._first_pass)
@@ -115,7 +116,8 @@ class FileSource:
         for index, (pts_s, picture) in enumerate(self._timeline(first_pass), self._first_index or 0):
             image = self._to_rgb(picture)
             planes = self._to_rgb.planes(picture) if self._hwaccel else None
-            yield Frame(index, pts_s, time.monotonic(), image, planes=planes)
+            continues = not self._jumped
+            yield Frame(index, pts_s, time.monotonic(), image, continues=continues, planes=planes)
 
     def _open(self) -> tuple[Reader, float | None]:
         """Open a reader at the file's start; also return the stored duration, s, where there is one."""
@@ -252,10 +254,12 @@ class FileSource:
             self._stamps.add_packet(packet.dts, packet.pts, is_discard=packet.is_discard)
             for picture in self._decode_packet(packet, last_s):
                 last_s = clock.at(picture.pts)
+                self._jumped = clock.jumped
                 self._note_stamp(last_s, picture)
                 yield last_s, picture
         for picture in self._decode_packet(None, last_s):  # flush the decoder
             last_s = clock.at(picture.pts)
+            self._jumped = clock.jumped
             self._note_stamp(last_s, picture)
             yield last_s, picture
 

@@ -147,7 +147,7 @@ def _frames_line(summary: dict[str, Any]) -> str:
 def _timing_lines(summary: dict[str, Any]) -> list[str]:
     lines, delay = [], summary["annotation_delay_ms"]
     if delay["p50"] is not None:
-        lines.append(f"from decoded to overlay: {delay['p50']:.0f} ms (p50), {delay['p99']:.0f} ms (p99)")
+        lines.append(f"from capture to overlay: {delay['p50']:.0f} ms (p50), {delay['p99']:.0f} ms (p99)")
     return lines + [
         f"{stage:>14}  {values['p50']:7.2f} ms (p50) {values['p95']:7.2f} ms (p95)"
         for stage, values in summary["stages_ms"].items()

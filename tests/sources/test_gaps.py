@@ -68,6 +68,13 @@ def test_no_frame_continues_over_a_hole(tmp_path: Path) -> None:
     assert [number for number, continues in enumerate(marks) if not continues] == [0, 20]
 
 
+def test_no_frame_continues_over_a_clock_that_begins_anew(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", count=20, size=(64, 48), rate=10, **H264)
+    path.write_bytes(path.read_bytes() * 2)
+    marks = [frame.continues for frame in FileSource(path).frames()]
+    assert [number for number, continues in enumerate(marks) if not continues] == [0, 20]
+
+
 def test_a_hole_of_minutes_keeps_the_times_behind_it(tmp_path: Path) -> None:
     times_ms = [*range(0, 1000, 40), *range(76000, 77000, 40)]
     frames = FileSource(write_clip(tmp_path / "a.mkv", count=50, times_ms=times_ms, **MJPEG)).frames()
