@@ -305,7 +305,7 @@ def boxed(*bbox: Any) -> dict[str, Any]:
         (coco(annotations=[{"id": 7, "image_id": 103, "instance_id": -1}]), "7 is not of a polyp with a number"),
         (coco(images=[{"id": 1, "frame_id": -1}]), "images[0].frame_id"),
         (coco(images=[{"id": 1, "file_name": "x" + "9" * 30}]), "image 1 has neither a frame_id nor a number"),
-        (coco(annotations=[{"id": "x" * 5000, "image_id": 103, "instance_id": 1}]), f"annotation {'x' * 40}... in frame 3"),
+        (coco(annotations=[{"id": "x" * 5000, "image_id": 103, "instance_id": 1}]), f"{'x' * 40}... in frame 3"),
         (coco(videos=3), "`videos`: expected `array`, got `int`"),
         ({"videos": [{"id": 1}], "annotations": [{"id": 1, "video_id": 1}]}, "annotation 1 has no bboxes"),
         ({"videos": [{"id": 1}], "annotations": [{"id": 1, "video_id": 1, "bboxes": [None], "segmentations": [1, 2]}]},
