@@ -19,8 +19,9 @@ _RTSP = _FRESH | {"rtsp_transport": "tcp"}  # over UDP a lost packet smears the 
 _RTMP = _FRESH | {"rtmp_live": "live"}
 _UDP = _FRESH | {
     "overrun_nonfatal": "1",
-    "fifo_size": "16384",
-}  # packets of 188 bytes: 1 s at 25 Mbit/s; a key picture in 4K
+    "fifo_size": "16384",  # packets of 188 bytes: 1 s at 25 Mbit/s, or a key picture in 4K
+    "buffer_size": str(2 << 20),  # bytes in the kernel, which may allow less: a burst beyond them is lost
+}
 _HTTP = {"user_agent": "realtime-polyp"}  # may be a recording: keep its beginning
 
 _OPTIONS: dict[str, dict[str, str]] = {  # by scheme
