@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from realtime_polyp.image_files import ImageError
 from tests.fuzz.mutations import mutate
 from tests.fuzz.target import Target
 
@@ -200,7 +199,7 @@ def read_one(task: Task, target: Target, data: bytes, seed_name: str, folder: Pa
     try:
         target.read(path)
     except BaseException as error:  # noqa: BLE001 - that is what is looked for
-        kind, detail = _judge(error, target.errors, path)
+        kind, detail = _judge(error, target, path)
     took_s = time.monotonic() - since_s
     busy_s = time.process_time() - busy_since_s
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -211,16 +210,18 @@ def read_one(task: Task, target: Target, data: bytes, seed_name: str, folder: Pa
     return Outcome(task, kind, detail, took_s, memory_mb)
 
 
-def _judge(error: BaseException, allowed: tuple[type[Exception], ...], path: Path) -> tuple[str, str]:
+def _judge(error: BaseException, target: Target, path: Path) -> tuple[str, str]:
     """A documented class with one short sentence is a refusal; anything else is a finding."""
     if isinstance(error, MemoryError):
         return "memory", "".join(traceback.format_exception(error))
-    if type(error) not in allowed:
+    if type(error) not in target.errors:
         return "traceback", "".join(traceback.format_exception(error))
     message = str(error)
     if not message.strip() or "\n" in message or len(message) > 1000:
         return "message", f"not one short sentence: {message[:2000]!r}"
-    if not {path.name, path.parent.name} & set(_WORD.findall(message)) and not isinstance(error, ImageError):
+    if target.text and not {path.name, path.parent.name} & set(
+        _WORD.findall(message)
+    ):  # a video's name is on the screen
         return "message", f"names no file: {message}"
     return "refused", message
 
