@@ -206,7 +206,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> None:
-    raise _NumberError(text, "stands for a number")
+    raise _NumberError(text, "is not a valid number")
 
 
 def _parse_float(text: str) -> float:

@@ -112,7 +112,7 @@ class Analyzer:
 
 @contextmanager
 def _naming_frames(frames: Sequence[Frame]) -> Iterator[None]:
-    """Raise a ModelOutputError again with its frame. It is a new one: several videos may share the batch that failed."""
+    """Add the frame index to a ModelOutputError. Raises a copy: several videos may share the batch that failed."""
     try:
         yield
     except ModelOutputError as error:

@@ -71,7 +71,7 @@ class Runtime:
         inference: how they run.
         pipeline_config: everything that decides what becomes of their outputs.
         unverified: one sentence for each engine that runs without having passed the accuracy gate.
-        cautions: one sentence for each doubt about the calibration, and for models that no fusion was fitted on.
+        cautions: warnings, one sentence each: doubts about the calibration, and models without a fitted fusion.
         trace: takes the times of all stages, where there is one.
     """
 
@@ -253,10 +253,10 @@ def _resolve_fusion(
 
 
 def unfused_cautions(detector: str, segmenter: str) -> list[str]:
-    """Say that two models run without the fusion that was asked for."""
-    said = f"is not for this pair ({FUSION_FILE})" if FUSION_FILE.is_file() else f"is missing ({FUSION_FILE.parent})"
+    """Return the warning that two models run without the fusion that was requested, in a list."""
+    why = f"is for other models ({FUSION_FILE})" if FUSION_FILE.is_file() else f"is missing ({FUSION_FILE.parent})"
     return [
-        f"scores of {detector} and {segmenter} are not fused: {FUSION_FILE.name} {said}; calibration.fusion makes it"
+        f"scores of {detector} and {segmenter} are not fused: {FUSION_FILE.name} {why}; fit it with calibration.fusion"
     ]
 
 

@@ -130,8 +130,8 @@ def _huge(*shape: int) -> NDArray[np.float32]:
 
 
 _SCORES = r"its scores are not numbers in 0\.\.1 \(fake, fake: "
-_PLACES = r"its boxes are no places in the picture \(fake, fake: "
-_MASK = r"its mask is not of numbers in 0\.\.1 \(fake, fake: "
+_PLACES = r"its boxes are not valid \(fake, fake: "
+_MASK = r"its mask values are not numbers in 0\.\.1 \(fake, fake: "
 FAULTS = {
     "raises": Fault("detector", _raises(RuntimeError("out of\n  memory")), "out of memory$", by_row=False),
     "raises without words": Fault("detector", _raises(MemoryError()), "MemoryError$", by_row=False),
@@ -145,9 +145,9 @@ FAULTS = {
     "NaN box": Fault("detector", _box(NAN, NAN, 14, 20), _PLACES + r"2 NaN\)$"),
     "infinite box": Fault("detector", _box(-INFINITE, 6, INFINITE, 20), _PLACES + r"2 infinite\)$"),
     "box of 1e30 px": Fault("detector", _box(2, 6, 1e30, 20), _PLACES + r"1 above 9600\)$"),
-    "box turned round": Fault("detector", _box(14, 6, 2, 20), _PLACES + "a right or bottom side"),
-    "no boxes, None": Fault("detector", _answers(lambda answer: None), r"not boxes and scores .*: None", by_row=False),
-    "scores alone": Fault("detector", _answers(lambda answer: answer[1]), "not boxes and scores .*arr", by_row=False),
+    "box turned round": Fault("detector", _box(14, 6, 2, 20), _PLACES + "a box has x2 < x1"),
+    "no boxes, None": Fault("detector", _answers(lambda answer: None), r"not a pair of .*: None", by_row=False),
+    "scores alone": Fault("detector", _answers(lambda answer: answer[1]), "not a pair of .*arr", by_row=False),
     "scores None": Fault(
         "detector", _answers(lambda answer: (answer[0], None)), r"scores are not an array of float32 .*: None\)$",
         by_row=False,

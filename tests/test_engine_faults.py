@@ -262,7 +262,7 @@ def test_several_streams_end_with_exit_code_1(
     code, stdout, stderr = run("--source", clips["plain"], clips["marked"], "--results", tmp_path / "out.jsonl")
     assert code == 1 and "together" in stdout
     assert stderr.splitlines() == [
-        f"realtime-polyp: the model failed at frame {BAD}: its mask is not of numbers in 0..1 (fake, fake: 1 NaN)"
+        f"realtime-polyp: the model failed at frame {BAD}: its mask values are not numbers in 0..1 (fake, fake: 1 NaN)"
     ]
     assert len((tmp_path / "out-1.jsonl").read_text().splitlines()) == COUNT
     assert_readable(tmp_path / "out-2.jsonl", BAD)

@@ -1,8 +1,8 @@
-"""Checks every answer of a model before anything is made of it: a wrong one would pass for a picture without a polyp.
+"""Check the outputs of the models before they are used: a bad output would look like a picture without a polyp.
 
-Shapes are checked first, and before a batch is cut or copied: an answer may be of any size. Values are checked where
-the batch of one video is known, so that only the video with the bad frame fails. A good answer costs two passes over
-each array: minimum and maximum are NaN where any value is.
+Shapes are checked first, before a batch is split or copied, because an output may have any size. Values are checked
+per video, so that only the video with the bad frame fails. The check of a good output costs two passes over each array:
+its minimum and maximum are NaN if any value is.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from realtime_polyp.engines.base import DetectorEngine, Engine, RawPredictions, SegmenterEngine
 from realtime_polyp.inference.base import ModelOutputs
 
-_ROUNDING = 1e-5  # how far beyond its limits a value may be; all of the shipped engines' lie inside
-_FARTHEST = 100  # times the input's longer side: no side of a box may lie beyond
-_LIKELY = 0.05  # corners are compared where the score reaches this: the line keeps hardly a box below it
-_MAP_CELLS_PX = (1, 2, 4)  # sizes of a probability map's cells in the model's input
-_NO_PLACES = "its boxes are no places in the picture"
+_ROUNDING = 1e-5  # tolerance at both limits; the values of all shipped engines lie within it
+_FARTHEST = 100  # times the input's longer side: the limit of a box's coordinates
+_LIKELY = 0.05  # the order of corners is checked from this score on; the pipeline keeps hardly any box below it
+_MAP_CELLS_PX = (1, 2, 4)  # model pixels per cell of a probability map
+_BAD_BOXES = "its boxes are not valid"
 
 
 class ModelOutputError(RuntimeError):
-    """A model's answer cannot be a result; the message is a clause, such as "its scores are not numbers in 0..1 (...)".
+    """A model's output is not valid. The message is a clause, such as "its scores are not numbers in 0..1 (...)".
 
-    row: the first image of the batch that it concerns. frame_index: the index of that image's frame, once it is known.
+    Attributes:
+        row: index of the first bad image in the batch.
+        frame_index: index of that image's frame; None while it is not known.
     """
 
     def __init__(self, message: str, row: int = 0, *, frame_index: int | None = None) -> None:
@@ -40,16 +42,20 @@ def check_outputs(
     *,
     candidates: int | None = None,
 ) -> None:
-    """Check everything about the answers for `count` images. Raises ModelOutputError for the first bad image.
+    """Check types, shapes and values of the outputs for `count` images.
 
-    candidates: how many the detector gives for each image; None: not known yet.
+    Args:
+        candidates: the number of boxes that the detector returns for each image; None: any number.
+
+    Raises:
+        ModelOutputError: for the first bad image of the batch.
     """
     check_shapes(outputs, detector, segmenter, count, candidates=candidates)
     errors: list[ModelOutputError] = []
     if detector is not None and outputs.predictions is not None:
         errors += _bad_predictions(*outputs.predictions, detector)
     if segmenter is not None and outputs.probability is not None:
-        errors += _bad_values("its mask is not of numbers in 0..1", outputs.probability, segmenter, 0, 1)
+        errors += _bad_values("its mask values are not numbers in 0..1", outputs.probability, segmenter, 0, 1)
     if errors:
         raise min(errors, key=lambda error: error.row)
 
@@ -62,7 +68,7 @@ def check_shapes(
     *,
     candidates: int | None = None,
 ) -> None:
-    """As `check_outputs`, but types and shapes only: reads no value."""
+    """Check types and shapes as `check_outputs` does, without reading a value. Raises ModelOutputError."""
     if detector is not None:
         _check_prediction_shapes(outputs.predictions, detector, count, candidates)
     if segmenter is not None:
@@ -70,20 +76,20 @@ def check_shapes(
 
 
 def checked_predictions(predictions: RawPredictions, engine: DetectorEngine, count: int) -> RawPredictions:
-    """Return a detector's answer for `count` images where it is sound. Raises ModelOutputError."""
+    """Return the boxes and scores of `count` images unchanged. Raises ModelOutputError if they are not valid."""
     check_outputs(ModelOutputs(predictions, None), engine, None, count)
     return predictions
 
 
 def checked_probability(probability: NDArray[np.float32], engine: SegmenterEngine, count: int) -> NDArray[np.float32]:
-    """Return a segmenter's answer for `count` images where it is sound. Raises ModelOutputError."""
+    """Return the probability maps of `count` images unchanged. Raises ModelOutputError if they are not valid."""
     check_outputs(ModelOutputs(None, probability), None, engine, count)
     return probability
 
 
 def _check_prediction_shapes(predictions: Any, engine: DetectorEngine, count: int, candidates: int | None) -> None:
     if not isinstance(predictions, tuple | list) or len(predictions) != 2:
-        raise _wrong("its answer is not boxes and scores", engine, _describe(predictions))
+        raise _wrong("its output is not a pair of boxes and scores", engine, _describe(predictions))
     boxes, scores = predictions
     _check_type("its boxes are not an array of float32", boxes, engine)
     _check_type("its scores are not an array of float32", scores, engine)
@@ -105,7 +111,7 @@ def _check_probability_shape(probability: Any, engine: SegmenterEngine, count: i
 
 
 def _check_type(message: str, values: Any, engine: Engine) -> None:
-    """Subclasses of an array are refused: a masked array would hide values."""
+    """Raise ModelOutputError unless it is a float32 array, not of a subclass: a masked array would hide values."""
     if type(values) is not np.ndarray or values.dtype != np.float32:
         raise _wrong(message, engine, _describe(values))
 
@@ -115,21 +121,21 @@ def _bad_predictions(
 ) -> Iterator[ModelOutputError]:
     yield from _bad_values("its scores are not numbers in 0..1", scores, engine, 0, 1)
     farthest = _FARTHEST * max(engine.size)
-    yield from _bad_values(_NO_PLACES, boxes, engine, -farthest, farthest)
+    yield from _bad_values(_BAD_BOXES, boxes, engine, -farthest, farthest)
     likely = np.flatnonzero(scores >= _LIKELY)
     corners = boxes.reshape(-1, 4)[likely]
     swapped = likely[(corners[:, 2:] < corners[:, :2]).any(1)]
     if len(swapped):
         row = int(swapped[0]) // scores.shape[1]
-        yield _wrong(_NO_PLACES, engine, "a right or bottom side lies before its left or top one", row)
+        yield _wrong(_BAD_BOXES, engine, "a box has x2 < x1 or y2 < y1", row)
 
 
 def _bad_values(
     message: str, values: NDArray[np.float32], engine: Engine, low: float, high: float
 ) -> Iterator[ModelOutputError]:
-    """At most one error, for the first image with a value that is not a number in low..high."""
+    """Yield at most one error, for the first image with a value that is NaN or outside low..high."""
     lowest, highest = low - _ROUNDING, high + _ROUNDING
-    if not values.size or (values.min() >= lowest and values.max() <= highest):  # false where any value is NaN
+    if not values.size or (values.min() >= lowest and values.max() <= highest):  # False if any value is NaN
         return
     bad = ~((values >= lowest) & (values <= highest))
     row = int(bad.reshape(len(values), -1).any(1).argmax())
@@ -154,7 +160,7 @@ def _shape(values: NDArray[np.float32]) -> str:
 
 
 def _describe(value: Any) -> str:
-    """What was answered, by its type alone: its text may be of any length."""
+    """Return the type of a value for a message; its text may be of any length."""
     kind = type(value).__name__
     if isinstance(value, np.ndarray):
         return f"{kind} of {value.dtype}"

@@ -100,7 +100,7 @@ def read_truth(path: Path) -> VideoTruth:
     content = read_json(path, _Document, what=_WHAT, limit=_MOST_BYTES)
     rate_hz, size = Fraction(*content.video.fps), (content.video.width, content.video.height)
     if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
-        raise ValueError(f"{path} is not {_WHAT}: {float(rate_hz):g} frames per second cannot be")
+        raise ValueError(f"{path} is not {_WHAT}: {float(rate_hz):g} frames per second is out of range")
     if not content.frames or [one.index for one in content.frames] != list(range(len(content.frames))):
         raise ValueError(f"{path} must list every frame once, in order from index 0")
     frames = [_true_frame(one, size, path) for one in content.frames]

@@ -58,7 +58,7 @@ class Place:
         if folder != self._folder:
             return "its folder was unmounted or replaced while it was written"
         if found is not None:
-            return "another took its place while it was written"
+            return "it was replaced while it was written"
         return _GONE if links is None else "it was moved or renamed while it was written"
 
 

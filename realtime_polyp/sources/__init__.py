@@ -69,7 +69,7 @@ def open_source(
 
 def _file(text: str, options: SourceOptions) -> Source:
     if "\0" in text:  # FFmpeg would open what comes before it
-        raise SourceError(f"{shorten(hide_secrets(text))} does not exist: a name cannot hold such a character.")
+        raise SourceError(f"{shorten(hide_secrets(text))} does not exist: a name cannot contain a NUL character.")
     return FileSource(
         text,
         start_s=options.start_s,

@@ -57,10 +57,10 @@ _FILE_PLAYLIST_STARTS = (b"#extm3u", b"ffconcat")
 _OTHER_STARTS = (b"<mpd", b"[playlist]", b"v=0", b"<smil", b"<asx", b"[reference]")
 _XML_ROOTS = (b"<mpd", b"<compositionplaylist", b"<smil", b"<playlist")
 _JPEG, _STILL_JPEGS = b"\xff\xd8", (".jpg", ".jpeg")
-_CURE = "--allow-playlists opens it all the same"
+_CURE = "add --allow-playlists to open it anyway"
 
-NOT_ALLOWED = f"what arrives leads to other addresses (a playlist or a redirect), or is no video; {_CURE}"
-"""Why FFmpeg calls a well-formed address an invalid argument: what arrives, or leads on, is not on its list."""
+NOT_ALLOWED = f"the stream leads to other addresses (a playlist or a redirect), or is not a video; {_CURE}"
+"""FFmpeg reports "invalid argument" for a well-formed address whose format or protocol is not allowed."""
 
 
 def open_file(path: Path, *, allow_playlists: bool = False, hwaccel: HWAccel | None = None) -> InputContainer:
@@ -193,9 +193,9 @@ def _explain_file_error(path: Path, error: av.error.FFmpegError, allow_playlists
     if start.startswith(_FILE_PLAYLIST_STARTS):
         if allow_playlists:
             return f"{name} is a playlist whose files cannot be read: {str(error.strerror).lower()}."
-        return f"{name} is a playlist, which leads to other files: open one of those; {_CURE}."
+        return f"{name} is a playlist, which leads to other files: open one of those, or {_CURE}."
     if start.startswith(_OTHER_STARTS) or (start.startswith(b"<?xml") and any(root in start for root in _XML_ROOTS)):
-        return f"{name} is a playlist or a description of a session, not a video: open what it leads to."
+        return f"{name} is a playlist or a session description, not a video: open the video that it refers to."
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free"):
         return f"{name} is an MP4 recording that was not finished: its index (the moov atom) is missing or damaged."
     if _is_text(head):

@@ -55,7 +55,7 @@ def path_error(path: Path, error: OSError | ValueError) -> SourceError:
     """Return one sentence on a path that the system refused. ValueError: the name holds a NUL."""
     shown = shorten(hide_secrets(str(path)))  # it may be a mistyped address
     if not isinstance(error, OSError):
-        return SourceError(f"{shown} does not exist: a name cannot hold such a character.")
+        return SourceError(f"{shown} does not exist: a name cannot contain a NUL character.")
     cause = _CAUSES.get(error.errno or 0)
     if cause is None:
         cause = f"cannot be read; is its disk or share still there? ({error.strerror or error})"

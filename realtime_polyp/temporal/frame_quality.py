@@ -260,7 +260,7 @@ class _Document(msgspec.Struct, frozen=True):
 def _build(found: _Document) -> FrameQualityClassifier:
     """Build the classifier. Raises ValueError if the lists do not fit each other or this program."""
     if found.features != FEATURES:
-        raise ValueError("its features are not this program's")
+        raise ValueError("its features differ from those of this program")
     if len(found.views) != len(found.kinds) or found.views[0] != "clear":
         raise ValueError("its views must begin with clear and be one per kind")
     kinds, features = len(found.kinds), len(FEATURES)

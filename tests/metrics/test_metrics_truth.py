@@ -66,7 +66,7 @@ def frame(**changes: Any) -> dict[str, Any]:
     ("one", "said"),
     [
         (frame(box=[3, 2, 1, 4]), "the box of polyp 1 must be x1 < x2"),
-        (frame(box=[1, 2, float("nan"), 4]), "NaN stands for a number in line 1"),
+        (frame(box=[1, 2, float("nan"), 4]), "NaN is not a valid number in line 1"),
         (frame(box=[1, 2, 2e9, 4]), r"at `frames\[0\].polyps\[0\].box\[2\]`: expected `float` <= 1000000.0"),
         (frame(id=10**18), r"at `frames\[0\].polyps\[0\].id`: expected `int` <="),
         (frame(mask=""), "in frame 0, a mask must be compressed COCO run lengths"),

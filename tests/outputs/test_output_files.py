@@ -63,7 +63,7 @@ TAKEN_AWAY: dict[str, tuple[Callable[[Path], None], str]] = {
     "folder moved": (move_away, GONE),
     "folder replaced": (swap, "its folder was unmounted or replaced while it was written"),
     "file moved": (lambda folder: move_away(folder / "out"), "it was moved or renamed while it was written"),
-    "file replaced": (lambda folder: swap(folder / "out"), "another took its place while it was written"),
+    "file replaced": (lambda folder: swap(folder / "out"), "it was replaced while it was written"),
     "file emptied": (lambda folder: os.truncate(folder / "out", 0), "another program shortened it while it was"),
 }
 

@@ -212,7 +212,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"masks": {"bias": None, "support": 1}}, "at `masks.bias`: expected `float`, got `null`"),
         ({"masks": {"bias": 1}}, "at `masks`: `support` is missing"),
         ({"masks": {"bias": 800, "support": 1}}, r"at `masks`: bias must be a number in -20\.\.20, not 800"),
-        ({"boxes": {"bias": float("nan"), "score": 1, "support": 1}}, "NaN stands for a number"),
+        ({"boxes": {"bias": float("nan"), "score": 1, "support": 1}}, "NaN is not a valid number"),
         ({"detector": {"model": 1, "engine": "", "key": ""}}, "at `detector.model`: expected `str`, got `int`"),
         ({"detector": "gflv2"}, "at `detector`: expected `object`, got `str`"),
     ],

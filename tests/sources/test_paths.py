@@ -72,7 +72,7 @@ def _sparse_without_magic(folder: Path) -> Path:
         (_sparse, r"huge.png is a still that cannot be read: it has 6,000 MB; at most 268 MB are read"),
         (_sparse_without_magic, "zeros.png is not a video of a kind that is read here"),
         (lambda folder: folder / ("x" * 300), "xxx does not exist: its name is longer than the file system allows"),
-        (lambda folder: folder / "a\0b", r"a\\x00b does not exist: a name cannot hold such a character"),
+        (lambda folder: folder / "a\0b", r"a\\x00b does not exist: a name cannot contain a NUL character"),
         (lambda folder: folder / "a\x1b[31m\n\udcff", r"a\\x1b\[31m\\n\\udcff does not exist"),
         (lambda folder: Path("/dev/zero"), "zero is a pipe, a socket or a device, not a video file"),
     ],

@@ -185,7 +185,7 @@ def test_a_pickle_that_would_run_code_is_not_run(
     Path("evil.pth").write_bytes(pickle.dumps({"state_dict": _Payload()}))
     with pytest.raises(SystemExit) as end:
         import_weights.main(["evil.pth", "--layout", "mmdet", "--config", "gflv2-r50", "--out", "out.safetensors"])
-    assert end.value.code == 2 and "cannot be read as weights alone" in capsys.readouterr().err
+    assert end.value.code == 2 and "cannot be loaded as weights only" in capsys.readouterr().err
     assert not Path("never").exists()
 
 

@@ -91,7 +91,7 @@ def test_the_command_writes_a_folder_a_centre_and_says_how_to_use_it(
         ({"images": [{"id": 1}], "annotations": []}, VAL, [], "train.json is not a COCO file"),
         ([1], VAL, [], "train.json is not a COCO file"),
         ({**TRAIN, "annotations": [{"image_id": 77, "bbox": [1, 2, 3, 4]}]}, VAL, [],
-         "annotations[0] is of image 77, which is not listed"),
+         "annotations[0] refers to image 77, which is not listed"),
         ({**TRAIN, "images": [TRAIN["images"][0]] * 2}, VAL, [], "has several images with the id"),
         (TRAIN, VAL, ["--centre", "z"], "no centre 'z'"),
         (TRAIN, VAL, ["--data", "nowhere"], "no such data file"),

@@ -128,7 +128,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         ({"recipe": "[" * 100_000}, "recipe.json is not the recipe of a training run: it is nested too deeply"),
         ({"recipe": '{"a":' * 300 + "1" + "}" * 300}, "recipe.json is not the recipe of a training run: it is nested"),
         ({"history": [{"loss": 1}]}, "history.json is not the figures of an epoch: `epoch` is missing"),
-        ({"history": '[{"epoch": NaN}]'}, "NaN stands for a number in line 1"),
+        ({"history": '[{"epoch": NaN}]'}, "NaN is not a valid number in line 1"),
         ({"history": '[{"epoch": 1' + "0" * 400 + "}]"}, "is too large a number in line 1"),
         ({"history": [{"epoch": 1, "loss": [2]}]}, "entry 0 of"),
         ({"recipe": {}, "figures": {"images": 3}}, "figures.json is not a report of figures"),

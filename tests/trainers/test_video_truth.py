@@ -133,7 +133,7 @@ def test_outlines_of_cvat(clip: Path) -> None:
         (cvat(track(3, box(0, 0, attributes={"polyp": "1"})), track(1, box(4, 0), box(5, 0))), "is also the number"),
         (cvat(track(1, '<polygon frame="0" points="1,1;2,2"/>', box(1, 0))), "a polygon needs three corners"),
         ("<annotations><image/></annotations>", "is not an export in the format 'CVAT for video 1.1'"),
-        ("nonsense", "is no XML file"),
+        ("nonsense", "is not an XML file"),
     ],
 )  # fmt: skip
 def test_what_cvat_cannot_mean_is_said(clip: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
@@ -158,24 +158,24 @@ ENTITIES = '<!DOCTYPE a [<!ENTITY l "ha">' + "".join(
         (cvat(track(0, box(1, 9), box(2_000_000_000, 9, outside=1))), "from frame 1 to before frame 2000000000"),
         (cvat(track(0, box(1, 9), box(2_000_000_000, 9))), "from frame 1 to before frame 2000000000"),
         (cvat(track(0, box(1, 9, outside=1), box(9**11, 9, outside=1), box(-3, 9))), "frame -3 is labelled"),
-        (cvat(track(0, box(int("9" * 400), 9))), "stands for a whole number"),
-        (cvat(track(0, box(0, float("inf")), box(1, 0))), "'inf' stands for a number"),
+        (cvat(track(0, box(int("9" * 400), 9))), "is not a whole number"),
+        (cvat(track(0, box(0, float("inf")), box(1, 0))), "'inf' is not a finite number"),
         (cvat(track(0, box(0, 2e9), box(1, 0))), "track 0, frame 0: the box [2000000000.0"),
         (cvat(track(0, box(0, 5), box(1, 0)).replace('xbr="25"', 'xbr="5"')), "must have x1 < x2"),
         (cvat(track(0, '<polygon frame="0" points="2e9,1;2,2;3,9"/>', box(1, 0))), "frame 0: a polygon has a"),
-        (cvat(track(0, '<polygon frame="0" points="1,nan;2,2;3,9"/>', box(1, 0))), "'nan' stands for a number"),
+        (cvat(track(0, '<polygon frame="0" points="1,nan;2,2;3,9"/>', box(1, 0))), "'nan' is not a finite number"),
         (cvat(track(0, MASK.format(rle="1,99999999999,2", width=4), box(1, 0))), "frame 0: a mask does not fill"),
         (cvat(track(0, MASK.format(rle="-1,9", width=4), box(1, 0))), "does not fill its box"),
         (cvat(track(0, MASK.format(rle="8", width="1e300"), box(1, 0))), "does not fill its box"),
         (cvat(*(track(number, box(0, 0), box(11, 0)) for number in range(101))), "more than 100 polyps a frame"),
-        (cvat().replace("<annotations>", ENTITIES + "]><annotations>&t;"), "it has a <!DOCTYPE, which is not read"),
+        (cvat().replace("<annotations>", ENTITIES + "]><annotations>&t;"), "it contains <!DOCTYPE, which is"),
         ("<annotations>" + "<track>" * 100_000, "it has elements more than 64 deep"),
-        ("<annotations>", "is no XML file: no element found"),
-        ("", "is no XML file: no element found"),
-        (cvat(track("9" * 5000, box(0, 0))), "stands for a whole number"),  # type: ignore[arg-type]
+        ("<annotations>", "is not an XML file: no element found"),
+        ("", "is not an XML file: no element found"),
+        (cvat(track("9" * 5000, box(0, 0))), "is not a whole number"),  # type: ignore[arg-type]
         (cvat(track(1, f"<{'x' * 5000}/>")), f"track 1 holds a {'x' * 40}...: draw polyps as box"),
         ("<svg/>", "is not an export in the format 'CVAT for video 1.1'"),
-        ("\udcff\udcfe<annotations/>", "is no XML file: it is not text in UTF-8 (byte 0)"),
+        ("\udcff\udcfe<annotations/>", "is not an XML file: it is not text in UTF-8 (byte 0)"),
     ],
 )  # fmt: skip
 def test_damaged_cvat_is_one_sentence(clip: Path, capsys: pytest.CaptureFixture[str], text: str, said: str) -> None:
@@ -322,7 +322,7 @@ def test_damaged_coco_is_one_sentence(clip: Path, capsys: pytest.CaptureFixture[
     [
         ("[" * 100_000, "nested too deeply"),
         ('{"annotations": [{"id": 1' + "0" * 400 + "}]}", "is too large a number in line 1"),
-        ('{"annotations": [{"bbox": [1, 2, 3, Infinity]}]}', "Infinity stands for a number in line 1"),
+        ('{"annotations": [{"bbox": [1, 2, 3, Infinity]}]}', "Infinity is not a valid number in line 1"),
         ("\udcff", "not text in UTF-8"),
     ],
 )

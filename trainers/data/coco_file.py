@@ -69,7 +69,7 @@ def check_coco_file(document: dict[str, Any], path: Path) -> CocoFile:
     for place, annotation in enumerate(content.annotations):
         image = images.get(annotation.image_id)
         if image is None:
-            raise ValueError(f"{path}: annotations[{place}] is of image {annotation.image_id}, which is not listed")
+            raise ValueError(f"{path}: annotations[{place}] refers to image {annotation.image_id}, which is not listed")
         _check_box(annotation, image, f"{path}: annotations[{place}]")
     return content
 

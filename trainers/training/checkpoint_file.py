@@ -1,4 +1,4 @@
-"""Read PyTorch checkpoints and safetensors files of any origin: tensors and plain values only, no code is run."""
+"""Read PyTorch checkpoints and safetensors files from untrusted origins: tensors and plain values, never code."""
 
 import pickle
 import struct
@@ -17,7 +17,7 @@ DAMAGED = (
     *(pickle.UnpicklingError, struct.error, EOFError, MemoryError, OverflowError),
     *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
 )
-"""What torch.load raises for bytes that are no checkpoint, found by mutating 12,000 of them."""
+"""Exceptions that torch.load raises for a damaged file, found by mutating 12,000 checkpoints."""
 
 
 def load_checkpoint(path: Path) -> Any:
@@ -25,26 +25,29 @@ def load_checkpoint(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or holds more than weights.
+        ValueError: the file is damaged, or holds objects other than tensors and plain values.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a damaged file is said in one sentence
+            warnings.simplefilter("ignore")  # the error below describes a damaged file
             return torch.load(path, weights_only=True, map_location="cpu")
     except DAMAGED as error:
-        raise ValueError(f"{path} cannot be read as weights alone, and nothing else is run: {reason(error)}") from error
+        raise ValueError(f"{path} cannot be loaded as weights only (no code is run): {reason(error)}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file. Raises FileNotFoundError, or ValueError for a damaged file or values not finite."""
+    """Read the tensors of a safetensors file, by name.
+
+    Raises FileNotFoundError, or ValueError for a damaged file or for values that are not finite.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
         state = upgrade_state(load_file(path))
     except (SafetensorError, *DAMAGED) as error:
-        raise ValueError(f"{path} is no safetensors file: {reason(error)}") from error
+        raise ValueError(f"{path} is not a safetensors file: {reason(error)}") from error
     for name, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"{path} is damaged: {name} holds values that are not finite numbers")
@@ -62,10 +65,10 @@ def read_source(path: Path) -> str:
         with safe_open(path, "pt") as file:
             return str((file.metadata() or {}).get("source", path.name))
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {reason(error)}") from error
+        raise ValueError(f"{path} is not a safetensors file: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of an error's message, or its kind where it has none."""
+    """Return the first line of an error's message, or the name of its class if the message is empty."""
     lines = str(error).splitlines()
     return lines[0] if lines and lines[0] else type(error).__name__

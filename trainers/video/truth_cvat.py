@@ -217,7 +217,7 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{shown(text)} stands for a number")
+        raise ValueError(f"{shown(text)} is not a finite number")
     return value
 
 
@@ -228,7 +228,7 @@ def _name(track: Element) -> str:
 def _whole(text: str) -> int:
     """Read a whole number. Raises ValueError for anything else, and for one of more than 12 digits."""
     if not re.fullmatch(r"\s*[+-]?[0-9]{1,12}\s*", text):
-        raise ValueError(f"{shown(text)} stands for a whole number")
+        raise ValueError(f"{shown(text)} is not a whole number")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Read an XML file from anyone: text in UTF-8, without entities, of bounded size and depth."""
+"""Read an XML file from an untrusted origin: UTF-8 text without entities, of bounded size and depth."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from realtime_polyp.json_files import read_bytes
 
 MOST_BYTES = 256 << 20
 _DEEPEST = 64  # elements inside one another
-_CHUNK = 1 << 16  # characters that are parsed before the depth is looked at again
+_CHUNK = 1 << 16  # characters parsed between two checks of the depth
 _DECLARATIONS = ("<!DOCTYPE", "<!ENTITY")
 
 
@@ -18,18 +18,18 @@ def read_xml(path: Path, *, what: str) -> Element:
     """Return the root of an XML file. what: names what the file should be, with its article.
 
     Raises:
-        ValueError: it is no XML, too large, too deep, or declares entities, a few of which can fill all memory.
+        ValueError: the file is not XML, is too large or too deep, or declares entities, which can fill memory.
     """
     try:
         text = read_bytes(path, what=what, limit=MOST_BYTES).decode("utf-8-sig")
         for declaration in _DECLARATIONS:
             if declaration in text:
-                raise ValueError(f"{path} is not {what}: it has a {declaration}, which is not read")
+                raise ValueError(f"{path} is not {what}: it contains {declaration}, which is not allowed")
         return _parse(text)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no XML file: it is not text in UTF-8 (byte {error.start})") from error
+        raise ValueError(f"{path} is not an XML file: it is not text in UTF-8 (byte {error.start})") from error
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is no XML file: {error}") from error
+        raise ValueError(f"{path} is not an XML file: {error}") from error
     except RecursionError:
         raise ValueError(f"{path} is not {what}: it has elements more than {_DEEPEST} deep") from None
 
@@ -43,7 +43,7 @@ def _parse(text: str) -> Element:
         if start < len(text):
             parser.feed(text[start : start + _CHUNK])
         else:
-            parser.close()  # a parser may wait with its last events for more text
+            parser.close()  # the parser may hold back its last events until it is closed
         for event, element in cast("Iterator[tuple[str, Element]]", parser.read_events()):
             root = root or [element]
             depth += 1 if event == "start" else -1
