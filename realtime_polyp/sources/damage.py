@@ -23,6 +23,7 @@ class Damage:
         gaps: times without pictures.
         end_s, announced_s: where a file ends, and its stored duration, if it ends earlier.
         cut: the file ends in the middle of a packet.
+        late_s: how long after its own beginning the first picture of a file with a stored duration comes, s.
     """
 
     reason: str = ""
@@ -32,6 +33,7 @@ class Damage:
     end_s: float | None = None
     announced_s: float | None = None
     cut: bool = False
+    late_s: float = 0.0
 
     def add_lost_packet(self, at_s: float, error: av.error.FFmpegError | None = None) -> None:
         if error is not None:
@@ -40,6 +42,10 @@ class Damage:
 
     def add_incomplete_picture(self, at_s: float) -> None:
         self.incomplete_at_s.append(at_s)
+
+    def check_begin(self, begin_s: float, announced_s: float | None) -> None:
+        if announced_s is not None and begin_s > _EARLY_END_S:
+            self.late_s = begin_s
 
     def check_end(self, end_s: float, announced_s: float | None) -> None:
         if announced_s is not None and end_s < announced_s - _EARLY_END_S:
@@ -64,6 +70,8 @@ class Damage:
 
     def _found(self) -> str:
         found = []
+        if self.late_s:
+            found.append(f"its first picture comes late, so the first {self.late_s:.2f} s are missing")
         if self.gaps:
             found.append(_describe_gaps(self.gaps))
         if self.lost_at_s:
@@ -84,6 +92,8 @@ class Damage:
         return ", ".join(found)
 
     def _first_s(self) -> float:
+        if self.late_s:
+            return 0.0
         ends = [] if self.end_s is None else [self.end_s]
         return min(self.lost_at_s[:1] + self.incomplete_at_s[:1] + [gap.begin_s for gap in self.gaps[:1]] + ends)
 

@@ -166,6 +166,7 @@ class FileSource:
             yield pts_s, picture
             count, end_s = count + 1, pts_s + self._shown_s(picture)
         else:
+            self._damage.check_begin(_begin_s(self._reader), self.duration_s)
             self._damage.check_end(end_s, self.duration_s)
             self._damage.check_packets(end_s, self._reader.container_name, self._path.stat().st_size)
         self._damage.gaps = self._find_gaps()
@@ -306,8 +307,16 @@ def _stored_duration_s(container: InputContainer, reader: Reader) -> float | Non
     if reader.stream.duration is not None:
         return float(reader.stream.duration * reader.time_base)
     if len(container.streams) == 1 and container.duration:
-        return container.duration / av.time_base
-    return _parse_duration_s(reader.stream.metadata.get("DURATION", ""))
+        return container.duration / av.time_base - _begin_s(reader)
+    duration_s = _parse_duration_s(reader.stream.metadata.get("DURATION", ""))
+    return None if duration_s is None else duration_s - _begin_s(reader)
+
+
+def _begin_s(reader: Reader) -> float:
+    """Return when a Matroska file's first picture comes, s: its stored durations count from 0. 0.0 for any other."""
+    if not reader.container_name.startswith("matroska"):
+        return 0.0
+    return max(0.0, float((reader.start_pts or 0) * reader.time_base))
 
 
 def _parse_duration_s(text: str) -> float | None:

@@ -62,6 +62,15 @@ def test_a_few_missing_pictures_are_told_anywhere(tmp_path: Path, name: str, dro
     assert told is not None and " s are missing, from " in told
 
 
+@pytest.mark.parametrize("name", ["vp9.mkv", "mjpeg.mkv"])
+def test_a_hole_at_the_start_is_told_as_one(tmp_path: Path, name: str) -> None:
+    path = without(write_clip(tmp_path / name, count=50, size=(64, 48), rate=25, **KINDS[name]), range(20))
+    assert warning_of(path) == (
+        f"hole.{name} is damaged after 0.00 s (30 frames could be read): its first picture comes late, "
+        "so the first 0.80 s are missing."
+    )
+
+
 def test_no_frame_continues_over_a_hole(tmp_path: Path) -> None:
     path = without(write_clip(tmp_path / "a.mkv", count=60, size=(64, 48), rate=10, **MJPEG), range(20, 40))
     marks = [frame.continues for frame in FileSource(path).frames()]
