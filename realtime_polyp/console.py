@@ -1,4 +1,4 @@
-"""Standard output and standard error that every command can rely on. Imports nothing that takes time."""
+"""Makes printing to standard output and error safe for every command. Imports only modules that load fast."""
 
 import errno
 import io
@@ -9,31 +9,31 @@ from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
-_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # `| head` has ended, or the terminal was closed
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # the pipe has no reader, or the terminal was closed
 _STANDARD = {"stdout": 1, "stderr": 2}
 
 
 def prepare_console() -> None:
-    """Make printing safe, once at a command's start.
+    """Make printing safe. Call it once at the start of a command.
 
-    A character that the terminal cannot show is written as an escape. What is printed to a pipe that nobody reads any
-    more, or to a stream that was closed before the start, is left out, and the command goes on.
+    Characters that the terminal cannot show are written as escapes. Output to a pipe without a reader, or to a stream
+    that was closed before the start, is discarded, and the command continues.
     """
     _occupy_closed()
     for name, number in _STANDARD.items():
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, os.fdopen(number, "w", errors="backslashreplace", closefd=False))
-        elif type(stream) is io.TextIOWrapper and _descriptor(stream) == number:  # not a test's or a notebook's
-            setattr(sys, name, _patient(stream, number))
+        elif type(stream) is io.TextIOWrapper and _descriptor(stream) == number:  # else it is a test's or a notebook's
+            setattr(sys, name, _discarding(stream, number))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code, whatever still hangs: everything must have been closed.
+    """End the process with this exit code, even if threads hang. All files must be closed before.
 
-    Python's own end joins threads, and libraries' ends wait for theirs.
+    A normal exit of Python would join the threads that hang, and so would the exit handlers of libraries.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -41,7 +41,7 @@ def leave(code: int) -> NoReturn:
         except OSError as error:
             with suppress(OSError):
                 print(f"realtime-polyp: cannot write to standard output: {error.strerror}", file=sys.stderr, flush=True)
-            os._exit(code or EXIT_BAD_INPUT)  # Python's own end would try again
+            os._exit(code or EXIT_BAD_INPUT)  # a normal exit would flush, and fail, again
     others = [one for one in threading.enumerate() if one is not threading.current_thread()]
     if others or code == EXIT_INTERRUPTED:
         os._exit(code)
@@ -49,7 +49,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _occupy_closed() -> None:
-    """Open nothing in place of closed standard streams, or the next file that is opened would get their prints."""
+    """Open the null device in place of closed standard streams; else the next opened file would receive the output."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -64,14 +64,14 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
-def _patient(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
-    """The same stream, as buffered as before, over a file that outlives its reader."""
+def _discarding(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
+    """Return a stream with the same settings and buffering that discards output once its reader is gone."""
     before: Any = getattr(stream.buffer, "raw", stream.buffer)  # python -u has no buffer
-    if isinstance(before, _PatientFile):
+    if isinstance(before, _DiscardingFile):
         return stream
     with suppress(OSError):
         stream.flush()
-    raw = _PatientFile(number, "w", closefd=False)
+    raw = _DiscardingFile(number, "w", closefd=False)
     return io.TextIOWrapper(
         raw if before is stream.buffer else io.BufferedWriter(raw),
         encoding=stream.encoding,
@@ -82,8 +82,8 @@ def _patient(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     )
 
 
-class _PatientFile(io.FileIO):
-    """A file that takes everything once nobody reads it any more."""
+class _DiscardingFile(io.FileIO):
+    """A file that discards everything once its reader is gone."""
 
     def write(self, data: Any) -> int | None:  # type: ignore[override]
         try:
@@ -91,7 +91,7 @@ class _PatientFile(io.FileIO):
         except OSError as error:
             if error.errno not in _GONE:
                 raise
-            nothing = os.open(os.devnull, os.O_WRONLY)  # libraries print to the number
+            nothing = os.open(os.devnull, os.O_WRONLY)  # C libraries write to the descriptor directly
             os.dup2(nothing, self.fileno())
             os.close(nothing)
             return len(data)

@@ -1,4 +1,4 @@
-"""Reads image files whose size is checked before a pixel is decoded: a file of 100 kB can claim gigabytes."""
+"""Reads image files. The size is checked before decoding: a file of 100 kB can decode to gigabytes."""
 
 import struct
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 MAX_PIXELS = 2**26
 """Pixels of the largest picture that is decoded, still or video: 8192 x 8192."""
 MAX_SIDE_PX = 16384
-"""Pixels of its longest side."""
+"""Longest side of such a picture, px."""
 MAX_FILE_BYTES = 2**28
-"""Bytes of the largest image file: the largest picture without compression fits."""
+"""Largest image file that is read, bytes: enough for the largest picture without compression."""
 
 _JPEG_SIZES = {0xC0 + n for n in range(16)} - {0xC4, 0xC8, 0xCC}  # markers that start a frame and hold its size
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
@@ -23,13 +23,13 @@ _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT = 256, 257, 322, 
 
 
 class ImageError(ValueError):
-    """The file is not an image that can be read. The message says why, without the file's name."""
+    """The file cannot be read as an image. The message gives the reason, without the name of the file."""
 
 
 def load_image(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
     """Read a JPEG, PNG, BMP, TIFF or WebP as (H, W, 3) uint8 RGB, or (H, W) grey, rotated as its EXIF says.
 
-    Raises ImageError, before anything is decoded, for a file that is not an image or is too large.
+    Raises ImageError for a file that is not an image, is damaged, or is too large; a large one is not decoded.
     """
     content = _read(path)
     check_picture_size(*_stored_size(content))
@@ -43,12 +43,12 @@ def load_image(path: Path, *, grey: bool = False) -> NDArray[np.uint8]:
 
 
 def check_image_file(path: Path) -> None:
-    """Raise ImageError for an image that is too large to be decoded; its pixels are not decoded."""
+    """Raise ImageError for a file that is not an image or is too large. Only the header is parsed."""
     check_picture_size(*_stored_size(_read(path)))
 
 
 def check_picture_size(width: int, height: int) -> None:
-    """Raise ImageError for a picture of more pixels than are decoded, or of none."""
+    """Raise ImageError for a picture with no pixels or too many. width, height: px."""
     if width < 1 or height < 1:
         raise ImageError("its size is unknown")
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PX:
@@ -69,7 +69,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
             raise ImageError("it is not a regular file")
         if info.st_size > MAX_FILE_BYTES:
             raise ImageError(f"it has {info.st_size / 1e6:,.0f} MB; at most {MAX_FILE_BYTES / 1e6:,.0f} MB are read")
-        return np.fromfile(path, np.uint8)  # OpenCV's own reading fails on odd paths on Windows
+        return np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths on Windows
     except OSError as error:
         raise ImageError(str(error.strerror or error).lower()) from error
 
@@ -102,7 +102,7 @@ def _bmp_size(data: memoryview) -> tuple[int, int]:
         width, height = struct.unpack_from("<HH", data, 18)
     else:
         width, height = struct.unpack_from("<ii", data, 18)
-    return abs(width), abs(height)  # the height of a picture that is stored from the top is negative
+    return abs(width), abs(height)  # the height is negative if the top row is stored first
 
 
 def _jpeg_size(data: memoryview) -> tuple[int, int]:

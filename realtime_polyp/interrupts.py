@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP, from a command's first line to its last. Imports nothing that takes time."""
+"""Handles Ctrl-C, SIGTERM and SIGHUP from the start of a command to its end. Imports only modules that load fast."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ _END = b"\0"
 
 
 class _Listener:
-    """Hears signals on a thread of its own, also while the main thread waits inside a C library.
+    """Receives signals on a thread of its own, even while the main thread is inside a C library.
 
     action: called at the first signal, on another thread. A second Ctrl-C or SIGTERM ends the process at once. A
-    second SIGHUP does not: a terminal that closes often sends two.
+    second SIGHUP does not, because a terminal often sends two when it closes.
     """
 
     def __init__(self, action: Callable[[], None]) -> None:
@@ -24,7 +24,7 @@ class _Listener:
         self._reads, self._writes = os.pipe()
         if os.name == "posix":
             os.set_blocking(self._writes, False)
-        # nohup asks for SIGHUP to be ignored.
+        # nohup makes the process ignore SIGHUP; that is kept.
         self._numbers = [one for one in SIGNALS if one == signal.SIGINT or signal.getsignal(one) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, _do_nothing) for number in self._numbers}
         self._fd_before = signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
@@ -32,7 +32,7 @@ class _Listener:
         self._thread.start()
 
     def close(self) -> None:
-        """Restore what was before."""
+        """Restore the previous signal handlers and end the thread."""
         signal.set_wakeup_fd(self._fd_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -59,11 +59,11 @@ _listener: _Listener | None = None
 
 @contextmanager
 def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
-    """Inside, the first of Ctrl-C, SIGTERM and SIGHUP calls `action` on a thread of its own; a second ends the process.
+    """Call `action` on a new thread at the first Ctrl-C, SIGTERM or SIGHUP in the block; a second ends the process.
 
-    May be nested: the innermost counts. When an inner one is left, what remains is to close down, so that a first
-    signal does nothing from then on, and a second still ends the process. On threads other than the main thread
-    signals are left as they are.
+    Blocks may be nested: the innermost action is called. After an inner block only closing down remains, so a first
+    signal then does nothing, and a second still ends the process. Outside the main thread nothing is changed, because
+    Python handles signals only there.
     """
     global _listener
     if threading.current_thread() is not threading.main_thread():
@@ -84,13 +84,13 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
 
 
 def was_interrupted() -> bool:
-    """Whether a signal has been heard inside the present `on_interrupt`."""
+    """Whether a signal has arrived in the current `on_interrupt` block."""
     return _listener is not None and _listener.heard > 0
 
 
 def _wait_for_the_end() -> None:
-    """The sessions are over; what is left takes moments."""
+    """Do nothing: the sessions have ended, and the command ends soon."""
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
-    """The listener hears it. A handler of Python's is what makes the interpreter tell the listener."""
+    """Handle nothing: Python writes to the wakeup descriptor only for signals that have a Python handler."""

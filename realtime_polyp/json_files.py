@@ -1,7 +1,7 @@
-"""The reader of all JSON: checks a file against a schema and says in one sentence what is wrong, and where.
+"""Reads JSON files and checks them against a schema. An error is one sentence that names the fault and its place.
 
-A schema is a type that msgspec knows: `msgspec.Struct`, a dataclass, `dict[str, Any]`, `list[...]`. Numbers carry their
-range in the schema (`Finite`, `bounded`), because a number that is valid JSON may still overflow where it is used.
+A schema is a type that msgspec supports: `msgspec.Struct`, a dataclass, `dict[str, Any]`, `list[...]`. It gives
+numbers a range (`Finite`, `Share`), because a number that is valid JSON may still overflow in a computation.
 """
 
 import json
@@ -15,18 +15,18 @@ from typing import Annotated, Any, BinaryIO, TypeVar, cast
 
 import msgspec
 
-MOST_BYTES = 64 << 20  # of a file, unless the reader says otherwise: parsing takes about ten times as much memory
+MOST_BYTES = 64 << 20  # default limit of a file; parsing takes about ten times as much memory
 MOST_LINE_BYTES = 16 << 20  # of one line in a file of JSON Lines
 _MOST_DIGITS = 20  # of a whole number: 64 bits
 _MOST_SHOWN = 40  # characters of a value that an error message quotes
-_MOST_SAID = 200  # characters of msgspec's message
+_LONGEST_PROBLEM = 200  # characters of msgspec's message that are quoted
 _PLACE = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^object missing required field (`.*`)$")
 _BYTES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 T = TypeVar("T")
 Finite = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
-"""A finite number of a size that may be squared, in float32 too."""
+"""A finite number, small enough to be squared in float32."""
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 """A number in 0..1, such as a score."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
@@ -45,11 +45,11 @@ def read_json(
     """Read a file of JSON and check it against a schema.
 
     Args:
-        kind: the schema; the result is of this type.
-        what: names what the file should be, with its article, for the message: "a calibration".
-        error: the class of exception for everything that can be wrong.
-        cure: ends the message: "write it again with python -m calibration.gate".
-        limit: largest size of the file, bytes; a larger one is not read.
+        kind: the schema, and the type of the result.
+        what: what the file should be, with an article, for the message: "a calibration".
+        error: class of the exception to raise.
+        cure: advice at the end of the message: "write it again with python -m calibration.gate".
+        limit: largest size of a file that is read, bytes.
 
     Raises:
         error: the file is missing, unreadable, too large, not JSON or does not fit the schema. The message is one
@@ -61,9 +61,9 @@ def read_json(
 def parse_json(
     data: bytes | str, kind: type[T], where: str, what: str, error: type[Exception] = ValueError, cure: str = ""
 ) -> T:
-    """Parse JSON in UTF-8 and check it against a schema; arguments and errors as of `read_json`.
+    """Parse UTF-8 JSON and check it against a schema. Arguments and errors are those of `read_json`.
 
-    where: names the text in the message, such as the file's path.
+    where: name of the text for the message, such as the path of the file.
     """
     try:
         document = _load(data)
@@ -77,7 +77,7 @@ def parse_json(
 def check_json(
     document: object, kind: type[T], where: str, what: str, error: type[Exception] = ValueError, cure: str = ""
 ) -> T:
-    """Check parsed JSON against a schema and return it as that type; arguments and errors as of `parse_json`."""
+    """Convert parsed JSON to the type of a schema. Arguments and errors are those of `parse_json`."""
     try:
         return msgspec.convert(document, kind)
     except (msgspec.ValidationError, RecursionError) as problem:
@@ -96,7 +96,7 @@ def check_format(
 ) -> None:
     """Raise `error` unless the document has this format number.
 
-    default: the format of a document without a number; None: there is none.
+    default: format of a document that has no number; None: such a document is refused.
     """
     found = document.get("format", default)
     if type(found) is not int or found != accepted:
@@ -106,17 +106,17 @@ def check_format(
 def read_json_lines(
     path: Path, kind: type[T], *, what: str, error: type[Exception] = ValueError, cure: str = ""
 ) -> Iterator[tuple[int, T]]:
-    """Yield (line number from 1, value) of a file with one JSON document a line; errors as of `read_json`.
+    """Yield (line number from 1, value) for each line of a JSON Lines file. Raises `error` as `read_json` does.
 
-    The file is read line by line and may have any size. A last line without its end, as a crash leaves it, is left out.
-    what: names what a line should be.
+    The file is read line by line and may have any size. An incomplete last line, as a crash leaves it, is ignored.
+    what: what a line should be, with an article.
     """
     for number, line in read_lines(path, what=what, error=error):
         yield number, parse_json(line, kind, f"line {number} of {path}", what, error, cure)
 
 
 def read_lines(path: Path, *, what: str, error: type[Exception] = ValueError) -> Iterator[tuple[int, bytes]]:
-    """Yield (number from 1, line) of the lines that are whole. Raises `error` as `read_json` does."""
+    """Yield (number from 1, line) for each complete line. Raises `error` as `read_json` does."""
     try:
         with _open(path) as file:
             for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), 1):
@@ -131,7 +131,7 @@ def read_lines(path: Path, *, what: str, error: type[Exception] = ValueError) ->
 def read_bytes(
     path: Path, what: str, error: type[Exception] = ValueError, cure: str = "", limit: int = MOST_BYTES
 ) -> bytes:
-    """Return the content of an ordinary file of at most `limit` bytes. Raises `error` for anything else."""
+    """Return the content of a regular file of at most `limit` bytes. Raises `error` for anything else."""
     try:
         with _open(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -139,13 +139,13 @@ def read_bytes(
     except OSError as problem:
         raise error(_sentence(f"cannot read {path}: {_reason(problem)}", cure)) from problem
     if max(size, len(data)) > limit:
-        said = f"it has {_size(max(size, len(data)))}, at most {_size(limit)} are read"
-        raise error(_sentence(f"{path} is not {what}: {said}", cure))
+        excess = f"it has {_size(max(size, len(data)))}, at most {_size(limit)} are read"
+        raise error(_sentence(f"{path} is not {what}: {excess}", cure))
     return data
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open an ordinary file without waiting for the writer of a pipe. Raises OSError for anything else."""
+    """Open a regular file. Raises OSError for anything else; does not block on a pipe."""
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as problem:  # a zero byte in the path
@@ -158,7 +158,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 class _NumberError(ValueError):
-    """A number in the text cannot be used. `number` is how it is written there."""
+    """A number in the text cannot be used. `number` is its text."""
 
     def __init__(self, number: str, problem: str) -> None:
         super().__init__(f"{shortened(number)} {problem}")
@@ -222,7 +222,7 @@ def _parse_int(text: str) -> int:
 
 
 def _check_surrogates(document: Any) -> None:
-    """Raise ValueError for half a surrogate pair, which no file and no terminal takes."""
+    """Raise ValueError for half a surrogate pair, which cannot be encoded for a file or a terminal."""
     try:
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -234,9 +234,9 @@ def _explain(message: str) -> str:
     found = cast(re.Match[str], _PLACE.match(message))
     problem, place = found["problem"], found["place"]
     problem = _MISSING.sub(r"\1 is missing", f"{problem[:1].lower()}{problem[1:]}")
-    said = f"at `{place}`: {problem}" if place else problem
-    said = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]}..."
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in said)
+    text = f"at `{place}`: {problem}" if place else problem
+    text = text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]}..."
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def _sentence(problem: str, cure: str) -> str:
@@ -248,12 +248,12 @@ def _reason(problem: OSError) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value for an error message: its representation, shortened."""
+    """Return the representation of a value for an error message, shortened."""
     return shortened(repr(value))
 
 
 def shortened(text: str) -> str:
-    """Return a text cut to the length that an error message has room for."""
+    """Return a text for an error message, cut to 40 characters."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 

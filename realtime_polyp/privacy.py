@@ -1,14 +1,14 @@
-"""Nothing leaves the machine: what the dependencies would send about themselves is blocked before they are imported.
+"""Blocks the telemetry of dependencies before they are imported, so that no data leaves the machine.
 
-OpenVINO and NNCF report each import to a web analytics service with a lasting client id, and Albumentations asks a
-package index for its newest version. Importing this module costs nothing, and `realtime_polyp/__init__.py` calls it, so
-every command, worker process and library use passes it first.
+OpenVINO and NNCF report each import to a web analytics service with a persistent client id, and Albumentations asks a
+package index for its newest version. `realtime_polyp/__init__.py` calls `block_telemetry`, so it takes effect in every
+command, worker process and program that imports the package.
 """
 
 import os
 import sys
 
-# Libraries read these at import. Those that are not installed by default may come with the extra packages of a GPU.
+# Libraries read these at import. Some of them are installed only with the extra packages for a GPU.
 SETTINGS = {
     "NO_ALBUMENTATIONS_UPDATE": "1",  # a request to a package index at each import
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -18,10 +18,10 @@ _TELEMETRY = "openvino_telemetry"
 
 
 def block_telemetry() -> None:
-    """Keep OpenVINO, NNCF and Albumentations from sending anything. Child processes inherit it.
+    """Keep OpenVINO, NNCF and Albumentations from sending data. Child processes inherit the environment variables.
 
-    OpenVINO and NNCF use their own stubs when `openvino_telemetry` cannot be imported. Where a program has imported it
-    already, its sender is replaced, so that nothing follows what that import has sent.
+    OpenVINO and NNCF use their own stubs when `openvino_telemetry` cannot be imported. If a program has imported it
+    already, its sender is replaced, so that nothing more is sent.
     """
     os.environ.update(SETTINGS)
     if sys.modules.get(_TELEMETRY) is None:
@@ -31,4 +31,4 @@ def block_telemetry() -> None:
 
 
 def _send_nothing(*_: object) -> None:
-    """Take the place of `TelemetrySender.send`."""
+    """Replace `TelemetrySender.send`."""

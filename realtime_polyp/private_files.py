@@ -1,4 +1,4 @@
-"""Files and folders that only their owner can read: pictures and results are a patient's."""
+"""Files and folders that only their owner can read, because pictures and results are medical data."""
 
 import contextlib
 import errno
@@ -10,15 +10,15 @@ _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
 
 def open_private(path: Path, *, new: bool = False) -> int:
-    """Open a file to be written from its beginning; returns its descriptor.
+    """Open a file for writing, truncate it and return its descriptor.
 
-    It has mode 0600 before its first byte, whatever the umask and whoever could read it before. A named pipe is opened
-    only while a program reads from it, because opening would wait for one. new: the file must not exist.
+    The file has mode 0600 before its first byte, whatever the umask and its earlier mode. A named pipe must have a
+    reader, because opening it would block without one. new: the file must not exist.
 
-    Raises OSError; the reason of each is a sentence for a person.
+    Raises OSError; its `strerror` can be shown to the user.
     """
     flags = os.O_WRONLY | os.O_CREAT | (os.O_EXCL if new else 0)
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # one is unknown to Windows, one to others
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # POSIX only, Windows only
     try:
         handle = os.open(path, flags, _FILE_MODE)
     except OSError as error:
@@ -36,7 +36,7 @@ def open_private(path: Path, *, new: bool = False) -> int:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a folder with mode 0700, and so those above it that are missing; one that exists stays as it is.
+    """Create a folder and its missing parents with mode 0700. A folder that exists keeps its mode.
 
     Raises OSError.
     """
@@ -47,15 +47,15 @@ def make_private_folder(folder: Path) -> None:
     try:
         os.mkdir(folder, _FOLDER_MODE)
     except FileExistsError:
-        if not folder.is_dir():  # else another thread was faster
+        if not folder.is_dir():  # a folder: another thread created it
             raise
         return
     with contextlib.suppress(PermissionError):
-        os.chmod(folder, _FOLDER_MODE)  # a umask may have taken more
+        os.chmod(folder, _FOLDER_MODE)  # the umask may have removed more bits
 
 
 def unusable_name(path: Path, error: ValueError) -> OSError:
-    """What the system says about a name that it cannot even be asked for."""
+    """Return the OSError for a name that Python refuses to pass to the operating system."""
     reason = "its name holds a NUL character" if "\0" in str(path) else f"its name cannot be used: {error}"
     return OSError(errno.EINVAL, reason, str(path))
 
@@ -71,7 +71,7 @@ def _prepare(handle: int) -> None:
         raise OSError(errno.EINVAL, "it is a disk; name a file on it")
     if stat.S_ISREG(mode):
         if hasattr(os, "fchmod"):
-            with contextlib.suppress(OSError):  # a file system without modes, or a file that another user shares
+            with contextlib.suppress(OSError):  # a file system without modes, or a file of another user
                 os.fchmod(handle, _FILE_MODE)
         os.ftruncate(handle, 0)
     if hasattr(os, "O_NONBLOCK"):

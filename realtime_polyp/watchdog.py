@@ -1,4 +1,4 @@
-"""Which stage of a session works on what, and since when: how a hung model, disk or source is told from an idle one."""
+"""A watchdog: records which frame each stage works on and since when, to tell a hung stage from an idle one."""
 
 import time
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 ANSWER_LIMIT_S = 10.0
-"""A stage that works longer than this on one thing is reported."""
+"""A stage that works longer than this on one frame is reported, s."""
 
 
 @dataclass(frozen=True)
 class Stall:
-    """A stage that does not come back.
+    """A stage that hangs.
 
     Attributes:
         stage: "source", "model" or "output".
-        frame_index: the frame it works on; of a batch, the first.
-        seconds: for how long it has worked on it, s.
+        frame_index: index of the frame it works on, or of the first frame of a batch.
+        seconds: time since it began to work on the frame, s.
     """
 
     stage: str
@@ -28,13 +28,13 @@ class Stall:
 
     @property
     def warning(self) -> str:
-        """What is said while it lasts."""
+        """The message to show while the stage hangs."""
         what = "picture" if self.stage == "source" else "answer"
         return f"no {what} from the {self.stage} for {self.seconds:.0f} s (frame {self.frame_index})"
 
 
 class StalledError(RuntimeError):
-    """What was asked to end did not: `stall` hangs, and was left behind."""
+    """A stage did not end in time after it was stopped, and its thread was abandoned. `stall` says which."""
 
     def __init__(self, stall: Stall) -> None:
         super().__init__(str(stall))
@@ -42,17 +42,17 @@ class StalledError(RuntimeError):
 
 
 class Progress:
-    """Since when each stage has worked on what. One thread per stage writes; any thread may read.
+    """Records the frame that each stage works on and since when. One thread per stage writes; any thread may read.
 
-    Waiting for input, or for room in a queue, is not work.
+    Waiting for input or for room in a queue does not count as work.
     """
 
     def __init__(self) -> None:
-        self._working: dict[str, tuple[int, float]] = {}  # stage: frame, and time.monotonic() when it began
+        self._working: dict[str, tuple[int, float]] = {}  # stage: frame index, start by time.monotonic()
 
     @contextmanager
     def working(self, stage: str, frame_index: int) -> Iterator[None]:
-        """Inside, the stage works on this frame."""
+        """Record that the stage works on this frame inside the `with` block."""
         self._working[stage] = frame_index, time.monotonic()
         try:
             yield
@@ -60,21 +60,21 @@ class Progress:
             self._working.pop(stage, None)
 
     def stalled(self, limit_s: float) -> list[Stall]:
-        """The stages that have worked for `limit_s` or longer on one thing, the longest first."""
+        """Return the stages that have worked on one frame for `limit_s` or longer, the longest first."""
         now_s = time.monotonic()
         found = [Stall(stage, frame, now_s - since_s) for stage, (frame, since_s) in self._working.copy().items()]
         return sorted((one for one in found if one.seconds >= limit_s), key=lambda one: -one.seconds)
 
 
 class StallReport:
-    """Tells each stall once."""
+    """Reports each stall once."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, int]] = set()
+        self._reported: set[tuple[str, int]] = set()
 
     def news(self, stall: Stall | None) -> str | None:
-        """The sentence for a stall that has not been told yet; None for one that has, and for None."""
-        if stall is None or (stall.stage, stall.frame_index) in self._told:
+        """Return the warning of a stall that has not been reported yet; else None."""
+        if stall is None or (stall.stage, stall.frame_index) in self._reported:
             return None
-        self._told.add((stall.stage, stall.frame_index))
+        self._reported.add((stall.stage, stall.frame_index))
         return stall.warning

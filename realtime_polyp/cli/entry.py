@@ -1,6 +1,7 @@
-"""Where `run_live.py` and the console command `realtime-polyp` begin: signals and streams first, then what takes time.
+"""The entry point of `run_live.py` and of the console command `realtime-polyp`.
 
-Importing the models' libraries takes a second or more, in which Ctrl-C must not end in a traceback.
+It sets up signals and standard streams before it imports the libraries of the models. Those take a second or more to
+import, and Ctrl-C in that time must not print a traceback.
 """
 
 import os
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_process() -> NoReturn:
-    """Run the command line as this process, to its end.
+    """Run the command line, then end the process with its exit code.
 
     Until the first session runs, Ctrl-C, SIGTERM and SIGHUP end it at once, with one line and exit code 130.
     """
@@ -31,6 +32,6 @@ def run_process() -> NoReturn:
 
 
 def _leave_at_start() -> None:
-    """No output has been begun yet. The main thread may be inside a library that is being loaded."""
+    """End the process: no output has been opened yet, and the main thread may be busy importing a library."""
     print("realtime-polyp: interrupted before any frame was analysed", file=sys.stderr, flush=True)
     os._exit(EXIT_INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Waiting for sessions and for the disk: what does not answer is told, and what does not end is left behind."""
+"""Waits for sessions and outputs to end, reports stages that hang, and abandons those that do not end when stopped."""
 
 import sys
 import threading
@@ -12,15 +12,15 @@ from realtime_polyp.session import Session, SessionError
 from realtime_polyp.watchdog import ANSWER_LIMIT_S, Progress, Stall, StallReport
 
 GRACE_S = 3.0
-"""How long what was asked to end is waited for."""
+"""How long a session or output may take to end after it was stopped, s."""
 _POLL_S = 0.1
 
 
 def run_to_end(sessions: Sequence[Session]) -> list[Stall]:
     """Start the sessions and wait until all have ended. Ctrl-C, SIGTERM and SIGHUP stop them.
 
-    A stage that does not answer is told on standard error. Returns what hangs in sessions that did not end within
-    GRACE_S after they were stopped or had failed. Failures stay in each session's `error`.
+    A stage that hangs is reported on standard error. Returns one stall for each session that did not end within GRACE_S
+    after it was stopped or failed. The failure of a session is in its `error`.
     """
     with on_interrupt(lambda: _stop(sessions)):
         for session in sessions:
@@ -34,15 +34,15 @@ def run_to_end(sessions: Sequence[Session]) -> list[Stall]:
                     running.remove(session)
                     left_behind.append(stall)
             stalls = [stall for session in running if (stall := session.stalled(ANSWER_LIMIT_S))]
-            _tell(report, max(stalls, key=lambda one: one.seconds, default=None))
+            _report_stall(report, max(stalls, key=lambda one: one.seconds, default=None))
     return left_behind
 
 
 def finish(work: Callable[[], None], session: Session) -> Stall | None:
-    """Do the last work on a session's outputs, such as closing them; raises what it raises.
+    """Run the final work on the outputs of a session, such as closing them, on a thread. Raises what `work` raises.
 
-    The disk may take its time, unless the session was stopped or a signal comes: then it has GRACE_S. Returns what
-    hangs after that.
+    The work may take any time. Once the session was stopped or a signal arrived, it has GRACE_S left. Returns the stall
+    if the work has not ended by then, else None.
     """
     errors: list[Exception] = []
     progress, report, until_s = Progress(), StallReport(), float("inf")
@@ -58,7 +58,7 @@ def finish(work: Callable[[], None], session: Session) -> Stall | None:
     thread.start()
     while thread.is_alive():
         thread.join(_POLL_S)
-        _tell(report, next(iter(progress.stalled(ANSWER_LIMIT_S)), None))
+        _report_stall(report, next(iter(progress.stalled(ANSWER_LIMIT_S)), None))
         if session.state == "stopped" or was_interrupted():
             until_s = min(until_s, time.monotonic() + GRACE_S)
         if time.monotonic() > until_s and (stall := next(iter(progress.stalled(0)), None)):
@@ -69,7 +69,7 @@ def finish(work: Callable[[], None], session: Session) -> Stall | None:
 
 
 def _stop(sessions: Sequence[Session]) -> None:
-    """Stop all, each on a thread of its own: a source may hang while it is closed."""
+    """Stop each session on a thread of its own, because closing a source may hang."""
     for session in sessions:
         threading.Thread(target=session.stop, name="stop", daemon=True).start()
 
@@ -82,6 +82,6 @@ def _is_over(session: Session, timeout_s: float) -> bool:
         return True
 
 
-def _tell(report: StallReport, stall: Stall | None) -> None:
+def _report_stall(report: StallReport, stall: Stall | None) -> None:
     if sentence := report.news(stall):
         tqdm.write(f"realtime-polyp: {sentence}", file=sys.stderr)  # above the progress bar, where there is one

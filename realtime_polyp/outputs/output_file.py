@@ -1,4 +1,4 @@
-"""A file that grows while a session runs, and is missed when it is deleted, moved or unmounted meanwhile."""
+"""An output file that is written during a session and notices when it is deleted, moved or unmounted."""
 
 import contextlib
 import errno
@@ -17,13 +17,13 @@ _Identity = tuple[int, int]
 
 
 class DisplacedError(OSError):
-    """An output is no longer what it was where it was named: `filename` is its place, `strerror` what became of it."""
+    """An output file is no longer at its path. `filename` is the path, `strerror` says what happened to it."""
 
 
 class Place:
-    """Where an open file or folder was found, to notice that it is no longer there. Pipes and devices are not watched.
+    """The path and identity of an open file or folder, to notice that it is gone. Pipes and devices are not watched.
 
-    status: of what was opened.
+    status: `os.stat` of the open file or folder.
     """
 
     def __init__(self, path: Path, status: os.stat_result) -> None:
@@ -33,20 +33,20 @@ class Place:
         self._looked_s = time.monotonic()
 
     def is_due(self) -> bool:
-        """The last look is a second ago."""
+        """Whether the last check was a second or more ago."""
         return self._watched and time.monotonic() - self._looked_s >= _CHECK_EVERY_S
 
     def check(self, *, links: int | None = None) -> None:
-        """Raise DisplacedError if it is gone, OSError with the system's reason where a share does not answer.
+        """Raise DisplacedError if the file is no longer at its path, OSError if the path cannot be checked.
 
-        links: how many names the open file still has; None: not known.
+        links: number of hard links of the open file; None: not known.
         """
         if not self._watched:
             return
         self._looked_s = time.monotonic()
         try:
             found = _look(self._path)
-        except PermissionError:  # a folder that was closed meanwhile: what is open can still be written
+        except PermissionError:  # the folder's permissions changed; the open file can still be written
             return
         if found != self._identity:
             raise DisplacedError(errno.ENOENT, self._what_became(found, links), str(self._path))
@@ -65,8 +65,8 @@ class Place:
 class OutputFile:
     """Writes bytes without a buffer to a file that only its owner can read.
 
-    After a failure every further write raises the same error, so that no library spoils what is already written. All
-    methods raise OSError, and DisplacedError when the file is no longer where it was named.
+    After a failure every further write raises the same error, so that a library cannot damage the part already written.
+    All methods raise OSError, and DisplacedError if the file is no longer at its path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +79,7 @@ class OutputFile:
         self._size = self._position = 0
 
     def write(self, data: bytes) -> int:
-        """Write all of it; returns how much that was."""
+        """Write all bytes and return their number."""
         if self.error:
             raise self.error
         try:
@@ -96,7 +96,7 @@ class OutputFile:
         return self._handle is None
 
     def write_line(self, text: str) -> None:
-        """Write a line and its end in UTF-8, all of it or nothing."""
+        """Write a line and a line break in UTF-8. On failure an incomplete line is removed."""
         start = self._size
         try:
             self.write(f"{text}\n".encode())
@@ -119,7 +119,7 @@ class OutputFile:
         return self.seek(0, os.SEEK_CUR)
 
     def check(self) -> None:
-        """Look now whether it is still where it was named, and as long as it was written."""
+        """Raise DisplacedError if the file is no longer at its path, or is shorter than what was written."""
         status = os.fstat(self._open())
         self._place.check(links=status.st_nlink)
         if self._regular and status.st_size < self._size:
@@ -127,7 +127,7 @@ class OutputFile:
             raise DisplacedError(errno.EIO, what, str(self.path))
 
     def close(self) -> None:
-        """Hand everything to the disk; a network's disk says only now what it could not take. May be called again."""
+        """Flush to the disk and close; a network share may report failed writes only now. May be called repeatedly."""
         handle = self._handle
         if handle is None:
             return
@@ -158,7 +158,7 @@ def _identity(status: os.stat_result) -> _Identity:
 
 
 def _look(path: Path) -> _Identity | None:
-    """What is at a path now; None: nothing. Raises OSError where that cannot be found out."""
+    """Return the identity of what is at a path; None if nothing is. Raises OSError if it cannot be checked."""
     try:
         return _identity(os.stat(path))
     except OSError as error:
