@@ -1,7 +1,7 @@
 """Masks as COCO's compressed run lengths, a few hundred bytes per frame.
 
-The C library behind pycocotools checks no number: one wrong run length makes it write beyond its memory. What comes
-from a file passes `checked`, `compressed` or `fill_polygons` first.
+The C library behind pycocotools does not check its input: a wrong run length makes it write beyond its memory. Masks
+and polygons from a file must pass `checked`, `compressed` or `fill_polygons` first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ RunLengths = Mapping[str, Any]  # {"size": [H, W], "counts": "..."}
 LONGEST_SIDE_PX = 16384
 MOST_PIXELS = 1 << 27
 MOST_CORNERS = 100_000  # of the polygons of one mask
-_MOST_OUTLINES = 100  # length of the polygons of one mask, in width + height of the picture
-_LEAST_CHARACTER, _MOST_CHARACTER = 48, 111  # each holds six bits: five of the number, and whether it goes on
+_MOST_OUTLINES = 100  # limit of the length of a mask's polygons, in multiples of width + height
+_LEAST_CHARACTER, _MOST_CHARACTER = 48, 111  # six bits each: five of the number and a continuation flag
 _GOES_ON, _BITS, _SIGN = 32, 31, 16
 _LONGEST_NUMBER = 6  # characters: 30 bits, more than MOST_PIXELS needs
 
@@ -30,7 +30,7 @@ def encode(mask: NDArray[np.bool_]) -> RunLengths:
 
 
 def decode(runs: RunLengths) -> NDArray[np.uint8]:
-    """Decode to a mask (H, W) of 0 and 1. Raises ValueError for run lengths that do not add up to their size."""
+    """Decode to a mask (H, W) of 0 and 1. Raises ValueError for invalid run lengths."""
     return np.asarray(coco_mask.decode(checked(runs)), np.uint8)
 
 
@@ -44,30 +44,32 @@ def dice(masks: Sequence[RunLengths], others: Sequence[RunLengths]) -> float:
 def checked(runs: Any, size: tuple[int, int] | None = None) -> RunLengths:
     """Check compressed run lengths from a file before the C library sees them.
 
-    size: (width, height) px of the picture, where it is known.
+    size: (width, height) of the picture, px; None: not known.
 
     Raises:
-        ValueError: they do not fit the picture, or do not add up to their size.
+        ValueError: their size differs from the picture's, or they do not add up to it.
     """
     if not isinstance(runs, Mapping) or not isinstance(runs.get("counts"), str):
         raise ValueError("a mask must be compressed COCO run lengths, {'size': [height, width], 'counts': '...'}")
     height, width = _checked_size(runs.get("size"), size)
     lengths = _parse_counts(runs["counts"])
     _check_lengths(lengths, height, width)
-    if (lengths[1:] == 0).any():  # the C library stops early where two such masks are merged
+    if (lengths[1:] == 0).any():  # else the C library stops early when it merges two such masks
         return _compress(lengths, height, width)
     return {"size": [height, width], "counts": runs["counts"]}
 
 
 def compressed(runs: Any, size: tuple[int, int] | None = None) -> RunLengths:
-    """Check run lengths from a file, a list or compressed, and return them compressed; arguments as of `checked`."""
+    """Check run lengths from a file, as a list or compressed, and return them compressed. See `checked`."""
     if not isinstance(runs, Mapping) or not isinstance(runs.get("counts"), list):
         return checked(runs, size)
     height, width = _checked_size(runs.get("size"), size)
     listed = runs["counts"]
     wrong = [one for one in listed if type(one) is not int or not 0 <= one <= height * width]
     if wrong:
-        raise ValueError(f"a mask has the run length {shown(wrong[0])}: it must be a whole number of its pixels")
+        raise ValueError(
+            f"a mask has the run length {shown(wrong[0])}: it must be an integer from 0 to its pixel count"
+        )
     lengths = np.array(listed, np.int64)
     _check_lengths(lengths, height, width)
     return _compress(lengths, height, width)
@@ -76,10 +78,10 @@ def compressed(runs: Any, size: tuple[int, int] | None = None) -> RunLengths:
 def fill_polygons(polygons: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Fill polygons [x1, y1, x2, y2, ...], source px, as COCO does; return the mask (H, W).
 
-    size: (width, height) px of the picture.
+    size: (width, height) of the picture, px.
 
     Raises:
-        ValueError: a polygon has less than three corners, one that is not a number, or one far outside the picture.
+        ValueError: a polygon has fewer than three corners, a coordinate that is not a number, or a corner far outside.
     """
     width, height = _checked_picture(size)
     if not isinstance(polygons, list) or not polygons:
@@ -104,7 +106,7 @@ def _corners(polygon: Any, size: tuple[int, int]) -> NDArray[np.float64]:
         raise ValueError(f"a polygon has a corner at {shown(wrong[0])}, which is not a number")
     for place, value in enumerate(polygon):
         side = size[place % 2]
-        if not -side <= value <= 2 * side:  # also where it is not a number
+        if not -side <= value <= 2 * side:  # also False for NaN
             raise ValueError(
                 f"a polygon has a corner at {'xy'[place % 2]} = {shown(value)}, far outside the picture of "
                 f"{size[0]}x{size[1]} px"
@@ -113,7 +115,7 @@ def _corners(polygon: Any, size: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _outline_px(corners: NDArray[np.float64]) -> float:
-    """Length of a closed outline as the C library walks it: the longer side of each step, px."""
+    """Return the length of a closed outline as the C library counts it: the longer side of each step, px."""
     steps = np.abs(corners - np.roll(corners, -1, axis=0))
     return float(steps.max(axis=1).sum())
 
@@ -156,7 +158,7 @@ def _parse_counts(text: str) -> NDArray[np.int64]:
     places = np.arange(len(bits)) - np.repeat(starts, digits)
     values = np.add.reduceat((bits & _BITS) << (5 * places), starts)
     values -= np.where(bits[last] & _SIGN, np.int64(1) << (5 * digits), 0)
-    lengths = values.copy()  # from the fourth on, each is the difference from the one two before
+    lengths = values.copy()  # from the fourth on, a value is the difference from the length two before
     lengths[1::2] = np.cumsum(values[1::2])
     lengths[2::2] = np.cumsum(values[2::2])
     return lengths
@@ -174,7 +176,7 @@ def _check_lengths(lengths: NDArray[np.int64], height: int, width: int) -> None:
 
 
 def _compress(lengths: NDArray[np.int64], height: int, width: int) -> RunLengths:
-    """Compress run lengths that were checked; runs of length 0 are left out, as the library itself does."""
+    """Compress checked run lengths without runs of length 0, as the library itself does."""
     pixels = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return encode(pixels.reshape((height, width), order="F"))
 

@@ -1,4 +1,4 @@
-"""Addresses of network streams: checked before they are opened, and shown without what is secret."""
+"""Checks addresses of network streams, and hides their secrets in messages."""
 
 import re
 from urllib.parse import urlsplit
@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 from realtime_polyp.sources.base import SourceError
 
 _HIDDEN = "***"
-_MAY_LISTEN = {"udp", "rtp", "srt", "tcp"}  # they need a port; an empty host means this machine's own addresses
+_MAY_LISTEN = {"udp", "rtp", "srt", "tcp"}  # these schemes need a port; an empty host means all local addresses
 
-# Parameters whose value says nothing secret. Every other value is hidden: it may be a password or a patient.
+# Parameters whose values are shown. All other values are hidden: they may be passwords or patient data.
 _HARMLESS = frozenset(
     "bitrate buffer_size channel codec compression connect_timeout fifo_size format fps height latency listen "
     "localport mode overrun_nonfatal pkt_size proto quality rate res resolution reuse rcvlatency size stream subtype "
@@ -21,9 +21,9 @@ _NESTED_USER = re.compile(r"[^/?&#;=@]*:[^/@?&#]*@")
 
 
 def hide_secrets(address: str) -> str:
-    """Return an address to be shown and logged: without user, password and the value of unknown parameters.
+    """Return an address for messages and logs, without user, password and the values of unknown parameters.
 
-    Takes any text; one that is no address comes back as it is.
+    Text that is not an address is returned unchanged.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None:
@@ -38,7 +38,7 @@ def hide_secrets(address: str) -> str:
 
 
 def check_address(address: str) -> str:
-    """Return the scheme in lower case. Raises SourceError, one sentence, for an address that cannot be meant."""
+    """Check an address and return its scheme in lower case. Raises SourceError for an invalid address."""
     shown = hide_secrets(address)
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in address):
         raise SourceError(f"{shown} is not an address: it holds a blank or a control character; write %20 for a blank.")
@@ -61,7 +61,7 @@ def check_address(address: str) -> str:
 
 
 def host_of(address: str) -> str:
-    """Return the host of a checked address, in lower case; "" without one."""
+    """Return the host of an address in lower case; "" if it has none."""
     try:
         return urlsplit(address).hostname or ""
     except ValueError:
@@ -74,7 +74,7 @@ def _split_query(rest: str) -> tuple[str, str, str]:
 
 
 def _hide_query(query: str) -> str:
-    """Hide the values of "a=1&b=2#c"; a piece without a name is a value."""
+    """Hide the values in "a=1&b=2#c"; a piece without a name counts as a value."""
     pieces = re.split(r"([?&;#])", query)
     return "".join(piece if piece in ("?", "&", ";", "#", "") else _hide_piece(piece) for piece in pieces)
 

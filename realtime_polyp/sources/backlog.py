@@ -1,4 +1,4 @@
-"""Packets of a live stream that wait for the decoder. Newest wins: what waited too long is skipped, not decoded."""
+"""A queue of live packets for the decoder. Packets that wait too long are skipped without decoding."""
 
 import threading
 import time
@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 P = TypeVar("P")
 
 LATE_S = 0.3
-"""Packets that waited longer than this are skipped up to the next key picture, s."""
+"""If a packet waits longer than this, packets are skipped up to a keyframe, s."""
 
-_CATCH_UP_S = 1.0  # without a newer key picture, decoding on is better than no picture if it takes no longer than this
-_KEYLESS_S = 10.0  # a stream without a key picture for this long has none: decode whatever comes
+_CATCH_UP_S = 1.0  # without a newer keyframe, the backlog is decoded if that takes less than this
+_KEYLESS_S = 10.0  # after this time without a keyframe, decode whatever arrives
 _MOST_PACKETS, _MOST_BYTES = 1024, 64 << 20
 _COST_SHARE = 0.2  # weight of the newest measurement in the average time to decode a packet
 _HIGHEST_LOAD = 0.95
@@ -23,15 +23,15 @@ _STALE_STAMP_S = 60.0
 
 @dataclass
 class Waiting(Generic[P]):
-    """A packet that arrived.
+    """A packet in the backlog.
 
     Attributes:
-        packet: for the decoder.
-        is_key: decoding can begin here.
-        stamp_s: time in the stream, rising in the order of the packets, s; None where it has none.
+        packet: passed to the decoder.
+        is_key: whether it holds a keyframe, at which decoding can begin.
+        stamp_s: its DTS, or else its PTS, s; None if it has neither.
         arrived_s: time.monotonic() when it was read, s.
         size: bytes.
-        shows: its picture is shown; else it is decoded only because later ones depend on it.
+        shows: whether its picture is shown; if False, it is decoded only because later pictures refer to it.
     """
 
     packet: P
@@ -44,12 +44,12 @@ class Waiting(Generic[P]):
 
 @dataclass
 class Taken(Generic[P]):
-    """What `Backlog.take` found.
+    """The result of `Backlog.take`.
 
     Attributes:
-        skipped: packets that were skipped before this one, in order.
-        next: the packet to decode; None if there is none yet, or no more.
-        ended: no more will come.
+        skipped: packets that were skipped before `next`, in order.
+        next: the packet to decode; None if none has arrived or the stream has ended.
+        ended: whether the stream has ended.
     """
 
     skipped: list[Waiting[P]] = field(default_factory=list)
@@ -60,8 +60,9 @@ class Taken(Generic[P]):
 class Backlog(Generic[P]):
     """Hands packets from the thread that reads to the thread that decodes.
 
-    If the oldest packet waited longer than `LATE_S`, decoding goes on at the newest key picture. If none is newer,
-    packets are decoded without being shown where that catches up soon, and else skipped until a key picture comes.
+    If the oldest packet has waited longer than `LATE_S`, packets are skipped up to the newest keyframe. Without a newer
+    keyframe, late packets are decoded but not shown if that catches up within 1 s; else they are skipped until the next
+    keyframe arrives.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -80,7 +81,7 @@ class Backlog(Generic[P]):
         return self._stopped
 
     def put(self, item: Waiting[P]) -> None:
-        """Add a packet; if there are too many, the oldest are skipped up to a key picture."""
+        """Add a packet. If the backlog is full, skip up to the newest keyframe."""
         with self._changed:
             self._items.append(item)
             self._bytes += item.size
@@ -89,20 +90,20 @@ class Backlog(Generic[P]):
             self._changed.notify()
 
     def close(self) -> None:
-        """End the stream. What waits can still be taken."""
+        """End the stream. Packets in the backlog can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def stop(self) -> None:
-        """Tell the reading thread that nothing is taken any more."""
+        """Discard all packets and let the reading thread end."""
         with self._changed:
             self._stopped = True
             self._items.clear()
             self._changed.notify()
 
     def take(self, timeout_s: float) -> Taken[P]:
-        """Return the next packet to decode, waiting at most `timeout_s`, and what was skipped before it."""
+        """Return the next packet to decode and the packets skipped before it. Waits at most `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed or self._stopped, timeout_s)
             self._drop_late()
@@ -114,7 +115,7 @@ class Backlog(Generic[P]):
             return Taken(skipped, ended=self._closed or self._stopped)
 
     def add_cost(self, duration_s: float) -> None:
-        """Note how long the decoding thread was busy with one packet."""
+        """Record how long the decoding thread was busy with one packet, s."""
         self._cost_s += (_COST_SHARE if self._cost_s else 1.0) * (duration_s - self._cost_s)
 
     def _drop_late(self) -> None:
@@ -129,12 +130,12 @@ class Backlog(Generic[P]):
         if self._waited_s() <= LATE_S:
             self._catches_up_since_s = None
         elif self._catches_up():
-            self._items[0].shows = len(self._items) == 1  # the newest there is
+            self._items[0].shows = len(self._items) == 1  # show only the newest
         elif not self._items[0].is_key:
             self._skip_to_key()
 
     def _catches_up(self) -> bool:
-        """Whether decoding everything that waits brings the stream up to date soon."""
+        """Whether decoding the whole backlog catches up within `_CATCH_UP_S`."""
         now_s = self._clock()
         self._catches_up_since_s = self._catches_up_since_s or now_s
         return now_s - self._catches_up_since_s < _CATCH_UP_S and self._drain_s() < _CATCH_UP_S
@@ -148,14 +149,14 @@ class Backlog(Generic[P]):
         return span_s if 0 <= span_s < _STALE_STAMP_S else 0.0
 
     def _drain_s(self) -> float:
-        """Return how long it takes to decode what waits and what comes meanwhile, s."""
+        """Return the time to decode the backlog and the packets that arrive meanwhile, s."""
         count = len(self._items)
         period_s = max(self._span_s(), self._items[-1].arrived_s - self._items[0].arrived_s) / max(1, count - 1)
         load = min(_HIGHEST_LOAD, self._cost_s / period_s) if period_s > 0 else 0.0
         return count * self._cost_s / (1.0 - load)
 
     def _wait_for_key(self) -> None:
-        """Skip to the first key picture if decoding has to begin anew."""
+        """Skip to the first keyframe if decoding has to restart."""
         if self._awaits_key_since_s is None:
             return
         while self._items and not self._items[0].is_key:
@@ -166,7 +167,7 @@ class Backlog(Generic[P]):
             self._awaits_key_since_s = None
 
     def _skip_to_key(self) -> None:
-        """Skip to the newest key picture behind the oldest packet; everything, if there is none."""
+        """Skip up to the newest keyframe after the oldest packet, or everything if there is none."""
         newest = max((at for at, item in enumerate(self._items) if item.is_key and at), default=None)
         for _ in range(len(self._items) if newest is None else newest):
             self._skip_oldest()

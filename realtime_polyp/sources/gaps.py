@@ -1,4 +1,4 @@
-"""Finds where pictures are missing, from the stamps of a recording or stream that is otherwise even."""
+"""Finds missing pictures from the timestamps of a recording or stream with a regular frame rate."""
 
 from array import array
 from collections import deque
@@ -8,18 +8,18 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST_STEPS = 8  # fewer steps do not tell what is usual
+_LEAST_STEPS = 8  # fewer steps do not show the frame rate
 _STAMP_ROUNDING_S = 0.0021  # both ends of a step are rounded, to 1 ms in Matroska and FLV
-_UNEVEN_ALLOWED = 0.05  # share of other steps in an even recording
+_UNEVEN_ALLOWED = 0.05  # share of irregular steps in a regular recording
 _LOST_STEP = 1.75  # periods; telecined film has steps of 1.5
-_SHORT_S = 0.1  # two recordings that were joined may be this far apart, and grabbers store dropped frames as nothing
-_SHORT_GAPS_ALLOWED = 0.005  # share of the steps; more are a recorder's habit, such as leaving out equal pictures
-_NEAR = 8  # periods; short gaps this close together have one cause, as packets are stored in another order
-_TAIL, _TAIL_PERIODS = 4, 3.5  # steps, periods: a video that is cut off lacks pictures stored after a later one
-_LONG_S, _LONG_STEP = 0.5, 5.0  # what is told where periods vary a little, s and periods
+_SHORT_S = 0.1  # joined recordings may be this far apart, and frame grabbers leave out dropped frames
+_SHORT_GAPS_ALLOWED = 0.005  # share of the steps; with more, the recorder omits identical pictures
+_NEAR = 8  # periods; short gaps this close together count as one: packets are stored out of order
+_TAIL, _TAIL_PERIODS = 4, 3.5  # steps, periods; a truncated video lacks pictures that are stored after later ones
+_LONG_S, _LONG_STEP = 0.5, 5.0  # the shortest gap where periods vary a little, s and periods
 _LIVE_STAMPS = 600
 _RESTART_AHEAD_S = 60.0
-_RESTART_S = 1.0  # stamps that go back further begin a new piece
+_RESTART_S = 1.0  # timestamps that go back further begin a new piece
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Gap:
     """Missing pictures.
 
     Attributes:
-        begin_s, end_s: when the first of them was due, and when the next picture comes, s.
+        begin_s: when the first missing picture was due, s.
+        end_s: time of the next picture, s.
     """
 
     begin_s: float
@@ -40,7 +41,7 @@ class Gap:
 
 @dataclass
 class StampLog:
-    """The stamps of one video, in pieces within which time does not begin anew.
+    """The timestamps of one video, in pieces; a new piece begins where timestamps jump back.
 
     Attributes:
         time_base_s: length of a tick, s.
@@ -51,7 +52,7 @@ class StampLog:
     _newest_dts: int | None = None
 
     def add_packet(self, dts: int | None, pts: int | None, *, is_discard: bool = False) -> None:
-        """Note a packet in the order of the file: a step back begins a new piece. An edit list may discard one."""
+        """Add a packet in the order of the file. is_discard: an edit list hides its picture."""
         stamp = pts if dts is None else dts
         if stamp is None:
             return
@@ -65,7 +66,7 @@ class StampLog:
             piece.keys.append(False)
 
     def add_picture(self, pts: int | None, shown_at_s: float, *, is_key: bool) -> None:
-        """Note a decoded picture; shown_at_s: its time on the reader's clock."""
+        """Add a decoded picture. shown_at_s: its time on the reader's clock, s."""
         if pts is None or not self._pieces:
             return
         late = len(self._pieces) > 1 and pts > self._pieces[-1].newest  # it was still in the decoder
@@ -76,25 +77,25 @@ class StampLog:
         piece.keys.append(is_key)
 
     def forget_pictures(self) -> None:
-        """Begin anew with the next picture, as after a seek."""
+        """Forget all pictures, as after a seek."""
         for piece in self._pieces:
             piece.stamps, piece.keys, piece.origin_s = array("q"), bytearray(), None
 
     def gaps(self, *, joins_begin_with_keys: bool, least_s: float = 0.0) -> list[Gap]:
-        """Return what is missing; see `find_gaps`."""
+        """Return the gaps; see `find_gaps`."""
         pieces = [piece.sorted(self.time_base_s) for piece in self._pieces if len(piece.stamps) > 1]
         return find_gaps(pieces, joins_begin_with_keys=joins_begin_with_keys, least_s=least_s)
 
 
 class LiveGaps:
-    """Finds gaps in the stamps of a live stream as they come, by the last ones."""
+    """Finds gaps in a live stream from its last 600 timestamps."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=_LIVE_STAMPS)
         self._step_s = 0.0
 
     def add(self, stamp_s: float) -> Gap | None:
-        """Note the next stamp, s; returns the gap that ends with it."""
+        """Add the next timestamp, s. Returns the gap that ends with it, or None."""
         step_s = stamp_s - self._times[-1] if self._times else 0.0
         if not 0 <= step_s < _RESTART_AHEAD_S:
             self._times.clear()
@@ -125,15 +126,15 @@ class _Piece:
 def find_gaps(
     pieces: "list[tuple[NDArray[np.float64], NDArray[np.bool_]]]", *, joins_begin_with_keys: bool, least_s: float = 0.0
 ) -> list[Gap]:
-    """Return the gaps of a video whose steps are even; none where its rate varies.
+    """Return the gaps of a video with a regular frame rate; none if its rate varies.
 
-    pieces: rising times, s, and whether each picture is a key picture.
-    joins_begin_with_keys: pictures depend on others, so a short gap before a key picture may be a join of two videos.
-    least_s: shorter gaps are not told.
+    pieces: rising times (n,), s, and whether each picture is a keyframe (n,).
+    joins_begin_with_keys: not every picture is a keyframe, so a short gap before one may be a join of two videos.
+    least_s: shorter gaps are ignored, s.
 
-    Even: all but 5 % of the steps are the usual one, up to the rounding of stamps; a gap is then a step of 1.75
-    periods. Nearly even: all but 5 % are between half and 1.5 of it, as cameras with a clock of their own write; a gap
-    is then longer than 0.5 s and 5 periods. Otherwise the rate varies, and any step may be meant.
+    Regular: 95 % of the steps equal one period, up to rounding; a gap is then a step above 1.75 periods. Nearly
+    regular: 95 % of the steps are between 0.5 and 1.5 periods, as from cameras with a clock of their own; a gap is then
+    longer than 0.5 s and 5 periods. Otherwise the rate varies, and a long step may be intended.
     """
     steps = np.concatenate([np.diff(times) for times, _ in pieces]) if pieces else np.zeros(0)
     if len(steps) < _LEAST_STEPS:
@@ -164,7 +165,7 @@ def find_gaps(
 
 
 def _period_s(steps: "NDArray[np.float64]") -> float:
-    """Return the usual step, s: the mean of those near the median, which rounding has moved to either side."""
+    """Return the period, s: the mean of the steps near the median, because rounding moves single steps."""
     median = float(np.sort(steps)[len(steps) // 2])
     near = steps[np.abs(steps - median) <= max(_STAMP_ROUNDING_S, 0.02 * median)]
     return float(near.mean())

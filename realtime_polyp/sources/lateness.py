@@ -1,15 +1,15 @@
-"""When the pictures of a live stream were due on this machine: its stamps against the monotonic clock."""
+"""Estimates when the pictures of a live stream were due, from their timestamps and arrival times."""
 
-_DRIFT = 0.0015  # s per s by which a sender's clock may be slower: 29.97 Hz stamped as 30 is 0.001
-_RESTART_S = 1.0  # stamps that go back further begin anew
+_DRIFT = 0.0015  # how much slower a sender's clock may run, s per s: 29.97 Hz marked as 30 Hz is 0.001
+_RESTART_S = 1.0  # timestamps that go back further restart the estimate
 
 
 class DueClock:
-    """Maps the stamps of a stream to the times when its pictures were due here.
+    """Maps the timestamps of a stream to the times when its pictures were due, on the monotonic clock.
 
-    A picture is due when it would have arrived with the smallest delay of all pictures so far. The smallest delay grows
-    by 1.5 ms per s, so that a sender whose clock is slow is not taken for late. Stamps that go back begin anew, with
-    the lateness that was reached.
+    A picture is due when it would have arrived with the smallest delay of all packets so far. The smallest delay may
+    grow by 1.5 ms per s, so that a sender with a slow clock does not look late. When timestamps jump back, the estimate
+    restarts and keeps the current lateness.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,10 @@ class DueClock:
         self._stamp_s = self._arrived_s = 0.0
 
     def add(self, stamp_s: float | None, arrived_s: float) -> None:
-        """Note a packet in the order of arrival. stamp_s: None where it has none."""
+        """Add a packet, in the order of arrival.
+
+        stamp_s: timestamp, s; None if it has none. arrived_s: arrival by time.monotonic(), s.
+        """
         if stamp_s is None:
             return
         offset_s = arrived_s - stamp_s
@@ -32,7 +35,7 @@ class DueClock:
         self._stamp_s, self._arrived_s = stamp_s, arrived_s
 
     def due_s(self, stamp_s: float | None, arrived_s: float) -> float:
-        """Return when the picture was due, at the latest when it arrived, s on the monotonic clock."""
+        """Return when the picture was due by time.monotonic(), s; never later than its arrival."""
         if stamp_s is None or self._best_s is None:
             return arrived_s
         return min(arrived_s, self._best_s + stamp_s)

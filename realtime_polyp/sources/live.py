@@ -1,4 +1,4 @@
-"""Reads live inputs, and detects their silence, their end, what they lost, and what came too late."""
+"""Reads live inputs, and detects silence, the end of the stream, lost packets and late packets."""
 
 import threading
 import time
@@ -23,18 +23,18 @@ from realtime_polyp.sources.reader import Clock, Reader
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 
 _POLL_S = 0.002  # between two polls of a device; small beside a frame's 17 to 40 ms
-_WAKE_S = 0.02  # between two looks at whether the source was closed
+_WAKE_S = 0.02  # between two checks whether the source was closed
 
 
 def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | None = None) -> Iterator[Frame]:
     """Yield frames as they arrive, until the sender ends the stream or `reader.stop` is set. Frees the reader.
 
-    A thread reads packets without pause, so that none waits in a socket. Packets that wait too long for the decoder are
-    skipped (`sources.backlog`). `Frame.index` counts the pictures from the first one on, so that skipped ones leave a
-    gap. `Frame.captured_s` is when the picture was due (`sources.lateness`). `pts_s` starts at 0 with the first frame.
+    A thread reads packets continuously, so that none waits in a socket. Packets that wait too long for the decoder are
+    skipped (`sources.backlog`). `Frame.index` counts all pictures from the first one on, including skipped ones.
+    `Frame.captured_s` is when the picture was due (`sources.lateness`). `pts_s` is 0 at the first frame.
 
-    name: for error messages. damage: receives what was lost on the way. Raises SourceError after `silence_s` without a
-    picture, or if the device or connection fails.
+    name: for error messages. damage: receives lost and incomplete pictures. Raises SourceError after
+    `silence_s` without a picture, or if the device or connection fails.
     """
     return mark_continuity(_convert(reader, name, silence_s, damage or Damage()))
 
@@ -42,7 +42,7 @@ def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | N
 def read_all(reader: Reader, *, name: str, silence_s: float) -> Iterator[Frame]:
     """Yield every frame of a recording that comes over the network. Frees the reader.
 
-    Nothing is skipped: the sender waits while the consumer does. Raises SourceError as `read_live` does.
+    No packet is skipped: the sender waits for the consumer. Raises SourceError as `read_live` does.
     """
     return mark_continuity(_convert_all(reader, name, silence_s))
 
@@ -81,7 +81,7 @@ def _convert(reader: Reader, name: str, silence_s: float, damage: Damage) -> Ite
 def _read_packets(
     reader: Reader, backlog: Backlog[VideoPacket], due: DueClock, failures: list[av.error.FFmpegError]
 ) -> None:
-    """Move packets from the container to the backlog until the stream ends, fails or is not wanted any more."""
+    """Move packets from the container to the backlog until the stream ends or fails, or the backlog is stopped."""
     try:
         while not backlog.stopped:
             try:
@@ -104,7 +104,7 @@ def _read_packets(
 
 
 class _Decoding:
-    """Decodes the packets of a live stream, and numbers and times its pictures."""
+    """Decodes the packets of a live stream; gives each picture its index and times."""
 
     def __init__(self, reader: Reader, damage: Damage) -> None:
         self.due = DueClock()
@@ -112,15 +112,15 @@ class _Decoding:
         self._clock = Clock(reader.time_base, None, reader.period_s)
         self._to_rgb = RgbConverter(reader.stream.sample_aspect_ratio)
         self._gaps = LiveGaps()
-        self._inside: dict[int, Waiting[VideoPacket]] = {}  # what the decoder holds, by the picture's stamp
+        self._inside: dict[int, Waiting[VideoPacket]] = {}  # packets in the decoder, by PTS
         self._index = 0
         self._last_s = 0.0
-        self._is_joined = False  # a whole picture was seen: what is broken from now on was lost
-        self._begins_anew = False  # the next packet is the first after skipped ones
-        self._key_pts: int | None = None  # pictures before the key at which decoding went on lack their references
+        self._is_joined = False  # a complete picture was decoded; a stream joined midway starts broken
+        self._begins_anew = False  # the next packet is the first one after skipped packets
+        self._key_pts: int | None = None  # of the keyframe after skipped packets; pictures before it lack references
 
     def skip(self, items: list[Waiting[VideoPacket]]) -> None:
-        """Count skipped pictures, and those that the decoder held; decoding goes on at a key picture."""
+        """Count skipped pictures and those still in the decoder; decoding restarts at a keyframe."""
         for item in items:
             self._note_packet(item)
         if self._is_joined:
@@ -164,11 +164,11 @@ class _Decoding:
                 yield frame
 
     def _frame(self, picture: VideoFrame, item: Waiting[VideoPacket]) -> Frame | None:
-        """Return the picture as a frame; None, but counted, where it is not to be shown."""
+        """Return the picture as a frame; None if it is counted but not shown."""
         pts = picture.pts
         if pts is not None:
             item = self._inside.pop(pts, item)
-            for older in [stamp for stamp in self._inside if stamp < pts]:  # the decoder gave no picture for them
+            for older in [stamp for stamp in self._inside if stamp < pts]:  # the decoder returned no picture for them
                 del self._inside[older]
         is_leading = pts is not None and self._key_pts is not None and pts < self._key_pts
         if picture.is_corrupt and self._is_joined and not is_leading:
@@ -182,7 +182,7 @@ class _Decoding:
         return Frame(number, self._last_s, captured_s, self._to_rgb(picture), continues=not self._clock.jumped)
 
     def _note_packet(self, item: Waiting[VideoPacket]) -> None:
-        """Note a packet in the order of arrival: stamps that jump tell of lost ones."""
+        """Add a packet in the order of arrival. A jump of the timestamps means that packets were lost."""
         if item.stamp_s is None:
             return
         gap = self._gaps.add(item.stamp_s)
@@ -192,7 +192,7 @@ class _Decoding:
 
 
 def _check_ending(reader: Reader, name: str, silence_s: float, failures: list[av.error.FFmpegError]) -> None:
-    """Raise SourceError if reading failed rather than ended."""
+    """Raise SourceError if the stream failed; return if it ended."""
     if not failures or reader.stop.is_set():
         return
     raise _failure(failures[0], name, silence_s)
@@ -219,7 +219,7 @@ def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]
             except av.error.FFmpegError as error:
                 if reader.stop.is_set():
                     return
-                raise _failure(error, name, silence_s) from None  # it holds the address with its secrets
+                raise _failure(error, name, silence_s) from None  # the cause contains the address with its secrets
             if packet is None:
                 return
             for picture in _decode(reader, packet):
@@ -230,7 +230,7 @@ def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]
 
 
 def _decode(reader: Reader, packet: VideoPacket) -> list[VideoFrame]:
-    """Decode a packet. A broken one gives no picture."""
+    """Decode a packet; return no picture if it is broken."""
     try:
         return reader.decode(packet)
     except av.error.FFmpegError:

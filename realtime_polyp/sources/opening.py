@@ -1,8 +1,8 @@
-"""The one place where FFmpeg opens an input. It opens what was named and nothing else.
+"""Opens every FFmpeg input: the named file, address or device, and nothing else.
 
-FFmpeg follows what it finds: a playlist leads to other files and hosts, a session description opens ports, a name with
-%03d is a series of files. So each kind of source has a list of the formats and of the protocols that it may use; FFmpeg
-applies them to nested inputs too. They are lists of what is allowed: a format that FFmpeg learns later is not on them.
+FFmpeg follows references: a playlist leads to other files and hosts, a session description opens ports, and a name
+with %03d is a series of files. Each kind of source therefore has lists of allowed formats and protocols, which FFmpeg
+applies to nested inputs too. Formats that a later FFmpeg adds are not allowed until they are listed here.
 """
 
 import errno
@@ -36,7 +36,7 @@ _FILE_FORMATS = f"{_RECORDINGS},{_PICTURES}"
 _FILE_PLAYLISTS, _NETWORK_PLAYLISTS = "hls,concat", "hls,dash"
 _PLAYLIST_PROTOCOLS = "rtsp,rtsps,http,https,httpproxy,tls,tcp,crypto,data"
 
-_PROTOCOLS = {  # by scheme; no other scheme is accepted. Without rtsp itself FFmpeg follows no redirect of it.
+_PROTOCOLS = {  # by scheme; other schemes are refused. FFmpeg follows a redirect of RTSP only if rtsp is listed.
     "rtsp": "rtp,srtp,udp,tcp",
     "rtsps": "rtp,srtp,udp,tcp,tls",
     "rtmp": "rtmp,tcp",
@@ -48,7 +48,7 @@ _PROTOCOLS = {  # by scheme; no other scheme is accepted. Without rtsp itself FF
     "http": "http,tcp",
     "https": "https,http,httpproxy,tls,tcp",
 }
-_NETWORK_FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp", "rtp": "rtp"}  # beside those of recordings
+_NETWORK_FORMATS = {"rtsp": "rtsp", "rtsps": "rtsp", "rtp": "rtp"}  # in addition to those of recordings
 _HTTP = ("http", "https")
 _REDIRECTS_ALLOWED = 5
 _NO_PROTOCOL = "none"
@@ -64,7 +64,7 @@ NOT_ALLOWED = f"the stream leads to other addresses (a playlist or a redirect), 
 
 
 def open_file(path: Path, *, allow_playlists: bool = False, hwaccel: HWAccel | None = None) -> InputContainer:
-    """Open a video file. Raises SourceError, one sentence, if it is none or leads to other files."""
+    """Open a video file. Raises SourceError if it is not a video, or leads to other files without `allow_playlists`."""
     check_file(path)
     _check_picture_file(path)
     formats = f"{_FILE_FORMATS},{_FILE_PLAYLISTS}" if allow_playlists else _FILE_FORMATS
@@ -88,7 +88,7 @@ def open_network(
 ) -> InputContainer:
     """Open a network stream; see `NetworkSource`. A server may redirect to itself, not to another host.
 
-    timeout_s: (to open, of a read), s. Raises SourceError for an address that cannot be meant, and FFmpegError.
+    timeout_s: limits of opening and of one read, s. Raises FFmpegError, and SourceError for an address not allowed.
     """
     scheme = network_scheme(url)
     limits = _network_limits(scheme, allow_playlists)
@@ -131,7 +131,7 @@ def network_scheme(url: str) -> str:
 
 
 def _limits(formats: str, protocols: str) -> dict[str, str]:
-    """Return FFmpeg's options. `max_pixels` goes to the decoders that probe the streams."""
+    """Return options for FFmpeg. `max_pixels` limits the decoders that probe the streams."""
     return {"format_whitelist": formats, "protocol_whitelist": protocols, "max_pixels": str(MAX_PIXELS)}
 
 
@@ -144,7 +144,10 @@ def _network_limits(scheme: str, allow_playlists: bool) -> dict[str, str]:
 
 
 def _limit_pictures(container: InputContainer, name: str) -> InputContainer:
-    """Return the container with a limit on the pictures that its decoders accept. Raises SourceError beyond it."""
+    """Limit the size of pictures that the decoders accept, and return the container.
+
+    Raises SourceError if the stored size exceeds the limit.
+    """
     for stream in container.streams.video:
         context = stream.codec_context
         if context is None or not (context.width and context.height):
@@ -159,7 +162,7 @@ def _limit_pictures(container: InputContainer, name: str) -> InputContainer:
 
 
 def _check_picture_file(path: Path) -> None:
-    """Raise SourceError for a still that is too large. A recording may be a series of JPEGs, of any size."""
+    """Raise SourceError for a still that is too large. A recording made of JPEGs is no still and may be large."""
     head = _head(path)
     if not is_image(head) or (head.startswith(_JPEG) and path.suffix.lower() not in _STILL_JPEGS):
         return
@@ -170,7 +173,7 @@ def _check_picture_file(path: Path) -> None:
 
 
 def _picture_format(path: Path) -> str | None:
-    """Return FFmpeg's format of a still whose name would be taken for a series of files, such as a%03d.png."""
+    """Return FFmpeg's format for a still whose name looks like a pattern of files, such as a%03d.png; else None."""
     kinds = {b"\xff\xd8": "jpeg_pipe", b"\x89P": "png_pipe", b"BM": "bmp_pipe", b"II": "tiff_pipe", b"MM": "tiff_pipe"}
     head = _head(path)
     return kinds.get(head[:2], "webp_pipe") if "%" in path.name and is_image(head) else None
@@ -209,14 +212,14 @@ def _is_text(head: bytes) -> bool:
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # else a letter is cut at the end of what was read
+        if error.start < len(head) - 3:  # else only the last character is cut off
             return False
         text = head[: error.start].decode("utf-8")
     return not any(ord(letter) < 32 and letter not in "\t\n\r\f\x1b" for letter in text)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect to the caller."""
+    """Returns a redirect to the caller instead of following it."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -255,7 +258,7 @@ def _location(url: str, timeout_s: float) -> str | None:
         with answer:
             found: Message = answer.headers
             return found.get("Location") if 300 <= answer.code < 400 else None
-    except (OSError, ValueError):  # no answer, or none that can be read
+    except (OSError, ValueError):  # no valid answer
         return None
     return None
 

@@ -1,4 +1,4 @@
-"""Looks at a path that a user typed, without assuming that it is short, readable or answered by its disk."""
+"""Checks paths that a user typed; they may be too long, unreadable, or on a disk that is gone."""
 
 import errno
 import os
@@ -22,13 +22,13 @@ _CAUSES = {
 
 
 def is_folder(text: str) -> bool:
-    """Whether the text names a folder. Whatever cannot be looked at is none."""
+    """Whether the text is the path of a folder; False if it cannot be checked."""
     mode = _mode(text)
     return mode is not None and stat.S_ISDIR(mode)
 
 
 def exists(text: str) -> bool:
-    """Whether something has this name, even if it may not be read."""
+    """Whether something exists at this path, even if it cannot be read."""
     return _mode(text) is not None
 
 
@@ -52,7 +52,7 @@ def check_file(path: Path) -> Path:
 
 
 def path_error(path: Path, error: OSError | ValueError) -> SourceError:
-    """Return one sentence on a path that the system refused. ValueError: the name holds a NUL."""
+    """Return the SourceError for an error of the operating system. A ValueError means a NUL character in the path."""
     shown = shorten(hide_secrets(str(path)))  # it may be a mistyped address
     if not isinstance(error, OSError):
         return SourceError(f"{shown} does not exist: a name cannot contain a NUL character.")
@@ -63,7 +63,7 @@ def path_error(path: Path, error: OSError | ValueError) -> SourceError:
 
 
 def shorten(path: Path | str) -> str:
-    """Return a path for a message; the middle of a long one is left out."""
+    """Return a path for a message, without the middle if it is long."""
     text, half = str(path), _LONGEST_SHOWN // 2
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
 
@@ -74,6 +74,6 @@ def _mode(text: str) -> int | None:
     except (OSError, ValueError):
         pass
     try:
-        return os.lstat(text).st_mode  # a link that leads nowhere or to itself
+        return os.lstat(text).st_mode  # a broken or circular link
     except (OSError, ValueError):
         return None

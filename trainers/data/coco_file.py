@@ -1,4 +1,4 @@
-"""The schema of a COCO file of stills (docs/data.md), and the check that every reader of one makes first."""
+"""The schema of a COCO file of stills (docs/data.md), and its checks."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,20 +47,20 @@ def read_coco_file(path: Path) -> CocoFile:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is another kind of file; names the file and the place.
+        ValueError: the file does not fit the schema. The message names the file and the place.
     """
     return check_coco_file(read_document(path), path)
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Read a file as it is, with all of its keys; errors as of `read_coco_file`."""
+    """Read the file as a dict with all of its keys. Raises as `read_coco_file` does, but does not check the schema."""
     if not path.is_file():
         raise FileNotFoundError(f"no such data file: {path}")
     return read_json(path, dict[str, Any], what=WHAT, limit=MOST_BYTES)
 
 
 def check_coco_file(document: dict[str, Any], path: Path) -> CocoFile:
-    """Check what `read_document` returned; errors as of `read_coco_file`."""
+    """Check a document from `read_document` and return it. Raises ValueError as `read_coco_file` does."""
     content = check_json(document, CocoFile, str(path), WHAT)
     images = {image.id: image for image in content.images}
     if len(images) < len(content.images):

@@ -1,4 +1,4 @@
-"""The schema of a report, as `trainers.evaluate --json` writes it, and the checks of those who read one."""
+"""The schema of a report, as `trainers.evaluate --json` writes it, and its readers."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +10,11 @@ from realtime_polyp.json_files import Count, Finite, Share, check_json, read_jso
 WHAT = "a report of figures as trainers.evaluate --json writes it"
 Interval = Annotated[list[Finite], Meta(min_length=2, max_length=2)]
 Intervals = dict[str, Interval | None]
-Text = Count | str  # shown only, as it stands
+Text = Count | str  # only displayed
 
 
 class Nested(Struct, kw_only=True):
-    """What a set of figures may hold beside numbers."""
+    """The keys of a set of figures that are not numbers."""
 
     intervals: Intervals | None = None
     endocv: dict[str, Any] | None = None
@@ -48,7 +48,7 @@ class Report(SetFigures, kw_only=True):
 
 
 class OtherReport(Struct, kw_only=True):
-    """What a report needs to hold to be compared with."""
+    """The keys that a report needs for a comparison."""
 
     data: str
     detection: dict[str, Any] | None
@@ -56,7 +56,7 @@ class OtherReport(Struct, kw_only=True):
 
 
 def read_report_file(path: Path) -> dict[str, Any]:
-    """Read a whole report. Raises ValueError naming the file and the place."""
+    """Read a complete report. Raises ValueError that names the file and the place."""
     content = read_json(path, dict[str, Any], what=WHAT)
     report = check_json(content, Report, str(path), WHAT)
     for name, one in {"": report, **report.per_centre}.items():
@@ -65,7 +65,7 @@ def read_report_file(path: Path) -> dict[str, Any]:
 
 
 def read_other_report(path: Path) -> dict[str, Any]:
-    """Read what a comparison needs of a report: data, detection, segmentation. Raises OSError or ValueError."""
+    """Read the keys of a report that a comparison needs. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"no such report: {path}")
     content = read_json(path, dict[str, Any], what=WHAT)
@@ -81,7 +81,7 @@ def _check_set(detection: dict[str, Any] | None, segmentation: dict[str, Any] | 
 
 
 def _check_figures(figures: dict[str, Any], where: str) -> None:
-    """Raise ValueError unless every figure is a number or null, and every interval two numbers."""
+    """Raise ValueError unless every figure is a number or null, and every interval has two numbers."""
     nested = check_json(figures, Nested, where, WHAT)
     numbers = {name: value for name, value in figures.items() if name not in Nested.__struct_fields__}
     check_json(numbers, dict[str, Finite | None], where, WHAT)
