@@ -29,10 +29,13 @@ def run_headless(source: Source, runtime: Runtime, options: Options) -> int:
     paced = options.display == "immediate" and not source.live  # a recording treated as if it were live
     session, errors, stalls = analyse_to_outputs(Paced(source) if paced else source, pipeline, outputs)
     alarms = alarm_figures(outputs)
-    if (path := options.summary) is not None:
+    summary, troubles = options.summary, len(errors) + len(stalls)
+    if (path := summary) is not None:
         stalls += finish_output(lambda: write_summary(session, path, alarms), session, errors)
-    # What is written comes first: printing may fail.
-    print(closing_text(session, alarms, written_files(spec, options), verbose=options.verbose))
+        summary = path if len(errors) + len(stalls) == troubles else None  # an older one may still be there
+    # Files are written first, because printing may fail.
+    written = written_files(spec, summary, options.trace)
+    print(closing_text(session, alarms, written, verbose=options.verbose))
     return exit_code([session], errors, stalls)
 
 
@@ -42,7 +45,7 @@ def analyse_to_outputs(
     """Run a session to its end, every result to every output, and close them whatever happens.
 
     Ctrl-C and SIGTERM end it early; everything written so far is kept. The session's `error` holds its failure.
-    Returns the session, one error for each output that failed, and what hangs and was left behind.
+    Returns the session, one error for each output that failed, and the stages that hang and were abandoned.
     """
     group = OutputGroup(outputs)
     # disable=None: on a terminal only; elsewhere standard error holds nothing but errors.
@@ -98,8 +101,8 @@ def exit_code(sessions: list[Session], errors: list[OutputError], stalls: list[S
     return EXIT_INTERRUPTED if stopped or stalls else 0
 
 
-def written_files(spec: OutputSpec, options: Options) -> list[Path]:
+def written_files(spec: OutputSpec, summary: Path | None, trace: Path | None) -> list[Path]:
     """What a person finds on disk afterwards."""
-    paths = (spec.results, spec.save, spec.events, spec.pictures, options.summary)
+    paths = (spec.results, spec.save, spec.events, spec.pictures, summary)
     found = [path for path in paths if path is not None and os.path.lexists(path)]  # not what was deleted meanwhile
-    return [*found, options.trace] if options.trace else found  # the trace is written last
+    return [*found, trace] if trace else found  # the trace is written last

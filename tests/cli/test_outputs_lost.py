@@ -73,3 +73,10 @@ def test_what_was_deleted_is_not_called_written(
     at_frame(10, (tmp_path / "out.jsonl").unlink, monkeypatch)
     _, printed, _ = run("--source", clip, "--results", tmp_path / "out.jsonl", "--save", tmp_path / "out.mp4")
     assert f"written: {tmp_path / 'out.mp4'}" in printed.splitlines()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_summary_that_failed_is_not_called_written(run: Run, clip: Path, tmp_path: Path) -> None:
+    results = tmp_path / "out.jsonl"
+    code, printed, _ = run("--source", clip, "--results", results, "--summary", "/dev/full", "--overwrite")
+    assert code == 2 and f"written: {results}" in printed.splitlines()
