@@ -30,7 +30,7 @@ def replacing(path: Path, *, sync: bool = True, private: bool = False) -> Iterat
     temporary = _temporary(path)
     try:
         if private:
-            temporary.unlink(missing_ok=True)  # of a process that was killed and had the same number
+            temporary.unlink(missing_ok=True)  # left by a killed process with the same id
             os.close(open_private(temporary, new=True))
         yield temporary
         if sync:
@@ -38,7 +38,7 @@ def replacing(path: Path, *, sync: bool = True, private: bool = False) -> Iterat
                 os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
-        with contextlib.suppress(OSError):  # a share that is gone; the reason to tell is the first one
+        with contextlib.suppress(OSError):  # a share that is gone: the first error is the one to report
             temporary.unlink(missing_ok=True)
 
 
@@ -57,7 +57,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """Write an output that only its owner can read: a file atomically, also through a link; a pipe or device at once.
 
-    A file in a folder that takes no other file is written at once too. Raises OSError.
+    A file in a folder that cannot hold a temporary file is written directly too. Raises OSError.
     """
     try:
         ordinary = stat.S_ISREG(path.stat().st_mode)
@@ -65,7 +65,7 @@ def write_private(path: Path, data: bytes) -> None:
         ordinary = True
     if ordinary:
         with contextlib.suppress(PermissionError):
-            # To the file itself: moving one to a link would leave what it leads to as it was.
+            # The resolved path: renaming onto a link would replace the link, not its target.
             atomic_write_bytes(Path(os.path.realpath(path)), data, private=True)
             return
     with os.fdopen(open_private(path), "wb", buffering=0) as file:

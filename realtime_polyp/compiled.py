@@ -22,7 +22,7 @@ _LOAD_ERRORS = (
 )
 _warned = False
 
-# numba reads settings, among them the folder of its pickles, from a file in the current folder: a USB stick, perhaps.
+# numba would read settings, such as the folder of its pickles, from an untrusted file in the current folder.
 config._config_fname = os.devnull
 config.reload_config()
 
@@ -48,7 +48,7 @@ def compiled(**options: Any) -> Callable[[F], F]:
 
 
 def _unusable(function: Any) -> str:
-    """Why nothing can be kept in the user's cache."""
+    """Return why the user's cache folder cannot be used."""
     locator = _UserCacheLocator(function, function.__code__.co_filename)
     try:
         locator.ensure_cache_path()
@@ -92,7 +92,7 @@ class _UserCacheLocator(caching.InTreeCacheLocator):
 
 
 class _NamedLocator(_UserCacheLocator):
-    """The folder that the person named."""
+    """The folder in NUMBA_CACHE_DIR."""
 
     @staticmethod
     def base() -> str:

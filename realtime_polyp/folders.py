@@ -34,10 +34,10 @@ def cache_folder() -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder, and those above it that are missing, with mode 0700, and return it. What is loaded from it is run
-    as code, so that nobody else may write there.
+    """Create a folder and its missing parents with mode 0700, and return it. Files in it are run as code, so no other
+    user may write there.
 
-    Raises OSError if it cannot be made or written, or is not private.
+    Raises OSError if the folder cannot be created or written, or is not private.
     """
     for folder in reversed([path, *path.parents]):
         if not folder.exists():
@@ -48,8 +48,8 @@ def private_folder(path: Path) -> Path:
 
 
 def require_private(path: Path) -> None:
-    """Raise PermissionError if another user owns a file or folder, or can write to it. Folders of Windows are not
-    examined: there, a user's own folders are private."""
+    """Raise PermissionError if another user owns a file or folder, or can write to it. Nothing is
+    checked on Windows, where the folders of a user are private."""
     if os.name != "posix":
         return
     found = path.stat()

@@ -35,7 +35,7 @@ class Analyzer:
     ) -> None:
         self.inference, self.config = inference, config
         self._trace, self._name = trace, name
-        self._candidates: int | None = None  # per image, as the detector answered first
+        self._candidates: int | None = None  # boxes per image in the first output of the detector
         self.reset()
 
     def reset(self) -> None:
@@ -157,7 +157,7 @@ class Pipeline:
     def warm_up(self) -> None:
         """Run a black frame through, so that the first real one does not wait for just-in-time compilation.
 
-        A model that fails is left to fail again on the first real frame, where it is reported with its place.
+        An error of a model is ignored here: it occurs again on the first real frame and is reported with its index.
         """
         image = np.zeros((360, 480, 3), np.uint8)
         try:

@@ -37,7 +37,7 @@ class SessionError(RuntimeError):
 
     def __init__(self, stage: str, frame_index: int | None, cause: BaseException) -> None:
         if isinstance(cause, ModelOutputError) and cause.frame_index is not None:
-            frame_index = cause.frame_index  # rather than the first of its batch
+            frame_index = cause.frame_index  # not the first frame of its batch
         where = "before the first frame" if frame_index is None else f"at frame {frame_index}"
         super().__init__(f"the {stage} failed {where}: {_describe(cause)}")
         self.stage, self.frame_index = stage, frame_index
@@ -121,15 +121,15 @@ class Session:
         return True
 
     def stalled(self, limit_s: float) -> Stall | None:
-        """The stage that has worked longest on one thing, and for `limit_s` or longer; None where each comes on.
+        """Return the stage that has worked longest on one frame, if that is `limit_s` or longer; else None.
 
-        A live source is not held against the clock: it says by itself when its pictures end.
+        A live source is not checked, because it reports by itself that no pictures arrive.
         """
         idle = {"source"} if self.source.live else set()
         return next((one for one in self._progress.stalled(limit_s) if one.stage not in idle), None)
 
     def left_behind(self, after_s: float = 0.0) -> Stall | None:
-        """What still runs `after_s` after the session was stopped or failed; None when every thread has ended."""
+        """Return a stage that still runs `after_s` after the session stopped or failed; None if all have ended."""
         alive = [thread.name for thread in self._threads if thread.is_alive()]
         since_s = time.monotonic() - self._stopped_s
         if not alive or not self._stopped_s or since_s < after_s:
@@ -200,7 +200,7 @@ class Session:
             self.screen.close()
 
     def _count_late(self, index: int) -> None:
-        """Count the pictures that a live source skipped before this one: it leaves a gap in the numbers."""
+        """Count the pictures that a live source skipped before this one, as the gap in the indices shows."""
         if self.source.live and self._next_index is not None:
             for late in range(self._next_index, index):
                 for ledger in (self.pictures, self.analyses):
@@ -208,7 +208,7 @@ class Session:
                     ledger.dropped(late, "decode", "late")
 
     def _watch(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The same frames; reading each counts as work, what is done with it does not."""
+        """Yield the same frames, and record the reading of each as work of the source."""
         while True:
             with self._progress.working("source", self._at.get("decode", 0)):
                 frame = next(frames, None)
@@ -234,7 +234,7 @@ class Session:
             while under_way:
                 self._collect(*under_way.pop(0))
         finally:
-            for frames, pending in under_way:  # stopped or failed, as is reported: no engine may still be busy
+            for frames, pending in under_way:  # after a stop or failure: wait, so that no engine is still busy
                 with self._progress.working("model", frames[0].index), suppress(BaseException):
                     pending.result()
         self.results.close()
@@ -256,7 +256,7 @@ class Session:
                 self._at["deliver"] = result.frame.index
                 since = time.perf_counter()
                 with nullcontext() if self._paints else self._progress.working("output", result.frame.index):
-                    self._show(result)  # a viewer takes results when they are due: waiting for it is no work
+                    self._show(result)  # a viewer takes results when they are due: waiting for it is not work
                 self._trace("deliver", since, result.frame.index)
                 if not self._paints:
                     self.annotated(result)
@@ -305,7 +305,7 @@ class Session:
 
 
 def _describe(cause: BaseException) -> str:
-    """Its message on one line, or its kind where it has none, such as a MemoryError."""
+    """Return the message of an error on one line, or its class if it has none, such as a MemoryError."""
     try:
         message = " ".join(str(cause).split())
     except Exception:  # noqa: BLE001 - a model may raise anything

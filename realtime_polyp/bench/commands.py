@@ -44,7 +44,7 @@ def exit_with(parser: argparse.ArgumentParser, problem: str, code: int) -> NoRet
 def module_command(module: str, *words: str) -> list[str]:
     """The command that runs a module of this project in a process of its own; pass it to `run_json_command`.
 
-    -P: modules are not looked for in the current folder, which may be anybody's.
+    -P: modules are not searched in the current folder, which may be untrusted.
     """
     return [sys.executable, "-P", "-m", module, *words]
 
@@ -58,7 +58,7 @@ def run_json_command(
     Raises ValueError if the command fails, or prints nothing or no JSON at last.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _THREAD_LIMITS}
-    if command[:2] == [sys.executable, "-P"]:  # a checkout need not be installed
+    if command[:2] == [sys.executable, "-P"]:  # a checkout may not be installed
         inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         command,

@@ -28,7 +28,7 @@ class MultiSession:
         batch_sizes: {images in a batch: number of such batches}.
         alarms: of each source; None where they were not followed.
         output_errors: one for each output that failed.
-        stalls: what hangs and was left behind.
+        stalls: stages that hang and were abandoned.
     """
 
     sessions: list[Session] = field(default_factory=list)
@@ -86,7 +86,7 @@ def analyse_together(sources: Sequence[Source], outputs: Sequence[Sequence[Outpu
             pipeline = runtime.pipeline(inference=shared, name=f"{number}", warm=False)
             went.sessions.append(Session(source, pipeline, _deliver(group, bar)))
         went.stalls = run_to_end(went.sessions)
-    if not went.stalls:  # else its thread may hang in a model
+    if not went.stalls:  # else closing could wait forever for a model that hangs
         shared.close()
     went.batch_sizes = shared.batch_sizes
     for session, group, one in zip(went.sessions, groups, outputs, strict=True):

@@ -72,8 +72,8 @@ def use_private_caches() -> None:
     """Let torch and Triton keep kernels in the user's cache, where nobody else can write; folders that are named in the
     environment stay.
 
-    Their own default is a name in the shared temporary folder: who takes it first decides what is run. Where the user's
-    cache cannot be used, this process has a temporary folder of its own.
+    Their default is a fixed name in the shared temporary folder, where another user could place code. If the user's
+    cache cannot be used, this process gets a temporary folder of its own.
     """
     for variable, name in _FOLDERS.items():
         if not os.environ.get(variable):

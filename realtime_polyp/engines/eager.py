@@ -98,7 +98,7 @@ def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> 
 def load_module(weights: Weights) -> nn.Module:
     """Load the trained model, in eval mode.
 
-    Raises EngineError for a file that passes its checksum and is damaged, of another model, or not finite.
+    Raises EngineError for a file that is damaged, of another model, or holds values that are not finite.
     """
     module = _new_module(weights)
     try:
@@ -106,8 +106,8 @@ def load_module(weights: Weights) -> nn.Module:
         module.load_state_dict(upgrade_state(state))
     except (SafetensorError, RuntimeError, OSError, TypeError, LookupError) as error:
         raise weights.refuse("safetensors", error) from error
-    if harmed := sorted(name for name, values in module.state_dict().items() if not torch.isfinite(values).all()):
-        raise weights.refuse("safetensors", f"{harmed[0]} holds values that are not finite")
+    if not_finite := sorted(name for name, values in module.state_dict().items() if not torch.isfinite(values).all()):
+        raise weights.refuse("safetensors", f"{not_finite[0]} holds values that are not finite")
     return module.eval()
 
 

@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 DEFAULT_DETECTOR = "gflv2-lite0"
 DEFAULT_SEGMENTER = "lowrank-lite2"
 _CURE = "restore it with git checkout"
-_MOST_SAID = 200  # characters of a loader's complaint
+_LONGEST_REASON = 200  # characters of a loader's message that are quoted
 _Px = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 # Letters, digits and _ . + - only: a name never leads out of the folder.
 _FileName = Annotated[str, msgspec.Meta(pattern=r"^\w[\w.+-]*\Z", max_length=255)]
@@ -69,13 +69,13 @@ class Weights:
         return path
 
     def refuse(self, kind: str, problem: object) -> EngineError:
-        """Return the error for a file that passes its checksum and that its loader refuses.
+        """Return the error for a file that passes its checksum but cannot be loaded.
 
-        problem: what the loader said; the first line of it is told.
+        problem: the error of the loader; its first line is quoted.
         """
-        said = (str(problem).strip() or type(problem).__name__).splitlines()[0][:_MOST_SAID]
+        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0][:_LONGEST_REASON]
         return EngineError(
-            f"weights file {self.folder / self.files[kind]} is not of the {self.task} {self.model} ({said}): {_CURE}"
+            f"weights file {self.folder / self.files[kind]} is not of the {self.task} {self.model} ({reason}): {_CURE}"
         )
 
 

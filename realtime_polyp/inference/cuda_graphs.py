@@ -61,7 +61,7 @@ class DeviceModel:
 def keep_best(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Keep the `count` best of boxes (N, P, 4) and scores (N, P), best first; all of them if there are no more.
 
-    NaN counts as best, and infinity comes next: what is kept therefore shows that a score was not a number.
+    NaN counts as best, then infinity, so a score that is not finite is always kept, and `check_outputs` finds it.
     """
     if scores.shape[1] <= count:
         return boxes, scores
@@ -70,7 +70,7 @@ def keep_best(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def _check_shapes(outputs: Any, engine: Any, count: int) -> None:
-    """As `check_shapes`, of an answer on the device: by arrays without memory that have its shapes."""
+    """Check outputs on the device with `check_shapes`, by broadcast arrays of the same shapes that need no memory."""
     if isinstance(outputs, tuple) and all(isinstance(output, Tensor) for output in outputs):
         outputs = tuple(np.broadcast_to(np.float32(0), tuple(output.shape)) for output in outputs)
     if engine.task == "detector":

@@ -12,7 +12,7 @@ class OutputError(ValueError):
 
 
 def reason_of(error: Exception) -> str:
-    """Why it failed, without the path: the system's own words, else the kind of error and what it says."""
+    """Return the reason of an error without the path: the system's message, else the error's class and message."""
     if said := getattr(error, "strerror", None):
         return str(said)
     text = str(error).strip()
@@ -20,7 +20,7 @@ def reason_of(error: Exception) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as it can be printed anywhere in one line: control characters and what is not UTF-8 are escaped."""
+    """Return a path that can be printed on one line: control characters and bytes that are not UTF-8 are escaped."""
     text = str(path)
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
@@ -47,7 +47,7 @@ class OutputSpec:
 class Output(Protocol):
     """Takes every result in order. `write` raises OutputError; `close` may be called at any time, more than once.
 
-    name: what is written and where, as in "results to out.jsonl".
+    name: what is written and where, such as "results to out.jsonl".
     on_disk: it leaves something on disk; a counter does not.
     """
 

@@ -33,7 +33,7 @@ def check_outputs(
 
 def check_paths(sources: Sequence[str], paths: Sequence[Path | None], *, overwrite: bool = False) -> None:
     """As `check_outputs`, for files alone."""
-    taken: dict[str | _Identity, str] = _own_words()
+    taken: dict[str | _Identity, str] = _standard_streams()
     for source in sources:
         with suppress(OSError):  # a source that cannot be looked for is refused when it is opened
             taken |= dict.fromkeys(_identities(Path(source)), "the source itself")
@@ -113,7 +113,7 @@ def _old_pictures(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob(ALARM_PICTURES)) if place == folder else []
 
 
-def _own_words() -> dict[str | _Identity, str]:
+def _standard_streams() -> dict[str | _Identity, str]:
     """Standard output and error, where they are files or pipes: two writers would spoil both."""
     found: dict[str | _Identity, str] = {}
     for handle, name in ((1, "output"), (2, "error")):

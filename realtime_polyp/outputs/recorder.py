@@ -33,12 +33,12 @@ class OutputGroup:
             self._write_each(result)
 
     def stalled(self, limit_s: float) -> Stall | None:
-        """The result that has been written for `limit_s` or longer, or the last one while the outputs are closed."""
+        """Return the write or close that has taken `limit_s` or longer, as a `Stall`; else None."""
         return next(iter(self._progress.stalled(limit_s)), None)
 
     def _write_each(self, result: Result) -> None:
         for output in tuple(self._outputs):
-            if output not in self._outputs:  # closed meanwhile, because another one hung
+            if output not in self._outputs:  # it was closed because another output hung
                 continue
             self._writing = output
             try:
@@ -56,7 +56,7 @@ class OutputGroup:
     def close(self) -> None:
         """Close every output even when one fails; then raise the first error of the whole run.
 
-        One that hangs in a write on another thread is left as it is.
+        An output that hangs in a write on another thread is not closed.
         """
         with self._progress.working("output", self._last_index):
             self._close_each()
@@ -93,7 +93,7 @@ class Recorder:
         self.dropped = 0
         self._group = OutputGroup(outputs)
         self._results: Channel[Result] = Channel(_QUEUED, live=live, on_drop=self._count)
-        # A daemon: a disk that does not answer must not keep the process alive.
+        # A daemon thread: a disk that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._write_all, name="record", daemon=True)
         self._thread.start()
 
@@ -114,7 +114,8 @@ class Recorder:
     def close(self, within_s: float | None = None) -> None:
         """Write what is queued and close every output. Raises the first OutputError.
 
-        within_s: raise StalledError when one result takes longer; the outputs that do not hang are closed then.
+        within_s: limit for one result, s; when it is exceeded, the outputs that do not hang are closed and
+            StalledError is raised. None: no limit.
         """
         self._results.close()
         while self._thread.is_alive():

@@ -106,7 +106,7 @@ class _Track(msgspec.Struct, frozen=True):
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """What is drawn of a line. The first format had no number and called `has_detector` `detecting`."""
+    """The keys of a line that are drawn. Format 1 had no number, and called `has_detector` `detecting`."""
 
     index: Count
     pts_s: Finite

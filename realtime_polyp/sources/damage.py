@@ -9,7 +9,7 @@ from realtime_polyp.sources.gaps import Gap
 
 _EARLY_END_S = 0.5  # a file that ends this much before its stored duration is truncated; less may be rounding
 _TS_PACKETS_BYTES = (188, 192, 204)  # plain, with timestamps, with error correction
-_PLACES_TOLD = 3
+_MOST_PLACES = 3
 
 
 @dataclass
@@ -99,14 +99,14 @@ class Damage:
 
 
 def _describe_gaps(gaps: Sequence[Gap]) -> str:
-    spans = [f"from {gap.begin_s:.2f} s to {gap.end_s:.2f} s" for gap in gaps[:_PLACES_TOLD]]
+    spans = [f"from {gap.begin_s:.2f} s to {gap.end_s:.2f} s" for gap in gaps[:_MOST_PLACES]]
     total_s = sum(gap.missing_s for gap in gaps)
     return f"{total_s:.2f} s are missing, {_listed(spans, len(gaps))}"
 
 
 def _places(times_s: Sequence[float]) -> str:
     distinct = list(dict.fromkeys(f"{time_s:.2f} s" for time_s in times_s))
-    return f"at {_listed(distinct[:_PLACES_TOLD], len(distinct))}"
+    return f"at {_listed(distinct[:_MOST_PLACES], len(distinct))}"
 
 
 def _listed(first: Sequence[str], count: int) -> str:

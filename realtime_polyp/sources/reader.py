@@ -25,8 +25,8 @@ _LIKELY_PERIOD_S = 0.04
 class Reader:
     """Reads packets and pictures of the best video stream of an open container. FFmpeg's errors are not caught.
 
-    One thread may read packets while another decodes. Freeing a container in use crashes the process: `free` then
-    leaves that to the call in progress.
+    One thread may read packets while another decodes. Freeing a container in use would crash the process,
+    so `free` then leaves it to the call in progress.
 
     stop: once set, nothing more is read. name: for error messages. Raises SourceError if no stream can be decoded.
     """
@@ -71,7 +71,7 @@ class Reader:
             return self.stream.decode(packet) if usable else []
 
     def forget(self) -> None:
-        """Drop the pictures that are still in the decoder, to go on at a key picture."""
+        """Drop the pictures that are still in the decoder, to restart at a keyframe."""
         with self._decoding, self._use() as usable:
             if usable:
                 self.stream.codec_context.flush_buffers()
@@ -92,7 +92,7 @@ class Reader:
 
     @contextmanager
     def _use(self) -> Iterator[bool]:
-        """Keep the container open; yields False once it is closed or `stop` is set."""
+        """Keep the container open during the block. Yields False once it is closed or `stop` is set."""
         with self._state:
             usable = not (self._to_be_freed or self.stop.is_set())
             self._in_use += 1
@@ -114,8 +114,9 @@ class Reader:
 class Clock:
     """Converts a stream's timestamps to rising seconds since its start. Fills missing ones and removes jumps.
 
-    A jump is a step back of 1 s, or of 60 s ahead. ends_s: the stored duration of a recording, s: steps ahead up to
-    there are no jumps.
+    A jump is a step of more than 1 s back or 60 s ahead.
+
+    ends_s: stored duration of a recording, s; a step ahead up to this time is not a jump. None: not known.
     """
 
     def __init__(self, time_base: Fraction, origin: int | None, period_s: float, ends_s: float | None = None) -> None:

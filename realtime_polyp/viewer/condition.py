@@ -78,13 +78,13 @@ class PlayerState:
         paused: the user paused it.
         has_picture: there is a picture on the screen.
         no_picture_s: time since the last picture arrived, s.
-        late_s: in a live source, how long ago the picture on the screen was due when it was shown, s.
+        late_s: how late a live picture was when it was shown, s.
         overlay_age_s: in immediate display, time since the newest analysed frame was captured, s; else None.
         signal, frame_quality: of the newest analysed frame.
         format_change: the last change of the picture's size.
         failure: why playing failed.
         warning: why a recording ended early, in one sentence.
-        stall: the stage that has worked on one thing for longer than NO_SIGNAL_S.
+        stall: the stage that has worked on one frame for longer than NO_SIGNAL_S, if any.
     """
 
     phase: Phase
@@ -176,7 +176,7 @@ def _failed(failure: Failure) -> Condition:
 
 
 def _stalled(stall: Stall, *, covers: bool) -> Condition:
-    """covers: the picture stands still as well; a live picture that goes on is not covered."""
+    """Return the condition of a stage that hangs. covers: the message covers the picture, which stands still."""
     detail = stall.warning[:1].upper() + stall.warning[1:]
     if stall.stage == "model":
         return Condition("model not answering", "Model not answering", detail, "bad", covers=covers, blanks=True)

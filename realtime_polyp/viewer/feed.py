@@ -49,7 +49,7 @@ class Feed(Protocol):
         ...
 
     def stalled(self, limit_s: float) -> Stall | None:
-        """The stage that has worked on one thing for `limit_s` or longer."""
+        """Return the stage that has worked on one frame for `limit_s` or longer; None if none has."""
         ...
 
     def start(self) -> None:

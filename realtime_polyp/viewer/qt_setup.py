@@ -38,7 +38,7 @@ def display_problem() -> str | None:
         return "no display: neither DISPLAY nor WAYLAND_DISPLAY is set"
     unset_cv2_plugin_paths()
     try:
-        # -P: without it, a folder called PyQt5 in the current folder, on a stick perhaps, would be run.
+        # -P: else Python would run a folder called PyQt5 in the current folder.
         command = [sys.executable, "-P", "-c", _PROBE]
         probe = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:

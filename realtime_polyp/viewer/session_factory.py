@@ -29,7 +29,7 @@ class SessionFactory:
         options: the command line.
         recorder: writes the results of all sessions; None: nothing is recorded.
         session: the newest session; None before the first.
-        report: which stalls have been told.
+        report: remembers which stalls were reported.
     """
 
     source: Source | None
@@ -52,8 +52,10 @@ class SessionFactory:
         return feed
 
     def watch(self) -> str | None:
-        """What the window asks several times per second: tells what does not answer on standard error, and returns what
-        is wrong with the recording, in one sentence."""
+        """Report a stage that hangs on standard error; return what is wrong with the recording, or None.
+
+        The window calls it several times per second.
+        """
         session = self.session.stalled(ANSWER_LIMIT_S) if self.session else None
         recording = self.recorder.stalled(ANSWER_LIMIT_S) if self.recorder else None
         if sentence := self.report.news(session or recording):
@@ -65,7 +67,7 @@ class SessionFactory:
     def close(self, outputs: Sequence[Output]) -> list[Stall]:
         """Close the outputs, then write the summary, also when a recording failed. Raises the first OutputError.
 
-        Returns what hangs and was left behind, having told it on standard error.
+        Returns the stages that hang and were abandoned, after reporting them on standard error.
         """
         session, path = self.session, self.options.summary
         stalls = [stall] if session and (stall := session.left_behind()) else []

@@ -34,8 +34,8 @@ class Saved:
 
 
 def save_snapshot(displayed: DisplayedFrame, style: OverlayStyle, folder: Path, name: str, now: datetime) -> Saved:
-    """Write `<name>_<date>_<position>.png` and `<name>_<date>_<position>_overlay.png`. Raises OSError, also where
-    drawing or encoding fails: whatever else is raised would end the window."""
+    """Write `<name>_<date>_<position>.png` and `<name>_<date>_<position>_overlay.png`. Raises OSError, also if
+    drawing or encoding fails, because any other error would close the window."""
     try:
         return _save(displayed, style, folder, name, now)
     except (cv2.error, MemoryError, ValueError) as error:

@@ -108,7 +108,7 @@ def read_cached_frames(folder: Path, *, images: bool = True) -> Iterator[CachedF
         FileNotFoundError: nothing is cached there.
     """
     truth = read_truth(folder / _TRUTH)
-    with _told_if_damaged(folder), np.load(folder / _OUTPUTS) as content:
+    with _explain_damage(folder), np.load(folder / _OUTPUTS) as content:
         outputs = _read_outputs(dict(content))
     black = np.zeros((truth.size[1], truth.size[0], 3), np.uint8)
     decoded = (compressed.image for compressed in read_stream(folder)) if images else None
@@ -128,7 +128,7 @@ def read_cached_truth(folder: Path) -> VideoTruth:
 
 def read_stream(folder: Path) -> Iterator[CompressedFrame]:
     """Yield every frame of a cached clip, dropped ones included."""
-    with _told_if_damaged(folder), np.load(folder / _OUTPUTS) as content:
+    with _explain_damage(folder), np.load(folder / _OUTPUTS) as content:
         lengths = content["lengths"]
     decoder = Decoder()
     with (folder / _STREAM).open("rb") as stream:
@@ -138,8 +138,8 @@ def read_stream(folder: Path) -> Iterator[CompressedFrame]:
 
 
 @contextlib.contextmanager
-def _told_if_damaged(folder: Path) -> Iterator[None]:
-    """Turn what numpy says of a damaged file into a sentence with its cure."""
+def _explain_damage(folder: Path) -> Iterator[None]:
+    """Turn numpy's errors for a damaged file into a ValueError that says how to repair it."""
     try:
         yield
     except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
