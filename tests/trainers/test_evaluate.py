@@ -225,7 +225,10 @@ def _data(root: Path) -> list[str]:
         (["--data", "{root}/maskless.json"], "no such mask"),
         (["--data", "{root}/mismatch.json"], "sizes must agree"),
         (["--mixed", "nowhere.json"], "nowhere.json"),
-        (["--mixed", "{root}/data.json"], "holds no figures as --json writes them: 'data'"),
+        (
+            ["--mixed", "{root}/data.json"],
+            "is not a report of figures as trainers.evaluate --json writes it: `data` is missing",
+        ),
         (["--generalisation", "nowhere.json", "nowhere.json"], "nowhere.json"),
         (["--limit", "0"], "--limit is 0"),
         (["--bootstrap", "-5"], "--bootstrap is -5"),
