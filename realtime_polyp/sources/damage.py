@@ -1,4 +1,4 @@
-"""What is damaged or missing in a video, and where; described in one sentence."""
+"""Records damaged and missing parts of a video with their times, and describes them in one sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,12 @@ class Damage:
 
     Attributes:
         reason: why the first lost packet could not be decoded.
-        lost_at_s: packets that could not be read or decoded.
-        incomplete_at_s: pictures that were decoded with missing data.
-        gaps: times without pictures.
-        end_s, announced_s: where a file ends, and its stored duration, if it ends earlier.
-        cut: the file ends in the middle of a packet.
+        lost_at_s: times of packets that could not be read or decoded.
+        incomplete_at_s: times of pictures that were decoded with missing data.
+        gaps: spans without pictures.
+        end_s: time of the end of a truncated file; None: not truncated.
+        announced_s: stored duration of a file that ends earlier; None: it does not.
+        cut: whether the file ends in the middle of a packet.
         late_s: how long after its own beginning the first picture of a file with a stored duration comes, s.
     """
 
@@ -64,7 +65,7 @@ class Damage:
         return f"{name} is damaged after {self._first_s():.2f} s ({_plural(count, 'frame')} could be read): {found}."
 
     def describe_live(self, name: str) -> str | None:
-        """Describe what was lost of a stream in one sentence; None if nothing was."""
+        """Describe the losses of a live stream in one sentence; None without losses."""
         found = self._found()
         return f"{name} arrives incomplete: {found}." if found else None
 
