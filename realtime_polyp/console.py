@@ -13,6 +13,10 @@ _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # the pipe has no reader, or the 
 _STANDARD = {"stdout": 1, "stderr": 2}
 
 
+class PrintError(OSError):
+    """Standard output or error cannot take what is printed."""
+
+
 def prepare_console() -> None:
     """Make printing safe. Call it once at the start of a command.
 
@@ -39,13 +43,18 @@ def leave(code: int) -> NoReturn:
         try:
             stream.flush()
         except OSError as error:
-            with suppress(OSError):
-                print(f"realtime-polyp: cannot write to standard output: {error.strerror}", file=sys.stderr, flush=True)
-            os._exit(code or EXIT_BAD_INPUT)  # a normal exit would flush, and fail, again
+            leave_unprinted(error, code)  # a normal exit would flush, and fail, again
     others = [one for one in threading.enumerate() if one is not threading.current_thread()]
     if others or code == EXIT_INTERRUPTED:
         os._exit(code)
     raise SystemExit(code)
+
+
+def leave_unprinted(error: OSError, code: int = 0) -> NoReturn:
+    """End the process at once because standard output cannot take what is printed, as on a full disk."""
+    with suppress(OSError):
+        print(f"realtime-polyp: cannot write to standard output: {error.strerror}", file=sys.stderr, flush=True)
+    os._exit(code or EXIT_BAD_INPUT)
 
 
 def _occupy_closed() -> None:
@@ -90,7 +99,7 @@ class _DiscardingFile(io.FileIO):
             return super().write(data)
         except OSError as error:
             if error.errno not in _GONE:
-                raise
+                raise PrintError(error.errno, error.strerror) from error
             nothing = os.open(os.devnull, os.O_WRONLY)  # C libraries write to the descriptor directly
             os.dup2(nothing, self.fileno())
             os.close(nothing)

@@ -86,6 +86,17 @@ def test_a_full_disk_is_no_reader_that_went_away(tmp_path: Path) -> None:
     assert done.stderr == "realtime-polyp: cannot write to standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line_without_a_buffer_too() -> None:
+    code = "from realtime_polyp.cli import entry, main; main.main = lambda _: print('figures'); entry.run_process()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 2
+    assert done.stderr == "realtime-polyp: cannot write to standard output: No space left on device\n"
+
+
 def test_another_command_prints_to_a_reader_that_went_away() -> None:
     command = f"{sys.executable} -m trainers.table --markdown | true"
     done = subprocess.run(

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-from realtime_polyp.console import leave, prepare_console
+from realtime_polyp.console import PrintError, leave, leave_unprinted, prepare_console
 from realtime_polyp.interrupts import EXIT_INTERRUPTED, on_interrupt
 
 
@@ -27,7 +27,10 @@ def run_process() -> NoReturn:
     """
     prepare_console()
     with on_interrupt(_leave_at_start):
-        code = main()
+        try:
+            code = main()
+        except PrintError as error:  # from `print` itself where there is no buffer, as with python -u
+            leave_unprinted(error)
     leave(code)
 
 
