@@ -27,11 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parse(arguments)
     trace = Trace() if options.trace else None
-    try:
-        code = run(options, trace)
-        if options.trace and trace:
+    code = _run_and_report(options, trace)
+    if options.trace and trace and (code == 0 or trace.spans()):  # a run that failed needs its trace most
+        try:
             write_trace(trace, options.trace)
-        return code
+        except OutputError as error:
+            return report(error, EXIT_BAD_INPUT)
+    return code
+
+
+def _run_and_report(options: Options, trace: Trace | None) -> int:
+    """Run, and print one sentence for what failed; returns the exit code."""
+    try:
+        return run(options, trace)
     except USER_ERRORS as error:
         return report(error, EXIT_BAD_INPUT)
     except KeyboardInterrupt:

@@ -530,9 +530,10 @@ def test_a_model_that_fails_is_one_sentence_with_its_frame_and_exit_code_1(
     run: Run, fake_engines: dict[str, object], clip: Path, tmp_path: Path
 ) -> None:
     fake_engines["detector"] = FakeDetector(fails_at=15)  # the warm-up takes one
-    code, stderr = run("--source", clip, "--results", tmp_path / "out.jsonl")
+    code, stderr = run("--source", clip, "--results", tmp_path / "out.jsonl", "--trace", tmp_path / "trace.json")
     assert code == 1 and stderr.startswith("realtime-polyp: the model failed at frame 1") and stderr.count("\n") == 1
     assert 1 <= len(lines_of(tmp_path / "out.jsonl")) <= 14
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
 
 
 # the program itself
