@@ -202,12 +202,21 @@ def read_one(task: Task, target: Target, data: bytes, seed_name: str, folder: Pa
         kind, detail = _judge(error, target, path)
     took_s = time.monotonic() - since_s
     busy_s = time.process_time() - busy_since_s
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    memory_mb = _peak_mb()
     if memory_mb > LIMIT_MB and kind in ("read", "refused"):
         kind, detail = "memory", f"{memory_mb} MB"
     if min(busy_s, took_s) > LIMIT_S and kind in ("read", "refused"):  # a busy machine is no finding
         kind, detail = "hang", f"{busy_s:.1f} s of computing"
     return Outcome(task, kind, detail, took_s, memory_mb)
+
+
+def _peak_mb() -> int:
+    """Most resident memory of this process, MB. Linux lets ru_maxrss begin with what the parent process used."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) // 1024
 
 
 def _judge(error: BaseException, target: Target, path: Path) -> tuple[str, str]:
