@@ -94,7 +94,8 @@ def open_network(
     limits = _network_limits(scheme, allow_playlists)
     for _ in range(_REDIRECTS_ALLOWED):
         try:
-            container = av.open(url, "r", options=limits | options, timeout=timeout_s, metadata_errors="replace")
+            address = f"{scheme}{url[len(scheme) :]}"  # FFmpeg knows schemes in lower case alone
+            container = av.open(address, "r", options=limits | options, timeout=timeout_s, metadata_errors="replace")
             return _limit_pictures(container, hide_secrets(url))
         except av.error.OSError as error:
             redirected = error.errno == errno.EIO and scheme in _HTTP and not allow_playlists

@@ -224,6 +224,7 @@ def test_redirects_on_the_same_host_are_followed(folder: Path) -> None:
 
     with _server(answer) as server:
         assert len(list(open_source(f"{server.url}/old.ts").frames())) == 15
+        assert len(list(open_source(f"HTTP{server.url[4:]}/new.ts").frames())) == 15
 
 
 def test_endless_redirects_end() -> None:
