@@ -202,6 +202,7 @@ def test_a_good_file_is_read(tmp_path: Path, name: str) -> None:
         ({"reasons": [1]}, r"at `reasons\[0\]`: expected `str`, got `int`"),
         ({"passed": True}, "object contains unknown field `passed`"),
         ({"key": "another"}, "its own key is 'another'"),
+        ({"figures": {}}, "it has no figures"),
         ({"figures": []}, "at `figures`: expected `object`, got `array`"),
     ],
 )

@@ -90,6 +90,8 @@ def _parse_record(content: Any, key: str, path: Path) -> GateRecord:
     one = check_json(content, _Record, where, "a gate record", EngineError, _CURE)
     if one.key not in (None, key):
         raise EngineError(f"{where} is not a gate record: its own key is {shown(one.key)}; {_CURE}")
+    if not one.figures:  # it proves nothing, whatever its reasons say
+        raise EngineError(f"{where} is not a gate record: it has no figures; {_CURE}")
     return GateRecord(key, one.engine, one.model, one.reasons, one.data, one.figures, one.machine, one.date)
 
 

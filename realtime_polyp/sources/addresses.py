@@ -17,11 +17,13 @@ _HARMLESS = frozenset(
 _HARMLESS_VALUE = re.compile(r"[A-Za-z0-9.:,_-]{0,16}")
 _PARAMETER = re.compile(r"([?&;#/]?)([^?&;#/=]*)=([^?&;#]*)")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/+)([^/?#]*)(.*)", re.DOTALL)
+_STREAM_KEY = re.compile(r"(/[^/]*/).+", re.DOTALL)  # rtmp://host/app/KEY
 _NESTED_USER = re.compile(r"[^/?&#;=@]*:[^/@?&#]*@")
 
 
 def hide_secrets(address: str) -> str:
-    """Return an address for messages and logs, without user, password and the values of unknown parameters.
+    """Return an address for messages and logs, without user, password, the values of unknown parameters, and an RTMP
+    stream's key.
 
     Text that is not an address is returned unchanged.
     """
@@ -32,6 +34,8 @@ def hide_secrets(address: str) -> str:
     path, mark, query = _split_query(rest)
     if "@" in path and "@" not in authority and ":" in authority:  # a password with a slash
         authority, path = "", path.rpartition("@")[2]
+    if scheme.lower().startswith("rtmp"):
+        path = _STREAM_KEY.sub(rf"\1{_HIDDEN}", path)
     host = authority.rpartition("@")[2]
     shown = _PARAMETER.sub(_hide_value, _NESTED_USER.sub("", path))
     return f"{scheme}{host}{shown}{mark}{_hide_query(query)}"

@@ -12,6 +12,7 @@ from realtime_polyp.sources.addresses import hide_secrets
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
+        ("rtmp://u:p@h:1935/live/abc-123?x=1", "rtmp://h:1935/live/***?x=***"),
         ("rtsp://u:p@cam/x", "rtsp://cam/x"),
         ("rtsp://cam:554/x?channel=1&subtype=0", "rtsp://cam:554/x?channel=1&subtype=0"),
         ("http://h/a?token=abc", "http://h/a?token=***"),
