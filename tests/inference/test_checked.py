@@ -149,7 +149,7 @@ def test_the_frame_of_a_batch_is_the_first_bad_one_of_both_models() -> None:
     assert outputs.predictions is not None and outputs.probability is not None
     outputs.predictions[1][2:, 0] = np.nan
     outputs.probability[1, 5, 5] = np.nan
-    with pytest.raises(ModelOutputError, match="its mask is not of numbers") as raised:
+    with pytest.raises(ModelOutputError, match="its mask values are not numbers") as raised:
         check_outputs(outputs, FakeDetector(), FakeSegmenter(), 4)  # type: ignore[arg-type]
     assert raised.value.row == 1
 
