@@ -267,7 +267,7 @@ class Session:
             work()
         except Stopped:
             pass
-        except BaseException as error:  # noqa: BLE001 - the one broad except: no thread dies unheard
+        except BaseException as error:  # noqa: BLE001 - no thread dies unheard
             if name == "decode" and self.state == "stopped":
                 return  # closing the source under its reader is how it was stopped
             self.error = self.error or SessionError(_STAGES[name], self._at.get(name), error)

@@ -5,6 +5,7 @@ The float32 model is converted when it is opened; the INT8 model is read from th
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -83,15 +84,10 @@ class OverlappingOpenVinoEngine(OpenVinoEngine):
 
 
 def _wait_for_all(requests: list[ov.InferRequest]) -> None:
-    """Wait for every request, then raise the first one's error: while one runs, it reads its image."""
-    errors: list[Exception] = []
-    for request in requests:
-        try:
-            request.wait()
-        except Exception as error:  # noqa: BLE001 - OpenVINO raises several kinds
-            errors.append(error)
-    if errors:
-        raise errors[0]
+    """Wait for every request, also if one fails: a running request still reads its image. Raises a request's error."""
+    with ExitStack() as stack:
+        for request in requests:
+            stack.callback(request.wait)
 
 
 def _split_images(pixels: Pixels) -> list[NDArray[np.uint8]]:

@@ -72,7 +72,7 @@ class SharedInference:
             return
         try:
             batch = self._owner.submit(self._run, jobs)
-        except BaseException as error:  # noqa: BLE001 - no caller may wait for a batch that never runs
+        except RuntimeError as error:  # closed, or no thread: no caller may wait for a batch that never runs
             for job in jobs:
                 job.batch.set_exception(error)
             return

@@ -1,8 +1,8 @@
 """Outputs that fail one by one, and a thread of their own so that a slow disk never delays the screen."""
 
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.outputs.base import Output, OutputError, reason_of
@@ -41,15 +41,9 @@ class OutputGroup:
             if output not in self._outputs:  # it was closed because another output hung
                 continue
             self._writing = output
-            try:
+            with self._failing_alone(output):
                 output.write(result)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one output must not end the others
-                self._fail(output, error)
-                self._outputs.remove(output)
-                with suppress(Exception):  # the same failure again
-                    output.close()
-            finally:
-                self._writing = None
+            self._writing = None
         if self.errors and not any(output.on_disk for output in self._outputs):
             raise self.errors[0]
 
@@ -66,14 +60,23 @@ class OutputGroup:
     def _close_each(self) -> None:
         while self._outputs:
             output = self._outputs.pop(0)
-            if output is self._writing:
-                continue
-            try:
-                output.close()
-            except Exception as error:  # noqa: BLE001 - the others must still be closed
-                self._fail(output, error)
+            if output is not self._writing:
+                with self._failing_alone(output):
+                    output.close()
 
-    def _fail(self, output: Output, error: Exception) -> None:
+    @contextmanager
+    def _failing_alone(self, output: Output) -> Iterator[None]:
+        """Whatever is wrong with one output must not end the others: note its error, and close and leave it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            self._note(output, error)
+            if output in self._outputs:
+                self._outputs.remove(output)
+                with suppress(Exception):  # the same failure again
+                    output.close()
+
+    def _note(self, output: Output, error: Exception) -> None:
         if isinstance(error, OutputError):
             self.errors.append(error)
             return
