@@ -8,8 +8,9 @@ than the limits allow, run_live refuses it, and this command ends with exit code
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
+
+import msgspec
 
 from calibration.accuracy.figures import Comparison, compare
 from calibration.accuracy.records import record_of, write_record
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> GateRecord:
     if options.limit is None:
         print(f"record: {write_record(record, WEIGHTS_FOLDER if options.ship else cache_folder())}")
     if options.json:
-        options.json.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        options.json.write_text(json.dumps(msgspec.structs.asdict(record), indent=1) + "\n")
     return record
 
 

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
+
 from calibration.accuracy.figures import LIMITS, Comparison, Limits, failure_reasons, tolerated_losses
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.base import Engine, EngineError
@@ -53,7 +55,7 @@ def write_record(record: GateRecord, folder: Path) -> Path:
         EngineError: the folder's records cannot be read or written.
     """
     kept = {key: one for key, one in read_records(folder).items() if not _is_replaced(one, record)}
-    records = {key: asdict(one) for key, one in {**kept, record.key: record}.items()}
+    records = {key: msgspec.structs.asdict(one) for key, one in {**kept, record.key: record}.items()}
     path = folder / RECORDS
     text = json.dumps({"format": FORMAT, "records": records}, indent=1, sort_keys=True) + "\n"
     try:

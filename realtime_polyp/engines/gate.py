@@ -5,7 +5,6 @@ into its cache. `run_live` rejects an engine without a passing record.
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ _WHAT = "a file of gate records"
 _CURE = "write it again with python -m calibration.gate"
 
 
-@dataclass(frozen=True)
-class GateRecord:
-    """One comparison of an engine with the reference.
+class GateRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One comparison of an engine with the reference. An unknown field may be another version's verdict: it is refused.
 
     Attributes:
         key: of the engine (`weights.engine_key`).
@@ -52,19 +50,6 @@ class GateRecord:
         return not self.reasons
 
 
-class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A record in the file. An unknown field may be a verdict of another version, so it is refused."""
-
-    engine: str
-    model: str
-    reasons: tuple[str, ...]
-    data: str
-    figures: dict[str, Any]
-    machine: dict[str, Any]
-    date: str
-    key: str | None = None
-
-
 def read_records(folder: Path) -> dict[str, GateRecord]:
     """Return {key: record} of one folder, empty if it has no file or is out of reach.
 
@@ -87,12 +72,14 @@ def _parse_records(content: Any, path: Path) -> dict[str, GateRecord]:
 
 def _parse_record(content: Any, key: str, path: Path) -> GateRecord:
     where = f"record {shown(key)} in {path}"
-    one = check_json(content, _Record, where, "a gate record", EngineError, _CURE)
-    if one.key not in (None, key):
+    if isinstance(content, dict):
+        content = {"key": key, **content}  # the first version wrote the key only outside the record
+    one = check_json(content, GateRecord, where, "a gate record", EngineError, _CURE)
+    if one.key != key:
         raise EngineError(f"{where} is not a gate record: its own key is {shown(one.key)}; {_CURE}")
     if not one.figures:  # it proves nothing, whatever its reasons say
         raise EngineError(f"{where} is not a gate record: it has no figures; {_CURE}")
-    return GateRecord(key, one.engine, one.model, one.reasons, one.data, one.figures, one.machine, one.date)
+    return one
 
 
 def find_record(key: str) -> GateRecord | None:
