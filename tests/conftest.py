@@ -23,6 +23,8 @@ Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run_live.py is no package
 
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # without a display Qt would end the process
+
 try:
     import PyQt5.QtWidgets  # noqa: F401 - what the viewer needs, with the libraries that a bare server may lack
 

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import sys
 import threading
 import time
@@ -13,8 +12,6 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import numpy as np
 import pytest

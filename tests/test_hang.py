@@ -77,6 +77,13 @@ def clip(tmp_path: Path) -> str:
     return str(write_clip(tmp_path / "clip.mkv", count=60, size=(96, 72), rate=50, draw=picture))
 
 
+@pytest.fixture
+def run_hung(run: Run, fake_engines: dict[str, object], release: threading.Event) -> Run:
+    """`run` with a detector that hangs."""
+    fake_engines["detector"] = HangingDetector(release)
+    return run
+
+
 def interrupt_after(told: threading.Event) -> None:
     """Ctrl-C once it has been told, as the listener hears it."""
 
@@ -102,21 +109,12 @@ def indices_of(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["file", "live"])
-def test_a_hung_model_headless(
-    kind: str,
-    clip: str,
-    run: Run,
-    fake_engines: dict[str, object],
-    release: threading.Event,
-    told: threading.Event,
-    tmp_path: Path,
-) -> None:
-    fake_engines["detector"] = HangingDetector(release)
+def test_a_hung_model_headless(kind: str, clip: str, run_hung: Run, told: threading.Event, tmp_path: Path) -> None:
     results, video, summary = (tmp_path / name for name in ("a.jsonl", "a.mp4", "a.json"))
     interrupt_after(told)
     source = clip if kind == "file" else LIVE
     outputs = ("--results", results, "--save", video, "--summary", summary)
-    code, stdout, stderr = run("--source", source, "--no-fusion", *outputs)
+    code, stdout, stderr = run_hung("--source", source, "--no-fusion", *outputs)
     frame = assert_told(stderr, "model")
     assert code == 130 and "frames analysed" in stdout
     indices = indices_of(results)
@@ -127,19 +125,12 @@ def test_a_hung_model_headless(
 
 @pytest.mark.parametrize("kind", ["file", "live"])
 def test_a_hung_model_of_several_streams(
-    kind: str,
-    clip: str,
-    run: Run,
-    fake_engines: dict[str, object],
-    release: threading.Event,
-    told: threading.Event,
-    tmp_path: Path,
+    kind: str, clip: str, run_hung: Run, told: threading.Event, tmp_path: Path
 ) -> None:
-    fake_engines["detector"] = HangingDetector(release)
     interrupt_after(told)
     sources = (clip, clip) if kind == "file" else (LIVE, LIVE)
     outputs = ("--results", tmp_path / "a.jsonl", "--summary", tmp_path / "a.json")
-    code, stdout, stderr = run("--source", *sources, "--no-fusion", *outputs)
+    code, stdout, stderr = run_hung("--source", *sources, "--no-fusion", *outputs)
     assert code == 130 and "together" in stdout
     lines = stderr.splitlines()
     assert re.fullmatch(TOLD.format("model"), lines[0])
@@ -192,14 +183,11 @@ def test_a_summary_that_hangs_can_be_ended(
     assert "60 of 60 frames analysed" in stdout
 
 
-def test_a_hung_model_is_left_behind_when_an_output_fails(
-    clip: str, run: Run, fake_engines: dict[str, object], release: threading.Event, told: threading.Event
-) -> None:
+def test_a_hung_model_is_left_behind_when_an_output_fails(clip: str, run_hung: Run, told: threading.Event) -> None:
     """Nobody asks for the end: the full disk does."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    fake_engines["detector"] = HangingDetector(release)
-    code, _, stderr = run("--source", clip, "--no-fusion", "--results", "/dev/full")
+    code, _, stderr = run_hung("--source", clip, "--no-fusion", "--results", "/dev/full")
     assert code == 2 and "No space left" in stderr
 
 

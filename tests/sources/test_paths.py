@@ -152,7 +152,7 @@ ODD = [
 ]  # fmt: skip
 
 
-def _tell(text: str) -> None:
+def assert_opens_or_source_error(text: str) -> None:
     try:
         source: Source = open_source(text)
     except SourceError as error:
@@ -166,14 +166,14 @@ def _tell(text: str) -> None:
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
 def test_only_source_errors_whatever_is_typed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    _tell(text)
+    assert_opens_or_source_error(text)
 
 
 def test_only_source_errors_for_texts_made_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rng, pieces = random.Random(0), [*":@/x90a?#%[]-. =\0\n\udc80", "pattern", "device:", "gopher://", "u:p", ".mp4"]
     for _ in range(400):
-        _tell("".join(rng.choices(pieces, k=rng.randrange(9))))
+        assert_opens_or_source_error("".join(rng.choices(pieces, k=rng.randrange(9))))
 
 
 def test_what_is_printed_can_be_printed() -> None:

@@ -1,9 +1,5 @@
 """The times of alarms: each once, without overlaps, and not across a seek."""
 
-import os
-
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-
 from dataclasses import replace
 from itertools import pairwise
 

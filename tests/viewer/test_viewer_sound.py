@@ -1,9 +1,5 @@
 """The sound of a new alarm: once each, only when switched on, and a message where it cannot be played."""
 
-import os
-
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-
 import io
 import sys
 import wave

@@ -1,9 +1,6 @@
 """The window, offscreen: pixels, keys, sliders, snapshots, endings."""
 
 import os
-
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-
 import subprocess
 import sys
 import threading

@@ -11,7 +11,6 @@ _PLAY = """
 import cv2, os, sys
 assert "QT_QPA_PLATFORM" not in os.environ
 from viewer_fakes import FakeSource, Feeds
-from conftest import ROOT
 from realtime_polyp.viewer.qt_setup import display_problem
 assert display_problem() is None, display_problem()
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
