@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # the pipe has no reader, or the terminal was closed
 _STANDARD = {"stdout": 1, "stderr": 2}
 

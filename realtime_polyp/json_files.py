@@ -15,10 +15,11 @@ from typing import Annotated, Any, BinaryIO, TypeVar, cast
 
 import msgspec
 
+from realtime_polyp.messages import printable, quoted, shorten
+
 MOST_BYTES = 64 << 20  # default limit of a file; parsing takes about ten times as much memory
 MOST_LINE_BYTES = 16 << 20  # of one line in a file of JSON Lines
 _MOST_DIGITS = 20  # of a whole number: 64 bits
-_MOST_SHOWN = 40  # characters of a value that an error message quotes
 _LONGEST_PROBLEM = 200  # characters of msgspec's message that are quoted
 _PLACE = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^object missing required field (`.*`)$")
@@ -100,7 +101,7 @@ def check_format(
     """
     found = document.get("format", default)
     if type(found) is not int or found != accepted:
-        raise error(_sentence(f"{where} is not {what} of format {accepted}; its format is {shown(found)}", cure))
+        raise error(_sentence(f"{where} is not {what} of format {accepted}; its format is {quoted(found)}", cure))
 
 
 def read_json_lines(
@@ -161,7 +162,7 @@ class _NumberError(ValueError):
     """A number in the text cannot be used. `number` is its text."""
 
     def __init__(self, number: str, problem: str) -> None:
-        super().__init__(f"{shortened(number)} {problem}")
+        super().__init__(f"{shorten(number)} {problem}")
         self.number = number
 
 
@@ -201,7 +202,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"it names {shown(next(key for key in keys if keys.count(key) > 1))} twice in one object")
+        raise ValueError(f"it names {quoted(next(key for key in keys if keys.count(key) > 1))} twice in one object")
     return content
 
 
@@ -235,8 +236,7 @@ def _explain(message: str) -> str:
     problem, place = found["problem"], found["place"]
     problem = _MISSING.sub(r"\1 is missing", f"{problem[:1].lower()}{problem[1:]}")
     text = f"at `{place}`: {problem}" if place else problem
-    text = text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]}..."
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return printable(shorten(text, _LONGEST_PROBLEM))
 
 
 def _sentence(problem: str, cure: str) -> str:
@@ -245,16 +245,6 @@ def _sentence(problem: str, cure: str) -> str:
 
 def _reason(problem: OSError) -> str:
     return problem.strerror or str(problem)
-
-
-def shown(value: object) -> str:
-    """Return the representation of a value for an error message, shortened."""
-    return shortened(repr(value))
-
-
-def shortened(text: str) -> str:
-    """Return a text for an error message, cut to 40 characters."""
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _size(count: int) -> str:

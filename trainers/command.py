@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from realtime_polyp.console import prepare_console
+from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_FAILED, prepare_console
 from realtime_polyp.inference.checked import ModelOutputError
+from realtime_polyp.messages import one_line
 
-EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 Found = TypeVar("Found")
 
 
@@ -19,16 +19,11 @@ def report_bad_input(parser: argparse.ArgumentParser) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, FloatingPointError) as error:
-        print(f"{parser.prog}: {_one_line(str(error))}", file=sys.stderr)
+        print(f"{parser.prog}: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from error
     except ModelOutputError as error:
-        print(f"{parser.prog}: the model failed: {_one_line(str(error))}", file=sys.stderr)
+        print(f"{parser.prog}: the model failed: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from error
-
-
-def _one_line(text: str) -> str:
-    """Return an error's message as one line; what it quotes from a file cannot move the terminal's cursor."""
-    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def command_parser(module: str, *, description: str, epilog: str = "") -> argparse.ArgumentParser:

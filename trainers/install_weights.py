@@ -8,7 +8,7 @@ from pathlib import Path
 
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
-from realtime_polyp.json_files import shortened
+from realtime_polyp.messages import shorten
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 from trainers.command import command_parser, report_bad_input
 from trainers.training.run_folder import RECIPE, read_recipe
@@ -45,7 +45,7 @@ def check_model(run: Path, model: str, size: tuple[int, int]) -> None:
         return
     recipe = read_recipe(run)
     if recipe["config"].removesuffix("-ms") != model or tuple(recipe["size"]) != size:
-        trained = "{} at {}x{}".format(shortened(recipe["config"]), *recipe["size"])
+        trained = "{} at {}x{}".format(shorten(recipe["config"]), *recipe["size"])
         raise ValueError(f"{run} trained {trained}, which is not {model} at {size[0]}x{size[1]}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from realtime_polyp.json_files import shown
+from realtime_polyp.messages import quoted
 from trainers.command import command_parser, report_bad_input
 from trainers.data.coco_file import check_coco_file, read_document
 
@@ -58,7 +58,7 @@ def run(data: Path, out: Path, centre: str | None = None) -> str:
     sets = {name: read_coco(data / f"{name}.json") for name in SETS}
     known = centres_of(sets.values())
     if centre is not None and centre not in known:
-        raise ValueError(f"no centre {shown(centre)} in {data}: choose from {', '.join(map(_shown, known[:12]))}")
+        raise ValueError(f"no centre {quoted(centre)} in {data}: choose from {', '.join(map(_shown, known[:12]))}")
     texts = []
     for name in [centre] if centre else known:
         train, test = leave_out(sets["train"], {"val": sets["val"]}, name)
@@ -97,7 +97,7 @@ def folder_name(centre: str) -> str:
 
 
 def _shown(centre: str) -> str:
-    return centre if re.fullmatch(r"[\w.-]{1,40}", centre) else shown(centre)
+    return centre if re.fullmatch(r"[\w.-]{1,40}", centre) else quoted(centre)
 
 
 def centres_of(sets: Iterable[Coco]) -> list[str]:

@@ -14,7 +14,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from realtime_polyp.json_files import Finite, read_json, shortened
+from realtime_polyp.json_files import Finite, read_json
+from realtime_polyp.messages import one_line, shorten
 from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 from trainers.evaluation.paper_tables import TABLES, Row, Table
@@ -131,20 +132,15 @@ def read_result(path: Path) -> Result:
     intervals = {name: _span(name, value, path) for name, value in content.intervals.items()}
     if not {"AP", "dice"} & set(figures):
         raise ValueError(f"{path} is not a result: its figures hold neither AP nor dice")
-    differs = {_line(name): _line(str(how)) for name, how in content.differs.items()}
-    named = (_line(content.config), _line(content.set))
+    differs = {one_line(name): one_line(str(how)) for name, how in content.differs.items()}
+    named = (one_line(content.config), one_line(content.set))
     return Result(path, *named, figures, intervals, differs, content.multi_scale_test, content.command)
-
-
-def _line(text: str) -> str:
-    """Return the text as one line that moves no cursor: a result may come from anyone."""
-    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def _share(name: str, value: float | None, path: Path) -> float | None:
     """Check a figure: 0..1, which rejects percentages; distances in px may be larger."""
     if value is not None and not name.endswith("_px") and not 0 <= value <= 1:
-        raise ValueError(f"{path} is not a result: {shortened(name)} is {value}, and figures must be in 0..1")
+        raise ValueError(f"{path} is not a result: {shorten(name)} is {value}, and figures must be in 0..1")
     return value
 
 
@@ -154,7 +150,7 @@ def _span(name: str, value: tuple[Finite, Finite] | None, path: Path) -> list[fl
     low, high = (_share(f"the interval of {name}", end, path) for end in value)
     if low is None or high is None or low > high:
         raise ValueError(
-            f"{path} is not a result: the interval of {shortened(name)} is {list(value)}, it must be [low, high]"
+            f"{path} is not a result: the interval of {shorten(name)} is {list(value)}, it must be [low, high]"
         )
     return [low, high]
 
@@ -170,7 +166,7 @@ def select_set(results: Sequence[Result], name: str) -> Results:
         if result.set == name:
             if result.key in found:
                 raise ValueError(
-                    f"{found[result.key].path} and {result.path} both hold {shortened(result.config)} on {name}"
+                    f"{found[result.key].path} and {result.path} both hold {shorten(result.config)} on {name}"
                 )
             found[result.key] = result
     return found

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from realtime_polyp.console import prepare_console
+from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, prepare_console
 from realtime_polyp.json_files import parse_json
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 _PROJECT = Path(__file__).resolve().parents[2]
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

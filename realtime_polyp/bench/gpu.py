@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from realtime_polyp.bench.commands import EXIT_FAILED, exit_on_error, exit_with
+from realtime_polyp.bench.commands import exit_on_error, exit_with
 from realtime_polyp.bench.gpu_figures import (
     arithmetic,
     card_facts,
@@ -33,6 +33,7 @@ from realtime_polyp.bench.gpu_figures import (
 from realtime_polyp.bench.gpu_paced import make_images
 from realtime_polyp.bench.gpu_runs import PAIRS, VARIANTS, Budget, Opening, default_variants, open_variants
 from realtime_polyp.bench.gpu_table import card_table
+from realtime_polyp.console import EXIT_FAILED
 from realtime_polyp.engines.static import BUCKETS, first_line
 
 _IMAGES = 16  # 100 MB at 1080p: larger than most CPU caches

@@ -8,8 +8,8 @@ import os
 import sys
 from typing import NoReturn
 
-from realtime_polyp.console import PrintError, leave, leave_unprinted, prepare_console
-from realtime_polyp.interrupts import EXIT_INTERRUPTED, on_interrupt
+from realtime_polyp.console import EXIT_INTERRUPTED, PrintError, leave, leave_unprinted, prepare_console
+from realtime_polyp.interrupts import on_interrupt
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from realtime_polyp.cli.options import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Options
+from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import finish, run_to_end
+from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from realtime_polyp.outputs import Output, OutputError, OutputGroup, OutputSpec, alarm_figures, open_outputs
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline

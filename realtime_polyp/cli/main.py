@@ -4,7 +4,8 @@ import sys
 
 from realtime_polyp.cli.headless import run_headless
 from realtime_polyp.cli.multi import run_multi_session
-from realtime_polyp.cli.options import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, Options, parse
+from realtime_polyp.cli.options import Options, parse
+from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.outputs import OutputError

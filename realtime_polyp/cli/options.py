@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from realtime_polyp.console import EXIT_BAD_INPUT
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs import OutputSpec
@@ -15,7 +16,6 @@ from realtime_polyp.runtime import RuntimeConfig
 from realtime_polyp.telemetry.summary import package_version
 from realtime_polyp.temporal.config import TemporalConfig
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 _NONE = "none"
 _TIMES = {
     "confirm_s": "show a polyp after detections for this long",

@@ -13,7 +13,8 @@ import msgspec
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
-from realtime_polyp.json_files import check_format, check_json, read_json, shown
+from realtime_polyp.json_files import check_format, check_json, read_json
+from realtime_polyp.messages import quoted
 
 RECORDS = "gates.json"
 FORMAT = 1  # version of that file's format
@@ -71,12 +72,12 @@ def _parse_records(content: Any, path: Path) -> dict[str, GateRecord]:
 
 
 def _parse_record(content: Any, key: str, path: Path) -> GateRecord:
-    where = f"record {shown(key)} in {path}"
+    where = f"record {quoted(key)} in {path}"
     if isinstance(content, dict):
         content = {"key": key, **content}  # the first version wrote the key only outside the record
     one = check_json(content, GateRecord, where, "a gate record", EngineError, _CURE)
     if one.key != key:
-        raise EngineError(f"{where} is not a gate record: its own key is {shown(one.key)}; {_CURE}")
+        raise EngineError(f"{where} is not a gate record: its own key is {quoted(one.key)}; {_CURE}")
     if not one.figures:  # it proves nothing, whatever its reasons say
         raise EngineError(f"{where} is not a gate record: it has no figures; {_CURE}")
     return one
@@ -117,7 +118,7 @@ def failure_reason(name: str, model: str, key: str) -> str | None:
     if record is None:
         return f"engine {name} of {model} was never compared with float32: run {command}"
     if (record.engine, record.model) != (name, model):
-        found = f"{shown(record.engine)} of {shown(record.model)}"
+        found = f"{quoted(record.engine)} of {quoted(record.model)}"
         return f"the gate record of engine {name} of {model} is of {found}: run {command}"
     if not record.passed:
         return f"engine {name} of {model} failed its gate ({record.reasons[0]}): for details run {command}"

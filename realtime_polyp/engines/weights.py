@@ -11,7 +11,8 @@ import msgspec
 
 from realtime_polyp.engines.base import EngineError, Task
 from realtime_polyp.folders import asset
-from realtime_polyp.json_files import check_json, read_json, shown
+from realtime_polyp.json_files import check_json, read_json
+from realtime_polyp.messages import quoted
 
 WEIGHTS_FOLDER = asset("weights")
 MANIFEST = "manifest.json"
@@ -102,7 +103,7 @@ def read_manifest(folder: Path = WEIGHTS_FOLDER) -> dict[str, ManifestEntry]:
 
 
 def _parse_entry(content: Any, model: str, path: Path) -> ManifestEntry:
-    where, what = f"model {shown(model)} in {path}", "an entry of a list of weights"
+    where, what = f"model {quoted(model)} in {path}", "an entry of a list of weights"
     entry = check_json(content, ManifestEntry, where, what, EngineError, _CURE)
     if missing := sorted(set(entry["files"].values()) - set(entry["sha256"])):
         raise EngineError(f"{where} is not {what}: {missing[0]} has no checksum; {_CURE}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from realtime_polyp.json_files import shown
+from realtime_polyp.messages import quoted
 
 RunLengths = Mapping[str, Any]  # {"size": [H, W], "counts": "..."}
 
@@ -68,7 +68,7 @@ def compressed(runs: Any, size: tuple[int, int] | None = None) -> RunLengths:
     wrong = [one for one in listed if type(one) is not int or not 0 <= one <= height * width]
     if wrong:
         raise ValueError(
-            f"a mask has the run length {shown(wrong[0])}: it must be an integer from 0 to its pixel count"
+            f"a mask has the run length {quoted(wrong[0])}: it must be an integer from 0 to its pixel count"
         )
     lengths = np.array(listed, np.int64)
     _check_lengths(lengths, height, width)
@@ -103,12 +103,12 @@ def _corners(polygon: Any, size: tuple[int, int]) -> NDArray[np.float64]:
         raise ValueError("a polygon needs three corners, two numbers each")
     wrong = [one for one in polygon if isinstance(one, bool) or not isinstance(one, int | float)]
     if wrong:
-        raise ValueError(f"a polygon has a corner at {shown(wrong[0])}, which is not a number")
+        raise ValueError(f"a polygon has a corner at {quoted(wrong[0])}, which is not a number")
     for place, value in enumerate(polygon):
         side = size[place % 2]
         if not -side <= value <= 2 * side:  # also False for NaN
             raise ValueError(
-                f"a polygon has a corner at {'xy'[place % 2]} = {shown(value)}, far outside the picture of "
+                f"a polygon has a corner at {'xy'[place % 2]} = {quoted(value)}, far outside the picture of "
                 f"{size[0]}x{size[1]} px"
             )
     return np.array(polygon, np.float64).reshape(-1, 2)
@@ -125,9 +125,9 @@ def _checked_size(found: Any, size: tuple[int, int] | None) -> tuple[int, int]:
     if isinstance(found, np.ndarray):
         found = found.tolist()
     if not isinstance(found, list | tuple) or len(found) != 2 or any(type(one) is not int for one in found):
-        raise ValueError(f"a mask has the size {shown(found)}: it must be [height, width] in px")
+        raise ValueError(f"a mask has the size {quoted(found)}: it must be [height, width] in px")
     if size is not None and list(found) != [size[1], size[0]]:
-        raise ValueError(f"a mask has the size {shown(list(found))}, the video's is [{size[1]}, {size[0]}]")
+        raise ValueError(f"a mask has the size {quoted(list(found))}, the video's is [{size[1]}, {size[0]}]")
     width, height = _checked_picture((found[1], found[0]))
     return height, width
 
@@ -136,7 +136,7 @@ def _checked_picture(size: tuple[int, int]) -> tuple[int, int]:
     width, height = size
     if not (0 < width <= LONGEST_SIDE_PX and 0 < height <= LONGEST_SIDE_PX and width * height <= MOST_PIXELS):
         raise ValueError(
-            f"a mask of {shown(width)} x {shown(height)} px cannot be read: a side has 1 to {LONGEST_SIDE_PX} px, "
+            f"a mask of {quoted(width)} x {quoted(height)} px cannot be read: a side has 1 to {LONGEST_SIDE_PX} px, "
             f"and all of it at most {MOST_PIXELS:,}"
         )
     return width, height

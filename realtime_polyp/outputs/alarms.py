@@ -11,7 +11,8 @@ import numpy as np
 
 from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.outputs.base import OutputError, reason_of, shown
+from realtime_polyp.messages import printable
+from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.outputs.output_file import DisplacedError, OutputFile, Place
 from realtime_polyp.outputs.overlay import Shapes, draw, shapes_of
 from realtime_polyp.outputs.paths import ALARM_PICTURES
@@ -50,7 +51,7 @@ class AlarmsWriter:
 
     def __init__(self, path: Path | None, *, pictures: Path | None = None, period_s: float = 1 / 30) -> None:
         self._path, self._pictures, self.on_disk = path, pictures, path is not None
-        places = " and ".join(shown(place) for place in (path, pictures) if place)
+        places = " and ".join(printable(place) for place in (path, pictures) if place)
         self.name = f"events to {places}" if places else "the count of alarms"
         # Sharpness is measured only where the best frame is written; the score alone costs nothing.
         self._keeper = AlarmKeeper(period_s=period_s) if path else AlarmKeeper(period_s=period_s, measure=_score)
@@ -114,7 +115,7 @@ class AlarmsWriter:
 
     def _failure(self, error: OSError) -> OutputError:
         self._failed = True
-        what = f"events to {shown(Path(error.filename))}" if isinstance(error, DisplacedError) else self.name
+        what = f"events to {printable(error.filename)}" if isinstance(error, DisplacedError) else self.name
         return OutputError(f"cannot write {what}: {reason_of(error)}")
 
 

@@ -19,12 +19,6 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def shown(path: Path) -> str:
-    """Return a path that can be printed on one line: control characters and bytes that are not UTF-8 are escaped."""
-    text = str(path)
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
 @dataclass(frozen=True)
 class OutputSpec:
     """What a session leaves behind; None: not that.

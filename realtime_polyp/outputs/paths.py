@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from realtime_polyp.outputs.base import OutputError, OutputSpec, reason_of, shown
+from realtime_polyp.messages import printable
+from realtime_polyp.outputs.base import OutputError, OutputSpec, reason_of
 from realtime_polyp.private_files import open_private, unusable_name
 
 ALARM_PICTURES = "alarm-*.jpg"
@@ -41,7 +42,7 @@ def check_paths(sources: Sequence[str], paths: Sequence[Path | None], *, overwri
         try:
             _check_path(path, taken, overwrite=overwrite)
         except OSError as error:
-            raise OutputError(f"cannot write to {shown(path)}: {reason_of(error)}") from error
+            raise OutputError(f"cannot write to {printable(path)}: {reason_of(error)}") from error
 
 
 def check_folder(folder: Path | None, *, overwrite: bool = False) -> None:
@@ -51,11 +52,11 @@ def check_folder(folder: Path | None, *, overwrite: bool = False) -> None:
     try:
         old = _old_pictures(folder)
     except OSError as error:
-        raise OutputError(f"cannot write pictures to {shown(folder)}: {reason_of(error)}") from error
+        raise OutputError(f"cannot write pictures to {printable(folder)}: {reason_of(error)}") from error
     if old and not overwrite:
         raise OutputError(
-            f"cannot write pictures to {shown(folder)}: it holds another run's ({old[0]}); name a new folder, or add "
-            "--overwrite to replace them"
+            f"cannot write pictures to {printable(folder)}: it holds another run's ({old[0]}); name a new folder, "
+            "or add --overwrite to replace them"
         )
 
 
@@ -63,17 +64,17 @@ def _check_path(path: Path, taken: dict[str | _Identity, str], *, overwrite: boo
     names = _identities(path)
     for name in names:
         if name in taken:
-            raise OutputError(f"cannot write to {shown(path)}: it is {taken[name]}")
+            raise OutputError(f"cannot write to {printable(path)}: it is {taken[name]}")
     taken |= dict.fromkeys(names, "another output")
     status = _status(path)
     if status is None:
         _check_new(path)
     elif stat.S_ISDIR(status.st_mode):
-        raise OutputError(f"cannot write to {shown(path)}: it is a folder; name a file in it")
+        raise OutputError(f"cannot write to {printable(path)}: it is a folder; name a file in it")
     elif not stat.S_ISREG(status.st_mode):
         _check_special(path, status)
     elif not overwrite:
-        raise OutputError(f"cannot write to {shown(path)}: it exists already; add --overwrite to replace it")
+        raise OutputError(f"cannot write to {printable(path)}: it exists already; add --overwrite to replace it")
     else:
         os.close(os.open(path, os.O_WRONLY))  # the system gives its own reason
 
@@ -84,7 +85,7 @@ def _check_new(path: Path) -> None:
     status = _status(folder)
     if status is None or not stat.S_ISDIR(status.st_mode):
         missing = folder if path.is_symlink() else path.parent
-        raise OutputError(f"cannot write to {shown(path)}: there is no folder {shown(missing)}")
+        raise OutputError(f"cannot write to {printable(path)}: there is no folder {printable(missing)}")
     target = folder / os.path.basename(os.path.realpath(path))
     os.close(open_private(target, new=True))
     os.unlink(target)
@@ -93,22 +94,24 @@ def _check_new(path: Path) -> None:
 def _check_special(path: Path, status: os.stat_result) -> None:
     """A pipe or the null device loses nothing. Neither is opened here: a pipe's reader would see its end."""
     if not (stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode)):
-        raise OutputError(f"cannot write to {shown(path)}: it is not an ordinary file; name a file")
+        raise OutputError(f"cannot write to {printable(path)}: it is not an ordinary file; name a file")
     if not os.access(path, os.W_OK):
-        raise OutputError(f"cannot write to {shown(path)}: permission denied")
+        raise OutputError(f"cannot write to {printable(path)}: permission denied")
 
 
 def _old_pictures(folder: Path) -> list[str]:
     """The names of an earlier run's pictures in a folder that can be written in. Raises OSError, OutputError."""
     place, status = folder, _status(folder)
     if status is None and folder.is_symlink():
-        raise OutputError(f"cannot write pictures to {shown(folder)}: it is a link that leads nowhere; name a folder")
+        raise OutputError(
+            f"cannot write pictures to {printable(folder)}: it is a link that leads nowhere; name a folder"
+        )
     while status is None and place.parent != place:
         place = place.parent
         status = _status(place)
     if status is None or not stat.S_ISDIR(status.st_mode):
-        what = "it" if place == folder else shown(place)
-        raise OutputError(f"cannot write pictures to {shown(folder)}: {what} is a file; name a folder")
+        what = "it" if place == folder else printable(place)
+        raise OutputError(f"cannot write pictures to {printable(folder)}: {what} is a file; name a folder")
     _check_new(place / f".checked-by-{os.getpid()}")
     return sorted(path.name for path in folder.glob(ALARM_PICTURES)) if place == folder else []
 

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from realtime_polyp.outputs.base import OutputError, reason_of, shown
+from realtime_polyp.messages import printable
+from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.packets import Result
 
@@ -14,7 +15,7 @@ class ResultsWriter:
     on_disk = True
 
     def __init__(self, path: Path) -> None:
-        self.name = f"results to {shown(path)}"
+        self.name = f"results to {printable(path)}"
         try:
             self._file = OutputFile(path)
         except OSError as error:

@@ -12,7 +12,8 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.outputs.base import OutputError, reason_of, shown
+from realtime_polyp.messages import printable
+from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Result
@@ -39,7 +40,7 @@ class VideoWriter:
     on_disk = True
 
     def __init__(self, path: Path, *, rate_hz: Fraction | None = None, style: OverlayStyle = OverlayStyle()) -> None:
-        self.name, self._style, self._rate_hz = f"video to {shown(path)}", style, rate_hz or Fraction(30)
+        self.name, self._style, self._rate_hz = f"video to {printable(path)}", style, rate_hz or Fraction(30)
         self._stream: VideoStream | None = None
         self._next_pts = self._shift = self._key_pts = 0
         self._failed = False

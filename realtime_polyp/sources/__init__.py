@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import Source, SourceError
 from realtime_polyp.sources.capture import CaptureSource, is_number
@@ -10,7 +11,7 @@ from realtime_polyp.sources.file import FileSource
 from realtime_polyp.sources.images import ImageFolderSource
 from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.paced import Paced
-from realtime_polyp.sources.paths import exists, is_folder, shorten
+from realtime_polyp.sources.paths import exists, is_folder
 from realtime_polyp.sources.pattern import PatternSource, parse_pattern
 
 __all__ = [
@@ -69,7 +70,7 @@ def open_source(
 
 def _file(text: str, options: SourceOptions) -> Source:
     if "\0" in text:  # FFmpeg would open what comes before it
-        raise SourceError(f"{shorten(hide_secrets(text))} does not exist: a name cannot contain a NUL character.")
+        raise SourceError(f"{shorten_path(hide_secrets(text))} does not exist: a name cannot contain a NUL character.")
     return FileSource(
         text,
         start_s=options.start_s,
@@ -104,7 +105,7 @@ def _pattern(text: str, options: SourceOptions) -> Source:
 
 def _check_live_options(text: str, options: SourceOptions) -> None:
     if options.start_s or options.end_s is not None or options.loop:
-        raise SourceError(f"{shorten(hide_secrets(text))} is live: start, end and loop apply to recordings only.")
+        raise SourceError(f"{shorten_path(hide_secrets(text))} is live: start, end and loop apply to recordings only.")
 
 
 def _is_device(text: str) -> bool:

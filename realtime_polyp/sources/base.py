@@ -1,21 +1,11 @@
 """The interface of every source of frames."""
 
-import unicodedata
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Protocol
 
+from realtime_polyp.messages import printable
 from realtime_polyp.packets import Frame
-
-_UNPRINTABLE = {
-    "Cc",
-    "Cf",
-    "Cn",
-    "Co",
-    "Cs",
-    "Zl",
-    "Zp",
-}  # Unicode's categories: control, format, unassigned, half a pair
 
 
 class SourceError(ValueError):
@@ -23,17 +13,6 @@ class SourceError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
-
-
-def printable(text: str) -> str:
-    """Escape what no terminal or file should be given: control characters and bytes of a name that is not UTF-8."""
-    if text.isprintable():
-        return text
-    return "".join(_escape(letter) if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
-
-
-def _escape(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
 
 
 class Source(Protocol):

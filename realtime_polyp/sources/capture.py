@@ -9,12 +9,12 @@ from pathlib import Path
 
 import av.error
 
+from realtime_polyp.messages import printable, shorten_path
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources.base import SourceError, printable
+from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import open_device
-from realtime_polyp.sources.paths import shorten
 from realtime_polyp.sources.reader import Reader
 
 
@@ -87,7 +87,7 @@ class CaptureSource:
     ) -> None:
         platform = _PLATFORMS.get(sys.platform, _PLATFORMS["linux"])
         device_name = _device_name(device, platform)
-        self.name = printable(str(device))
+        self.name = printable(device)
         self._silence_s = silence_s
         self._damage = Damage()
         options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
@@ -149,6 +149,6 @@ def _explain_open_error(device_name: str, format_name: str, options: dict[str, s
     requested = f" with {settings}" if settings else ""
     devices = ", ".join(find_devices()) or "none"
     return (
-        f"The capture device {shorten(device_name)} ({format_name}) cannot be opened{requested}: {cause}. "
+        f"The capture device {shorten_path(device_name)} ({format_name}) cannot be opened{requested}: {cause}. "
         f"Devices found: {devices}."
     )

@@ -13,8 +13,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from realtime_polyp.messages import printable
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources.base import SourceError, printable
+from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.gaps import Gap, StampLog

@@ -9,11 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from realtime_polyp.image_files import ImageError, load_image
+from realtime_polyp.messages import printable, shorten_path
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources.base import SourceError, printable
+from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.file import check_span
-from realtime_polyp.sources.paths import path_error, shorten
+from realtime_polyp.sources.paths import path_error
 
 STILLS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 _NAMED_AT_MOST = 3  # file names in a warning
@@ -97,7 +98,7 @@ class ImageFolderSource:
                 return image.shape[1], image.shape[0]
             except ImageError as error:
                 first = first or f"{path.name}: {error}"
-        raise SourceError(f"None of the {len(self._stills)} stills in {shorten(folder)} can be read ({first}).")
+        raise SourceError(f"None of the {len(self._stills)} stills in {shorten_path(folder)} can be read ({first}).")
 
     def _note_unreadable(self, path: Path, error: ImageError) -> None:
         """Set `warning`, with the first names. Called once per bad still: its time must not grow with their number."""
@@ -117,12 +118,12 @@ def find_stills(folder: Path) -> list[Path]:
         with os.scandir(folder) as entries:
             found = [Path(entry.path) for entry in entries if _may_be_still(entry)]
     except NotADirectoryError:
-        raise SourceError(f"{shorten(folder)} is not a folder.") from None
+        raise SourceError(f"{shorten_path(folder)} is not a folder.") from None
     except (OSError, ValueError) as error:
         raise path_error(folder, error) from None
     if not found:
         kinds = ", ".join(sorted(STILLS))
-        raise SourceError(f"{shorten(folder)} is a folder without stills ({kinds}); name a video in it.")
+        raise SourceError(f"{shorten_path(folder)} is a folder without stills ({kinds}); name a video in it.")
     return sorted(found, key=_natural_order)
 
 

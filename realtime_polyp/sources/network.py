@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import av.error
 
+from realtime_polyp.messages import printable
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.addresses import hide_secrets
-from realtime_polyp.sources.base import SourceError, printable
+from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import NOT_ALLOWED, network_scheme, open_network

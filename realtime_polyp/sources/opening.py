@@ -20,9 +20,10 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from realtime_polyp.image_files import MAX_PIXELS, ImageError, check_image_file, check_picture_size, is_image
+from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import check_address, hide_secrets, host_of
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.sources.paths import check_file, path_error, shorten
+from realtime_polyp.sources.paths import check_file, path_error
 
 # Containers and raw streams of recorders, cameras and video software, by FFmpeg's names.
 _RECORDINGS = (
@@ -80,13 +81,13 @@ def open_file(path: Path, *, allow_playlists: bool = False, hwaccel: HWAccel | N
         )
     except av.error.FFmpegError as error:
         raise SourceError(_explain_file_error(path, error, allow_playlists)) from None
-    return _limit_pictures(container, shorten(path))
+    return _limit_pictures(container, shorten_path(path))
 
 
 def open_network(
     url: str, *, options: dict[str, str], timeout_s: tuple[float, float], allow_playlists: bool = False
 ) -> InputContainer:
-    """Open a network stream; see `NetworkSource`. A server may redirect to itself, not to another host.
+    """Open a network stream; see `NetworkSource`. A server may redirect to itself, not to another host or port.
 
     timeout_s: limits of opening and of one read, s. Raises FFmpegError, and SourceError for an address not allowed.
     """
@@ -170,7 +171,7 @@ def _check_picture_file(path: Path) -> None:
     try:
         check_image_file(path)
     except ImageError as error:
-        raise SourceError(f"{shorten(path)} is a still that cannot be read: {error}.") from None
+        raise SourceError(f"{shorten_path(path)} is a still that cannot be read: {error}.") from None
 
 
 def _picture_format(path: Path) -> str | None:
@@ -190,7 +191,7 @@ def _head(path: Path) -> bytes:
 
 def _explain_file_error(path: Path, error: av.error.FFmpegError, allow_playlists: bool) -> str:
     """Return one sentence on why the file could not be opened."""
-    name, head = shorten(path), _head(path)
+    name, head = shorten_path(path), _head(path)
     if isinstance(error, av.error.PermissionError):
         return f"{name} may not be read by this user: {error.strerror}."
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -229,21 +230,31 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _redirect_target(url: str, timeout_s: float) -> str | None:
-    """Return the address on the same host that a server redirects to; None if it does not redirect.
+    """Return the address on the same server that a server redirects to; None if it does not redirect.
 
-    Raises SourceError if it is on another host.
+    Raises SourceError if it has another host or port; from HTTP to HTTPS, both at their usual ports, is allowed.
     """
     location = _location(url, timeout_s)
     if location is None:
         return None
     target = urljoin(_without_user(url), location)
-    if host_of(target) != host_of(url) or urlsplit(target).scheme.lower() not in _HTTP:
+    same_port = _port(target) == _port(url) or (_port(url), _port(target)) == (80, 443)
+    if host_of(target) != host_of(url) or not same_port or urlsplit(target).scheme.lower() not in _HTTP:
         raise SourceError(
             f"{hide_secrets(url)} leads to another address, {hide_secrets(target)}: give that one if it is meant."
         )
     user, mark, _ = urlsplit(url).netloc.rpartition("@")
     parts = urlsplit(target)
     return urlunsplit(parts._replace(netloc=user + mark + parts.netloc.rpartition("@")[2]))
+
+
+def _port(url: str) -> int | None:
+    """Return the port of an HTTP address; None if it is malformed."""
+    parts = urlsplit(url)
+    try:
+        return parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
+    except ValueError:
+        return None
 
 
 def _location(url: str, timeout_s: float) -> str | None:

@@ -5,10 +5,9 @@ import os
 import stat
 from pathlib import Path
 
+from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import SourceError
-
-_LONGEST_SHOWN = 200  # characters of a path in a message
 
 _CAUSES = {
     errno.ENOENT: "does not exist",
@@ -37,9 +36,9 @@ def check_file(path: Path) -> Path:
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):
-            raise SourceError(f"{shorten(path)} is a folder, not a video file.")
+            raise SourceError(f"{shorten_path(path)} is a folder, not a video file.")
         if not stat.S_ISREG(info.st_mode):
-            raise SourceError(f"{shorten(path)} is a pipe, a socket or a device, not a video file.")
+            raise SourceError(f"{shorten_path(path)} is a pipe, a socket or a device, not a video file.")
         with open(path, "rb"):
             pass
     except (OSError, ValueError) as error:
@@ -47,25 +46,19 @@ def check_file(path: Path) -> Path:
             raise
         raise path_error(path, error) from None
     if info.st_size == 0:
-        raise SourceError(f"{shorten(path)} is empty (0 bytes).")
+        raise SourceError(f"{shorten_path(path)} is empty (0 bytes).")
     return path
 
 
 def path_error(path: Path, error: OSError | ValueError) -> SourceError:
     """Return the SourceError for an error of the operating system. A ValueError means a NUL character in the path."""
-    shown = shorten(hide_secrets(str(path)))  # it may be a mistyped address
+    shown = shorten_path(hide_secrets(str(path)))  # it may be a mistyped address
     if not isinstance(error, OSError):
         return SourceError(f"{shown} does not exist: a name cannot contain a NUL character.")
     cause = _CAUSES.get(error.errno or 0)
     if cause is None:
         cause = f"cannot be read; is its disk or share still there? ({error.strerror or error})"
     return SourceError(f"{shown} {cause}.")
-
-
-def shorten(path: Path | str) -> str:
-    """Return a path for a message, without the middle if it is long."""
-    text, half = str(path), _LONGEST_SHOWN // 2
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
 
 
 def _mode(text: str) -> int | None:

@@ -9,12 +9,12 @@ from fractions import Fraction
 
 import av.error
 
+from realtime_polyp.messages import shorten_path
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.live import read_all
 from realtime_polyp.sources.opening import open_device
 from realtime_polyp.sources.paced import Pacer
-from realtime_polyp.sources.paths import shorten
 from realtime_polyp.sources.reader import Reader
 
 _NUMBER = r"[0-9]{1,9}"
@@ -45,7 +45,7 @@ def parse_pattern(text: str) -> Pattern:
     """Parse `pattern:WxH@fps:seconds`, where each part is optional. Raises SourceError for anything else."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise SourceError(f"{shorten(text)!r} is not a test pattern: write pattern or pattern:WxH@fps:seconds.")
+        raise SourceError(f"{shorten_path(text)!r} is not a test pattern: write pattern or pattern:WxH@fps:seconds.")
     width, height, rate, seconds = match.groups()
     given = Pattern(
         (int(width), int(height)) if width else Pattern.size,

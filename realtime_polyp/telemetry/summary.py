@@ -8,8 +8,9 @@ from typing import Any
 
 from realtime_polyp.atomic_write import write_private
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.messages import printable
 from realtime_polyp.outputs import AlarmFigures, OutputError
-from realtime_polyp.outputs.base import reason_of, shown
+from realtime_polyp.outputs.base import reason_of
 from realtime_polyp.session import Session
 from realtime_polyp.telemetry.histogram import DELAY_PERCENTS, STAGE_PERCENTS
 from realtime_polyp.telemetry.trace import Trace, events_of
@@ -98,7 +99,7 @@ def write_json(content: object, path: Path, what: str, *, indent: int | None = 1
     try:
         write_private(path, f"{json.dumps(content, indent=indent)}\n".encode())
     except OSError as error:
-        raise OutputError(f"cannot write {what} to {shown(path)}: {reason_of(error)}") from error
+        raise OutputError(f"cannot write {what} to {printable(path)}: {reason_of(error)}") from error
 
 
 def closing_text(session: Session, alarms: AlarmFigures | None, files: list[Path], *, verbose: bool = False) -> str:
@@ -108,7 +109,7 @@ def closing_text(session: Session, alarms: AlarmFigures | None, files: list[Path
     for stage, reasons in summary["dropped"].items():
         lines += [f"dropped at {stage}: {count} ({reason})" for reason, count in reasons.items()]
     if files:
-        lines.append(f"written: {', '.join(shown(path) for path in files)}")
+        lines.append(f"written: {', '.join(printable(path) for path in files)}")
     return "\n".join([*lines, *(_timing_lines(summary) if verbose else [])])
 
 

@@ -8,7 +8,8 @@ from types import TracebackType
 
 from PyQt5.QtCore import QMetaObject, Qt
 
-from realtime_polyp.interrupts import EXIT_INTERRUPTED, on_interrupt
+from realtime_polyp.console import EXIT_FAILED, EXIT_INTERRUPTED
+from realtime_polyp.interrupts import on_interrupt
 from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
@@ -17,7 +18,6 @@ from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
 __all__ = ["OpenFeed", "SourceInfo", "run_viewer"]
 
-_EXIT_FAILED = 1
 _STYLE = OverlayStyle()
 
 
@@ -53,7 +53,7 @@ def run_viewer(
         window.close()
     if outcome.error:
         raise outcome.error
-    return EXIT_INTERRUPTED if outcome.interrupted else _EXIT_FAILED if window.player.failure else 0
+    return EXIT_INTERRUPTED if outcome.interrupted else EXIT_FAILED if window.player.failure else 0
 
 
 class _Outcome:

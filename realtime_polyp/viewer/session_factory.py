@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from realtime_polyp.cli.options import EXIT_FAILED, Options
+from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import GRACE_S, finish
+from realtime_polyp.console import EXIT_FAILED
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.outputs import Output, alarm_figures, open_outputs
 from realtime_polyp.outputs.recorder import Recorder

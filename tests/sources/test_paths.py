@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from media import write_clip
 
+from realtime_polyp.messages import printable
 from realtime_polyp.sources import Source, SourceError, open_source, paths
-from realtime_polyp.sources.base import printable
 
 
 def _loop(folder: Path) -> Path:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from realtime_polyp.json_files import Count, Finite, Share, check_json, read_json, shown
+from realtime_polyp.json_files import Count, Finite, Share, check_json, read_json
+from realtime_polyp.messages import quoted
 
 WHAT = "a report of figures as trainers.evaluate --json writes it"
 Interval = Annotated[list[Finite], Meta(min_length=2, max_length=2)]
@@ -60,7 +61,7 @@ def read_report_file(path: Path) -> dict[str, Any]:
     content = read_json(path, dict[str, Any], what=WHAT)
     report = check_json(content, Report, str(path), WHAT)
     for name, one in {"": report, **report.per_centre}.items():
-        _check_set(one.detection, one.segmentation, f"the figures of {shown(name)} in {path}" if name else str(path))
+        _check_set(one.detection, one.segmentation, f"the figures of {quoted(name)} in {path}" if name else str(path))
     return content
 
 

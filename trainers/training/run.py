@@ -14,7 +14,7 @@ from torch import nn
 from realtime_polyp.engines.base import Task as ModelTask
 from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.engines.weights import sha256_of
-from realtime_polyp.json_files import shortened, shown
+from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.metrics.segmentation import mean_scores, scores_of
 from trainers import check_data
@@ -205,7 +205,7 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
             content["loop"].pop(name, None)
     different = [key for key in _MUST_MATCH if before.get(key) != now[key]]
     if different:
-        values = {key: f"{key} {shortened(str(before.get(key)))}, not {now[key]}" for key in _NAMED_WITH_VALUE}
+        values = {key: f"{key} {shorten(str(before.get(key)))}, not {now[key]}" for key in _NAMED_WITH_VALUE}
         named = ", ".join(values.get(key, key) for key in different)
         raise ValueError(f"the run in {folder} began with another {named}: repeat its options, or start a new --out")
 
@@ -230,7 +230,7 @@ def recipe_of_run(run: Path) -> Recipe:
     """Return the recipe of a run at the size it was trained at. Raises ValueError for an unknown recipe."""
     content = read_recipe(run)
     if content["config"] not in RECIPES or len(content["size"]) != 2:
-        raise ValueError(f"{run} trained {shown(content['config'])}, a recipe that this version does not have")
+        raise ValueError(f"{run} trained {quoted(content['config'])}, a recipe that this version does not have")
     return RECIPES[content["config"]].sized((content["size"][0], content["size"][1]))
 
 

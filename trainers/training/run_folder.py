@@ -8,7 +8,8 @@ import matplotlib
 from msgspec import Meta, Struct
 
 from realtime_polyp.atomic_write import atomic_write_text
-from realtime_polyp.json_files import check_json, read_json, shown
+from realtime_polyp.json_files import check_json, read_json
+from realtime_polyp.messages import quoted
 from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX
 
 matplotlib.use("Agg")  # training runs on machines without a display
@@ -59,7 +60,7 @@ def check_format(found: Any, path: Path) -> None:
     """Raise ValueError if a file has a format number that this version cannot read."""
     if found != FORMAT:
         raise ValueError(
-            f"{path} has format {shown(found)}, this version reads format {FORMAT}: use the version that wrote it"
+            f"{path} has format {quoted(found)}, this version reads format {FORMAT}: use the version that wrote it"
         )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from realtime_polyp.json_files import Count, Finite, check_json, read_json, shortened, shown
+from realtime_polyp.json_files import Count, Finite, check_json, read_json
+from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.run_lengths import compressed, decode, fill_polygons
 from trainers.video.labels import Clock, Label, checked_box, outlined
 
@@ -85,7 +86,7 @@ def _select_video(videos: Sequence[Entry], name: str) -> Entry | None:
     named = [one for one in videos if Path(_name(one)).stem == Path(name).stem]
     if len(named) != 1:
         raise ValueError(
-            f"it holds {', '.join(shortened(_name(one)) for one in videos[:12])}, and {name} is not one of them"
+            f"it holds {', '.join(shorten(_name(one)) for one in videos[:12])}, and {name} is not one of them"
         )
     return named[0]
 
@@ -95,7 +96,7 @@ def _name(video: Entry) -> str:
 
 
 def _named(key: Key) -> str:
-    return shortened(str(key))
+    return shorten(str(key))
 
 
 def _check_size(content: Content, video: Entry | None, clock: Clock) -> None:
@@ -129,7 +130,7 @@ def _frame_of(image: Entry) -> int:
     numbers = re.findall(r"[0-9]+", Path(image.file_name or "").stem)
     if not numbers or len(numbers[-1]) > _MOST_DIGITS:
         raise ValueError(
-            f"image {_named(image.id)} has neither a frame_id nor a number in its name {shown(image.file_name)}"
+            f"image {_named(image.id)} has neither a frame_id nor a number in its name {quoted(image.file_name)}"
         )
     return int(numbers[-1])
 

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.json_files import shortened, shown
+from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.run_lengths import fill_polygons
 from trainers.video.labels import Clock, Label, checked_box, outlined
 from trainers.video.xml_file import read_xml
@@ -128,7 +128,7 @@ def _checked_shapes(track: Element) -> list[Element]:
     shapes = [shape for shape in track if shape.tag != "attribute"]
     wrong = {shape.tag for shape in shapes if shape.tag not in _SHAPES}
     if wrong:
-        raise ValueError(f"track {_name(track)} holds a {shortened(wrong.pop())}: draw polyps as {', '.join(_SHAPES)}")
+        raise ValueError(f"track {_name(track)} holds a {shorten(wrong.pop())}: draw polyps as {', '.join(_SHAPES)}")
     if any(_number(shape.get("rotation", "0")) for shape in shapes):
         raise ValueError(f"track {_name(track)} holds a rotated box: draw it upright, or as a polygon")
     return shapes
@@ -217,18 +217,18 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{shown(text)} is not a finite number")
+        raise ValueError(f"{quoted(text)} is not a finite number")
     return value
 
 
 def _name(track: Element) -> str:
-    return shortened(track.get("id", "without an id"))
+    return shorten(track.get("id", "without an id"))
 
 
 def _whole(text: str) -> int:
     """Read a whole number. Raises ValueError for anything else, and for one of more than 12 digits."""
     if not re.fullmatch(r"\s*[+-]?[0-9]{1,12}\s*", text):
-        raise ValueError(f"{shown(text)} is not a whole number")
+        raise ValueError(f"{quoted(text)} is not a whole number")
     return int(text)
 
 

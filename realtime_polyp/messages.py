@@ -1,0 +1,41 @@
+"""Makes text that comes from outside, such as paths and values of files, short and safe to print in messages."""
+
+import unicodedata
+from pathlib import Path
+
+_QUOTED = 40  # characters of a value
+_PATH = 200  # characters of a path
+_UNPRINTABLE = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))  # Unicode's control, format, surrogate, ...
+
+
+def printable(text: object) -> str:
+    """Escape control characters, and bytes of a file name that are not UTF-8. text: a str or a path."""
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(_escape(letter) if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
+
+
+def one_line(text: str) -> str:
+    """Replace line breaks and other control characters by blanks."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def shorten(text: str, longest: int = _QUOTED) -> str:
+    """Cut a text after `longest` characters."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def quoted(value: object) -> str:
+    """Return the shortened representation of a value."""
+    return shorten(repr(value))
+
+
+def shorten_path(path: Path | str) -> str:
+    """Return a path as text, without the middle if it is long."""
+    text, half = str(path), _PATH // 2
+    return text if len(text) <= _PATH else f"{text[:half]}...{text[-half:]}"
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
