@@ -161,10 +161,10 @@ class _server:
 
 
 @contextmanager
-def _listener() -> Iterator[tuple[int, list[object]]]:
-    """A port of another address of this machine, and the connections that it got."""
+def _listener(host: str = "127.0.0.2") -> Iterator[tuple[int, list[object]]]:
+    """A port of an address of this machine, and the connections that it got."""
     got: list[object] = []
-    with socket.create_server(("127.0.0.2", 0)) as other:
+    with socket.create_server((host, 0)) as other:
         other.settimeout(0.05)
         yield int(other.getsockname()[1]), got
         try:
@@ -182,11 +182,12 @@ def test_a_playlist_from_the_network_sends_the_machine_nowhere(path: str, why: s
     assert got == [] and set(server.asked) == {f"/{path}"}
 
 
-def test_a_redirect_to_another_host_is_refused_by_name() -> None:
-    with _listener() as (port, got):
-        target = f"http://127.0.0.2:{port}/a.ts?token=secret"
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.1"], ids=["host", "port"])
+def test_a_redirect_to_another_host_or_port_is_refused_by_name(host: str) -> None:
+    with _listener(host) as (port, got):
+        target = f"http://{host}:{port}/a.ts?token=secret"
         with _server(lambda _: (302, b"", {"Location": target})) as server:
-            with pytest.raises(SourceError, match=r"leads to another address, http://127.0.0.2.*token=\*\*\*"):
+            with pytest.raises(SourceError, match=rf"leads to another address, http://{host}.*token=\*\*\*"):
                 open_source(f"{server.url}/a.ts")
     assert got == []
 
