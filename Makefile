@@ -41,7 +41,8 @@ demo: $(READY_DEMO)
 
 # Two parts: what only computes, a process per core; then what holds clocks and screens, which wants the machine alone.
 COMPUTE := $(addprefix tests/,trainers calibration models metrics engines inference preprocess postprocess temporal phantom outputs \
-	test_wheel.py test_docs.py test_compiled.py test_golden.py test_json_files.py test_json_mutations.py test_image_files.py)
+	test_wheel.py test_docs.py test_compiled.py test_golden.py test_json_files.py test_json_mutations.py test_image_files.py \
+	$(addprefix sources/test_,addresses.py gaps.py paths.py sources_file.py sources_hardware.py sources_open.py sources_picture.py))
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$(getconf _NPROCESSORS_ONLN)" $(COMPUTE)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(COMPUTE)) tests
