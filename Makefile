@@ -39,13 +39,13 @@ $(READY): $(READY_DEMO) environment.yml
 demo: $(READY_DEMO)
 	$(BIN)/python run_live.py --source assets/demo.mp4 $(DEMO)
 
-# Two parts: what only computes, a process per core; then what holds clocks and screens, which wants the machine alone.
+# Two parts: what only computes, one process and one thread per core; then what holds clocks and screens, two files at a time.
 COMPUTE := $(addprefix tests/,trainers calibration models metrics engines inference preprocess postprocess temporal phantom outputs \
 	test_wheel.py test_docs.py test_compiled.py test_golden.py test_json_files.py test_json_mutations.py test_image_files.py \
 	$(addprefix sources/test_,addresses.py gaps.py paths.py sources_file.py sources_hardware.py sources_open.py sources_picture.py))
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$(getconf _NPROCESSORS_ONLN)" $(COMPUTE)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(COMPUTE)) tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(COMPUTE)) tests
 
 unit: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
