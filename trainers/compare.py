@@ -20,6 +20,7 @@ from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import Still, read_stills
 from trainers.evaluation.figures import bootstrap_groups, figures_per_image
 from trainers.evaluation.predict import Case, check_files, evaluate
+from trainers.evaluation.tables import SEGMENTATION
 from trainers.training.run import engine_of_run
 
 _SHOWN = {
@@ -129,7 +130,7 @@ def format_comparison(compared: dict[str, tuple[Figures, Interval | None]], firs
         low, high = (_number(end, scale) for end in ends)
         star = "*" if interval and (interval.low > 0 or interval.high < 0) else ""
         sides = (_number(values[side], scale) for side in ("first", "second"))
-        rows.append([name, *sides, f"{change} [{low} {high}]", star])
+        rows.append([SEGMENTATION.get(name, name), *sides, f"{change} [{low} {high}]", star])
     head = f"{data}; first: {first}, second: {second}"
     text = format_table(("", "first", "second", "first - second [95 %]", ""), rows)
     return f"{head}\n{text}\n* the interval excludes 0"

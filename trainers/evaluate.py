@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
         OSError, ValueError: bad input, in one sentence.
     """
     origin = find_origin(options) if options.result else None
-    stills = select_stills(options)
+    stills, set_images = select_stills(options)
     mixed = read_report(options.mixed) if options.mixed else None
     others = [read_report(path) for path in options.generalisation or ()]
     scales = SCALES if options.multi_scale else ()
@@ -98,6 +98,7 @@ def run(options: argparse.Namespace) -> None:
         detector,
         segmenter,
         data=options.data.name,
+        set_images=set_images,
         score_threshold=options.score_threshold,
         scales=scales,
         resampling=Resampling(options.bootstrap, progress=True),
@@ -154,8 +155,8 @@ def write_pictures(cases: list[Case], options: argparse.Namespace) -> None:
         print("The pictures belong to the data set and its licence applies to them. Keep them out of the repository.")
 
 
-def select_stills(options: argparse.Namespace) -> list[Still]:
-    """Return the selected stills, after checking that their files exist.
+def select_stills(options: argparse.Namespace) -> tuple[list[Still], int]:
+    """Return the selected stills, after checking that their files exist, and the number of stills in the data file.
 
     Raises:
         OSError, ValueError: bad options, a bad data file, or a missing file.
@@ -166,12 +167,13 @@ def select_stills(options: argparse.Namespace) -> list[Still]:
         raise ValueError(f"--score-threshold is {options.score_threshold}: it must lie in 0..1")
     if options.bootstrap < 0:
         raise ValueError(f"--bootstrap is {options.bootstrap}: it must be the number of draws, or 0 for no intervals")
-    stills = read_stills(options.data, options.root)[: options.limit]
+    every = read_stills(options.data, options.root)
+    stills = every[: options.limit]
     if not stills:
         raise ValueError(f"{options.data} has no images: nothing to evaluate")
     segments = read_recipe(options.run)["task"] == "segmenter" if options.run else options.segmenter != _NONE
     check_files(stills, masks=segments or options.gallery is not None)
-    return stills
+    return stills, len(every)
 
 
 def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, SegmenterEngine | None]:

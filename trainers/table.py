@@ -1,37 +1,31 @@
 """Print the paper's tables with our results beside them: python -m trainers.table --markdown
 
 A result is a JSON file: {"config": "gflv2-r50", "set": "val", "figures": {"AP": 0.51, ...}, and optionally
-"intervals": {"AP": [0.48, 0.54]}, "differs": {"data": "...", "init": "...", "epochs": "...", "size": "..."},
-"multi_scale_test": true, "command": "how it was measured"}.
+"images": 472, "set_images": 472, "intervals": {"AP": [0.48, 0.54]}, "differs": {"data": "...", "init": "...",
+"epochs": "...", "size": "..."}, "multi_scale_test": true, "command": "how it was measured"}.
 """
 
 import argparse
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from realtime_polyp.json_files import Finite, read_json
+from realtime_polyp.json_files import Count, Finite, read_json
 from realtime_polyp.messages import one_line, shorten
 from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 from trainers.evaluation.paper_tables import TABLES, Row, Table
+from trainers.evaluation.tables import SEGMENTATION
 
 RESULTS = Path("docs/results")
 NOT_TRAINED = "not trained"
 _RULES = ("---", "---:")  # cells that draw a table's head
-_HEADINGS = {
-    "dice": "Dice",
-    "specificity": "Spe",
-    "sensitivity": "Sen",
-    "accuracy": "Acc",
-    "iou_p": "IoU_p",
-    "iou_b": "IoU_b",
-    "miou": "mIoU",
-}
+_UNKNOWN = "?"
+_PARTIAL = "only a part of the set was measured"
 _EPILOG = """examples:
   python -m trainers.table
   python -m trainers.table --table 2 --markdown
@@ -44,6 +38,8 @@ class ResultFile(Struct, kw_only=True):
     config: Annotated[str, Meta(min_length=1)]
     set: Annotated[str, Meta(min_length=1)]
     figures: dict[str, Finite | None]
+    images: Count | None = None
+    set_images: Count | None = None
     intervals: dict[str, tuple[Finite, Finite] | None] = {}
     differs: dict[str, str | float | None] = {}
     multi_scale_test: bool = False
@@ -59,6 +55,8 @@ class Result:
         config: name of the recipe.
         set: name of the data set.
         figures: 0..1, distances in px; None where undefined.
+        images: number of images that were measured; None if the file does not say.
+        set_images: number of images in the set; None if unknown.
         intervals: figure -> [low, high].
         differs: aspect -> how it differs from the paper.
         multi_scale_test: measured with multi-scale testing.
@@ -69,6 +67,8 @@ class Result:
     config: str
     set: str
     figures: dict[str, float | None]
+    images: int | None
+    set_images: int | None
     intervals: dict[str, list[float] | None]
     differs: dict[str, str]
     multi_scale_test: bool
@@ -78,6 +78,11 @@ class Result:
     def key(self) -> tuple[str, bool]:
         """Identifies the result within its set."""
         return self.config, self.multi_scale_test
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether fewer images than the set has were measured, as with `trainers.evaluate --limit`."""
+        return self.images is not None and self.set_images is not None and self.images < self.set_images
 
 
 Results = dict[tuple[str, bool], Result]
@@ -134,7 +139,20 @@ def read_result(path: Path) -> Result:
         raise ValueError(f"{path} is not a result: its figures hold neither AP nor dice")
     differs = {one_line(name): one_line(str(how)) for name, how in content.differs.items()}
     named = (one_line(content.config), one_line(content.set))
-    return Result(path, *named, figures, intervals, differs, content.multi_scale_test, content.command)
+    return Result(
+        *(path, *named, figures, *_check_images(content, path)),
+        *(intervals, differs, content.multi_scale_test, content.command),
+    )
+
+
+def _check_images(content: ResultFile, path: Path) -> tuple[int | None, int | None]:
+    """Return the number of measured images and of those in the set. Raises ValueError for none, or more than it has."""
+    images, whole = content.images, content.set_images
+    if images == 0:
+        raise ValueError(f"{path} is not a result: `images` is 0, and figures need 1 image or more")
+    if images is not None and whole is not None and images > whole:
+        raise ValueError(f"{path} is not a result: `images` is {images}, and its set has {whole} (`set_images`)")
+    return images, whole
 
 
 def _share(name: str, value: float | None, path: Path) -> float | None:
@@ -158,17 +176,19 @@ def _span(name: str, value: tuple[Finite, Finite] | None, path: Path) -> list[fl
 def select_set(results: Sequence[Result], name: str) -> Results:
     """Return the results of one set by key.
 
+    A file without `set_images` (of an earlier version) has the set's size from the other results on the set: it is the
+    largest number of images of any.
+
     Raises:
         ValueError: two files hold the same.
     """
+    chosen = [result for result in results if result.set == name]
+    counts = [count for result in chosen for count in (result.images, result.set_images) if count is not None]
     found: Results = {}
-    for result in results:
-        if result.set == name:
-            if result.key in found:
-                raise ValueError(
-                    f"{found[result.key].path} and {result.path} both hold {shorten(result.config)} on {name}"
-                )
-            found[result.key] = result
+    for result in chosen:
+        if result.key in found:
+            raise ValueError(f"{found[result.key].path} and {result.path} both hold {shorten(result.config)} on {name}")
+        found[result.key] = replace(result, set_images=result.set_images or max(counts, default=None))
     return found
 
 
@@ -184,23 +204,23 @@ def find_own_rows(table: Table, results: Results) -> list[Row]:
 
 def format_plain(table: Table, results: Results) -> str:
     """Format a table for a terminal: the paper's figures, ours, and what differed, with intervals on the next line."""
-    headings = [_HEADINGS.get(name, name) for name in table.figures]
+    headings = [SEGMENTATION.get(name, name) for name in table.figures]
     empty = [""] * len(headings)
     cells, texts = [], []
     for number, row in enumerate([*table.rows, *find_own_rows(table, results)]):
         if number == len(table.rows):
-            cells.append(["our own:", "", "|", *empty, "|", *empty, "|"])
+            cells.append(["our own:", "", "|", *empty, "|", *empty, "", "|"])
             texts.append("")
         result = results.get((row.config, row.multi_scale_test))
         paper = [f"{value:.1f}" for value in row.values] or empty
         cells.append(
-            [row.label, row.config, "|", *paper, "|", *(format_cells(table, result) if result else empty), "|"]
+            [row.label, row.config, "|", *paper, "|", *(format_cells(table, result) if result else [*empty, ""]), "|"]
         )
         texts.append(format_differences(result) if result else NOT_TRAINED)
         if result and format_intervals(table, result):
-            cells.append(["", "", "|", *empty, "|", *empty, "|"])
+            cells.append(["", "", "|", *empty, "|", *empty, "", "|"])
             texts.append(format_intervals(table, result))
-    lines = format_table(["", "config", "|", *headings, "|", *headings, "|"], cells).split("\n")
+    lines = format_table(["", "config", "|", *headings, "|", *headings, "images", "|"], cells).split("\n")
     title = f"Table {table.number}. {table.title}; in %: the paper, ours, and what differed"
     rows = [f"{line} {text}".rstrip() for line, text in zip(lines, ["", *texts], strict=True)]
     return "\n".join([title, *rows, *([table.note] if table.note else [])])
@@ -208,16 +228,15 @@ def format_plain(table: Table, results: Results) -> str:
 
 def format_markdown(table: Table, results: Results) -> str:
     """Format a Markdown table of the same columns, with intervals beside the figures."""
-    headings = [_HEADINGS.get(name, name) for name in table.figures]
-    columns = ["", "config", *(f"{one}, paper" for one in headings), *(f"{one}, ours" for one in headings), "differed"]
+    headings = [SEGMENTATION.get(name, name) for name in table.figures]
+    ours = [*(f"{one}, ours" for one in headings), "images, ours"]
+    columns = ["", "config", *(f"{one}, paper" for one in headings), *ours, "differed"]
     lines = [f"**Table {table.number}.** {table.title}; in %.", "", _format_line(columns)]
-    lines.append(_format_line(["---", "---", *["---:"] * (2 * len(headings)), "---"]))
+    lines.append(_format_line(["---", "---", *["---:"] * (2 * len(headings) + 1), "---"]))
     for row in [*table.rows, *find_own_rows(table, results)]:
         paper = [f"{value:.1f}" for value in row.values] or [""] * len(headings)
         result = results.get((row.config, row.multi_scale_test))
-        ours = (
-            format_cells(table, result, with_intervals=True) if result else [NOT_TRAINED, *[""] * (len(headings) - 1)]
-        )
+        ours = format_cells(table, result, with_intervals=True) if result else [NOT_TRAINED, *[""] * len(headings)]
         label = row.label if row.values else f"our own: {row.label}"
         lines.append(_format_line([label, f"`{row.config}`", *paper, *ours, format_differences(result)]))
     return "\n".join([*lines, *(["", table.note.replace("*", "\\*")] if table.note else [])])
@@ -234,19 +253,26 @@ def _escape_markdown(cell: str) -> str:
 
 
 def format_cells(table: Table, result: Result, *, with_intervals: bool = False) -> list[str]:
-    """Format our figures in percent; a dash where a file has none."""
+    """Format our figures in percent, a dash where a file has none, and the number of images."""
     cells = []
     for name in table.figures:
         value, interval = result.figures.get(name), result.intervals.get(name)
         text = "-" if value is None else f"{100 * value:.1f}"
         cells.append(f"{text} [{_percent(interval)}]" if with_intervals and interval else text)
-    return cells
+    return [*cells, format_images(result)]
+
+
+def format_images(result: Result) -> str:
+    """Format the number of measured images: "472", or "24 of 472" for a part of the set; "?" if unknown."""
+    if result.images is None:
+        return _UNKNOWN
+    return f"{result.images} of {result.set_images}" if result.is_partial else str(result.images)
 
 
 def format_intervals(table: Table, result: Result) -> str:
     """Format the intervals of the table's figures in one line; empty if there are none."""
     known = [(name, result.intervals.get(name)) for name in table.figures]
-    return ", ".join(f"{_HEADINGS.get(name, name)} [{_percent(one)}]" for name, one in known if one)
+    return ", ".join(f"{SEGMENTATION.get(name, name)} [{_percent(one)}]" for name, one in known if one)
 
 
 def _percent(interval: list[float]) -> str:
@@ -254,10 +280,11 @@ def _percent(interval: list[float]) -> str:
 
 
 def format_differences(result: Result | None) -> str:
-    """Format the differences from the paper in one line."""
+    """Format the differences from the paper in one line, after a mark if only a part of the set was measured."""
     if result is None:
         return ""
-    return "; ".join(f"{what}: {how}" for what, how in result.differs.items()) or "unknown"
+    differs = "; ".join(f"{what}: {how}" for what, how in result.differs.items()) or "unknown"
+    return f"{_PARTIAL}; {differs}" if result.is_partial else differs
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ _TITLES = {
     "AP_s": "AP_s",
     "AP_small_original": "AP_small*",
     "dice": "Dice",
-    "miou": "mIoU",
+    "miou": "mIoU_p+b",
     "worst_dice": "worst",
 }
 _AGREEMENT = {

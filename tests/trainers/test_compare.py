@@ -25,7 +25,7 @@ def test_the_same_model_twice_is_no_difference(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = run_compare(root, monkeypatch, capsys, a=GreenSegmenter(), b=GreenSegmenter())
-    row = next(line for line in lines if line.startswith("dice"))
+    row = next(line for line in lines if line.startswith("Dice"))
     assert "0.0 [0.0 0.0]" in row and not row.endswith("*")
 
 

@@ -26,6 +26,7 @@ from trainers.evaluation.figures import build_report, compute_figures, generalis
 from trainers.evaluation.gallery import false_alarms, misses, sheets_of
 from trainers.evaluation.predict import Case, evaluate
 from trainers.evaluation.tables import format_report
+from trainers.table import read_result
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_the_report_is_plain_json(cases: list[Case]) -> None:
 
 
 def test_tables_are_aligned_and_show_a_dash_for_no_value(cases: list[Case]) -> None:
-    detection, endocv, segmentation = format_report(report(cases)).strip().split("\n\n")[1:]
+    detection, endocv, segmentation = format_report(report(cases)).strip().split("\n\n")[1:4]
     for block in (detection, endocv, segmentation):
         _, *rows = block.split("\n")
         assert len({len(row) for row in rows}) == 1
@@ -122,13 +123,22 @@ def test_the_command_writes_figures_and_pictures(
 ) -> None:
     out, gallery = tmp_path / "deep" / "figures.json", tmp_path / "gallery"
     main([*_data(root), "--segmenter", "mask", "--json", str(out), "--gallery", str(gallery), "--limit", "3"])
-    assert json.loads(out.read_text())["images"] == 3
+    assert (json.loads(out.read_text())["images"], json.loads(out.read_text())["set_images"]) == (3, 4)
     best = cv2.imread(str(gallery / "dice_best.jpg"))
     assert best is not None and best.shape[1] > 1000 and best.std() > 10
     assert not (gallery / "misses.jpg").exists()  # nothing was missed
     printed = capsys.readouterr().out
-    assert "AP50" in printed and "north" in printed
+    assert "AP50" in printed and "north" in printed and "data.json, 3 of 4 images" in printed
+    assert "mIoU_p" in printed and "mIoU_p+b = (IoU_p + IoU_b) / 2" in printed
     assert "licence" in printed
+
+
+def test_a_result_of_a_part_of_the_set_is_a_row_that_says_so(root: Path, tmp_path: Path, engines: None) -> None:
+    out = tmp_path / "row.json"
+    main([*_data(root), "--detector", "gflv2-lite0", "--segmenter", "none", "--limit", "3", "--result", str(out)])
+    row = read_result(out)
+    assert (row.config, row.set, row.images, row.set_images) == ("gflv2-lite0", "data", 3, 4)
+    assert row.is_partial and row.figures["AP75"] == pytest.approx(1)
 
 
 def test_the_deviation_from_a_mixed_set_is_told(

@@ -66,7 +66,7 @@ def test_ours_stand_beside_the_papers_with_what_differed(tmp_path: Path, capsys:
     text = printed(capsys, "--results", str(tmp_path), "--table", "2")
     cells = [cell.strip() for cell in row_of(text, "R-50 FPN  ").split("|")]
     assert cells[1].split() == ["51.0", "73.5", "56.8", "12.5", "28.3", "53.5"]
-    assert cells[2].split() == ["51.2", "73.0", "56.0", "-", "28.0", "53.0"]
+    assert cells[2].split() == ["51.2", "73.0", "56.0", "-", "28.0", "53.0", "?"]
     assert cells[3] == "data: 1,977 stills; epochs: 18, not 24"
     assert "AP [48.0 54.5]" in text
     assert len({line.index("|") for line in text.split("\n") if "|" in line}) == 1
@@ -87,6 +87,32 @@ def test_our_own_configs_follow_below_tables_of_their_kind(tmp_path: Path, capsy
     assert text.count("our own:") == 4
     assert "gflv2-lite0" not in text.split("Table 4.")[1] and "lowrank-lite2" in text.split("Table 4.")[1]
     assert "unknown" in row_of(text, "gflv2-lite0")
+
+
+def test_each_row_says_how_many_images_and_a_part_of_the_set_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result(tmp_path, "retinanet-r50", images=24, set_images=472)
+    result(tmp_path, "atss-r50", images=472, set_images=472)
+    result(tmp_path, "paa-r50", images=24)  # of an earlier version: the set's size is that of the other results
+    result(tmp_path, "fcos-r50")
+    text = printed(capsys, "--results", str(tmp_path), "--table", "1")
+    rows = {name: row_of(text, name) for name in ("RetinaNet", "ATSS", "PAA", "FCOS")}
+    counts = {name: row.split("|")[2].split(maxsplit=6)[6].strip() for name, row in rows.items()}
+    assert counts == {"RetinaNet": "24 of 472", "ATSS": "472", "PAA": "24 of 472", "FCOS": "?"}
+    marked = [name for name, row in rows.items() if "only a part of the set was measured; " in row]
+    assert marked == ["RetinaNet", "PAA"]
+    markdown = printed(capsys, "--results", str(tmp_path), "--table", "1", "--markdown")
+    assert "| 24 of 472 | only a part of the set was measured; unknown |" in row_of(markdown, "| RetinaNet")
+
+
+def test_both_meanings_of_miou_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result(tmp_path, "hrnet-w48", {**SEGMENTATION, "iou_p": 0.8, "iou_b": 0.96, "miou": 0.88})
+    text = printed(capsys, "--results", str(tmp_path), "--table", "4")
+    headings = text.split("\n")[1].split("|")[2].split()
+    values = dict(zip(headings, row_of(text, "HRNet  ").split("|")[2].split(), strict=False))
+    assert (values["mIoU_p"], values["IoU_b"], values["mIoU_p+b"]) == ("80.0", "96.0", "88.0")
+    assert "mIoU_p: mean IoU of the polyp" in text and "(IoU_p + IoU_b) / 2" in text
 
 
 def test_only_the_set_asked_for_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +143,8 @@ BAD: dict[str, Any] = {
     "huge": '{"config": "x", "set": "val", "figures": {"AP": 1' + "0" * 400 + "}}",
     "infinite": '{"config": "x", "set": "val", "figures": {"hd95_px": Infinity}}',
     "three": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "intervals": {"AP": [0.4, 0.5, 0.6]}},
+    "no images": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "images": 0},
+    "too many": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "images": 9, "set_images": 8},
     "listed": {"config": "x", "set": "val", "figures": {"AP": 0.5}, "differs": ["data"]},
 }
 

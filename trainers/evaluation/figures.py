@@ -56,19 +56,22 @@ def build_report(
     segmenter: SegmenterEngine | None,
     *,
     data: str,
+    set_images: int | None = None,
     score_threshold: float = 0.0,
     scales: Sequence[float] = (),
     resampling: Resampling = Resampling(),
 ) -> Figures:
     """Compute all figures of an evaluation, overall and for each centre, with the settings that produced them.
 
-    The result can be written as JSON. data: name of the data file. scales: as in `predict.evaluate`.
+    The result can be written as JSON. data: name of the data file. set_images: number of images in the data file; None:
+    those of the cases. scales: as in `predict.evaluate`.
     """
     engines: dict[str, Engine | None] = {"detector": detector, "segmenter": segmenter}
     centres = sorted({case.still.centre for case in cases})
     of_centre = {name: [case for case in cases if case.still.centre == name] for name in centres}
     return {
         "data": data,
+        "set_images": len(cases) if set_images is None else set_images,
         "models": {task: engine.model if engine else None for task, engine in engines.items()},
         "engine": " + ".join(dict.fromkeys(engine.name for engine in engines.values() if engine)),
         "multi_scale": {"scales": list(scales), "mirrored": True} if scales else None,

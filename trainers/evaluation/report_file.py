@@ -43,6 +43,7 @@ class Report(SetFigures, kw_only=True):
 
     per_centre: dict[str, SetFigures]
     data: str = "a set"
+    set_images: Text | None = None
     engine: str = "an engine"
     models: dict[str, str | None] | None = None
     bootstrap: Bootstrap | None = None

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from trainers.evaluation.chart import chart
-from trainers.evaluation.tables import COCO, ENDOCV, SEGMENTATION, format_interval, format_value
+from trainers.evaluation.tables import (
+    COCO,
+    ENDOCV,
+    MIOU_NOTE,
+    SEGMENTATION,
+    format_images,
+    format_interval,
+    format_value,
+)
 from trainers.training.run_folder import VALIDATION
 
 
@@ -105,13 +113,14 @@ def _figures(run: RunFolder) -> str:
         parts.append(_table("Detection in %, EndoCV2021 sizes on the original grid", ENDOCV, sets, endocv))
     if report["segmentation"]:
         title = "Segmentation in %, mean over images; distances in stored px"
-        parts.append(_table(title, SEGMENTATION, sets, ("segmentation",)))
+        parts.append(_table(title, SEGMENTATION, sets, ("segmentation",)) + f"<p>{html.escape(MIOU_NOTE)}</p>")
     return f"<section><h2>Figures</h2>{''.join(parts)}</section>"
 
 
 def _measured(report: Mapping[str, Any]) -> str:
     models = " and ".join(name for name in (report.get("models") or {}).values() if name) or "the model"
-    return f"{report.get('data', 'a set')}, {report['images']} images: {models} on {report.get('engine', 'an engine')}."
+    engine = report.get("engine", "an engine")
+    return f"{report.get('data', 'a set')}, {format_images(report)} images: {models} on {engine}."
 
 
 def _table(title: str, columns: Mapping[str, str], sets: Mapping[str, Any], path: tuple[str, ...]) -> str:

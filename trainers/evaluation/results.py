@@ -62,6 +62,7 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
         "set": Path(report["data"]).stem,
         "engine": report["engine"],
         "images": report["images"],
+        "set_images": report["set_images"],
         "figures": {name: _round(found[name]) for name in _FIGURES[kind]},
         "intervals": {
             name: [round(end, 4) for end in span] for name, span in (found.get("intervals") or {}).items() if span

@@ -1,5 +1,6 @@
 """Format the report of an evaluation as text tables, in percent as in the paper, or in px where a column says so."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from realtime_polyp.telemetry.text_table import format_table
@@ -19,9 +20,9 @@ ENDOCV = {
 }
 SEGMENTATION = {
     "dice": "Dice",
-    "miou": "mIoU",
-    "iou_p": "IoU_p",
+    "iou_p": "mIoU_p",
     "iou_b": "IoU_b",
+    "miou": "mIoU_p+b",
     "sensitivity": "Sen",
     "specificity": "Spe",
     "accuracy": "Acc",
@@ -31,6 +32,10 @@ SEGMENTATION = {
     "hd95_px": "HD95 px",
     "hausdorff_px": "HD px",
 }
+MIOU_NOTE = (
+    "mIoU_p: mean IoU of the polyp (IoU_p), the mIoU of most papers on polyp segmentation; "
+    "mIoU_p+b = (IoU_p + IoU_b) / 2, the mIoU of the paper's Table 4."
+)
 
 
 def format_report(report: Figures) -> str:
@@ -54,7 +59,7 @@ def format_report(report: Figures) -> str:
         masks["all, pooled pixels"] = report["segmentation"]["pooled"]
         threshold = report["thresholds"]["mask"]
         title = f"Segmentation in %, mean over images, threshold {threshold:g}; distances on the stored grid"
-        parts.append(_format_section(title, SEGMENTATION, masks, sets))
+        parts += [_format_section(title, SEGMENTATION, masks, sets), MIOU_NOTE]
     if "generalisation" in report:
         parts.append(_format_deviations(report["generalisation"]))
     if "challenge" in report:
@@ -64,7 +69,7 @@ def format_report(report: Figures) -> str:
 
 def _format_head(report: Figures) -> str:
     models = " and ".join(name for name in report["models"].values() if name)
-    lines = [f"\n{report['data']}, {report['images']} images: {models} on {report['engine']}"]
+    lines = [f"\n{report['data']}, {format_images(report)} images: {models} on {report['engine']}"]
     if report.get("multi_scale"):
         scales = ", ".join(f"{scale:g}" for scale in report["multi_scale"]["scales"])
         lines.append(f"multi-scale test: each image at {scales} of the model's size, and flipped")
@@ -73,6 +78,12 @@ def _format_head(report: Figures) -> str:
         level, draws = f"{100 * note['level']:g} %", f"{note['samples']} draws of {note['drawn']}"
         lines.append(f"in brackets: {level} interval, percentiles of {draws}")
     return "\n".join(lines)
+
+
+def format_images(report: Mapping[str, Any]) -> str:
+    """Format the number of measured images, such as "24 of 472" for a part of the set."""
+    images, whole = report["images"], report.get("set_images")
+    return f"{images} of {whole}" if whole not in (None, images) else str(images)
 
 
 def _format_deviations(figures: Figures) -> str:
