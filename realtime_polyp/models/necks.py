@@ -27,6 +27,7 @@ class NeckConfig:
         extra: how the levels above the backbone's are made: stride-2 convolutions that begin with the backbone's last
             feature ("on_input") or with the pyramid's last level ("on_output"), or max pooling ("pool").
         relu_before_extra: apply ReLU before each of these convolutions, except before one on the backbone's feature.
+        relu_before_first_extra: also before the first one; False in FCOS and in mmdetection's necks.
         repeats: number of BiFPN layers.
     """
 
@@ -36,6 +37,7 @@ class NeckConfig:
     start: int = 1
     extra: Extra = "on_output"
     relu_before_extra: bool = False
+    relu_before_first_extra: bool = True
     repeats: int = 3
 
 
@@ -155,7 +157,8 @@ def add_levels(maps: list[Tensor], last_input: Tensor, extra: nn.ModuleList, con
     for index, conv in enumerate(extra):
         on_input = index == 0 and config.extra == "on_input"
         x = last_input if on_input else maps[-1]
-        maps = [*maps, conv(F.relu(x) if config.relu_before_extra and not on_input else x)]
+        rectified = config.relu_before_extra and not on_input and (index > 0 or config.relu_before_first_extra)
+        maps = [*maps, conv(F.relu(x) if rectified else x)]
     while len(maps) < config.levels:
         maps = [*maps, F.max_pool2d(maps[-1], 1, 2)]
     return maps

@@ -139,6 +139,16 @@ def test_fpn_takes_relu_where_it_is_told() -> None:
     assert torch.allclose(rectified(x)[1], wanted) and not torch.allclose(first[1], wanted)
 
 
+def test_mmdetection_and_fcos_take_no_relu_before_the_first_extra_level() -> None:
+    """Its FPN and PAFPN: `fpn_convs[used](outs[-1])`, then `fpn_convs[i](relu(outs[-1]))`."""
+    torch.manual_seed(0)
+    config = NeckConfig(channels=4, levels=4, relu_before_extra=True, relu_before_first_extra=False)
+    neck = FPN((4, 4), config)
+    maps = neck([torch.randn(1, 4, 16, 16), torch.randn(1, 4, 8, 8)])
+    assert torch.allclose(maps[2], neck.extra[0](maps[1])) and (maps[1] < 0).any()
+    assert torch.allclose(maps[3], neck.extra[1](maps[2].relu())) and (maps[2] < 0).any()
+
+
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_every_named_detector_is_built_and_its_shapes_agree(name: str) -> None:
     """On the meta device: no memory, no numbers, every shape."""
