@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from golden import golden, golden_state
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from toys import narrow
 
 from realtime_polyp.models.efficientnet_lite import LITE0
@@ -58,7 +59,7 @@ def test_mmdetection_s_checkpoints_are_taken_whole(
     net = recipe.build(recipe.config)
     wanted = {key for key in net.state_dict() if not key.endswith("num_batches_tracked")}
     assert set(load_file(out)) == wanted
-    assert "left out" not in said and "stay at their start" not in said and f"{len(wanted)} tensors matched" in said
+    assert "left out" not in said and "not in the file" not in said and f"{len(wanted)} tensors matched" in said
     assert initialise(net, out) == "published.pth"  # where they come from, for what the run says of itself
     assert torch.equal(net.backbone.conv1.weight, state["backbone.conv1.weight"])
     with safe_open(out, "pt") as file:
@@ -89,7 +90,8 @@ def test_imagenet_resnets_fill_the_backbone_and_nothing_else(
     taken = load_file(tmp_path / "out.safetensors")
     assert taken and all(name.startswith("backbone.") for name in taken)
     assert "left out, this model has no such tensor: 2 (fc.weight, fc.bias)" in said
-    assert "stay at their start" in said and "conv_offset" in said or "head." in said
+    assert "they start at 0: offsets of 3 deformable convolutions" in said
+    assert "random until they are trained: pyramid, head\n" in said and "means nothing: train it first" in said
 
 
 @pytest.mark.parametrize("config", ["hrnet-w48", "lowrank-hrnet-w48"])
@@ -144,6 +146,7 @@ def test_another_data_set_s_classes_are_left_out_and_said(
     import_weights.run(tmp_path / "coco.pth", "mmdet", "retinanet-r50", tmp_path / "out.safetensors")
     said = capsys.readouterr().out
     assert "left out, 720 outputs of other classes, 9 here: 2" in said
+    assert "random until they are trained: head.cls (outputs of other classes in the file)\n" in said
     assert not any(
         "cls.weight" in name and "head.cls.weight" == name for name in load_file(tmp_path / "out.safetensors")
     )
@@ -237,16 +240,117 @@ def test_a_two_stage_detector_of_eighty_classes_leaves_their_boxes_out(
     assert "rpn.conv.weight" in taken and not any(".reg." in name and "rpn" not in name for name in taken)
 
 
-def test_double_head_s_extra_layers_stay_at_their_start(
+def test_double_head_s_extra_layers_are_named_as_random(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = toy_recipe("double-head-r50", monkeypatch)
-    state = recipe.build(recipe.config).state_dict()
-    file = tmp_path / "published.safetensors"
-    extra = ("fc_head.reg", "conv_head.cls")
-    save_file({name: value for name, value in state.items() if not name.startswith(extra)}, file)
-    import_weights.run(file, "mmdet", "double-head-r50", tmp_path / "out.safetensors")
-    assert "stay at their start: 4" in capsys.readouterr().out
+    own = recipe.build(recipe.config).state_dict()
+    state = {published: own[name] for name in own if (published := double_head_name(name))}
+    torch.save(state, tmp_path / "double.pth")
+    import_weights.run(tmp_path / "double.pth", "mmdet", "double-head-r50", tmp_path / "out.safetensors")
+    said = capsys.readouterr().out
+    extra = 'the "Ext" outputs of Double-Head-Ext, which no published Double-Head has'
+    assert f"random until they are trained: fc_head.reg ({extra}), conv_head.cls ({extra})\n" in said
+    assert "left out" not in said and len(load_file(tmp_path / "out.safetensors")) == len(own) - 4
+
+
+def double_head_name(name: str) -> str:
+    """Of our Double-Head's tensors, as mmdetection names them; empty for those that it does not have."""
+    if name.startswith(("fc_head.reg", "conv_head.cls")):
+        return ""
+    names = {
+        "pyramid.lateral.": "neck.lateral_convs.", "pyramid.smooth.": "neck.fpn_convs.",
+        "rpn.conv.": "rpn_head.rpn_conv.", "rpn.cls.": "rpn_head.rpn_cls.", "rpn.reg.": "rpn_head.rpn_reg.",
+        "fc_head.shared.": "roi_head.bbox_head.fc_branch.", "fc_head.cls.": "roi_head.bbox_head.fc_cls.",
+        "conv_head.reg.": "roi_head.bbox_head.fc_reg.", "conv_head.blocks.": "roi_head.bbox_head.conv_branch.",
+        "conv_head.widen.shortcut.": "roi_head.bbox_head.res_block.conv_identity.",
+        "conv_head.widen.": "roi_head.bbox_head.res_block.", "backbone.": "backbone.",
+    }  # fmt: skip
+    ours = next(prefix for prefix in names if name.startswith(prefix))
+    rest = name.removeprefix(ours)
+    return names[ours] + (rest.replace(".", ".conv.", 1) if ours.startswith("pyramid") else rest)
+
+
+PAFPN = "gflv2-x101-dcn-pafpn-ms"
+
+
+def pafpn_state() -> dict[str, torch.Tensor]:
+    """The reference GFLv2 of mmdetection with the convolutions that its PAFPN has beyond an FPN."""
+    state, generator = golden_state(golden("gflv2_r50_dcnv2")), torch.Generator().manual_seed(5)
+    for name in ("downsample_convs.0", "downsample_convs.1", "pafpn_convs.0", "pafpn_convs.1"):
+        state[f"neck.{name}.conv.weight"] = torch.randn(64, 64, 3, 3, generator=generator) / 24
+        state[f"neck.{name}.conv.bias"] = torch.randn(64, generator=generator)
+    return state
+
+
+def mmdet_pafpn(state: dict[str, torch.Tensor], features: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What mmdetection's PAFPN computes of three features, with two extra levels "on_output", under its own names."""
+
+    def conv(name: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+        weight, bias = (state[f"neck.{name}.conv.{leaf}"] for leaf in ("weight", "bias"))
+        return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2)
+
+    laterals = [conv(f"lateral_convs.{i}", x) for i, x in enumerate(features)]
+    for i in (2, 1):
+        laterals[i - 1] = laterals[i - 1] + F.interpolate(laterals[i], size=laterals[i - 1].shape[2:], mode="nearest")
+    outs = [conv(f"fpn_convs.{i}", x) for i, x in enumerate(laterals)]
+    for i in (0, 1):
+        outs[i + 1] = outs[i + 1] + conv(f"downsample_convs.{i}", outs[i], 2)
+    outs = [outs[0], conv("pafpn_convs.0", outs[1]), conv("pafpn_convs.1", outs[2])]
+    for i in (3, 4):
+        outs.append(conv(f"fpn_convs.{i}", outs[-1], 2))
+    return outs
+
+
+def test_a_pafpn_checkpoint_is_taken_whole_and_computes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = as_in_the_golden(RECIPES[PAFPN])
+    monkeypatch.setitem(RECIPES, PAFPN, recipe)
+    state, out = pafpn_state(), tmp_path / "out.safetensors"
+    torch.save({"state_dict": state}, tmp_path / "pafpn.pth")
+    import_weights.run(tmp_path / "pafpn.pth", "mmdet", PAFPN, out)
+    assert "left out" not in (said := capsys.readouterr().out) and "not in the file" not in said
+    net = recipe.build(recipe.config).eval()
+    initialise(net, out)
+    features = [torch.randn(1, 32 * 2**i, 24 // 2**i, 32 // 2**i) for i in (1, 2, 3)]
+    with torch.inference_mode():
+        for found, wanted in zip(net.pyramid(features), mmdet_pafpn(state, features), strict=True):
+            assert torch.allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "neck", "said"),
+    [
+        ("gflv2-r50-dcn", "pafpn", f"is a PAFPN, that of gflv2-r50-dcn an FPN: choose such a --config ({PAFPN})"),
+        (PAFPN, "fpn", f"is an FPN, that of {PAFPN} a PAFPN: choose such a --config (gflv2-r50, "),
+        ("gflv2-x101-dcn-bifpn-ms", "fpn", "is an FPN, that of gflv2-x101-dcn-bifpn-ms a BiFPN: choose"),
+        ("gflv2-x101-dcn-bifpn-ms", "bifpn", "the file's BiFPN has other layers than that of gflv2-x101-dcn-bifpn-ms"),
+        ("gflv2-r50-dcn", "other", "is of another kind, that of gflv2-r50-dcn an FPN: its backbone alone"),
+    ],
+    ids=["pafpn for fpn", "fpn for pafpn", "fpn for bifpn", "bifpn", "other"],
+)
+def test_another_neck_is_refused_by_its_name_and_its_backbone_can_be_read(
+    config: str, neck: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setitem(RECIPES, config, as_in_the_golden(RECIPES[config]))
+    state = pafpn_state()
+    if neck != "pafpn":
+        more = {"fpn": None, "bifpn": "neck.bifpn.0.p4_w1", "other": "neck.yolo.weight"}[neck]
+        kept = ("neck.downsample", "neck.pafpn") if more is None else ("neck.",)
+        state = {name: value for name, value in state.items() if not name.startswith(kept)}
+        state |= {more: torch.ones(2)} if more else {}
+    file, out = tmp_path / "file.pth", tmp_path / "out.safetensors"
+    torch.save(state, file)
+    words = [str(file), "--config", config, "--out", str(out), "--layout"]
+    with pytest.raises(SystemExit) as end:
+        import_weights.main([*words, "mmdet"])
+    message = capsys.readouterr().err.strip()
+    assert end.value.code == 2 and said in message and message.endswith("is read with --layout torchvision")
+    import_weights.main([*words, "torchvision"])
+    assert all(name.startswith("backbone.") for name in load_file(out))
+    assert "random until they are trained: pyramid, head\n" in capsys.readouterr().out
 
 
 def test_the_hrnet_authors_checkpoint_gives_their_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

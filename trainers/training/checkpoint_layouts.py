@@ -6,10 +6,11 @@ from typing import Any
 
 from realtime_polyp.models.segmenter import Segmenter
 from trainers.detectors import atss, cascade_rcnn, double_head, faster_rcnn, fcos, gfl, paa, retinanet
+from trainers.recipes import RECIPES, Recipe
 from trainers.segmenters import hrnet
-from trainers.training.checkpoint_names import Rule, State, from_mmdet, rename
+from trainers.training.checkpoint_names import Rule, State, find_mmdet_neck, from_mmdet, rename
 
-Layout = Callable[[State, Any], State]
+Layout = Callable[[State, Recipe], State]
 
 _MMDET: dict[Any, Callable[[State], State]] = {
     gfl.build: gfl.published,
@@ -18,6 +19,8 @@ _MMDET: dict[Any, Callable[[State], State]] = {
         for module in (atss, cascade_rcnn, double_head, faster_rcnn, fcos, paa, retinanet)
     },
 }
+_NECKS = {"fpn": "an FPN", "pafpn": "a PAFPN", "bifpn": "a BiFPN", "other": "of another kind"}
+_BACKBONE_ALONE = "its backbone alone is read with --layout torchvision"
 _HRNETS = (Segmenter, hrnet.build)
 _RESNET = r"(conv1|bn1|layer[1-4])\.(.*)"
 _TORCHVISION: tuple[Rule, ...] = (
@@ -31,36 +34,60 @@ _TORCHVISION: tuple[Rule, ...] = (
 _HRNET_PARTS = r"(conv[12]|bn[12]|layer1|transition[1-3]|stage[2-4])\.(.*)"
 
 
-def from_mmdetection(state: State, build: Any) -> State:
-    """Rename tensors of mmdetection 3 and earlier; backbones of OpenMMLab are ResNets under torchvision's names."""
+def from_mmdetection(state: State, recipe: Recipe) -> State:
+    """Rename tensors of mmdetection 3 and earlier; backbones of OpenMMLab are ResNets under torchvision's names.
+
+    Raises:
+        ValueError: mmdetection has no such model, or the checkpoint has another neck.
+    """
     if not any(name.startswith("backbone.") for name in state):
-        return from_torchvision(state, build)
-    if build not in _MMDET:
-        raise ValueError("mmdetection has no such model: its backbone alone is read with --layout torchvision")
-    return _MMDET[build](state)
+        return from_torchvision(state, recipe)
+    if recipe.build not in _MMDET:
+        raise ValueError(f"mmdetection has no such model: {_BACKBONE_ALONE}")
+    _check_neck(find_mmdet_neck(state), recipe)
+    return _MMDET[recipe.build](state)
 
 
-def from_torchvision(state: State, build: Any) -> State:
+def _check_neck(found: str | None, recipe: Recipe) -> None:
+    """Raise ValueError for a neck of another kind than the recipe's, or a BiFPN.
+
+    The BiFPN of mmdetection (projects/EfficientDet) pools the backbone's last feature for its coarse levels, and its
+    first layer has laterals of its own for the way back: ours has neither, so its tensors would compute something else.
+    """
+    wanted = recipe.config.neck.kind
+    if found is None or found == wanted != "bifpn":
+        return
+    if found == wanted:
+        raise ValueError(f"the file's BiFPN has other layers than that of {recipe.name}: {_BACKBONE_ALONE}")
+    fitting = [one for one in RECIPES.values() if one.paper and one.build is recipe.build]
+    same = [one.name for one in fitting if one.config.neck.kind == found]
+    choose = f"choose such a --config ({', '.join(same)}); " if same and found != "bifpn" else ""
+    raise ValueError(
+        f"the file's neck is {_NECKS[found]}, that of {recipe.name} {_NECKS[wanted]}: {choose}{_BACKBONE_ALONE}"
+    )
+
+
+def from_torchvision(state: State, recipe: Recipe) -> State:
     """Rename ImageNet ResNets and ResNeXts, and backbone and pyramid of torchvision's detectors; heads differ."""
     return rename(state, _TORCHVISION)
 
 
-def from_timm(state: State, build: Any) -> State:
+def from_timm(state: State, recipe: Recipe) -> State:
     """Rename tensors of timm.
 
     Its ResNets have torchvision's names and its HRNets the authors'; only its EfficientNet-Lites need their own rules.
     """
     if any(name.startswith("conv_stem") for name in state):
-        return _from_timm_lite(state, "fusion.backbone" if build is Segmenter else "backbone")
+        return _from_timm_lite(state, "fusion.backbone" if recipe.build is Segmenter else "backbone")
     is_hrnet = any(name.startswith("stage4") for name in state)
-    return from_hrnet(state, build) if is_hrnet else from_torchvision(state, build)
+    return from_hrnet(state, recipe) if is_hrnet else from_torchvision(state, recipe)
 
 
-def from_hrnet(state: State, build: Any) -> State:
+def from_hrnet(state: State, recipe: Recipe) -> State:
     """Rename tensors of the HRNet authors' classification and segmentation checkpoints."""
-    if build not in _HRNETS:
+    if recipe.build not in _HRNETS:
         raise ValueError("this model has no HRNet backbone: choose an hrnet --config")
-    prefix = "fusion" if build is Segmenter else "backbone"
+    prefix = "fusion" if recipe.build is Segmenter else "backbone"
     return rename(state, ((_HRNET_PARTS, rf"{prefix}.\1.\2"),))
 
 
