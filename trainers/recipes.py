@@ -44,6 +44,7 @@ class Recipe:
         loop: settings of the training loop.
         augment: settings of the augmentation.
         paper: whether the model is a row of the paper's tables.
+        backbone: "paper" for the recipe's own, or one of `backbone_recipes.BACKBONES`.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Recipe:
     loop: LoopConfig
     augment: AugmentConfig
     paper: bool = True
+    backbone: str = "paper"
 
     def sized(self, size: tuple[int, int]) -> "Recipe":
         """Return the recipe at another input size (h, w) px."""
@@ -103,6 +105,7 @@ _ALL = (
     _paper_detector("fcos-r50", fcos, fcos.FCOSConfig()),
     _paper_detector("paa-r50", paa, paa.PAAConfig()),
     _paper_detector("atss-r50", atss, atss.ATSSConfig()),
+    _paper_detector("atss-r50-k9", atss, atss.ATSSConfig(k=9)),  # ATSS as published, for the paper's section 2.1.3
     # Tables 2 and 3
     _paper_detector("gflv2-r50", gfl, DETECTORS["gflv2-r50"]),
     _paper_detector("gflv2-r50-dcn", gfl, DETECTORS["gflv2-r50-dcn"]),
@@ -111,6 +114,9 @@ _ALL = (
     _paper_detector("gflv2-x101-dcn-ms", gfl, DETECTORS["gflv2-x101-dcn"], multi_scale=True),
     _paper_detector("gflv2-x101-dcn-pafpn-ms", gfl, DETECTORS["gflv2-x101-dcn-pafpn"], multi_scale=True),
     _paper_detector("gflv2-x101-dcn-bifpn-ms", gfl, DETECTORS["gflv2-x101-dcn-bifpn"], multi_scale=True),
+    # Not in the tables
+    _paper_detector("gfl-r50", gfl, DETECTORS["gfl-r50"]),
+    _paper_detector("gflv2-r50-dcnv1", gfl, DETECTORS["gflv2-r50-dcnv1"]),
     # Table 4
     _paper_segmenter("unetpp", unetpp, unetpp.UNetPPConfig(backbone=SEGMENTER_R50)),
     _paper_segmenter("pranet", pranet, pranet.PraNetConfig(backbone=SEGMENTER_R50)),

@@ -122,15 +122,21 @@ class EfficientNetLite(nn.Module):
             self.stages.append(_build_stage(inputs, stage))
             inputs = stage.channels
         widths = [stage.channels for stage in stages_of(config)]
+        self.half_resolution_channels = widths[0]
         self.channels = (widths[1], widths[2], widths[4], widths[6])
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        outputs = self.stage_outputs(x)
+        return [outputs[1], outputs[2], outputs[4], outputs[6]]
+
+    def stage_outputs(self, x: Tensor) -> list[Tensor]:
+        """Return the outputs of all seven stages, at strides 2, 4, 8, 16, 16, 32 and 32."""
         outputs = []
         x = self.stem((x - _MEAN) / _STD)
         for stage in self.stages:
             x = stage(x)
             outputs.append(x)
-        return [outputs[1], outputs[2], outputs[4], outputs[6]]
+        return outputs
 
 
 def _build_stage(inputs: int, stage: Stage) -> nn.Sequential:

@@ -11,10 +11,12 @@ import torch
 from golden import golden, golden_state
 from torch import Tensor, nn
 
+from realtime_polyp.models.efficientnet_lite import EfficientNetLite, LiteConfig
 from realtime_polyp.models.hrnet import HRNetConfig
 from realtime_polyp.models.resnet import ResNet, ResNetConfig
 from realtime_polyp.models.segmenter import SegmenterConfig
 from trainers.segmenters import acfnet, acsnet, hrnet, lowrank, pranet, unetpp
+from trainers.segmenters.encoders import dilate, encoder_channels, encoder_features
 from trainers.training.contract import Losses, ModelWithLoss, Targets
 from trainers.training.losses import mask_loss
 
@@ -338,7 +340,7 @@ def test_a_dilated_backbone_sees_the_same_cells_eight_pixels_apart() -> None:
     """With its weights unchanged, every fourth cell of the last stage is the plain one's, away from the borders."""
     torch.manual_seed(0)
     plain = ResNet(BACKBONE).eval()
-    dilated = acfnet.dilated(ResNet(BACKBONE)).eval()
+    dilated = dilate(ResNet(BACKBONE)).eval()
     dilated.load_state_dict(plain.state_dict())
     pixels = torch.rand(1, 3, 128, 128) * 255
     with torch.no_grad():
@@ -347,7 +349,27 @@ def test_a_dilated_backbone_sees_the_same_cells_eight_pixels_apart() -> None:
     assert torch.allclose(fine[2][..., ::2, ::2], coarse[2], atol=1e-4)
     assert torch.allclose(fine[3][..., ::4, ::4], coarse[3], atol=1e-4)
     with pytest.raises(ValueError, match="DeformConv2d"):
-        acfnet.dilated(ResNet(replace(BACKBONE, deform="v2")))
+        dilate(ResNet(replace(BACKBONE, deform="v2")))
+
+
+def test_a_dilated_efficientnet_lite_sees_the_same_cells_too() -> None:
+    torch.manual_seed(0)
+    config = LiteConfig(width=0.25, depth=1.0)
+    plain, dilated = EfficientNetLite(config).eval(), dilate(EfficientNetLite(config)).eval()
+    dilated.load_state_dict(plain.state_dict())
+    pixels = torch.rand(1, 3, 256, 256) * 255
+    with torch.no_grad():
+        coarse, fine = plain(pixels), dilated(pixels)
+    assert [x.shape[-1] for x in fine] == [64, 32, 32, 32]
+    middle = slice(6, -6)  # the borders are padded at other places
+    assert torch.allclose(fine[2][..., ::2, ::2][..., middle, middle], coarse[2][..., middle, middle], atol=1e-4)
+
+
+def test_encoders_give_five_features_of_the_widths_that_they_name() -> None:
+    for backbone in (ResNet(BACKBONE), EfficientNetLite(LiteConfig(width=0.25))):
+        features = encoder_features(backbone.eval(), torch.rand(1, 3, 64, 96) * 255)
+        assert [x.shape[1] for x in features] == list(encoder_channels(backbone))
+        assert [x.shape[-1] for x in features] == [48, 24, 12, 6, 3]
 
 
 def test_unetpp_s_nodes_take_every_node_before_them() -> None:

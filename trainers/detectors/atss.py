@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import centres, giou, to_distances
+from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.dense import (
@@ -38,7 +39,7 @@ class ATSSConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. anchor_scale: anchor side in strides. k: candidates that
     each level gives a polyp."""
 
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig()
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import from_distances, iou
+from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.regions import (
@@ -52,7 +53,7 @@ class D2DetConfig:
     """As `FasterRCNNConfig`; tower_width, tower_depth: of the dense head. placed: regions that get a box while
     detecting, and so candidates given: the best after NMS at `placed_iou`. class_weight: of the class loss."""
 
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
     rpn: RPNConfig = RPNConfig()

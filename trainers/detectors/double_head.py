@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.backbones import build_backbone
+from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, Bottleneck, ResNetConfig
 from trainers.detectors.regions import (
@@ -58,7 +59,7 @@ class DoubleHeadConfig:
     the heads' losses.
     """
 
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
     rpn: RPNConfig = RPNConfig()

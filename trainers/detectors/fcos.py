@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import area, from_distances, iou, to_distances
 from realtime_polyp.models.detector import points_of
+from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.dense import (
@@ -36,7 +37,7 @@ class FCOSConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. reach_px: the farthest edge that each level learns; it
     leaves to the level before what that one reaches."""
 
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig(relu_before_extra=True)
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4

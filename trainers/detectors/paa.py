@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from realtime_polyp.models.backbones import build_backbone
 from realtime_polyp.models.boxes import giou, iou
+from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.dense import (
@@ -41,7 +42,7 @@ class PAAConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. anchor_scale: anchor side in strides. candidate_iou: of
     an anchor that may learn a polyp with it. k: candidates of each level that the mixture is fitted to."""
 
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig()
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from realtime_polyp.models.backbones import build_backbone
+from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.necks import NeckConfig, build_neck
 from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.detectors.dense import SIZE, STRIDES, assigned_boxes, flatten_levels, initialise, shapes_of
@@ -32,7 +33,7 @@ class RetinaNetConfig:
     """size: input (h, w) px. strides: of the pyramid's levels. positive_iou, negative_iou: an anchor whose best IoU
     reaches the first learns a polyp, below the second it is background, between them it is left out."""
 
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig(extra="on_input")
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4

@@ -5,13 +5,15 @@ two classes: background and polyp.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
+from realtime_polyp.models.backbones import build_backbone
+from realtime_polyp.models.efficientnet_lite import LiteConfig
+from realtime_polyp.models.resnet import R50, ResNetConfig
+from trainers.segmenters.encoders import dilate
 from trainers.training.contract import Losses, Targets, in_full_precision
 
 _CLASSES = 2
@@ -24,7 +26,7 @@ class ACFNetConfig:
     rates: dilations of its 3x3 convolutions, cells at stride 8."""
 
     size: tuple[int, int] = (512, 512)
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     width: int = 512
     branch: int = 256
     rates: tuple[int, ...] = (12, 24, 36)
@@ -77,7 +79,7 @@ class ACFNet(nn.Module):
     def __init__(self, config: ACFNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = dilated(ResNet(config.backbone))
+        self.backbone = dilate(build_backbone(config.backbone))
         *_, middle, deepest = self.backbone.channels
         self.auxiliary_head = nn.Sequential(_conv_bn(middle, config.width, 3), nn.Conv2d(config.width, _CLASSES, 1))
         self.pyramid = SpatialPyramid(deepest, config)
@@ -99,21 +101,6 @@ class ACFNet(nn.Module):
         context = self.class_feature(features, coarse.softmax(1))
         fine = self.fine_head(self.join(torch.cat([features, context], 1)))
         return _of_polyp(self.auxiliary_head(middle)), _of_polyp(coarse), _of_polyp(fine)
-
-
-def dilated(backbone: ResNet) -> ResNet:
-    """The backbone with its last two stages at stride 8 too: dilated by 2 and 4 in place of their strides."""
-    for stage, rate in ((backbone.layer3, 2), (backbone.layer4, 4)):
-        for position, block in enumerate(stage):
-            if not isinstance(block.conv2, nn.Conv2d):
-                raise ValueError(f"ACFNet dilates its backbone: no {type(block.conv2).__name__}, use deform='none'")
-            reach = rate if position else rate // 2  # the first block still reads cells of the stage before
-            conv: Any = block.conv2
-            conv.stride, conv.dilation, conv.padding = (1, 1), (reach, reach), (reach, reach)
-            if isinstance(block.downsample, nn.Sequential):
-                shortcut: Any = block.downsample[0]
-                shortcut.stride = (1, 1)
-    return backbone
 
 
 def _of_polyp(logits: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
-from trainers.segmenters.unetpp import encoder_features
+from realtime_polyp.models.backbones import build_backbone
+from realtime_polyp.models.efficientnet_lite import LiteConfig
+from realtime_polyp.models.resnet import R50, ResNetConfig
+from trainers.segmenters.encoders import encoder_channels, encoder_features
 from trainers.training.contract import Losses, Targets, in_full_precision
 from trainers.training.losses import mask_loss
 
@@ -25,7 +27,7 @@ class ACSNetConfig:
     is. dropout: of the answers' channels in training."""
 
     size: tuple[int, int] = (512, 512)
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     widths: tuple[int, int, int, int, int] = (512, 256, 128, 64, 64)
     context_widths: tuple[int, int, int, int] = (256, 128, 64, 64)
     branch: int = 64
@@ -119,11 +121,12 @@ class ACSNet(nn.Module):
     def __init__(self, config: ACSNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = ResNet(config.backbone)
-        *skips, deepest = (config.backbone.width, *self.backbone.channels)
+        self.backbone = build_backbone(config.backbone)
+        *skips, deepest = encoder_channels(self.backbone)
         self.context = GlobalContext(deepest, config)
-        self.levels = nn.ModuleList(Level(skip, index, config) for index, skip in enumerate(skips[::-1]))
-        inputs = (deepest, *(level.channels for level in self.levels))
+        levels = [Level(skip, index, config) for index, skip in enumerate(skips[::-1])]
+        self.levels = nn.ModuleList(levels)
+        inputs = (deepest, *(level.channels for level in levels))
         self.decoders = nn.ModuleList(_decoder(*shape) for shape in zip(inputs, config.widths, strict=True))
         self.head = _head(config.widths[-1], config.dropout, shrink=2)
 

@@ -1,5 +1,7 @@
 """HRNetV2 by itself: the backbone of the paper's segmenter with its authors' last layer, and no low-rank module.
 
+In place of HRNet it also takes an EfficientNet-Lite whose resolutions are fused, as the paper's segmenter here does.
+
 Source: Wang et al., Deep High-Resolution Representation Learning (TPAMI 2020). Parameters carry the authors' names, the
 backbone's after `backbone.`.
 """
@@ -9,7 +11,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from realtime_polyp.models.efficientnet_lite import LiteConfig
 from realtime_polyp.models.hrnet import HRNET_W48, HRNet, HRNetConfig
+from realtime_polyp.models.segmenter import LiteFusion
 from trainers.training.contract import Losses, Targets, in_full_precision
 from trainers.training.losses import mask_loss
 
@@ -19,7 +23,7 @@ class HRNetSegmenterConfig:
     """size: input (h, w) px."""
 
     size: tuple[int, int] = (512, 512)
-    backbone: HRNetConfig = HRNET_W48
+    backbone: HRNetConfig | LiteConfig = HRNET_W48
 
 
 class HRNetSegmenter(nn.Module):
@@ -28,7 +32,11 @@ class HRNetSegmenter(nn.Module):
     def __init__(self, config: HRNetSegmenterConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = HRNet(config.backbone)
+        self.backbone: HRNet | LiteFusion
+        if isinstance(config.backbone, LiteConfig):
+            self.backbone = LiteFusion(config.backbone)
+        else:
+            self.backbone = HRNet(config.backbone)
         width = self.backbone.channels
         self.last_layer = nn.Sequential(
             nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, 1, 1)

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
+from realtime_polyp.models.backbones import build_backbone
+from realtime_polyp.models.efficientnet_lite import LiteConfig
+from realtime_polyp.models.resnet import R50, ResNetConfig
 from trainers.training.contract import Losses, Targets, in_full_precision
 
 _WINDOW_PX = 31  # around a pixel, within which a change of the truth makes it count more
@@ -22,7 +24,7 @@ class PraNetConfig:
     """size: input (h, w) px. width: of the partial decoder. reverse_widths: of the stages at strides 32, 16 and 8."""
 
     size: tuple[int, int] = (512, 512)
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     width: int = 32
     reverse_widths: tuple[int, int, int] = (256, 64, 64)
 
@@ -93,7 +95,7 @@ class PraNet(nn.Module):
     def __init__(self, config: PraNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = ResNet(config.backbone)
+        self.backbone = build_backbone(config.backbone)
         deep = self.backbone.channels[1:]
         self.fields = nn.ModuleList(ReceptiveField(inputs, config.width) for inputs in deep)
         self.decoder = PartialDecoder(config.width)

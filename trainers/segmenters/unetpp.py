@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from realtime_polyp.models.resnet import R50, ResNet, ResNetConfig
+from realtime_polyp.models.backbones import build_backbone
+from realtime_polyp.models.efficientnet_lite import LiteConfig
+from realtime_polyp.models.resnet import R50, ResNetConfig
+from trainers.segmenters.encoders import encoder_channels, encoder_features
 from trainers.training.contract import Losses, Targets, in_full_precision
 from trainers.training.losses import mask_loss
 
@@ -21,7 +24,7 @@ class UNetPPConfig:
     """size: input (h, w) px. widths: of the nodes in the rows at strides 2, 4, 8 and 16."""
 
     size: tuple[int, int] = (512, 512)
-    backbone: ResNetConfig = R50
+    backbone: ResNetConfig | LiteConfig = R50
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
 
 
@@ -43,8 +46,8 @@ class UNetPP(nn.Module):
     def __init__(self, config: UNetPPConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = ResNet(config.backbone)
-        encoder = (config.backbone.width, *self.backbone.channels)
+        self.backbone = build_backbone(config.backbone)
+        encoder = encoder_channels(self.backbone)
         self.rows = nn.ModuleList(_row(index, encoder, config.widths) for index in range(4))
         self.heads = nn.ModuleList(nn.Conv2d(config.widths[0], 1, 1) for _ in range(4))
 
@@ -59,16 +62,6 @@ class UNetPP(nn.Module):
                 nodes = cast(nn.ModuleList, self.rows[index])
                 rows[index].append(nodes[column](rows[index], rows[index + 1][column]))
         return tuple(head(node)[:, 0] for head, node in zip(self.heads, rows[0][1:], strict=True))
-
-
-def encoder_features(backbone: ResNet, pixels: Tensor) -> list[Tensor]:
-    """The stem's feature at stride 2, before its pooling, and the stages' at strides 4, 8, 16 and 32."""
-    features = [F.relu(backbone.bn1(backbone.conv1(backbone.normalise(pixels))))]
-    x = F.max_pool2d(features[0], 3, 2, 1)
-    for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
-        x = stage(x)
-        features.append(x)
-    return features
 
 
 def _row(index: int, encoder: tuple[int, ...], widths: tuple[int, ...]) -> nn.ModuleList:

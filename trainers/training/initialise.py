@@ -29,7 +29,7 @@ def backbone_of(net: nn.Module) -> nn.Module:
     if isinstance(net, Segmenter):
         return net.fusion.backbone if isinstance(net.fusion, LiteFusion) else net.fusion
     backbone: Any = net.backbone
-    return backbone
+    return backbone.backbone if isinstance(backbone, LiteFusion) else backbone
 
 
 def initialise(net: nn.Module, init: Path | None, backbone_from: Path | None = None) -> str:

@@ -18,6 +18,7 @@ from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.metrics.segmentation import mean_scores, scores_of
 from trainers import check_data
+from trainers.backbone_recipes import BACKBONE_NAMES, PAPER_BACKBONE, recipe_on
 from trainers.command import command_parser, report_bad_input
 from trainers.data.augment import Augment
 from trainers.data.stills import Still, TrainingStills, read_stills
@@ -34,8 +35,8 @@ from trainers.training.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
-_MUST_MATCH = ("config", "size", "images", "also", "processes", "augment", "loop")
-_NAMED_WITH_VALUE = ("config", "size", "images", "also", "processes")
+_MUST_MATCH = ("config", "backbone", "size", "images", "also", "processes", "augment", "loop")
+_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "processes")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add = parser.add_argument
     add("--config", choices=list(recipes_of(task)), default=default, metavar="NAME",
         help=f"{', '.join(recipes_of(task))} (default: %(default)s)")  # fmt: skip
+    add("--backbone", choices=BACKBONE_NAMES, default=PAPER_BACKBONE,
+        help="backbone of a row of the paper's tables; its heads are scaled with it (default: the recipe's own)")  # fmt: skip
     add("--out", type=Path, required=True, help="folder of this run: checkpoints, curves, weights")
     add(
         "--data",
@@ -133,6 +136,7 @@ def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> N
 
 def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """Return the recipe as changed by the command line. Raises ValueError for a count below 1 or a bad size."""
+    recipe = recipe_on(recipe, options.backbone)
     for name in ("epochs", "batch"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -200,6 +204,7 @@ def read_earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
 def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Raise ValueError if a resumed run differs from its beginning, naming the differences."""
     now = json.loads(json.dumps(now))  # tuples become lists, as in the file
+    before = {"backbone": PAPER_BACKBONE, **before}  # earlier versions had no other backbone
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
@@ -231,7 +236,8 @@ def recipe_of_run(run: Path) -> Recipe:
     content = read_recipe(run)
     if content["config"] not in RECIPES or len(content["size"]) != 2:
         raise ValueError(f"{run} trained {quoted(content['config'])}, a recipe that this version does not have")
-    return RECIPES[content["config"]].sized((content["size"][0], content["size"][1]))
+    recipe = recipe_on(RECIPES[content["config"]], content.get("backbone", PAPER_BACKBONE))
+    return recipe.sized((content["size"][0], content["size"][1]))
 
 
 def engine_of_run(run: Path) -> EagerEngine:
@@ -276,6 +282,7 @@ def describe_run(recipe: Recipe, init: str, sets: TrainingSets, group: ProcessGr
     """Return the recipe of a run and its differences from the paper, for `recipe.json` and the report."""
     return {
         "config": recipe.name,
+        "backbone": recipe.backbone,
         "task": recipe.task,
         "size": list(recipe.config.size),
         "init": init,
@@ -297,10 +304,12 @@ def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]
     found = {"data": f"{len(sets.stills):,} stills of {centres}{also}, not {_PAPER_DATA}"}
     if init != "ImageNet":
         found["init"] = "random, not ImageNet" if init == "random" else init
-    for name in ("epochs", "batch", "learning_rate", "precision"):
+    if recipe.backbone != original.backbone:
+        found["backbone"] = f"EfficientNet-{recipe.backbone.capitalize()} and narrower heads"
+    for name in ("epochs", "batch", "optimizer", "learning_rate", "schedule", "precision"):
         ours, recipes = getattr(recipe.loop, name), getattr(original.loop, name)
         if ours != recipes:
-            found[name] = f"{ours:g}, not {recipes:g}" if name != "precision" else f"{ours}, not {recipes}"
+            found[name] = f"{ours}, not {recipes}" if isinstance(ours, str) else f"{ours:g}, not {recipes:g}"
     if recipe.config.size != original.config.size:
         found["size"] = "{}x{}, not {}x{}".format(*recipe.config.size, *original.config.size)
     if not recipe.paper:
