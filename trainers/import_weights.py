@@ -203,7 +203,7 @@ def describe(matched: Match, file: Path, out: Path) -> str:
     if matched.offsets:
         lines.append(
             f"not in the file, they start at 0: offsets of {matched.offsets} deformable convolutions, which begin as "
-            f"ordinary convolutions"
+            f"ordinary convolutions (v2: at half strength)"
         )
     if matched.random:
         layers = [f"{layer} ({what})" if what else layer for layer, what in matched.random.items()]

@@ -57,7 +57,7 @@ def at_precision(module: nn.Module, dtype: torch.dtype) -> AtPrecision:
     if dtype != torch.float32:
         for layer in _logit_layers(module):
             layer.register_forward_hook(_to_float32)
-    if isinstance(module, Detector):
+    if isinstance(module, Detector) and module.head.quality is not None:
         module.head.quality.float()  # its input, probabilities, is float32
     return AtPrecision(to_deployable(module))
 

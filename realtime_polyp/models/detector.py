@@ -45,6 +45,8 @@ class DetectorConfig:
         strides: of the pyramid's levels, px, finest first.
         reg_max: largest distance that a distribution covers, in strides; it has reg_max + 1 bins.
         anchor_scale: side of an anchor, in strides; only ATSS, the label assignment, uses anchors.
+        dgqp: multiply the class probability by the DGQP's estimate, as in GFLv2. False is GFL v1 (Li et al., NeurIPS
+            2020), where training with the quality focal loss alone makes the class probability an estimate of the IoU.
     """
 
     backbone: LiteConfig | ResNetConfig = LITE0
@@ -55,6 +57,7 @@ class DetectorConfig:
     strides: tuple[int, ...] = (8, 16, 32, 64)
     reg_max: int = 16
     anchor_scale: float = 5.0
+    dgqp: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,7 @@ class GFLHead(nn.Module):
         self.cls = nn.Conv2d(channels, 1, 3, padding=1)
         self.reg = nn.Conv2d(channels, 4 * self.bins, 3, padding=1)
         self.reg_scale = nn.Parameter(torch.ones(levels))
-        self.quality = nn.Sequential(
-            nn.Linear(4 * (_TOP_K + 1), _QUALITY_CHANNELS), nn.ReLU(), nn.Linear(_QUALITY_CHANNELS, 1), nn.Sigmoid()
-        )
+        self.quality = _quality_predictor() if config.dgqp else None
         for module in (self.cls_tower, self.reg_tower, self.cls, self.reg):
             _initialise(module)
         nn.init.constant_(self.cls.bias, _PRIOR_LOGIT)  # type: ignore[arg-type]
@@ -129,10 +130,21 @@ class GFLHead(nn.Module):
         return classes.sigmoid(), distributions.flatten(2).transpose(1, 2).unflatten(2, (4, self.bins))
 
     def localisation_quality(self, probability: Tensor) -> Tensor:
-        """Estimate the localisation quality (DGQP): distributions (N, P, 4, reg_max + 1) -> (N, P) in 0..1."""
+        """Estimate the localisation quality (DGQP): distributions (N, P, 4, reg_max + 1) -> (N, P) in 0..1.
+
+        It is 1 without a DGQP.
+        """
+        if self.quality is None:
+            return torch.ones_like(probability[..., 0, 0])
         top = probability.topk(_TOP_K, dim=-1).values
         statistics = torch.cat([top, top.mean(-1, keepdim=True)], dim=-1)
         return self.quality(statistics.flatten(2)).squeeze(-1)  # type: ignore[no-any-return]
+
+
+def _quality_predictor() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(4 * (_TOP_K + 1), _QUALITY_CHANNELS), nn.ReLU(), nn.Linear(_QUALITY_CHANNELS, 1), nn.Sigmoid()
+    )
 
 
 class Detector(nn.Module):

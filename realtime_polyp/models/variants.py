@@ -29,7 +29,9 @@ def paper_detector(backbone: ResNetConfig, *, deform: Deform = "v2", neck: NeckC
 
 DETECTORS = {
     "gflv2-lite0": DetectorConfig(neck=NeckConfig(channels=64, levels=4, relu_before_extra=True)),
+    "gfl-r50": replace(paper_detector(R50, deform="none"), dgqp=False),
     "gflv2-r50": paper_detector(R50, deform="none"),
+    "gflv2-r50-dcnv1": paper_detector(R50, deform="v1"),
     "gflv2-r50-dcn": paper_detector(R50),
     "gflv2-r101-dcn": paper_detector(R101),
     "gflv2-x101-dcn": paper_detector(X101),

@@ -271,6 +271,36 @@ def double_head_name(name: str) -> str:
     return names[ours] + (rest.replace(".", ".conv.", 1) if ours.startswith("pyramid") else rest)
 
 
+def test_gfl_v1_and_deformable_convolution_v1_are_taken_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GFL v1 has no DGQP, and its scores are class probabilities; v1 has two offsets a tap and no modulation."""
+    numbers = golden("gflv2_r50")
+    v2, deformed = golden_state(numbers), golden_state(golden("gflv2_r50_dcnv2"))
+    states = {
+        "gfl-r50": {name: value for name, value in v2.items() if "reg_conf" not in name},
+        "gflv2-r50-dcnv1": {name: x[:18] if "conv_offset" in name else x for name, x in deformed.items()},
+    }
+    nets = {}
+    for config, state in states.items():
+        recipe = as_in_the_golden(RECIPES[config])
+        monkeypatch.setitem(RECIPES, config, recipe)
+        torch.save(state, tmp_path / "file.pth")
+        import_weights.run(tmp_path / "file.pth", "mmdet", config, tmp_path / "out.safetensors")
+        assert "left out" not in (said := capsys.readouterr().out) and "not in the file" not in said
+        nets[config] = recipe.build(recipe.config).eval()
+        initialise(nets[config], tmp_path / "out.safetensors")
+    assert not any("quality" in name for name in nets["gfl-r50"].state_dict())
+    recipe = as_in_the_golden(RECIPES["gflv2-r50"])
+    second = recipe.build(recipe.config).eval()
+    second.load_state_dict(nets["gfl-r50"].state_dict(), strict=False)
+    with torch.inference_mode():
+        image = torch.from_numpy(numbers["image"])
+        levels = second.pyramid(second.backbone(image)[1:])
+        wanted = torch.cat([second.head.raw(x, level)[0] for level, x in enumerate(levels)], dim=1)
+        assert torch.allclose(nets["gfl-r50"](image)[1], wanted)
+
+
 PAFPN = "gflv2-x101-dcn-pafpn-ms"
 
 

@@ -1,4 +1,7 @@
-"""GFLv2, the paper's own detector, as it is trained: `realtime_polyp.models.detector` with its losses."""
+"""GFLv2, the paper's own detector, and GFL v1, as they are trained: `realtime_polyp.models.detector` with its losses.
+
+Both have the same losses; in GFL v1 the scores are the class probabilities themselves.
+"""
 
 import torch
 from torch import Tensor
