@@ -38,7 +38,7 @@ class FCOSConfig:
     leaves to the level before what that one reaches."""
 
     backbone: ResNetConfig | LiteConfig = R50
-    neck: NeckConfig = NeckConfig(relu_before_extra=True)
+    neck: NeckConfig = NeckConfig(relu_before_extra=True, relu_before_first_extra=False)
     size: tuple[int, int] = SIZE
     stacked_convs: int = 4
     strides: tuple[int, ...] = STRIDES
