@@ -11,11 +11,11 @@ Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 Item = tuple[Image, Labels]
 
-_FEATHER_PX = 5  # width of the blended edge; a model would learn to detect a hard edge
-_MOST_OVERLAP = 0.1  # largest fraction of a pasted polyp that may cover other polyps, or dark pixels
-_DARK = 12  # pixels below this level are the black surround
-_TRIES = 5
-_COLOUR_MATCH = 0.6  # how far the pasted polyp's mean colour moves to that of its new surroundings
+FEATHER_PX = 5  # width of the blended edge; a model would learn to detect a hard edge
+MOST_OVERLAP = 0.1  # largest fraction of a pasted polyp that may cover other polyps, or dark pixels
+DARK = 12  # pixels below this level are the black surround
+TRIES = 5
+COLOUR_MATCH = 0.6  # how far the pasted polyp's mean colour moves to that of its new surroundings
 
 
 def copy_paste(item: Item, donor: Item, rng: np.random.Generator) -> Item:
@@ -40,7 +40,7 @@ def _transform_patch(
     """Rotate, scale and flip the neighbourhood of a polyp about its centre; return its pixels and mask."""
     ys, xs = np.nonzero(mask)
     scale, angle_deg = float(rng.uniform(0.5, 1.2)), float(rng.uniform(-180, 180))
-    side = int(np.ceil(1.3 * scale * np.hypot(np.ptp(xs) + 1, np.ptp(ys) + 1))) + 2 * _FEATHER_PX
+    side = int(np.ceil(1.3 * scale * np.hypot(np.ptp(xs) + 1, np.ptp(ys) + 1))) + 2 * FEATHER_PX
     turn = cv2.getRotationMatrix2D((float(xs.mean()), float(ys.mean())), angle_deg, scale)
     turn[:, 2] = turn[:, 2] + (side / 2 - np.array([xs.mean(), ys.mean()]))
     patch = cv2.warpAffine(image, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
@@ -58,13 +58,13 @@ def _find_place(
     if height >= labels.shape[0] or width >= labels.shape[1]:
         return None
     area = int(shape.sum())
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         top = int(rng.integers(labels.shape[0] - height))
         left = int(rng.integers(labels.shape[1] - width))
         under = np.s_[top : top + height, left : left + width]
         covered = np.count_nonzero(labels[under][shape])
-        dark = np.count_nonzero(image[under][shape].max(axis=1) < _DARK)
-        if covered <= _MOST_OVERLAP * area and dark <= _MOST_OVERLAP * area:
+        dark = np.count_nonzero(image[under][shape].max(axis=1) < DARK)
+        if covered <= MOST_OVERLAP * area and dark <= MOST_OVERLAP * area:
             return top, left
     return None
 
@@ -74,8 +74,8 @@ def _paste(image: Image, labels: Labels, patch: Image, shape: NDArray[np.bool_],
     under = np.s_[top : top + shape.shape[0], left : left + shape.shape[1]]
     image, labels = image.copy(), labels.copy()
     here, there = image[under][shape].mean(axis=0), patch[shape].mean(axis=0)
-    tinted = patch + _COLOUR_MATCH * (here - there)
-    alpha = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), _FEATHER_PX / 2)[..., None]
+    tinted = patch + COLOUR_MATCH * (here - there)
+    alpha = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), FEATHER_PX / 2)[..., None]
     image[under] = np.clip(alpha * tinted + (1 - alpha) * image[under], 0, 255).astype(np.uint8)
     labels[under][shape] = labels.max() + 1
     return image, labels

@@ -3,7 +3,7 @@
 Boxes and masks are derived from one label map (0 background, 1.. polyps), so every transform changes both alike.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from realtime_polyp.field_of_view import find_field, whole
@@ -23,8 +23,10 @@ from trainers.data.augment import Augment
 from trainers.data.coco_file import ImageEntry, read_coco_file
 from trainers.data.compose import Item, copy_paste, mosaic
 
-_ITEM_BYTES = 4  # three levels and one label per pixel
+ITEM_BYTES = 4  # three levels and one label per pixel
 _MAX_CACHED_BYTES = 4e9
+Batch = tuple[Tensor, list[Tensor], Tensor]  # pixels, boxes of each image, masks
+
 _MIN_POLYP_PX = 25
 _MIN_POLYP_SHARE = 1e-4  # of the image; the ground truth leaves out smaller components
 
@@ -133,6 +135,18 @@ def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8],
     return batch.pixels[0].transpose(1, 2, 0), placed
 
 
+def read_items(stills: list[Still], size: tuple[int, int]) -> Iterator[Item]:
+    """Yield the stills at model size, read by several threads."""
+    with ThreadPoolExecutor() as pool:
+        jobs = pool.map(lambda still: letterboxed(still, size), stills)
+        yield from tqdm(jobs, total=len(stills), desc="reading stills", unit="image")
+
+
+def item_seed(seed: int, epoch: int, index: int) -> int:
+    """Return the seed of an item's random numbers."""
+    return hash((seed, epoch, index)) % 2**31
+
+
 class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Stills at model size, augmented differently in each epoch; cached in memory if they fit.
 
@@ -144,10 +158,8 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._stills, self._size, self._augment, self._seed = stills, size, augment, seed
         self.epoch = 0
         self._cached: list[Item] | None = None
-        if len(stills) * size[0] * size[1] * _ITEM_BYTES <= _MAX_CACHED_BYTES:
-            with ThreadPoolExecutor() as pool:
-                jobs = pool.map(lambda still: letterboxed(still, size), stills)
-                self._cached = list(tqdm(jobs, total=len(stills), desc="reading stills", unit="image"))
+        if len(stills) * size[0] * size[1] * ITEM_BYTES <= _MAX_CACHED_BYTES:
+            self._cached = list(read_items(stills, size))
         else:
             print(f"{len(stills)} images do not fit into {_MAX_CACHED_BYTES / 1e9:g} GB: each epoch reads them again")
 
@@ -155,10 +167,14 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return len(self._stills)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        seed = hash((self._seed, self.epoch, index)) % 2**31
+        seed = item_seed(self._seed, self.epoch, index)
         image, labels = self._augment(*self._compose(index, np.random.default_rng(seed)), seed=seed)
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
         return pixels, torch.from_numpy(polyp_boxes(labels)), torch.from_numpy((labels > 0).astype(np.uint8))
+
+    def batches(self, order: list[list[int]], workers: int) -> Iterable[Batch]:
+        """Return the batches of the given indices, made by a number of worker processes."""
+        return DataLoader(self, batch_sampler=order, collate_fn=collate, num_workers=workers)
 
     def _item(self, index: int) -> Item:
         return self._cached[index] if self._cached is not None else letterboxed(self._stills[index], self._size)
@@ -173,7 +189,7 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return item
 
 
-def collate(items: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, list[Tensor], Tensor]:
+def collate(items: list[tuple[Tensor, Tensor, Tensor]]) -> Batch:
     """Stack pixels and masks; boxes stay a list with one tensor per image."""
     pixels, boxes, masks = zip(*items, strict=True)
     return torch.stack(pixels), list(boxes), torch.stack(masks)

@@ -18,14 +18,14 @@ import torch
 from msgspec import Struct
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.json_files import Count, check_json
 from realtime_polyp.models.state_names import upgrade_state
-from trainers.data.stills import TrainingStills, collate, epoch_order
+from trainers.data.device.stills import DeviceStills
+from trainers.data.stills import TrainingStills, epoch_order
 from trainers.training.checkpoint_file import load_checkpoint, reason
 from trainers.training.contract import Losses, ModelWithLoss, Targets
 from trainers.training.depthwise import use_fast_depthwise
@@ -142,7 +142,7 @@ class Run:
 
 def fit(
     task: Task,
-    stills: TrainingStills,
+    stills: TrainingStills | DeviceStills,
     config: LoopConfig,
     folder: Path,
     *,
@@ -187,7 +187,7 @@ def restore_from(path: Path, run: Run) -> None:
         raise ValueError(f"{path} is damaged and cannot be read ({reason(error)}): start a new --out") from error
 
 
-def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> None:
+def train_epoch(run: Run, stills: TrainingStills | DeviceStills, epoch: int, folder: Path) -> None:
     """Train the rest of an epoch, from the current step of the run."""
     run.task.set_mode(run.net)
     stills.epoch = epoch
@@ -196,7 +196,7 @@ def train_epoch(run: Run, stills: TrainingStills, epoch: int, folder: Path) -> N
         run.sums = {}
     order = list(epoch_order(len(stills), run.config.batch, seed=run.config.seed, epoch=epoch))[done:]
     mine = [batch[run.group.rank :: run.group.size] for batch in order]
-    loader = DataLoader(stills, batch_sampler=mine, collate_fn=collate, num_workers=run.config.workers)
+    loader = stills.batches(mine, run.config.workers)
     saved_s = time.monotonic()
     title = f"epoch {epoch + 1}/{run.config.epochs}"
     bar = tqdm(loader, initial=done, total=run.steps_per_epoch, desc=title, disable=not run.group.is_main)
@@ -258,7 +258,7 @@ def resize_batch(
     if size != list(pixels.shape[-2:]):
         pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
         masks = nn.functional.interpolate(masks[:, None], size=size, mode="nearest")[:, 0]
-    moved = [(box * factor).to(device) for box in boxes]
+    moved = [(box * factor.to(box.device)).to(device) for box in boxes]
     return pixels.contiguous(memory_format=torch.channels_last), Targets(moved, masks)
 
 

@@ -21,6 +21,7 @@ from trainers import check_data
 from trainers.backbone_recipes import BACKBONE_NAMES, PAPER_BACKBONE, recipe_on
 from trainers.command import command_parser, report_bad_input
 from trainers.data.augment import Augment
+from trainers.data.device.stills import DeviceStills
 from trainers.data.stills import Still, TrainingStills, read_stills
 from trainers.evaluation.predict import evaluate
 from trainers.recipes import RECIPES, Recipe, recipes_of
@@ -35,8 +36,8 @@ from trainers.training.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
-_MUST_MATCH = ("config", "backbone", "size", "images", "also", "processes", "augment", "loop")
-_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "processes")
+_MUST_MATCH = ("config", "backbone", "size", "images", "also", "processes", "augment", "augment_on", "loop")
+_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "processes", "augment_on")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--precision", choices=["float32", "bfloat16", "float16"], help="default: the recipe's")
     add("--checkpoint-minutes", type=float, metavar="N", help="minutes between checkpoints (default: 3)")
     add("--workers", type=int, help="loading processes of each training process")
+    add("--augment-on", choices=["workers", "device"], default="workers",
+        help="where images are augmented: by loading processes, or by the device that trains, which then holds all "
+        "images (default: %(default)s)")  # fmt: skip
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
     add("--limit", type=int, help="use only the first N images of each set, for a quick test")
@@ -122,16 +126,26 @@ def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> N
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # The checkpoint of a resumed run holds its weights; its recipe records how they were initialised.
     init = before["init"] if before else initialise(net, options.init, options.backbone_of)
-    content = describe_run(recipe, init, sets, group)
+    content = describe_run(recipe, init, sets, group, options.augment_on)
     if before:
         check_same_run(before, content, options.out)
     elif group.is_main:
         write_recipe(content, options.out)
-    data = TrainingStills(sets.training, recipe.config.size, Augment(recipe.augment), seed=recipe.loop.seed)
+    data = training_data(recipe, sets.training, options.augment_on, group)
     task = task_of(recipe, net, sets.validation, pretrained=init != "random", device=group.device)
     fit(task, data, recipe.loop, options.out, resume=options.resume, group=group)
     if group.is_main:
         print(f"weights: {options.out / BEST}; report: {write_report(options.out)}")
+
+
+def training_data(
+    recipe: Recipe, stills: list[Still], augment_on: str, group: ProcessGroup
+) -> TrainingStills | DeviceStills:
+    """Read the training images. Raises ValueError if the device is to hold them and cannot."""
+    size, seed = recipe.config.size, recipe.loop.seed
+    if augment_on == "device":
+        return DeviceStills(stills, size, recipe.augment, group.device, seed=seed)
+    return TrainingStills(stills, size, Augment(recipe.augment), seed=seed)
 
 
 def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
@@ -204,7 +218,8 @@ def read_earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
 def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Raise ValueError if a resumed run differs from its beginning, naming the differences."""
     now = json.loads(json.dumps(now))  # tuples become lists, as in the file
-    before = {"backbone": PAPER_BACKBONE, **before}  # earlier versions had no other backbone
+    before = {"augment_on": "workers", **before}  # earlier versions had no other place
+    before = {"backbone": PAPER_BACKBONE, **before}  # nor another backbone
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
@@ -278,7 +293,9 @@ _VALIDATE: dict[str, Callable[[Any, list[Still]], dict[str, float]]] = {
 _SCORE = {"detector": "AP", "segmenter": "dice"}
 
 
-def describe_run(recipe: Recipe, init: str, sets: TrainingSets, group: ProcessGroup) -> dict[str, Any]:
+def describe_run(
+    recipe: Recipe, init: str, sets: TrainingSets, group: ProcessGroup, augment_on: str = "workers"
+) -> dict[str, Any]:
     """Return the recipe of a run and its differences from the paper, for `recipe.json` and the report."""
     return {
         "config": recipe.name,
@@ -291,6 +308,7 @@ def describe_run(recipe: Recipe, init: str, sets: TrainingSets, group: ProcessGr
         "processes": group.size,
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),
+        "augment_on": augment_on,
         "differs": differences(recipe, init, sets),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
