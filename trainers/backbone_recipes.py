@@ -11,7 +11,8 @@ from typing import Any
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE1, LITE2, LiteConfig
 from realtime_polyp.models.hrnet import HRNetConfig
 from realtime_polyp.models.resnet import ResNetConfig
-from trainers.recipes import RECIPES, Recipe
+from trainers.evaluation.paper_tables import TABLES
+from trainers.recipes import Recipe
 from trainers.training.schedule import LoopConfig
 
 BACKBONES: dict[str, LiteConfig] = {"lite0": LITE0, "lite1": LITE1, "lite2": LITE2}
@@ -34,6 +35,7 @@ _DETECTOR_SCALE: dict[str, Any] = {
     "proposals": 300,
     "training_proposals": 300,
     "count": 128,
+    "inside_only": False,  # at 320 px the largest anchors always cross the border
 }
 _SEGMENTER_SCALE: dict[str, Any] = {
     "PraNetConfig": {"reverse_widths": (64, 64, 64)},
@@ -42,6 +44,15 @@ _SEGMENTER_SCALE: dict[str, Any] = {
     "UNetPPConfig": {"widths": (16, 32, 64, 128)},
     "SegmenterConfig": {"width": 192, "bases": 32},  # as wide as the fused backbone, as HRNet's head
 }
+_REPEATED = {  # recipe: the one that would be the same model on EfficientNet-Lite
+    "gflv2-r50-dcn": "gflv2-r50",
+    "gflv2-r50-dcnv1": "gflv2-r50",
+    "gflv2-r50-dcn-ms": "gflv2-x101-dcn-ms",
+    "gflv2-r101-dcn-ms": "gflv2-x101-dcn-ms",
+    "lowrank-hrnet-w32": "lowrank-hrnet-w48",
+    "lowrank-hrnet-w18": "lowrank-hrnet-w48",
+}
+_FOR_CLAIMS = ("atss-r50-k9",)  # no row of a table
 _ONE_STAGE_STRIDES = (8, 16, 32, 64)  # a fifth level would have 5 x 6 places
 _ANCHOR_STRIDES = 5.0  # side of an anchor in strides: the largest is as wide as the picture is high
 
@@ -58,32 +69,21 @@ def recipe_on(recipe: Recipe, backbone: str) -> Recipe:
         raise ValueError(f"there is no backbone {backbone!r}: choose from {', '.join(BACKBONE_NAMES)}")
     if not recipe.paper:
         raise ValueError(f"{recipe.name} is no row of the paper's tables: it has its own backbone")
-    if recipe.name not in rows_on(backbone):
-        raise ValueError(f"{recipe.name} needs its own backbone: on {backbone} it would equal another row")
+    if recipe.name in _REPEATED:
+        raise ValueError(f"{recipe.name} on {backbone} would be the same model as {_REPEATED[recipe.name]}: train that")
     config = _scaled(recipe.config, BACKBONES[backbone])
     loop = replace(LOOP, scales=recipe.loop.scales)
     return replace(recipe, config=replace(config, size=SIZE), loop=loop, backbone=backbone)
 
 
 def rows_on(backbone: str) -> tuple[str, ...]:
-    """Return the names of the recipes of the tables that differ from each other on a backbone.
+    """Return the recipes of the tables' rows, and of the paper's claims, that differ from each other on a backbone.
 
     EfficientNet-Lite has no deformable convolution, and its depth is its own. Several rows of Table 2 would then be the
     same model; one of them is kept for each neck and kind of training.
     """
-    names = tuple(name for name, recipe in RECIPES.items() if recipe.paper)
-    if backbone == PAPER_BACKBONE:
-        return names
-    return tuple(name for name in names if name not in _REPEATED)
-
-
-_REPEATED = {
-    "gflv2-r50-dcn": "gflv2-r50",
-    "gflv2-r50-dcn-ms": "gflv2-x101-dcn-ms",
-    "gflv2-r101-dcn-ms": "gflv2-x101-dcn-ms",
-    "lowrank-hrnet-w32": "lowrank-hrnet-w48",
-    "lowrank-hrnet-w18": "lowrank-hrnet-w48",
-}
+    names = dict.fromkeys([*(row.config for table in TABLES for row in table.rows), *_FOR_CLAIMS])
+    return tuple(name for name in names if backbone == PAPER_BACKBONE or name not in _REPEATED)
 
 
 def _scaled(config: Any, backbone: LiteConfig) -> Any:

@@ -63,14 +63,17 @@ STAGES = (
 
 @dataclass(frozen=True)
 class CascadeRCNNConfig:
-    """As `FasterRCNNConfig`, and the stages, whose IoUs take the place of `sampling.positive`."""
+    """As `FasterRCNNConfig`, and the stages, whose IoUs take the place of `sampling.positive`.
+
+    In mmdetection its proposal network learns from anchors inside the image only, and its heads from more proposals.
+    """
 
     backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
-    rpn: RPNConfig = RPNConfig(beta=1 / 9)
+    rpn: RPNConfig = RPNConfig(beta=1 / 9, inside_only=True)
     proposals: int = 1000
-    training_proposals: int = 1000
+    training_proposals: int = 2000
     strides: tuple[int, ...] = (4, 8, 16, 32)
     sampling: Sampling = Sampling()
     stages: tuple[Stage, ...] = STAGES

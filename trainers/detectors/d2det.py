@@ -44,6 +44,7 @@ _OFFSET_SCALE = 0.1  # an offset of 1 moves a sample by a tenth of the region's 
 _NORM_GROUPS = 36
 _MOST_LEARNT = 192  # positive regions of a batch that the dense head learns from
 _SHAKE = 0.15  # of a region's sides, while the dense head learns
+_LEAST_IOU = 0.1  # from which a cell's box loss is -log(IoU); below it -log(0.1 + IoU), whose slope is bounded
 
 MMDET_NAMES: tuple[Rule, ...] = RPN_FROM_MMDET  # mmdetection has no D2Det
 
@@ -51,14 +52,15 @@ MMDET_NAMES: tuple[Rule, ...] = RPN_FROM_MMDET  # mmdetection has no D2Det
 @dataclass(frozen=True)
 class D2DetConfig:
     """As `FasterRCNNConfig`; tower_width, tower_depth: of the dense head. placed: regions that get a box while
-    detecting, and so candidates given: the best after NMS at `placed_iou`. class_weight: of the class loss."""
+    detecting, and so candidates given: the best after NMS at `placed_iou`. class_weight: of the class loss. The
+    proposal network and its proposals are those of the authors' release."""
 
     backbone: ResNetConfig | LiteConfig = R50
     neck: NeckConfig = NeckConfig(start=0, levels=5, extra="pool", channels=256)
     size: tuple[int, int] = (800, 1344)
-    rpn: RPNConfig = RPNConfig()
+    rpn: RPNConfig = RPNConfig(beta=1 / 9, inside_only=True)
     proposals: int = 1000
-    training_proposals: int = 1000
+    training_proposals: int = 2000
     strides: tuple[int, ...] = (4, 8, 16, 32)
     sampling: Sampling = Sampling()
     fc_width: int = 1024
@@ -231,12 +233,16 @@ def _class_criterion(logits: Tensor, samples: RoISamples, config: D2DetConfig) -
 
 @in_full_precision
 def _dense_criterion(distances: Tensor, inside: Tensor, boxes: Tensor, truth: Tensor) -> Losses:
-    """IoU loss of the cells within the polyp, cross entropy of which those are."""
+    """IoU loss of the cells within the polyp, cross entropy of which those are.
+
+    Which cells lie within is the paper's (overlap of region and polyp, 3.1): the release leaves a margin of a cell.
+    """
     points, wanted = bin_points(boxes, distances.shape[1]), truth[:, None, None]
     within = ((points > wanted[..., :2]) & (points < wanted[..., 2:])).all(-1)
     overlaps = iou(dense_boxes(boxes, distances), wanted)[within]
+    overlaps = torch.where(overlaps > _LEAST_IOU, overlaps, _LEAST_IOU + overlaps)
     mask = F.binary_cross_entropy_with_logits(inside, within.to(inside.dtype), reduction="sum")
     return {
-        "box": -overlaps.clamp(min=1e-6).log().sum() / max(len(overlaps), 1),
+        "box": -overlaps.log().sum() / max(len(overlaps), 1),
         "inside": mask / max(inside.numel(), 1),
     }

@@ -28,7 +28,8 @@ RPN_FROM_MMDET: tuple[Rule, ...] = (
 class RPNConfig:
     """strides: of the pyramid's levels. candidates: of each level, before NMS; training_candidates: while training.
     samples: anchors of an image that learn, positive_share of them at most on polyps. positive, negative, least: see
-    `max_iou`. beta: where the box loss turns from square to absolute, 0 for never square."""
+    `max_iou`. beta: where the box loss turns from square to absolute, 0 for never square. inside_only: anchors that
+    cross the image's border do not learn."""
 
     shapes: AnchorShapes = AnchorShapes(scales=(8.0,), ratios=(0.5, 1.0, 2.0))
     strides: tuple[int, ...] = (4, 8, 16, 32, 64)
@@ -41,16 +42,19 @@ class RPNConfig:
     negative: float = 0.3
     least: float = 0.3
     beta: float = 0.0
+    inside_only: bool = False
 
 
 @dataclass(frozen=True)
 class RPNMaps:
-    """logits (N, A) of there being a polyp; deltas (N, A, 4); anchors (A, 4) px; sizes: anchors of each level."""
+    """logits (N, A) of there being a polyp; deltas (N, A, 4); anchors (A, 4) px; sizes: anchors of each level;
+    learning (A,) bool: the anchors that may learn, None for all."""
 
     logits: Tensor
     deltas: Tensor
     anchors: Tensor
     sizes: list[int]
+    learning: Tensor | None = None
 
 
 class Proposals(NamedTuple):
@@ -80,7 +84,14 @@ class RPN(nn.Module):
         deltas = [self.reg(x).permute(0, 2, 3, 1).reshape(len(x), -1, 4) for x in seen]
         shapes = [(x.shape[-2], x.shape[-1]) for x in levels]
         anchors = anchors_of(shapes, self.config.strides, self.config.shapes).to(levels[0].device)
-        return RPNMaps(torch.cat(logits, 1), torch.cat(deltas, 1), anchors, [x.shape[1] for x in logits])
+        learning = is_inside(anchors, shapes[0], self.config.strides[0]) if self.config.inside_only else None
+        return RPNMaps(torch.cat(logits, 1), torch.cat(deltas, 1), anchors, [x.shape[1] for x in logits], learning)
+
+
+def is_inside(anchors: Tensor, shape: tuple[int, int], stride: int) -> Tensor:
+    """Return whether each anchor (A, 4) lies within the image, whose finest level has this shape (h, w) and stride."""
+    size = anchors.new_tensor([shape[1] * stride, shape[0] * stride])
+    return ((anchors[:, :2] >= 0) & (anchors[:, 2:] < size)).all(1)
 
 
 @torch.no_grad()
@@ -132,7 +143,7 @@ def _at_most(index: Tensor, count: int) -> Tensor:
 def rpn_criterion(maps: RPNMaps, config: RPNConfig, truths: list[Tensor]) -> Losses:
     """Cross entropy on the drawn anchors and box loss on the positive ones, both over the number drawn."""
     parts = [
-        _rpn_parts(logits, deltas, maps.anchors, config, truth)
+        _rpn_parts(logits, deltas, maps, config, truth)
         for logits, deltas, truth in zip(maps.logits, maps.deltas, truths, strict=True)
     ]
     classes, boxes, drawn = (sum(values) for values in zip(*parts, strict=True))
@@ -140,8 +151,11 @@ def rpn_criterion(maps: RPNMaps, config: RPNConfig, truths: list[Tensor]) -> Los
 
 
 def _rpn_parts(
-    logits: Tensor, deltas: Tensor, anchors: Tensor, config: RPNConfig, truth: Tensor
+    logits: Tensor, deltas: Tensor, maps: RPNMaps, config: RPNConfig, truth: Tensor
 ) -> tuple[Tensor, Tensor, int]:
+    anchors = maps.anchors
+    if maps.learning is not None:
+        logits, deltas, anchors = logits[maps.learning], deltas[maps.learning], anchors[maps.learning]
     learnt = max_iou(anchors, truth, positive=config.positive, negative=config.negative, least=config.least)
     positive, background = draw(learnt, config.samples, config.positive_share)
     places = torch.cat([positive, background])

@@ -65,7 +65,7 @@ def max_iou(
     `rescue`, the best anchors of each box are assigned to it too, if their IoU is at least `least` and above 0.
     Source: Ren et al., Faster R-CNN, section 3.1.2.
     """
-    if len(truth) == 0:
+    if len(truth) == 0 or len(anchors) == 0:
         return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
     overlaps = pairwise_iou(anchors, truth)
     best, index = overlaps.max(dim=1)
