@@ -208,7 +208,7 @@ def describe(matched: Match, file: Path, out: Path) -> str:
     if matched.random:
         layers = [f"{layer} ({what})" if what else layer for layer, what in matched.random.items()]
         lines.append(f"not in the file, random until they are trained: {', '.join(layers)}")
-        lines.append("with random layers the model's output means nothing: train it first, with --init")
+        lines.append(f"with random layers the model's output means nothing: train it first, with --init {out}")
     return "\n".join([*lines, f"wrote {out}"])
 
 
