@@ -1,0 +1,125 @@
+"""What a queue of `trainers.reproduce` trains: the same budget for every row, and the list of its jobs."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.engines.base import Task
+from realtime_polyp.json_files import read_json
+from trainers.backbone_recipes import recipe_on, rows_on
+from trainers.evaluation.paper_tables import TABLES
+from trainers.recipes import RECIPES, Recipe
+from trainers.reproduction.claims import CLAIMS
+
+PLAN = "plan.json"
+_FORMAT = 1
+Count = Annotated[int, Meta(ge=1)]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every row of a queue has in common.
+
+    Attributes:
+        backbone: one of `backbone_recipes.BACKBONE_NAMES`.
+        size: input (h, w) px; None: that of the recipe on this backbone.
+        epochs: length of each run; None: the recipe's.
+        batch: images per step; None: the recipe's.
+        seeds: each row is trained once with each.
+        limit: use only the first images of each set; None: all.
+    """
+
+    backbone: str = "lite0"
+    size: tuple[Count, Count] | None = None
+    epochs: Count | None = None
+    batch: Count | None = None
+    seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0,)
+    limit: Count | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run.
+
+    Attributes:
+        config: name of the recipe.
+        seed: of all its random numbers.
+    """
+
+    config: str
+    seed: int
+
+    @property
+    def task(self) -> Task:
+        return RECIPES[self.config].task
+
+    def folder(self, out: Path) -> Path:
+        return out / f"{self.config}.seed{self.seed}"
+
+
+class PlanFile(msgspec.Struct, kw_only=True):
+    """The schema of a queue's plan."""
+
+    format: int
+    budget: Budget
+
+
+def list_configs(tables: list[int], backbone: str) -> list[str]:
+    """Return the recipes that the rows and the claims of these tables need, each once, in the order of the tables."""
+    known = {table.number: [row.config for row in table.rows] for table in TABLES}
+    wanted = [config for number in tables for config in known[number]]
+    for claim in CLAIMS:  # a claim may need a row that no table has
+        if set(claim.configs) & set(wanted):
+            wanted += [config for config in claim.configs if config not in {c for row in known.values() for c in row}]
+    possible = set(rows_on(backbone))
+    return [config for config in dict.fromkeys(wanted) if config in possible]
+
+
+def list_jobs(configs: list[str], budget: Budget) -> list[Job]:
+    """Return all runs: every row with the first seed, then every row with the next one."""
+    return [Job(config, seed) for seed in budget.seeds for config in configs]
+
+
+def recipe_of_budget(config: str, budget: Budget) -> Recipe:
+    """Return the recipe of a row with the size of the budget."""
+    recipe = recipe_on(RECIPES[config], budget.backbone)
+    return recipe.sized(budget.size) if budget.size else recipe
+
+
+def is_tested_at_scales(config: str) -> bool:
+    """Whether a table also shows this recipe with multi-scale testing."""
+    return any(row.config == config and row.multi_scale_test for table in TABLES for row in table.rows)
+
+
+def begin(out: Path, budget: Budget, *, resume: bool) -> None:
+    """Write the plan of a new queue, or check that an existing one has the same budget.
+
+    Raises:
+        FileNotFoundError: there is nothing to resume.
+        ValueError: a new queue would mix with an existing one, or the budget is another one.
+    """
+    path = out / PLAN
+    if not path.exists():
+        if resume:
+            raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
+        out.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(path, json.dumps({"format": _FORMAT, "budget": asdict(budget)}, indent=1) + "\n")
+        return
+    if not resume:
+        raise ValueError(f"{out} holds a queue: go on with --resume, or begin in another --out")
+    found = read_json(path, PlanFile, what="the plan of a queue")
+    if found.format != _FORMAT:
+        raise ValueError(f"{path} has format {found.format}, this version reads format {_FORMAT}: start a new --out")
+    before, now = asdict(found.budget), asdict(budget)
+    different = [f"{name} {_show(before[name])}, not {_show(now[name])}" for name in now if before[name] != now[name]]
+    if different:
+        raise ValueError(f"the queue in {out} began with another budget ({'; '.join(different)}): repeat its options")
+
+
+def _show(value: Any) -> str:
+    return "the recipe's" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
