@@ -39,12 +39,17 @@ $(READY): $(READY_DEMO) environment.yml
 demo: $(READY_DEMO)
 	$(BIN)/python run_live.py --source assets/demo.mp4 $(DEMO)
 
-# Two parts: what only computes, one process and one thread per core; then what holds clocks and screens, two files at a time.
+# Two parts: what only computes, a process per core; then what holds clocks and screens, two files at a time.
+# One thread each: threads of several processes that wait for each other take ten times as long.
 COMPUTE := $(addprefix tests/,trainers calibration models metrics engines inference preprocess postprocess temporal phantom outputs \
 	test_wheel.py test_docs.py test_compiled.py test_golden.py test_json_files.py test_json_mutations.py test_image_files.py \
-	$(addprefix sources/test_,addresses.py gaps.py paths.py sources_file.py sources_hardware.py sources_open.py sources_picture.py))
+	test_atomic_write.py test_field_of_view.py test_geometry.py test_pipeline.py test_privacy.py test_project.py test_runtime.py \
+	$(addprefix bench/test_bench,_peers.py _steps.py) $(addprefix cli/test_run_live_,alarms.py engines.py) \
+	$(addprefix sources/test_,addresses.py gaps.py paths.py sources_file.py sources_hardware.py sources_images.py sources_open.py \
+	sources_picture.py))
+test: export OMP_NUM_THREADS = 1
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n "$$(getconf _NPROCESSORS_ONLN)" $(COMPUTE)
+	$(BIN)/python -m pytest -n "$$(getconf _NPROCESSORS_ONLN)" $(COMPUTE)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(COMPUTE)) tests
 
 unit: $(READY)
