@@ -254,11 +254,11 @@ def resize_batch(
     """Move a batch to the device in float32, resized to a multiple of the coarsest stride near `scale`."""
     pixels, masks = pixels.to(device, non_blocking=True).float(), masks.to(device, non_blocking=True).float()
     size = [round(length * scale / _GRID_PX) * _GRID_PX for length in pixels.shape[-2:]]
-    factor = torch.tensor([size[1] / pixels.shape[-1], size[0] / pixels.shape[-2]] * 2)
+    factor = torch.tensor([size[1] / pixels.shape[-1], size[0] / pixels.shape[-2]] * 2, device=boxes[0].device)
     if size != list(pixels.shape[-2:]):
         pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
         masks = nn.functional.interpolate(masks[:, None], size=size, mode="nearest")[:, 0]
-    moved = [(box * factor.to(box.device)).to(device) for box in boxes]
+    moved = [(box * factor).to(device) for box in boxes]
     return pixels.contiguous(memory_format=torch.channels_last), Targets(moved, masks)
 
 

@@ -128,16 +128,12 @@ def change_geometry(images: Tensor, labels: Tensor, drawn: Geometry) -> tuple[Te
     index, flip = np.flatnonzero(drawn.cropped), drawn.flip
     if len(index):
         places = torch.from_numpy(index).to(images.device)
-        edges = np.where(flip[:, None], _flipped(drawn.edges, images.shape[-1]), drawn.edges)[index]
-        images[places], labels[places] = crop(images[places], labels[places], edges)
+        flip_matrices = np.where(flip[index, None, None], flip_matrix(images.shape[-1]), np.eye(3))
+        flipped = warp(images[places], labels[places], flip_matrices)
+        images[places], labels[places] = crop(*flipped, drawn.edges[index])
+        flip = flip & ~drawn.cropped
     matrices = np.where(flip[:, None, None], drawn.matrices @ flip_matrix(images.shape[-1]), drawn.matrices)
     return (images, labels) if (matrices == np.eye(3)).all() else warp(images, labels, matrices)
-
-
-def _flipped(edges: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Return the edges (n, 4) as they lie in the image before its flip."""
-    left, top, right, bottom = edges.T
-    return np.stack([width - right, top, width - left, bottom], 1)
 
 
 def draw_colour(config: AugmentConfig, draws: Uniforms) -> list[Step]:

@@ -84,7 +84,9 @@ def polyp_boxes(labels: Tensor, *, least_px: int = 16) -> list[Tensor]:
     y1, y2 = _ends(found.any(3), height)
     x1, x2 = _ends(found.any(2), width)
     boxes = torch.stack([x1, y1, x2, y2], dim=-1).float()
-    return [some[kept] for some, kept in zip(boxes, size_px >= least_px, strict=True)]
+    kept = (size_px >= least_px).cpu()  # the device is waited for here
+    index = kept.flatten().nonzero()[:, 0].to(labels.device)
+    return list(boxes.flatten(0, 1)[index].split(kept.sum(1).tolist()))
 
 
 def _ends(occupied: Tensor, length: int) -> tuple[Tensor, Tensor]:

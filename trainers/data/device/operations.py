@@ -107,7 +107,7 @@ def _filter(images: Tensor, kernels: Tensor) -> Tensor:
     ky, kx = kernels.shape[-2:]
     padded = pad(images, (kx // 2, kx // 2, ky // 2, ky // 2), mode="reflect")
     weights = kernels[:, None].expand(n, channels, ky, kx).reshape(n * channels, 1, ky, kx)
-    filtered = conv2d(padded.view(1, n * channels, *padded.shape[-2:]), weights, groups=n * channels)
+    filtered = conv2d(padded.reshape(1, n * channels, *padded.shape[-2:]), weights, groups=n * channels)
     return filtered.view(n, channels, height, width)
 
 
@@ -180,9 +180,12 @@ def _nearest(length: int, scale: float) -> NDArray[np.int64]:
 
 
 def gaussian_noise(images: Tensor, mean: Numbers, std: Numbers, seeds: Numbers) -> Tensor:
-    """Add noise of a mean and a standard deviation in levels; each image's noise follows from its own seed."""
+    """Add noise of a mean and a standard deviation in levels; each image's noise follows from its own seed.
+
+    As in albumentations, the noise itself is cut to whole levels towards 0: what is below one level changes nothing.
+    """
     generator = torch.Generator(images.device)
     noise = torch.empty_like(images)
     for one, seed in zip(noise, seeds.tolist(), strict=True):
         one.normal_(generator=generator.manual_seed(seed))
-    return cut(images + noise * _per_image(std, images) + _per_image(mean, images))
+    return cut(images + (noise * _per_image(std, images) + _per_image(mean, images)).trunc_())

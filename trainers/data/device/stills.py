@@ -16,6 +16,7 @@ from trainers.data.device.operations import Numbers
 from trainers.data.stills import ITEM_BYTES, Batch, Still, item_seed, read_items
 
 _MEMORY = Path("/proc/meminfo")
+_PX_AT_ONCE = 64 * 320 * 384
 _MOST_SHARE = 0.7  # of the free memory; the model and its gradients need the rest
 
 
@@ -52,7 +53,22 @@ class DeviceStills:
 
     def batches(self, order: Iterable[list[int]], workers: int) -> Iterator[Batch]:
         """Yield the batches of the given indices: pixels (N, 3, h, w) uint8, boxes (n, 4) px, masks (N, h, w) uint8."""
-        return map(self.batch, order)
+        order = list(order)
+        at_once = self._batches_at_once(len(order[0])) if order else 1
+        for start in range(0, len(order), at_once):
+            some = order[start : start + at_once]
+            pixels, boxes, masks = self.batch([index for indices in some for index in indices])
+            begin = 0
+            for indices in some:
+                part = slice(begin, begin + len(indices))
+                yield pixels[part], boxes[part], masks[part]
+                begin = part.stop
+
+    def _batches_at_once(self, size: int) -> int:
+        """Return how many batches to augment together: on a card the calls cost more than the pixels."""
+        if self._pixels.device.type == "cpu":
+            return 1
+        return max(1, _PX_AT_ONCE // (size * self._size[0] * self._size[1]))
 
     def batch(self, indices: list[int]) -> Batch:
         """Return an augmented batch on the device."""
