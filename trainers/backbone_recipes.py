@@ -11,12 +11,11 @@ from typing import Any
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE1, LITE2, LiteConfig
 from realtime_polyp.models.hrnet import HRNetConfig
 from realtime_polyp.models.resnet import ResNetConfig
-from trainers.evaluation.paper_tables import TABLES
+from trainers.evaluation.paper_tables import PAPER_BACKBONE, TABLES
 from trainers.recipes import Recipe
 from trainers.training.schedule import LoopConfig
 
 BACKBONES: dict[str, LiteConfig] = {"lite0": LITE0, "lite1": LITE1, "lite2": LITE2}
-PAPER_BACKBONE = "paper"  # the row's own
 BACKBONE_NAMES = (PAPER_BACKBONE, *BACKBONES)
 SIZE = (320, 384)  # of the default models
 

@@ -19,15 +19,16 @@ from realtime_polyp.console import EXIT_FAILED
 from trainers.backbone_recipes import BACKBONE_NAMES
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import read_stills
+from trainers.evaluation.claims import FOLDER as CLAIMS_FOLDER
+from trainers.evaluation.claims import format_claims, read_claims, write_claims
 from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES
 from trainers.reproduction.budget import Budget, Job, begin, is_tested_at_scales, list_configs, list_jobs
-from trainers.reproduction.claims import format_claims, measure_claims, read_claims, write_claims
+from trainers.reproduction.claims import measure_claims
 from trainers.reproduction.row import RowOptions, encode, epochs_done, epochs_of, is_finished, sets_of
 from trainers.reproduction.rows import load_rows, write_row
 
 RESULTS = Path("docs/results")
-CLAIMS_FOLDER = "claims"
 LOG = "log.txt"
 _POLL_S = 1.0
 _HEADLINE = {"detector": "AP", "segmenter": "dice"}

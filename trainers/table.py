@@ -18,7 +18,9 @@ from realtime_polyp.json_files import Count, Finite, read_json
 from realtime_polyp.messages import one_line, shorten
 from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
-from trainers.evaluation.paper_tables import TABLES, Row, Table
+from trainers.evaluation.claims import FOLDER as CLAIMS_FOLDER
+from trainers.evaluation.claims import ClaimsFile, format_claims, read_claims
+from trainers.evaluation.paper_tables import PAPER_BACKBONE, TABLES, Row, Table
 from trainers.evaluation.tables import SEGMENTATION
 
 RESULTS = Path("docs/results")
@@ -43,6 +45,7 @@ class ResultFile(Struct, kw_only=True):
     intervals: dict[str, tuple[Finite, Finite] | None] = {}
     differs: dict[str, str | float | None] = {}
     multi_scale_test: bool = False
+    backbone: str = PAPER_BACKBONE
     command: str = ""
 
 
@@ -60,6 +63,7 @@ class Result:
         intervals: figure -> [low, high].
         differs: aspect -> how it differs from the paper.
         multi_scale_test: measured with multi-scale testing.
+        backbone: "paper" for the recipe's own, else a name of `trainers.backbone_recipes`.
         command: reproduces the figures.
     """
 
@@ -72,6 +76,7 @@ class Result:
     intervals: dict[str, list[float] | None]
     differs: dict[str, str]
     multi_scale_test: bool
+    backbone: str
     command: str
 
     @property
@@ -92,10 +97,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = command_line()
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
-        results = select_set(read_results(options.results), options.set)
+        results = select_set(read_results(options.results), options.set, options.backbone)
         chosen = [table for table in TABLES if options.table in (None, table.number)]
         write = format_markdown if options.markdown else format_plain
-        print("\n\n".join(write(table, results) for table in chosen))
+        claims = read_all_claims(options.results, options.set, options.backbone) if options.table is None else []
+        parts = [write(table, results) for table in chosen]
+        print("\n\n".join([*parts, *(format_claims(one, markdown=options.markdown) for one in claims)]))
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -108,6 +115,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of result files (default: %(default)s)")
     add("--table", type=int, choices=[table.number for table in TABLES], help="print only this table")
     add("--set", default="val", metavar="NAME", help="data set of the results (default: %(default)s)")
+    add("--backbone", metavar="NAME", help="of the paper's rows, show only results on this backbone, such as lite0")
     add("--markdown", action="store_true", help="print Markdown")
     return parser
 
@@ -141,7 +149,7 @@ def read_result(path: Path) -> Result:
     named = (one_line(content.config), one_line(content.set))
     return Result(
         *(path, *named, figures, *_check_images(content, path)),
-        *(intervals, differs, content.multi_scale_test, content.command),
+        *(intervals, differs, content.multi_scale_test, one_line(content.backbone), content.command),
     )
 
 
@@ -173,8 +181,8 @@ def _span(name: str, value: tuple[Finite, Finite] | None, path: Path) -> list[fl
     return [low, high]
 
 
-def select_set(results: Sequence[Result], name: str) -> Results:
-    """Return the results of one set by key.
+def select_set(results: Sequence[Result], name: str, backbone: str | None = None) -> Results:
+    """Return the results of one set by key. backbone: leave out the paper's rows on any other.
 
     A file without `set_images` (of an earlier version) has the set's size from the other results on the set: it is the
     largest number of images of any.
@@ -182,14 +190,27 @@ def select_set(results: Sequence[Result], name: str) -> Results:
     Raises:
         ValueError: two files hold the same.
     """
-    chosen = [result for result in results if result.set == name]
+    in_paper = {row.config for table in TABLES for row in table.rows}
+    chosen = [
+        result
+        for result in results
+        if result.set == name and (backbone in (None, result.backbone) or result.config not in in_paper)
+    ]
     counts = [count for result in chosen for count in (result.images, result.set_images) if count is not None]
     found: Results = {}
     for result in chosen:
         if result.key in found:
-            raise ValueError(f"{found[result.key].path} and {result.path} both hold {shorten(result.config)} on {name}")
+            other = found[result.key]
+            cure = ": choose one with --backbone" if other.backbone != result.backbone else ""
+            raise ValueError(f"{other.path} and {result.path} both hold {shorten(result.config)} on {name}{cure}")
         found[result.key] = replace(result, set_images=result.set_images or max(counts, default=None))
     return found
+
+
+def read_all_claims(folder: Path, name: str, backbone: str | None) -> list[ClaimsFile]:
+    """Read the verdicts on the paper's claims on one set, of every backbone or of one."""
+    paths = sorted((folder / CLAIMS_FOLDER).glob(f"{backbone or '*'}.{name}.json"))
+    return [read_claims(path) for path in paths]
 
 
 def find_own_rows(table: Table, results: Results) -> list[Row]:
@@ -206,6 +227,7 @@ def format_plain(table: Table, results: Results) -> str:
     """Format a table for a terminal: the paper's figures, ours, and what differed, with intervals on the next line."""
     headings = [SEGMENTATION.get(name, name) for name in table.figures]
     empty = [""] * len(headings)
+    common = common_differences(table, results)
     cells, texts = [], []
     for number, row in enumerate([*table.rows, *find_own_rows(table, results)]):
         if number == len(table.rows):
@@ -216,14 +238,14 @@ def format_plain(table: Table, results: Results) -> str:
         cells.append(
             [row.label, row.config, "|", *paper, "|", *(format_cells(table, result) if result else [*empty, ""]), "|"]
         )
-        texts.append(format_differences(result) if result else NOT_TRAINED)
+        texts.append(format_differences(result, common) if result else NOT_TRAINED)
         if result and format_intervals(table, result):
             cells.append(["", "", "|", *empty, "|", *empty, "", "|"])
             texts.append(format_intervals(table, result))
     lines = format_table(["", "config", "|", *headings, "|", *headings, "images", "|"], cells).split("\n")
     title = f"Table {table.number}. {table.title}; in %: the paper, ours, and what differed"
     rows = [f"{line} {text}".rstrip() for line, text in zip(lines, ["", *texts], strict=True)]
-    return "\n".join([title, *rows, *([table.note] if table.note else [])])
+    return "\n".join([title, *rows, *format_notes(table, common)])
 
 
 def format_markdown(table: Table, results: Results) -> str:
@@ -232,14 +254,16 @@ def format_markdown(table: Table, results: Results) -> str:
     ours = [*(f"{one}, ours" for one in headings), "images, ours"]
     columns = ["", "config", *(f"{one}, paper" for one in headings), *ours, "differed"]
     lines = [f"**Table {table.number}.** {table.title}; in %.", "", _format_line(columns)]
+    common = common_differences(table, results)
     lines.append(_format_line(["---", "---", *["---:"] * (2 * len(headings) + 1), "---"]))
     for row in [*table.rows, *find_own_rows(table, results)]:
         paper = [f"{value:.1f}" for value in row.values] or [""] * len(headings)
         result = results.get((row.config, row.multi_scale_test))
         ours = format_cells(table, result, with_intervals=True) if result else [NOT_TRAINED, *[""] * len(headings)]
         label = row.label if row.values else f"our own: {row.label}"
-        lines.append(_format_line([label, f"`{row.config}`", *paper, *ours, format_differences(result)]))
-    return "\n".join([*lines, *(["", table.note.replace("*", "\\*")] if table.note else [])])
+        lines.append(_format_line([label, f"`{row.config}`", *paper, *ours, format_differences(result, common)]))
+    notes = [html.escape(note, quote=False).replace("*", "\\*") for note in format_notes(table, common)]
+    return "\n".join([*lines, *(part for note in notes for part in ("", note))])
 
 
 def _format_line(cells: Sequence[str]) -> str:
@@ -279,12 +303,30 @@ def _percent(interval: list[float]) -> str:
     return " ".join(f"{100 * end:.1f}" for end in interval)
 
 
-def format_differences(result: Result | None) -> str:
-    """Format the differences from the paper in one line, after a mark if only a part of the set was measured."""
+def common_differences(table: Table, results: Results) -> dict[str, str]:
+    """Return the differences that all trained rows of a table share, to be said once; none of a single row."""
+    found = [result for row in table.rows if (result := results.get((row.config, row.multi_scale_test)))]
+    if len(found) < 2:
+        return {}
+    return {what: how for what, how in found[0].differs.items() if all(one.differs.get(what) == how for one in found)}
+
+
+def format_notes(table: Table, common: dict[str, str]) -> list[str]:
+    """Format the lines below a table: what all of our rows have in common, and the table's own note."""
+    said = "; ".join(f"{what}: {how}" for what, how in common.items())
+    return [*([f"All of our rows of this table: {said}."] if said else []), *([table.note] if table.note else [])]
+
+
+def format_differences(result: Result | None, common: dict[str, str]) -> str:
+    """Format the differences from the paper in one line, without those that all rows share.
+
+    A mark comes before them if only a part of the set was measured.
+    """
     if result is None:
         return ""
-    differs = "; ".join(f"{what}: {how}" for what, how in result.differs.items()) or "unknown"
-    return f"{_PARTIAL}; {differs}" if result.is_partial else differs
+    own = {what: how for what, how in result.differs.items() if common.get(what) != how}
+    differs = "; ".join(f"{what}: {how}" for what, how in own.items()) or ("" if result.differs else "unknown")
+    return "; ".join(part for part in (_PARTIAL if result.is_partial else "", differs) if part)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from trainers.evaluation.tables import MIOU_NOTE
 
 DETECTION = ("AP", "AP50", "AP75", "AP_s", "AP_m", "AP_l")
 SEGMENTATION = ("dice", "specificity", "sensitivity", "accuracy", "iou_p", "iou_b", "miou")
+PAPER_BACKBONE = "paper"  # a row on the backbone that its recipe has
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.base import Task
 from realtime_polyp.json_files import read_json
 from trainers.backbone_recipes import recipe_on, rows_on
+from trainers.evaluation.claims import CLAIMS
 from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES, Recipe
-from trainers.reproduction.claims import CLAIMS
 
 PLAN = "plan.json"
 _FORMAT = 1

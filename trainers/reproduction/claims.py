@@ -1,103 +1,20 @@
-"""What the paper says of its models, and whether our runs agree: the difference of two sides on the same images.
+"""Measure the paper's claims on the predictions of finished rows, by a paired bootstrap."""
 
-The interval of a difference comes from a paired bootstrap: both sides are measured on the same resamples of patients or
-videos, so that the images' difficulty cancels out.
-"""
-
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-import msgspec
 import numpy as np
 
-from realtime_polyp.atomic_write import atomic_write_text
-from realtime_polyp.json_files import Finite, read_json
-from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals
-from realtime_polyp.telemetry.text_table import format_table
+from realtime_polyp.metrics.bootstrap import Draw, draws, intervals
+from trainers.evaluation.claims import CLAIMS, Claim, Finding, judge
 from trainers.reproduction.predictions import Predictions, mean_figures
 
-Verdict = Literal["confirmed", "contradicted", "undecided"]
-_FORMAT = 1
-_ENCODER_DECODERS = ("unetpp", "pranet", "acsnet", "acfnet")
-_ONE_STAGE = ("retinanet-r50", "fcos-r50", "paa-r50", "atss-r50")
-_TWO_STAGE = ("faster-rcnn-r50", "cascade-rcnn-r50", "double-head-r50", "d2det-r50")
-_MULTI_SCALE = "gflv2-x101-dcn-ms"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim: that the first side is better than the second.
-
-    Attributes:
-        text: the claim in a few words.
-        first, second: recipes; of several, the mean counts.
-        figure: what is compared.
-        paper: the paper's difference, percent.
-        second_at_scales: the second side is measured with multi-scale testing.
-    """
-
-    text: str
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    figure: str
-    paper: float | None
-    second_at_scales: bool = False
-
-    @property
-    def configs(self) -> tuple[str, ...]:
-        return (*self.first, *self.second)
-
-
-CLAIMS = (
-    Claim("ATSS over FCOS", ("atss-r50",), ("fcos-r50",), "AP", 1.8),
-    Claim("GFLv2 over ATSS", ("gflv2-r50",), ("atss-r50",), "AP", 1.1),
-    Claim("k = 13 over 9 (ATSS)", ("atss-r50",), ("atss-r50-k9",), "AP", None),  # the paper gives no figure
-    Claim("one-stage over two-stage", _ONE_STAGE, _TWO_STAGE, "AP", 1.0),
-    Claim("FPN over PAFPN", (_MULTI_SCALE,), ("gflv2-x101-dcn-pafpn-ms",), "AP", 3.0),
-    Claim("FPN over BiFPN", (_MULTI_SCALE,), ("gflv2-x101-dcn-bifpn-ms",), "AP", 0.5),
-    Claim("one scale over multi-scale testing", (_MULTI_SCALE,), (_MULTI_SCALE,), "AP", 4.2, second_at_scales=True),
-    Claim("low-rank module over none", ("lowrank-hrnet-w48",), ("hrnet-w48",), "dice", 2.0),
-    Claim("HRNet-like over encoder-decoder", ("hrnet-w48",), _ENCODER_DECODERS, "dice", 19.2),
-)
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim, measured.
-
-    Attributes:
-        claim: its text.
-        figure: what was compared.
-        difference: first side minus second, 0..1.
-        interval: of the difference, 95 %; None if the figure is undefined too often.
-        paper: the paper's difference, 0..1; None if it gives none.
-        verdict: "confirmed" if the interval lies above 0, "contradicted" if below, else "undecided".
-    """
-
-    claim: str
-    figure: str
-    difference: Finite | None
-    interval: tuple[Finite, Finite] | None
-    paper: Finite | None
-    verdict: Verdict
-
-
-class ClaimsFile(msgspec.Struct, kw_only=True):
-    """The schema of a file of findings. data: name of the set; images: their number; budget: of the runs, in words."""
-
-    format: int
-    data: str
-    images: int
-    budget: str
-    findings: list[Finding]
+Rows = Mapping[tuple[str, bool], Sequence[Predictions]]  # (recipe, at several scales): one per seed
 
 
 def measure_claims(predictions: Mapping[tuple[str, bool], Sequence[Predictions]], *, samples: int) -> list[Finding]:
     """Measure every claim whose rows are all there.
 
-    predictions: {(recipe, at several scales): one per seed}, all on the same images. samples: of the bootstrap.
+    predictions: of finished rows, all on the same images. samples: of the bootstrap.
     """
     return [
         _measure(claim, *sides, samples=samples)
@@ -106,9 +23,7 @@ def measure_claims(predictions: Mapping[tuple[str, bool], Sequence[Predictions]]
     ]
 
 
-def _sides(
-    claim: Claim, predictions: Mapping[tuple[str, bool], Sequence[Predictions]]
-) -> tuple[list[Predictions], list[Predictions]] | None:
+def _sides(claim: Claim, predictions: Rows) -> tuple[list[Predictions], list[Predictions]] | None:
     keys = ([(one, False) for one in claim.first], [(one, claim.second_at_scales) for one in claim.second])
     if any(key not in predictions for side in keys for key in side):
         return None
@@ -133,37 +48,3 @@ def _measure(claim: Claim, first: list[Predictions], second: list[Predictions], 
         paper=None if claim.paper is None else round(claim.paper / 100, 4),
         verdict=judge(interval),
     )
-
-
-def judge(interval: Interval | None) -> Verdict:
-    """Return the verdict on "the first side is better" from the interval of the difference."""
-    if interval is None or interval.low <= 0 <= interval.high:
-        return "undecided"
-    return "confirmed" if interval.low > 0 else "contradicted"
-
-
-def write_claims(path: Path, findings: list[Finding], *, data: str, images: int, budget: str) -> None:
-    """Write the findings on one set. Creates the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": _FORMAT, "data": data, "images": images, "budget": budget}
-    rows = [{name: getattr(one, name) for name in one.__struct_fields__} for one in findings]
-    atomic_write_text(path, json.dumps({**content, "findings": rows}, indent=1) + "\n")
-
-
-def read_claims(path: Path) -> ClaimsFile:
-    """Read a file of findings. Raises OSError or ValueError naming the file."""
-    found = read_json(path, ClaimsFile, what="a file of findings")
-    if found.format != _FORMAT:
-        raise ValueError(f"{path} has format {found.format}, this version reads format {_FORMAT}")
-    return found
-
-
-def format_claims(found: ClaimsFile) -> str:
-    """Format the findings as a table, in percent."""
-    rows = []
-    for one in found.findings:
-        ends = "" if one.interval is None else f"[{100 * one.interval[0]:+.1f} {100 * one.interval[1]:+.1f}]"
-        paper, ours = (("-" if value is None else f"{100 * value:+.1f}") for value in (one.paper, one.difference))
-        rows.append([one.claim, one.figure, paper, ours, ends, one.verdict])
-    head = f"The paper's claims on {found.data}, {found.images} images, {found.budget}; differences in %"
-    return f"{head}\n{format_table(('', '', 'paper', 'ours', '95 %', ''), rows)}"

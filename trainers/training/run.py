@@ -18,11 +18,12 @@ from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.metrics.segmentation import mean_scores, scores_of
 from trainers import check_data
-from trainers.backbone_recipes import BACKBONE_NAMES, PAPER_BACKBONE, recipe_on
+from trainers.backbone_recipes import BACKBONE_NAMES, recipe_on
 from trainers.command import command_parser, report_bad_input
 from trainers.data.augment import Augment
 from trainers.data.device.stills import DeviceStills
 from trainers.data.stills import Still, TrainingStills, read_stills
+from trainers.evaluation.paper_tables import PAPER_BACKBONE
 from trainers.evaluation.predict import evaluate
 from trainers.recipes import RECIPES, Recipe, recipes_of
 from trainers.report import write_report
@@ -79,7 +80,7 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--config", choices=list(recipes_of(task)), default=default, metavar="NAME",
         help=f"{', '.join(recipes_of(task))} (default: %(default)s)")  # fmt: skip
     add("--backbone", choices=BACKBONE_NAMES, default=PAPER_BACKBONE,
-        help="backbone of a row of the paper's tables; its heads are scaled with it (default: the recipe's own)")  # fmt: skip
+        help="backbone of a row of the paper's tables; heads are scaled with it (default: %(default)s)")  # fmt: skip
     add("--out", type=Path, required=True, help="folder of this run: checkpoints, curves, weights")
     add(
         "--data",
