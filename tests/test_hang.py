@@ -32,23 +32,33 @@ TOLD = r"realtime-polyp: no answer from the {} for \d+ s \(frame (\d+)\)"
 LEFT = r"realtime-polyp: the {} has not answered for \d+ s \(frame (\d+)\)"
 
 
+class Hang(threading.Event):
+    """Ends what hangs once it is set; `stage` is where something hangs, as soon as it does."""
+
+    stage: str | None = None
+
+    def hang(self, stage: str) -> None:
+        self.stage = stage
+        self.wait()
+
+
 class HangingDetector(FakeDetector):
     """Does not come back once it has been given HANGS_AT images, until `release`."""
 
-    def __init__(self, release: threading.Event) -> None:
+    def __init__(self, release: Hang) -> None:
         super().__init__()
         self._release = release
 
     def __call__(self, pixels: Any) -> Any:
         if self.seen >= HANGS_AT:
-            self._release.wait()
+            self._release.hang("model")
         return super().__call__(pixels)
 
 
 @pytest.fixture
-def release() -> Iterator[threading.Event]:
+def release() -> Iterator[Hang]:
     """Set at the test's end, for the threads that it leaves behind."""
-    event = threading.Event()
+    event = Hang()
     yield event
     event.set()
     names = ("decode", "analyse", "deliver", "record", "finish")
@@ -56,15 +66,15 @@ def release() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Short limits; set as soon as something that hangs has been told."""
-    monkeypatch.setattr(waiting, "GRACE_S", 0.2)
+def told(monkeypatch: pytest.MonkeyPatch, release: Hang) -> threading.Event:
+    """Short limits; set as soon as what hangs has been told. A busy machine may be told of before."""
+    monkeypatch.setattr(waiting, "GRACE_S", 0.5)
     monkeypatch.setattr(waiting, "ANSWER_LIMIT_S", 0.1)
     event, news = threading.Event(), StallReport.news
 
     def watched(self: StallReport, stall: Stall | None) -> str | None:
         sentence = news(self, stall)
-        if sentence:
+        if sentence and stall and stall.stage == release.stage:
             event.set()
         return sentence
 
@@ -78,7 +88,7 @@ def clip(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def run_hung(run: Run, fake_engines: dict[str, object], release: threading.Event) -> Run:
+def run_hung(run: Run, fake_engines: dict[str, object], release: Hang) -> Run:
     """`run` with a detector that hangs."""
     fake_engines["detector"] = HangingDetector(release)
     return run
@@ -97,10 +107,11 @@ def interrupt_after(told: threading.Event) -> None:
 
 
 def assert_told(stderr: str, stage: str) -> int:
-    """Two lines: while it hung, and when it was left behind. Returns the frame."""
-    first, last = stderr.splitlines()
-    found, left = re.fullmatch(TOLD.format(stage), first), re.fullmatch(LEFT.format(stage), last)
-    assert found and left and found[1] == left[1], stderr
+    """While it hung, and when it was left behind; before, whatever a busy machine was slow with. Returns the frame."""
+    *first, last = stderr.splitlines()
+    left = re.fullmatch(LEFT.format(stage), last)
+    assert left and all(re.fullmatch(TOLD.format("(?:source|model|output)"), line) for line in first), stderr
+    assert left[1] in [found[1] for line in first if (found := re.fullmatch(TOLD.format(stage), line))], stderr
     return int(left[1])
 
 
@@ -133,7 +144,7 @@ def test_a_hung_model_of_several_streams(
     code, stdout, stderr = run_hung("--source", *sources, "--no-fusion", *outputs)
     assert code == 130 and "together" in stdout
     lines = stderr.splitlines()
-    assert re.fullmatch(TOLD.format("model"), lines[0])
+    assert any(re.fullmatch(TOLD.format("model"), line) for line in lines)
     assert 1 <= sum(bool(re.fullmatch(LEFT.format("model"), line)) for line in lines) <= 2
     for number in (1, 2):
         indices = indices_of(tmp_path / f"a-{number}.jsonl")
@@ -142,13 +153,13 @@ def test_a_hung_model_of_several_streams(
 
 
 @pytest.fixture
-def hung_results(monkeypatch: pytest.MonkeyPatch, release: threading.Event) -> None:
+def hung_results(monkeypatch: pytest.MonkeyPatch, release: Hang) -> None:
     """The disk of the results does not come back at frame HANGS_AT."""
     write = ResultsWriter.write
 
     def hang(self: ResultsWriter, result: Result) -> None:
         if result.frame.index >= HANGS_AT:
-            release.wait()
+            release.hang("output")
             return
         write(self, result)
 
@@ -171,12 +182,12 @@ def test_a_hung_output_leaves_the_others_whole(
 def test_a_summary_that_hangs_can_be_ended(
     clip: str,
     run: Run,
-    release: threading.Event,
+    release: Hang,
     told: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("realtime_polyp.cli.headless.write_summary", lambda *arguments: release.wait())
+    monkeypatch.setattr("realtime_polyp.cli.headless.write_summary", lambda *arguments: release.hang("output"))
     monkeypatch.setattr(waiting, "was_interrupted", told.is_set)
     code, stdout, stderr = run("--source", clip, "--no-fusion", "--summary", tmp_path / "a.json")
     assert code == 130 and assert_told(stderr, "output") == 59
@@ -200,7 +211,7 @@ class TestWindow:
     ) -> Callable[[str, object], int]:
         from realtime_polyp.viewer import condition, player, session_factory
 
-        monkeypatch.setattr(session_factory, "GRACE_S", 0.2)
+        monkeypatch.setattr(session_factory, "GRACE_S", 0.5)
         monkeypatch.setattr(session_factory, "ANSWER_LIMIT_S", 0.1)
         monkeypatch.setattr(condition, "ANSWER_LIMIT_S", 0.1)
         monkeypatch.setattr(player, "NO_SIGNAL_S", 0.1)
@@ -219,7 +230,7 @@ class TestWindow:
         kind: str,
         clip: str,
         show: Callable[[str, object], int],
-        release: threading.Event,
+        release: Hang,
         told: threading.Event,
         capfd: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
@@ -265,18 +276,19 @@ class TestWindow:
 # what is no hang
 
 
-def stalled_of(session: Session, ready: Callable[[], bool]) -> Stall | None:
-    session.start()
-    wait_until(ready)
+def assert_not_stalled(session: Session) -> None:
+    """What is only slow ends; what hangs would be told for ever."""
     time.sleep(0.1)
-    stall = session.stalled(0.05)
+    wait_until(lambda: session.stalled(0.05) is None)
     session.stop()
-    return stall
 
 
 def test_a_recording_that_cannot_be_read_on() -> None:
     session = Session(ScriptedSource(90, blocks_at=5), pipeline_of(), lambda result: None)
-    stall = stalled_of(session, lambda: session.tally().shown == 5)
+    session.start()
+    wait_until(lambda: session.tally().shown == 5 and session.stalled(0.05) is not None)
+    stall = session.stalled(0.05)
+    session.stop()
     assert stall and (stall.stage, stall.frame_index) == ("source", 5)
     assert stall.warning == "no picture from the source for 0 s (frame 5)"
     wait_until(lambda: session.wait(0))
@@ -285,17 +297,21 @@ def test_a_recording_that_cannot_be_read_on() -> None:
 
 def test_a_live_source_without_pictures_says_so_itself() -> None:
     session = Session(ScriptedSource(90, live=True, blocks_at=5), pipeline_of(), lambda result: None)
-    assert stalled_of(session, lambda: session.tally().captured == 5) is None
+    session.start()
+    wait_until(lambda: session.tally().captured == 5)
+    assert_not_stalled(session)
 
 
-def test_a_viewer_that_is_paused(release: threading.Event) -> None:
+def test_a_viewer_that_is_paused(release: Hang) -> None:
     """The results wait until they are due, and everything before waits for them."""
 
     def show(result: Result) -> None:
         release.wait()
 
     session = Session(ScriptedSource(90), pipeline_of(), show, paints=True)
-    assert stalled_of(session, lambda: session.tally().captured > 10) is None
+    session.start()
+    wait_until(lambda: session.tally().captured > 10)
+    assert_not_stalled(session)
 
 
 def test_a_slow_output_is_told_once_a_frame() -> None:
@@ -339,10 +355,10 @@ sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from realtime_polyp import runtime
 from realtime_polyp.cli import entry, main, waiting
 from fakes import ScriptedSource, FakeSegmenter
-from test_hang import HangingDetector
+from test_hang import Hang, HangingDetector
 waiting.GRACE_S, waiting.ANSWER_LIMIT_S = 1.0, 0.2
 main.open_source = lambda *a, **k: ScriptedSource(10**6)
-runtime.open_detector = lambda *a, **k: HangingDetector(threading.Event())
+runtime.open_detector = lambda *a, **k: HangingDetector(Hang())
 runtime.open_segmenter = lambda *a, **k: FakeSegmenter()
 runtime.check_gate = lambda engine: None
 entry.run_process()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import needs
-from fakes import picture
+from fakes import picture, tried_again
 from media import write_clip
 
 from realtime_polyp.bench import paced
@@ -18,6 +18,7 @@ needs_qt = needs("qt")
 
 
 @needs_qt
+@tried_again
 def test_a_clip_is_watched_until_its_time_is_over(tmp_path: Path, fake_engines: object) -> None:
     from realtime_polyp.bench.watching import watch
 

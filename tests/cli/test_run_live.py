@@ -504,7 +504,7 @@ def test_a_process_that_is_killed_leaves_readable_files(
     process = endless()
     _written(tmp_path, 300)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     whole = (tmp_path / "a.jsonl").read_text().split("\n")[:-1]
     assert [json.loads(line)["index"] for line in whole] == list(range(len(whole)))
     frames = list(FileSource(tmp_path / "a.mp4").frames())
@@ -518,7 +518,7 @@ def test_a_process_that_is_told_to_end_closes_its_files(
     process = endless()
     _written(tmp_path, 70)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and stderr == ""
     lines, summary = lines_of(tmp_path / "a.jsonl"), json.loads((tmp_path / "a.json").read_text())
     assert len(lines) == len(list(FileSource(tmp_path / "a.mp4").frames())) == summary["frames_shown"]

@@ -158,7 +158,7 @@ class TestKeys:
         one = window(600)
         qtbot.waitUntil(lambda: one.player.displayed is not None)
         qtbot.keyClick(one, Qt.Key_Right)
-        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s >= 5, timeout=4000)
+        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s >= 5, timeout=20_000)
         qtbot.keyClick(one, Qt.Key_Left)
         assert one.player.position_s < 2
 
@@ -226,12 +226,12 @@ class TestSlider:
         qtbot.waitUntil(lambda: one.player.displayed is not None)
         slider = one.controls.position
         qtbot.mouseClick(slider, Qt.LeftButton, pos=QPoint(slider.width() // 2, slider.height() // 2))
-        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s > 9, timeout=4000)
+        qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s > 9, timeout=20_000)
         assert one.player.displayed.frame.pts_s == pytest.approx(10, abs=0.5)
 
     def test_the_slider_is_marked_where_a_polyp_was_shown(self, window, qtbot):
         one = window(1000)
-        qtbot.waitUntil(lambda: any(end - start > 0.5 for start, end in one.alarms.spans), timeout=4000)
+        qtbot.waitUntil(lambda: any(end - start > 0.5 for start, end in one.alarms.spans), timeout=20_000)
         one.refresh()
         (start, end), *_ = one.alarms.spans
         assert 0 <= start < end <= one.player.position_s + 1 / RATE_HZ
@@ -310,7 +310,7 @@ class TestStatus:
     def test_a_black_or_frozen_picture_is_shown(self, window, qtbot, level, name):
         still = np.full((128, 160, 3), level, np.uint8)
         one = window(500, image_of=lambda index: still)
-        qtbot.waitUntil(lambda: one.condition.name == name, timeout=3000)
+        qtbot.waitUntil(lambda: one.condition.name == name, timeout=20_000)
         assert one.condition.title in one.status.labels["state"].text()
 
     @pytest.mark.parametrize("unverified", [False, True])
@@ -330,7 +330,7 @@ class TestStatus:
 
     def test_no_signal_after_a_second(self, window, qtbot):
         one = window(100, live=True, blocks_at=10)
-        qtbot.waitUntil(lambda: one.condition.name == "no signal", timeout=3000)
+        qtbot.waitUntil(lambda: one.condition.name == "no signal", timeout=20_000)
         assert one.canvas.shapes().boxes == ()
         qtbot.waitUntil(lambda: one.status.labels["fps"].text() == "\u2013 fps")
         one.player.feed.session.source.unblock.set()
