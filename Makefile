@@ -39,7 +39,7 @@ $(READY): $(READY_DEMO) environment.yml
 demo: $(READY_DEMO)
 	$(BIN)/python run_live.py --source assets/demo.mp4 $(DEMO)
 
-# Two parts: what only computes, a process per core; then what holds clocks and screens, two files at a time.
+# Two parts: what only computes, a process per core; then what holds clocks and screens, three files at a time.
 # One thread each: threads of several processes that wait for each other take ten times as long.
 COMPUTE := $(addprefix tests/,trainers calibration models metrics engines inference preprocess postprocess temporal phantom outputs \
 	test_wheel.py test_docs.py test_compiled.py test_golden.py test_json_files.py test_json_mutations.py test_image_files.py \
@@ -50,7 +50,7 @@ COMPUTE := $(addprefix tests/,trainers calibration models metrics engines infere
 test: export OMP_NUM_THREADS = 1
 test: $(READY) lint
 	$(BIN)/python -m pytest -n "$$(getconf _NPROCESSORS_ONLN)" $(COMPUTE)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(COMPUTE)) tests
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(addprefix --ignore=,$(COMPUTE)) tests
 
 unit: $(READY)
 	$(BIN)/python -m pytest -m "not slow"
