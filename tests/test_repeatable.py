@@ -1,11 +1,20 @@
 """Same frames, same results: on threads and inline, live and from a file, whatever was dropped between them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from fakes import FUSION, FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, frames_of, tried_again
+from fakes import (
+    FUSION,
+    FakeDetector,
+    FakeSegmenter,
+    ScriptedSource,
+    assert_same_results,
+    frames_of,
+    tried_again,
+    wait_until,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +45,19 @@ class Noted(Pipeline):
         return super().submit(frames)
 
 
+class Bursts(ScriptedSource):
+    """A live source that sends four frames for each that was analysed, on whatever machine."""
+
+    def __init__(self, pipeline: Noted) -> None:
+        super().__init__(COUNT, live=True, rate_hz=1000)
+        self._pipeline = pipeline
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in super().frames():
+            yield frame
+            wait_until(lambda: self.closed.is_set() or len(self._pipeline.given) >= (frame.index + 1) // 4)  # noqa: B023
+
+
 def noted(config: PipelineConfig, *, delay_s: float = 0.0) -> Noted:
     made = Noted(FakeDetector(delay_s=delay_s), FakeSegmenter(), config)  # type: ignore[arg-type]
     made.reset()
@@ -56,7 +78,7 @@ def test_a_live_session_that_drops_frames_is_what_the_kept_ones_are_alone(config
     shown: list[Result] = []
     pipeline = noted(config, delay_s=0.04)
     pipeline.warm_up()
-    session = Session(ScriptedSource(COUNT, live=True, rate_hz=50), pipeline, shown.append)
+    session = Session(Bursts(pipeline), pipeline, shown.append)
     session.start()
     session.wait()
     assert 3 < len(pipeline.given) < COUNT, "frames were to be dropped, and some kept"
