@@ -102,6 +102,7 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size, px (default: the recipe's)")
     add("--learning-rate", type=float, help="peak learning rate (default: from recipe and batch)")
     add("--precision", choices=["float32", "bfloat16", "float16"], help="default: the recipe's")
+    add("--validate-every", type=int, metavar="N", help="epochs between validations (default: the recipe's)")
     add("--checkpoint-minutes", type=float, metavar="N", help="minutes between checkpoints (default: 3)")
     add("--workers", type=int, help="loading processes of each training process")
     add("--augment-on", choices=["workers", "device"], default="workers",
@@ -152,10 +153,10 @@ def training_data(
 def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """Return the recipe as changed by the command line. Raises ValueError for a count below 1 or a bad size."""
     recipe = recipe_on(recipe, options.backbone)
-    for name in ("epochs", "batch"):
+    for name in ("epochs", "batch", "validate_every"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if options.size:
         if any(length < 64 or length % 32 for length in options.size):
             raise ValueError(f"--size {options.size[0]} {options.size[1]}: multiples of 32 from 64 on are allowed")
@@ -167,7 +168,7 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
     loop = replace(scaled_down(loop, epochs=options.epochs, batch=options.batch), seed=options.seed)
     if options.checkpoint_minutes is not None:
         loop = replace(loop, checkpoint_s=60 * options.checkpoint_minutes)
-    named = {name: getattr(options, name) for name in ("learning_rate", "precision", "workers")}
+    named = {name: getattr(options, name) for name in ("learning_rate", "precision", "workers", "validate_every")}
     return replace(loop, **{name: value for name, value in named.items() if value is not None})
 
 
