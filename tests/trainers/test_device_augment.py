@@ -15,6 +15,7 @@ from albumentations.augmentations.geometric.functional import (
     warp_affine,
 )
 from albumentations.augmentations.pixel import functional as reference
+from conftest import needs
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from torch import Tensor
@@ -293,6 +294,26 @@ def test_an_image_depends_on_its_seed_and_not_on_its_neighbours() -> None:
     other = device.augment(pixels[2:3], labels[2:3], EVERY, np.array([7]))
     assert torch.equal(together[0][2], alone[0][0]) and torch.equal(together[1][2], alone[1][0])
     assert not torch.equal(alone[0], other[0])
+
+
+@needs("cuda")
+def test_a_card_makes_the_images_of_the_cpu() -> None:
+    """All but the noise, whose random numbers are the card's own."""
+    config = replace(EVERY, noise_probability=0.0)
+    items = [scene(place) for place in range(64)]
+    pixels, labels = (
+        tensor(*(image for image, _ in items)).to(torch.uint8),
+        torch.from_numpy(np.stack([numbers for _, numbers in items])),
+    )
+    images, numbers = device.augment(pixels, labels, config, np.arange(64))
+    on_card, found = device.augment(pixels.cuda(), labels.cuda(), config, np.arange(64))
+    apart = (on_card.cpu().int() - images.int()).abs()
+    assert (apart > 1).float().mean() < 0.01 and apart.float().mean() < 0.1
+    assert (found.cpu() != numbers).float().mean() < 0.001
+    boxes = geometry.polyp_boxes(found)
+    assert all(box.is_cuda for box in boxes) and [len(box) for box in boxes] == [
+        len(box) for box in geometry.polyp_boxes(found.cpu())
+    ]
 
 
 def test_a_recipe_without_changes_changes_nothing() -> None:

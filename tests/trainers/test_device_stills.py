@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import needs
 from stills import COUNT, write_stills
 from torch import nn
 from toys import LOOP, toy
@@ -69,6 +70,23 @@ def test_batches_made_together_are_those_made_one_by_one(data: Path, monkeypatch
         alone = stills.batch(indices)
         assert torch.equal(pixels, alone[0]) and torch.equal(masks, alone[2])
         assert all(torch.equal(a, b) for a, b in zip(boxes, alone[1], strict=True))
+
+
+@needs("cuda")
+def test_a_card_composes_the_images_of_the_cpu_and_tells_its_memory(data: Path) -> None:
+    config = replace(NONE, mosaic=0.3, copy_paste=1.0)
+    stills = read_stills(data / "train.json", data)
+    on_card = DeviceStills(stills, (128, 192), config, "cuda:0")
+    for ours, theirs in zip(
+        on_card.batch(list(range(COUNT))), held(data, config, (128, 192)).batch(list(range(COUNT))), strict=True
+    ):
+        if isinstance(ours, list):
+            assert [box.tolist() for box in ours] == [box.tolist() for box in theirs]
+        else:
+            assert ours.is_cuda and (ours.cpu().int() - theirs.int()).abs().max() <= 2
+    assert len(list(on_card.batches([[0, 1], [2, 3]], 0))) == 2 and on_card._batches_at_once(8) > 1
+    free = device_stills.free_bytes("cuda:0")
+    assert free is not None and free > 1e8
 
 
 class BreaksOff:
