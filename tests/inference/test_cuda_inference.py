@@ -42,7 +42,6 @@ from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.segmenter import Segmenter, SegmenterConfig
 from realtime_polyp.nv12 import nv12_of
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.telemetry.trace import Trace
 
 with_gpu = needs("cuda")
@@ -154,6 +153,8 @@ def test_a_pipeline_on_it_sees_what_a_pipeline_on_the_host_sees(device: str) -> 
 @pytest.mark.parametrize("device", DEVICES)
 def test_nv12_gives_nearly_the_answers_of_rgb(device: str) -> None:
     frame = nv12_frame(textured((241, 180)), *BT709_LIMITED)
+    from realtime_polyp.sources.picture import RgbConverter  # needs av
+
     nv12, rgb, fields = nv12_of(frame, "bt709"), RgbConverter()(frame), [FieldOfView(17, 3, 200, 178)]
     inference = inference_of(device)
     found, expected = inference.submit([nv12], fields).result(), inference.submit([rgb], fields).result()

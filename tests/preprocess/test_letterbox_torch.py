@@ -16,7 +16,6 @@ from realtime_polyp.geometry import shrink as shrink_on_host
 from realtime_polyp.nv12 import MATRICES, Matrix, Nv12, Picture, crop_planes, nv12_of
 from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from realtime_polyp.preprocess.letterbox_torch import field_of, letterbox, rgb_of, shrink
-from realtime_polyp.sources.picture import RgbConverter
 
 DEVICES = ["cpu", pytest.param("cuda", marks=needs("cuda"))]
 RGB_TOLERANCE, NV12_TOLERANCE = 1, 4  # levels of 255; three of the four are the quick conversion of FFmpeg itself
@@ -107,6 +106,8 @@ def test_nv12_is_prepared_as_the_rgb_that_the_screen_shows(
     device: str, name: str, number: int, colour_range: int
 ) -> None:
     frame = nv12_frame(textured((241, 180)), number, colour_range)
+    from realtime_polyp.sources.picture import RgbConverter  # needs av
+
     nv12, rgb = nv12_of(frame, MATRICES[number]), RgbConverter()(frame)
     assert nv12.full_range == (colour_range == 2)
     expected = prepare([rgb], [FIELDS[name]], SIZE).pixels

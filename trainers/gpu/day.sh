@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Uses a GPU machine without a network for ten minutes: README.md beside this file.
+#   bash trainers/gpu/day.sh                                  all steps in 9.5 minutes
+#   bash trainers/gpu/day.sh --minutes 4.5 --steps tests bench
+#   bash trainers/gpu/day.sh --device cpu --minutes 2         a rehearsal at toy size, without a GPU
+# Reads the trips in build/gpu. Writes at most eight files to $OUT, or to build/gpu/out.
+set -uo pipefail
+began=$(date +%s.%N)
+cd "$(dirname "$0")/../.."
+kit=build/gpu
+python=${PYTHON:-python3}
+shopt -s nullglob
+wheels=("$kit"/trip*/wheels/*.whl)
+if [ ${#wheels[@]} -gt 0 ] && [ "$(cat "$kit/site/.installed" 2>/dev/null)" != "${wheels[*]}" ]; then
+  "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --disable-pip-version-check \
+    --target "$kit/site" "${wheels[@]}" && echo "${wheels[*]}" > "$kit/site/.installed" \
+    || echo "some wheels could not be installed: steps that need them will fail" >&2
+fi
+export PYTHONPATH="$PWD:$PWD/$kit/site${PYTHONPATH:+:$PYTHONPATH}"
+export NO_ALBUMENTATIONS_UPDATE=1 PYTHONUNBUFFERED=1
+export TORCHINDUCTOR_CACHE_DIR="$PWD/$kit/work/inductor" TRITON_CACHE_DIR="$PWD/$kit/work/triton"
+exec "$python" -m trainers.gpu.day --began "$began" --out "${OUT:-$kit/out}" "$@"

@@ -1,0 +1,185 @@
+"""The four steps of a day with a GPU, as commands that have a time limit: tests, benchmarks, training, the tables."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from realtime_polyp.json_files import read_json
+from trainers.gpu.landing import train_models
+from trainers.gpu.planner import Step
+from trainers.gpu.processes import Command, log_of, run_all
+from trainers.gpu.summary import bring_compressed, bring_folder, bring_half
+from trainers.training.run_folder import BEST
+
+STEP_NAMES = ("tests", "bench", "train", "reproduce")
+GPU_TESTS = [
+    "tests/inference/test_cuda_inference.py",
+    "tests/preprocess/test_letterbox_torch.py",
+    "tests/engines/test_engines_gpu.py",
+    "tests/bench/test_bench_gpu.py",
+]
+_SIZES = {"detector": (800, 1344), "segmenter": (512, 512)}
+_TABLES = {"detector": ("3", "1", "2"), "segmenter": ("4",)}
+_TOY_SIZE = (64, 96)
+_RESULT = re.compile(r"\b(PASSED|FAILED|ERROR|SKIPPED)\b")
+_TRACE = "trace.json.gz"
+
+
+@dataclass(frozen=True)
+class Day:
+    """What the steps are told.
+
+    Attributes:
+        device: "cuda", or "cpu" for a rehearsal at toy size.
+        data: folder of the unpacked stills; None if they did not come.
+        work: folder of logs and runs, which stays behind.
+        out: folder of the files that come back.
+    """
+
+    device: Literal["cuda", "cpu"]
+    data: Path | None
+    work: Path
+    out: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.work / "logs"
+
+    @property
+    def is_toy(self) -> bool:
+        return self.device == "cpu"
+
+    def stills(self) -> Path:
+        """Return the folder of the stills. Raises FileNotFoundError if they did not come."""
+        if self.data is None:
+            raise FileNotFoundError("the stills are not here")
+        return self.data
+
+
+def steps_of(day: Day) -> list[Step]:
+    """Return the steps in order of value, with their time budgets."""
+    scale = 0.1 if day.is_toy else 1.0
+    return [
+        Step("tests", "GPU tests", 20 * scale, 30 if day.is_toy else 90, 1.0, lambda limit_s: test(day, limit_s)),
+        Step("bench", "benchmarks", 40 * scale, 25 if day.is_toy else 150, 1.0, lambda limit_s: bench(day, limit_s)),
+        Step("train", "training that lands", 90 * scale, 1e9, 0.6, lambda limit_s: train(day, limit_s)),
+        Step("reproduce", "the tables' queue", 60 * scale, 1e9, 1.0, lambda limit_s: reproduce(day, limit_s)),
+    ]
+
+
+# a. tests
+
+
+def test(day: Day, limit_s: float) -> dict[str, Any]:
+    """Run the GPU tests; the card's compiler caches are filled meanwhile, for the benchmarks."""
+    words = ["pytest", "-v", "-p", "no:cacheprovider", "--color=no"]
+    if day.is_toy:
+        commands = [Command("tests", [*words, "-k", "cpu", GPU_TESTS[1]], {})]
+    else:
+        commands = [Command("tests", [*words, "-n", "4", "-m", "needs", *GPU_TESTS], {"REQUIRE": "cuda"})]
+        commands.append(_bench(day, "compile-paper", "paper", ["compiled-fp16"], 0.9 * limit_s, quick=True))
+    ended = run_all(commands, limit_s, day.logs)
+    found = count_results(log_of("tests", day.logs).read_text(errors="replace"))
+    return {**found, "ended": [one.sentence for one in ended]}
+
+
+def count_results(log: str) -> dict[str, Any]:
+    """Count the results in the output of `pytest -v`, also of one that was stopped, and name the failures."""
+    lines = [line for line in log.splitlines() if "::" in line and _RESULT.search(line) and "%]" in line]
+    states = [_RESULT.findall(line)[-1] for line in lines]
+    failed = [line.strip() for line, state in zip(lines, states, strict=True) if state in ("FAILED", "ERROR")]
+    counts = {name.lower(): states.count(name) for name in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
+    return {**counts, "failures": failed[:20]}
+
+
+# b. benchmarks
+
+
+def bench(day: Day, limit_s: float) -> dict[str, Any]:
+    """Measure the shipped pair, then the paper's: first what opens at once, then what must be compiled."""
+    if day.is_toy:
+        plan = [("toy", "toy", ["eager"], 1.0)]
+    else:
+        plan = [
+            ("default", "default", ["compiled-fp16", "eager-fp16-graphs", "eager-fp16"], 0.35),
+            ("paper", "paper", ["eager-fp16-graphs", "eager-fp16"], 0.3),
+            ("paper-compiled", "paper", ["compiled-fp16", "eager-fp16"], 0.35),
+        ]
+    figures: dict[str, Any] = {}
+    for name, pair, variants, share in plan:
+        ended = run_all([_bench(day, f"bench-{name}", pair, variants, share * limit_s)], share * limit_s, day.logs)[0]
+        figures[name] = {"ended": ended.sentence, **read_bench(day.work / f"bench-{name}.json")}
+    traces = [day.work / f"bench-{name}-trace.json" for name, *_ in reversed(plan)]
+    if found := next((path for path in traces if path.exists()), None):
+        bring_compressed(found, day.out / _TRACE)
+    return figures
+
+
+def _bench(day: Day, name: str, pair: str, variants: Sequence[str], limit_s: float, *, quick: bool = False) -> Command:
+    """Return a benchmark that ends a little before its limit. quick: only to fill the compiler's caches."""
+    words = ["realtime_polyp.bench.gpu", "--pair", pair, "--device", day.device, "--variants", *variants]
+    words += ["--minutes", f"{max(5, limit_s - 10) / 60:.3f}", "--json", str(day.work / f"{name}.json")]
+    words += ["--trace", str(day.work / f"{name}-trace.json")]
+    if quick or day.is_toy:
+        words += ["--rounds", "1", "--round-s", "0.2", "--delay-s", "1", "--stream-s", "0.5", "--most-streams", "2"]
+    else:
+        words += ["--rounds", "3", "--round-s", "1", "--delay-s", "5", "--stream-s", "2"]
+    return Command(name, [*words, *(["--frame", "192x144"] if day.is_toy else [])], {})
+
+
+def read_bench(path: Path) -> dict[str, Any]:
+    """Return the figures of a benchmark's report that belong in a summary; {} without a report."""
+    if not path.exists():
+        return {}
+    report = read_json(path, dict[str, Any], what="the report of a benchmark")
+    speed, delay, idle, streams = (report.get(name) or {} for name in ("throughput", "delay", "idle", "streams"))
+    return {
+        "frames_per_s": speed.get("fps"),
+        "ratio_to_eager": speed.get("ratio"),
+        "share_of_matmul_limit": (report.get("arithmetic") or {}).get("share"),
+        "matmul_tflop_per_s": (report.get("arithmetic") or {}).get("matmul_tflop_per_s"),
+        "idle_at_full_load": idle.get("at_full_load"),
+        "streams": streams.get("sustained"),
+        "delay_p99_ms": delay.get("p99_ms"),
+        "notes": report.get("notes", []) + report.get("failures", []),
+    }
+
+
+# c. training
+
+
+def train(day: Day, limit_s: float) -> dict[str, Any]:
+    """Train the shipped models on from their weights, for as many epochs as end in time; bring them in float16."""
+    runs = day.work / "train"
+    found = train_models(day.stills(), runs, day.logs, limit_s, device=day.device, toy=day.is_toy)
+    for model in found:
+        if (runs / model / BEST).exists():
+            bring_half(runs / model / BEST, day.out / f"{model}.fp16.safetensors")
+    return found
+
+
+# d. the tables
+
+
+def reproduce(day: Day, limit_s: float) -> dict[str, Any]:
+    """Run the queue of detectors and that of segmenters at the paper's sizes, at the same time."""
+    commands = [_queue(day, task, limit_s) for task in _SIZES]
+    ended = run_all(commands, limit_s - 2, day.logs)
+    folder = day.work / "reproduce"
+    bring_folder(folder, day.out / "reproduce.tar.gz", (".json", ".txt"))
+    finished = sorted(path.name for path in (folder / "results").glob("*.json"))
+    if found := sorted(folder.rglob(BEST), key=lambda path: path.stat().st_mtime):
+        bring_half(found[0], day.out / f"reproduce-{found[0].parent.name}.fp16.safetensors")
+    return {"ended": [one.sentence for one in ended], "results": finished}
+
+
+def _queue(day: Day, task: str, limit_s: float) -> Command:
+    size = _TOY_SIZE if day.is_toy else _SIZES[task]
+    folder = day.work / "reproduce"
+    words = ["trainers.reproduce", "--tables", *_TABLES[task], "--backbone", "lite0", "--size", *map(str, size)]
+    words += ["--data", str(day.stills()), "--out", str(folder / task), "--results", str(folder / "results")]
+    words += ["--device", day.device, "--draws", "200", "--hours", f"{(limit_s - 12) / 3600:.5f}"]
+    words += ["--epochs", "1", "--limit", "16", "--batch", "4"] if day.is_toy else ["--epochs", "4"]
+    return Command(f"reproduce-{task}", words + (["--resume"] if (folder / task).exists() else []), {})

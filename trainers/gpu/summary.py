@@ -1,0 +1,94 @@
+"""What comes back from the GPU machine: a summary as JSON and Markdown, and few enough files of few enough bytes."""
+
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from gzip import compress
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing
+from trainers.gpu.planner import Outcome
+
+MOST_FILES = 8
+MOST_FILE_BYTES = 16 << 20
+SUMMARY_JSON, SUMMARY_TEXT = "summary.json", "summary.md"
+
+
+def write_summary(out: Path, head: dict[str, Any], outcomes: Sequence[Outcome], notes: Sequence[str]) -> None:
+    """Write both summaries. head: the machine and the options of the day."""
+    steps = [asdict(outcome) for outcome in outcomes]
+    content = {"format": 1, **head, "steps": steps, "notes": list(notes)}
+    atomic_write_text(out / SUMMARY_JSON, json.dumps(content, indent=1) + "\n")
+    atomic_write_text(out / SUMMARY_TEXT, as_text(head, outcomes, notes))
+
+
+def as_text(head: dict[str, Any], outcomes: Sequence[Outcome], notes: Sequence[str]) -> str:
+    """Return the summary as Markdown, with the card's name first."""
+    lines = [f"# {head['card']['name']}", "", f"`{head['command']}`", ""]
+    versions = ", ".join(f"{name} {version}" for name, version in head["card"]["versions"].items())
+    lines += [versions, "", "| began, s | took, s | step | |", "|---|---|---|---|"]
+    lines += [f"| {o.began_s:.0f} | {o.took_s:.0f} | {o.name} | {_cell(o.sentence)} |" for o in outcomes]
+    for outcome in outcomes:
+        if outcome.figures:
+            lines += ["", f"## {outcome.name}", "", *_listed(outcome.figures)]
+    return "\n".join([*lines, *(f"\n{note}" for note in notes), ""])
+
+
+def _listed(figures: dict[str, Any], prefix: str = "") -> list[str]:
+    lines: list[str] = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            lines += _listed(value, f"{prefix}{name}, ")
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append(f"- {prefix}{name}: {text[:400]}")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/")
+
+
+def bring_half(weights: Path, target: Path) -> None:
+    """Write trained weights in float16."""
+    state = {name: v.half() if v.is_floating_point() else v for name, v in load_file(weights).items()}
+    with replacing(target) as path:
+        save_file({name: value.contiguous() for name, value in state.items()}, path, {"precision": "float16"})
+
+
+def bring_compressed(source: Path, target: Path) -> None:
+    """Write a file compressed with gzip."""
+    atomic_write_bytes(target, compress(source.read_bytes(), 6, mtime=0))
+
+
+def bring_folder(folder: Path, target: Path, suffixes: tuple[str, ...]) -> None:
+    """Write the files of a folder that end in one of `suffixes` to a compressed archive."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name.endswith(suffixes))
+    with replacing(target) as temporary, tarfile.open(temporary, "w:gz") as packed:
+        for path in paths:
+            packed.add(path, path.relative_to(folder.parent).as_posix())
+
+
+def enforce_limits(out: Path) -> list[str]:
+    """Remove what the GPU machine would not send back, and return a sentence for each.
+
+    The summaries stay; of the others, those that were written first.
+    """
+    notes = []
+    kept = [name for name in (SUMMARY_JSON, SUMMARY_TEXT) if (out / name).exists()]
+    others = [path for path in out.iterdir() if path.is_file() and path.name not in kept]
+    for path in sorted(others, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        size = path.stat().st_size
+        if size > MOST_FILE_BYTES:
+            notes.append(f"{path.name} stays behind: it has {size / 2**20:.1f} MiB, and 16 MiB come back at most")
+        elif len(kept) == MOST_FILES:
+            notes.append(f"{path.name} stays behind: {MOST_FILES} files come back at most")
+        else:
+            kept.append(path.name)
+            continue
+        path.unlink()
+    return notes
