@@ -1,0 +1,297 @@
+"""The queue over the rows of the tables: killed at any moment it comes to the same table; its claims; bad input."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from stills import write_stills
+
+from realtime_polyp.metrics.bootstrap import Interval
+from realtime_polyp.packets import Detections
+from trainers import reproduce
+from trainers.backbone_recipes import LOOP, recipe_on, rows_on
+from trainers.evaluation.claims import CLAIMS, ClaimsFile, Finding, format_claims, judge
+from trainers.evaluation.paper_tables import TABLES
+from trainers.recipes import RECIPES
+from trainers.reproduction.budget import Budget, Job, begin, list_configs
+from trainers.reproduction.claims import measure_claims
+from trainers.reproduction.predictions import FoundMasks, load_predictions, save_predictions
+
+KILLS = 10
+ROWS = ("fcos-r50", "atss-r50")
+
+
+def words(data: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "trainers.reproduce", "--tables", "3", "--rows", *ROWS, "--size", "64", "96",
+            "--epochs", "2", "--batch", "4", "--workers", "0", "--draws", "20", "--checkpoint-minutes", "0",
+            "--device", "cpu", "--parallel", "2", "--data", str(data), "--out", str(out / "queue"),
+            "--results", str(out / "results"), *more]  # fmt: skip
+
+
+def results_of(out: Path) -> dict[str, str]:
+    return {str(path.relative_to(out)): path.read_text() for path in sorted((out / "results").rglob("*.json"))}
+
+
+@pytest.mark.slow
+def test_a_queue_killed_ten_times_ends_with_the_same_table(tmp_path: Path) -> None:
+    """Killed when a random number of files have been written, so that most kills meet work and not the start."""
+    data = write_stills(tmp_path / "stills")
+    done = finished(words(data, tmp_path / "alone"))
+    assert "2 of 2 rows are finished" in done and "ATSS over FCOS" in done
+    moments, out = random.Random(1), tmp_path / "killed"
+    for number in range(KILLS):
+        killed_at_work(words(data, out, *(["--resume"] if number else [])), out / "queue", moments)
+    assert "2 of 2 rows are finished" in finished(words(data, out, "--resume"))
+    assert results_of(out) == results_of(tmp_path / "alone")
+    assert not [path for path in (out / "queue").rglob("*.npz") if path.name.startswith(".")], "half-written files stay"
+
+
+def killed_at_work(command: list[str], folder: Path, moments: random.Random) -> None:
+    # A forked process has imported everything: only the rows' processes start anew.
+    queue = multiprocessing.get_context("fork").Process(target=reproduce.main, args=(command[3:],))
+    begun, wanted = written(folder), moments.randint(1, 3)
+    queue.start()
+    until(lambda: not queue.is_alive() or len(written(folder) - begun) >= wanted)
+    time.sleep(moments.uniform(0, 0.2))
+    queue.kill()
+    queue.join()
+
+
+def finished(command: list[str]) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def written(folder: Path) -> set[tuple[str, int]]:
+    """Every version of the files of a queue but its logs."""
+    found = set()
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and path.name not in ("log.txt", "lock") and not path.name.startswith("events"):
+                found.add((str(path), path.stat().st_mtime_ns))
+    return found
+
+
+def test_a_row_s_process_ends_when_its_queue_is_gone(tmp_path: Path) -> None:
+    """The watcher of `row`, in a process whose parent is killed."""
+    child = "import os, threading, time; from trainers.reproduction.row import _end_with_parent; "
+    child += "threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start(); "
+    child += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(120)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT) as process:
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+        process.kill()
+    number = int((tmp_path / "pid").read_text())
+    until(lambda: not is_alive(number))
+
+
+def until(condition: Any, limit_s: float = 60) -> None:
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
+def is_alive(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def options_of(data: Path, out: Path, *more: str) -> Any:
+    return reproduce.command_line().parse_args(words(data, out, *more)[3:])
+
+
+def test_a_row_that_fails_is_told_and_the_next_one_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Processes that fail at once, in place of trainings."""
+    data, started = write_stills(tmp_path / "stills"), []
+
+    def start(job: Job, budget: Budget, options: Any) -> subprocess.Popen[bytes]:
+        started.append(job.config)
+        job.folder(options.out).mkdir(parents=True)
+        (job.folder(options.out) / reproduce.LOG).write_text("begun\nthe loss is no number at step 3\n")
+        return subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(2)"])
+
+    monkeypatch.setattr(reproduce, "start", start)
+    monkeypatch.setattr(reproduce, "_POLL_S", 0.01)
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main(words(data, tmp_path)[3:])
+    assert ended.value.code == 1 and started == list(ROWS)
+    text = capsys.readouterr().out
+    assert "fcos-r50, seed 0 failed: the loss is no number at step 3 (see" in text
+    assert "0 of 2 rows are finished" in text and "2 failed, the rest goes on with --resume: fcos-r50, atss-r50" in text
+
+
+def test_the_hours_end_the_queue_and_its_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, processes = write_stills(tmp_path / "stills"), []
+
+    def start(job: Job, budget: Budget, options: Any) -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(120)"]))
+        return processes[-1]
+
+    monkeypatch.setattr(reproduce, "start", start)
+    monkeypatch.setattr(reproduce, "_POLL_S", 0.01)
+    reproduce.main([*words(data, tmp_path)[3:], "--hours", "0.0001"])
+    assert len(processes) == 2 and all(process.returncode == -9 for process in processes)
+    assert "The rest goes on with --resume: fcos-r50, atss-r50" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--epochs", "0"], "--epochs must be at least 1, got 0"),
+        (["--size", "60", "96"], "--size 60 96: multiples of 32 from 64 on are allowed"),
+        (["--hours", "-1"], "--hours must be above 0, got -1"),
+        (["--seeds", "1", "1"], "--seeds 1 1: different numbers from 0 on are allowed"),
+        (["--rows", "unetpp"], "--rows unetpp: on lite0 these tables have fcos-r50, atss-r50"),
+        (["--resume"], "nothing to resume"),
+        (["--data", "nowhere"], "nowhere has no train.json"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+) -> None:
+    data = write_stills(tmp_path / "stills")
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main([*words(data, tmp_path)[3:], *more])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and told in error and error.strip().count("\n") == 0
+
+
+def test_a_queue_goes_on_with_its_own_budget_only(tmp_path: Path) -> None:
+    budget = Budget("lite0", (64, 96), 2)
+    begin(tmp_path, budget, resume=False)
+    begin(tmp_path, budget, resume=True)
+    with pytest.raises(ValueError, match="holds a queue: go on with --resume"):
+        begin(tmp_path, budget, resume=False)
+    with pytest.raises(ValueError, match=r"another budget \(size 64 96, not the recipe's; epochs 2, not 3\)"):
+        begin(tmp_path, Budget("lite0", None, 3), resume=True)
+    content = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps({**content, "format": 9}))
+    with pytest.raises(ValueError, match="has format 9"):
+        begin(tmp_path, budget, resume=True)
+
+
+# --- rows on another backbone
+
+
+def test_every_row_that_differs_is_built_on_the_lite_backbone() -> None:
+    shapes = set()
+    for name in rows_on("lite0"):
+        recipe = recipe_on(RECIPES[name], "lite0")
+        with torch.device("meta"):
+            net = recipe.build(recipe.config)
+        millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+        assert 3 < millions < 8 and recipe.config.size == (320, 384) and recipe.backbone == "lite0"
+        assert replace(recipe.loop, scales=(1.0,)) == LOOP
+        shapes.add((type(net).__name__, str(recipe.config), recipe.loop.scales))
+    assert len(shapes) == len(rows_on("lite0")) == 19
+
+
+def test_rows_that_would_repeat_another_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="would be the same model as gflv2-r50: train that"):
+        recipe_on(RECIPES["gflv2-r50-dcn"], "lite0")
+    with pytest.raises(ValueError, match="gflv2-lite0 is no row"):
+        recipe_on(RECIPES["gflv2-lite0"], "lite0")
+    with pytest.raises(ValueError, match="there is no backbone 'lite9'"):
+        recipe_on(RECIPES["fcos-r50"], "lite9")
+    assert recipe_on(RECIPES["gflv2-r50-dcn"], "paper") is RECIPES["gflv2-r50-dcn"]
+
+
+def test_the_queue_holds_every_row_once_and_those_that_a_claim_needs() -> None:
+    assert list_configs([3], "lite0") == ["fcos-r50", "atss-r50", "gflv2-r50", "atss-r50-k9"]
+    assert len(list_configs([1, 2, 3, 4], "lite0")) == 19
+    every = {row.config for table in TABLES for row in table.rows}
+    assert set(list_configs([4, 3, 2, 1], "paper")) == every | {"atss-r50-k9"}
+    assert all(config in RECIPES for claim in CLAIMS for config in claim.configs)
+
+
+# --- predictions and claims
+
+
+def case(number: int, boxes: list[list[float]], found: list[list[float]], scores: list[float]) -> Any:
+    true = np.array(boxes, np.float32).reshape(-1, 4)
+    detections = Detections(np.array(found, np.float32).reshape(-1, 4), np.array(scores, np.float32))
+    images = SimpleNamespace(true=true, found=np.asarray(detections.boxes), scores=detections.scores)
+    return SimpleNamespace(
+        still=SimpleNamespace(id=number, group=f"g{number // 2}"), detections=detections, boxes=images
+    )
+
+
+def test_kept_boxes_have_the_figures_that_they_had(tmp_path: Path) -> None:
+    exact = [case(n, [[0, 0, 50, 50]], [[0, 0, 50, 50]], [0.9]) for n in range(3)]
+    missed = case(3, [[0, 0, 50, 50]], [], [])
+    save_predictions(tmp_path / "a.npz", [*exact, missed])
+    kept = load_predictions(tmp_path / "a.npz")
+    assert kept.images == 4 and kept.groups == ["g0", "g0", "g1", "g1"]
+    assert kept.figures(np.arange(3))["AP"] == pytest.approx(1.0)
+    assert kept.figures(np.arange(4))["AP"] == pytest.approx(76 / 101)  # recall 3/4: 76 of 101 points
+    assert kept.figures(np.array([3]))["AP"] == 0
+
+
+def test_damaged_predictions_are_told(tmp_path: Path) -> None:
+    save_predictions(tmp_path / "a.npz", [case(0, [[0, 0, 9, 9]], [[0, 0, 9, 9]], [0.5])])
+    whole = (tmp_path / "a.npz").read_bytes()
+    for part in (b"", whole[:40], whole[: len(whole) // 2]):
+        (tmp_path / "a.npz").write_bytes(part)
+        with pytest.raises(ValueError, match=r"a.npz is damaged: delete it"):
+            load_predictions(tmp_path / "a.npz")
+
+
+def masks(dice: list[float]) -> FoundMasks:
+    return FoundMasks({"dice": np.array(dice)}, len(dice), None)
+
+
+def test_claims_are_judged_by_the_interval_of_the_difference() -> None:
+    assert judge(Interval(0.01, 0.2)) == "confirmed" and judge(Interval(-0.2, -0.01)) == "contradicted"
+    assert judge(Interval(-0.1, 0.1)) == judge(Interval(0.0, 0.1)) == judge(None) == "undecided"
+
+
+def test_a_paired_difference_is_decided_where_the_images_differ_more_than_the_models() -> None:
+    spread = np.linspace(0.1, 0.9, 20)
+    rows = {
+        ("lowrank-hrnet-w48", False): [masks(list(spread + 0.02)), masks(list(spread + 0.04))],
+        ("hrnet-w48", False): [masks(list(spread))],
+    }
+    (finding,) = measure_claims(rows, samples=50)
+    assert finding.claim == "low-rank module over none" and finding.difference == pytest.approx(0.03)
+    assert finding.interval == pytest.approx((0.03, 0.03)) and finding.verdict == "confirmed"
+    rows["hrnet-w48", False] = [masks(list(spread[::-1]))]
+    assert measure_claims(rows, samples=200)[0].verdict == "undecided"
+
+
+def test_of_several_rows_the_mean_counts() -> None:
+    rows: dict[tuple[str, bool], Any] = {("hrnet-w48", False): [masks([0.8, 0.8])]}
+    for name, dice in (("unetpp", 0.9), ("pranet", 0.9), ("acsnet", 0.8), ("acfnet", 0.8)):
+        assert not measure_claims(rows, samples=5)
+        rows[name, False] = [masks([dice, dice])]
+    (finding,) = measure_claims(rows, samples=5)
+    assert finding.difference == pytest.approx(-0.05) and finding.verdict == "contradicted"
+
+
+def test_verdicts_are_printed_with_the_paper_s_difference() -> None:
+    finding = Finding(claim="ATSS over FCOS", figure="AP", difference=0.012, interval=(-0.01, 0.03), paper=0.018,
+                      verdict="undecided")  # fmt: skip
+    text = format_claims(ClaimsFile(format=1, data="val", images=472, budget="lite0", findings=[finding]))
+    assert "ATSS over FCOS" in text and "+1.8" in text and "+1.2" in text and "[-1.0 +3.0]" in text
+    assert "undecided" in text
