@@ -20,7 +20,7 @@ _PROBE_EPOCHS = 3  # the first warms up, the second is timed, the third also val
 _PROBE_IMAGES = 640
 _SAFE_SHARE = 0.85  # of the time: epochs at full size take longer than those of the probe's first half
 _EVALUATION_S = 45.0
-_PROBE_SHARE = 0.35
+_PROBE_SHARE = {True: 0.6, False: 0.35}  # toy or not: two processors take long to import torch
 _SPLITS = ("val", "unseen_C6")
 
 
@@ -76,7 +76,7 @@ def train_models(
 
     paces = {model: Pace(runs / "probe" / model / HISTORY) for model in MODELS}
     probes = [_training(m, data, runs / "probe" / m, device, toy, epochs=_PROBE_EPOCHS, probe=True) for m in MODELS]
-    run_all(probes, _PROBE_SHARE * limit_s, logs, watch=look)
+    run_all(probes, _PROBE_SHARE[toy] * limit_s, logs, watch=look)
     evaluation_s = min(_EVALUATION_S, 0.25 * limit_s)
     training_s = end_s - time.monotonic() - evaluation_s
     share = 1.0 if toy else count_images(data) / min(_PROBE_IMAGES, count_images(data))

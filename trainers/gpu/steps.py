@@ -64,7 +64,14 @@ def steps_of(day: Day) -> list[Step]:
     return [
         Step("tests", "GPU tests", 20 * scale, 30 if day.is_toy else 90, 1.0, lambda limit_s: test(day, limit_s)),
         Step("bench", "benchmarks", 40 * scale, 25 if day.is_toy else 150, 1.0, lambda limit_s: bench(day, limit_s)),
-        Step("train", "training that lands", 90 * scale, 1e9, 0.6, lambda limit_s: train(day, limit_s)),
+        Step(
+            "train",
+            "training that lands",
+            90 * scale,
+            1e9,
+            0.75 if day.is_toy else 0.6,
+            lambda limit_s: train(day, limit_s),
+        ),
         Step("reproduce", "the tables' queue", 60 * scale, 1e9, 1.0, lambda limit_s: reproduce(day, limit_s)),
     ]
 

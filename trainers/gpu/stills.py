@@ -112,10 +112,9 @@ def _write_still(image: dict[str, Any], *, data: Path, folder: Path, wanted: Sti
     targets = [folder / small_name(image[key]) for key in ("file_name", "mask_name")]
     if not all(target.exists() for target in targets):
         small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        levels = cv2.resize(
-            np.uint8(255) * read_mask(data / image["mask_name"]), (width, height), interpolation=cv2.INTER_AREA
-        )
-        mask = np.uint8(255) * (levels > 127)
+        levels = np.where(read_mask(data / image["mask_name"]), np.uint8(255), np.uint8(0))
+        levels = cv2.resize(levels, (width, height), interpolation=cv2.INTER_AREA)
+        mask = np.where(levels > 127, np.uint8(255), np.uint8(0))
         _write_webp(targets[0], cv2.cvtColor(small, cv2.COLOR_RGB2BGR), wanted.quality)
         _write_webp(targets[1], mask, _LOSSLESS)
     return width, height
@@ -134,7 +133,7 @@ def small_name(name: str) -> str:
     return Path(name).with_suffix(_SUFFIX).as_posix()
 
 
-def _write_webp(path: Path, picture: NDArray[np.uint8], quality: int) -> None:
+def _write_webp(path: Path, picture: NDArray[Any], quality: int) -> None:
     done, content = cv2.imencode(_SUFFIX, picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
     if not done:
         raise ValueError(f"OpenCV cannot write {path} as WebP")
