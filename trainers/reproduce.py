@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from realtime_polyp.console import EXIT_FAILED
+from realtime_polyp.console import EXIT_FAILED, EXIT_INTERRUPTED
 from trainers.backbone_recipes import BACKBONE_NAMES
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import read_stills
@@ -44,7 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = command_line()
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
-        failed = run(options)
+        try:
+            failed = run(options)
+        except KeyboardInterrupt:
+            print("stopped: what is finished is kept, and --resume goes on", file=sys.stderr)
+            raise SystemExit(EXIT_INTERRUPTED) from None
     if failed:
         raise SystemExit(EXIT_FAILED)
 
