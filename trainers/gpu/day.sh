@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Uses a GPU machine without a network for ten minutes: README.md beside this file.
 #   bash trainers/gpu/day.sh                                  all steps in 9.5 minutes
-#   bash trainers/gpu/day.sh --minutes 4.5 --steps tests bench
+#   bash trainers/gpu/day.sh --minutes 4 --steps tests bench
 #   bash trainers/gpu/day.sh --device cpu --minutes 2         a rehearsal at toy size, without a GPU
 # Reads the trips in build/gpu. Writes at most eight files to $OUT, or to build/gpu/out.
 set -uo pipefail

@@ -23,7 +23,7 @@ GPU_TESTS = [
 _SIZES = {"detector": (800, 1344), "segmenter": (512, 512)}
 _TABLES = {"detector": ("3", "1", "2"), "segmenter": ("4",)}
 _TOY_SIZE = (64, 96)
-_RESULT = re.compile(r"\b(PASSED|FAILED|ERROR|SKIPPED)\b")
+_RESULT = re.compile(r"\s(PASSED|FAILED|ERROR|SKIPPED)\b")
 _TRACE = "trace.json.gz"
 
 
@@ -63,7 +63,7 @@ def steps_of(day: Day) -> list[Step]:
     scale = 0.1 if day.is_toy else 1.0
     return [
         Step("tests", "GPU tests", 20 * scale, 30 if day.is_toy else 90, 1.0, lambda limit_s: test(day, limit_s)),
-        Step("bench", "benchmarks", 40 * scale, 25 if day.is_toy else 150, 1.0, lambda limit_s: bench(day, limit_s)),
+        Step("bench", "benchmarks", 40 * scale, 25 if day.is_toy else 120, 1.0, lambda limit_s: bench(day, limit_s)),
         Step(
             "train",
             "training that lands",
@@ -95,7 +95,7 @@ def test(day: Day, limit_s: float) -> dict[str, Any]:
 def count_results(log: str) -> dict[str, Any]:
     """Count the results in the output of `pytest -v`, also of one that was stopped, and name the failures."""
     lines = [line for line in log.splitlines() if "::" in line and _RESULT.search(line) and "%]" in line]
-    states = [_RESULT.findall(line)[-1] for line in lines]
+    states = [_RESULT.findall(line)[0] for line in lines]
     failed = [line.strip() for line, state in zip(lines, states, strict=True) if state in ("FAILED", "ERROR")]
     counts = {name.lower(): states.count(name) for name in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
     return {**counts, "failures": failed[:20]}

@@ -1,0 +1,215 @@
+"""A day with a GPU, with a clock that is set by hand and commands that are small."""
+
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from trainers.gpu import day as gpu_day
+from trainers.gpu.landing import MOST_EPOCHS, Pace, epochs_within
+from trainers.gpu.planner import Outcome, Step, run_steps
+from trainers.gpu.processes import Command, last_line, run_all
+from trainers.gpu.steps import STEP_NAMES, Day, count_results, read_bench, steps_of
+from trainers.gpu.summary import MOST_FILE_BYTES, bring_folder, bring_half, enforce_limits, write_summary
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def step_of(
+    clock: Clock, name: str, takes_s: float, *, least_s: float, most_s: float = 1e9, share: float = 1.0
+) -> Step:
+    def work(limit_s: float) -> dict[str, Any]:
+        clock.now_s += min(takes_s, limit_s)
+        return {"allowed_s": limit_s}
+
+    return Step(name, f"the {name}", least_s, most_s, share, work)
+
+
+# the planner
+
+
+def test_steps_run_in_order_within_their_budgets_and_the_rest_is_skipped_with_a_sentence() -> None:
+    clock = Clock()
+    steps = [
+        step_of(clock, "first", 500, least_s=10, most_s=90),
+        step_of(clock, "second", 50, least_s=10, share=0.5),
+        step_of(clock, "third", 10, least_s=100),
+        step_of(clock, "fourth", 500, least_s=10),
+    ]
+    seen: list[int] = []
+    found = run_steps(steps, 200, clock, report=lambda outcomes: seen.append(len(outcomes)))
+    assert [one.state for one in found] == ["done", "done", "skipped", "done"] and seen == [1, 2, 3, 4]
+    assert [one.figures.get("allowed_s") for one in found] == [90, 55, None, 60]
+    assert [one.began_s for one in found] == [0, 90, 140, 140] and clock.now_s == 200
+    assert found[2].sentence == "the third: skipped, 60 s are left and it needs 100 s"
+
+
+def test_a_step_that_fails_does_not_end_the_day() -> None:
+    clock = Clock()
+
+    def broken(limit_s: float) -> dict[str, Any]:
+        clock.now_s += 3
+        raise RuntimeError("the card fell off the bus\nand more")
+
+    steps = [Step("a", "the first", 1, 10, 1.0, broken), step_of(clock, "b", 5, least_s=1)]
+    found = run_steps(steps, 100, clock, report=lambda outcomes: None)
+    assert [one.state for one in found] == ["failed", "done"] and found[0].took_s == 3
+    assert found[0].sentence.startswith("the first: failed, the card fell off the bus")
+
+
+def test_the_day_has_the_four_steps_in_order_of_value(tmp_path: Path) -> None:
+    steps = steps_of(Day("cuda", None, tmp_path, tmp_path))
+    assert tuple(step.name for step in steps) == STEP_NAMES
+    assert steps[0].most_s == 90 and sum(step.least_s for step in steps) < 9.5 * 60
+
+
+# training
+
+
+def test_the_number_of_epochs_follows_from_the_time_that_is_left() -> None:
+    assert epochs_within(200, 10, 1.0, 2.0) == 144  # 0.85 * 200 - 10 - 8 * 2
+    assert epochs_within(20, 30, 1.0, 2.0) == 1 and epochs_within(1e6, 0, 0.1, 0) == MOST_EPOCHS
+
+
+def test_the_pace_is_read_off_the_history(tmp_path: Path) -> None:
+    pace = Pace(tmp_path / "history.json", began_s=0.0)
+    pace.look()
+    with pytest.raises(RuntimeError, match="the probe of .* did not end"):
+        pace.costs()
+    for epochs in (1, 2, 2, 3):
+        pace.history.write_text(json.dumps([{}] * epochs))
+        pace.look()
+    assert len(pace.written_s) == 3
+    assert Pace(pace.history, 0.0, [12.0, 14.0, 19.0]).costs() == (10.0, 2.0, 3.0)
+
+
+# processes
+
+
+def test_commands_run_at_the_same_time_and_are_stopped_at_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quick.py").write_text("import os\nprint('one\\rtwo', os.environ['WORD'])\nraise SystemExit(3)\n")
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    looks: list[int] = []
+    commands = [Command(name, ["quick"], {"WORD": name}) for name in ("three", "four")]
+    ended = run_all(commands, 60, tmp_path / "logs", watch=lambda: looks.append(1))
+    assert [(one.code, one.last_line) for one in ended] == [(3, "two three"), (3, "two four")] and looks
+    assert ended[0].sentence == "three: exit code 3, two three"
+    slow = run_all([Command("slow", ["slow"], {})], 0.2, tmp_path / "logs")[0]
+    assert slow.code is None and slow.sentence.startswith("slow: stopped after")
+    assert last_line("none", tmp_path) == ""
+
+
+# what comes back
+
+
+def test_results_of_tests_are_counted_also_when_they_were_stopped() -> None:
+    log = """tests/a.py::test_one[cuda] PASSED                [ 10%]
+[gw1] [ 20%] FAILED tests/a.py::test_two[PASSED]
+tests/a.py::test_three SKIPPED (no tensorrt)      [ 30%]
+tests/a.py::test_four
+FAILED tests/a.py::test_two - boom"""
+    found = count_results(log)
+    assert (found["passed"], found["failed"], found["skipped"], found["error"]) == (1, 1, 1, 0)
+    assert found["failures"] == ["[gw1] [ 20%] FAILED tests/a.py::test_two[PASSED]"]
+
+
+def test_a_benchmark_that_was_stopped_gives_what_it_has(tmp_path: Path) -> None:
+    assert read_bench(tmp_path / "none.json") == {}
+    report = {"throughput": {"fps": {"eager": 9.0}, "ratio": None}, "delay": None, "notes": ["no TensorRT"]}
+    (tmp_path / "bench.json").write_text(json.dumps(report))
+    found = read_bench(tmp_path / "bench.json")
+    assert found["frames_per_s"] == {"eager": 9.0} and found["delay_p99_ms"] is None
+    assert found["notes"] == ["no TensorRT"]
+
+
+def test_at_most_eight_files_of_16_mib_come_back_and_the_summaries_are_among_them(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"file{number}").write_bytes(b"x")
+        os.utime(tmp_path / f"file{number}", (number, number))
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(MOST_FILE_BYTES + 1)
+    write_summary(tmp_path, {"command": "day", "card": {"name": "Card", "versions": {}}}, [], [])
+    notes = enforce_limits(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [*(f"file{number}" for number in range(6)), "summary.json", "summary.md"]
+    assert len(notes) == 4 and any("large stays behind: it has 16.0 MiB" in note for note in notes)
+
+
+def test_the_summary_names_the_card_and_every_step(tmp_path: Path) -> None:
+    outcomes = [
+        Outcome("bench", "done", "benchmarks: 20 s of 60 s", 3.0, 20.0, {"paper": {"fps": 123.456, "notes": []}}),
+        Outcome("train", "skipped", "training: skipped, 5 s are left and it needs 90 s", 23.0, 0.0, {}),
+    ]
+    head = {"command": "bash day.sh", "card": {"name": "NVIDIA H100", "versions": {"torch": "2.11.0"}}}
+    write_summary(tmp_path, head, outcomes, ["no stills: carry trip2"])
+    text, content = (tmp_path / "summary.md").read_text(), json.loads((tmp_path / "summary.json").read_text())
+    assert text.startswith("# NVIDIA H100") and "| 23 | 0 | train | training: skipped, 5 s" in text
+    assert "- paper, fps: 123.5" in text and "no stills: carry trip2" in text
+    assert content["steps"][0]["figures"]["paper"]["fps"] == 123.456 and content["card"]["name"] == "NVIDIA H100"
+
+
+def test_weights_come_back_in_half_precision_and_folders_as_archives(tmp_path: Path) -> None:
+    save_file({"w": torch.tensor([1.5, -2.0]), "n": torch.tensor([3])}, tmp_path / "best.safetensors")
+    bring_half(tmp_path / "best.safetensors", tmp_path / "half.safetensors")
+    state = load_file(tmp_path / "half.safetensors")
+    assert state["w"].dtype == torch.float16 and state["w"].tolist() == [1.5, -2.0] and state["n"].dtype == torch.int64
+    (tmp_path / "runs").mkdir()
+    for name in ("history.json", "checkpoint.pt"):
+        (tmp_path / "runs" / name).write_text("{}")
+    bring_folder(tmp_path / "runs", tmp_path / "runs.tar.gz", (".json",))
+    with tarfile.open(tmp_path / "runs.tar.gz") as packed:
+        assert packed.getnames() == ["runs/history.json"]
+
+
+# the command
+
+
+def test_a_day_without_trips_says_so_and_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def steps(day: Day) -> list[Step]:
+        return [
+            Step("tests", "tests", 0, 60, 1.0, lambda limit_s: {"passed": 3}),
+            Step("train", "training", 0, 60, 1.0, lambda limit_s: {"data": str(day.stills())}),
+        ]
+
+    monkeypatch.setattr(gpu_day, "steps_of", steps)
+    kit, out = tmp_path / "kit", tmp_path / "out"
+    kit.mkdir()
+    gpu_day.main(["--device", "cpu", "--minutes", "2", "--kit", str(kit), "--out", str(out)])
+    content = json.loads((out / "summary.json").read_text())
+    assert [one["state"] for one in content["steps"]] == ["done", "failed"]
+    assert content["notes"] == [f"no stills: no trip is in {kit}: carry {kit}/trip1"]
+    assert "the stills are not here" in content["steps"][1]["sentence"]
+    assert "1 of 2 steps done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--minutes", "0.1", "--device", "cpu"], "--minutes 0.1: 0.5 to 60 are allowed"),
+        pytest.param(
+            [], "torch sees no GPU here", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+        ),
+    ],
+)
+def test_bad_input_is_a_sentence_and_exit_code_2(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gpu_day.main([*words, "--out", str(tmp_path)])
+    assert ended.value.code == 2 and said in capsys.readouterr().err
