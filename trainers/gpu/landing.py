@@ -105,12 +105,17 @@ def _training(
     words = [MODELS[model], "--data", str(data), "--config", model, "--init", str(init), "--out", str(out)]
     words += ["--epochs", str(epochs), "--device", device, "--augment-on", "device", "--workers", "0"]
     words += ["--validate-every", str(_PROBE_EPOCHS if probe else math.ceil(epochs / VALIDATIONS))]
-    words += ["--checkpoint-minutes", "1", "--precision", "bfloat16"]
+    words += ["--checkpoint-minutes", "1", "--precision", "float32" if toy else "bfloat16"]
     if toy:
         words += ["--size", "64", "96", "--batch", "4", "--limit", "16"]
     else:
         words += ["--batch", "64", *(["--limit", str(_PROBE_IMAGES)] if probe else [])]
-    return Command(f"{'probe' if probe else 'train'}-{model}", words, {"OMP_NUM_THREADS": "4"})
+    return Command(f"{'probe' if probe else 'train'}-{model}", words, _threads(toy))
+
+
+def _threads(toy: bool) -> dict[str, str]:
+    """Return the environment: several commands share the processors."""
+    return {"OMP_NUM_THREADS": "1" if toy else "4"}
 
 
 def evaluate_models(models: list[str], data: Path, runs: Path, logs: Path, limit_s: float, *, toy: bool) -> list[Ended]:
@@ -122,7 +127,7 @@ def evaluate_models(models: list[str], data: Path, runs: Path, logs: Path, limit
         words = ["trainers.evaluate", "--data", str(data / f"{split}.json"), "--root", str(data), "--run", str(run)]
         words += ["--json", str(run / f"{split}.json"), *more]
         if (run / BEST).exists():
-            commands.append(Command(name, words, {"OMP_NUM_THREADS": "4"}))
+            commands.append(Command(name, words, _threads(toy)))
     return run_all(commands, max(0.0, limit_s), logs)
 
 
