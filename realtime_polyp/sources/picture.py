@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av.error
+import av.filter
 import cv2
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
@@ -13,6 +14,9 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.image_files import ImageError, check_picture_size
 from realtime_polyp.nv12 import MATRICES, Nv12, nv12_of
 from realtime_polyp.sources.base import SourceError
+
+# Side data that FFmpeg knows and PyAV does not, such as EXIF: PyAV then reads none of a frame's (ValueError)
+_UNKNOWN_SIDE_DATA = sorted(set(range(128)) - {one.value for one in SideDataType})
 
 # Matrix numbers as in ITU-T H.273. FFmpeg's scaler accepts only these; anything else is guessed from the size.
 _BT709, _BT601 = 1, 5
@@ -92,13 +96,29 @@ class _Orientation:
 def _read_orientation(frame: VideoFrame) -> _Orientation:
     """Read the display matrix [a b u; c d v; x y w], which shows (p, q) at (a p + c q + x, b p + d q + y)."""
     # PyAV's side data and its frame reference each other until garbage collection: use a tiny frame
-    tiny = _scale(VideoReformatter(), frame, 16, 16)
+    tiny = _drop_unknown_side_data(_scale(VideoReformatter(), frame, 16, 16))
     try:
         item = tiny.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub too narrow
     except KeyError:
         return _Orientation()
     a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(item), np.int32)[:5])
     return _Orientation(True, c < 0, b < 0) if abs(b) > abs(a) else _Orientation(False, a < 0, d < 0)
+
+
+def _drop_unknown_side_data(frame: VideoFrame) -> VideoFrame:
+    """Return an rgb24 frame with only the side data that PyAV can list; the frame itself if that is all of it."""
+    try:
+        len(frame.side_data)
+        return frame
+    except ValueError:
+        graph = av.filter.Graph()
+        first = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25))
+        drops = [graph.add("sidedata", f"mode=delete:type={number}") for number in _UNKNOWN_SIDE_DATA]
+        graph.link_nodes(first, *drops, graph.add("buffersink")).configure()
+        graph.push(frame)
+        filtered = graph.pull()
+        assert isinstance(filtered, VideoFrame)
+        return filtered
 
 
 def _scale(scaler: VideoReformatter, frame: VideoFrame, width: int, height: int) -> VideoFrame:

@@ -1,12 +1,17 @@
+import struct
+from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.sidedata.sidedata
+import cv2
 import numpy as np
 import pytest
-from media import CORNERS, corner_colours, write_clip
+from media import CORNERS, corner_colours, numbered, write_clip
 
-from realtime_polyp.sources import FileSource
+from realtime_polyp.image_files import load_image
+from realtime_polyp.sources import FileSource, picture
 from realtime_polyp.sources.picture import RgbConverter
 
 BT709, BT601, UNTAGGED = 1, 5, 2
@@ -107,3 +112,69 @@ def test_pictures_own_their_memory() -> None:
     for _ in range(20):
         to_rgb(flat_frame([200, 128, 128], (128, 64), "yuv420p", BT601, LIMITED))
     assert np.array_equal(first, before)
+
+
+def exif(orientation: int, order: str) -> bytes:
+    """A JPEG segment APP1 with one tag. order: "<" or ">"."""
+    tiff = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    tag = struct.pack(f"{order}HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
+    content = b"Exif\0\0" + tiff + tag
+    return b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+
+
+def jpeg(number: int) -> bytes:
+    found, data = cv2.imencode(".jpg", numbered(number)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])
+    assert found
+    return data.tobytes()
+
+
+def write_mjpeg(path: Path, segment: bytes, count: int = 3) -> Path:
+    """A clip whose every picture is a JPEG with this segment."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number in range(count):
+            picture = jpeg(number)
+            packet = av.Packet(picture[:2] + segment + picture[2:])
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 10)
+            packet.is_keyframe = True
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mov"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_of_jpeg_frames_is_applied(tmp_path: Path, name: str, orientation: int) -> None:
+    """As OpenCV shows the same JPEG as a still."""
+    segment = exif(orientation, "<>"[orientation % 2])
+    source = FileSource(write_mjpeg(tmp_path / name, segment))
+    images = [frame.image for frame in source.frames()]
+    still = tmp_path / "still.jpg"
+    still.write_bytes(jpeg(0)[:2] + segment + jpeg(0)[2:])
+    expected = load_image(still)
+    assert len(images) == 3 and source.size == (expected.shape[1], expected.shape[0])
+    assert source.size == ((96, 64) if orientation < 5 else (64, 96))
+    assert corner_near(images[0], expected) and source.warning is None
+
+
+def corner_near(image: np.ndarray, expected: np.ndarray) -> bool:
+    found, wanted = corner_colours(image), corner_colours(expected)
+    return image.shape == expected.shape and all(
+        np.abs(np.subtract(found[corner], wanted[corner])).max() <= 12 for corner in CORNERS
+    )
+
+
+@pytest.mark.parametrize("segment", [b"", exif(77, "<"), b"\xff\xe1\0\x0aExif\0\0II", b"\xff\xe2\0\x08ICC_PR"])
+def test_damaged_exif_changes_nothing(tmp_path: Path, segment: bytes) -> None:
+    images = [frame.image for frame in FileSource(write_mjpeg(tmp_path / "a.avi", segment)).frames()]
+    assert len(images) == 3 and corner_near(images[0], numbered(0))
+
+
+def test_side_data_that_pyav_does_not_know_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever its number: here PyAV is made to know none but the orientation's."""
+    only = Enum("only", {"DISPLAYMATRIX": 6})
+    monkeypatch.setattr(av.sidedata.sidedata, "Type", only)
+    monkeypatch.setattr(picture, "SideDataType", only)
+    monkeypatch.setattr(picture, "_UNKNOWN_SIDE_DATA", sorted(set(range(128)) - {6}))
+    path = write_clip(tmp_path / "a.mp4", count=2, rotation=90)  # libx264 adds unregistered SEI
+    assert FileSource(path).size == (64, 96)
