@@ -65,36 +65,45 @@ def train_models(
     """Train both shipped models at the same time, evaluate them, and return {model: figures}.
 
     A card that runs one of them waits for the processor most of the time. A run that is stopped keeps the weights of
-    its best validation.
+    its best validation. A model whose probe does not end is left out, and its figures say so.
     """
     end_s = time.monotonic() + limit_s
     shutil.rmtree(runs, ignore_errors=True)  # of an earlier call, whose weights have come back
-
-    def look() -> None:
-        for pace in paces.values():
-            pace.look()
-
-    paces = {model: Pace(runs / "probe" / model / HISTORY) for model in MODELS}
-    probes = [_training(m, data, runs / "probe" / m, device, toy, epochs=_PROBE_EPOCHS, probe=True) for m in MODELS]
-    run_all(probes, _PROBE_SHARE[toy] * limit_s, logs, watch=look)
-    evaluation_s = min(_EVALUATION_S, 0.25 * limit_s)
-    training_s = end_s - time.monotonic() - evaluation_s
+    paces = _probe(data, runs / "probe", logs, _PROBE_SHARE[toy] * limit_s, device, toy)
+    training_s = end_s - time.monotonic() - min(_EVALUATION_S, 0.25 * limit_s)
     share = 1.0 if toy else count_images(data) / min(_PROBE_IMAGES, count_images(data))
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {model: {} for model in MODELS}
     commands = []
     for model, pace in paces.items():
-        start_s, epoch_s, validation_s = pace.costs()
+        try:
+            start_s, epoch_s, validation_s = pace.costs()
+        except RuntimeError as error:
+            found[model]["training"] = str(error)
+            continue
         epochs = min(epochs_within(training_s, start_s, epoch_s * share, validation_s), 6 if toy else MOST_EPOCHS)
-        found[model] = {"epochs_planned": epochs, "epoch_s": epoch_s * share, "validation_s": validation_s}
+        found[model] |= {"epochs_planned": epochs, "epoch_s": epoch_s * share, "validation_s": validation_s}
         commands.append(_training(model, data, runs / model, device, toy, epochs=epochs))
-    for ended in run_all(commands, training_s, logs):
-        found[ended.name.removeprefix("train-")] |= {"training": ended.sentence}
+    for ended in run_all(commands, max(0.0, training_s), logs):
+        found[ended.name.removeprefix("train-")]["training"] = ended.sentence
     for model, figures in found.items():
         figures["epochs_done"] = _epochs_done(runs / model / HISTORY)
     for ended in evaluate_models(list(found), data, runs, logs, end_s - time.monotonic(), toy=toy):
         model, split = ended.name.removeprefix("evaluate-").rsplit("-on-", 1)
         found[model][split] = read_figures(runs / model / f"{split}.json") or ended.sentence
     return found
+
+
+def _probe(data: Path, runs: Path, logs: Path, limit_s: float, device: str, toy: bool) -> dict[str, Pace]:
+    """Train both models for three epochs at the same time, and return {model: pace}."""
+    probes = [_training(m, data, runs / m, device, toy, epochs=_PROBE_EPOCHS, probe=True) for m in MODELS]
+    paces = {model: Pace(runs / model / HISTORY) for model in MODELS}
+
+    def look() -> None:
+        for pace in paces.values():
+            pace.look()
+
+    run_all(probes, limit_s, logs, watch=look)
+    return paces
 
 
 def _training(
@@ -107,7 +116,7 @@ def _training(
     words += ["--validate-every", str(_PROBE_EPOCHS if probe else math.ceil(epochs / VALIDATIONS))]
     words += ["--checkpoint-minutes", "1", "--precision", "float32" if toy else "bfloat16"]
     if toy:
-        words += ["--size", "64", "96", "--batch", "4", "--limit", "16"]
+        words += ["--size", "64", "96", "--batch", "4", "--limit", "8"]
     else:
         words += ["--batch", "64", *(["--limit", str(_PROBE_IMAGES)] if probe else [])]
     return Command(f"{'probe' if probe else 'train'}-{model}", words, _threads(toy))
@@ -120,9 +129,9 @@ def _threads(toy: bool) -> dict[str, str]:
 
 def evaluate_models(models: list[str], data: Path, runs: Path, logs: Path, limit_s: float, *, toy: bool) -> list[Ended]:
     """Evaluate the best weights of every run on all sets, at the same time."""
-    more = ["--bootstrap", "20", "--limit", "16"] if toy else ["--bootstrap", "500"]
+    more = ["--bootstrap", "20", "--limit", "8"] if toy else ["--bootstrap", "500"]
     commands = []
-    for model, split in itertools.product(models, _SPLITS):
+    for model, split in itertools.product(models, _SPLITS[:1] if toy else _SPLITS):
         run, name = runs / model, f"evaluate-{model}-on-{split}"
         words = ["trainers.evaluate", "--data", str(data / f"{split}.json"), "--root", str(data), "--run", str(run)]
         words += ["--json", str(run / f"{split}.json"), *more]

@@ -69,7 +69,7 @@ def steps_of(day: Day) -> list[Step]:
             "training that lands",
             90 * scale,
             1e9,
-            0.75 if day.is_toy else 0.6,
+            0.8 if day.is_toy else 0.6,
             lambda limit_s: train(day, limit_s),
         ),
         Step("reproduce", "the tables' queue", 60 * scale, 1e9, 1.0, lambda limit_s: reproduce(day, limit_s)),
