@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # PyAV is optional
 Matrix = Literal["bt601", "bt709"]
 MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601"}  # keys: matrix coefficients of H.273
 _FULL_RANGE = 2
+_SD_SIZE_PX = (1279, 576)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Nv12:
 
 
 Picture = Image | Nv12
+
+
+def matrix_of_size(width: int, height: int) -> Matrix:
+    """Return the matrix that video players assume of untagged video of a size, px: BT.601 up to SD, else BT.709."""
+    return "bt601" if width <= _SD_SIZE_PX[0] and height <= _SD_SIZE_PX[1] else "bt709"
 
 
 def nv12_of(frame: "VideoFrame", matrix: Matrix) -> Nv12:

@@ -11,6 +11,7 @@ from realtime_polyp.console import EXIT_BAD_INPUT
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs import OutputSpec
+from realtime_polyp.outputs.video import VIDEO_NAMES
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
 from realtime_polyp.runtime import RuntimeConfig
 from realtime_polyp.telemetry.summary import package_version
@@ -265,7 +266,7 @@ def _add_outputs(parser: Parser) -> None:
     )
     group.add_argument("--full-screen", action="store_true", help="open the window full screen")
     group.add_argument("--sound", action="store_true", help="a soft sound for each new alarm (key A in the window)")
-    group.add_argument("--save", type=Path, metavar="OUT.mp4", help="write the video with its overlay")
+    group.add_argument("--save", type=Path, metavar="OUT.mp4", help=f"write the video with its overlay ({VIDEO_NAMES})")
     group.add_argument("--results", type=Path, metavar="OUT.jsonl", help="write one JSON line for each analysed frame")
     group.add_argument("--events", type=Path, metavar="OUT.jsonl", help="write one JSON line for each alarm that ended")
     group.add_argument(

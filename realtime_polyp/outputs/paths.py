@@ -9,6 +9,7 @@ from pathlib import Path
 
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, OutputSpec, reason_of
+from realtime_polyp.outputs.video import container_of
 from realtime_polyp.private_files import open_private, unusable_name
 
 ALARM_PICTURES = "alarm-*.jpg"
@@ -23,12 +24,15 @@ def check_outputs(
 
     Raises OutputError, and nothing else, for a path that is a source, another output (also through a hard or symbolic
     link) or where the program's own words go; a folder; a device, unless it is the null device or a full one; in no
-    writable folder; that the system refuses for any other reason; or a file that exists unless `overwrite`; and for a
-    folder of pictures that holds those of another run unless `overwrite`.
+    writable folder; that the system refuses for any other reason; or a file that exists unless `overwrite`; for a
+    folder of pictures that holds those of another run unless `overwrite`; and for a video whose name asks for a
+    container that cannot be written.
     """
     files = [path for spec in specs for path in (spec.results, spec.save, spec.events)]
     check_paths(sources, [*files, *others], overwrite=overwrite)
     for spec in specs:
+        if spec.save:
+            container_of(spec.save)
         check_folder(spec.pictures, overwrite=overwrite)
 
 

@@ -1,12 +1,13 @@
-"""The video with its overlay as an MP4, each frame at its own time."""
+"""The video with its overlay as MP4, QuickTime or Matroska, each frame at its own time."""
 
+import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
-import numpy as np
 from av.container import OutputContainer
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
@@ -16,22 +17,74 @@ from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
+from realtime_polyp.outputs.video_picture import PIXEL_FORMAT, Colours, YuvConverter, fit, pad_to_even
 from realtime_polyp.packets import Result
 
-_TIME_BASE = Fraction(1, 90_000)
-# Fragments keep the file playable at any moment, also after a crash; closing adds an ordinary index. FFmpeg writes a
-# fragment when the next one begins: with one per frame a crash loses one frame at any rate.
-# flush_packets hands each fragment to the system at once, instead of when FFmpeg's buffer is full.
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of file that can be played at any moment while it is written, also after a crash, but for its last frame.
+
+    Attributes:
+        format: FFmpeg's name.
+        time_base: the unit of its times, s.
+        options: FFmpeg's, for a file.
+        pipe_options: FFmpeg's, for a pipe, which cannot be rewritten at its end.
+    """
+
+    format: str
+    time_base: Fraction
+    options: dict[str, str]
+    pipe_options: dict[str, str]
+
+
+# FFmpeg writes a fragment when the next one begins: with one per frame a crash loses one frame at any rate.
+# Closing adds an ordinary index. flush_packets hands each fragment to the system at once, instead of when FFmpeg's
+# buffer is full.
 _MOVFLAGS = "+frag_every_frame+empty_moov+default_base_moof"
-_MOVFLAGS_OF_FILES = _MOVFLAGS + "+hybrid_fragmented"  # a pipe cannot be rewritten at its end
+_MOV_OPTIONS = {"movflags": _MOVFLAGS + "+hybrid_fragmented", "flush_packets": "1"}
+_MOV_PIPE_OPTIONS = {"movflags": _MOVFLAGS, "flush_packets": "1"}
+_MKV_OPTIONS = {"cluster_time_limit": "0", "flush_packets": "1"}  # a cluster per frame
+_MP4 = Container("mp4", Fraction(1, 90_000), _MOV_OPTIONS, _MOV_PIPE_OPTIONS)
+_MOV = Container("mov", Fraction(1, 90_000), _MOV_OPTIONS, _MOV_PIPE_OPTIONS)
+_MKV = Container("matroska", Fraction(1, 1000), _MKV_OPTIONS, _MKV_OPTIONS)
+_CONTAINERS = {".mp4": _MP4, ".m4v": _MP4, ".mov": _MOV, ".mkv": _MKV}
+VIDEO_NAMES = ", ".join(list(_CONTAINERS)[:-1]) + f" or {list(_CONTAINERS)[-1]}"
+
 # zerolatency: without it the encoder holds 11 frames back. They are lost in a crash: 11 s at 1 frame/s.
 _ENCODER_OPTIONS = {"preset": "veryfast", "tune": "zerolatency", "crf": "21", "bf": "0"}
 _KEY_FRAME_EVERY = 30
-_KEY_FRAME_EVERY_PTS = round(1 / _TIME_BASE)
+_KEY_FRAME_EVERY_S = 1
+
+
+def container_of(path: Path) -> Container:
+    """Return the container that a video's name asks for; MP4 for a pipe or device without an extension.
+
+    Raises OutputError for every other name. AVI is one: it stores no times, and many players refuse it without the
+    index at its end.
+    """
+    found = _CONTAINERS.get(path.suffix.lower())
+    if found is not None:
+        return found
+    if not path.suffix and _is_special(path):
+        return _MP4
+    what = f"its name ends in {printable(path.suffix)}" if path.suffix else "its name has no extension"
+    raise OutputError(f"cannot write video to {printable(path)}: {what}; use {VIDEO_NAMES}")
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # nothing is there, or opening it will give the reason
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 class VideoWriter:
-    """Writes results as H.264. The size is the first frame's, padded to even; frames of other sizes are scaled to it.
+    """Writes results as H.264, in the container that the file's name asks for.
+
+    The size is the first frame's, padded to even; frames of other sizes are letterboxed into it. Pixels are square.
+    Colours are tagged: BT.709 from 720 lines or 1280 columns on, else BT.601; limited range unless `full_range`.
 
     A crash loses the last frame; what is written before can be played. rate_hz: the nominal frame rate; 30 where it is
     not known. Raises OutputError.
@@ -39,8 +92,16 @@ class VideoWriter:
 
     on_disk = True
 
-    def __init__(self, path: Path, *, rate_hz: Fraction | None = None, style: OverlayStyle = OverlayStyle()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rate_hz: Fraction | None = None,
+        style: OverlayStyle = OverlayStyle(),
+        full_range: bool = False,
+    ) -> None:
         self.name, self._style, self._rate_hz = f"video to {printable(path)}", style, rate_hz or Fraction(30)
+        self._kind, self._full_range = container_of(path), full_range
         self._stream: VideoStream | None = None
         self._next_pts = self._shift = self._key_pts = 0
         self._failed = False
@@ -48,17 +109,18 @@ class VideoWriter:
             self._file = OutputFile(path)
         except OSError as error:
             raise OutputError(f"cannot write {self.name}: {reason_of(error)}") from error
-        options = {"movflags": _MOVFLAGS_OF_FILES if self._file.seekable() else _MOVFLAGS, "flush_packets": "1"}
+        options = self._kind.options if self._file.seekable() else self._kind.pipe_options
         # Without its name FFmpeg cannot take it for something else: "12:30.mp4" would be a protocol.
-        self._container: OutputContainer | None = av.open(self._file, "w", format="mp4", options=options)
+        self._container: OutputContainer | None = av.open(self._file, "w", format=self._kind.format, options=options)
 
     def write(self, result: Result) -> None:
         if self._container is None:
             raise OutputError(f"cannot write {self.name}: it is closed already")
-        painted = pad_to_even(draw(result.frame.image, shapes_of(result, self._style)))
+        painted = draw(result.frame.image, shapes_of(result, self._style))
         try:
-            stream = self._stream or self._open_stream(self._container, painted)
-            self._container.mux(stream.encode(self._frame_of(painted, result.frame.pts_s)))
+            stream = self._stream or self._open_stream(self._container, pad_to_even(painted))
+            fitted = fit(painted, (stream.height, stream.width))
+            self._container.mux(stream.encode(self._frame_of(fitted, result.frame.pts_s)))
             self._raise_failure()
         except (OSError, av.error.FFmpegError) as error:
             self._failed = True
@@ -96,23 +158,28 @@ class VideoWriter:
 
     def _frame_of(self, image: Image, pts_s: float) -> av.VideoFrame:
         """A frame at its own time, a key frame when the last one is a second ago."""
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-        frame.time_base, frame.pts = _TIME_BASE, self._pts(pts_s)
-        if frame.pts - self._key_pts >= _KEY_FRAME_EVERY_PTS:
+        frame = self._to_yuv(image)
+        frame.time_base, frame.pts = self._kind.time_base, self._pts(pts_s)
+        if frame.pts - self._key_pts >= _KEY_FRAME_EVERY_S / self._kind.time_base:
             frame.pict_type, self._key_pts = PictureType.I, frame.pts
         return frame
 
     def _open_stream(self, container: OutputContainer, image: Image) -> VideoStream:
         self._stream = stream = container.add_stream("libx264", rate=self._rate_hz, options=_ENCODER_OPTIONS)
         stream.height, stream.width = image.shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = _TIME_BASE
-        stream.gop_size = _KEY_FRAME_EVERY
+        stream.pix_fmt, stream.gop_size = PIXEL_FORMAT, _KEY_FRAME_EVERY
+        encoder, colours = (
+            stream.codec_context,
+            Colours.of_size(stream.width, stream.height, full_range=self._full_range),
+        )
+        encoder.time_base, encoder.sample_aspect_ratio = self._kind.time_base, Fraction(1)
+        colours.tag(encoder)
+        self._to_yuv = YuvConverter(stream.width, stream.height, colours)
         return stream
 
     def _pts(self, pts_s: float) -> int:
-        """The frame's own time in units of _TIME_BASE; after a seek backwards the saved time keeps rising."""
-        pts = round(pts_s / _TIME_BASE)
+        """The frame's own time in the container's unit; after a seek backwards the saved time keeps rising."""
+        pts = round(pts_s / self._kind.time_base)
         if pts + self._shift < self._next_pts:
             self._shift = self._next_pts - pts
         shifted = pts + self._shift
@@ -121,11 +188,3 @@ class VideoWriter:
 
     def _failure(self, error: Exception) -> OutputError:
         return OutputError(f"cannot write {self.name}: {reason_of(self._file.error or error)}")
-
-
-def pad_to_even(image: Image) -> Image:
-    """Repeat the last row or column where their number is odd: H.264 stores colour for pairs of pixels."""
-    height, width = image.shape[:2]
-    if height % 2 == 0 and width % 2 == 0:
-        return image
-    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -16,7 +16,7 @@ from realtime_polyp.outputs import OutputError, OutputSpec, VideoWriter, open_ou
 from realtime_polyp.outputs.paths import check_paths
 from realtime_polyp.outputs.recorder import OutputGroup, Recorder
 from realtime_polyp.outputs.results import ResultsWriter
-from realtime_polyp.outputs.video import pad_to_even
+from realtime_polyp.outputs.video_picture import pad_to_even
 from realtime_polyp.packets import Frame, Mask, Result
 from realtime_polyp.pipeline import run_inline
 from realtime_polyp.sources import FileSource
