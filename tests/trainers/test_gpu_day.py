@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trainers.gpu import day as gpu_day
-from trainers.gpu.landing import MOST_EPOCHS, Pace, epochs_within
+from trainers.gpu.landing import MOST_EPOCHS, Pace, epochs_within, read_figures
 from trainers.gpu.planner import Outcome, Step, run_steps
 from trainers.gpu.processes import Command, last_line, run_all
 from trainers.gpu.steps import STEP_NAMES, Day, count_results, read_bench, steps_of
@@ -92,6 +92,13 @@ def test_the_pace_is_read_off_the_history(tmp_path: Path) -> None:
         pace.look()
     assert len(pace.written_s) == 3
     assert Pace(pace.history, 0.0, [12.0, 14.0, 19.0]).costs() == (10.0, 2.0, 3.0)
+
+
+def test_figures_come_with_their_intervals(tmp_path: Path) -> None:
+    measured = {"AP": 0.5, "AP_s": None, "intervals": {"AP": [0.4, 0.6]}}
+    (tmp_path / "val.json").write_text(json.dumps({"detection": measured, "segmentation": None}))
+    assert read_figures(tmp_path / "val.json") == {"AP": 0.5, "AP_interval": [0.4, 0.6]}
+    assert read_figures(tmp_path / "none.json") == {}
 
 
 # processes

@@ -145,13 +145,13 @@ def read_figures(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     report = read_json(path, dict[str, Any], what="the figures of trainers.evaluate")
-    names = {"detection": ("AP", "AP50"), "segmentation": ("dice", "miou")}
-    return {
-        name: value
-        for part, wanted in names.items()
-        for name, value in (report.get(part) or {}).items()
-        if name in wanted
-    }
+    figures: dict[str, Any] = {}
+    for part, names in {"detection": ("AP", "AP50"), "segmentation": ("dice", "miou")}.items():
+        measured = report.get(part) or {}
+        for name in (name for name in names if name in measured):
+            figures[name] = measured[name]
+            figures[f"{name}_interval"] = measured.get("intervals", {}).get(name)
+    return figures
 
 
 def count_images(data: Path) -> int:

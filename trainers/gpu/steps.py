@@ -161,9 +161,11 @@ def train(day: Day, limit_s: float) -> dict[str, Any]:
     """Train the shipped models on from their weights, for as many epochs as end in time; bring them in float16."""
     runs = day.work / "train"
     found = train_models(day.stills(), runs, day.logs, limit_s, device=day.device, toy=day.is_toy)
-    for model in found:
-        if (runs / model / BEST).exists():
-            bring_half(runs / model / BEST, day.out / f"{model}.fp16.safetensors")
+    trained = [model for model in found if (runs / model / BEST).exists()]
+    if not trained:
+        raise RuntimeError("; ".join(figures["training"] for figures in found.values()))
+    for model in trained:
+        bring_half(runs / model / BEST, day.out / f"{model}.fp16.safetensors")
     return found
 
 
