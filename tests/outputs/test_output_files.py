@@ -11,6 +11,7 @@ from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from fakes import frames_of, picture, pipeline_of
@@ -161,7 +162,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_disk_that_is_full(small_disk: Path) -> None:
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_disk_that_is_full(ending: str, small_disk: Path) -> None:
     """Every output tells the reason; what was written before can be read; a summary of before is kept."""
     for name in ("summary.json", "trace.json"):
         (small_disk / name).write_text('"old"')
@@ -171,7 +173,7 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
     group = OutputGroup(
         [
             ResultsWriter(small_disk / "a.jsonl"),
-            VideoWriter(small_disk / "a.mp4"),
+            VideoWriter(small_disk / f"a.{ending}"),
             AlarmsWriter(small_disk / "e.jsonl", pictures=small_disk / "pictures"),
         ]
     )
@@ -187,13 +189,13 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
         write_json("x" * 200_000, small_disk / "summary.json", "the summary")
     assert {(small_disk / name).read_text() for name in ("summary.json", "trace.json")} == {'"old"'}
     left = {path.name for path in small_disk.iterdir()}
-    assert left == {"a.jsonl", "a.mp4", "e.jsonl", "pictures", "summary.json", "trace.json"}, "no temporary files"
+    assert left == {"a.jsonl", f"a.{ending}", "e.jsonl", "pictures", "summary.json", "trace.json"}, "no temporary files"
     lines = (small_disk / "a.jsonl").read_text().splitlines()
     assert [json.loads(line)["index"] for line in lines] == list(range(len(lines))) and len(lines) > 3
     events = [json.loads(line) for line in (small_disk / "e.jsonl").read_text().splitlines()]
     for event in events:
         assert (small_disk / "pictures" / event["picture"]).read_bytes().endswith(b"\xff\xd9")
-    assert len(list(FileSource(small_disk / "a.mp4").frames())) >= 2
+    assert len(list(FileSource(small_disk / f"a.{ending}").frames())) >= 2
 
 
 def test_a_share_that_is_unmounted(small_disk: Path) -> None:
@@ -293,15 +295,19 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_pipe_that_is_read_gets_everything(tmp_path: Path) -> None:
     """Also the video, which then has no index at its end."""
     os.mkfifo(tmp_path / "pipe")
-    for number, write in enumerate((ResultsWriter, VideoWriter)):
+    os.mkfifo(tmp_path / "pipe.mkv")
+    for number, (write, pipe) in enumerate(((ResultsWriter, "pipe"), (VideoWriter, "pipe"), (VideoWriter, "pipe.mkv"))):
         copied = tmp_path / f"copy {number}"
-        with copied.open("wb") as out, subprocess.Popen(["cat", tmp_path / "pipe"], stdout=out):
-            writer = _when_read(lambda write=write: write(tmp_path / "pipe"))  # type: ignore[misc]
+        with copied.open("wb") as out, subprocess.Popen(["cat", tmp_path / pipe], stdout=out):
+            writer = _when_read(lambda write=write, pipe=pipe: write(tmp_path / pipe))  # type: ignore[misc]
             for result in RESULTS:
                 writer.write(result)
             writer.close()
     assert len((tmp_path / "copy 0").read_text().splitlines()) == len(RESULTS)
-    assert len(list(FileSource(tmp_path / "copy 1").frames())) == len(RESULTS)
+    for name, kind in (("copy 1", "mov"), ("copy 2", "matroska")):
+        assert len(list(FileSource(tmp_path / name).frames())) == len(RESULTS)
+        with av.open(str(tmp_path / name)) as container:
+            assert kind in container.format.name
 
 
 def _when_read(open_: Callable[[], Output]) -> Output:

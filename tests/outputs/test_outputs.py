@@ -136,13 +136,14 @@ def result_at(index: int, pts_s: float, size: tuple[int, int] = (96, 64)) -> Res
     return Result(frame, FieldOfView(0, 0, *size), RESULTS[0].detections, (), None)
 
 
-def test_times_that_stand_still_or_go_back_do_not_spoil_the_video(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_times_that_stand_still_or_go_back_do_not_spoil_the_video(name: str, tmp_path: Path) -> None:
     """A seek backwards, a clock set anew: the saved video goes on, every frame in it."""
-    writer = VideoWriter(tmp_path / "a.mp4", rate_hz=Fraction(25))
+    writer = VideoWriter(tmp_path / name, rate_hz=Fraction(25))
     for index, pts_s in enumerate([0.0, 0.04, 0.04, 0.08, 5.0, 5.04, 0.2, 0.24, 0.28]):
         writer.write(result_at(index, pts_s))
     writer.close()
-    frames = list(FileSource(tmp_path / "a.mp4").frames())
+    frames = list(FileSource(tmp_path / name).frames())
     assert [number_of(frame.image) for frame in frames] == list(range(9))
     times_s = [frame.pts_s for frame in frames]
     assert times_s == sorted(times_s) and times_s[-1] == pytest.approx(5.04 + 0.08, abs=0.02)
