@@ -2,19 +2,21 @@
 
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
 from trainers.gpu import day as gpu_day
 from trainers.gpu.landing import MOST_EPOCHS, Pace, epochs_within, read_figures
 from trainers.gpu.planner import Outcome, Step, run_steps
 from trainers.gpu.processes import Command, last_line, run_all
-from trainers.gpu.steps import STEP_NAMES, Day, count_results, read_bench, steps_of
+from trainers.gpu.steps import GPU_TESTS, STEP_NAMES, Day, count_results, read_bench, steps_of
 from trainers.gpu.summary import MOST_FILE_BYTES, bring_folder, bring_half, enforce_limits, write_summary
 
 
@@ -72,6 +74,15 @@ def test_the_day_has_the_four_steps_in_order_of_value(tmp_path: Path) -> None:
     steps = steps_of(Day("cuda", None, tmp_path, tmp_path))
     assert tuple(step.name for step in steps) == STEP_NAMES
     assert steps[0].most_s == 90 and sum(step.least_s for step in steps) < 9.5 * 60
+
+
+def test_every_file_with_tests_of_a_card_is_run_but_the_one_that_decodes() -> None:
+    with_card = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r'needs\("cuda"', path.read_text())
+    }
+    assert with_card - set(GPU_TESTS) == {"tests/sources/test_sources_hardware.py"} and set(GPU_TESTS) <= with_card
 
 
 # training

@@ -14,9 +14,12 @@ from trainers.gpu.summary import bring_compressed, bring_folder, bring_half
 from trainers.training.run_folder import BEST
 
 STEP_NAMES = ("tests", "bench", "train", "reproduce")
+# Not tests/sources/test_sources_hardware.py: it decodes on the card, which needs av.
 GPU_TESTS = [
     "tests/inference/test_cuda_inference.py",
     "tests/preprocess/test_letterbox_torch.py",
+    "tests/trainers/test_device_augment.py",
+    "tests/trainers/test_device_stills.py",
     "tests/engines/test_engines_gpu.py",
     "tests/bench/test_bench_gpu.py",
 ]
