@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
     videos = read_pairs(options.truth, options.results)
     reports = [video_report(truth, shown) for truth, shown in tqdm(videos, desc="videos", disable=len(videos) < 2)]
     whole = combine(reports)
+    print("".join(map(_describe_unlabelled, (truth for truth, _ in videos))), end="")
     columns = {f"{number} {one.names[0]}": one for number, one in enumerate(reports, 1)}
     print(table({**columns, "all": whole} if len(reports) > 1 else {whole.names[0]: whole}))
     if options.json:
@@ -76,6 +77,13 @@ def run(options: argparse.Namespace) -> None:
     if options.pictures:
         lines = [timeline(truth, shown) for truth, shown in videos]
         print(f"pictures: {', '.join(str(path) for path in write_video_pictures(whole, lines, options.pictures))}")
+
+
+def _describe_unlabelled(truth: VideoTruth) -> str:
+    labelled = sum(frame.labelled for frame in truth.frames)
+    if labelled == len(truth.frames):
+        return ""
+    return f"{truth.name}: {labelled} of {len(truth.frames)} frames are labelled, the others are not scored\n"
 
 
 def read_pairs(truths: list[Path], results: list[Path]) -> list[tuple[VideoTruth, list[ShownFrame]]]:

@@ -4,17 +4,20 @@ docs/video_truth.md describes how to label a video, and the format of the file.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from realtime_polyp.metrics.truth import VideoTruth, write_truth
 from trainers.command import command_parser, run_command
-from trainers.video.labels import check_frames, read_clock, truth_of
+from trainers.video.labels import Clock, Labelling, check_frames, read_clock, truth_of
 from trainers.video.truth_coco import read_coco_video
 from trainers.video.truth_cvat import read_cvat
+from trainers.video.truth_stills import read_labelme, read_yolo
 
 _EPILOG = """examples:
   python -m trainers.video_truth --cvat annotations.xml --video V.mp4 --out V_truth.json
   python -m trainers.video_truth --coco-video labels.json --video V.mp4 --out V_truth.json --cut 1200 --cut 4210
+  python -m trainers.video_truth --yolo labels/ --class 0 --first-frame 1 --video V.mp4 --out V_truth.json
 
 exit codes: 0 written, 2 bad input"""
 
@@ -34,6 +37,8 @@ def command_line() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--cvat", type=Path, metavar="FILE.xml", help="an export in the format 'CVAT for video 1.1'")
     source.add_argument("--coco-video", type=Path, metavar="FILE.json", help="a file in CocoVID or YouTube-VIS format")
+    source.add_argument("--labelme", type=Path, metavar="DIR", help="a folder of LabelMe's files, one per frame")
+    source.add_argument("--yolo", type=Path, metavar="DIR", help="a folder of YOLO's text files, one per frame")
     add("--video", type=Path, required=True, metavar="V.mp4", help="the video that was labelled")
     add("--out", type=Path, required=True, metavar="T.json", help="the truth file to write")
     add(
@@ -44,6 +49,20 @@ def command_line() -> argparse.ArgumentParser:
         metavar="FRAME",
         help="frame that starts a new scene; may be repeated",
     )
+    add(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a class that is of polyps, if they are not called 'polyp'; may be repeated. Others are left out",
+    )
+    add(
+        "--first-frame",
+        type=int,
+        choices=(0, 1),
+        help="number that COCO, LabelMe or YOLO labels give the video's first frame (default: 0)",
+    )
     return parser
 
 
@@ -53,19 +72,30 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         OSError, ValueError: bad input, in one sentence.
     """
-    clock = read_clock(options.video)
-    if options.cvat:
-        labels, cuts = read_cvat(options.cvat, clock)
-    else:
-        labels, cuts = read_coco_video(options.coco_video, clock, video=options.video.name), []
+    clock = replace(read_clock(options.video), first=options.first_frame)
+    found = read_labels(options, clock)
     check_frames(options.cut, clock)
     try:
-        truth = truth_of(labels, clock, name=options.out.name, cuts=[*cuts, *options.cut])
+        truth = truth_of(found, clock, name=options.out.name, cuts=options.cut)
     except ValueError as error:
-        raise ValueError(f"{options.cvat or options.coco_video}: {error}") from error
+        raise ValueError(f"{_labels_path(options)}: {error}") from error
     write_truth(truth, options.out, video=options.video.name)
-    print(describe_truth(truth))
-    print(f"truth: {options.out}")
+    print("\n".join([*found.notes, describe_truth(truth), f"truth: {options.out}"]))
+
+
+def read_labels(options: argparse.Namespace, clock: Clock) -> Labelling:
+    """Read the labels with the reader of their format. Raises as `run` does."""
+    path, classes = _labels_path(options), options.classes
+    if options.cvat:
+        return read_cvat(path, clock, classes=classes)
+    if options.coco_video:
+        return read_coco_video(path, clock, video=options.video.name, classes=classes)
+    return (read_labelme if options.labelme else read_yolo)(path, clock, classes=classes)
+
+
+def _labels_path(options: argparse.Namespace) -> Path:
+    path: Path = options.cvat or options.coco_video or options.labelme or options.yolo
+    return path
 
 
 def describe_truth(truth: VideoTruth) -> str:
@@ -76,9 +106,11 @@ def describe_truth(truth: VideoTruth) -> str:
     cuts = sum(frame.cut for frame in truth.frames)
     width, height = truth.size
     duration_s = truth.pts_s(len(truth.frames))
+    labelled = sum(frame.labelled for frame in truth.frames)
+    part = "" if labelled == len(truth.frames) else f"; {labelled} frames are labelled, the others are not scored"
     return (
         f"{len(truth.frames)} frames of {width}x{height} at {truth.rate_hz} Hz, {duration_s:.1f} s: "
-        f"{len(polyps)} polyps in {clear} frames, difficult ones in {difficult}, {cuts} cuts"
+        f"{len(polyps)} polyps in {clear} frames, difficult ones in {difficult}, {cuts} cuts{part}"
     )
 
 

@@ -151,9 +151,9 @@ def _point(videos: Sequence[LabelledVideo], threshold: float, config: TemporalCo
 
 
 def seen_frames(video: LabelledVideo, threshold: float, config: TemporalConfig) -> Iterator[SeenFrame]:
-    """Yield the boxes that the viewer would show in each frame, with the true ones."""
-    tracker = Tracker(config)
-    for found, true in zip(video.frames, video.truth.frames, strict=True):
+    """Yield the boxes that the viewer would show in each labelled frame, with the true ones."""
+    tracker, scored = Tracker(config), dict(video.truth.labelled_frames())
+    for index, (found, true) in enumerate(zip(video.frames, video.truth.frames, strict=True)):
         if true.cut:
             tracker.reset()
         detections = stronger(found.detections, min(threshold, WEAK_THRESHOLD))
@@ -163,7 +163,8 @@ def seen_frames(video: LabelledVideo, threshold: float, config: TemporalConfig) 
         tracks, _ = tracker.update(frame)
         shown = [track.box for track in clip_tracks(tracks, found.field_of_view) if track.visible and found.signal_ok]
         boxes = np.array(shown, np.float32).reshape(-1, 4)
-        yield SeenFrame(found.pts_s, true.polyps, true.difficult, boxes, true.cut)
+        if index in scored:
+            yield SeenFrame(found.pts_s, true.polyps, true.difficult, boxes, scored[index].cut)
 
 
 def sweep_stills(images: Sequence[ImageBoxes]) -> list[Point]:

@@ -2,9 +2,11 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +40,7 @@ class TrueFrame:
         cut: this frame does not continue the one before.
         masks: {id: run lengths} of polyps with a known outline.
         motion: maps the frame before to this one, source px; None if unknown, and at a cut.
+        labelled: somebody looked at this frame; else nothing is known of it, and it is not scored.
     """
 
     polyps: Mapping[int, Boxes]
@@ -45,6 +48,7 @@ class TrueFrame:
     cut: bool = False
     masks: Mapping[int, RunLengths] = field(default_factory=dict)
     motion: Affine | None = None
+    labelled: bool = True
 
     def box(self, identity: int) -> Boxes | None:
         """Return the box of a polyp, difficult or not; None if it is not in the frame."""
@@ -75,6 +79,26 @@ class VideoTruth:
         """Return a frame's time, s. The division is exact, so an hour at 30000/1001 does not drift."""
         return float(index / self.rate_hz)
 
+    def labelled_frames(self) -> list[tuple[int, TrueFrame]]:
+        """Return the labelled frames with their indices. After unlabelled ones, a frame has their cut and no motion."""
+        found: list[tuple[int, TrueFrame]] = []
+        cut = skipped = False
+        for index, frame in enumerate(self.frames):
+            cut = cut or frame.cut
+            if frame.labelled:
+                found.append((index, replace(frame, cut=cut, motion=None) if skipped else frame))
+            cut, skipped = cut and not frame.labelled, not frame.labelled
+        return found
+
+    def labelled_part(self) -> "VideoTruth":
+        """Return the truth of the labelled frames alone, at the rate at which most of them follow each other."""
+        found = self.labelled_frames()
+        if len(found) == len(self.frames):
+            return self
+        steps = Counter(after - index for (index, _), (after, _) in pairwise(found))
+        step = steps.most_common(1)[0][0] if steps else 1
+        return replace(self, frames=[frame for _, frame in found], rate_hz=self.rate_hz / step)
+
     def check_frame(self, frame: Frame) -> None:
         """Raise ValueError for a frame of another size or time, or after the truth's last."""
         height, width = frame.image.shape[:2]
@@ -103,6 +127,8 @@ def read_truth(path: Path) -> VideoTruth:
         raise ValueError(f"{path} is not {_WHAT}: {float(rate_hz):g} frames per second is out of range")
     if not content.frames or [one.index for one in content.frames] != list(range(len(content.frames))):
         raise ValueError(f"{path} must list every frame once, in order from index 0")
+    if not any(one.labelled for one in content.frames):
+        raise ValueError(f"{path} has no labelled frame, so nothing can be scored")
     frames = [_true_frame(one, size, path) for one in content.frames]
     return VideoTruth(path.name, size, rate_hz, frames)
 
@@ -119,6 +145,7 @@ class _Frame(msgspec.Struct, frozen=True):
     faint: tuple[_Polyp, ...] = ()
     cut: bool = False
     motion: tuple[tuple[_Px, _Px, _Px], tuple[_Px, _Px, _Px]] | None = None
+    labelled: bool = True
 
 
 class _Video(msgspec.Struct, frozen=True):
@@ -138,7 +165,7 @@ def _true_frame(one: _Frame, size: tuple[int, int], path: Path) -> TrueFrame:
     try:
         masks = {polyp.id: checked(polyp.mask, size) for polyp in one.polyps if polyp.mask is not None}
         motion = None if one.cut or one.motion is None else np.array(one.motion, np.float64)
-        return TrueFrame(_boxes(one.polyps), _boxes(one.faint), one.cut, masks, motion)
+        return TrueFrame(_boxes(one.polyps), _boxes(one.faint), one.cut, masks, motion, one.labelled)
     except ValueError as error:
         raise ValueError(f"{path} is not {_WHAT}: in frame {one.index}, {error}") from error
 
@@ -173,6 +200,8 @@ def _frame_to_dict(truth: VideoTruth, index: int) -> dict[str, Any]:
     }
     if frame.cut:
         content["cut"] = True
+    if not frame.labelled:
+        content["labelled"] = False
     if frame.motion is not None:
         content["motion"] = [[round(float(value), 6) for value in row] for row in frame.motion]
     return content

@@ -57,23 +57,25 @@ class VideoReport:
 def video_report(truth: VideoTruth, shown: Sequence[ShownFrame], *, masks: bool = True) -> VideoReport:
     """Compute all metrics of one video. Raises ValueError if the results are not of this video.
 
-    shown: results in order; frames may be missing (see `on_screen`). masks: False skips the mask metrics, which take
+    shown: results in order; frames may be missing (see `on_screen`). Unlabelled frames are not scored: a labelled one
+    lasts until the next labelled one. masks: False skips the mask metrics, which take
     most of the time.
     """
     screen = on_screen(truth, shown)
     seen = seen_frames(truth, [frame.boxes for frame in screen.frames])
     single = seen_frames(truth, [frame.detections.boxes for frame in screen.frames])
-    scores = by_score(seen, [frame.scores for frame in screen.frames], period_s=truth.period_s)
+    part, frames = truth.labelled_part(), [screen.frames[index] for index, _ in truth.labelled_frames()]
+    scores = by_score(seen, [frame.scores for frame in frames], period_s=part.period_s)
     return VideoReport(
         names=(truth.name,),
         unanswered=screen.unanswered,
         frames=count_frames(seen),
         records=scores[0.0],
-        boxes=stability(truth, screen.frames),
-        masks=mask_stability(truth, screen.frames) if masks else MaskStability(),
+        boxes=stability(part, frames),
+        masks=mask_stability(part, frames) if masks else MaskStability(),
         scores=scores,
-        single_scores=by_score(single, [one.detections.scores for one in screen.frames], period_s=truth.period_s),
-        single_ages=by_age(single, period_s=truth.period_s),
+        single_scores=by_score(single, [one.detections.scores for one in frames], period_s=part.period_s),
+        single_ages=by_age(single, period_s=part.period_s),
     )
 
 

@@ -199,8 +199,9 @@ def check_results(truth: VideoTruth, shown: Sequence[ShownFrame]) -> None:
 
 
 def seen_frames(truth: VideoTruth, boxes: Sequence[Boxes]) -> list[SeenFrame]:
-    """Return the input of the event metrics. boxes: the shown boxes (n, 4) of each frame of the truth."""
+    """Return the input of the event metrics: the labelled frames. boxes: the shown boxes (n, 4) of each frame of the
+    truth, labelled or not."""
     return [
-        SeenFrame(truth.pts_s(index), true.polyps, true.difficult, one, true.cut)
-        for index, (true, one) in enumerate(zip(truth.frames, boxes, strict=True))
+        SeenFrame(truth.pts_s(index), true.polyps, true.difficult, boxes[index], true.cut)
+        for index, true in truth.labelled_frames()
     ]

@@ -336,7 +336,7 @@ def test_text_that_is_no_coco_is_one_sentence(
 def test_one_source_is_asked_for(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         video_truth.main(["--video", str(clip), "--out", "t.json"])
-    assert end.value.code == 2 and "one of the arguments --cvat --coco-video is required" in capsys.readouterr().err
+    assert end.value.code == 2 and "one of the arguments --cvat --coco-video --labelme --yolo is" in capsys.readouterr().err
     assert "frame 12 is labelled" in refused(clip, "xml", cvat(), capsys, "--cut", "12")
 
 
@@ -358,10 +358,10 @@ def test_every_example_of_the_document_is_read(tmp_path: Path) -> None:
     assert known.rate_hz == Fraction(30000, 1001) and known.frames[1].motion is not None and known.frames[2].cut
     clock = Clock((1280, 720), Fraction(30), 20)
     path.write_text(xml)
-    labels, _ = read_cvat(path, clock)
+    labels = read_cvat(path, clock).labels
     assert {frame: [(one.id, one.difficult) for one in labels[frame]] for frame in labels} == {
         12: [(0, True)],
         13: [(0, False)],
     }
     path.write_text(coco_vid)
-    assert [one.id for one in read_coco_video(path, clock, video="V.mp4")[12]] == [4]
+    assert [one.id for one in read_coco_video(path, clock, video="V.mp4").labels[12]] == [4]

@@ -4,16 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av.error
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from realtime_polyp.metrics.run_lengths import RunLengths, encode
+from realtime_polyp.metrics.run_lengths import RunLengths, encode, fill_polygons
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.packets import Boxes
 from realtime_polyp.sources.opening import open_file
+
+_LEAST_INSIDE = 0.5  # share of a box that lies inside the picture; less is an error in the labels, not an overhang
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,30 @@ class Clock:
         size: (width, height) px.
         rate_hz: exact frame rate, Hz.
         count: number of frames.
+        first: number that the labels give the first frame; None: 0, unless they seem to count from 1.
     """
 
     size: tuple[int, int]
     rate_hz: Fraction
     count: int
+    first: int | None = None
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """All labels of a video.
+
+    Attributes:
+        labels: by frame.
+        labelled: the frames that were labelled, with or without a polyp; None: all.
+        cuts: frames that start with a cut.
+        notes: sentences for the person, such as which classes were left out.
+    """
+
+    labels: Mapping[int, Sequence[Label]]
+    labelled: frozenset[int] | None = None
+    cuts: Sequence[int] = ()
+    notes: Sequence[str] = ()
 
 
 def read_clock(path: Path) -> Clock:
@@ -81,16 +103,24 @@ def _fits(times: Sequence[Fraction], rate_hz: Fraction) -> bool:
     return bool(times) and all(abs((one - times[0]) * rate_hz - place) <= 0.5 for place, one in enumerate(times))
 
 
-def truth_of(labels: Mapping[int, Sequence[Label]], clock: Clock, *, name: str, cuts: Sequence[int] = ()) -> VideoTruth:
-    """Make the ground truth of a video.
-
-    labels: by frame; frames without labels have no polyp. cuts: frames that start with a cut.
+def truth_of(found: Labelling, clock: Clock, *, name: str, cuts: Sequence[int] = ()) -> VideoTruth:
+    """Make the ground truth of a video. cuts: further frames that start with a cut.
 
     Raises:
         ValueError: a frame lies beyond the video, or a polyp is drawn twice in one frame.
     """
-    check_frames((*labels, *cuts), clock)
-    frames = [_true_frame(index, labels.get(index, ()), clock, index in set(cuts)) for index in range(clock.count)]
+    starts = {*found.cuts, *cuts}
+    check_frames((*found.labels, *starts), clock)
+    frames = [
+        _true_frame(
+            index,
+            found.labels.get(index, ()),
+            clock,
+            cut=index in starts,
+            labelled=found.labelled is None or index in found.labelled,
+        )
+        for index in range(clock.count)
+    ]
     return VideoTruth(name, clock.size, clock.rate_hz, frames)
 
 
@@ -103,16 +133,16 @@ def check_frames(frames: Iterable[int], clock: Clock) -> None:
             )
 
 
-def _true_frame(index: int, labels: Sequence[Label], clock: Clock, cut: bool) -> TrueFrame:
+def _true_frame(index: int, labels: Sequence[Label], clock: Clock, *, cut: bool, labelled: bool) -> TrueFrame:
     if len({one.id for one in labels}) != len(labels):
         raise ValueError(f"frame {index} has polyp {_twice(labels)} twice: each needs a number of its own")
-    inside = [(one, _inside(one.box, clock.size)) for one in labels]
-    seen = [(one, box) for one, box in inside if box[0] < box[2] and box[1] < box[3]]
+    boxes = {one.id: _inside(one.box, clock.size) for one in labels}
     return TrueFrame(
-        {one.id: box for one, box in seen if not one.difficult},
-        {one.id: box for one, box in seen if one.difficult},
+        {one.id: boxes[one.id] for one in labels if not one.difficult},
+        {one.id: boxes[one.id] for one in labels if one.difficult},
         cut,
-        {one.id: one.mask for one, _ in seen if one.mask is not None and not one.difficult},
+        {one.id: one.mask for one in labels if one.mask is not None and not one.difficult},
+        labelled=labelled,
     )
 
 
@@ -130,22 +160,30 @@ def checked_box(corners: Sequence[float], size: tuple[int, int]) -> Boxes:
     """Return a labelled box (4,) xyxy px. size: (width, height) px of the picture.
 
     Raises:
-        ValueError: it has no area, or lies more than one picture outside the picture.
+        ValueError: it has no area, or less than half of it lies inside the picture.
     """
-    x1, y1, x2, y2 = corners
+    x1, y1, x2, y2 = (float(one) for one in corners)
     if not (x1 < x2 and y1 < y2):  # also where one is not a number
-        raise ValueError(f"a box must have x1 < x2 and y1 < y2, not {[float(one) for one in corners]}")
-    if not (-size[0] <= x1 and x2 <= 2 * size[0] and -size[1] <= y1 and y2 <= 2 * size[1]):
-        raise ValueError(
-            f"the box {[float(one) for one in corners]} lies far outside the picture of {size[0]}x{size[1]} px"
-        )
+        raise ValueError(f"a box must have x1 < x2 and y1 < y2, not {[x1, y1, x2, y2]}")
+    inside = max(0.0, min(x2, size[0]) - max(x1, 0)) * max(0.0, min(y2, size[1]) - max(y1, 0))
+    if not inside >= _LEAST_INSIDE * (x2 - x1) * (y2 - y1):
+        how = "mostly outside" if inside > 0 else "outside"
+        raise ValueError(f"the box {[x1, y1, x2, y2]} lies {how} the picture of {size[0]}x{size[1]} px")
     return np.array(corners, np.float32)
 
 
-def outlined(identity: int, mask: NDArray[np.bool_], *, difficult: bool) -> Label | None:
-    """Make a label from a mask (H, W), with its tight box; None for an empty mask."""
+def filled(polygons: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Fill polygons [x1, y1, x2, y2, ...], px; return the mask (H, W). Raises ValueError as `checked_box` does, too."""
+    mask = fill_polygons(polygons, size)
+    corners = np.concatenate([np.reshape(one, (-1, 2)) for one in polygons])
+    checked_box([*corners.min(axis=0), *corners.max(axis=0)], size)
+    return mask
+
+
+def outlined(identity: int, mask: NDArray[np.bool_], *, difficult: bool) -> Label:
+    """Make a label from a mask (H, W), with its tight box. Raises ValueError for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        return None
+        raise ValueError("its outline holds no pixel of the picture")
     box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
     return Label(identity, box, difficult, encode(mask))

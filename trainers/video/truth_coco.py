@@ -1,7 +1,7 @@
 """Read labels in COCO's video formats: CocoVID (images with video_id and frame_id) or YouTube-VIS (lists per track)."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from realtime_polyp.json_files import Count, Finite, check_json, read_json
 from realtime_polyp.messages import quoted, shorten
-from realtime_polyp.metrics.run_lengths import compressed, decode, fill_polygons
-from trainers.video.labels import Clock, Label, checked_box, outlined
+from realtime_polyp.metrics.run_lengths import compressed, decode
+from trainers.video.label_names import FAINT, Classes, frames_of, number_in_name, number_notes, numbers_of
+from trainers.video.labels import Clock, Label, Labelling, checked_box, filled, outlined
 
-FAINT = "faint"  # an annotation's own key, or among its attributes
 MOST_BYTES = 256 << 20  # of a file of labels
 _NUMBERS = ("instance_id", "track_id")
 _WHAT = "a COCO file of a video (docs/video_truth.md)"
-_MOST_DIGITS = 9  # of a frame's number in a file name
-Labels = dict[int, list[Label]]
 Key = int | str | None
 Box = Annotated[list[Finite], Meta(min_length=4, max_length=4)]
 
@@ -44,6 +42,7 @@ class Annotation(Struct, kw_only=True):
     video_id: Key = None
     instance_id: Key = None
     track_id: Key = None
+    category_id: Key = None
     attributes: dict[str, Any] = {}
     faint: Any = None
     bbox: Box | None = None
@@ -58,10 +57,23 @@ class Content(Struct, kw_only=True):
     annotations: list[Annotation]
     images: list[Entry] = []
     videos: list[Entry] = []
+    categories: list[Entry] = []
 
 
-def read_coco_video(path: Path, clock: Clock, *, video: str) -> Labels:
-    """Read the labels by frame of the video of that name, or of the only video.
+@dataclass(frozen=True)
+class _Found:
+    """An annotation of one frame. place: in the file, for messages. key: which polyp it is."""
+
+    place: str
+    frame: int
+    key: int | str
+    annotation: Annotation
+
+
+def read_coco_video(path: Path, clock: Clock, *, video: str, classes: Sequence[str] = ()) -> Labelling:
+    """Read the labels of the video of that name, or of the only video.
+
+    classes: what polyps are called; empty: as in `label_names.POLYP_CLASSES`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -73,10 +85,58 @@ def read_coco_video(path: Path, clock: Clock, *, video: str) -> Labels:
     try:
         chosen = _select_video(content.videos, video)
         _check_size(content, chosen, clock)
-        labelled = _read_images(content, chosen) if content.images else _read_tracks(content, chosen)
-        return _group_by_frame(labelled, clock)
+        return _labelling(content, chosen, clock, Classes(classes))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _labelling(content: Content, video: Entry | None, clock: Clock, classes: Classes) -> Labelling:
+    polyps = _polyps(content, classes)
+    if content.images:
+        frames = _image_frames(content, video, clock)
+        found = _read_images(content, frames, polyps)
+        labelled: frozenset[int] | None = frozenset(frames.values())
+    else:
+        found, labelled = _read_tracks(content, video, polyps, clock)
+    numbers = numbers_of(one.key for one in found)
+    labels: dict[int, list[Label]] = {}
+    for one in found:
+        difficult = _is_faint(one.annotation) or one.place in polyps.faint
+        labels.setdefault(one.frame, []).append(_label(numbers[one.key], one, clock, difficult=difficult))
+    return Labelling(labels, labelled, notes=[*classes.notes(), *number_notes(numbers)])
+
+
+@dataclass(frozen=True)
+class _Polyps:
+    """The annotations that are of polyps, by place in the file, and the places of those of the class FAINT."""
+
+    annotations: Mapping[str, Annotation]
+    faint: frozenset[str]
+
+
+def _polyps(content: Content, classes: Classes) -> _Polyps:
+    """Leave out the annotations of other classes. In a file without categories, all are of polyps."""
+    names = {str(one.id): str(one.name or one.id) for one in content.categories}
+    classes.declare(names.values())
+    taken: dict[str, Annotation] = {}
+    faint = set()
+    for index, one in enumerate(content.annotations):
+        place = _place(one, index)
+        if names and str(one.category_id) not in names:
+            raise ValueError(
+                f"{place} has the category_id {quoted(one.category_id)}, which is not among the categories"
+            )
+        name = names.get(str(one.category_id), "polyp")
+        if not names or classes.takes(name):
+            place = place if place not in taken else f"annotations[{index}]"  # ids are not unique in every file
+            taken[place] = one
+            if name.strip().casefold() == FAINT:
+                faint.add(place)
+    return _Polyps(taken, frozenset(faint))
+
+
+def _place(annotation: Annotation, index: int) -> str:
+    return f"annotations[{index}]" if annotation.id is None else f"annotation {_named(annotation.id)}"
 
 
 def _select_video(videos: Sequence[Entry], name: str) -> Entry | None:
@@ -108,101 +168,115 @@ def _check_size(content: Content, video: Entry | None, clock: Clock) -> None:
 
 
 def _images(content: Content, video: Entry | None) -> list[Entry]:
-    return [one for one in content.images if video is None or one.video_id in (None, video.id)]
+    return [
+        one for one in content.images if video is None or one.video_id is None or str(one.video_id) == str(video.id)
+    ]
 
 
-def _read_images(content: Content, video: Entry | None) -> list[tuple[int, int, Annotation]]:
-    """Return (frame, polyp, annotation) of every annotation in CocoVID format."""
-    frames = {one.id: _frame_of(one) for one in _images(content, video)}
-    found = []
-    for place, one in enumerate(content.annotations):
-        if one.image_id is None:
-            raise ValueError(f"annotations[{place}] has no image_id")
-        if one.image_id in frames:
-            found.append((frames[one.image_id], _polyp_number(one, place), one))
-    return found
+def _image_frames(content: Content, video: Entry | None, clock: Clock) -> dict[str, int]:
+    """Return the frame of every image of the video, by the image's id as text."""
+    videos = {str(one.id) for one in content.videos}
+    numbers: dict[str, int] = {}
+    for image in content.images:
+        if image.video_id is not None and videos and str(image.video_id) not in videos:
+            raise ValueError(f"image {_named(image.id)} is of video {_named(image.video_id)}, which is not listed")
+    for image in _images(content, video):
+        if (place := f"image {_named(image.id)}") in numbers:
+            raise ValueError(f"{place} is listed twice")
+        numbers[place] = _number_of(image)
+    frames = frames_of(numbers, clock)
+    return {str(image.id): frames[f"image {_named(image.id)}"] for image in _images(content, video)}
 
 
-def _frame_of(image: Entry) -> int:
-    """Return the frame's index: frame_id, from 0, else the last number in the file name, as in frame_000012.PNG."""
-    if image.frame_id is not None:
-        return image.frame_id
-    numbers = re.findall(r"[0-9]+", Path(image.file_name or "").stem)
-    if not numbers or len(numbers[-1]) > _MOST_DIGITS:
+def _number_of(image: Entry) -> int:
+    """Return the frame's number: frame_id, else the last number in the file name, as in frame_000012.PNG."""
+    number = number_in_name(image.file_name or "") if image.frame_id is None else image.frame_id
+    if number is None:
         raise ValueError(
             f"image {_named(image.id)} has neither a frame_id nor a number in its name {quoted(image.file_name)}"
         )
-    return int(numbers[-1])
+    return number
 
 
-def _polyp_number(annotation: Annotation, place: int) -> int:
+def _read_images(content: Content, frames: Mapping[str, int], polyps: _Polyps) -> list[_Found]:
+    """Return every annotation in CocoVID format that is of this video. frames: as `_image_frames` returns them."""
+    known = {str(one.id) for one in content.images}
+    for index, one in enumerate(content.annotations):
+        if one.image_id is None:
+            raise ValueError(f"{_place(one, index)} has no image_id")
+        if str(one.image_id) not in known:
+            raise ValueError(f"{_place(one, index)} is of image {_named(one.image_id)}, which is not listed")
+    here = [(place, one) for place, one in polyps.annotations.items() if str(one.image_id) in frames]
+    return [_Found(place, frames[str(one.image_id)], _polyp_key(one, place), one) for place, one in here]
+
+
+def _polyp_key(annotation: Annotation, place: str) -> int | str:
     own = {"instance_id": annotation.instance_id, "track_id": annotation.track_id}
     found = [part[name] for part in (own, annotation.attributes) for name in _NUMBERS if part.get(name) is not None]
     if not found:
-        raise ValueError(
-            f"annotation {_id_of(annotation, place)} does not say which polyp it is: it needs one of "
-            f"{', '.join(_NUMBERS)}"
-        )
-    return _number(found[0], f"annotation {_id_of(annotation, place)}")
+        raise ValueError(f"{place} does not say which polyp it is: it needs one of {', '.join(_NUMBERS)}")
+    return _checked_key(found[0], place)
 
 
-def _number(found: Any, where: str) -> int:
-    """Return a polyp's number, which some tools write as text. Raises ValueError for anything else."""
-    if isinstance(found, str) and re.fullmatch(r"[0-9]{1,12}", found):
-        return int(found)
-    return check_json(found, Count, where, "of a polyp with a number")
+def _checked_key(found: Any, place: str) -> int | str:
+    """Return which polyp it is: a number from 0, or a text. Raises ValueError for anything else."""
+    if isinstance(found, str) and found.strip():
+        return found.strip()
+    return check_json(found, Count, place, "of a polyp with a number or a name")
 
 
-def _id_of(annotation: Annotation, place: int) -> str:
-    return f"[{place}]" if annotation.id is None else _named(annotation.id)
-
-
-def _read_tracks(content: Content, video: Entry | None) -> list[tuple[int, int, Annotation]]:
-    """Return the same from YouTube-VIS, which lists a box and an outline, or null, for every frame."""
-    found: list[tuple[int, int, Annotation]] = []
-    for place, track in enumerate(content.annotations):
-        if video is not None and track.video_id != video.id:
+def _read_tracks(
+    content: Content, video: Entry | None, polyps: _Polyps, clock: Clock
+) -> tuple[list[_Found], frozenset[int] | None]:
+    """Return the same from YouTube-VIS, which lists a box and an outline, or null, per frame; and those frames."""
+    known = {str(one.id) for one in content.videos}
+    found: list[_Found] = []
+    length = 0
+    for place, track in polyps.annotations.items():
+        if video is not None and str(track.video_id) not in known:
+            raise ValueError(f"{place} is of video {_named(track.video_id)}, which is not listed")
+        if video is not None and str(track.video_id) != str(video.id):
             continue
-        if track.bboxes is None:
-            raise ValueError(f"annotation {_id_of(track, place)} has no bboxes, and the file lists no images")
-        number = _number(track.id, f"annotation {_id_of(track, place)}")
-        outlines = track.segmentations or [None] * len(track.bboxes)
-        if len(outlines) != len(track.bboxes):
-            raise ValueError(
-                f"annotation {_id_of(track, place)} has {len(track.bboxes)} bboxes and {len(outlines)} segmentations"
-            )
-        for frame, (box, outline) in enumerate(zip(track.bboxes, outlines, strict=True)):
-            if box or outline:
-                one = Annotation(id=track.id, attributes=track.attributes, faint=track.faint, bbox=box)
-                one.segmentation = outline
-                found.append((frame, number, one))
-    return found
+        found += _read_track(track, place)
+        length = max(length, len(track.bboxes or ()))
+    if length > clock.count:
+        raise ValueError(f"its tracks list {length} frames, and the video has {clock.count}: another video?")
+    return found, frozenset(range(length)) if length else None
 
 
-def _group_by_frame(labelled: Sequence[tuple[int, int, Annotation]], clock: Clock) -> Labels:
-    labels: Labels = {}
-    for frame, number, annotation in labelled:
-        try:
-            label = _label(number, annotation, clock)
-        except ValueError as error:
-            raise ValueError(f"annotation {_named(annotation.id)} in frame {frame}: {error}") from error
-        if label is not None:
-            labels.setdefault(frame, []).append(label)
-    return labels
+def _read_track(track: Annotation, place: str) -> Iterable[_Found]:
+    if track.bboxes is None:
+        raise ValueError(f"{place} has no bboxes, and the file lists no images")
+    key = _checked_key(track.id, place)
+    outlines = track.segmentations or [None] * len(track.bboxes)
+    if len(outlines) != len(track.bboxes):
+        raise ValueError(f"{place} has {len(track.bboxes)} bboxes and {len(outlines)} segmentations")
+    for frame, (box, outline) in enumerate(zip(track.bboxes, outlines, strict=True)):
+        if box or outline:
+            one = Annotation(id=track.id, attributes=track.attributes, faint=track.faint, bbox=box)
+            one.segmentation = outline
+            yield _Found(place, frame, key, one)
 
 
-def _label(number: int, annotation: Annotation, clock: Clock) -> Label | None:
-    difficult = bool(annotation.faint or annotation.attributes.get(FAINT))
-    if annotation.segmentation:
-        return outlined(number, _mask(annotation.segmentation, clock.size), difficult=difficult)
-    if annotation.bbox is None:
-        raise ValueError("it has neither a bbox nor a segmentation")
-    x, y, width, height = annotation.bbox
-    return Label(number, checked_box([x, y, x + width, y + height], clock.size), difficult)
+def _is_faint(annotation: Annotation) -> bool:
+    return bool(annotation.faint or annotation.attributes.get(FAINT))
+
+
+def _label(number: int, found: _Found, clock: Clock, *, difficult: bool) -> Label:
+    """Return the label. Raises ValueError naming its place."""
+    try:
+        if found.annotation.segmentation:
+            return outlined(number, _mask(found.annotation.segmentation, clock.size), difficult=difficult)
+        if found.annotation.bbox is None:
+            raise ValueError("it has neither a bbox nor a segmentation")
+        x, y, width, height = found.annotation.bbox
+        return Label(number, checked_box([x, y, x + width, y + height], clock.size), difficult)
+    except ValueError as error:
+        raise ValueError(f"{found.place} in frame {found.frame}: {error}") from error
 
 
 def _mask(outline: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Decode an outline: polygons, or run lengths, compressed or not."""
     if isinstance(outline, Mapping):
         return np.asarray(decode(compressed(outline, size)), np.bool_)
-    return fill_polygons(outline, size)
+    return filled(outline, size)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.messages import quoted, shorten
-from realtime_polyp.metrics.run_lengths import fill_polygons
-from trainers.video.labels import Clock, Label, checked_box, outlined
+from trainers.video.label_names import FAINT, Classes, Key, number_notes, numbers_of
+from trainers.video.labels import Clock, Label, Labelling, checked_box, filled, outlined
 from trainers.video.xml_file import read_xml
 
-CUT, FAINT = "cut", "faint"  # labels, and FAINT an attribute too
+CUT = "cut"  # a label
 POLYP_NUMBER = "polyp"  # an attribute: several tracks of one polyp that left and came back
 Labels = dict[int, list[Label]]
 _SHAPES = ("box", "polygon", "mask")
@@ -23,8 +23,10 @@ _MOST_PER_FRAME = 100  # labels, on average over the video
 _WHAT = "an export in the format 'CVAT for video 1.1'"
 
 
-def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
-    """Read the labels by frame, and the frames that are cuts.
+def read_cvat(path: Path, clock: Clock, *, classes: Sequence[str] = ()) -> Labelling:
+    """Read the labels and the cuts.
+
+    classes: what polyps are called; empty: as in `label_names.POLYP_CLASSES`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -33,15 +35,24 @@ def read_cvat(path: Path, clock: Clock) -> tuple[Labels, list[int]]:
     root = _root(path)
     try:
         _check_video(root, clock)
-        tracks = list(root.iter("track"))
-        cuts = sorted({_frame_of(_visible_shapes(track)[0]) for track in tracks if track.get("label") == CUT})
-        polyps = [track for track in tracks if track.get("label") != CUT]
-        _check_numbers(polyps)
-        return _group_by_frame((one for track in polyps for one in _read_track(track, clock)), clock), cuts
+        return _labelling(list(root.iter("track")), root, clock, Classes(classes))
     except KeyError as error:
         raise ValueError(f"{path} is not a readable CVAT export: {error} is missing") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _labelling(tracks: Sequence[Element], root: Element, clock: Clock, classes: Classes) -> Labelling:
+    classes.declare(one.text or "" for one in root.findall("meta//labels/label/name"))
+    cuts = sorted({_frame_of(_visible_shapes(track)[0]) for track in tracks if _class_of(track) == CUT})
+    polyps = [track for track in tracks if _class_of(track) != CUT and classes.takes(track.get("label", "polyp"))]
+    numbers = _numbers(polyps)
+    labels = _group_by_frame((one for track in polyps for one in _read_track(track, numbers, clock)), clock)
+    return Labelling(labels, cuts=cuts, notes=[*classes.notes(), *number_notes(numbers)])
+
+
+def _class_of(track: Element) -> str:
+    return track.get("label", "").strip().casefold()
 
 
 def _group_by_frame(found: Iterator[tuple[int, Label]], clock: Clock) -> Labels:
@@ -84,13 +95,12 @@ def _check_video(root: Element, clock: Clock) -> None:
         )
 
 
-def _read_track(track: Element, clock: Clock) -> Iterator[tuple[int, Label]]:
+def _read_track(track: Element, numbers: Mapping[Key, int], clock: Clock) -> Iterator[tuple[int, Label]]:
     shapes = sorted(_checked_shapes(track), key=_frame_of)
-    identity = _identity(track, shapes)
+    identity = numbers[_identity(track, shapes)]
     for shape in shapes:
-        label = None if _is_outside(shape) else _label(identity, shape, track, clock)
-        if label is not None:
-            yield _frame_of(shape), label
+        if not _is_outside(shape):
+            yield _frame_of(shape), _label(identity, shape, track, clock)
     for before, after in pairwise(shapes):
         yield from _interpolate(identity, before, after, track, clock)
 
@@ -134,26 +144,28 @@ def _checked_shapes(track: Element) -> list[Element]:
     return shapes
 
 
-def _check_numbers(tracks: Sequence[Element]) -> None:
-    """Check that no track's own id is also a number that the annotator gave to another polyp."""
-    given = {_polyp_number(track) for track in tracks}
-    mixed = {_track_id(track) for track in tracks if _polyp_number(track) is None} & given
+def _numbers(tracks: Sequence[Element]) -> dict[Key, int]:
+    """Number the polyps. Raises ValueError if a track's own id is also a number that was given to another polyp."""
+    given = [key for track in tracks if (key := _polyp_key(track)) is not None]
+    own = [_track_id(track) for track in tracks if _polyp_key(track) is None]
+    numbers = numbers_of([*own, *given])
+    mixed = {numbers[key] for key in given} & set(own)
     if mixed:
         raise ValueError(f"polyp {mixed.pop()} is also the number of a track without the attribute '{POLYP_NUMBER}'")
+    return numbers
 
 
-def _polyp_number(track: Element) -> int | None:
-    """Return the number that the annotator gave the polyp, on the track or on one of its shapes."""
-    number = next((one for part in (track, *track) if (one := _attribute(part, POLYP_NUMBER))), None)
-    return None if number is None else _whole(number)
+def _polyp_key(track: Element) -> Key | None:
+    """Return the number or name that the annotator gave the polyp, on the track or on one of its shapes."""
+    return next((one.strip() for part in (track, *track) if (one := _attribute(part, POLYP_NUMBER))), None)
 
 
 def _track_id(track: Element) -> int:
     return _whole(track.attrib["id"])
 
 
-def _identity(track: Element, shapes: Sequence[Element]) -> int:
-    number = _polyp_number(track)
+def _identity(track: Element, shapes: Sequence[Element]) -> Key:
+    number = _polyp_key(track)
     if (
         number is None
         and len(shapes) - sum(map(_is_outside, shapes)) == 1
@@ -166,16 +178,16 @@ def _identity(track: Element, shapes: Sequence[Element]) -> int:
     return _track_id(track) if number is None else number
 
 
-def _label(identity: int, shape: Element, track: Element, clock: Clock) -> Label | None:
-    """Return the label of one shape, None for an empty mask. Raises ValueError naming its track and frame."""
+def _label(identity: int, shape: Element, track: Element, clock: Clock) -> Label:
+    """Return the label of one shape. Raises ValueError naming its track and frame."""
     difficult = _is_difficult(shape, track)
     try:
         if shape.tag == "box":
             return Label(identity, checked_box(_corners(shape), clock.size), difficult)
-        mask = fill_polygons([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
+        mask = filled([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
+        return outlined(identity, mask, difficult=difficult)
     except ValueError as error:
         raise ValueError(f"track {_name(track)}, frame {_frame_of(shape)}: {error}") from error
-    return outlined(identity, mask, difficult=difficult)
 
 
 def _box(shape: Element) -> NDArray[np.float32]:
@@ -233,7 +245,7 @@ def _whole(text: str) -> int:
 
 
 def _is_difficult(shape: Element, track: Element) -> bool:
-    return track.get("label") == FAINT or _attribute(shape, FAINT) == "true" or _attribute(track, FAINT) == "true"
+    return _class_of(track) == FAINT or _attribute(shape, FAINT) == "true" or _attribute(track, FAINT) == "true"
 
 
 def _attribute(shape: Element, name: str) -> str | None:
