@@ -336,7 +336,10 @@ def test_text_that_is_no_coco_is_one_sentence(
 def test_one_source_is_asked_for(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         video_truth.main(["--video", str(clip), "--out", "t.json"])
-    assert end.value.code == 2 and "one of the arguments --cvat --coco-video --labelme --yolo is" in capsys.readouterr().err
+    assert (
+        end.value.code == 2
+        and "one of the arguments --cvat --coco-video --labelme --yolo is" in capsys.readouterr().err
+    )
     assert "frame 12 is labelled" in refused(clip, "xml", cvat(), capsys, "--cut", "12")
 
 
