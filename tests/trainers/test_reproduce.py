@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from forks import Forks, is_alive, open_forks, until
 from stills import write_stills
 
 from realtime_polyp.metrics.bootstrap import Interval
@@ -35,7 +35,7 @@ ROWS = ("fcos-r50", "atss-r50")
 
 
 def words(data: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "trainers.reproduce", "--tables", "3", "--rows", *ROWS, "--size", "64", "96",
+    return ["--tables", "3", "--rows", *ROWS, "--size", "64", "96",
             "--epochs", "2", "--batch", "4", "--workers", "0", "--draws", "20", "--checkpoint-minutes", "0",
             "--device", "cpu", "--parallel", "2", "--data", str(data), "--out", str(out / "queue"),
             "--results", str(out / "results"), *more]  # fmt: skip
@@ -49,29 +49,30 @@ def results_of(out: Path) -> dict[str, str]:
 def test_a_queue_killed_ten_times_ends_with_the_same_table(tmp_path: Path) -> None:
     """Killed when a random number of files have been written, so that most kills meet work and not the start."""
     data = write_stills(tmp_path / "stills")
-    done = finished(words(data, tmp_path / "alone"))
+    moments, out, alone = random.Random(1), tmp_path / "killed", tmp_path / "alone"
+    with open_forks(tmp_path / "log") as forks:
+        forks.finish("trainers.reproduce", [*words(data, alone), "--rows", ROWS[0]])
+        for number in range(KILLS):
+            command = [*words(data, out), *(["--resume"] if number else [])]
+            killed_at_work(forks, command, out / "queue", moments)
+        assert "2 of 2 rows are finished" in forks.finish("trainers.reproduce", words(data, out, "--resume"))
+    done = finished(words(data, alone, "--resume"))  # this command and the process of a row as a user starts them
     assert "2 of 2 rows are finished" in done and "ATSS over FCOS" in done
-    moments, out = random.Random(1), tmp_path / "killed"
-    for number in range(KILLS):
-        killed_at_work(words(data, out, *(["--resume"] if number else [])), out / "queue", moments)
-    assert "2 of 2 rows are finished" in finished(words(data, out, "--resume"))
-    assert results_of(out) == results_of(tmp_path / "alone")
+    assert results_of(out) == results_of(alone)
     assert not [path for path in (out / "queue").rglob("*.npz") if path.name.startswith(".")], "half-written files stay"
 
 
-def killed_at_work(command: list[str], folder: Path, moments: random.Random) -> None:
-    # A forked process has imported everything: only the rows' processes start anew.
-    queue = multiprocessing.get_context("fork").Process(target=reproduce.main, args=(command[3:],))
+def killed_at_work(forks: Forks, command: list[str], folder: Path, moments: random.Random) -> None:
     begun, wanted = written(folder), moments.randint(1, 3)
-    queue.start()
-    until(lambda: not queue.is_alive() or len(written(folder) - begun) >= wanted)
+    queue = forks.start("trainers.reproduce", command)
+    until(lambda: not is_alive(queue) or len(written(folder) - begun) >= wanted)
     time.sleep(moments.uniform(0, 0.2))
-    queue.kill()
-    queue.join()
+    forks.kill(queue)
 
 
 def finished(command: list[str]) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "trainers.reproduce", *command]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -100,22 +101,8 @@ def test_a_row_s_process_ends_when_its_queue_is_gone(tmp_path: Path) -> None:
     until(lambda: not is_alive(number))
 
 
-def until(condition: Any, limit_s: float = 60) -> None:
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.05)
-
-
-def is_alive(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def options_of(data: Path, out: Path, *more: str) -> Any:
-    return reproduce.command_line().parse_args(words(data, out, *more)[3:])
+    return reproduce.command_line().parse_args(words(data, out, *more))
 
 
 def test_a_row_that_fails_is_told_and_the_next_one_starts(
@@ -133,7 +120,7 @@ def test_a_row_that_fails_is_told_and_the_next_one_starts(
     monkeypatch.setattr(reproduce, "start", start)
     monkeypatch.setattr(reproduce, "_POLL_S", 0.01)
     with pytest.raises(SystemExit) as ended:
-        reproduce.main(words(data, tmp_path)[3:])
+        reproduce.main(words(data, tmp_path))
     assert ended.value.code == 1 and started == list(ROWS)
     text = capsys.readouterr().out
     assert "fcos-r50, seed 0 failed: the loss is no number at step 3 (see" in text
@@ -151,7 +138,7 @@ def test_the_hours_end_the_queue_and_its_processes(
 
     monkeypatch.setattr(reproduce, "start", start)
     monkeypatch.setattr(reproduce, "_POLL_S", 0.01)
-    reproduce.main([*words(data, tmp_path)[3:], "--hours", "0.0001"])
+    reproduce.main([*words(data, tmp_path), "--hours", "0.0001"])
     assert len(processes) == 2 and all(process.returncode == -9 for process in processes)
     assert "The rest goes on with --resume: fcos-r50, atss-r50" in capsys.readouterr().out
 
@@ -173,7 +160,7 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     data = write_stills(tmp_path / "stills")
     with pytest.raises(SystemExit) as ended:
-        reproduce.main([*words(data, tmp_path)[3:], *more])
+        reproduce.main([*words(data, tmp_path), *more])
     error = capsys.readouterr().err
     assert ended.value.code == 2 and told in error and error.strip().count("\n") == 0
 
