@@ -88,7 +88,7 @@ class FileSource:
         self.decoder = decoder_name(stream.codec_context.name, self._hwaccel, hardware)
         whole = start_s == 0 and end_s is None and not loop
         self.frames_total: int | None = (stream.frames or None) if whole else None
-        self._to_rgb = RgbConverter(stream.sample_aspect_ratio)
+        self._to_rgb = RgbConverter()
         self._damage, self._stamps = Damage(), StampLog(float(self._reader.time_base))
         self._jumped = False  # the clock began anew with the newest picture
         self._first_pass: Iterator[Timed] | None = self._one_pass()
@@ -257,11 +257,13 @@ class FileSource:
             for picture in self._decode_packet(packet, last_s):
                 last_s = clock.at(picture.pts)
                 self._jumped = clock.jumped
+                self._to_rgb.set_aspect(reader.take_aspect(picture))
                 self._note_stamp(last_s, picture)
                 yield last_s, picture
         for picture in self._decode_packet(None, last_s):  # flush the decoder
             last_s = clock.at(picture.pts)
             self._jumped = clock.jumped
+            self._to_rgb.set_aspect(reader.take_aspect(picture))
             self._note_stamp(last_s, picture)
             yield last_s, picture
 

@@ -112,7 +112,7 @@ class _Decoding:
         self.due = DueClock()
         self._reader, self._damage = reader, damage
         self._clock = Clock(reader.time_base, None, reader.period_s)
-        self._to_rgb = RgbConverter(reader.stream.sample_aspect_ratio)
+        self._to_rgb = RgbConverter()
         self._gaps = LiveGaps()
         self._inside: dict[int, Waiting[VideoPacket]] = {}  # packets in the decoder, by PTS
         self._index = 0
@@ -167,6 +167,7 @@ class _Decoding:
 
     def _frame(self, picture: VideoFrame, item: Waiting[VideoPacket]) -> Frame | None:
         """Return the picture as a frame; None if it is counted but not shown."""
+        self._to_rgb.set_aspect(self._reader.take_aspect(picture))
         pts = picture.pts
         if pts is not None:
             item = self._inside.pop(pts, item)
@@ -212,7 +213,7 @@ def _silence(name: str, silence_s: float) -> SourceError:
 
 def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]:
     clock = Clock(reader.time_base, None, reader.period_s)
-    to_rgb = RgbConverter(reader.stream.sample_aspect_ratio)
+    to_rgb = RgbConverter()
     index = 0
     try:
         while not reader.stop.is_set():
@@ -225,6 +226,7 @@ def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]
             if packet is None:
                 return
             for picture in _decode(reader, packet):
+                to_rgb.set_aspect(reader.take_aspect(picture))
                 yield Frame(index, clock.at(picture.pts), time.monotonic(), to_rgb(picture))
                 index += 1
     finally:

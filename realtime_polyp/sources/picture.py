@@ -12,17 +12,16 @@ from av.video.reformatter import VideoReformatter
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.image_files import ImageError, check_picture_size
-from realtime_polyp.nv12 import MATRICES, Nv12, nv12_of
+from realtime_polyp.nv12 import MATRICES, Nv12, matrix_of_size, nv12_of
 from realtime_polyp.sources.base import SourceError
 
 # Side data that FFmpeg knows and PyAV does not, such as EXIF: PyAV then reads none of a frame's (ValueError)
 _UNKNOWN_SIDE_DATA = sorted(set(range(128)) - {one.value for one in SideDataType})
 
 # Matrix numbers as in ITU-T H.273. FFmpeg's scaler accepts only these; anything else is guessed from the size.
-_BT709, _BT601 = 1, 5
+_MATRIX_NUMBERS = {"bt709": 1, "bt601": 5}
 _FULL_RANGE = 2
 _KNOWN_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
-_SD_SIZE_PX = (1279, 576)  # untagged frames up to this size are BT.601, as in video players
 
 _SQUARE_ENOUGH = 0.02  # aspect tags this close to 1 are rounding (e.g. 136:135): not worth resampling
 _LARGEST_STRETCH = 4  # a tag beyond it is invalid
@@ -33,7 +32,8 @@ _FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # of cv2.f
 class RgbConverter:
     """Converts the decoded frames of one stream, of any pixel format, to images (H, W, 3) uint8 RGB as displayed.
 
-    aspect: pixel width over pixel height. Wide pixels widen the image and tall pixels heighten it, so no line is lost.
+    aspect: pixel width over pixel height, until `set_aspect` changes it. Wide pixels widen the image and tall pixels
+    heighten it, so no line is lost.
     Quarter turns and flips stored in the file are applied, other angles are not. Untagged frames are BT.709 from 720
     lines on, else BT.601, and limited range. Calling it raises SourceError for a pixel format that FFmpeg cannot
     convert.
@@ -44,10 +44,14 @@ class RgbConverter:
     """
 
     def __init__(self, aspect: Fraction | None = None) -> None:
-        self._aspect = _usable_aspect(aspect)
+        self.set_aspect(aspect)
         self._scaler = VideoReformatter()  # reuses its tables while the format stays the same
         self._splitter = VideoReformatter()
         self._orientation: _Orientation | None = None
+
+    def set_aspect(self, aspect: Fraction | None) -> None:
+        """Set the pixel aspect of the pictures from now on; None: square."""
+        self._aspect = _usable_aspect(aspect)
 
     def __call__(self, frame: VideoFrame) -> Image:
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
@@ -137,8 +141,8 @@ def _matrix(frame: VideoFrame) -> int | None:
     """Return the frame's YUV matrix; None for RGB."""
     if frame.format.is_rgb:
         return None
-    small = frame.width <= _SD_SIZE_PX[0] and frame.height <= _SD_SIZE_PX[1]
-    return _KNOWN_MATRICES.get(int(frame.colorspace), _BT601 if small else _BT709)
+    usual = _MATRIX_NUMBERS[matrix_of_size(frame.width, frame.height)]
+    return _KNOWN_MATRICES.get(int(frame.colorspace), usual)
 
 
 def _usable_aspect(aspect: Fraction | None) -> Fraction:

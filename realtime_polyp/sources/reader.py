@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from realtime_polyp.image_files import MAX_PIXELS
+from realtime_polyp.sources.aspects import PixelAspects
 from realtime_polyp.sources.base import SourceError
 
 _NOT_A_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -46,6 +47,7 @@ class Reader:
         self.rate_hz = _rate(container, stream)
         self.period_s = float(1 / self.rate_hz) if self.rate_hz else _LIKELY_PERIOD_S
         self.container_name = container.format.name
+        self._aspects = PixelAspects(stream, by_packet=thread_type == "SLICE")
         self._container = container
         self._packets = container.demux(stream)
         self._reading, self._decoding = threading.Lock(), threading.Lock()
@@ -68,13 +70,22 @@ class Reader:
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
         """Return the pictures that the packet completes; None flushes the decoder."""
         with self._decoding, self._use() as usable:
-            return self.stream.decode(packet) if usable else []
+            if not usable:
+                return []
+            pictures = self.stream.decode(packet)
+            self._aspects.add_packet(packet)
+            return pictures
+
+    def take_aspect(self, picture: VideoFrame) -> Fraction | None:
+        """Return a decoded picture's pixel aspect, width over height; once for each picture. None: square."""
+        return self._aspects.take(picture)
 
     def forget(self) -> None:
         """Drop the pictures that are still in the decoder, to restart at a keyframe."""
         with self._decoding, self._use() as usable:
             if usable:
                 self.stream.codec_context.flush_buffers()
+                self._aspects.clear()
 
     def seek(self, seconds: float) -> None:
         """Seek to a key picture at or before this time since the stream's start, if the container has an index."""
@@ -83,6 +94,7 @@ class Reader:
                 target = (self.start_pts or 0) + int(seconds / self.time_base)
                 self._container.seek(target, stream=self.stream)
                 self._packets = self._container.demux(self.stream)
+                self._aspects.clear()
 
     def free(self) -> None:
         """Close the container, or leave that to the call in progress. May be called repeatedly and from any thread."""

@@ -221,6 +221,9 @@ class ScriptedReader:
             raise step
         return ScriptedPacket(step) if isinstance(step, str) else step
 
+    def take_aspect(self, _: av.VideoFrame) -> None:
+        return None
+
     def decode(self, packet: ScriptedPacket | None) -> list[av.VideoFrame]:
         if packet is None:
             return []
