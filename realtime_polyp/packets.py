@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import cv2
@@ -38,6 +39,7 @@ class Frame:
         continues: it follows the source's frame before it without a cut (`sources.continuity`).
         planes: the same picture as NV12 when a GPU decoded it, else None.
         file_name: the file that holds a still; None for video.
+        pixel_aspect: width over height of a stored pixel. Those of `image` are square: it was stretched by this.
     """
 
     index: int
@@ -48,6 +50,7 @@ class Frame:
     continues: bool = True
     planes: Nv12 | None = None
     file_name: str | None = None
+    pixel_aspect: Fraction = Fraction(1)
 
     def follows(self, before: "Frame | None") -> bool:
         """Whether this frame continues an earlier one, which may lie several dropped frames back."""
@@ -191,12 +194,15 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types: one line of `--results` (docs/results_format.md). Coordinates are source px."""
         pairs = zip(self.detections.boxes, self.detections.scores, strict=True)
+        height, width = self.frame.image.shape[:2]
         named = {} if self.frame.file_name is None else {"file": self.frame.file_name}
         return {
             "format": RESULT_FORMAT,
             "index": self.frame.index,
             "pts_s": round(self.frame.pts_s, 6),
             **named,
+            "frame_size": [width, height],
+            "pixel_aspect": [self.frame.pixel_aspect.numerator, self.frame.pixel_aspect.denominator],
             "field_of_view": self.field_of_view.box,
             "signal": self.signal,
             "frame_quality": self.frame_quality,

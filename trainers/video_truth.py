@@ -63,6 +63,12 @@ def command_line() -> argparse.ArgumentParser:
         choices=(0, 1),
         help="number that COCO, LabelMe or YOLO labels give the video's first frame (default: 0)",
     )
+    add(
+        "--pixels",
+        choices=("stored", "shown"),
+        help="whether labels are in pixels as stored in the file, before it is turned and its pixels are made square, "
+        "or as shown (default: their size tells)",
+    )
     return parser
 
 
@@ -72,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         OSError, ValueError: bad input, in one sentence.
     """
-    clock = replace(read_clock(options.video), first=options.first_frame)
+    clock = replace(read_clock(options.video), first=options.first_frame, pixels=options.pixels)
     found = read_labels(options, clock)
     check_frames(options.cut, clock)
     try:

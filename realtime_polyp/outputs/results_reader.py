@@ -41,6 +41,8 @@ class ShownFrame:
         mask: the drawn part of the mask, at source size: the connected components at a shown box (with specks, which
             the overlay leaves out), or the whole mask in a run without a detector. None without a segmenter, or for a
             black or frozen picture.
+        size: (width, height) px of the picture; None in files that do not say.
+        reach: right and lower end of the field of view, px; (0, 0) if not known. The picture is no smaller.
     """
 
     index: int
@@ -50,6 +52,8 @@ class ShownFrame:
     scores: NDArray[np.float32] = field(default_factory=lambda: _NO_SCORES)
     detections: Detections = NO_DETECTIONS
     mask: RunLengths | None = None
+    size: tuple[int, int] | None = None
+    reach: tuple[int, int] = (0, 0)
 
 
 def shown_of(result: Result, *, mask: bool = True) -> ShownFrame:
@@ -57,7 +61,8 @@ def shown_of(result: Result, *, mask: bool = True) -> ShownFrame:
 
     mask: False leaves out the mask, whose encoding takes most of the time.
     """
-    empty = ShownFrame(result.frame.index, result.frame.pts_s)
+    height, width = result.frame.image.shape[:2]
+    empty = ShownFrame(result.frame.index, result.frame.pts_s, size=(width, height))
     if result.signal != "ok":
         return empty
     tracks = [track for track in result.tracks if track.visible]
@@ -117,10 +122,13 @@ class _Line(msgspec.Struct, frozen=True):
     format: Literal[1, 2] = 1
     detecting: bool = True
     has_detector: bool | None = None
+    frame_size: tuple[Count, Count] | None = None
+    field: tuple[Count, Count, Count, Count] = (0, 0, 0, 0)
+    field_of_view: tuple[Count, Count, Count, Count] | None = None
 
 
 def _shown_line(line: _Line, number: int, path: Path) -> ShownFrame:
-    empty = ShownFrame(line.index, line.pts_s)
+    empty = ShownFrame(line.index, line.pts_s, size=line.frame_size, reach=(line.field_of_view or line.field)[2:])
     if line.signal != "ok":
         return empty
     tracks = [track for track in line.tracks if track.state != "tentative"]
@@ -191,11 +199,22 @@ def check_results(truth: VideoTruth, shown: Sequence[ShownFrame]) -> None:
             )
     for one in shown:
         truth.check_time(one.index, one.pts_s)
-        if one.mask is not None and list(one.mask["size"]) != [truth.size[1], truth.size[0]]:
-            raise ValueError(
-                f"{truth.name} describes pictures of {truth.size[1]} lines of {truth.size[0]} px, the results' masks "
-                f"have {one.mask['size']}: another video?"
-            )
+        _check_size(truth, one)
+
+
+def _check_size(truth: VideoTruth, one: ShownFrame) -> None:
+    """Raise ValueError for a result of a picture of another size."""
+    if one.reach[0] > truth.size[0] or one.reach[1] > truth.size[1]:
+        raise ValueError(
+            f"{truth.name} is of pictures of {truth.size} px, the field of view in frame {one.index} of the results "
+            f"reaches to {one.reach} px: another video, or a truth in pixels as stored"
+        )
+    sizes = [one.size, None if one.mask is None else (one.mask["size"][1], one.mask["size"][0])]
+    if wrong := next((size for size in sizes if size not in (None, truth.size)), None):
+        raise ValueError(
+            f"{truth.name} is of pictures of {truth.size} px, the result of frame {one.index} is of {wrong} px: "
+            "another video, or a truth in pixels as stored, which trainers.video_truth turns into those as shown"
+        )
 
 
 def seen_frames(truth: VideoTruth, boxes: Sequence[Boxes]) -> list[SeenFrame]:

@@ -118,7 +118,8 @@ class FileSource:
             image = self._to_rgb(picture)
             planes = self._to_rgb.planes(picture) if self._hwaccel else None
             continues = not self._jumped
-            yield Frame(index, pts_s, time.monotonic(), image, continues=continues, planes=planes)
+            aspect = self._to_rgb.aspect
+            yield Frame(index, pts_s, time.monotonic(), image, continues=continues, planes=planes, pixel_aspect=aspect)
 
     def _open(self) -> tuple[Reader, float | None]:
         """Open a reader at the file's start; also return the stored duration, s, where there is one."""

@@ -14,6 +14,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.image_files import ImageError, check_picture_size
 from realtime_polyp.nv12 import MATRICES, Nv12, matrix_of_size, nv12_of
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.placement import Placement
 
 # Side data that FFmpeg knows and PyAV does not, such as EXIF: PyAV then reads none of a frame's (ValueError)
 _UNKNOWN_SIDE_DATA = sorted(set(range(128)) - {one.value for one in SideDataType})
@@ -53,6 +54,11 @@ class RgbConverter:
         """Set the pixel aspect of the pictures from now on; None: square."""
         self._aspect = _usable_aspect(aspect)
 
+    @property
+    def aspect(self) -> Fraction:
+        """Pixel aspect that is applied, width over height; 1 for pixels that are square, or nearly."""
+        return self._aspect
+
     def __call__(self, frame: VideoFrame) -> Image:
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
         rgb = _scale(self._scaler, self._split_chroma(frame), width, height)
@@ -62,6 +68,12 @@ class RgbConverter:
         """Return (width, height) px of the converted frame."""
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
         return (height, width) if self._orientation_of(frame).transposed else (width, height)
+
+    def placement(self, frame: VideoFrame) -> Placement:
+        """Return where the stored pixels are in the converted frame."""
+        orientation = self._orientation_of(frame)
+        scaled = _square_pixels(frame.width, frame.height, self._aspect)
+        return Placement((frame.width, frame.height), scaled, orientation.transposed, *orientation.flips)
 
     def planes(self, frame: VideoFrame) -> Nv12 | None:
         """Return the frame as NV12 if a GPU decoded it and it is displayed as stored, else None."""
@@ -87,7 +99,8 @@ class _Orientation:
 
     def __init__(self, transposed: bool = False, flip_x: bool = False, flip_y: bool = False) -> None:
         self.transposed = transposed
-        self._flip = _FLIP_CODES.get((flip_x, flip_y))
+        self.flips = (flip_x, flip_y)
+        self._flip = _FLIP_CODES.get(self.flips)
         self.is_identity = not transposed and self._flip is None
 
     def apply(self, image: Image) -> Image:

@@ -120,7 +120,7 @@ def changed(index: int, **changes: Any) -> list[ShownFrame]:
         (changed(0), "results of frame 0 come after those of frame 0: t.json needs the video once"),
         (changed(9), "describes 8 frames and the video has more"),
         (changed(5, pts_s=0.9), "another rate, or frames left out"),
-        (changed(1, mask={"size": [1, 1], "counts": ""}), r"masks have \[1, 1\]: another video"),
+        (changed(1, mask={"size": [1, 1], "counts": ""}), r"the result of frame 1 is of \(1, 1\) px: another video"),
     ],
 )
 def test_results_of_another_video_are_refused(found: list[ShownFrame], said: str) -> None:

@@ -269,7 +269,7 @@ def test_labelme_without_groups_is_linked_and_said(
         ({"points": [[1, 9]]}, {}, "f_3.json: shapes[0]: a rectangle has two points, not 1"),
         ({"shape_type": "line"}, {}, "f_3.json: shapes[0]: it is a line"),
         ({"points": [[1, 9], [9, float("nan")]]}, {}, "f_3.json is not a file of LabelMe: NaN is not a valid"),
-        ({}, {"imageWidth": 192}, "f_3.json: it labels a picture of (192, 64) px"),
+        ({}, {"imageWidth": 192}, "f_3.json: the labels are of pictures of (192, 64) px"),
         ({"label": "lesion"}, {}, "none of its classes ('lesion') is called 'polyp'"),
     ],
 )  # fmt: skip

@@ -15,6 +15,8 @@ from realtime_polyp.metrics.run_lengths import RunLengths, encode, fill_polygons
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
 from realtime_polyp.packets import Boxes
 from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.picture import RgbConverter
+from realtime_polyp.sources.placement import Placement
 
 _LEAST_INSIDE = 0.5  # share of a box that lies inside the picture; less is an error in the labels, not an overhang
 
@@ -41,9 +43,11 @@ class Clock:
     """A video's timing.
 
     Attributes:
-        size: (width, height) px.
+        size: (width, height) px as shown.
         rate_hz: exact frame rate, Hz.
         count: number of frames.
+        placement: of the stored pixels in the picture; None if it is shown as it is stored.
+        pixels: "stored" or "shown": which of them the labels are in; None: their size tells.
         first: number that the labels give the first frame; None: 0, unless they seem to count from 1.
     """
 
@@ -51,6 +55,8 @@ class Clock:
     rate_hz: Fraction
     count: int
     first: int | None = None
+    placement: Placement | None = None
+    pixels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Labelling:
 
 
 def read_clock(path: Path) -> Clock:
-    """Read a video's clock without decoding it.
+    """Read a video's clock, and from its first picture how it is shown.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -84,10 +90,11 @@ def read_clock(path: Path) -> Clock:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream):
                 raise ValueError(f"{path} holds no video")
-            size = (stream.codec_context.width, stream.codec_context.height)
+            stored = (stream.codec_context.width, stream.codec_context.height)
             step_s = stream.time_base or Fraction(0)
             times = sorted(Fraction(one.pts * step_s) for one in container.demux(stream) if one.pts is not None)
             rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+        placement = _read_placement(path)
     except av.error.FFmpegError as error:
         raise ValueError(f"{path} is not a video that can be read: {error}") from error
     even = [rate for rate in rates if _fits(times, rate)]
@@ -95,7 +102,18 @@ def read_clock(path: Path) -> Clock:
         raise ValueError(
             f"{path} has no even rate, which a truth file needs: make one with `ffmpeg -i IN -fps_mode cfr OUT`"
         )
-    return Clock(size, Fraction(even[0]), len(times))
+    if placement is None or (placement.shown == placement.stored and not placement.turned):
+        return Clock(placement.shown if placement else stored, Fraction(even[0]), len(times))
+    return Clock(placement.shown, Fraction(even[0]), len(times), placement=placement)
+
+
+def _read_placement(path: Path) -> Placement | None:
+    """Return how the first picture is shown; None if there is none."""
+    with open_file(path) as container:
+        stream = container.streams.best("video")
+        assert isinstance(stream, VideoStream)
+        frame = next(container.decode(stream), None)
+        return None if frame is None else RgbConverter(stream.sample_aspect_ratio).placement(frame)
 
 
 def _fits(times: Sequence[Fraction], rate_hz: Fraction) -> bool:

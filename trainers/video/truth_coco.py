@@ -14,6 +14,7 @@ from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.run_lengths import compressed, decode
 from trainers.video.label_names import FAINT, Classes, frames_of, number_in_name, number_notes, numbers_of
 from trainers.video.labels import Clock, Label, Labelling, checked_box, filled, outlined
+from trainers.video.pixel_space import PixelSpace, space_of
 
 MOST_BYTES = 256 << 20  # of a file of labels
 _NUMBERS = ("instance_id", "track_id")
@@ -84,13 +85,13 @@ def read_coco_video(path: Path, clock: Clock, *, video: str, classes: Sequence[s
     content = read_json(path, Content, what=_WHAT, limit=MOST_BYTES)
     try:
         chosen = _select_video(content.videos, video)
-        _check_size(content, chosen, clock)
-        return _labelling(content, chosen, clock, Classes(classes))
+        space = space_of(_sizes(content, chosen), clock)
+        return _labelling(content, chosen, clock, space, Classes(classes))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _labelling(content: Content, video: Entry | None, clock: Clock, classes: Classes) -> Labelling:
+def _labelling(content: Content, video: Entry | None, clock: Clock, space: PixelSpace, classes: Classes) -> Labelling:
     polyps = _polyps(content, classes)
     if content.images:
         frames = _image_frames(content, video, clock)
@@ -102,7 +103,7 @@ def _labelling(content: Content, video: Entry | None, clock: Clock, classes: Cla
     labels: dict[int, list[Label]] = {}
     for one in found:
         difficult = _is_faint(one.annotation) or one.place in polyps.faint
-        labels.setdefault(one.frame, []).append(_label(numbers[one.key], one, clock, difficult=difficult))
+        labels.setdefault(one.frame, []).append(_label(numbers[one.key], one, space, difficult=difficult))
     return Labelling(labels, labelled, notes=[*classes.notes(), *number_notes(numbers)])
 
 
@@ -159,12 +160,10 @@ def _named(key: Key) -> str:
     return shorten(str(key))
 
 
-def _check_size(content: Content, video: Entry | None, clock: Clock) -> None:
-    """Check that the sizes in the file equal the video's. Raises ValueError."""
-    for one in (*([video] if video else []), *_images(content, video)):
-        size = (one.width, one.height)
-        if None not in size and size != clock.size:
-            raise ValueError(f"it labels pictures of {size} px, the video's are {clock.size} px: another video?")
+def _sizes(content: Content, video: Entry | None) -> set[tuple[int, int]]:
+    """Return the (width, height) px that the file gives the video and its images."""
+    entries = (*([video] if video else []), *_images(content, video))
+    return {(one.width, one.height) for one in entries if one.width is not None and one.height is not None}
 
 
 def _images(content: Content, video: Entry | None) -> list[Entry]:
@@ -262,15 +261,16 @@ def _is_faint(annotation: Annotation) -> bool:
     return bool(annotation.faint or annotation.attributes.get(FAINT))
 
 
-def _label(number: int, found: _Found, clock: Clock, *, difficult: bool) -> Label:
-    """Return the label. Raises ValueError naming its place."""
+def _label(number: int, found: _Found, space: PixelSpace, *, difficult: bool) -> Label:
+    """Return the label in shown pixels. Raises ValueError naming its place."""
     try:
         if found.annotation.segmentation:
-            return outlined(number, _mask(found.annotation.segmentation, clock.size), difficult=difficult)
+            mask = _mask(found.annotation.segmentation, space.size)
+            return space.shown(outlined(number, mask, difficult=difficult))
         if found.annotation.bbox is None:
             raise ValueError("it has neither a bbox nor a segmentation")
         x, y, width, height = found.annotation.bbox
-        return Label(number, checked_box([x, y, x + width, y + height], clock.size), difficult)
+        return space.shown(Label(number, checked_box([x, y, x + width, y + height], space.size), difficult))
     except ValueError as error:
         raise ValueError(f"{found.place} in frame {found.frame}: {error}") from error
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from realtime_polyp.messages import quoted, shorten
 from trainers.video.label_names import FAINT, Classes, Key, number_notes, numbers_of
 from trainers.video.labels import Clock, Label, Labelling, checked_box, filled, outlined
+from trainers.video.pixel_space import PixelSpace, space_of
 from trainers.video.xml_file import read_xml
 
 CUT = "cut"  # a label
@@ -34,20 +35,24 @@ def read_cvat(path: Path, clock: Clock, *, classes: Sequence[str] = ()) -> Label
     """
     root = _root(path)
     try:
-        _check_video(root, clock)
-        return _labelling(list(root.iter("track")), root, clock, Classes(classes))
+        space = _check_video(root, clock)
+        return _labelling(list(root.iter("track")), root, clock, space, Classes(classes))
     except KeyError as error:
         raise ValueError(f"{path} is not a readable CVAT export: {error} is missing") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _labelling(tracks: Sequence[Element], root: Element, clock: Clock, classes: Classes) -> Labelling:
+def _labelling(
+    tracks: Sequence[Element], root: Element, clock: Clock, space: PixelSpace, classes: Classes
+) -> Labelling:
     classes.declare(one.text or "" for one in root.findall("meta//labels/label/name"))
     cuts = sorted({_frame_of(_visible_shapes(track)[0]) for track in tracks if _class_of(track) == CUT})
     polyps = [track for track in tracks if _class_of(track) != CUT and classes.takes(track.get("label", "polyp"))]
     numbers = _numbers(polyps)
-    labels = _group_by_frame((one for track in polyps for one in _read_track(track, numbers, clock)), clock)
+    labels = _group_by_frame(
+        (one for track in polyps for one in _read_track(track, numbers, clock, space)), clock, space
+    )
     return Labelling(labels, cuts=cuts, notes=[*classes.notes(), *number_notes(numbers)])
 
 
@@ -55,12 +60,12 @@ def _class_of(track: Element) -> str:
     return track.get("label", "").strip().casefold()
 
 
-def _group_by_frame(found: Iterator[tuple[int, Label]], clock: Clock) -> Labels:
+def _group_by_frame(found: Iterator[tuple[int, Label]], clock: Clock, space: PixelSpace) -> Labels:
     labels: Labels = {}
     for count, (frame, label) in enumerate(found):
         if count >= _MOST_PER_FRAME * clock.count:
             raise ValueError(f"more than {_MOST_PER_FRAME} polyps a frame are labelled")
-        labels.setdefault(frame, []).append(label)
+        labels.setdefault(frame, []).append(space.shown(label))
     return labels
 
 
@@ -73,18 +78,14 @@ def _root(path: Path) -> Element:
     return root
 
 
-def _check_video(root: Element, clock: Clock) -> None:
-    """Check that the labels cover this video, and all of it, if the file says so."""
+def _check_video(root: Element, clock: Clock) -> PixelSpace:
+    """Check that the labels cover this video, and all of it, if the file says so. Return the pixels they are in."""
     meta = root.find("meta")
     about = None if meta is None else next((one for name in ("task", "job") for one in meta.iter(name)), None)
     if about is None:
-        return
-    if width := about.findtext("original_size/width"):
-        size = (_whole(width), _whole(about.findtext("original_size/height", "0")))
-        if size != clock.size:
-            raise ValueError(
-                f"the labels are of pictures of {size} px, the video's are {clock.size} px: another video?"
-            )
+        return space_of((), clock)
+    width, height = about.findtext("original_size/width"), about.findtext("original_size/height", "0")
+    space = space_of([(_whole(width), _whole(height))] if width else [], clock)
     step = _whole((about.findtext("frame_filter") or "step=1").removeprefix("step="))
     first = _whole(about.findtext("start_frame") or "0")
     last = _whole(about.findtext("stop_frame") or str(clock.count - 1))
@@ -93,14 +94,18 @@ def _check_video(root: Element, clock: Clock) -> None:
             f"frames {first} to {last} of {clock.count} are labelled: the truth of the others is unknown; "
             "trim the video to the labelled frames"
         )
+    return space
 
 
-def _read_track(track: Element, numbers: Mapping[Key, int], clock: Clock) -> Iterator[tuple[int, Label]]:
+def _read_track(
+    track: Element, numbers: Mapping[Key, int], clock: Clock, space: PixelSpace
+) -> Iterator[tuple[int, Label]]:
+    """Yield (frame, label) in the pixels of the file."""
     shapes = sorted(_checked_shapes(track), key=_frame_of)
     identity = numbers[_identity(track, shapes)]
     for shape in shapes:
         if not _is_outside(shape):
-            yield _frame_of(shape), _label(identity, shape, track, clock)
+            yield _frame_of(shape), _label(identity, shape, track, space.size)
     for before, after in pairwise(shapes):
         yield from _interpolate(identity, before, after, track, clock)
 
@@ -178,13 +183,13 @@ def _identity(track: Element, shapes: Sequence[Element]) -> Key:
     return _track_id(track) if number is None else number
 
 
-def _label(identity: int, shape: Element, track: Element, clock: Clock) -> Label:
+def _label(identity: int, shape: Element, track: Element, size: tuple[int, int]) -> Label:
     """Return the label of one shape. Raises ValueError naming its track and frame."""
     difficult = _is_difficult(shape, track)
     try:
         if shape.tag == "box":
-            return Label(identity, checked_box(_corners(shape), clock.size), difficult)
-        mask = filled([_points(shape)], clock.size) if shape.tag == "polygon" else _mask(shape, clock.size)
+            return Label(identity, checked_box(_corners(shape), size), difficult)
+        mask = filled([_points(shape)], size) if shape.tag == "polygon" else _mask(shape, size)
         return outlined(identity, mask, difficult=difficult)
     except ValueError as error:
         raise ValueError(f"track {_name(track)}, frame {_frame_of(shape)}: {error}") from error

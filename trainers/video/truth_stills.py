@@ -14,6 +14,7 @@ from realtime_polyp.messages import quoted, shorten
 from trainers.video.label_names import FAINT, Classes, Key, frames_of, number_in_name, number_notes, numbers_of
 from trainers.video.labels import Clock, Label, Labelling, checked_box, filled, outlined
 from trainers.video.overlap_links import link_boxes
+from trainers.video.pixel_space import space_of, space_of_shares
 
 _MOST_BYTES = 64 << 20  # of one file
 _MOST_LABELS = 1000  # in one file
@@ -130,24 +131,23 @@ def _labelling(found: list[tuple[int, _Found]], labelled: frozenset[int], clock:
 
 def _read_still(path: Path, clock: Clock, classes: Classes) -> Iterator[_Found]:
     still = read_json(path, Still, what="a file of LabelMe", limit=_MOST_BYTES)
-    size = (still.imageWidth, still.imageHeight)
-    if None not in size and size != clock.size:
-        raise ValueError(f"it labels a picture of {size} px, the video's are {clock.size} px: another video?")
+    known = still.imageWidth is not None and still.imageHeight is not None
+    space = space_of([(still.imageWidth or 0, still.imageHeight or 0)] if known else [], clock)
     _check_count(len(still.shapes))
     for index, shape in enumerate(still.shapes):
         if classes.takes(shape.label):
             key = shape.group_id.strip() or None if isinstance(shape.group_id, str) else shape.group_id
             try:
-                yield _Found(f"{path.name}: shapes[{index}]", key, _shape_label(shape, clock))
+                yield _Found(f"{path.name}: shapes[{index}]", key, space.shown(_shape_label(shape, space.size)))
             except ValueError as error:
                 raise ValueError(f"shapes[{index}]: {error}") from error
 
 
-def _shape_label(shape: Shape, clock: Clock) -> Label:
+def _shape_label(shape: Shape, size: tuple[int, int]) -> Label:
     difficult = shape.label.strip().casefold() == FAINT or bool((shape.flags or {}).get(FAINT))
     points = np.array(shape.points, np.float64).reshape(-1, 2)
     if shape.shape_type == "polygon":
-        return outlined(0, filled([points.ravel().tolist()], clock.size), difficult=difficult)
+        return outlined(0, filled([points.ravel().tolist()], size), difficult=difficult)
     if shape.shape_type not in _SHAPES:
         raise ValueError(f"it is a {shorten(shape.shape_type)}: draw polyps as {', '.join(_SHAPES)}")
     if len(points) != 2:
@@ -155,7 +155,7 @@ def _shape_label(shape: Shape, clock: Clock) -> Label:
     if shape.shape_type == "circle":  # its centre, and a point on it
         radius = math.dist(*points)
         points = np.stack([points[0] - radius, points[0] + radius])
-    return Label(0, checked_box([*points.min(axis=0), *points.max(axis=0)], clock.size), difficult)
+    return Label(0, checked_box([*points.min(axis=0), *points.max(axis=0)], size), difficult)
 
 
 def _class_names(folder: Path) -> list[str]:
@@ -175,12 +175,13 @@ def _read_text(path: Path, names: Sequence[str], clock: Clock, classes: Classes)
     lines = [(number, line.split()) for number, line in enumerate(_text(path, "YOLO's labels").splitlines(), 1)]
     lines = [(number, words) for number, words in lines if words]
     _check_count(len(lines))
+    space = space_of_shares(clock)
     for number, words in lines:
         try:
             name = _class_name(words[0], names)
             values = [_share(word) for word in words[1:]]
             if classes.takes(name):
-                yield _Found(f"{path.name}: line {number}", None, _text_label(values, clock, name))
+                yield _Found(f"{path.name}: line {number}", None, space.shown(_text_label(values, space.size, name)))
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
 
@@ -204,19 +205,19 @@ def _share(word: str) -> float:
     return value
 
 
-def _text_label(values: Sequence[float], clock: Clock, name: str) -> Label:
+def _text_label(values: Sequence[float], size: tuple[int, int], name: str) -> Label:
     difficult = name.strip().casefold() == FAINT
-    sides = np.array(clock.size, np.float64)
+    sides = np.array(size, np.float64)
     if len(values) == 4:
         centre, half = np.array(values[:2]) * sides, np.array(values[2:]) * sides / 2
-        return Label(0, checked_box([*(centre - half), *(centre + half)], clock.size), difficult)
+        return Label(0, checked_box([*(centre - half), *(centre + half)], size), difficult)
     if len(values) < 6 or len(values) % 2:
         raise ValueError(
             f"it has {len(values)} numbers after the class: a box has 4 (x y w h), an outline two for each of three or "
             "more corners; predictions with a score are no labels"
         )
     points = np.array(values).reshape(-1, 2) * sides
-    return outlined(0, filled([points.ravel().tolist()], clock.size), difficult=difficult)
+    return outlined(0, filled([points.ravel().tolist()], size), difficult=difficult)
 
 
 def _check_count(count: int) -> None:
