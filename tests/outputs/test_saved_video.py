@@ -1,5 +1,6 @@
 """The saved video: colours that every player shows right, proportions that are kept, a container as its name says."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,6 +117,20 @@ def test_after_a_change_of_size_proportions_are_kept(
     frames = decoded(save(tmp_path / "a.mp4", grey))
     found = [shape_of(frame.to_ndarray(format="rgb24")) for frame in frames]
     assert found == [(0, 0, 480, 640), place, (0, 0, 480, 640)]
+
+
+def test_after_a_change_of_pixel_aspect_proportions_are_kept(tmp_path: Path) -> None:
+    """4:3 and 16:9 of 720 x 576 stored pixels: 768 x 576 and 1024 x 576 as shown, so 768 x 432 in the first size."""
+    joined = tmp_path / "joined.ts"
+    white: Callable[..., Picture] = lambda _, size: np.full((*size[::-1], 3), 220, np.uint8)  # noqa: E731
+    pieces = [
+        write_clip(tmp_path / f"{number}.ts", size=(720, 576), count=2, aspect=aspect, times_ms=times_ms, draw=white)
+        for number, (aspect, times_ms) in enumerate(((Fraction(16, 15), [0, 100]), (Fraction(64, 45), [200, 300])))
+    ]
+    joined.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    path = save(tmp_path / "a.mp4", [frame.image for frame in FileSource(joined).frames()])
+    found = [shape_of(frame.to_ndarray(format="rgb24")) for frame in decoded(path)]
+    assert found == [(0, 0, 576, 768)] * 2 + [(72, 0, 432, 768)] * 2
 
 
 def test_an_odd_size_is_padded_and_never_scaled() -> None:
