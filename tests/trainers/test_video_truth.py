@@ -144,6 +144,14 @@ def test_every_second_frame_labelled_is_filled_in(clip: Path) -> None:
     shapes = [box(frame, 2 * frame) for frame in range(0, 12, 2)]
     known = made(clip, "xml", cvat(track(1, *shapes), stop=10, filter="step=2"))
     assert [frame.polyps[1][0] for frame in known.frames[:11]] == [2 * index for index in range(11)]
+    assert [index for index, frame in enumerate(known.frames) if frame.labelled] == [
+        0,
+        2,
+        4,
+        6,
+        8,
+        10,
+    ]  # only those seen
 
 
 MASK = '<mask frame="0" outside="0" rle="{rle}" left="5" top="6" width="{width}" height="2"/>'

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -35,8 +36,9 @@ def read_cvat(path: Path, clock: Clock, *, classes: Sequence[str] = ()) -> Label
     """
     root = _root(path)
     try:
-        space = _check_video(root, clock)
-        return _labelling(list(root.iter("track")), root, clock, space, Classes(classes))
+        space, labelled = _check_video(root, clock)
+        found = _labelling(list(root.iter("track")), root, clock, space, Classes(classes))
+        return replace(found, labelled=labelled)
     except KeyError as error:
         raise ValueError(f"{path} is not a readable CVAT export: {error} is missing") from error
     except ValueError as error:
@@ -78,23 +80,26 @@ def _root(path: Path) -> Element:
     return root
 
 
-def _check_video(root: Element, clock: Clock) -> PixelSpace:
-    """Check that the labels cover this video, and all of it, if the file says so. Return the pixels they are in."""
+def _check_video(root: Element, clock: Clock) -> tuple[PixelSpace, frozenset[int] | None]:
+    """Check that the labels cover this video, from start to end, if the file says so.
+
+    Returns the pixels that they are in, and the frames that the annotator saw; None: all.
+    """
     meta = root.find("meta")
     about = None if meta is None else next((one for name in ("task", "job") for one in meta.iter(name)), None)
     if about is None:
-        return space_of((), clock)
+        return space_of((), clock), None
     width, height = about.findtext("original_size/width"), about.findtext("original_size/height", "0")
     space = space_of([(_whole(width), _whole(height))] if width else [], clock)
     step = _whole((about.findtext("frame_filter") or "step=1").removeprefix("step="))
     first = _whole(about.findtext("start_frame") or "0")
     last = _whole(about.findtext("stop_frame") or str(clock.count - 1))
-    if first > 0 or last + step < clock.count:
+    if first > 0 or step < 1 or last + step < clock.count:
         raise ValueError(
             f"frames {first} to {last} of {clock.count} are labelled: the truth of the others is unknown; "
             "trim the video to the labelled frames"
         )
-    return space
+    return space, None if step == 1 else frozenset(range(first, last + 1, step))
 
 
 def _read_track(
