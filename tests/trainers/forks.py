@@ -10,12 +10,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
+
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 _MODULES = (
@@ -118,6 +121,7 @@ def fork(module: str, arguments: list[str], environment: dict[str, str], output:
         return number
     code = 1
     try:
+        tqdm.set_lock(threading.RLock())  # the one that processes share stays locked when its holder is killed
         os.environ.update(environment)
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
@@ -136,8 +140,6 @@ def fork(module: str, arguments: list[str], environment: dict[str, str], output:
 def serve() -> None:
     for name in _MODULES:
         importlib.import_module(name)
-    from tqdm import tqdm
-
     from trainers import reproduce
 
     tqdm.monitor_interval = 0  # no thread in a process that forks
