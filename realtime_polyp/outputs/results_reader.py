@@ -42,7 +42,7 @@ class ShownFrame:
             the overlay leaves out), or the whole mask in a run without a detector. None without a segmenter, or for a
             black or frozen picture.
         size: (width, height) px of the picture; None in files that do not say.
-        reach: right and lower end of the field of view, px; (0, 0) if not known. The picture is no smaller.
+        reach: right and lower end of the field of view, px; (0, 0) if not known. It tells where `size` does not.
     """
 
     index: int
@@ -204,7 +204,7 @@ def check_results(truth: VideoTruth, shown: Sequence[ShownFrame]) -> None:
 
 def _check_size(truth: VideoTruth, one: ShownFrame) -> None:
     """Raise ValueError for a result of a picture of another size."""
-    if one.reach[0] > truth.size[0] or one.reach[1] > truth.size[1]:
+    if one.size is None and (one.reach[0] > truth.size[0] or one.reach[1] > truth.size[1]):
         raise ValueError(
             f"{truth.name} is of pictures of {truth.size} px, the field of view in frame {one.index} of the results "
             f"reaches to {one.reach} px: another video, or a truth in pixels as stored"
