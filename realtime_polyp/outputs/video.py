@@ -1,6 +1,5 @@
 """The video with its overlay as MP4, QuickTime or Matroska, each frame at its own time."""
 
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,6 +48,7 @@ _MP4 = Container("mp4", Fraction(1, 90_000), _MOV_OPTIONS, _MOV_PIPE_OPTIONS)
 _MOV = Container("mov", Fraction(1, 90_000), _MOV_OPTIONS, _MOV_PIPE_OPTIONS)
 _MKV = Container("matroska", Fraction(1, 1000), _MKV_OPTIONS, _MKV_OPTIONS)
 _CONTAINERS = {".mp4": _MP4, ".m4v": _MP4, ".mov": _MOV, ".mkv": _MKV}
+_USUAL = ".mp4"
 VIDEO_NAMES = ", ".join(list(_CONTAINERS)[:-1]) + f" or {list(_CONTAINERS)[-1]}"
 
 # zerolatency: without it the encoder holds 11 frames back. They are lost in a crash: 11 s at 1 frame/s.
@@ -58,26 +58,16 @@ _KEY_FRAME_EVERY_S = 1
 
 
 def container_of(path: Path) -> Container:
-    """Return the container that a video's name asks for; MP4 for a pipe or device without an extension.
+    """Return the container that a video's name asks for; MP4 where it has no extension, as a pipe.
 
     Raises OutputError for every other name. AVI is one: it stores no times, and many players refuse it without the
     index at its end.
     """
-    found = _CONTAINERS.get(path.suffix.lower())
-    if found is not None:
-        return found
-    if not path.suffix and _is_special(path):
-        return _MP4
-    what = f"its name ends in {printable(path.suffix)}" if path.suffix else "its name has no extension"
-    raise OutputError(f"cannot write video to {printable(path)}: {what}; use {VIDEO_NAMES}")
-
-
-def _is_special(path: Path) -> bool:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):  # nothing is there, or opening it will give the reason
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    found = _CONTAINERS.get(path.suffix.lower() or _USUAL)
+    if found is None:
+        what = f"its name ends in {printable(path.suffix)}"
+        raise OutputError(f"cannot write video to {printable(path)}: {what}; use {VIDEO_NAMES}")
+    return found
 
 
 class VideoWriter:
