@@ -4,16 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import matplotlib
 from msgspec import Meta, Struct
 
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.json_files import check_json, read_json
 from realtime_polyp.messages import quoted
 from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX
-
-matplotlib.use("Agg")  # training runs on machines without a display
-import matplotlib.pyplot as plt  # noqa: E402
 
 FORMAT = 1  # of the folder, stored in the recipe and in the checkpoint; folders of earlier versions have none
 RECIPE, HISTORY, CURVES = "recipe.json", "history.json", "curves.png"
@@ -74,7 +70,10 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
 
     history: one dict per epoch with "epoch", the losses, and the validation figures of epochs that were validated.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
+    from matplotlib.figure import Figure  # here: most commands that read a run draw nothing, and would start later
+
+    figure = Figure(figsize=(11, 4), layout="constrained")  # of no window: for machines without a display
+    left, right = figure.subplots(1, 2)
     names = sorted({name for entry in history for name in entry} - {"epoch"})
     for name in names:
         points = [(entry["epoch"], entry[name]) for entry in history if name in entry]
@@ -86,4 +85,3 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
         if axis.lines:
             axis.legend()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
