@@ -21,11 +21,8 @@ from typing import IO
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
-_MODULES = (
-    "torch._dynamo",
-    "trainers.reproduce",
-    "trainers.train_detector",
-)  # torch imports the first at the first step
+# With what they would load at their first step and first curve.
+_MODULES = ("torch._dynamo", "matplotlib.backends.backend_agg", "trainers.reproduce", "trainers.train_detector")
 
 
 class Forks:
