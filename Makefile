@@ -45,7 +45,7 @@ COMPUTE := $(addprefix tests/,trainers calibration models metrics engines infere
 	test_wheel.py test_docs.py test_compiled.py test_golden.py test_json_files.py test_json_mutations.py test_image_files.py \
 	test_atomic_write.py test_field_of_view.py test_geometry.py test_pipeline.py test_privacy.py test_project.py test_runtime.py \
 	$(addprefix bench/test_bench,_peers.py _steps.py) $(addprefix cli/test_run_live_,alarms.py engines.py) \
-	$(addprefix sources/test_,addresses.py gaps.py paths.py sources_file.py sources_hardware.py sources_images.py sources_open.py \
+	$(addprefix sources/test_,addresses.py late_streams.py gaps.py paths.py sources_file.py sources_hardware.py sources_images.py sources_open.py \
 	sources_picture.py))
 test: export OMP_NUM_THREADS = 1
 test: $(READY) lint

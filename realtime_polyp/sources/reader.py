@@ -23,6 +23,20 @@ _JUMP_BACK_S, _JUMP_AHEAD_S = 1.0, 60.0  # a step beyond these is a reset of the
 _LIKELY_PERIOD_S = 0.04
 
 
+def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """Yield the packets of a stream from the container's position on; the last one is empty.
+
+    PyAV ends with an IndexError at a packet of a stream that began after the container was opened. That packet is
+    passed over.
+    """
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue
+
+
 class Reader:
     """Reads packets and pictures of the best video stream of an open container. FFmpeg's errors are not caught.
 
@@ -49,7 +63,7 @@ class Reader:
         self.container_name = container.format.name
         self._aspects = PixelAspects(stream, by_packet=thread_type == "SLICE")
         self._container = container
-        self._packets = container.demux(stream)
+        self._packets = packets_of(container, stream)
         self._reading, self._decoding = threading.Lock(), threading.Lock()
         self._state = threading.Lock()
         self._in_use, self._to_be_freed, self._is_free = 0, False, False
@@ -62,9 +76,8 @@ class Reader:
             try:
                 return next(self._packets, None)
             except av.error.FFmpegError:
-                self._packets = self._container.demux(
-                    self.stream
-                )  # an error ends the generator, but the stream may go on
+                # An error ends the generator, but the stream may go on.
+                self._packets = packets_of(self._container, self.stream)
                 raise
 
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
@@ -93,7 +106,7 @@ class Reader:
             if usable:
                 target = (self.start_pts or 0) + int(seconds / self.time_base)
                 self._container.seek(target, stream=self.stream)
-                self._packets = self._container.demux(self.stream)
+                self._packets = packets_of(self._container, self.stream)
                 self._aspects.clear()
 
     def free(self) -> None:

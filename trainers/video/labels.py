@@ -17,6 +17,7 @@ from realtime_polyp.packets import Boxes
 from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.placement import Placement
+from realtime_polyp.sources.reader import packets_of
 
 _LEAST_INSIDE = 0.5  # share of a box that lies inside the picture; less is an error in the labels, not an overhang
 
@@ -92,7 +93,7 @@ def read_clock(path: Path) -> Clock:
                 raise ValueError(f"{path} holds no video")
             stored = (stream.codec_context.width, stream.codec_context.height)
             step_s = stream.time_base or Fraction(0)
-            times = sorted(Fraction(one.pts * step_s) for one in container.demux(stream) if one.pts is not None)
+            times = sorted(Fraction(one.pts * step_s) for one in packets_of(container, stream) if one.pts is not None)
             rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
         placement = _read_placement(path)
     except av.error.FFmpegError as error:
