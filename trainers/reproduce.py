@@ -23,10 +23,11 @@ from trainers.evaluation.claims import FOLDER as CLAIMS_FOLDER
 from trainers.evaluation.claims import format_claims, read_claims, write_claims
 from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES
-from trainers.reproduction.budget import Budget, Job, begin, is_tested_at_scales, list_configs, list_jobs
+from trainers.reproduction.budget import Budget, Job, begin, list_configs, list_jobs, ways_to_measure
 from trainers.reproduction.claims import measure_claims
 from trainers.reproduction.row import RowOptions, encode, epochs_done, epochs_of, is_finished, sets_of
 from trainers.reproduction.rows import load_rows, write_row
+from trainers.training.run import check_size
 
 RESULTS = Path("docs/results")
 LOG = "log.txt"
@@ -110,8 +111,8 @@ def budget_of(options: argparse.Namespace) -> Budget:
             raise ValueError(f"--{name} must be at least 1, got {value}")
     if options.hours is not None and not options.hours > 0:
         raise ValueError(f"--hours must be above 0, got {options.hours:g}")
-    if options.size and any(length < 64 or length % 32 for length in options.size):
-        raise ValueError(f"--size {options.size[0]} {options.size[1]}: multiples of 32 from 64 on are allowed")
+    if options.size:
+        check_size(options.size)
     if any(seed < 0 for seed in options.seeds) or len(set(options.seeds)) < len(options.seeds):
         raise ValueError(f"--seeds {' '.join(map(str, options.seeds))}: different numbers from 0 on are allowed")
     size = tuple(options.size) if options.size else None
@@ -179,7 +180,7 @@ def start(job: Job, budget: Budget, options: argparse.Namespace) -> subprocess.P
     told = RowOptions(
         config=job.config, seed=job.seed, budget=budget, data=str(options.data), root=str(options.root or options.data),
         folder=str(folder), device=options.device, workers=options.workers,
-        checkpoint_minutes=options.checkpoint_minutes,
+        checkpoint_minutes=options.checkpoint_minutes, queue=os.getpid(),
     )  # fmt: skip
     threads = max(1, (os.cpu_count() or 1) // options.parallel)
     shared = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)} if options.parallel > 1 else {}
@@ -205,7 +206,7 @@ def write_results(config: str, budget: Budget, options: argparse.Namespace) -> s
     said = []
     for name in sets_of(options.data):
         images = len(read_stills(options.data / f"{name}.json", root))
-        for at_scales in (False, True) if is_tested_at_scales(config) else (False,):
+        for at_scales in ways_to_measure(config):
             content = write_row(config, budget, options.out, options.results, name, set_images=images,
                                 samples=options.draws, command=command_of(options), at_scales=at_scales)  # fmt: skip
             said.append(_headline(content, at_scales=at_scales))

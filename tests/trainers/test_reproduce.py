@@ -90,8 +90,8 @@ def written(folder: Path) -> set[tuple[str, int]]:
 
 def test_a_row_s_process_ends_when_its_queue_is_gone(tmp_path: Path) -> None:
     """The watcher of `row`, in a process whose parent is killed."""
-    child = "import os, threading, time; from trainers.reproduction.row import _end_with_parent; "
-    child += "threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start(); "
+    child = "import os, threading, time; from trainers.reproduction.row import _end_with_queue; "
+    child += "threading.Thread(target=_end_with_queue, args=(os.getppid(),), daemon=True).start(); "
     child += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(120)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     with subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT) as process:
@@ -99,10 +99,7 @@ def test_a_row_s_process_ends_when_its_queue_is_gone(tmp_path: Path) -> None:
         process.kill()
     number = int((tmp_path / "pid").read_text())
     until(lambda: not is_alive(number))
-
-
-def options_of(data: Path, out: Path, *more: str) -> Any:
-    return reproduce.command_line().parse_args(words(data, out, *more))
+    assert not is_alive(number)
 
 
 def test_a_row_that_fails_is_told_and_the_next_one_starts(

@@ -91,9 +91,10 @@ def recipe_of_budget(config: str, budget: Budget) -> Recipe:
     return recipe.sized(budget.size) if budget.size else recipe
 
 
-def is_tested_at_scales(config: str) -> bool:
-    """Whether a table also shows this recipe with multi-scale testing."""
-    return any(row.config == config and row.multi_scale_test for table in TABLES for row in table.rows)
+def ways_to_measure(config: str) -> tuple[bool, ...]:
+    """Return whether a recipe is measured at several scales: False, and True too if a table asks for it."""
+    asked = any(row.config == config and row.multi_scale_test for table in TABLES for row in table.rows)
+    return (False, True) if asked else (False,)
 
 
 def begin(out: Path, budget: Budget, *, resume: bool) -> None:

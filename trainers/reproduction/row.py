@@ -22,7 +22,7 @@ from trainers.data.stills import Still, read_stills
 from trainers.evaluation.multi_scale import SCALES
 from trainers.evaluation.predict import evaluate
 from trainers.recipes import RECIPES
-from trainers.reproduction.budget import Budget, Job, is_tested_at_scales, recipe_of_budget
+from trainers.reproduction.budget import Budget, Job, recipe_of_budget, ways_to_measure
 from trainers.reproduction.predictions import load_predictions, save_predictions
 from trainers.training.run import engine_of_run
 from trainers.training.run_folder import BEST, CHECKPOINT, HISTORY
@@ -30,7 +30,6 @@ from trainers.training.run_folder import BEST, CHECKPOINT, HISTORY
 SETS = ("val", "unseen_C6")
 _TRAIN = {"detector": train_detector.main, "segmenter": train_segmenter.main}
 _LOCK = "lock"
-_CHECKPOINT_MINUTES = 2
 _ORPHAN_CHECK_S = 0.5
 
 
@@ -45,6 +44,8 @@ class RowOptions(msgspec.Struct, kw_only=True):
         folder: of this run.
         device: "auto", "cpu" or "cuda".
         workers: loading processes; None: the recipe's.
+        checkpoint_minutes: between checkpoints.
+        queue: process id of the queue, with which the row ends.
     """
 
     config: str
@@ -55,24 +56,25 @@ class RowOptions(msgspec.Struct, kw_only=True):
     folder: str
     device: str = "auto"
     workers: int | None = None
-    checkpoint_minutes: float = _CHECKPOINT_MINUTES
+    checkpoint_minutes: float
+    queue: int
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser("trainers.reproduction.row", description="Train and measure one row (trainers.reproduce).")
     parser.add_argument("options", help="JSON that trainers.reproduce writes")
     given = parser.parse_args(arguments)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     with report_bad_input(parser):
         options = parse_json(given.options, RowOptions, "the options of a row", "the options of a row")
+        threading.Thread(target=_end_with_queue, args=(options.queue,), daemon=True).start()
         with only_process_in(Path(options.folder)):
             train(options)
             measure(options)
 
 
-def _end_with_parent(parent: int) -> None:
-    """End this process when the queue is gone, so that a killed queue leaves nothing that writes."""
-    while os.getppid() == parent:
+def _end_with_queue(queue: int) -> None:
+    """End this process once the queue, its parent, is gone: a killed queue leaves nothing that writes."""
+    while os.getppid() == queue:
         time.sleep(_ORPHAN_CHECK_S)
     os._exit(1)
 
@@ -122,7 +124,7 @@ def measure(options: RowOptions) -> None:
     """Measure the run's best weights on every set, and at several scales where a table asks for it."""
     engine: EagerEngine | None = None
     for name in sets_of(Path(options.data)):
-        for at_scales in (False, True) if is_tested_at_scales(options.config) else (False,):
+        for at_scales in ways_to_measure(options.config):
             path = predictions_path(Path(options.folder), name, at_scales=at_scales)
             if not is_measured(path):
                 engine = engine or engine_of_run(Path(options.folder))
@@ -159,7 +161,7 @@ def is_finished(job: Job, budget: Budget, out: Path, data: Path) -> bool:
     folder = job.folder(out)
     if epochs_done(folder) < epochs_of(job.config, budget) or not (folder / BEST).is_file():
         return False
-    scales = (False, True) if is_tested_at_scales(job.config) else (False,)
+    scales = ways_to_measure(job.config)
     return all(is_measured(predictions_path(folder, name, at_scales=one)) for name in sets_of(data) for one in scales)
 
 

@@ -10,7 +10,7 @@ from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.json_files import read_json
 from realtime_polyp.metrics.bootstrap import draws, intervals
 from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
-from trainers.reproduction.budget import Budget, Job, is_tested_at_scales
+from trainers.reproduction.budget import Budget, Job, ways_to_measure
 from trainers.reproduction.predictions import Predictions, load_predictions, mean_figures
 from trainers.reproduction.row import epochs_of, predictions_path
 from trainers.training.run_folder import HISTORY, read_recipe
@@ -29,7 +29,7 @@ def load_rows(configs: list[str], budget: Budget, out: Path, name: str) -> dict[
     """Return the predictions of every row that is finished, at one scale and at several."""
     found: dict[Key, list[Predictions]] = {}
     for config in configs:
-        for at_scales in (False, True) if is_tested_at_scales(config) else (False,):
+        for at_scales in ways_to_measure(config):
             paths = [
                 predictions_path(Job(config, seed).folder(out), name, at_scales=at_scales) for seed in budget.seeds
             ]

@@ -3,7 +3,7 @@
 import argparse
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,10 +158,15 @@ def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if options.size:
-        if any(length < 64 or length % 32 for length in options.size):
-            raise ValueError(f"--size {options.size[0]} {options.size[1]}: multiples of 32 from 64 on are allowed")
+        check_size(options.size)
         recipe = recipe.sized((options.size[0], options.size[1]))
     return replace(recipe, loop=_loop(recipe.loop, options))
+
+
+def check_size(size: Sequence[int]) -> None:
+    """Raise ValueError for an input size (h, w) px that the nets cannot take."""
+    if any(length < 64 or length % 32 for length in size):
+        raise ValueError(f"--size {size[0]} {size[1]}: multiples of 32 from 64 on are allowed")
 
 
 def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
