@@ -10,7 +10,7 @@ from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
 from trainers.recipes import RECIPES
 from trainers.training.run_folder import read_recipe
 
-_FIGURES = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
+FIGURES = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
         "engine": report["engine"],
         "images": report["images"],
         "set_images": report["set_images"],
-        "figures": {name: _round(found[name]) for name in _FIGURES[kind]},
+        "figures": {name: round_figure(found[name]) for name in FIGURES[kind]},
         "intervals": {
             name: [round(end, 4) for end in span] for name, span in (found.get("intervals") or {}).items() if span
         },
@@ -77,5 +77,6 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
     return path
 
 
-def _round(value: float | None) -> float | None:
+def round_figure(value: float | None) -> float | None:
+    """Round a figure as result files hold it; None where it is undefined."""
     return None if value is None else round(value, 4)

@@ -3,9 +3,9 @@
 What is done already is not done again: a run with all its epochs is not trained, a set with predictions not measured.
 """
 
-import fcntl
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +26,9 @@ from trainers.reproduction.budget import Budget, Job, recipe_of_budget, ways_to_
 from trainers.reproduction.predictions import load_predictions, save_predictions
 from trainers.training.run import engine_of_run
 from trainers.training.run_folder import BEST, CHECKPOINT, HISTORY
+
+if sys.platform != "win32":
+    import fcntl
 
 SETS = ("val", "unseen_C6")
 _TRAIN = {"detector": train_detector.main, "segmenter": train_segmenter.main}
@@ -81,10 +84,14 @@ def _end_with_queue(queue: int) -> None:
 
 @contextmanager
 def only_process_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process works in a folder, and keep others out. Creates the folder."""
+    """Wait until no other process works in a folder, and keep others out. Creates the folder.
+
+    Windows has no such lock: there, start the queue again only when its rows have ended.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

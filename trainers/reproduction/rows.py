@@ -9,13 +9,13 @@ import numpy as np
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.json_files import read_json
 from realtime_polyp.metrics.bootstrap import draws, intervals
-from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
+from trainers.evaluation.results import FIGURES, round_figure
 from trainers.reproduction.budget import Budget, Job, ways_to_measure
 from trainers.reproduction.predictions import Predictions, load_predictions, mean_figures
 from trainers.reproduction.row import epochs_of, predictions_path
 from trainers.training.run_folder import HISTORY, read_recipe
 
-_FIGURES = {"detector": (*DETECTION, "AR"), "segmenter": (*SEGMENTATION, "precision", "f2", "hd95_px")}
+_KINDS = {"detector": "detection", "segmenter": "segmentation"}
 Key = tuple[str, bool]  # recipe, at several scales
 
 
@@ -49,7 +49,7 @@ def write_row(
     runs = load_row(config, budget, out, name, at_scales=at_scales)
     folder = Job(config, budget.seeds[0]).folder(out)
     recipe = read_recipe(folder)
-    wanted = _FIGURES[recipe["task"]]
+    wanted = FIGURES[_KINDS[recipe["task"]]]
     count = runs[0].images
     values = mean_figures(runs, np.arange(count))
     drawn = draws(count, samples=samples, groups=runs[0].groups)
@@ -64,8 +64,8 @@ def write_row(
         "set_images": set_images,
         "backbone": budget.backbone,
         "seeds": list(budget.seeds),
-        "figures": {one: _round(values[one]) for one in wanted},
-        "intervals": {one: [_round(span.low), _round(span.high)] for one, span in spans.items() if span},
+        "figures": {one: round_figure(values[one]) for one in wanted},
+        "intervals": {one: [round_figure(span.low), round_figure(span.high)] for one, span in spans.items() if span},
         "differs": recipe["differs"],
         "multi_scale_test": at_scales,
         "command": command,
@@ -77,10 +77,6 @@ def write_row(
     results.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, json.dumps(content, indent=1) + "\n")
     return content
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
 
 
 def _rounded(epoch: dict[str, float]) -> dict[str, float]:
