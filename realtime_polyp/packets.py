@@ -157,6 +157,23 @@ class RawResult:
 
 
 @dataclass(frozen=True)
+class FilterCues:
+    """What the temporal filter took from a frame's picture and scores. With it the filter runs again without both.
+
+    Attributes:
+        detections: after calibration or fusion, down to `PipelineConfig.model_floor`, whatever the threshold.
+        camera: (2, 3) float32, camera motion since the previous frame, source px; None where it is not known.
+        cut: the picture has nothing in common with the previous one.
+        appearances: the boxes (4,) whose appearance was extracted, and their patches (12, 12, 3) float32.
+    """
+
+    detections: Detections
+    camera: NDArray[np.float32] | None
+    cut: bool
+    appearances: tuple[tuple[Boxes, NDArray[np.float32]], ...]
+
+
+@dataclass(frozen=True)
 class Result:
     """Everything the line knows about one frame.
 
@@ -172,6 +189,7 @@ class Result:
         stages_ms: this frame's share of each stage's time, ms.
         analysed_s: time.monotonic() when the result was ready, s.
         raw: the models' outputs that this result was made from; None where they were not kept.
+        cues: what the temporal filter worked on; None for a still and without temporal filtering.
     """
 
     frame: Frame
@@ -185,6 +203,7 @@ class Result:
     stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     analysed_s: float = 0.0
     raw: RawResult | None = dataclasses.field(default=None, compare=False)
+    cues: FilterCues | None = dataclasses.field(default=None, compare=False)
 
     def __repr__(self) -> str:
         visible = [track for track in self.tracks if track.visible]

@@ -9,11 +9,12 @@ from dataclasses import replace
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.geometry import clip_boxes
-from realtime_polyp.packets import Detections, Frame, FrameQuality, Mask, RawResult, Result, Track
+from realtime_polyp.packets import Detections, FilterCues, Frame, FrameQuality, Mask, RawResult, Result, Track
 from realtime_polyp.postprocess.fusion import fuse
 from realtime_polyp.postprocess.nms import stronger
 from realtime_polyp.telemetry.stage_times import StageTimer
 from realtime_polyp.telemetry.trace import Trace
+from realtime_polyp.temporal.appearance import PictureAppearances
 from realtime_polyp.temporal.camera_motion import Camera, Motion
 from realtime_polyp.temporal.frame_quality import FrameQualityClassifier, FrameQualityFilter
 from realtime_polyp.temporal.tracker import Tracker, TrackerInput
@@ -44,7 +45,8 @@ class TemporalFilter:
         """Filter one frame. A still has no past and is not filtered."""
         config, frame = self.config, raw.frame
         timer = StageTimer(self._trace, self._track, frame=frame.index)
-        detections, mask = fuse_box_and_mask(raw, config)
+        fused, mask = fuse_down(raw, config)
+        detections = stronger(fused, config.floor)
         if config.fusion:
             timer.lap("fuse")
         strong = stronger(detections, config.score_threshold)
@@ -53,6 +55,7 @@ class TemporalFilter:
         if frame.image.shape != self._shape:
             self._shape = frame.image.shape
             self._tracker.reset()
+        appearances = PictureAppearances(frame.image)
         motion, quality = self._cues.update(frame, raw.field_of_view, timer, needs_motion=not self._tracker.idle)
         tracks, filtered = self._tracker.update(
             TrackerInput(
@@ -60,14 +63,15 @@ class TemporalFilter:
                 mask=mask,
                 pts_s=frame.pts_s,
                 motion=motion,
-                image=frame.image,
+                extract=appearances.extract,
                 start_score=config.score_threshold,
                 evidence=config.evidence,
                 is_clear=quality == "clear",
             )
         )
         timer.lap("track")
-        return _result(raw, timer, strong, clip_tracks(tracks, raw.field_of_view), filtered, quality)
+        cues = FilterCues(fused, motion.matrix if motion.known else None, motion.cut, tuple(appearances.taken))
+        return _result(raw, timer, strong, clip_tracks(tracks, raw.field_of_view), filtered, quality, cues)
 
 
 class FrameCues:
@@ -95,13 +99,19 @@ class FrameCues:
 
 def fuse_box_and_mask(raw: RawResult, config: PipelineConfig) -> tuple[Detections, Mask | None]:
     """Calibrate or fuse one frame's raw outputs; detections down to `config.floor`. Stateless."""
+    detections, mask = fuse_down(raw, config)
+    return stronger(detections, config.floor), mask
+
+
+def fuse_down(raw: RawResult, config: PipelineConfig) -> tuple[Detections, Mask | None]:
+    """As `fuse_box_and_mask`, but with every detection down to `config.model_floor`."""
     detections, mask = raw.detections, raw.mask
     if config.calibration and not config.fusion:
         detections = Detections(detections.boxes, config.calibration.apply(detections.scores))
     detections = stronger(detections, config.model_floor)
     if config.fusion and mask is not None:
         detections, mask = fuse(detections, mask, config.fusion)
-    return stronger(detections, config.floor), mask
+    return detections, mask
 
 
 def detections_at(raw: RawResult, config: PipelineConfig, score_threshold: float) -> Detections:
@@ -128,6 +138,7 @@ def _result(
     tracks: tuple[Track, ...],
     mask: Mask | None,
     frame_quality: FrameQuality = "clear",
+    cues: FilterCues | None = None,
 ) -> Result:
     return Result(
         frame=raw.frame,
@@ -141,4 +152,5 @@ def _result(
         stages_ms=raw.stages_ms | timer.shares_ms(1),
         analysed_s=time.monotonic(),
         raw=raw,
+        cues=cues,
     )

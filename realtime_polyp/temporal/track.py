@@ -10,12 +10,11 @@ The times confirm_s, hold_s and release_s (`TemporalConfig`) decide what a user 
 survives frames without a detection, and when it disappears.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from realtime_polyp.field_of_view import Image
 from realtime_polyp.packets import Boxes, Detections, Mask, Track
 from realtime_polyp.temporal import kalman
 from realtime_polyp.temporal.appearance import Appearance
@@ -37,7 +36,8 @@ class TrackerInput:
         mask: the segmenter's probability map; None without a segmenter.
         pts_s: time of the frame, video seconds.
         motion: motion of the camera since the previous frame.
-        image: (H, W, 3) RGB, for re-identification by appearance; None: tracks are not re-identified.
+        extract: returns the appearance of a box (4,) of this frame, for re-identification; None: tracks are not
+            re-identified.
         start_score: lowest score of a box that starts a track; weaker boxes only continue one.
         evidence: evidence weights of the detections' scores.
         is_clear: the frame's quality is good; in unclear frames detections have less weight.
@@ -47,7 +47,7 @@ class TrackerInput:
     mask: Mask | None
     pts_s: float
     motion: Motion = STILL
-    image: Image | None = None
+    extract: Callable[[Boxes], Appearance | None] | None = None
     start_score: float = 0.0
     evidence: Evidence = DETECTOR_SCORES
     is_clear: bool = True

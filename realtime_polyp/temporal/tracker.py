@@ -12,7 +12,7 @@ import numpy as np
 
 from realtime_polyp.field_of_view import FieldOfView, Image
 from realtime_polyp.packets import LONGEST_STEP_S, Boxes, Detections, Mask, Track
-from realtime_polyp.temporal.appearance import extract_appearance, similarity
+from realtime_polyp.temporal.appearance import PictureAppearances, similarity
 from realtime_polyp.temporal.association import proximity
 from realtime_polyp.temporal.camera_motion import Camera
 from realtime_polyp.temporal.config import TemporalConfig
@@ -119,8 +119,8 @@ class Tracker:
         taken: set[int] = set()
         numbered = []
         for track in tracks:
-            if frame.image is not None and track.seen_s == frame.pts_s and _needs_appearance(track, frame):
-                appearance = extract_appearance(frame.image, track.box)
+            if frame.extract is not None and track.seen_s == frame.pts_s and _needs_appearance(track, frame):
+                appearance = frame.extract(track.box)
                 track = replace(track, appearance=appearance, appearance_s=frame.pts_s)
             if not track.is_confirmed and track.drawn:
                 known = self._reidentify(track, hidden, taken)
@@ -145,7 +145,8 @@ def warm_up(image: Image, field: FieldOfView) -> None:
     tracker = Tracker(TemporalConfig(confirm_s=0.0))
     detections = Detections(np.array([[8, 8, 40, 40]], np.float32), np.ones(1, np.float32))
     for index in range(3):
-        tracker.update(TrackerInput(detections, None, index / 30, camera.update(image, field), image))
+        extract = PictureAppearances(image).extract
+        tracker.update(TrackerInput(detections, None, index / 30, camera.update(image, field), extract))
 
 
 def _needs_appearance(track: TrackState, frame: TrackerInput) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Mask, Track
+from realtime_polyp.temporal.appearance import PictureAppearances
 from realtime_polyp.temporal.association import match
 from realtime_polyp.temporal.camera_motion import CUT, STILL, UNKNOWN, Motion
 from realtime_polyp.temporal.config import Evidence, TemporalConfig
@@ -392,10 +393,13 @@ def test_a_polyp_is_known_again_by_its_looks(same: bool) -> None:
     patches = [cv2.resize(random.integers(0, 255, (4, 5, 3), dtype=np.uint8), (100, 80)) for _ in range(2)]
     tracker = Tracker(CONFIG)
     for index in range(15):
-        update(tracker, found(BOX), None, index / 25, image=picture_with(patches[0]))
+        update(tracker, found(BOX), None, index / 25, extract=PictureAppearances(picture_with(patches[0])).extract)
     for index in range(15, 45):
-        update(tracker, NO_DETECTIONS, None, index / 25, image=picture_with(patches[0]))
+        update(tracker, NO_DETECTIONS, None, index / 25, extract=PictureAppearances(picture_with(patches[0])).extract)
     later = picture_with(patches[0] if same else patches[1])
-    history = [update(tracker, found(BOX), None, index / 25, image=later)[0] for index in range(45, 60)]
+    history = [
+        update(tracker, found(BOX), None, index / 25, extract=PictureAppearances(later).extract)[0]
+        for index in range(45, 60)
+    ]
     assert history[0][0].state == "tentative" and history[-1][0].state == "shown"
     assert history[-1][0].id == (1 if same else 2)
