@@ -4,6 +4,7 @@ import errno
 import importlib.resources
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,19 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / (
             f"realtime-polyp-{os.getuid()}" if os.name == "posix" else "realtime-polyp"
         )
+
+
+def settings_folder() -> Path:
+    """Return the folder of the user's settings: $XDG_CONFIG_HOME/realtime-polyp, else where the system keeps them.
+
+    It need not exist. A user without a home folder has it in the temporary folder.
+    """
+    base = os.environ.get("XDG_CONFIG_HOME") or (os.environ.get("APPDATA") if sys.platform == "win32" else None)
+    try:
+        usual = Path.home() / ("Library/Application Support" if sys.platform == "darwin" else ".config")
+    except RuntimeError:
+        usual = cache_folder().parent
+    return (Path(base) if base else usual) / "realtime-polyp"
 
 
 def private_folder(path: Path) -> Path:

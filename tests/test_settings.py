@@ -1,0 +1,98 @@
+"""The settings' file: what is written is read, what is wrong is named, and nothing is lost."""
+
+import tomllib
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from realtime_polyp.folders import settings_folder
+from realtime_polyp.settings import Settings, SettingsError, read_settings, rgb_of, to_toml, write_settings
+
+FULL = Settings(
+    threshold=0.45,
+    confirm_s=0.2,
+    hold_s=1.0,
+    sound_on=False,
+    sound_volume=0.25,
+    snapshots=Path('a "quoted"\\folder\x7f'),
+    sessions=Path("Sitzungen Ä"),
+    remember_recent=False,
+    blank_outside=True,
+    blank_outside_events=False,
+    shown_colour="#010203",
+    held_colour="#ffd040",
+    outline_colour="#40e0ff",
+)
+
+
+def test_every_setting_has_a_value_in_this_test() -> None:
+    assert all(getattr(FULL, field.name) != field.default for field in fields(Settings))
+
+
+@pytest.mark.parametrize("settings", [Settings(), FULL, replace(FULL, threshold=None)])
+def test_what_is_written_is_read(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "new" / "settings.toml"
+    assert write_settings(path, settings) is None
+    assert read_settings(path) == settings
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [name.name for name in path.parent.iterdir()] == ["settings.toml"]
+
+
+def test_the_defaults_are_written_as_comments_that_can_be_switched_on() -> None:
+    lines = to_toml(Settings()).splitlines()
+    enabled = "\n".join(line.removeprefix("# ") if " = " in line else line for line in lines)
+    assert tomllib.loads(enabled)["detection"] == {"threshold": 0.5, "confirm_s": 0.065, "hold_s": 0.1}
+
+
+def test_no_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert read_settings(tmp_path / "settings.toml") == Settings()
+    with pytest.raises(SettingsError, match="do not exist"):
+        read_settings(tmp_path / "settings.toml", required=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[detection]\ntreshold = 0.5", r"unknown key 'treshold' in \[detection\]: use threshold, confirm_s, hold_s"),
+        ("threshold = 0.5", r"unknown key 'threshold': use \[detection\], \[sound\]"),
+        ("[detection]\nthreshold = 1.5", r"threshold = 1.5 in \[detection\]: use a number from 0 to 1"),
+        ("[detection]\nthreshold = true", "use a number from 0 to 1"),
+        ("[detection]\nhold_s = nan", "use a number from 0 to 60"),
+        ("[sound]\non = 1", r"on = 1 in \[sound\]: use true or false"),
+        ('[folders]\nsnapshots = ""', "use a folder in quotes"),
+        ('[colours]\nshown = "green"', 'use a colour such as "#40ff80"'),
+        ("sound = 3", r"need a section \[sound\]"),
+        ("[detection", "not valid TOML"),
+        ("\udcff", "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_file(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SettingsError, match=said) as error:
+        read_settings(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_is_kept_when_settings_are_saved(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[detection\n", encoding="utf-8")
+    kept = write_settings(path, FULL)
+    assert kept == tmp_path / "settings-unread-1.toml" and kept.read_text(encoding="utf-8") == "[detection\n"
+    assert read_settings(path) == FULL
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(SettingsError, match="cannot be written to .*settings.toml: "):
+        write_settings(tmp_path / "file" / "settings.toml", FULL)
+
+
+def test_the_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert settings_folder() == tmp_path / "realtime-polyp"
+
+
+def test_a_colour_is_three_numbers() -> None:
+    assert rgb_of("#40ff80") == (64, 255, 128)
