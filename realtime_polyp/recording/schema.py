@@ -1,0 +1,107 @@
+"""The session file: one SQLite database (WAL) beside the original picture. docs/session_format.md explains it.
+
+    SESSION_FOLDER/
+      session.sqlite      everything but the picture; session.sqlite-wal and -shm belong to it
+      original.mkv        the picture as it was captured; absent where the source is a file that is referred to by path
+      settings            in table `facts`: source, configuration, models, versions
+
+What was recorded is never changed: rows are only added, and table `audit` holds a chain of hashes over them. What a
+person says is added as rows of `actions`.
+"""
+
+import sqlite3
+from pathlib import Path
+
+SESSION_FORMAT = 1
+SESSION_FILE = "session.sqlite"
+ORIGINAL_FILE = "original.mkv"
+
+TABLES = """
+CREATE TABLE facts (             -- what is known about the session as a whole
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL          -- JSON
+) WITHOUT ROWID;
+
+CREATE TABLE frames (            -- one row per frame that was captured, in the session's order; narrow, to scan fast
+    number INTEGER PRIMARY KEY,  -- 1, 2, ... in the session
+    source_index INTEGER NOT NULL, -- Frame.index
+    pts_s REAL NOT NULL,         -- Frame.pts_s, the source's clock
+    session_s REAL NOT NULL,     -- the session's clock: since its first frame, never backwards
+    picture_s REAL,              -- time of the picture in the original; NULL: it was not recorded
+    continues INTEGER NOT NULL,  -- 0: a cut, a seek or a gap lies before it
+    analysed INTEGER NOT NULL,   -- 0: no results of this frame; it was skipped
+    width INTEGER NOT NULL, height INTEGER NOT NULL,    -- px of the displayed picture
+    signal TEXT NOT NULL,        -- ok, black, frozen
+    quality TEXT NOT NULL,       -- FrameQuality
+    best_score REAL NOT NULL     -- highest score of the fused detections; 0: none
+);
+
+CREATE TABLE outputs (           -- one row per analysed frame; the encodings are in recording/blobs.py
+    number INTEGER PRIMARY KEY REFERENCES frames,
+    aspect TEXT NOT NULL,        -- Frame.pixel_aspect, such as "16/15"
+    field BLOB NOT NULL,         -- field of view
+    raw BLOB NOT NULL,           -- RawResult.detections, float32
+    mask BLOB,                   -- RawResult.mask, 8 bit
+    fused BLOB NOT NULL,         -- FilterCues.detections, float32
+    camera BLOB,                 -- FilterCues.camera; NULL: not known
+    cut INTEGER NOT NULL,        -- FilterCues.cut
+    appearances BLOB,            -- FilterCues.appearances
+    detections BLOB NOT NULL,    -- Result.detections, at the threshold of that moment
+    filtered_mask BLOB,          -- Result.mask, 8 bit
+    stages_ms TEXT NOT NULL      -- JSON
+);
+
+CREATE TABLE tracks (            -- Result.tracks
+    number INTEGER NOT NULL REFERENCES frames,
+    id INTEGER NOT NULL,
+    x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
+    score REAL NOT NULL,
+    state TEXT NOT NULL,
+    age_s REAL NOT NULL,
+    unseen_s REAL NOT NULL,
+    PRIMARY KEY (number, id)
+) WITHOUT ROWID;
+CREATE INDEX tracks_by_id ON tracks (id, number);
+
+CREATE TABLE alarms (            -- alarms that ended while recording; open ones follow from `tracks`
+    alarm INTEGER PRIMARY KEY,
+    track INTEGER NOT NULL,
+    start_s REAL NOT NULL, end_s REAL NOT NULL, shown_s REAL NOT NULL,   -- the session's clock
+    peak_score REAL NOT NULL,
+    best_number INTEGER NOT NULL,
+    ended TEXT NOT NULL
+);
+
+CREATE TABLE events (            -- states, drops, seeks, notes of the program
+    event INTEGER PRIMARY KEY,
+    session_s REAL NOT NULL,
+    utc TEXT NOT NULL,           -- ISO 8601
+    kind TEXT NOT NULL,
+    detail TEXT NOT NULL         -- JSON
+);
+
+CREATE TABLE actions (           -- what a person did, in order; undo is an action too
+    action INTEGER PRIMARY KEY,
+    utc TEXT NOT NULL,
+    author TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    detail TEXT NOT NULL         -- JSON
+);
+
+CREATE TABLE audit (             -- the chain: sha256 = SHA-256(previous sha256, entry, utc, what, content)
+    entry INTEGER PRIMARY KEY,
+    utc TEXT NOT NULL,
+    what TEXT NOT NULL,          -- start, frames, event, action, end
+    content TEXT NOT NULL,       -- SHA-256 of the rows that this entry vouches for, with their range
+    sha256 TEXT NOT NULL
+);
+"""
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """Create a session file. Raises sqlite3.Error; the file must not exist."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SESSION_FORMAT}; COMMIT;")
+    return connection
