@@ -30,8 +30,11 @@ def open_outputs(spec: OutputSpec, rate_hz: Fraction | None) -> list[Output]:
     """
     outputs: list[Output] = [ResultsWriter(spec.results)] if spec.results else []
     if spec.events or spec.count_alarms:
-        outputs.append(AlarmsWriter(spec.events, pictures=spec.pictures, period_s=float(1 / (rate_hz or 30))))
-    return outputs + ([VideoWriter(spec.save, rate_hz=rate_hz)] if spec.save else [])
+        period_s, blank = float(1 / (rate_hz or 30)), spec.blank_outside is not False
+        outputs.append(AlarmsWriter(spec.events, pictures=spec.pictures, period_s=period_s, blank_outside=blank))
+    if spec.save:
+        outputs.append(VideoWriter(spec.save, rate_hz=rate_hz, blank_outside=spec.blank_outside is True))
+    return outputs
 
 
 def alarm_figures(outputs: Sequence[Output]) -> AlarmFigures | None:

@@ -16,6 +16,7 @@ from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.outputs.output_file import DisplacedError, OutputFile, Place
 from realtime_polyp.outputs.overlay import Shapes, draw, shapes_of
 from realtime_polyp.outputs.paths import ALARM_PICTURES
+from realtime_polyp.outputs.sharing import blank_outside, caption_below
 from realtime_polyp.packets import Result, Track
 from realtime_polyp.private_files import make_private_folder
 from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
@@ -46,11 +47,19 @@ class AlarmsWriter:
     """Each line is complete on disk before the next frame: a crash costs only the alarms that had not ended.
 
     path: None counts alarms without writing them. pictures: a folder, created if missing; pictures of an earlier run
-    in it are removed.
+    in it are removed. blank_outside: in the pictures, everything outside the field of view is black.
     """
 
-    def __init__(self, path: Path | None, *, pictures: Path | None = None, period_s: float = 1 / 30) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        pictures: Path | None = None,
+        period_s: float = 1 / 30,
+        blank_outside: bool = True,
+    ) -> None:
         self._path, self._pictures, self.on_disk = path, pictures, path is not None
+        self._blank_outside = blank_outside
         places = " and ".join(printable(place) for place in (path, pictures) if place)
         self.name = f"events to {places}" if places else "the count of alarms"
         # Sharpness is measured only where the best frame is written; the score alone costs nothing.
@@ -108,7 +117,7 @@ class AlarmsWriter:
         if not self._pictures or not self._folder or not self._file:
             return None
         try:
-            return _save(alarm, self._pictures)
+            return _save(alarm, self._pictures, blank=self._blank_outside)
         except OSError:
             self._folder.check()  # the better reason, where the folder is gone
             raise
@@ -154,12 +163,12 @@ def alarm_to_dict(alarm: Alarm, picture: str | None = None) -> dict[str, Any]:
     }
 
 
-def _save(alarm: Alarm, folder: Path) -> str:
+def _save(alarm: Alarm, folder: Path, *, blank: bool) -> str:
     """The best frame as alarm-0001.jpg, and with its overlay beside it; the first one's name. Raises OSError."""
-    name = f"alarm-{alarm.number:04d}"
-    frame = alarm.best.result.frame
-    _write_jpeg(folder / f"{name}.jpg", frame.image)
-    _write_jpeg(folder / f"{name}-overlay.jpg", draw(frame.image, _own_shapes(alarm)))
+    name, best = f"alarm-{alarm.number:04d}", alarm.best.result
+    image = blank_outside(best.frame.image, best) if blank else best.frame.image
+    _write_jpeg(folder / f"{name}.jpg", caption_below(image))
+    _write_jpeg(folder / f"{name}-overlay.jpg", caption_below(draw(image, _own_shapes(alarm))))
     return f"{name}.jpg"
 
 

@@ -29,6 +29,8 @@ class OutputSpec:
         events: one JSON line per alarm.
         pictures: a folder for the best frame of each alarm.
         count_alarms: follow alarms even where they are not written.
+        blank_outside: leave everything outside the field of view out of the video and the pictures; None: out of the
+            pictures only.
     """
 
     results: Path | None = None
@@ -36,6 +38,7 @@ class OutputSpec:
     events: Path | None = None
     pictures: Path | None = None
     count_alarms: bool = False
+    blank_outside: bool | None = None
 
 
 class Output(Protocol):

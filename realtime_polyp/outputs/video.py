@@ -16,6 +16,7 @@ from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
+from realtime_polyp.outputs.sharing import add_caption, blank_outside
 from realtime_polyp.outputs.video_picture import PIXEL_FORMAT, Colours, YuvConverter, fit, pad_to_even
 from realtime_polyp.packets import Result
 
@@ -77,7 +78,8 @@ class VideoWriter:
     Colours are tagged: BT.709 from 720 lines or 1280 columns on, else BT.601; limited range unless `full_range`.
 
     A crash loses the last frame; what is written before can be played. rate_hz: the nominal frame rate; 30 where it is
-    not known. Raises OutputError.
+    not known. blank_outside: everything outside the field of view is black. caption: draw the research-use notice
+    into a corner. Raises OutputError.
     """
 
     on_disk = True
@@ -89,9 +91,12 @@ class VideoWriter:
         rate_hz: Fraction | None = None,
         style: OverlayStyle = OverlayStyle(),
         full_range: bool = False,
+        blank_outside: bool = False,
+        caption: bool = True,
     ) -> None:
         self.name, self._style, self._rate_hz = f"video to {printable(path)}", style, rate_hz or Fraction(30)
-        self._kind, self._full_range = container_of(path), full_range
+        self._kind, self._full_range, self._blank_outside = container_of(path), full_range, blank_outside
+        self._caption = caption
         self._stream: VideoStream | None = None
         self._next_pts = self._shift = self._key_pts = 0
         self._failed = False
@@ -106,10 +111,14 @@ class VideoWriter:
     def write(self, result: Result) -> None:
         if self._container is None:
             raise OutputError(f"cannot write {self.name}: it is closed already")
-        painted = draw(result.frame.image, shapes_of(result, self._style))
+        image = result.frame.image
+        image = blank_outside(image, result) if self._blank_outside else image
+        painted = draw(image, shapes_of(result, self._style))
         try:
             stream = self._stream or self._open_stream(self._container, pad_to_even(painted))
             fitted = fit(painted, (stream.height, stream.width))
+            if self._caption:
+                add_caption(fitted)
             self._container.mux(stream.encode(self._frame_of(fitted, result.frame.pts_s)))
             self._raise_failure()
         except (OSError, av.error.FFmpegError) as error:

@@ -32,7 +32,7 @@ def bars(_: int, size: tuple[int, int]) -> Picture:
 
 
 def save(path: Path, images: list[Picture], **options: object) -> Path:
-    writer = VideoWriter(path, rate_hz=Fraction(25), **options)  # type: ignore[arg-type]
+    writer = VideoWriter(path, rate_hz=Fraction(25), caption=False, **options)  # type: ignore[arg-type]
     for index, image in enumerate(images):
         field = FieldOfView(0, 0, image.shape[1], image.shape[0])
         writer.write(Result(Frame(index, index / 25, 0.0, image), field, NO_DETECTIONS, (), None))

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from viewer_fakes import FakeDetector, FakeSegmenter, FakeSource, picture
 
-from realtime_polyp.field_of_view import whole
+from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Detections, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline, run_inline
@@ -137,7 +137,9 @@ class TestSnapshot:
         displayed = DisplayedFrame(result.frame, result)
         saved = snapshot.save_snapshot(displayed, OverlayStyle(), tmp_path / "new", "a b/demo.mp4", NOW)
         assert saved.plain.name == "demo_2025-01-02_03-04-05-678_at-0.220s.png"
-        assert np.array_equal(cv2.imread(str(saved.plain))[..., ::-1], result.frame.image)
+        written = cv2.imread(str(saved.plain))[..., ::-1]
+        assert np.array_equal(written[:128], result.frame.image)
+        assert written[128:].max() > 100  # the research-use notice
         assert sorted(tmp_path.rglob("*.part")) == []
 
     def test_with_overlay_is_what_draw_paints_and_a_caption(self, tmp_path: Path):
@@ -147,10 +149,20 @@ class TestSnapshot:
         )
         shapes = shapes_of(result, OverlayStyle(mask="fill"))
         assert shapes.boxes and shapes.outlines and saved.annotated
-        rows = slice(0, 100)  # the caption is below
         painted = cv2.imread(str(saved.annotated))[..., ::-1]
-        assert np.array_equal(painted[rows], draw(result.frame.image, shapes)[rows])
-        assert not np.array_equal(painted, draw(result.frame.image, shapes))
+        assert np.array_equal(painted[:128], draw(result.frame.image, shapes))
+        assert painted[128:].max() > 100  # the research-use notice
+
+    def test_blanked_has_neither_what_stands_outside_the_field_nor_the_files_name(self, tmp_path: Path):
+        result = results(1)[0]
+        result = replace(result, field_of_view=FieldOfView(20, 10, 150, 120))
+        saved = snapshot.save_snapshot(
+            DisplayedFrame(result.frame, result), OverlayStyle(), tmp_path, "Jane Doe.mp4", NOW, blank=True
+        )
+        written = cv2.imread(str(saved.plain))[:128, :, ::-1]
+        assert np.array_equal(written[10:120, 20:150], result.frame.image[10:120, 20:150])
+        written[10:120, 20:150] = 0
+        assert not written.any() and saved.plain.name.startswith("picture_")
 
     def test_says_so_where_there_is_no_overlay(self, tmp_path: Path):
         frame = results(1)[0].frame
