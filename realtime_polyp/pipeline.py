@@ -145,9 +145,14 @@ class Pipeline:
         return self.filter.config
 
     def reset(self) -> None:
-        """Forget the past: another video begins, or the same one at another place."""
+        """Forget the past: another video begins."""
         self.analyzer.reset()
         self.filter.reset()
+
+    def seek(self) -> None:
+        """Forget the past but the track numbers: the same video goes on at another place."""
+        self.analyzer.reset()
+        self.filter.seek()
 
     def set_score_threshold(self, score_threshold: float) -> None:
         """For the frames to come; may be called from another thread."""

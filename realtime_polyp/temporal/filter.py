@@ -32,10 +32,17 @@ class TemporalFilter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: another video begins, or the same one at another place."""
+        """Forget everything: another video begins."""
         self._tracker = Tracker(self.config.temporal) if self.config.temporal else None
         self._cues = FrameCues(self.config.frame_quality)
         self._shape: tuple[int, ...] = ()
+
+    def seek(self) -> None:
+        """The same video goes on at another place: track numbers continue, all else is forgotten."""
+        if self._tracker:
+            self._tracker.seek()
+        self._cues = FrameCues(self.config.frame_quality)
+        self._shape = ()
 
     def set_score_threshold(self, score_threshold: float) -> None:
         """For the frames to come; may be called from another thread."""
@@ -57,6 +64,7 @@ class TemporalFilter:
             self._tracker.reset()
         appearances = PictureAppearances(frame.image)
         motion, quality = self._cues.update(frame, raw.field_of_view, timer, needs_motion=not self._tracker.idle)
+        motion = motion if frame.continues else replace(motion, cut=True)
         tracks, filtered = self._tracker.update(
             TrackerInput(
                 detections=detections,

@@ -18,6 +18,7 @@ from realtime_polyp.temporal.camera_motion import Camera
 from realtime_polyp.temporal.config import TemporalConfig
 from realtime_polyp.temporal.kalman import displacement
 from realtime_polyp.temporal.mask_filter import MaskFilter, TrackMotion
+from realtime_polyp.temporal.number_memory import NumberMemory
 from realtime_polyp.temporal.track import (
     TrackerInput,
     TrackState,
@@ -46,6 +47,7 @@ class Tracker:
         self._keys: Iterator[int] = itertools.count(1)
         self._numbers: Iterator[int] = itertools.count(1)
         self._mask = MaskFilter(config.mask_s)
+        self._memory = NumberMemory()
         self.reset()
 
     def reset(self) -> None:
@@ -54,6 +56,12 @@ class Tracker:
         self._lost: list[TrackState] = []
         self._now_s: float | None = None
         self._mask.reset()
+
+    def seek(self) -> None:
+        """The same recording goes on at another place. A polyp that is met again at a time and place where it was shown
+        before keeps its number; every other gets a new one."""
+        self.reset()
+        self._memory.seek()
 
     @property
     def idle(self) -> bool:
@@ -76,7 +84,9 @@ class Tracker:
             if track.key in before
         ]
         filtered = self._mask.update(frame.mask, motions, frame.motion, step_s)
-        return tuple(to_track(track, frame.pts_s) for track in self._tracks), filtered
+        tracks = tuple(to_track(track, frame.pts_s) for track in self._tracks)
+        self._memory.add(frame.pts_s, tracks)
+        return tracks, filtered
 
     def _advance_clock(self, pts_s: float, *, cut: bool) -> float:
         """Return the seconds since the previous frame; 0 when there is nothing to continue."""
@@ -124,12 +134,20 @@ class Tracker:
                 track = replace(track, appearance=appearance, appearance_s=frame.pts_s)
             if not track.is_confirmed and track.drawn:
                 known = self._reidentify(track, hidden, taken)
-                first_s, number = (known.first_s, known.number) if known else (track.first_s, next(self._numbers))
+                first_s, number = (
+                    (known.first_s, known.number) if known else (track.first_s, self._number(track, tracks))
+                )
                 track = replace(track, number=number, first_s=first_s)
-                taken |= {known.key} if known else set()
+                taken |= {known.key} if known else {one.key for one in self._lost if one.number == number}
             numbered.append(track)
         self._lost = [track for track in self._lost if track.key not in taken]
         return [track for track in numbered if track.key not in taken]
+
+    def _number(self, track: TrackState, tracks: list[TrackState]) -> int:
+        """Return the number of the polyp that was at this time and place before a seek, or else the next one."""
+        taken = {one.number for one in tracks if one.number is not None}
+        known = self._memory.find(track.seen_s, track.box, taken)
+        return next(self._numbers) if known is None else known
 
     def _reidentify(self, track: TrackState, hidden: list[TrackState], taken: set[int]) -> TrackState | None:
         """Return the invisible confirmed track that is near and most similar to this one, if any."""
