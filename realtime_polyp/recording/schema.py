@@ -42,13 +42,17 @@ CREATE TABLE outputs (           -- one row per analysed frame; the encodings ar
     field BLOB NOT NULL,         -- field of view
     raw BLOB NOT NULL,           -- RawResult.detections, float32
     mask BLOB,                   -- RawResult.mask, 8 bit
-    fused BLOB NOT NULL,         -- FilterCues.detections, float32
-    camera BLOB,                 -- FilterCues.camera; NULL: not known
-    cut INTEGER NOT NULL,        -- FilterCues.cut
-    appearances BLOB,            -- FilterCues.appearances
     detections BLOB NOT NULL,    -- Result.detections, at the threshold of that moment
     filtered_mask BLOB,          -- Result.mask, 8 bit
     stages_ms TEXT NOT NULL      -- JSON
+);
+
+CREATE TABLE cues (              -- FilterCues of an analysed frame; narrow, so that the filter runs again fast
+    number INTEGER PRIMARY KEY REFERENCES frames,
+    cut INTEGER NOT NULL,        -- FilterCues.cut
+    fused BLOB NOT NULL,         -- FilterCues.detections, float32
+    camera BLOB,                 -- FilterCues.camera; NULL: not known
+    appearances BLOB             -- FilterCues.appearances
 );
 
 CREATE TABLE tracks (            -- Result.tracks

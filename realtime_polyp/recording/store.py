@@ -13,7 +13,8 @@ from realtime_polyp.temporal.alarms import Alarm
 
 _NO_CUES = FilterCues(NO_DETECTIONS, None, False, ())
 _FRAME = "INSERT INTO frames VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
-_OUTPUT = "INSERT INTO outputs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+_OUTPUT = "INSERT INTO outputs VALUES (?,?,?,?,?,?,?,?)"
+_CUES = "INSERT INTO cues VALUES (?,?,?,?,?)"
 _TRACK = "INSERT INTO tracks VALUES (?,?,?,?,?,?,?,?,?,?)"
 GENESIS = "0" * 64
 """What stands before the first entry of the chain."""
@@ -58,16 +59,20 @@ class SessionStore:
             blobs.encode_field(result.field_of_view),
             blobs.encode_detections(raw.detections if raw else NO_DETECTIONS),
             blobs.encode_mask(raw.mask if raw else None),
-            blobs.encode_detections(cues.detections),
-            blobs.encode_camera(cues.camera),
-            int(cues.cut),
-            blobs.encode_appearances(cues.appearances),
             blobs.encode_detections(result.detections),
             blobs.encode_mask(result.mask),
             json.dumps({name: round(value, 3) for name, value in result.stages_ms.items()}),
         )
-        self._hash.update(repr(output).encode())
-        self._database.execute(_OUTPUT, output)
+        cue = (
+            number,
+            int(cues.cut),
+            blobs.encode_detections(cues.detections),
+            blobs.encode_camera(cues.camera),
+            blobs.encode_appearances(cues.appearances),
+        )
+        for statement, values in ((_OUTPUT, output), (_CUES, cue)):
+            self._hash.update(repr(values).encode())
+            self._database.execute(statement, values)
         for track in result.tracks:
             box = (float(value) for value in track.box)
             row = (number, track.id, *box, float(track.score), track.state, float(track.age_s), float(track.unseen_s))

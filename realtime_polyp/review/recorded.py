@@ -131,7 +131,7 @@ class RecordedSession:
 
     def cues(self, number: int) -> FilterCues:
         """Return what the temporal filter worked on. Raises KeyError where the frame was not analysed."""
-        query = "SELECT fused, camera, cut, appearances FROM outputs WHERE number = ?"
+        query = "SELECT fused, camera, cut, appearances FROM cues WHERE number = ?"
         row = self._database.execute(query, (number,)).fetchone()
         if row is None:
             raise KeyError(number)
