@@ -1,6 +1,5 @@
 """Opens a recorded session and reads it: what is known about it, its frames as a table, and any frame's results."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.json_files import parse_json
 from realtime_polyp.packets import FilterCues, Frame, RawResult, Result, Track
 from realtime_polyp.recording import blobs
 from realtime_polyp.recording.schema import ORIGINAL_FILE, SESSION_FILE, SESSION_FORMAT
@@ -69,7 +69,7 @@ class RecordedSession:
             self._database.execute(f"PRAGMA mmap_size = {_MEMORY_BYTES}")
             self._check_format()
             self.facts: dict[str, Any] = {
-                name: json.loads(value) for name, value in self._database.execute("SELECT name, value FROM facts")
+                name: _parse(value) for name, value in self._database.execute("SELECT name, value FROM facts")
             }
             self.frames = self._read_frames()
         except (sqlite3.Error, ValueError) as error:
@@ -126,7 +126,7 @@ class RecordedSession:
             blobs.decode_detections(raw),
             blobs.decode_mask(mask),
             has_detector=bool(self.facts.get("models", {}).get("detector", True)),
-            stages_ms=json.loads(stages_ms),
+            stages_ms=_parse(stages_ms),
         )
 
     def cues(self, number: int) -> FilterCues:
@@ -203,3 +203,7 @@ class RecordedSession:
             np.float32,
         )
         return FrameTable(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+
+
+def _parse(text: str) -> Any:
+    return parse_json(text, object, "a value of the session", "JSON", SessionFileError)

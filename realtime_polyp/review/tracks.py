@@ -1,0 +1,83 @@
+"""Tracks of a whole session as columns: the recorded ones, or those of the filter that ran again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.packets import Track, TrackStatus
+from realtime_polyp.review.recorded import RecordedSession
+
+STATES: tuple[TrackStatus, ...] = ("tentative", "shown", "held")
+_COLUMNS = "number, id, x1, y1, x2, y2, score, CASE state WHEN 'tentative' THEN 0 WHEN 'shown' THEN 1 ELSE 2 END"
+
+
+@dataclass(frozen=True)
+class TrackTable:
+    """One row per track and frame, in the order of the frames; each column (m,).
+
+    Attributes:
+        number: of the frame, 1, 2, ... in the session.
+        id: see `Track`, as are the other columns.
+        box: (m, 4) float32 xyxy, source px.
+        score: 0..1.
+        state: index in `STATES`.
+        age_s, unseen_s: s.
+    """
+
+    number: NDArray[np.int64]
+    id: NDArray[np.int64]
+    box: NDArray[np.float32]
+    score: NDArray[np.float64]
+    state: NDArray[np.uint8]
+    age_s: NDArray[np.float64]
+    unseen_s: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        return self.state > 0
+
+    def at(self, number: int) -> tuple[Track, ...]:
+        """Return the tracks of one frame."""
+        first, last = np.searchsorted(self.number, (number, number + 1))
+        return tuple(
+            Track(
+                int(self.id[row]), self.box[row], float(self.score[row]), STATES[self.state[row]],
+                float(self.age_s[row]), float(self.unseen_s[row]),
+            )
+            for row in range(first, last)
+        )  # fmt: skip
+
+    def between(self, first: int, last: int) -> "TrackTable":
+        """Return the rows of the frames `first` to `last`, both included."""
+        rows = slice(*np.searchsorted(self.number, (first, last + 1)))
+        return TrackTable(*(column[rows] for column in self._columns()))
+
+    def _columns(self) -> tuple[NDArray[np.generic], ...]:
+        return self.number, self.id, self.box, self.score, self.state, self.age_s, self.unseen_s
+
+
+def table_of(rows: NDArray[np.float64]) -> TrackTable:
+    """Make a table of rows (m, 10): number, id, x1, y1, x2, y2, score, state, age_s, unseen_s."""
+    number, identity, state = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 7].astype(np.uint8)
+    return TrackTable(number, identity, rows[:, 2:6].astype(np.float32), rows[:, 6], state, rows[:, 8], rows[:, 9])
+
+
+def join_tables(tables: Iterable[TrackTable]) -> TrackTable:
+    """Join tables of consecutive frames."""
+    found = [table._columns() for table in tables]
+    return TrackTable(*(np.concatenate(column) for column in zip(*found, strict=True))) if found else NO_TRACKS
+
+
+NO_TRACKS = table_of(np.zeros((0, 10)))
+
+
+def recorded_tracks(session: RecordedSession) -> TrackTable:
+    """Read the tracks as they were recorded. Raises sqlite3.Error."""
+    query = f"SELECT {_COLUMNS}, age_s, unseen_s FROM tracks ORDER BY number, id"
+    rows = np.array(session.database.execute(query).fetchall(), np.float64)
+    return table_of(rows.reshape(-1, 10))
