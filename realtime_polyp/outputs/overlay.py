@@ -3,26 +3,31 @@
 The viewer paints the same shapes with Qt, so that a saved video and the screen never disagree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.outputs.labels import Label, LabelPlacer, Place, Rect
+from realtime_polyp.outputs.overlay_lines import EDGE_COLOUR, Look, bars_of, leader_of, look_of, within
 from realtime_polyp.packets import Boxes, Mask, Result, Track
 
-MaskStyle = Literal["outline", "fill", "none"]
 Colour = tuple[int, int, int]
 
 SHOWN_COLOUR: Colour = (64, 255, 128)  # RGB; green and cyan are what mucosa never is
 HELD_COLOUR: Colour = (255, 208, 64)
 MASK_COLOUR: Colour = (64, 224, 255)
+LABEL_DARK: Colour = (16, 16, 16)  # background of a held polyp's label
 FILL_OPACITY = 0.30
 _MASK_THRESHOLD = 0.5
 _MIN_MASK_CELLS = 12  # of the model's map: smaller connected components are noise
 _NEAR_BOX = 0.25  # of a box's size: a connected component this far outside every shown box is not drawn
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_PX, _DIGIT_PX = 29, 20  # size of the font at scale 1, and height of its digits
+_LARGEST_PX = 32_000  # further away OpenCV's integers overflow
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,14 @@ class OverlayStyle:
     """How results are drawn.
 
     Attributes:
-        boxes, labels: drawn or not.
-        mask: as outline, filled, or not at all.
+        boxes, outline, labels, fill: drawn or not, each on its own. The outline and the fill are the mask's.
         min_score: hides tracks with a lower score at once, whatever the pipeline keeps.
     """
 
     boxes: bool = True
     labels: bool = True
-    mask: MaskStyle = "outline"
+    outline: bool = True
+    fill: bool = False
     min_score: float = 0.0
 
 
@@ -47,13 +52,21 @@ class BoxShape:
 
     Attributes:
         box: xyxy, source px.
-        label: such as "3  0.87", or "".
+        label: such as "3  87 %", or "".
         held: not detected in this frame.
+        number: of the polyp.
+        framed: its frame is drawn, not its label alone.
     """
 
     box: tuple[float, float, float, float]
     label: str
     held: bool
+    number: int = 0
+    framed: bool = True
+
+    @property
+    def colour(self) -> Colour:
+        return HELD_COLOUR if self.held else SHOWN_COLOUR
 
 
 @dataclass(frozen=True)
@@ -64,14 +77,28 @@ class Shapes:
         boxes: the boxes.
         outlines: mask outlines, each (n, 2) xy, source px.
         fill: fill the outlines.
+        lined: draw the outlines.
     """
 
     boxes: tuple[BoxShape, ...]
     outlines: tuple[NDArray[np.float32], ...]
     fill: bool
+    lined: bool = True
+
+    def polyps(self, scale: float = 1.0, left: float = 0.0, top: float = 0.0) -> list[Rect]:
+        """The areas of all boxes and outlines, which no label may cover, scaled and moved to the drawing's px."""
+        rects = [box.box for box in self.boxes]
+        rects += [(*outline.min(axis=0).tolist(), *outline.max(axis=0).tolist()) for outline in self.outlines]
+        return [moved(rect, scale, left, top) for rect in rects]
 
 
 NO_SHAPES = Shapes((), (), fill=False)
+
+
+def moved(rect: Rect, scale: float, left: float, top: float) -> Rect:
+    """An area of the source in px of a drawing whose picture begins at (left, top)."""
+    x1, y1, x2, y2 = rect
+    return left + x1 * scale, top + y1 * scale, left + x2 * scale, top + y2 * scale
 
 
 def shapes_of(result: Result, style: OverlayStyle = OverlayStyle()) -> Shapes:
@@ -79,16 +106,21 @@ def shapes_of(result: Result, style: OverlayStyle = OverlayStyle()) -> Shapes:
     if result.signal != "ok":
         return NO_SHAPES
     tracks = [track for track in result.tracks if track.visible and track.score >= style.min_score]
-    boxes = tuple(_box_shape(track, style) for track in tracks) if style.boxes else ()
-    if result.mask is None or style.mask == "none":
+    boxes = tuple(_box_shape(track, style) for track in tracks) if style.boxes or style.labels else ()
+    if result.mask is None or not (style.outline or style.fill):
         return Shapes(boxes, (), fill=False)
-    return Shapes(boxes, outlines_of(result.mask, tracks, result), fill=style.mask == "fill")
+    return Shapes(boxes, outlines_of(result.mask, tracks, result), fill=style.fill, lined=style.outline)
 
 
 def _box_shape(track: Track, style: OverlayStyle) -> BoxShape:
     x1, y1, x2, y2 = (float(value) for value in track.box)
-    label = f"{track.id}  {track.score:.2f}" if style.labels else ""
-    return BoxShape((x1, y1, x2, y2), label, track.state == "held")
+    label = label_text(track.id, track.score) if style.labels else ""
+    return BoxShape((x1, y1, x2, y2), label, track.state == "held", track.id, framed=style.boxes)
+
+
+def label_text(number: int, score: float) -> str:
+    """Such as "3  87 %"; 100 % is kept for certainty."""
+    return f"{number}  {min(99, round(score * 100)) if score < 1 else 100} %"
 
 
 def outlines_of(mask: Mask, tracks: list[Track], result: Result) -> tuple[NDArray[np.float32], ...]:
@@ -111,44 +143,101 @@ def outlines_of(mask: Mask, tracks: list[Track], result: Result) -> tuple[NDArra
     return tuple(line for line in outlines if is_at_box(line.min(axis=0), line.max(axis=0), boxes))
 
 
-def draw(image: Image, shapes: Shapes) -> Image:
-    """A copy of the image (H, W, 3) RGB with the shapes painted on it; line widths follow the image's height."""
+def draw(image: Image, shapes: Shapes, placer: LabelPlacer | None = None) -> Image:
+    """A copy of the image (H, W, 3) RGB with the shapes painted on it; sizes follow the image's.
+
+    placer: the one of the previous pictures, so that labels stay where they are.
+    """
     painted = image.copy()
-    width_px = max(1, round(image.shape[0] / 360))
+    height, width = image.shape[:2]
+    look = look_of(width, height)
     if shapes.outlines:
-        _draw_outlines(painted, shapes, width_px)
+        _draw_outlines(painted, shapes, look)
     for box in shapes.boxes:
-        _draw_box(painted, box, width_px)
+        if box.framed:
+            _draw_frame(painted, box, look)
+    if labelled := labelled_boxes(shapes):
+        _draw_labels(painted, labelled, shapes, look, placer or LabelPlacer())
     return painted
 
 
-def _draw_outlines(painted: Image, shapes: Shapes, width_px: int) -> None:
+def labelled_boxes(shapes: Shapes) -> dict[int, BoxShape]:
+    """The boxes with a label by number, which is unique also where two boxes share one."""
+    labelled: dict[int, BoxShape] = {}
+    for index, box in enumerate(shapes.boxes):
+        if box.label:
+            labelled[-1 - index if box.number in labelled else box.number] = box
+    return labelled
+
+
+def _draw_outlines(painted: Image, shapes: Shapes, look: Look) -> None:
     lines = [np.round(outline).astype(np.int32) for outline in shapes.outlines]
     if shapes.fill:
-        filled = painted.copy()
-        cv2.fillPoly(filled, lines, MASK_COLOUR)
-        cv2.addWeighted(filled, FILL_OPACITY, painted, 1 - FILL_OPACITY, 0, dst=painted)
-    cv2.polylines(painted, lines, True, MASK_COLOUR, width_px, cv2.LINE_AA)
+        _tint(painted, lines)
+    if shapes.lined:
+        for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (MASK_COLOUR, look.line)):
+            cv2.polylines(painted, lines, True, colour, max(1, round(width)), cv2.LINE_AA)
 
 
-def _draw_box(painted: Image, box: BoxShape, width_px: int) -> None:
-    colour = HELD_COLOUR if box.held else SHOWN_COLOUR
-    x1, y1, x2, y2 = (round(value) for value in box.box)
-    cv2.rectangle(painted, (x1, y1), (x2, y2), colour, width_px, cv2.LINE_AA)
-    if box.label:
-        _draw_label(painted, box.label, (x1, y1), colour, width_px)
+def _tint(painted: Image, lines: Sequence[NDArray[np.int32]]) -> None:
+    """Fill the outlines, within the rectangle around them: the rest of the picture is not touched."""
+    height, width = painted.shape[:2]
+    points = np.concatenate(lines)
+    x1, y1 = np.clip(points.min(axis=0), 0, (width, height))
+    x2, y2 = np.clip(points.max(axis=0) + 1, 0, (width, height))
+    if x1 < x2 and y1 < y2:
+        part = painted[y1:y2, x1:x2]
+        filled = part.copy()
+        cv2.fillPoly(filled, list(lines), MASK_COLOUR, offset=(-int(x1), -int(y1)))
+        painted[y1:y2, x1:x2] = cv2.addWeighted(filled, FILL_OPACITY, part, 1 - FILL_OPACITY, 0)
 
 
-def _draw_label(painted: Image, label: str, corner: tuple[int, int], colour: Colour, width_px: int) -> None:
-    """Black on the box's colour, above the box, or inside it where the picture ends."""
-    scale, thickness_px = max(0.4, painted.shape[0] / 1100), max(1, width_px // 2)
-    (width, height), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness_px)
-    x, y = corner[0], corner[1] - base - width_px
-    if y - height < 0:
-        y = corner[1] + height + base
-    cv2.rectangle(painted, (x, y - height - base), (x + width + 2 * base, y + base), colour, cv2.FILLED)
-    place = (x + base, y)
-    cv2.putText(painted, label, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness_px, cv2.LINE_AA)
+def _draw_frame(painted: Image, box: BoxShape, look: Look) -> None:
+    height, width = painted.shape[:2]
+    bars = bars_of(within(box.box, (0, 0, width, height), look), look, held=box.held)
+    for colour, grow in ((EDGE_COLOUR, look.edge), (box.colour, 0.0)):
+        for bar in bars:
+            _fill_rect(painted, bar, colour, grow)
+
+
+def _fill_rect(painted: Image, rect: Rect, colour: Colour, grow: float = 0.0) -> None:
+    low = [round(min(max(value - grow, -_LARGEST_PX), _LARGEST_PX)) for value in rect[:2]]
+    high = [round(min(max(value + grow, -_LARGEST_PX), _LARGEST_PX)) - 1 for value in rect[2:]]
+    cv2.rectangle(painted, low, high, colour, cv2.FILLED)
+
+
+def _draw_labels(
+    painted: Image, labelled: dict[int, BoxShape], shapes: Shapes, look: Look, placer: LabelPlacer
+) -> None:
+    height, width = painted.shape[:2]
+    pad = look.text * 0.3
+    labels = []
+    for number, box in labelled.items():
+        (text_width, _), _ = cv2.getTextSize(box.label, _FONT, look.text / _FONT_PX, _pen(look))
+        labels.append(Label(number, box.box, text_width + 2 * pad, look.text * 1.2))
+    places = placer.place(labels, (0, 0, width, height), polyps=shapes.polyps())
+    for number, place in places.items():
+        _draw_label(painted, labelled[number], place, look, pad)
+
+
+def _draw_label(painted: Image, box: BoxShape, place: Place, look: Look, pad: float) -> None:
+    """Dark letters on the box's colour; for a held polyp, letters of its colour on a dark ground."""
+    if not place.touches:
+        start, end = (tuple(round(value) for value in point) for point in leader_of(place.rect, box.box))
+        for colour, line in ((EDGE_COLOUR, look.line + 2 * look.edge), (box.colour, look.line)):
+            cv2.line(painted, start, end, colour, round(line), cv2.LINE_AA)
+    _fill_rect(painted, place.rect, EDGE_COLOUR)
+    _fill_rect(painted, place.rect, box.colour, -look.edge)
+    if box.held:
+        _fill_rect(painted, place.rect, LABEL_DARK, -look.edge - look.line)
+    digits = look.text * _DIGIT_PX / _FONT_PX
+    at = (round(place.rect[0] + pad), round((place.rect[1] + place.rect[3] + digits) / 2))
+    ink = box.colour if box.held else EDGE_COLOUR
+    cv2.putText(painted, box.label, at, _FONT, look.text / _FONT_PX, ink, _pen(look), cv2.LINE_AA)
+
+
+def _pen(look: Look) -> int:
+    return max(1, round(look.text / 13))
 
 
 def is_at_box(low: NDArray[np.floating], high: NDArray[np.floating], boxes: Boxes) -> bool:

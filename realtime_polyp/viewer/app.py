@@ -32,7 +32,7 @@ def run_viewer(
     quit_at_end: bool = False,
     recording_error: Callable[[], str | None] = lambda: None,
     unverified: bool = False,
-    sound: bool = False,
+    sound: bool | None = None,
 ) -> int:
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
 

@@ -8,14 +8,15 @@ from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.geometry import shrink
+from realtime_polyp.outputs.labels import LabelPlacer, Rect
 from realtime_polyp.outputs.overlay import NO_SHAPES, OverlayStyle, Shapes, shapes_of
 from realtime_polyp.packets import Frame
+from realtime_polyp.viewer.badges import BadgeLayer, Notes
 from realtime_polyp.viewer.condition import READY, Condition
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted
-from realtime_polyp.viewer.paint import paint_badge, paint_cover, paint_shapes
+from realtime_polyp.viewer.edge_signal import EdgeSignals
+from realtime_polyp.viewer.paint import Surface, paint_cover, paint_shapes
 from realtime_polyp.viewer.theme import BACKGROUND
-
-_NOT_ON_PICTURE = ("running", "seeking")  # conditions that only the status line shows
 
 
 class Canvas(QWidget):
@@ -26,8 +27,11 @@ class Canvas(QWidget):
         self.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.Ignored)
         self.setAttribute(Qt.WA_OpaquePaintEvent)
         self.setMinimumSize(160, 120)
+        self.setMouseTracking(True)
         self._style, self._overlay_on = style, True
-        self._condition = READY
+        self._condition, self._notes = READY, Notes()
+        self.signals = EdgeSignals()
+        self._badges, self._placer = BadgeLayer(), LabelPlacer()
         self._displayed: DisplayedFrame | None = None
         self._shapes: tuple[DisplayedFrame, OverlayStyle, Shapes] | None = None
         self._scaled: tuple[Frame, tuple[int, int], float, Image, QImage] | None = None
@@ -55,6 +59,11 @@ class Canvas(QWidget):
             self._condition = condition
             self.update()
 
+    def set_notes(self, notes: Notes) -> None:
+        if notes != self._notes:
+            self._notes = notes
+            self.update()
+
     def shapes(self) -> Shapes:
         """The shapes that are drawn over the picture."""
         displayed = self._displayed
@@ -78,26 +87,34 @@ class Canvas(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.fillRect(event.rect(), QColor(BACKGROUND))
+        area, picture = QRectF(self.rect()), self.picture_rect()
+        taken = self._badges.update(area, picture, self.devicePixelRatioF(), self._condition, self._notes)
         overlay = False
         if self._displayed is not None:
-            overlay = self._paint_frame(painter, self._displayed)
-        area = self.picture_rect()
+            overlay = self._paint_frame(painter, self._displayed, picture, taken + self._panels())
         if self._condition.covers:
-            paint_cover(painter, QRectF(self.rect()), self._condition)
-        elif self._condition.name not in _NOT_ON_PICTURE:
-            paint_badge(painter, area, self._condition)
+            paint_cover(painter, area, self._condition)
+        self._badges.paint(painter)
         painter.end()
         self._painted = Painted(picture=self._displayed is not None, overlay=overlay)
         self._mapped = True
 
-    def _paint_frame(self, painter: QPainter, displayed: DisplayedFrame) -> bool:
+    def _paint_frame(self, painter: QPainter, displayed: DisplayedFrame, area: QRectF, taken: list[Rect]) -> bool:
         """Paint the picture and its overlay; returns whether the overlay is on, with or without a polyp."""
-        area = self.picture_rect()
         ratio = self.devicePixelRatioF()
         size = (round(area.height() * ratio), round(area.width() * ratio))
         painter.drawImage(QPointF(area.topLeft()), self._scaled_image(displayed.frame, size, ratio))
-        paint_shapes(painter, self.shapes(), area, area.width() / displayed.frame.image.shape[1])
-        return displayed.result is not None and self._overlay_on and not self._condition.blanks
+        surface = Surface(area, area.width() / displayed.frame.image.shape[1], QRectF(self.rect()), tuple(taken))
+        paint_shapes(painter, self.shapes(), surface, self._placer)
+        overlay = displayed.result is not None and self._overlay_on and not self._condition.blanks
+        if overlay:
+            self.signals.paint(painter, surface)
+        return overlay
+
+    def _panels(self) -> list[Rect]:
+        """The areas of the legend and the help, while they are open."""
+        panels = [child.geometry() for child in self.children() if isinstance(child, QWidget) and child.isVisible()]
+        return [(rect.left(), rect.top(), rect.right() + 1, rect.bottom() + 1) for rect in panels]
 
     def _scaled_image(self, frame: Frame, size: tuple[int, int], ratio: float) -> QImage:
         """The frame at the screen's size (h, w) px.

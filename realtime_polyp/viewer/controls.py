@@ -1,18 +1,25 @@
-"""The bar of buttons and sliders. None of them takes the keyboard focus: every key goes to the window."""
+"""The bars of buttons and sliders: the position in a recording, and below it everything else.
+
+None of them takes the keyboard focus: every key goes to the window.
+"""
 
 from collections.abc import Callable
 
 from PyQt5.QtCore import QRectF, QSize, Qt
-from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
-from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QWidget
+from PyQt5.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
+from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QVBoxLayout, QWidget
 
-from realtime_polyp.outputs.overlay import MaskStyle
+from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.viewer.icons import BOX, icon
 from realtime_polyp.viewer.keys import Action, tooltip
+from realtime_polyp.viewer.mutes import per_cent
+from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.shown_alarms import Span
-from realtime_polyp.viewer.theme import ACCENT, TONES
+from realtime_polyp.viewer.theme import ACCENT, TEXT_PX, TONES
 
-_MASK_NAMES: dict[MaskStyle, str] = {"outline": "Outline", "fill": "Filled", "none": "No mask"}
+_TOGGLES: tuple[Action, ...] = ("overlay", "boxes", "outline", "labels", "fill")
+_TOOLS: tuple[Action, ...] = ("snapshot", "legend", "help", "full screen")
+_TITLED_PX = 900  # a narrower bar, at scale 1, leaves out the word "Threshold"
 _SLIDER_STEPS = 1000
 _MARK_HEIGHT_PX, _MIN_MARK_WIDTH_PX = 3, 2
 _SLIDER_HEIGHT_PX = 22  # with room for marks below the handle
@@ -40,19 +47,44 @@ class Controls(QWidget):
         self._live, self._duration_s = live, duration_s
         self._on_action, self._on_seek, self._on_threshold = on_action, on_seek, on_threshold
         self._pause_icon = ""
-        row = QHBoxLayout(self)
-        row.setContentsMargins(10, 6, 10, 6)
-        row.setSpacing(4)
+        self._scale = 1.0
+        self._toggles: dict[Action, QToolButton] = {}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(10, 4, 10, 4)
+        column.setSpacing(2)
+        self._elapsed = FixedWidthLabel("00:00")
+        self.position = JumpSlider(_SLIDER_STEPS)
+        self.position.setMinimumSize(100, _SLIDER_HEIGHT_PX)
+        if self.has_position:
+            column.addLayout(self._make_position())
+        row = QHBoxLayout()
+        row.setSpacing(2)
         self._add_transport(row)
-        row.addSpacing(8)
+        row.addStretch(1)
         self._add_overlay_controls(row)
-        row.addSpacing(8)
+        row.addStretch(1)
         self._sound = self._button("sound")
         self._sound.setCheckable(True)
         row.addWidget(self._sound)
-        tools: tuple[Action, ...] = ("snapshot", "full screen", "help")
-        for action in tools:
+        for action in _TOOLS:
             row.addWidget(self._button(action))
+        column.addLayout(row)
+
+    def set_scale(self, scale: float) -> None:
+        """Make everything larger: see `theme.scale_of`."""
+        self._scale = scale
+        side = round(BOX * scale)
+        for button in self.findChildren(QToolButton):
+            button.setIconSize(QSize(side, side))
+        self.threshold.setMinimumWidth(round(90 * scale))
+        self.threshold.setMaximumWidth(round(150 * scale))
+        self.position.setMinimumSize(100, round(_SLIDER_HEIGHT_PX * scale))
+        for label in self.findChildren(FixedWidthLabel):
+            label.fit(scale)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._title.setVisible(self.width() >= _TITLED_PX * self._scale)
 
     def show_playing(self, state: str) -> None:
         """Set the icon of the main button: "play", "pause" or "again"."""
@@ -77,71 +109,69 @@ class Controls(QWidget):
         duration_s = self._duration_s or 1.0
         self.position.set_marks([(start_s / duration_s, end_s / duration_s) for start_s, end_s in spans])
 
-    def show_overlay(self, *, on: bool, mask: MaskStyle) -> None:
-        self._overlay.setChecked(on)
-        self._mask.setText(f" {_MASK_NAMES[mask]}")
-        self._mask.setIcon(icon(mask))
+    def show_overlay(self, *, on: bool, style: OverlayStyle) -> None:
+        """Press the buttons of what is drawn."""
+        drawn = (on, style.boxes, style.outline, style.labels, style.fill)
+        for action, is_drawn in zip(_TOGGLES, drawn, strict=True):
+            self._toggles[action].setChecked(is_drawn)
 
-    def show_sound(self, *, on: bool) -> None:
+    def show_sound(self, *, on: bool, volume: float) -> None:
         self._sound.setChecked(on)
+        self._sound.setToolTip(f"{tooltip('sound')}\nVolume {per_cent(volume)}  [\u2191] [\u2193]")
 
     def show_threshold(self, score: float) -> None:
         self.threshold.blockSignals(True)
         self.threshold.setValue(round(score * 100))
         self.threshold.blockSignals(False)
-        self._score.setText(f"{score:.2f}")
+        self._score.setText(per_cent(score))
+
+    def _make_position(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self.position.setToolTip("Position in the recording: click or drag. Green bars: a polyp was shown")
+        self.position.sliderReleased.connect(self._on_released)
+        self.position.sliderMoved.connect(self._on_dragged)
+        row.addWidget(self._elapsed)
+        row.addWidget(self.position, 1)
+        row.addWidget(FixedWidthLabel(clock_text(self._duration_s or 0.0)))
+        return row
 
     def _add_transport(self, row: QHBoxLayout) -> None:
         self._pause = self._button("pause")
         row.addWidget(self._pause)
         row.addWidget(self._button("step"))
-        self._elapsed = _fixed_width_label("00:00")
-        self.position = JumpSlider(_SLIDER_STEPS)
-        self.position.setMinimumSize(100, _SLIDER_HEIGHT_PX)
         if self._live:
             live = QLabel("LIVE")
             live.setStyleSheet(f"color: {TONES['bad']}; font-weight: bold; padding: 0 8px;")
             row.addWidget(live)
-            row.addStretch(1)
             return
         row.addWidget(self._button("back"))
         row.addWidget(self._button("forward"))
-        row.addWidget(self._elapsed)
-        if self._duration_s:
-            self.position.setToolTip("Position in the recording: click or drag. Green bars: a polyp was shown")
-            self.position.sliderReleased.connect(self._on_released)
-            self.position.sliderMoved.connect(self._on_dragged)
-            row.addWidget(self.position, 4)
-            row.addWidget(_fixed_width_label(clock_text(self._duration_s)))
-        else:
-            row.addStretch(1)
+        if not self.has_position:
+            row.addWidget(self._elapsed)
 
     def _add_overlay_controls(self, row: QHBoxLayout) -> None:
-        self._overlay = self._button("overlay", text="Overlay")
-        self._overlay.setCheckable(True)
-        self._mask = self._button("mask", text=_MASK_NAMES["outline"], icon_name="outline")
-        self._mask.setFixedWidth(self._mask.fontMetrics().horizontalAdvance("No mask") + BOX + 30)
+        for action in _TOGGLES:
+            self._toggles[action] = button = self._button(action)
+            button.setCheckable(True)
+            row.addWidget(button)
         self.threshold = JumpSlider(100)
         self.threshold.setMinimumWidth(90)
         self.threshold.setMaximumWidth(150)
         self.threshold.setToolTip("Hide boxes with a lower score  [+] [\u2212]")
         self.threshold.valueChanged.connect(lambda value: self._on_threshold(value / 100))
-        self._score = _fixed_width_label("0.00")
-        row.addWidget(self._overlay)
-        row.addWidget(self._mask)
+        self._title, self._score = QLabel("Threshold"), FixedWidthLabel("100 %")
         row.addSpacing(8)
-        row.addWidget(QLabel("Threshold"))
+        row.addWidget(self._title)
         row.addWidget(self.threshold, 1)
         row.addWidget(self._score)
 
-    def _button(self, action: Action, *, text: str = "", icon_name: str = "") -> QToolButton:
+    def _button(self, action: Action) -> QToolButton:
         button = QToolButton()
-        button.setIcon(icon(icon_name or action))
+        button.setIcon(icon(action))
         button.setIconSize(QSize(BOX, BOX))
         button.setToolTip(tooltip(action))
         button.setFocusPolicy(Qt.NoFocus)
-        button.setText(f" {text}" if text else "")  # the style leaves no room after the icon
-        button.setToolButtonStyle(Qt.ToolButtonTextBesideIcon if text else Qt.ToolButtonIconOnly)
+        button.setToolButtonStyle(Qt.ToolButtonIconOnly)
         button.clicked.connect(lambda: self._on_action(action))
         return button
 
@@ -207,9 +237,16 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes:02d}:{whole:02d}"
 
 
-def _fixed_width_label(text: str) -> QLabel:
-    """A label whose changing digits do not move its neighbours."""
-    label = QLabel(text)
-    label.setMinimumWidth(label.fontMetrics().horizontalAdvance("0" * len(text)) + 10)
-    label.setAlignment(Qt.AlignCenter)
-    return label
+class FixedWidthLabel(QLabel):
+    """A label whose changing digits do not move its neighbours. text: the widest one."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._widest = "0" * len(text)
+        self.setAlignment(Qt.AlignCenter)
+        self.fit(1.0)
+
+    def fit(self, scale: float) -> None:
+        """Make room for the widest text at this scale."""
+        metrics = QFontMetrics(font_px(TEXT_PX * scale))
+        self.setFixedWidth(metrics.horizontalAdvance(self._widest) + round(10 * scale))

@@ -87,11 +87,22 @@ def _fill(painter: QPainter) -> None:
     painter.drawPath(_blob())
 
 
-def _none(painter: QPainter) -> None:
-    pen = QPen(painter.pen())
-    pen.setStyle(Qt.DotLine)
-    painter.setPen(pen)
-    painter.drawPath(_blob())
+def _boxes(painter: QPainter) -> None:
+    painter.drawRect(QRectF(4, 5, 16, 14))
+
+
+def _labels(painter: QPainter) -> None:
+    """A label above the corner of a box."""
+    painter.drawPolyline(QPolygonF([QPointF(3, 21), QPointF(3, 15), QPointF(21, 15), QPointF(21, 21)]))
+    painter.setBrush(painter.pen().color())
+    painter.drawRoundedRect(QRectF(3, 4, 13, 6), 1, 1)
+
+
+def _legend(painter: QPainter) -> None:
+    """A list of signs and their meanings."""
+    for y in (5, 12, 19):
+        painter.drawRect(QRectF(3, y - 1.5, 3, 3))
+        painter.drawLine(QPointF(11, y), QPointF(21, y))
 
 
 def _blob() -> QPainterPath:
@@ -128,6 +139,7 @@ def _help(painter: QPainter) -> None:
 
 DRAWINGS: dict[str, Callable[[QPainter], None]] = {
     "play": _play, "pause": _pause, "step": _step, "again": _again, "back": _back, "forward": _forward,
-    "overlay": _overlay, "outline": _outline, "fill": _fill, "none": _none, "sound": _sound,
+    "overlay": _overlay, "boxes": _boxes, "outline": _outline, "labels": _labels, "fill": _fill,
+    "sound": _sound, "legend": _legend,
     "snapshot": _camera, "full screen": _full, "help": _help,
 }  # fmt: skip

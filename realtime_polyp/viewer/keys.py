@@ -1,16 +1,36 @@
 """The keyboard shortcuts, in one table for the window, the tooltips and the help."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 from PyQt5.QtCore import Qt
 
 Action = Literal[
-    "pause", "step", "back", "forward", "overlay", "mask", "stricter", "looser", "sound", "snapshot",
-    "full screen", "leave", "help", "quit",
+    "pause", "step", "back", "forward", "overlay", "boxes", "outline", "labels", "fill", "stricter", "looser",
+    "usual threshold", "sound", "louder", "quieter", "legend", "snapshot", "full screen", "leave", "help", "quit",
+    "step back", "start", "end", "slower", "faster", "loop start", "loop end", "next alarm", "previous alarm", "replay",
+    "zoom in", "zoom out", "pan left", "pan right",
 ]  # fmt: skip
 SEEK_STEP_S = 5.0
+REPLAY_S = 10.0
 SCORE_STEP = 0.05
+VOLUME_STEP = 0.1
+REPEATED: tuple[Action, ...] = (
+    "step",
+    "step back",
+    "zoom in",
+    "zoom out",
+    "pan left",
+    "pan right",
+    "back",
+    "forward",
+    "stricter",
+    "looser",
+    "louder",
+    "quieter",
+)
+"""Actions that go on while their key is held down."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +57,32 @@ KEYS = (
     Key("step", (Qt.Key_Period,), ".", "next frame"),
     Key("back", (Qt.Key_Left,), "\u2190", f"{SEEK_STEP_S:g} seconds back", recordings_only=True),
     Key("forward", (Qt.Key_Right,), "\u2192", f"{SEEK_STEP_S:g} seconds forward", recordings_only=True),
+    Key("step back", (Qt.Key_Comma,), ",", "previous frame", recordings_only=True),
+    Key("start", (Qt.Key_Home,), "Home", "go to the start", recordings_only=True),
+    Key("end", (Qt.Key_End,), "End", "go to the end", recordings_only=True),
+    Key("next alarm", (Qt.Key_N,), "N", "next alarm", recordings_only=True),
+    Key("previous alarm", (Qt.Key_P,), "P", "previous alarm", recordings_only=True),
+    Key("replay", (Qt.Key_Backspace,), "\u232b", f"see the last {REPLAY_S:g} seconds again"),
+    Key("slower", (Qt.Key_BracketLeft,), "[", "slower, down to 0.25x", recordings_only=True),
+    Key("faster", (Qt.Key_BracketRight,), "]", "faster, up to 8x", recordings_only=True),
+    Key("loop start", (Qt.Key_ParenLeft,), "(", "start of a loop", recordings_only=True),
+    Key("loop end", (Qt.Key_ParenRight,), ")", "end of the loop; again: loop off", recordings_only=True),
+    Key("zoom in", (Qt.Key_Z,), "Z", "timeline: zoom in", recordings_only=True),
+    Key("zoom out", (Qt.Key_X,), "X", "timeline: zoom out", recordings_only=True),
+    Key("pan left", (Qt.Key_PageUp,), "PgUp", "timeline: earlier part", recordings_only=True),
+    Key("pan right", (Qt.Key_PageDown,), "PgDn", "timeline: later part", recordings_only=True),
     Key("overlay", (Qt.Key_O,), "O", "show or hide the overlay"),
-    Key("mask", (Qt.Key_M,), "M", "mask as outline, filled or hidden"),
+    Key("boxes", (Qt.Key_B,), "B", "show or hide the boxes"),
+    Key("outline", (Qt.Key_U,), "U", "show or hide the outlines"),
+    Key("labels", (Qt.Key_T,), "T", "show or hide the labels"),
+    Key("fill", (Qt.Key_I,), "I", "tint the inside of the outlines, or not"),
     Key("stricter", (Qt.Key_Plus, Qt.Key_Equal), "+", "raise the threshold: fewer boxes"),
     Key("looser", (Qt.Key_Minus, Qt.Key_Underscore), "\u2212", "lower the threshold: more boxes"),
-    Key("sound", (Qt.Key_A,), "A", "soft sound for each new alarm, on or off"),
+    Key("usual threshold", (Qt.Key_D,), "D", "the usual threshold, and back to the last one"),
+    Key("sound", (Qt.Key_A,), "A", "sound for each new alarm, on or off"),
+    Key("louder", (Qt.Key_Up,), "\u2191", "louder"),
+    Key("quieter", (Qt.Key_Down,), "\u2193", "quieter"),
+    Key("legend", (Qt.Key_L,), "L", "show or hide the legend: what numbers and colours mean"),
     Key("snapshot", (Qt.Key_S,), "S", "save a snapshot, with and without overlay"),
     Key("full screen", (Qt.Key_F, Qt.Key_F11), "F", "full screen"),
     Key("leave", (Qt.Key_Escape,), "Esc", "leave full screen"),
@@ -59,9 +100,10 @@ def tooltip(action: Action) -> str:
 
 def help_html(*, live: bool) -> str:
     """Return the list of shortcuts; without those that do nothing with a live source."""
-    rows = "".join(
-        f"<tr><td><b>{key.label}</b></td><td>{key.description}</td></tr>"
-        for key in KEYS
-        if not (live and key.recordings_only)
-    )
-    return f"<p><b>Keys</b></p><table cellpadding='4' cellspacing='4'>{rows}</table>"
+    cells = [
+        f"<td><b>{key.label}</b></td><td>{key.description}</td>" for key in KEYS if not (live and key.recordings_only)
+    ]
+    half = (len(cells) + 1) // 2  # two columns: one would be higher than a small screen
+    pairs = zip_longest(cells[:half], cells[half:], fillvalue="")
+    rows = "".join(f"<tr>{left}<td width='24'></td>{right}</tr>" for left, right in pairs)
+    return f"<p><b>Keys</b></p><table cellpadding='3' cellspacing='3'>{rows}</table>"

@@ -1,75 +1,141 @@
-"""Paint boxes, outlines and conditions over the picture, as vectors."""
+"""Paint boxes, outlines, labels and covering conditions over the picture, as vectors."""
 
 import math
+from dataclasses import dataclass
 
 from PyQt5.QtCore import QPointF, QRectF, Qt
-from PyQt5.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF
+from PyQt5.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPen, QPolygonF
 
+from realtime_polyp.outputs.labels import Label, LabelPlacer, Place, Rect
 from realtime_polyp.outputs.overlay import (
     FILL_OPACITY,
-    HELD_COLOUR,
+    LABEL_DARK,
     MASK_COLOUR,
-    SHOWN_COLOUR,
     BoxShape,
     Colour,
     Shapes,
+    labelled_boxes,
+    moved,
 )
+from realtime_polyp.outputs.overlay_lines import EDGE_COLOUR, Look, bars_of, leader_of, look_of, within
 from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.theme import TEXT, TONES
 
-_LINES_PER_HEIGHT = 360  # as in overlay.draw: picture height per line width
-_LABEL_PER_HEIGHT = 40
+_LABEL_HEIGHT, _LABEL_PAD = 1.2, 0.3  # of the font's height, as in overlay.draw
 
 
-def paint_shapes(painter: QPainter, shapes: Shapes, shown: QRectF, scale: float) -> None:
-    """Paint the overlay. shown: the area of the picture on the widget. scale: widget px per source px."""
+@dataclass(frozen=True)
+class Surface:
+    """Where the overlay is painted, in px of the widget.
+
+    Attributes:
+        picture: the area of the picture.
+        scale: widget px per source px.
+        labels: the area in which labels may lie.
+        taken: areas of badges, which no label covers.
+        look: sizes; None: those for the picture.
+    """
+
+    picture: QRectF
+    scale: float
+    labels: QRectF
+    taken: tuple[Rect, ...] = ()
+    look: Look | None = None
+
+    def moved(self, rect: Rect) -> Rect:
+        """An area of the source on the widget."""
+        return moved(rect, self.scale, self.picture.x(), self.picture.y())
+
+
+def paint_shapes(painter: QPainter, shapes: Shapes, surface: Surface, placer: LabelPlacer) -> None:
+    """Paint the overlay. placer: the one of the previous pictures, so that labels stay where they are."""
+    picture = surface.picture
+    look = surface.look or look_of(picture.width(), picture.height())
     painter.save()
+    painter.setClipRect(picture)
     painter.setRenderHint(QPainter.Antialiasing)
-    painter.setClipRect(shown)
-    width = max(1.5, shown.height() / _LINES_PER_HEIGHT)
-    _paint_outlines(painter, shapes, shown, scale, width)
+    _paint_outlines(painter, shapes, surface, look)
+    painter.setRenderHint(QPainter.Antialiasing, False)
     for box in shapes.boxes:
-        _paint_box(painter, box, shown, scale, width)
+        if box.framed:
+            _paint_frame(painter, box, surface, look)
+    painter.setClipping(False)
+    if labelled := labelled_boxes(shapes):
+        _paint_labels(painter, labelled, shapes, surface, look, placer)
     painter.restore()
 
 
-def _paint_outlines(painter: QPainter, shapes: Shapes, shown: QRectF, scale: float, width: float) -> None:
+def _paint_outlines(painter: QPainter, shapes: Shapes, surface: Surface, look: Look) -> None:
+    left, top, scale = surface.picture.x(), surface.picture.y(), surface.scale
     fill = QColor(*MASK_COLOUR)
     fill.setAlphaF(FILL_OPACITY)
-    painter.setBrush(QBrush(fill) if shapes.fill else Qt.NoBrush)
-    painter.setPen(_pen(MASK_COLOUR, width))
     for outline in shapes.outlines:
-        points = [QPointF(shown.x() + x * scale, shown.y() + y * scale) for x, y in outline.tolist()]
-        painter.drawPolygon(QPolygonF(points))
+        polygon = QPolygonF([QPointF(left + x * scale, top + y * scale) for x, y in outline.tolist()])
+        if shapes.fill:
+            painter.setPen(Qt.NoPen)
+            painter.setBrush(QBrush(fill))
+            painter.drawPolygon(polygon)
+        if shapes.lined:
+            painter.setBrush(Qt.NoBrush)
+            for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (MASK_COLOUR, look.line)):
+                painter.setPen(_pen(colour, width))
+                painter.drawPolygon(polygon)
 
 
-def _paint_box(painter: QPainter, box: BoxShape, shown: QRectF, scale: float, width: float) -> None:
-    colour = HELD_COLOUR if box.held else SHOWN_COLOUR
-    x1, y1, x2, y2 = (value * scale for value in box.box)
-    rect = QRectF(shown.x() + x1, shown.y() + y1, x2 - x1, y2 - y1)
-    painter.setBrush(Qt.NoBrush)
-    pen = _pen(colour, width)
-    pen.setStyle(Qt.DashLine if box.held else Qt.SolidLine)
-    painter.setPen(pen)
-    painter.drawRect(rect)
-    if box.label:
-        _paint_label(painter, box.label, rect, shown, colour, width)
+def _paint_frame(painter: QPainter, box: BoxShape, surface: Surface, look: Look) -> None:
+    bars = bars_of(within(surface.moved(box.box), _rect(surface.picture), look), look, held=box.held)
+    for colour, grow in ((EDGE_COLOUR, look.edge), (box.colour, 0.0)):
+        for bar in bars:
+            painter.fillRect(_grown(bar, grow), QColor(*colour))
 
 
-def _paint_label(painter: QPainter, label: str, rect: QRectF, shown: QRectF, colour: Colour, width: float) -> None:
-    """Paint black text on the box's colour, above the box, or inside it at the picture's upper edge."""
-    font = font_px(max(13.0, shown.height() / _LABEL_PER_HEIGHT), bold=True)
+def _paint_labels(
+    painter: QPainter,
+    labelled: dict[int, BoxShape],
+    shapes: Shapes,
+    surface: Surface,
+    look: Look,
+    placer: LabelPlacer,
+) -> None:
+    font = font_px(look.text, bold=True)
     metrics = QFontMetricsF(font)
-    text_width, text_height = metrics.horizontalAdvance(label) + 10, metrics.height() + 2
-    x = min(max(shown.left(), rect.left() - width / 2), shown.right() - text_width)
-    y = rect.top() - text_height
-    if y < shown.top():
-        y = max(shown.top(), rect.top())
-    background = QRectF(x, y, text_width, text_height)
-    painter.fillRect(background, QColor(*colour))
     painter.setFont(font)
-    painter.setPen(Qt.black)
-    painter.drawText(background, Qt.AlignCenter, label)
+    labels = [
+        Label(
+            number,
+            surface.moved(box.box),
+            metrics.horizontalAdvance(box.label) + 2 * _LABEL_PAD * look.text,
+            _LABEL_HEIGHT * look.text,
+        )
+        for number, box in labelled.items()
+    ]
+    polyps = shapes.polyps(surface.scale, surface.picture.x(), surface.picture.y())
+    places = placer.place(labels, _rect(surface.labels), polyps=polyps, taken=surface.taken)
+    for label in labels:
+        _paint_label(painter, labelled[label.number], places[label.number], label.box, look)
+
+
+def _paint_label(painter: QPainter, box: BoxShape, place: Place, at: Rect, look: Look) -> None:
+    """Dark letters on the box's colour; for a held polyp, letters of its colour on a dark ground."""
+    if not place.touches:
+        (x1, y1), (x2, y2) = leader_of(place.rect, at)
+        for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (box.colour, look.line)):
+            painter.setPen(_pen(colour, width))
+            painter.drawLine(QPointF(x1, y1), QPointF(x2, y2))
+    painter.fillRect(_grown(place.rect, 0), QColor(*EDGE_COLOUR))
+    painter.fillRect(_grown(place.rect, -look.edge), QColor(*box.colour))
+    if box.held:
+        painter.fillRect(_grown(place.rect, -look.edge - look.line), QColor(*LABEL_DARK))
+    painter.setPen(QColor(*(box.colour if box.held else EDGE_COLOUR)))
+    painter.drawText(_grown(place.rect, 0), Qt.AlignCenter, box.label)
+
+
+def _rect(area: QRectF) -> Rect:
+    return area.left(), area.top(), area.right(), area.bottom()
+
+
+def _grown(rect: Rect, by: float) -> QRectF:
+    return QRectF(QPointF(rect[0] - by, rect[1] - by), QPointF(rect[2] + by, rect[3] + by))
 
 
 def paint_cover(painter: QPainter, area: QRectF, condition: Condition) -> None:
@@ -95,29 +161,6 @@ def _draw_centred(
     painter.setFont(font_px(size, bold=bold))
     painter.setPen(colour)
     painter.drawText(area, int(Qt.AlignHCenter | Qt.AlignTop | Qt.TextWordWrap), text)
-
-
-def paint_badge(painter: QPainter, area: QRectF, condition: Condition) -> None:
-    """Write a condition in a pill at the top of the picture, which is not dimmed."""
-    painter.save()
-    painter.setRenderHint(QPainter.Antialiasing)
-    font = font_px(min(max(15.0, area.height() / 34), 26.0), bold=True)
-    metrics = QFontMetricsF(font)
-    text = f"{condition.title}  \u2013  {condition.detail}" if condition.detail else condition.title
-    text = metrics.elidedText(text, Qt.ElideRight, area.width() * 0.9 - 3 * metrics.height())
-    height = metrics.height() * 1.6
-    pill = QRectF(0, 0, metrics.horizontalAdvance(text) + 1.75 * height, height)
-    pill.moveCenter(QPointF(area.center().x(), area.top() + 14 + height / 2))
-    path = QPainterPath()
-    path.addRoundedRect(pill, height / 2, height / 2)
-    painter.fillPath(path, QColor(11, 13, 16, 215))
-    painter.setPen(Qt.NoPen)
-    painter.setBrush(QColor(TONES[condition.tone]))
-    painter.drawEllipse(QPointF(pill.left() + 0.75 * height, pill.center().y()), height / 6, height / 6)
-    painter.setPen(QColor(TONES[condition.tone]))
-    painter.setFont(font)
-    painter.drawText(pill.adjusted(height * 1.1, 0, 0, 0), int(Qt.AlignLeft | Qt.AlignVCenter), text)
-    painter.restore()
 
 
 def font_px(size: float, *, bold: bool = False) -> QFont:

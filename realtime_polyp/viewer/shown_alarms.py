@@ -16,6 +16,13 @@ class ShownAlarms:
         self._keeper = AlarmKeeper(measure=lambda result, track: track.score)
         self._last: Result | None = None
         self._ended: tuple[Span, ...] = ()
+        self._numbers: set[int] = set()
+        self.started: tuple[Alarm, ...] = ()
+
+    @property
+    def polyps(self) -> int:
+        """How many polyps were shown so far: the numbers that stood at their boxes, each counted once."""
+        return len(self._numbers)
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -27,17 +34,20 @@ class ShownAlarms:
         self._collect_ended(self._keeper.close())
 
     def update(self, result: Result | None, min_score: float) -> int:
-        """Take the result on the screen, and return how many alarms start with it.
+        """Take the result on the screen, and return how many alarms start with it; `started` then has these.
 
         Call it for every painted frame, in order. min_score: lowest score of a box that is shown.
         """
+        self.started = ()
         if result is None or result is self._last:
             return 0
         self._last = result
         shown = tuple(track for track in result.tracks if track.score >= min_score)
         changed = self._keeper.update(replace(result, tracks=shown))
         self._collect_ended(changed)
-        return sum(alarm.ended is None for alarm in changed)
+        self.started = tuple(alarm for alarm in changed if alarm.ended is None)
+        self._numbers |= {alarm.track for alarm in self.started}
+        return len(self.started)
 
     def _collect_ended(self, changed: tuple[Alarm, ...]) -> None:
         if ended := [(alarm.start_s, alarm.end_s) for alarm in changed if alarm.ended]:

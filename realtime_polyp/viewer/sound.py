@@ -1,4 +1,4 @@
-"""A soft sound when an alarm starts, off by default.
+"""A soft sound when an alarm starts, on by default for live sources.
 
 QtMultimedia plays it. Not every machine has its libraries: without them, or without an audio output, the viewer shows a
 message and stays silent.
@@ -16,8 +16,8 @@ from PyQt5.QtCore import QTemporaryDir, QUrl
 if TYPE_CHECKING:
     from PyQt5.QtMultimedia import QSoundEffect
 
-Play = Callable[[], None]
-"""Plays the sound once and returns at once."""
+Play = Callable[[float], None]
+"""Plays the sound once, at a volume of 0..1, and returns at once."""
 
 _RATE_HZ = 44_100
 _LENGTH_S = 0.35
@@ -71,7 +71,8 @@ class _Speaker:
         Path(path).write_bytes(chime_wav())
         effect.setSource(QUrl.fromLocalFile(path))
 
-    def __call__(self) -> None:
+    def __call__(self, volume: float) -> None:
+        self._effect.setVolume(volume)
         self._effect.play()
 
 
@@ -84,10 +85,25 @@ class AlarmSound:
     def __init__(self, open_speaker: Callable[[], Play] = open_speaker) -> None:
         self._open_speaker = open_speaker
         self._play: Play | None = None
+        self._volume = 1.0
 
     @property
     def on(self) -> bool:
         return self._play is not None
+
+    @property
+    def volume(self) -> float:
+        """0..1."""
+        return self._volume
+
+    @volume.setter
+    def volume(self, volume: float) -> None:
+        self._volume = round(min(1.0, max(0.0, volume)), 2)
+
+    @property
+    def audible(self) -> bool:
+        """Whether a new alarm is heard."""
+        return self.on and self._volume > 0
 
     def switch(self, *, on: bool) -> None:
         """Raises SoundError where it cannot be switched on."""
@@ -96,4 +112,4 @@ class AlarmSound:
     def play(self, new_alarms: int) -> None:
         """Play once, however many alarms start in this frame."""
         if self._play and new_alarms:
-            self._play()
+            self._play(self._volume)

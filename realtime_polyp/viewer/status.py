@@ -1,7 +1,7 @@
 """The status line below the controls: condition, rates, dropped frames, and engines or messages."""
 
 from PyQt5.QtCore import Qt
-from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent
+from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from realtime_polyp.telemetry.ledger import Tally
@@ -11,18 +11,21 @@ from realtime_polyp.viewer.rates import Reading
 from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
 
 _WIDEST_TEXTS = {
-    "state": "\u25cf  Source not answering", "fps": "000.0 fps", "video": "picture 000 ms",
-    "annotation": "overlay 0000 ms",
+    "state": "\u25cf  Source not answering", "polyps": "polyps so far 000",
+    "fps": "000.0 fps", "video": "picture 000 ms", "annotation": "overlay 0000 ms",
     "analysis": "analysis 0000 ms", "dropped": "dropped 00000",
 }  # fmt: skip
+_BOLD = ("state", "polyps")
 _TOOLTIPS = {
+    "polyps": "How many polyps were shown so far: each number counts once",
     "fps": "Frames per second on the screen",
     "video": "Delay from capture until the picture is on the screen (median)",
     "annotation": "Delay from capture until the overlay of that picture is on the screen (median)",
     "analysis": "Time to analyse one frame, from preparation to tracking (median)",
 }
-_NUMBERS_LIVE = ("fps", "video", "annotation", "dropped")
-_NUMBERS_RECORDING = ("fps", "analysis", "dropped")
+_NUMBERS_LIVE = ("polyps", "video", "annotation", "dropped", "fps")
+_NUMBERS_RECORDING = ("polyps", "dropped", "fps", "analysis")
+_LEAST_RIGHT_PX = 200  # at scale 1: room for a message, before the least important numbers give way
 
 
 class StatusLine(QWidget):
@@ -37,17 +40,47 @@ class StatusLine(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 5, 14, 7)
         row.setSpacing(18)
+        self._row, self._scale = row, 1.0
         self.labels: dict[str, QLabel] = {}
         for name in ("state", *(_NUMBERS_LIVE if live else _NUMBERS_RECORDING)):
             label = QLabel()
             label.setToolTip(_TOOLTIPS.get(name, ""))
-            label.setMinimumWidth(_width_px(_WIDEST_TEXTS[name], bold=name == "state"))
             self.labels[name] = label
             row.addWidget(label)
         self.right = ElidedLabel()
         row.addWidget(self.right, 1)
         self._engines = self._error = ""
         self._has_message = False
+        self.set_scale(1.0)
+
+    @property
+    def message(self) -> str:
+        """The message that is shown at present, or a lasting error; else ""."""
+        return self.right.text() if self._has_message else self._error
+
+    def set_scale(self, scale: float) -> None:
+        """Make room for larger letters: see `theme.scale_of`."""
+        self._scale = scale
+        self._row.setSpacing(round(18 * scale))
+        for name, label in self.labels.items():
+            label.setFixedWidth(_width_px(_WIDEST_TEXTS[name], scale, bold=name in _BOLD))
+        self._hide_least()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._hide_least()
+
+    def _hide_least(self) -> None:
+        """Hide the last numbers where the line is too narrow for all and a message."""
+        room = self.width() - 28 - _LEAST_RIGHT_PX * self._scale
+        for label in self.labels.values():
+            room -= label.maximumWidth() + self._row.spacing()
+            label.setVisible(room >= 0 or label is self.labels["state"])
+
+    def show_polyps(self, count: int | None) -> None:
+        """count: None where polyps are not followed."""
+        self.labels["polyps"].setText("" if count is None else f"polyps so far {count}")
+        self.labels["polyps"].setStyleSheet("font-weight: bold;")
 
     def show_condition(self, condition: Condition) -> None:
         label = self.labels["state"]
@@ -123,8 +156,8 @@ def tally_text(tally: Tally) -> str:
     return "\n".join(lines)
 
 
-def _width_px(text: str, *, bold: bool) -> int:
-    return int(QFontMetrics(font_px(TEXT_PX, bold=bold)).horizontalAdvance(text)) + 8
+def _width_px(text: str, scale: float, *, bold: bool) -> int:
+    return int(QFontMetrics(font_px(round(TEXT_PX * scale), bold=bold)).horizontalAdvance(text)) + 8
 
 
 def _ms(name: str, value: float | None) -> str:

@@ -14,22 +14,42 @@ TEXT_PX, SMALL_PX = 15, 13
 RESEARCH_ONLY = "Research use only \u2013 not a medical device"
 UNVERIFIED = "UNVERIFIED ENGINE \u2013 accuracy not proven"
 
-STYLE = f"""
-QWidget {{ background: {BAR}; color: {TEXT}; font-size: {TEXT_PX}px; }}
-QToolTip {{ background: {LINE}; color: {TEXT}; border: 1px solid {DIM}; padding: 4px; font-size: {SMALL_PX}px; }}
-QToolButton {{ border: 1px solid transparent; border-radius: 6px; padding: 5px 5px; background: transparent; }}
+SCALES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
+"""Sizes of everything around the picture: large windows are seen from further away, or have finer pixels."""
+
+_ROOMY = (1280, 800)  # window for which the smallest scale is made, px
+
+
+def scale_of(width: int, height: int) -> float:
+    """The scale for a window of this size, px."""
+    room = min(width / _ROOMY[0], height / _ROOMY[1])
+    return max((scale for scale in SCALES if scale <= room), default=SCALES[0])
+
+
+def style_of(scale: float) -> str:
+    """The style sheet at a scale."""
+
+    def px(size: float) -> str:
+        return f"{round(size * scale)}px"
+
+    return f"""
+QWidget {{ background: {BAR}; color: {TEXT}; font-size: {px(TEXT_PX)}; }}
+QToolTip {{ background: {LINE}; color: {TEXT}; border: 1px solid {DIM}; padding: {px(4)}; font-size: {px(SMALL_PX)}; }}
+QToolButton {{ border: 1px solid transparent; border-radius: {px(6)}; padding: {px(4)}; background: transparent; }}
 QToolButton:hover {{ background: {LINE}; }}
 QToolButton:pressed {{ background: #33404c; }}
 QToolButton:disabled {{ color: #4b555f; }}
 QToolButton:checked {{ background: #1d3a2a; border-color: #2f6b49; color: {ACCENT}; }}
-QSlider::groove:horizontal {{ height: 4px; background: #3a444e; border-radius: 2px; }}
-QSlider::sub-page:horizontal {{ height: 4px; margin: 6px 0; background: {DIM}; border-radius: 2px; }}
+QSlider::groove:horizontal {{ height: {px(4)}; background: #3a444e; border-radius: {px(2)}; }}
+QSlider::sub-page:horizontal {{ height: {px(4)}; margin: {px(6)} 0; background: {DIM}; border-radius: {px(2)}; }}
 QSlider::add-page:horizontal {{ background: transparent; }}
-QSlider::handle:horizontal {{ width: 16px; height: 16px; margin: -6px 0; border-radius: 8px; background: {TEXT}; }}
+QSlider::handle:horizontal {{ width: {px(16)}; height: {px(16)}; margin: -{px(6)} 0; border-radius: {px(8)};
+  background: {TEXT}; }}
 QSlider::handle:horizontal:hover {{ background: white; }}
-#banner, #banner QLabel {{ background: {BACKGROUND}; color: {DIM}; font-size: {SMALL_PX}px; }}
+#banner, #banner QLabel {{ background: {BACKGROUND}; color: {DIM}; font-size: {px(SMALL_PX)}; }}
 #banner #research {{ color: {TONES["warn"]}; }}
-#banner #unverified {{ background: {TONES["bad"]}; color: {BACKGROUND}; font-weight: bold; padding: 1px 8px; }}
-#status QLabel {{ font-size: {TEXT_PX}px; }}
-#help {{ background: rgba(11, 13, 16, 235); border: 1px solid {LINE}; border-radius: 12px; padding: 18px 26px; }}
+#banner #unverified {{ background: {TONES["bad"]}; color: {BACKGROUND}; font-weight: bold; padding: 1px {px(8)}; }}
+#status QLabel {{ font-size: {px(TEXT_PX)}; }}
+#help, #legend {{ background: rgba(11, 13, 16, 235); border: 1px solid {LINE}; border-radius: {px(12)};
+  padding: {px(18)} {px(26)}; }}
 """

@@ -6,26 +6,32 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from PyQt5.QtCore import QEvent, QEventLoop, QSize, Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent, QResizeEvent
-from PyQt5.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
 
-from realtime_polyp.outputs.overlay import MaskStyle, OverlayStyle
+from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.viewer.badges import Notes
+from realtime_polyp.viewer.bars import Bars
 from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.condition import READY, Condition, condition_of
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
-from realtime_polyp.viewer.keys import ACTION_OF, SCORE_STEP, SEEK_STEP_S, Action, help_html
+from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, SCORE_STEP, VOLUME_STEP, Action, help_html
+from realtime_polyp.viewer.legend import Legend
+from realtime_polyp.viewer.mutes import Alerts, mutes_of, per_cent, threshold_message
 from realtime_polyp.viewer.player import Player
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, error_message, save_snapshot, saved_message
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.status import StatusLine
-from realtime_polyp.viewer.theme import RESEARCH_ONLY, STYLE, UNVERIFIED
+from realtime_polyp.viewer.theme import RESEARCH_ONLY, UNVERIFIED, scale_of, style_of
+from realtime_polyp.viewer.transport import Transport
 
-_NEXT_MASK: dict[MaskStyle, MaskStyle] = {"outline": "fill", "fill": "none", "none": "outline"}
+_FRAME_PX = QSize(4, 40)  # of the window manager, around the window
 _REFRESH_MS = 250
 _MESSAGE_MS = 6000
 _ON_SCREEN_LIMIT_S = 2.0
@@ -43,7 +49,9 @@ class ViewerOptions:
         quit_at_end: close the window when the video ends or fails.
         recording_error: returns why the recording stopped, in one sentence, or None; called several times per second.
         unverified: an engine runs that has not passed the accuracy gate; the banner always says so.
-        sound: start with the sound for new alarms switched on.
+        sound: start with the sound for new alarms switched on; None: with a live source.
+        usual_score: the threshold that the calibration gives; a higher one is marked. None: the one at the start.
+        legend: start with the legend open. on_legend_closed: called when the user closes it.
     """
 
     title: str
@@ -52,7 +60,10 @@ class ViewerOptions:
     quit_at_end: bool = False
     recording_error: Callable[[], str | None] = lambda: None
     unverified: bool = False
-    sound: bool = False
+    sound: bool | None = None
+    usual_score: float | None = None
+    legend: bool = False
+    on_legend_closed: Callable[[], None] = lambda: None
 
 
 class ViewerWindow(QWidget):
@@ -73,8 +84,11 @@ class ViewerWindow(QWidget):
         self.status = StatusLine(live=info.live)
         self.alarms, self.sound = ShownAlarms(), AlarmSound()
         self.condition: Condition = READY
+        self._usual_score = self._other_score = 0.0
+        self._no_sound = ""
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
+        self.transport = Transport(self.player, self._seek, lambda: self.alarms.spans, self.show_message)
         self._actions: dict[Action, Callable[[], None]] = self._make_actions()
         self._tick_timer, self._refresh_timer, self._message_timer = QTimer(self), QTimer(self), QTimer(self)
         self._build_layout(info)
@@ -91,9 +105,16 @@ class ViewerWindow(QWidget):
             return
         self.player.open()
         score_threshold = self.player.score_threshold or 0.0
-        self.set_threshold(max(score_threshold, self.options.style.min_score))
-        if self.options.sound:
+        start = max(score_threshold, self.options.style.min_score)
+        self._usual_score = self._other_score = round(
+            start if self.options.usual_score is None else self.options.usual_score, 2
+        )
+        self.set_threshold(start)
+        self._message_timer.stop()
+        self.status.clear_message()
+        if self.player.info.live if self.options.sound is None else self.options.sound:
             self._toggle_sound()
+        self._show_legend(self.options.legend)
         self.refresh()
         self._tick_timer.start(0)
         self._refresh_timer.start(_REFRESH_MS)
@@ -108,15 +129,16 @@ class ViewerWindow(QWidget):
     def set_threshold(self, score: float) -> None:
         """Hide boxes with a lower score at once, and show all others; a still picture is reanalysed for them."""
         score = round(min(1.0, max(0.0, score)), 2)
-        self.overlay_style = replace(self.overlay_style, min_score=score)
+        self._restyle(min_score=score)
         self.controls.show_threshold(score)
-        self._restyle()
         self.player.set_score_threshold(score)
+        self.show_message(threshold_message(score, self._usual_score))
 
     def show_message(self, text: str) -> None:
         """Show a message in the status line for a few seconds."""
         self.status.show_message(text)
         self._message_timer.start(_MESSAGE_MS)
+        self._show_notes()
 
     def refresh(self) -> None:
         """Update everything around the picture from the player's state."""
@@ -127,6 +149,8 @@ class ViewerWindow(QWidget):
         if feed:
             lost = feed.warning if self.player.info.live else None
             self.status.show_engines(feed.engines_text, self.options.recording_error() or lost)
+        self.status.show_polyps(self.alarms.polyps if feed is None or feed.tracks_polyps else None)
+        self._show_notes()
         self.controls.show_position(self.player.position_s)
         if self.controls.has_position:
             self.controls.show_alarms(self.alarms.spans)
@@ -135,15 +159,19 @@ class ViewerWindow(QWidget):
 
     def _make_actions(self) -> dict[Action, Callable[[], None]]:
         return {
-            "pause": self.player.toggle_pause,
-            "step": self.player.step,
-            "back": lambda: self._seek(self.player.position_s - SEEK_STEP_S),
-            "forward": lambda: self._seek(self.player.position_s + SEEK_STEP_S),
+            **self.transport.actions(),
             "overlay": self._toggle_overlay,
-            "mask": self._next_mask,
+            "boxes": lambda: self._restyle(boxes=not self.overlay_style.boxes),
+            "outline": lambda: self._restyle(outline=not self.overlay_style.outline),
+            "labels": lambda: self._restyle(labels=not self.overlay_style.labels),
+            "fill": lambda: self._restyle(fill=not self.overlay_style.fill),
+            "usual threshold": self._toggle_threshold,
             "stricter": lambda: self.set_threshold(self.overlay_style.min_score + SCORE_STEP),
             "looser": lambda: self.set_threshold(self.overlay_style.min_score - SCORE_STEP),
             "sound": self._toggle_sound,
+            "louder": lambda: self._set_volume(self.sound.volume + VOLUME_STEP),
+            "quieter": lambda: self._set_volume(self.sound.volume - VOLUME_STEP),
+            "legend": lambda: self._show_legend(self.legend.isHidden()),
             "snapshot": self._snapshot,
             "full screen": lambda: self._set_full_screen(not self.isFullScreen()),
             "leave": self._leave_full_screen,
@@ -153,19 +181,16 @@ class ViewerWindow(QWidget):
 
     def _build_layout(self, info: SourceInfo) -> None:
         self.setWindowTitle(f"{self.options.title} \u2013 realtime-polyp")
-        self.setStyleSheet(STYLE)
-        self.resize(QGuiApplication.primaryScreen().availableSize().boundedTo(QSize(1280, 800)))
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(_make_banner(self.options))
-        column.addWidget(self.canvas, 1)
-        column.addWidget(self.controls)
-        column.addWidget(self.status)
+        screen = QGuiApplication.primaryScreen().availableSize() - _FRAME_PX
+        self.resize(screen.boundedTo(QSize(1280, 800)))
+        self.bars = Bars(self, [_make_banner(self.options)], self.canvas, [self.controls, self.status])
         self.help = QLabel(help_html(live=info.live), self.canvas)
         self.help.setObjectName("help")
         self.help.hide()
-        self.controls.show_overlay(on=self.overlay_on, mask=self.overlay_style.mask)
+        self.legend = Legend(self.canvas)
+        self._scale = 0.0
+        self._rescale()
+        self._restyle()
 
     def _connect_timers(self) -> None:
         self._tick_timer.setTimerType(Qt.PreciseTimer)
@@ -173,7 +198,7 @@ class ViewerWindow(QWidget):
         self._tick_timer.timeout.connect(self._tick)
         self._refresh_timer.timeout.connect(self.refresh)
         self._message_timer.setSingleShot(True)
-        self._message_timer.timeout.connect(self.status.clear_message)
+        self._message_timer.timeout.connect(self._clear_message)
 
     # Running
 
@@ -196,8 +221,10 @@ class ViewerWindow(QWidget):
 
     def _paint(self, displayed: DisplayedFrame) -> Painted:
         self.canvas.set_condition(condition_of(self.player.state()))
+        started = 0 if displayed.again else self.alarms.update(displayed.result, self.overlay_style.min_score)
+        self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
         painted = self.canvas.show_frame(displayed)
-        self.sound.play(self.alarms.update(displayed.result, self.overlay_style.min_score))
+        self.sound.play(started)
         return painted
 
     def _refresh_condition(self) -> None:
@@ -206,6 +233,7 @@ class ViewerWindow(QWidget):
             self.condition = condition
             self.canvas.set_condition(condition)
             self.status.show_condition(condition)
+            self._show_notes()
         icon = "again" if self.player.phase in ("ended", "failed") else "play" if self.player.paused else "pause"
         self.controls.show_playing(icon)
 
@@ -220,25 +248,72 @@ class ViewerWindow(QWidget):
     def _toggle_overlay(self) -> None:
         self.overlay_on = not self.overlay_on
         self._restyle()
+        self.show_message("Overlay on" if self.overlay_on else "Overlay off: no box is drawn; O brings it back")
 
-    def _next_mask(self) -> None:
-        self.overlay_style = replace(self.overlay_style, mask=_NEXT_MASK[self.overlay_style.mask])
-        self._restyle()
-
-    def _restyle(self) -> None:
+    def _restyle(self, **changes: Any) -> None:
+        """Apply changes of the overlay's style at once. changes: fields of OverlayStyle."""
+        self.overlay_style = replace(self.overlay_style, **changes)
         self.canvas.set_style(self.overlay_style, overlay_on=self.overlay_on)
-        self.controls.show_overlay(on=self.overlay_on, mask=self.overlay_style.mask)
+        self.controls.show_overlay(on=self.overlay_on, style=self.overlay_style)
+        self._show_notes()
+
+    def _toggle_threshold(self) -> None:
+        """Go to the usual threshold, or from there to the last other one."""
+        score = self.overlay_style.min_score
+        if score != self._usual_score:
+            self._other_score = score
+        self.set_threshold(self._other_score if score == self._usual_score else self._usual_score)
+
+    def _show_notes(self) -> None:
+        """Bring the badges on the picture up to date."""
+        alerts = Alerts(
+            self.overlay_on,
+            self.overlay_style,
+            self._usual_score,
+            self.player.info.live,
+            self.sound.audible,
+            self._no_sound if not self.sound.on else "",
+        )
+        notes = Notes(mutes_of(alerts))
+        if self.bars.floating:
+            status = "  ".join(self.status.labels[name].text().strip("\u25cf ") for name in ("state", "polyps"))
+            notes = Notes(notes.mutes, status, self.condition.tone, RESEARCH_ONLY, self.status.message)
+        self.canvas.set_notes(notes)
+
+    def _clear_message(self) -> None:
+        self.status.clear_message()
+        self._show_notes()
+
+    def _show_legend(self, shown: bool) -> None:
+        if shown:
+            self.legend.fit(self.canvas.width(), self.canvas.height())
+        elif self.legend.isVisible():
+            self.options.on_legend_closed()
+        self.legend.setVisible(shown)
+        self.canvas.update()
+
+    def _set_volume(self, volume: float) -> None:
+        self.sound.volume = volume
+        self.controls.show_sound(on=self.sound.on, volume=self.sound.volume)
+        if self.sound.on:
+            self.sound.play(1)  # to be heard at once
+        muted = "" if self.sound.on else ": the sound is off, A switches it on"
+        self.show_message(f"Volume {per_cent(self.sound.volume)}{muted}")
 
     def _toggle_sound(self) -> None:
         feed = self.player.feed
         if feed and not feed.tracks_polyps:
+            self._no_sound = "No sound with --no-smooth"
             self.show_message("No sound: temporal filtering is off (--no-smooth), and every frame would be a new alarm")
         else:
             try:
                 self.sound.switch(on=not self.sound.on)
+                self._no_sound = ""
+                self.show_message("Sound on" if self.sound.on else "Sound muted; A brings it back")
             except SoundError as error:
+                self._no_sound = "No sound on this machine"
                 self.show_message(str(error))
-        self.controls.show_sound(on=self.sound.on)
+        self.controls.show_sound(on=self.sound.on, volume=self.sound.volume)
 
     def _snapshot(self) -> None:
         """Save a snapshot on another thread: the picture on the screen must not wait for the disk."""
@@ -263,7 +338,7 @@ class ViewerWindow(QWidget):
             self.show_message(error_message(error, self.options.snapshot_folder))
 
     def _set_full_screen(self, full: bool) -> None:
-        self.controls.setVisible(not full)
+        self.bars.set_floating(full)
         if full:
             self.showFullScreen()
             self.show_message("Full screen: press Esc to leave, H for the list of keys")
@@ -273,6 +348,8 @@ class ViewerWindow(QWidget):
     def _leave_full_screen(self) -> None:
         if self.help.isVisible():
             self.help.hide()
+        elif self.legend.isVisible():
+            self._show_legend(False)
         elif self.isFullScreen():
             self._set_full_screen(False)
 
@@ -285,7 +362,7 @@ class ViewerWindow(QWidget):
         action = ACTION_OF.get(event.key())
         if action is None or event.modifiers() & (Qt.ControlModifier | Qt.AltModifier | Qt.MetaModifier):
             super().keyPressEvent(event)
-        elif not (event.isAutoRepeat() and action not in ("step", "back", "forward", "stricter", "looser")):
+        elif not event.isAutoRepeat() or action in REPEATED:
             self.perform(action)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
@@ -294,12 +371,14 @@ class ViewerWindow(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        QTimer.singleShot(0, self._centre_help)
+        self._rescale()
+        self.bars.place()
+        QTimer.singleShot(0, self._place_panels)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.WindowStateChange:  # the window manager can change it too
-            self.controls.setVisible(not self.isFullScreen())
+            self.bars.set_floating(self.isFullScreen())
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Hide the window at once, then stop the threads; this takes a few seconds at most."""
@@ -312,7 +391,17 @@ class ViewerWindow(QWidget):
             wait([self._saving], _SAVE_LIMIT_S)
         event.accept()
 
-    def _centre_help(self) -> None:
+    def _rescale(self) -> None:
+        """Fit the sizes of everything around the picture to the window."""
+        scale = scale_of(self.width(), self.height())
+        if scale != self._scale:
+            self._scale = scale
+            self.setStyleSheet(style_of(scale))
+            self.controls.set_scale(scale)
+            self.status.set_scale(scale)
+
+    def _place_panels(self) -> None:
+        self.legend.fit(self.canvas.width(), self.canvas.height())
         self.help.adjustSize()
         self.help.move(
             (self.canvas.width() - self.help.width()) // 2, max(0, (self.canvas.height() - self.help.height()) // 2)

@@ -1,0 +1,99 @@
+"""The legend: what the number, the per cent and the colours over the picture mean. Key L; open at the first start."""
+
+import numpy as np
+from PyQt5.QtCore import QPointF, QRectF, Qt
+from PyQt5.QtGui import QColor, QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
+from PyQt5.QtWidgets import QWidget
+
+from realtime_polyp.outputs.labels import LabelPlacer
+from realtime_polyp.outputs.overlay import SHOWN_COLOUR, BoxShape, Shapes
+from realtime_polyp.outputs.overlay_lines import Look
+from realtime_polyp.viewer.paint import Surface, font_px, paint_shapes
+from realtime_polyp.viewer.theme import BACKGROUND, DIM, LINE, TEXT
+
+_ROWS = (
+    ("shown", "Green frame", "a polyp is found in this picture"),
+    ("held", "Amber corners", "found a moment ago, not in this picture"),
+    ("outline", "Cyan outline", "how far the polyp reaches"),
+    ("label", "2  89 %", "polyp number 2; how certain the program is"),
+    ("bar", "Green bar at the edge", "a new polyp, on this side of the picture"),
+)
+_MUCOSA = (176, 98, 88)
+_FOOT = "L hides and shows this legend"
+
+
+class Legend(QWidget):
+    """A panel on the canvas, in the size that fits it. A click hides it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("legend")
+        self._size = 16.0
+        self.hide()
+
+    def fit(self, width: int, height: int) -> None:
+        """Take the size and the place for a canvas of this size, px: the lower left corner."""
+        self._size = max(11.0, min(height / 30, width / 42))
+        needed = self._width_of(self._size)
+        if needed > 0.92 * width:
+            self._size *= 0.92 * width / needed
+            needed = self._width_of(self._size)
+        tall = round(self._size * (len(_ROWS) * 2.6 + 3.2))
+        self.resize(round(needed), tall)
+        margin = round(0.6 * self._size)
+        self.move(margin, max(0, height - tall - margin))
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self.hide()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        size = self._size
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.Antialiasing)
+        painter.setPen(QColor(LINE))
+        painter.setBrush(QColor(BACKGROUND))
+        painter.drawRect(QRectF(0.5, 0.5, self.width() - 1, self.height() - 1))
+        for index, (kind, title, meaning) in enumerate(_ROWS):
+            top = size * (0.9 + 2.6 * index)
+            _paint_sample(painter, kind, QRectF(size, top, 4 * size, 2.2 * size))
+            _write(painter, title, size * 6, top + 1.0 * size, font=size, colour=TEXT, bold=True)
+            _write(painter, meaning, size * 6, top + 2.15 * size, font=size * 0.9, colour=TEXT)
+        _write(painter, _FOOT, size, self.height() - 0.9 * size, font=size * 0.85, colour=DIM)
+
+    def _width_of(self, size: float) -> float:
+        texts = [(title, size, True) for _, title, _ in _ROWS] + [(meaning, size * 0.9, False) for *_, meaning in _ROWS]
+        return 7.5 * size + max(
+            QFontMetricsF(font_px(font, bold=bold)).horizontalAdvance(text) for text, font, bold in texts
+        )
+
+
+def _write(painter: QPainter, text: str, x: float, y: float, *, font: float, colour: str, bold: bool = False) -> None:
+    painter.setFont(font_px(font, bold=bold))
+    painter.setPen(QColor(colour))
+    painter.drawText(QPointF(x, y), text)
+
+
+def _paint_sample(painter: QPainter, kind: str, area: QRectF) -> None:
+    """A piece of a picture with the sign in it, drawn as over the real picture."""
+    painter.fillRect(area, QColor(*_MUCOSA))
+    width, height = area.width(), area.height()
+    if kind == "bar":
+        painter.fillRect(
+            QRectF(area.left(), area.top() + height * 0.2, height * 0.16, height * 0.6), QColor(*SHOWN_COLOUR)
+        )
+        return
+    box = (0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height)
+    turn = np.linspace(0, 2 * np.pi, 40)
+    round_ = np.stack([width * (0.5 + 0.3 * np.cos(turn)), height * (0.5 + 0.32 * np.sin(turn))], axis=1)
+    boxes = {
+        "shown": (BoxShape(box, "", held=False),),
+        "held": (BoxShape(box, "", held=True),),
+        "label": (BoxShape((0.1 * width, 0.6 * height, 0.9 * width, 1.4 * height), "2  89 %", held=False),),
+    }.get(kind, ())
+    outlines = (round_.astype(np.float32),) if kind == "outline" else ()
+    surface = Surface(QRectF(area), 1.0, QRectF(area), look=Look(height / 12, height / 24, height * 0.36))
+    painter.save()
+    painter.setClipRect(area)
+    paint_shapes(painter, Shapes(boxes, outlines, fill=False), surface, LabelPlacer())
+    painter.restore()
+    painter.setPen(Qt.NoPen)
