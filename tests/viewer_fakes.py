@@ -126,10 +126,12 @@ class Feeds:
         self._make_source, self._display = make_source, display
         self.pipeline = Pipeline(detector or FakeDetector(), FakeSegmenter(), config)
         self.opened: list[SessionFeed] = []
+        self.sources: list[FakeSource] = []
 
     def __call__(self, start_s: float) -> SessionFeed:
         self.pipeline.reset()
-        self.opened.append(SessionFeed(self._make_source(start_s), self.pipeline, display=self._display))
+        self.sources.append(self._make_source(start_s))
+        self.opened.append(SessionFeed(self.sources[-1], self.pipeline, display=self._display))
         return self.opened[-1]
 
     def check_accounts(self) -> None:
@@ -169,6 +171,9 @@ class ScriptedFeed:
         if self._error and not self._results:
             raise self._error
         return self.stopped or not self._results
+
+    def set_step(self, step_s: float) -> None:
+        pass
 
     def next_picture(self) -> Frame | None:
         return None

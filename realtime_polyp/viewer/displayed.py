@@ -1,6 +1,7 @@
 """What passes between player, canvas and snapshot: the frame on the screen, and what of it was painted."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from realtime_polyp.packets import Frame, Result
 
@@ -15,6 +16,8 @@ class SourceInfo:
         duration_s: length of a recording, s; None where unknown.
         start_s: where to start in a recording, s.
         loop: start again at `start_s` when the recording ends.
+        rate_hz: frames per second of a recording; None where unknown.
+        path: the file that can be read a second time, for steps back and thumbnails; None without one.
     """
 
     name: str
@@ -22,6 +25,8 @@ class SourceInfo:
     duration_s: float | None = None
     start_s: float = 0.0
     loop: bool = False
+    rate_hz: float | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,12 @@ class DisplayedFrame:
     Attributes:
         frame: the picture.
         result: the result whose overlay is painted over it, not always of the same frame; None: no overlay.
+        again: it was shown before, and the user stepped back or forward to it: no alarm starts or ends with it.
     """
 
     frame: Frame
     result: Result | None
+    again: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from realtime_polyp.sources.base import Source
 from realtime_polyp.telemetry.ledger import Tally
 from realtime_polyp.temporal.association import match
 from realtime_polyp.temporal.filter import detections_at
+from realtime_polyp.viewer.thinned import Thinned
 from realtime_polyp.watchdog import Stall
 
 _WAITING_RESULTS = 2
@@ -64,6 +65,11 @@ class Feed(Protocol):
         """Whether everything has been delivered and all threads have ended. Raises SessionError if a stage failed."""
         ...
 
+    def set_step(self, step_s: float) -> None:
+        """Leave out pictures that are closer than this to the one before, s of the video; 0: none. For the frames to
+        come."""
+        ...
+
     def next_picture(self) -> Frame | None:
         """The newest picture that waits, where the display is immediate; else None. Older ones count as dropped."""
         ...
@@ -105,6 +111,7 @@ class SessionFeed:
     """A feed over a live session: a source that is decoded and analysed while it plays.
 
     on_result: called with each result on the session's deliver thread, before the viewer gets it.
+    may_thin: pictures may be left out while playing fast; not where the results are written to files.
     """
 
     def __init__(
@@ -114,8 +121,10 @@ class SessionFeed:
         *,
         display: Display = "synced",
         on_result: Callable[[Result], None] | None = None,
+        may_thin: bool = True,
     ) -> None:
-        self.session = Session(source, pipeline, self._deliver, display=display, paints=True)
+        self._thinned = Thinned(source) if may_thin and display == "synced" and not source.live else None
+        self.session = Session(self._thinned or source, pipeline, self._deliver, display=display, paints=True)
         self._on_result = on_result
         self._results: Channel[Result] = Channel(1, live=True) if display == "immediate" else Channel(_WAITING_RESULTS)
 
@@ -155,6 +164,10 @@ class SessionFeed:
 
     def is_over(self) -> bool:
         return self.session.wait(0)
+
+    def set_step(self, step_s: float) -> None:
+        if self._thinned:
+            self._thinned.step_s = step_s
 
     def next_picture(self) -> Frame | None:
         return self.session.screen.latest() if self.session.screen else None

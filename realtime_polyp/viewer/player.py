@@ -15,8 +15,10 @@ from realtime_polyp.sources.base import SourceError
 from realtime_polyp.viewer.condition import NO_SIGNAL_S, Failure, FormatChange, Phase, PlayerState, Size
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import Feed, OpenFeed
-from realtime_polyp.viewer.pacing import PlaybackClock
+from realtime_polyp.viewer.history import History
+from realtime_polyp.viewer.pacing import PlaybackClock, Stride
 from realtime_polyp.viewer.rates import NO_READING, Rates, Reading
+from realtime_polyp.viewer.stepping import PicturesOf, Stepping, no_pictures
 
 OVERLAY_LIMIT_S = 0.2
 """An overlay is not shown over pictures when its own frame was captured longer ago than this."""
@@ -38,6 +40,7 @@ class Player:
     info: what is known about the source.
     paint: puts a frame on the screen before it returns, and tells what got there.
     clock: the present time, s.
+    pictures: finds pictures that were shown before, for steps back.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Player:
         paint: Callable[[DisplayedFrame], Painted],
         *,
         clock: Callable[[], float] = time.monotonic,
+        pictures: PicturesOf = no_pictures,
     ) -> None:
         self._open_feed, self.info, self._paint, self._clock = open_feed, info, paint, clock
         self.feed: Feed | None = None
@@ -55,7 +59,9 @@ class Player:
         self.phase: Phase = "ready"
         self.paused = False
         self.score_threshold: float | None = None
-        self._playback, self._rates = PlaybackClock(), Rates()
+        self._playback, self._stride, self._rates = PlaybackClock(), Stride(), Rates()
+        self.stepping = Stepping(History(), pictures)
+        self.loop_s: tuple[float, float] | None = None  # the stretch that is played again and again
         self._next: Result | None = None  # taken from the feed, not due yet
         self._newest: Result | None = None
         self._steps = 0  # pictures to show although paused
@@ -70,11 +76,12 @@ class Player:
     def open(self) -> None:
         """Open a feed at the last requested position, and play. Raises what `open_feed` raises."""
         # No pre-roll at the start that the user chose: a recording must not start before it.
-        pre_roll_s = 0.0 if self._start_s == self.info.start_s else _PRE_ROLL_S
+        pre_roll_s = 0.0 if self._start_s == self.info.start_s else _PRE_ROLL_S + self.stepping.lead_s
         feed = self._open_feed(max(0.0, self._start_s - pre_roll_s))
         if self.score_threshold is None:
             self.score_threshold = feed.score_threshold
         feed.score_threshold = self.score_threshold
+        feed.set_step(self._stride.step_s)
         self.feed, self.phase, self.failure = feed, "playing", None
         self._next = self._newest = None
         self._steps = 1 if self.paused else 0
@@ -84,7 +91,7 @@ class Player:
 
     def toggle_pause(self) -> None:
         """Pause or resume; at the end or after a failure, play again."""
-        if self.phase in ("ended", "failed"):
+        if self.phase in ("ended", "failed") and not self.stepping.is_back:
             self._play_again()
         else:
             self.pause(not self.paused)
@@ -93,17 +100,53 @@ class Player:
         """Stand still on the displayed picture, or play on from it."""
         self.paused, self._steps = paused, 0
         self._playback.restart()
+        if not paused and self.stepping.is_back and self.displayed:
+            self.seek(self.displayed.frame.pts_s)  # the feed is further: play on from here
 
     def step(self) -> None:
         """Show the next picture, and pause."""
         if not self.paused:
             self.pause(True)
-        self._steps += 1
+        if self.displayed and self.stepping.forward(self.displayed.frame.index):
+            return
+        if self.displayed and (self.stepping.is_back or self._stride.step_s):  # the feed is further, or left it out
+            self.seek(self.displayed.frame.pts_s + 2e-3)
+        else:
+            self._steps += 1
+
+    def step_back(self) -> None:
+        """Show the previous picture of a recording with the overlay that it had, and pause."""
+        if self.info.live or self.displayed is None or self.phase not in ("playing", "ended"):
+            return
+        if not self.paused:
+            self.pause(True)
+        frame = self.stepping.target or self.displayed.frame
+        if not self.stepping.back(frame.index) and frame.pts_s > 0 and self.feed and self.feed.display == "synced":
+            self.seek(frame.pts_s)  # it was not shown yet: the new feed starts before it, shows this one, and goes back
+            self._start_s = frame.pts_s
+            self.stepping.land_before()
+
+    def set_speed(self, speed: float) -> None:
+        """Play a recording at so many times its own rate. Pictures are left out where analysis cannot keep up."""
+        self._playback.set_speed(speed)
+        self._stride.set_speed(speed)
+        if self.feed:
+            self.feed.set_step(self._stride.step_s)
+
+    @property
+    def speed(self) -> float:
+        return self._playback.speed
+
+    @property
+    def step_s(self) -> float:
+        """Distance of the pictures that are shown while playing fast, s of the video; 0: every picture is."""
+        return self._stride.step_s
 
     def seek(self, to_s: float) -> None:
         """Go to `to_s` of a recording; the last of several calls counts."""
         if self.info.live or self.phase == "closed":
             return
+        self.stepping.leave()
         latest_s = self.info.duration_s if self.info.duration_s is not None else to_s
         self._start_s = min(max(0.0, to_s), max(0.0, latest_s - 0.05))
         if self.phase != "seeking":
@@ -164,7 +207,7 @@ class Player:
         immediate = self.feed is not None and self.feed.display == "immediate"
         change = self._format_change
         return PlayerState(
-            phase=self.phase,
+            phase="playing" if self.phase == "ended" and self.stepping.is_back else self.phase,
             live=self.info.live,
             paused=self.paused,
             has_picture=self.displayed is not None,
@@ -192,8 +235,10 @@ class Player:
         """Do what is due; returns after how many seconds to call again."""
         if self.phase == "seeking":
             return self._reopen()
+        if step := self.stepping.take():
+            return self._show_again(step)
         if self.phase != "playing" or self.feed is None:
-            return _IDLE_S
+            return _POLL_S if self.stepping.waits else _IDLE_S
         try:
             is_over = self.feed.is_over()  # before taking results: a feed that is over has delivered all of them
         except SessionError as error:
@@ -210,15 +255,37 @@ class Player:
             return None
         now_s = self._clock()
         if self.paused and not self._steps:
-            return _IDLE_S
+            return _POLL_S if self.stepping.waits else _IDLE_S
         if not self.paused and not self.info.live:
             wait_s = self._playback.wait_s(self._next.frame.pts_s, now_s)
             if wait_s > _DUE_S:
                 return min(wait_s, _IDLE_S)
+        if self.loop_s and not self.paused and self._next.frame.pts_s >= self.loop_s[1]:
+            self.seek(self.loop_s[0])
+            return 0.0
         result, self._next, self._newest = self._next, None, self._next
         self._steps = max(0, self._steps - 1)
-        self._playback.mark_shown(result.frame.pts_s, now_s)
+        self._mark_shown(feed, result, now_s)
         self._show(feed, DisplayedFrame(result.frame, result), new_picture=True, new_overlay=True)
+        return 0.0
+
+    def _mark_shown(self, feed: Feed, result: Result, now_s: float) -> None:
+        """Remember what is shown now, and leave more or fewer pictures out while playing fast."""
+        self._playback.mark_shown(result.frame.pts_s, now_s)
+        if self.info.live:
+            return
+        self.stepping.add(result.frame, result)
+        before = self._stride.step_s
+        if not self.paused:
+            self._stride.update(self._playback.late_s, self.speed)
+        if self._stride.step_s != before:
+            feed.set_step(self._stride.step_s)
+
+    def _show_again(self, step: DisplayedFrame) -> float:
+        """Paint a picture that was shown before: it is accounted for already."""
+        self.displayed, self._newest = step, step.result
+        self._steps = 0
+        self._paint(step)
         return 0.0
 
     def _take_next(self, feed: Feed) -> None:
@@ -234,6 +301,7 @@ class Player:
             is_early = not self.info.live and result.frame.pts_s < self._start_s - 1e-3
             self._next = None if is_early else result
             if is_early:
+                self.stepping.add(result.frame, result, shown=False)
                 feed.count_dropped(result.frame, "pre-roll")
         if self._next and self.info.live and self.paused and not self._steps and self.displayed:
             feed.count_dropped(self._next.frame, "paused")
@@ -258,6 +326,8 @@ class Player:
             new_overlay = overlay is not None and (before is None or overlay is not before.result)
             shown = DisplayedFrame(picture, overlay)
             self._show(feed, shown, new_picture=frame is not None, new_overlay=new_overlay)
+            if frame and not self.info.live:
+                self.stepping.add(frame, overlay)
             return 0.0
         return None
 

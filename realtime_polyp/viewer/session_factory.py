@@ -48,7 +48,7 @@ class SessionFactory:
         if display == "immediate" and not source.live:
             source = Paced(source)
         record = self.recorder.write if self.recorder else None
-        feed = SessionFeed(source, self.pipeline, display=display, on_result=record)
+        feed = SessionFeed(source, self.pipeline, display=display, on_result=record, may_thin=record is None)
         self.session = feed.session
         return feed
 

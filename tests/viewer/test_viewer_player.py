@@ -332,7 +332,7 @@ def test_closes_at_any_moment(start, moment, display):
         show.run_out()
     if moment == "blocked":
         show.run_for(0.3)
-        show.feeds.opened[0].session.source.close = show.feeds.opened[0].session.source.unblock.set
+        show.feeds.sources[0].close = show.feeds.sources[0].unblock.set
     started_s = time.monotonic()
     assert show.player.close() and time.monotonic() - started_s < 10
 
