@@ -145,9 +145,9 @@ class TestSnapshot:
     def test_with_overlay_is_what_draw_paints_and_a_caption(self, tmp_path: Path):
         result = results(12)[-1]
         saved = snapshot.save_snapshot(
-            DisplayedFrame(result.frame, result), OverlayStyle(mask="fill"), tmp_path, "demo", NOW
+            DisplayedFrame(result.frame, result), OverlayStyle(fill=True), tmp_path, "demo", NOW
         )
-        shapes = shapes_of(result, OverlayStyle(mask="fill"))
+        shapes = shapes_of(result, OverlayStyle(fill=True))
         assert shapes.boxes and shapes.outlines and saved.annotated
         painted = cv2.imread(str(saved.annotated))[..., ::-1]
         assert np.array_equal(painted[:128], draw(result.frame.image, shapes))

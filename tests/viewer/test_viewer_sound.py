@@ -23,8 +23,9 @@ class Speaker:
             raise SoundError("No sound: the fake speaker is broken: mend it")
         return self.play
 
-    def play(self) -> None:
+    def play(self, volume: float) -> None:
         self.played += 1
+        self.volume = volume
 
 
 def heard(shown: list[dict[int, float]], *, on_from: int = 0, min_score: float = 0.3) -> int:

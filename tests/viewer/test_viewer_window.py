@@ -162,15 +162,16 @@ class TestKeys:
         qtbot.keyClick(one, Qt.Key_Left)
         assert one.player.position_s < 2
 
-    def test_o_hides_the_overlay_and_m_changes_the_mask(self, window, qtbot):
+    def test_o_hides_the_overlay_and_each_part_has_its_own_key(self, window, qtbot):
         one = window(500)
         qtbot.waitUntil(lambda: one.player.displayed is not None and len(one.canvas.shapes().boxes) == 1)
         qtbot.keyClick(one, Qt.Key_Space)
         assert one.canvas.shapes().outlines and not one.canvas.shapes().fill
-        qtbot.keyClick(one, Qt.Key_M)
+        qtbot.keyClick(one, Qt.Key_I)
         assert one.canvas.shapes().fill
-        qtbot.keyClick(one, Qt.Key_M)
-        assert not one.canvas.shapes().outlines and one.canvas.shapes().boxes
+        for key in (Qt.Key_I, Qt.Key_U, Qt.Key_T):
+            qtbot.keyClick(one, key)
+        assert not one.canvas.shapes().outlines and [box.label for box in one.canvas.shapes().boxes] == [""]
         qtbot.keyClick(one, Qt.Key_O)
         assert not one.canvas.shapes().boxes
 
@@ -244,7 +245,7 @@ class TestSlider:
 class TestSound:
     def test_a_key_turns_it_on_and_each_new_polyp_is_heard_once(self, window, qtbot):
         one, heard = window(500, start=False), []
-        one.sound = AlarmSound(lambda: lambda: heard.append(1))
+        one.sound = AlarmSound(lambda: lambda volume: heard.append(1))
         one.start()
         qtbot.keyClick(one, Qt.Key_A)
         assert one.sound.on and one.controls._sound.isChecked()
