@@ -95,8 +95,8 @@ CREATE TABLE actions (           -- what a person did, in order; undo is an acti
 CREATE TABLE audit (             -- the chain: sha256 = SHA-256(previous sha256, entry, utc, what, content)
     entry INTEGER PRIMARY KEY,
     utc TEXT NOT NULL,
-    what TEXT NOT NULL,          -- start, frames, event, action, end
-    content TEXT NOT NULL,       -- SHA-256 of the rows that this entry vouches for, with their range
+    what TEXT NOT NULL,          -- fact, frames, alarm, event, action
+    content TEXT NOT NULL,       -- SHA-256 of the rows that this entry vouches for, and which: recording/chain.py
     sha256 TEXT NOT NULL
 );
 """
@@ -106,6 +106,8 @@ def create(path: Path) -> sqlite3.Connection:
     """Create a session file. Raises sqlite3.Error; the file must not exist."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA synchronous = FULL")  # what is committed survives a power failure
+    # Checkpoints rewrite the file: a copy that is taken meanwhile would hold an older file and a newer log.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SESSION_FORMAT}; COMMIT;")
     return connection

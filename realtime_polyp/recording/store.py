@@ -1,23 +1,96 @@
 """Writes a session file: rows, transactions and the chain of hashes over them."""
 
-import hashlib
 import json
 import sqlite3
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from realtime_polyp.packets import NO_DETECTIONS, FilterCues, Frame, Result
 from realtime_polyp.recording import blobs, schema
+from realtime_polyp.recording.chain import (
+    GENESIS,
+    add_row_to_chain,
+    add_to_chain,
+    chain_hash,
+    content_hash,
+    fact_content,
+    frames_content,
+    rows_hash,
+    utc_now,
+)
 from realtime_polyp.temporal.alarms import Alarm
+
+__all__ = ["GENESIS", "EncodedFrame", "SessionStore", "add_to_chain", "chain_hash", "content_hash", "encode_frame",
+           "encode_result", "utc_now"]  # fmt: skip
 
 _NO_CUES = FilterCues(NO_DETECTIONS, None, False, ())
 _FRAME = "INSERT INTO frames VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 _OUTPUT = "INSERT INTO outputs VALUES (?,?,?,?,?,?,?,?)"
 _CUES = "INSERT INTO cues VALUES (?,?,?,?,?)"
 _TRACK = "INSERT INTO tracks VALUES (?,?,?,?,?,?,?,?,?,?)"
-GENESIS = "0" * 64
-"""What stands before the first entry of the chain."""
+_Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """One frame as a session file stores it, without its number and its times in the session.
+
+    Attributes:
+        source: Frame.index, Frame.pts_s.
+        rest: continues, analysed, width, height, signal, quality, best_score.
+        output, cues: rows without the number; None: it was not analysed.
+        tracks: rows without the number.
+    """
+
+    source: _Row
+    rest: _Row
+    output: _Row | None = None
+    cues: _Row | None = None
+    tracks: tuple[_Row, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        blobs_of = [*(self.output or ()), *(self.cues or ())]
+        return 1000 + sum(len(value) for value in blobs_of if isinstance(value, bytes)) + 300 * len(self.tracks)
+
+
+def encode_frame(frame: Frame) -> EncodedFrame:
+    """A frame that was not analysed."""
+    height, width = frame.image.shape[:2]
+    continues = int(frame.continues and not frame.is_still)
+    return EncodedFrame((frame.index, float(frame.pts_s)), (continues, 0, width, height, "ok", "clear", 0.0))
+
+
+def encode_result(result: Result) -> EncodedFrame:
+    """An analysed frame."""
+    cues, raw, frame = result.cues or _NO_CUES, result.raw, encode_frame(result.frame)
+    scores = cues.detections.scores if result.cues else result.detections.scores
+    best = float(scores.max(initial=0.0))
+    continues, _, width, height, *_ = frame.rest
+    output = (
+        str(result.frame.pixel_aspect),
+        blobs.encode_field(result.field_of_view),
+        blobs.encode_detections(raw.detections if raw else NO_DETECTIONS),
+        blobs.encode_mask(raw.mask if raw else None),
+        blobs.encode_detections(result.detections),
+        blobs.encode_mask(result.mask),
+        json.dumps({name: round(value, 3) for name, value in result.stages_ms.items()}),
+    )
+    cue = (
+        int(cues.cut),
+        blobs.encode_detections(cues.detections),
+        blobs.encode_camera(cues.camera),
+        blobs.encode_appearances(cues.appearances),
+    )
+    tracks = tuple(
+        (int(one.id), *(float(value) for value in one.box), float(one.score), one.state, float(one.age_s),
+         float(one.unseen_s))
+        for one in sorted(result.tracks, key=lambda one: one.id)
+    )  # fmt: skip
+    rest = (continues, 1, width, height, result.signal, result.frame_quality, best)
+    return EncodedFrame(frame.source, rest, output, cue, tracks)
 
 
 class SessionStore:
@@ -31,8 +104,13 @@ class SessionStore:
         """Create the file in an existing folder."""
         self._database = schema.create(folder / schema.SESSION_FILE)
         self._number = 0
-        self._hash = hashlib.sha256()  # over the frame rows since the last commit
-        self._first_number = 1
+        self._hashes: list[str] = []  # of the frames since the last commit
+        self._last_alarm = 0
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """For rows that this class does not write: actions. See `begin`."""
+        return self._database
 
     @property
     def last_number(self) -> int:
@@ -40,74 +118,61 @@ class SessionStore:
         return self._number
 
     def set_fact(self, name: str, value: Any) -> None:
-        """Store a JSON value under a name; an older one is replaced."""
-        self._begin()
-        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, json.dumps(value)))
+        """Store a JSON value under a name; an older one is replaced. It enters the chain."""
+        self.begin()
+        text = json.dumps(value)
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, text))
+        add_to_chain(self._database, "fact", fact_content(name, text))
 
     def add_result(self, result: Result, *, session_s: float, picture_s: float | None) -> int:
         """Add an analysed frame; returns its number. session_s: the session's clock. picture_s: place in the original;
         None: the picture was not recorded."""
-        self._begin()
-        cues = result.cues or _NO_CUES
-        best = float(cues.detections.scores.max(initial=0.0)) if result.cues else _best_of(result)
-        quality = (result.signal, result.frame_quality, best)
-        number = self._add_row(result.frame, session_s, picture_s, True, *quality)
-        raw = result.raw
-        output = (
-            number,
-            str(result.frame.pixel_aspect),
-            blobs.encode_field(result.field_of_view),
-            blobs.encode_detections(raw.detections if raw else NO_DETECTIONS),
-            blobs.encode_mask(raw.mask if raw else None),
-            blobs.encode_detections(result.detections),
-            blobs.encode_mask(result.mask),
-            json.dumps({name: round(value, 3) for name, value in result.stages_ms.items()}),
-        )
-        cue = (
-            number,
-            int(cues.cut),
-            blobs.encode_detections(cues.detections),
-            blobs.encode_camera(cues.camera),
-            blobs.encode_appearances(cues.appearances),
-        )
-        for statement, values in ((_OUTPUT, output), (_CUES, cue)):
-            self._hash.update(repr(values).encode())
-            self._database.execute(statement, values)
-        for track in result.tracks:
-            box = (float(value) for value in track.box)
-            row = (number, track.id, *box, float(track.score), track.state, float(track.age_s), float(track.unseen_s))
-            self._hash.update(repr(row).encode())
-            self._database.execute(_TRACK, row)
-        return number
+        return self.add(encode_result(result), session_s=session_s, picture_s=picture_s)
 
     def add_skipped(self, frame: Frame, *, session_s: float, picture_s: float | None) -> int:
         """Add a frame that was recorded and not analysed; returns its number."""
-        self._begin()
-        return self._add_row(frame, session_s, picture_s, False, "ok", "clear", 0.0)
+        return self.add(encode_frame(frame), session_s=session_s, picture_s=picture_s)
+
+    def add(self, frame: EncodedFrame, *, session_s: float, picture_s: float | None) -> int:
+        """Add an encoded frame; returns its number."""
+        self.begin()
+        number = self._number = self._number + 1
+        place = None if picture_s is None else float(picture_s)
+        rows: list[tuple[str, _Row]] = [(_FRAME, (number, *frame.source, float(session_s), place, *frame.rest))]
+        if frame.output is not None and frame.cues is not None:
+            rows += [(_OUTPUT, (number, *frame.output)), (_CUES, (number, *frame.cues))]
+        rows += [(_TRACK, (number, *track)) for track in frame.tracks]
+        for statement, row in rows:
+            self._database.execute(statement, row)
+        self._hashes.append(rows_hash(row for _, row in rows))
+        return number
 
     def add_alarm(self, alarm: Alarm, best_number: int) -> None:
-        """Add an alarm that has ended; its times are the session's clock."""
-        row = (alarm.number, alarm.track, alarm.start_s, alarm.end_s, alarm.shown_s, alarm.peak_score)
-        self._begin()
-        self._database.execute("INSERT INTO alarms VALUES (?,?,?,?,?,?,?,?)", (*row, best_number, alarm.ended))
+        """Add an alarm that has ended; its times are the session's clock. It enters the chain."""
+        self.begin()
+        self._last_alarm = number = self._last_alarm + 1  # alarm.number begins anew with every part of a session
+        times = (float(alarm.start_s), float(alarm.end_s), float(alarm.shown_s), float(alarm.peak_score))
+        row = (number, alarm.track, *times, best_number, alarm.ended)
+        self._database.execute("INSERT INTO alarms VALUES (?,?,?,?,?,?,?,?)", row)
+        add_row_to_chain(self._database, "alarm", number)
 
     def add_event(self, kind: str, *, session_s: float, **detail: Any) -> None:
         """Add something that happened: a state, a drop, a seek. It enters the chain."""
-        self._begin()
-        utc, text = utc_now(), json.dumps(detail)
+        self.begin()
         statement = "INSERT INTO events (session_s, utc, kind, detail) VALUES (?,?,?,?)"
-        self._database.execute(statement, (session_s, utc, kind, text))
-        add_to_chain(self._database, "event", content_hash(kind, session_s, utc, text))
+        row = (float(session_s), utc_now(), kind, json.dumps(detail))
+        number = self._database.execute(statement, row).lastrowid
+        add_row_to_chain(self._database, "event", number or 0)
 
     def commit(self) -> None:
         """Make everything so far durable, with an entry in the chain for the new frames."""
         if not self._database.in_transaction:
             return
-        if self._number >= self._first_number:
-            content = f"{self._hash.hexdigest()} frames {self._first_number}-{self._number}"
-            add_to_chain(self._database, "frames", content)
-            self._hash, self._first_number = hashlib.sha256(), self._number + 1
+        if self._hashes:
+            first = self._number - len(self._hashes) + 1
+            add_to_chain(self._database, "frames", frames_content(first, self._hashes))
         self._database.execute("COMMIT")
+        self._hashes = []
 
     def close(self) -> None:
         """Commit, fold the write-ahead log into the file, and close it."""
@@ -117,46 +182,7 @@ class SessionStore:
         finally:
             self._database.close()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin a transaction, unless one is open."""
         if not self._database.in_transaction:
             self._database.execute("BEGIN IMMEDIATE")
-
-    def _add_row(
-        self, frame: Frame, session_s: float, picture_s: float | None, analysed: bool, signal: str, quality: str,
-        best_score: float,
-    ) -> int:  # fmt: skip
-        self._number += 1
-        height, width = frame.image.shape[:2]
-        when = (frame.index, frame.pts_s, session_s, picture_s, int(frame.continues and not frame.is_still))
-        row = (self._number, *when, int(analysed), width, height, signal, quality, best_score)
-        self._hash.update(repr(row).encode())
-        self._database.execute(_FRAME, row)
-        return self._number
-
-
-def add_to_chain(database: sqlite3.Connection, what: str, content: str) -> None:
-    """Append an entry to the chain of a session file. content: hash of what the entry vouches for."""
-    last = database.execute("SELECT sha256 FROM audit ORDER BY entry DESC LIMIT 1").fetchone()
-    count = database.execute("SELECT COALESCE(MAX(entry), 0) FROM audit").fetchone()[0]
-    entry, utc = count + 1, utc_now()
-    link = chain_hash(last[0] if last else GENESIS, entry, utc, what, content)
-    database.execute("INSERT INTO audit VALUES (?,?,?,?,?)", (entry, utc, what, content, link))
-
-
-def chain_hash(previous: str, entry: int, utc: str, what: str, content: str) -> str:
-    """SHA-256 of an entry of the chain, hexadecimal."""
-    return content_hash(previous, entry, utc, what, content)
-
-
-def content_hash(*values: object) -> str:
-    """SHA-256 of several values, hexadecimal."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
-
-
-def utc_now() -> str:
-    """The present time, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _best_of(result: Result) -> float:
-    return float(result.detections.scores.max(initial=0.0))
