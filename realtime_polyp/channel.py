@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,14 +19,22 @@ class Channel(Generic[T]):
     live: when full, drop the oldest packet (a camera cannot be paused) instead of making the producer wait (a file
         can).
     on_drop: called with every packet that is dropped, and the reason, while the channel is locked.
+    choose: returns the index of the packet to drop when full; the oldest by default.
     """
 
-    def __init__(self, capacity: int, *, live: bool = False, on_drop: Callable[[T, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        live: bool = False,
+        on_drop: Callable[[T, str], None] | None = None,
+        choose: Callable[[Sequence[T]], int] = lambda items: 0,
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"a channel's capacity must be at least 1, got {capacity}")
         self._items: deque[T] = deque()
         self.live = live
-        self._capacity, self._on_drop = capacity, on_drop
+        self._capacity, self._on_drop, self._choose = capacity, on_drop, choose
         self._closed = self._stopped = False
         self._changed = threading.Condition()
 
@@ -34,7 +42,9 @@ class Channel(Generic[T]):
         """Add a packet. Waits for room unless live. Raises Stopped after `stop`; the packet is then dropped."""
         with self._changed:
             if self.live and len(self._items) == self._capacity:
-                self._drop(self._items.popleft(), "newer frame")
+                dropped = self._items[index := self._choose(self._items)]
+                del self._items[index]
+                self._drop(dropped, "newer frame")
             self._changed.wait_for(lambda: self._stopped or len(self._items) < self._capacity)
             if self._stopped:
                 self._drop(item, "stopped")

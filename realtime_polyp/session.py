@@ -19,12 +19,13 @@ from realtime_polyp.watchdog import Progress, Stall
 if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do not need
     from realtime_polyp.sources.base import Source
 
-Display = Literal["synced", "immediate"]
+Display = Literal["synced", "immediate", "paced"]
 State = Literal["ready", "running", "ended", "stopped", "failed"]
 
 _LARGEST_BATCH = 4  # two models on two cores share eight inferences evenly
 _QUEUED_FILE = 8
 _QUEUED_LIVE = 1  # at most one batch in flight and one frame waiting: anything more is delay
+_QUEUED_PACED = 12  # pictures decoded ahead of a paced display, so that most results are there when they are due
 _STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
 _WORKING = {"decode": "source", "analyse": "model", "deliver": "output"}  # as `Stall` names them
 
@@ -50,11 +51,13 @@ class Session:
     show(result): called with each result in order, on the deliver thread. It may block: a file then slows down, and a
         live source drops frames.
     display: "synced" shows each frame with its own overlay. "immediate" also offers every frame at once in `screen`,
-        from which the viewer takes the newest; the ledger then counts pictures, not analyses.
+        from which the viewer takes the newest; the ledger then counts pictures, not analyses. "paced", for recordings,
+        offers every frame in `screen` too, where it waits until it is due; what cannot be analysed in time is skipped.
     paints: whoever paints calls `shown(frame)` and `annotated(result)`; otherwise that happens when `show` returns.
+    on_frame: called with each captured frame on the decode thread; it must not block.
 
-    A live source drops the oldest waiting frame; a file waits. Raises ValueError for an immediate display without a
-    viewer that paints.
+    A live source drops the oldest waiting frame; a file waits. Raises ValueError for another display than synced
+    without a viewer that paints.
     """
 
     def __init__(
@@ -65,9 +68,10 @@ class Session:
         *,
         display: Display = "synced",
         paints: bool = False,
+        on_frame: Callable[[Frame], None] | None = None,
     ) -> None:
-        if display == "immediate" and not paints:
-            raise ValueError("an immediate display needs a viewer that paints: pass paints=True")
+        if display != "synced" and not paints:
+            raise ValueError(f"the display {display} needs a viewer that paints: pass paints=True")
         self.source, self.pipeline, self.display = source, pipeline, display
         self.pictures, self.analyses = Ledger(), Ledger()
         self.error: SessionError | None = None
@@ -75,16 +79,14 @@ class Session:
         self.stages_ms: dict[str, Histogram] = {}
         self.state: State = "ready"
         self.first_captured_s = self.last_analysed_s = 0.0
-        self.screen: Channel[Frame] | None = None
-        if display == "immediate":
-            self.screen = Channel(1, live=True, on_drop=lambda frame, why: self._drop_picture(frame, "screen", why))
-        live = source.live or display == "immediate"
+        self.screen = self._open_screen(display)
+        live = source.live or display != "synced"
         capacity = _QUEUED_LIVE if live else _QUEUED_FILE
         self.frames: Channel[Frame] = Channel(
             capacity, live=live, on_drop=lambda frame, why: self._skip(frame, "queue", why)
         )
         self.results: Channel[Result] = Channel(capacity, live=live, on_drop=self._drop_result)
-        self._show, self._paints = show, paints
+        self._show, self._paints, self._on_frame = show, paints, on_frame
         self._at: dict[str, int] = {}
         self._next_index: int | None = None
         self._progress, self._stopped_s = Progress(), 0.0
@@ -178,6 +180,13 @@ class Session:
     def tally(self) -> Tally:
         return self.pictures.tally()
 
+    def _open_screen(self, display: Display) -> Channel[Frame] | None:
+        """The pictures that do not wait for their results: the newest only, or all of them in order."""
+        if display == "synced":
+            return None
+        capacity, newest_only = (1, True) if display == "immediate" else (_QUEUED_PACED, False)
+        return Channel(capacity, live=newest_only, on_drop=lambda frame, why: self._drop_picture(frame, "screen", why))
+
     def _decode_all(self) -> None:
         if self.source.reads_ahead:
             lower_thread_priority()
@@ -191,6 +200,8 @@ class Session:
             self.pictures.captured(frame.index)
             self.analyses.captured(frame.index)
             self._next_index = frame.index + 1
+            if self._on_frame:
+                self._on_frame(frame)
             if self.screen:
                 self.screen.put(frame)
             self.frames.put(frame)

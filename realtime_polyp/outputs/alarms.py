@@ -13,6 +13,7 @@ from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
+from realtime_polyp.outputs.jumps import Jump
 from realtime_polyp.outputs.output_file import DisplacedError, OutputFile, Place
 from realtime_polyp.outputs.overlay import Shapes, draw, shapes_of
 from realtime_polyp.outputs.paths import ALARM_PICTURES
@@ -21,7 +22,8 @@ from realtime_polyp.packets import Result, Track
 from realtime_polyp.private_files import make_private_folder
 from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
 
-EVENTS_FORMAT = 1
+EVENTS_FORMAT = 2
+"""Format number of a line of `--events`. In format 1 a seek ended an alarm as a "cut"."""
 _JPEG_QUALITY = 95
 
 
@@ -39,8 +41,13 @@ class AlarmFigures:
     median_duration_s: float | None
     alarms: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def polyps(self) -> int:
+        """How many different polyps: a polyp that comes back has further alarms and the same number."""
+        return len({alarm["track"] for alarm in self.alarms})
+
     def to_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "median_duration_s": self.median_duration_s}
+        return {"count": self.count, "polyps": self.polyps, "median_duration_s": self.median_duration_s}
 
 
 class AlarmsWriter:
@@ -77,6 +84,15 @@ class AlarmsWriter:
             if self._folder and self._folder.is_due():
                 self._folder.check()
             self._write(self._keeper.update(result))
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def jump(self, jump: Jump) -> None:
+        """End the alarms with a seek. A change of pace leaves the polyp on the screen; a reconnection is a cut."""
+        if jump.kind not in ("seek", "again"):
+            return
+        try:
+            self._write(self._keeper.seek())
         except OSError as error:
             raise self._failure(error) from error
 

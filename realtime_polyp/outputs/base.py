@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from realtime_polyp.packets import Result
+from realtime_polyp.outputs.jumps import Jump
+from realtime_polyp.packets import Frame, Result
 
 
 class OutputError(ValueError):
@@ -57,3 +58,34 @@ class Output(Protocol):
     def write(self, result: Result) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class PictureOutput(Protocol):
+    """An output that also takes pictures without a result of their own. It gets `write_picture` instead of `write`."""
+
+    def write_picture(self, frame: Frame, overlay: Result | None) -> None:
+        """Take each picture once, in order, with its own result or the newest usable one; None: no overlay.
+
+        Raises OutputError.
+        """
+        ...
+
+
+@runtime_checkable
+class JumpOutput(Protocol):
+    """An output that must know where the session left the course of its source."""
+
+    def jump(self, jump: Jump) -> None:
+        """What comes next lies elsewhere. Raises OutputError."""
+        ...
+
+
+@runtime_checkable
+class NoticeOutput(Protocol):
+    """An output that may end by itself, before the session does."""
+
+    @property
+    def notice(self) -> str | None:
+        """Why it has ended, in one sentence for the user; None while it goes on."""
+        ...

@@ -14,11 +14,12 @@ from av.video.stream import VideoStream
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
+from realtime_polyp.outputs.jumps import Jump
 from realtime_polyp.outputs.output_file import OutputFile
-from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
+from realtime_polyp.outputs.overlay import NO_SHAPES, OverlayStyle, draw, shapes_of
 from realtime_polyp.outputs.sharing import add_caption, blank_outside
 from realtime_polyp.outputs.video_picture import PIXEL_FORMAT, Colours, YuvConverter, fit, pad_to_even
-from realtime_polyp.packets import Result
+from realtime_polyp.packets import LONGEST_STEP_S, Frame, Result
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,11 @@ class VideoWriter:
     The size is the first frame's, padded to even; frames of other sizes are letterboxed into it. Pixels are square.
     Colours are tagged: BT.709 from 720 lines or 1280 columns on, else BT.601; limited range unless `full_range`.
 
-    A crash loses the last frame; what is written before can be played. rate_hz: the nominal frame rate; 30 where it is
-    not known. blank_outside: everything outside the field of view is black. caption: draw the research-use notice
-    into a corner. Raises OutputError.
+    A crash loses the last frame; what is written before can be played. After a seek the video goes on only where it
+    ended: with a part left out, its clock would not be the source's any more. It then ends, and `notice` says so.
+
+    rate_hz: the nominal frame rate; 30 where it is not known. blank_outside: everything outside the field of view is
+    black. caption: draw the research-use notice into a corner. Raises OutputError.
     """
 
     on_disk = True
@@ -99,7 +102,9 @@ class VideoWriter:
         self._caption = caption
         self._stream: VideoStream | None = None
         self._next_pts = self._shift = self._key_pts = 0
-        self._failed = False
+        self._failed = self._jumped = False
+        self._last_s: float | None = None
+        self.notice: str | None = None
         try:
             self._file = OutputFile(path)
         except OSError as error:
@@ -109,21 +114,42 @@ class VideoWriter:
         self._container: OutputContainer | None = av.open(self._file, "w", format=self._kind.format, options=options)
 
     def write(self, result: Result) -> None:
+        self.write_picture(result.frame, result)
+
+    def write_picture(self, frame: Frame, overlay: Result | None) -> None:
+        """Write a picture with the overlay of a result, of its own or of one shortly before; None: without."""
+        if self.notice is None and self._leaves_part_out(frame.pts_s):
+            self._end()
+        if self.notice is not None:
+            return
         if self._container is None:
             raise OutputError(f"cannot write {self.name}: it is closed already")
-        image = result.frame.image
-        image = blank_outside(image, result) if self._blank_outside else image
-        painted = draw(image, shapes_of(result, self._style))
+        image = blank_outside(frame.image, overlay) if self._blank_outside else frame.image
+        painted = draw(image, shapes_of(overlay, self._style) if overlay else NO_SHAPES)
+        self._last_s = frame.pts_s
         try:
             stream = self._stream or self._open_stream(self._container, pad_to_even(painted))
             fitted = fit(painted, (stream.height, stream.width))
             if self._caption:
                 add_caption(fitted)
-            self._container.mux(stream.encode(self._frame_of(fitted, result.frame.pts_s)))
+            self._container.mux(stream.encode(self._frame_of(fitted, frame.pts_s)))
             self._raise_failure()
         except (OSError, av.error.FFmpegError) as error:
             self._failed = True
             raise self._failure(error) from error
+
+    def jump(self, jump: Jump) -> None:
+        """The session goes on elsewhere; a live source that is opened anew goes on with its clock."""
+        self._jumped = jump.kind != "reconnect"
+
+    def _leaves_part_out(self, pts_s: float) -> bool:
+        """Whether a picture, the first one after a jump, does not continue the video."""
+        jumped, self._jumped = self._jumped, False
+        return jumped and self._last_s is not None and not 0 < pts_s - self._last_s <= LONGEST_STEP_S
+
+    def _end(self) -> None:
+        self.close()
+        self.notice = f"the saved video ends at {self._last_s:.1f} s, because a part was left out after it"
 
     def close(self) -> None:
         if self._container is None:

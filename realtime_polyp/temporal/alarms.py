@@ -19,7 +19,7 @@ SAME_ALARM_S = 1.0
 new alarm starts, because the viewer's attention has moved on, even if the tracker re-identifies the polyp. It is longer
 than the default release_s, within which a track continues."""
 
-EndReason = Literal["gone", "cut", "end"]
+EndReason = Literal["gone", "cut", "seek", "end"]
 Measure = Callable[[Result, Track], float]
 Box = tuple[float, float, float, float]
 
@@ -58,7 +58,7 @@ class Alarm:
         shown_s: time on the screen, without the gaps.
         peak_score: highest score of the track.
         best: the frame that shows the polyp best.
-        ended: None while it is open; else "gone" from the picture, a "cut" or seek, or the "end" of the video.
+        ended: None while it is open; else "gone" from the picture, a "cut", a "seek", or the "end" of the video.
     """
 
     number: int
@@ -136,6 +136,11 @@ class AlarmKeeper:
         started = [self._start(result, track) for key, track in visible.items() if key not in self._open]
         self._open |= {one.alarm.track: one for one in started}
         return cut + gone + tuple(one.alarm for one in started)
+
+    def seek(self) -> tuple[Alarm, ...]:
+        """The video goes on elsewhere; return the alarms that end with that."""
+        ended, self._last = self._end_all("seek"), None
+        return ended
 
     def close(self) -> tuple[Alarm, ...]:
         """End the video and return the alarms that end with it."""

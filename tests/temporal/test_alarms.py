@@ -208,7 +208,7 @@ def test_a_line_is_on_disk_as_soon_as_its_alarm_has_ended(tmp_path: Path) -> Non
     (line,) = lines_of(tmp_path / "a.jsonl")
     best = line.pop("best")
     assert line == {
-        "format": 1,
+        "format": 2,
         "alarm": 1, "track": 1, "start_s": 0.15, "end_s": 0.4, "duration_s": 0.25, "shown_s": 0.25, "peak_score": 0.25,
         "ended": "gone", "picture": None,
     }  # fmt: skip
