@@ -89,6 +89,11 @@ class Reader:
             self._aspects.add_packet(packet)
             return pictures
 
+    def skip_unneeded(self, packet: "Packet[VideoStream]", *, until_s: float) -> None:
+        """Before decoding a packet: pictures before this time that no other picture needs are not decoded."""
+        early = packet.pts is not None and (packet.pts - (self.start_pts or 0)) * self.time_base < until_s
+        self.stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+
     def take_aspect(self, picture: VideoFrame) -> Fraction | None:
         """Return a decoded picture's pixel aspect, width over height; once for each picture. None: square."""
         return self._aspects.take(picture)
