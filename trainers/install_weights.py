@@ -1,17 +1,25 @@
 """Install the weights of a training run as a model of the application.
 
 python -m trainers.install_weights --run runs/detector --model gflv2-lite0
+
+They are stored in half precision: kernels in float16, vectors such as biases and the statistics of normalisation in
+float32. Every engine reads them as float32.
 """
 
-import shutil
 from pathlib import Path
 
+from safetensors.torch import save
+from torch import Tensor
+
+from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
 from realtime_polyp.messages import shorten
+from realtime_polyp.models.state_file import to_half
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 from trainers.command import command_parser, report_bad_input
-from trainers.training.run_folder import RECIPE, read_recipe
+from trainers.training.checkpoint_file import read_tensors
+from trainers.training.run_folder import BEST, RECIPE, read_recipe
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,18 +33,31 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def install(run: Path, model: str, folder: Path) -> None:
-    """Copy `best.safetensors` of a run to the weights folder and add it to the manifest with its checksum."""
-    best = run / "best.safetensors"
+    """Store `best.safetensors` of a run in half precision in the weights folder, and its checksum in the manifest.
+
+    Raises FileNotFoundError or ValueError, one sentence, before anything is written.
+    """
+    best = run / BEST
     if not best.is_file():
-        raise FileNotFoundError(f"{run} has no best.safetensors: has it trained to a first validation?")
+        raise FileNotFoundError(f"{run} has no {BEST}: has it trained to a first validation?")
     task: Task = "detector" if model in DETECTORS else "segmenter"
     size = DETECTORS[model].size if task == "detector" else SEGMENTERS[model].size
     check_model(run, model, size)
+    stored = read_as_stored(best)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{model}.safetensors"
-    shutil.copyfile(best, folder / name)
+    atomic_write_bytes(folder / name, save(stored))  # `save_file` would let only its owner read it
     add_to_manifest(model, task, size, {"safetensors": name}, folder)
     print(f"installed {folder / name}; its INT8 engine, if it has one, is now out of date: run calibration.int8")
+
+
+def read_as_stored(best: Path) -> dict[str, Tensor]:
+    """Return the weights of a run as they are stored. Raises ValueError for values that half precision cannot hold."""
+    state = read_tensors(best)
+    try:
+        return to_half(state)
+    except ValueError as error:
+        raise ValueError(f"{best}: {error}") from error
 
 
 def check_model(run: Path, model: str, size: tuple[int, int]) -> None:

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions, Task
@@ -12,7 +11,7 @@ from realtime_polyp.engines.deployable import at_precision, emulate_precision
 from realtime_polyp.engines.weights import Weights, engine_key
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
-from realtime_polyp.models.state_names import upgrade_state
+from realtime_polyp.models.state_file import read_state
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
 
 SHORT = {"float16": "fp16", "bfloat16": "bf16"}
@@ -96,14 +95,13 @@ def open_eager(weights: Weights, device: str, *, precision: str = "float32") -> 
 
 
 def load_module(weights: Weights) -> nn.Module:
-    """Load the trained model, in eval mode.
+    """Load the trained model, in eval mode and float32.
 
     Raises EngineError for a file that is damaged, of another model, or holds values that are not finite.
     """
     module = _new_module(weights)
     try:
-        state = load_file(weights.path("safetensors"))
-        module.load_state_dict(upgrade_state(state))
+        module.load_state_dict(read_state(weights.path("safetensors")))
     except (SafetensorError, RuntimeError, OSError, TypeError, LookupError) as error:
         raise weights.refuse("safetensors", error) from error
     if not_finite := sorted(name for name, values in module.state_dict().items() if not torch.isfinite(values).all()):

@@ -11,8 +11,8 @@ _OLD_BACKBONE = re.compile(r"(^|\.)trunk\.")
 def upgrade_state(state: Mapping[str, T]) -> dict[str, T]:
     """The same values under today's parameter names.
 
-    The backbone's parameters were called `trunk.*` (a segmenter's `fusion.trunk.*`) until version 0.1. The shipped
-    weights and older run folders keep these names: rewriting the files would change their checksums.
+    The backbone's parameters were called `trunk.*` (a segmenter's `fusion.trunk.*`) until version 0.1. Older
+    run folders and older weights keep these names.
 
     Args:
         state: {name of a parameter or module: value}, old or new names.

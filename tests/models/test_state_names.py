@@ -28,11 +28,12 @@ def test_the_shipped_weights_fill_every_parameter() -> None:
     for name, build in ((DEFAULT_DETECTOR, Detector), (DEFAULT_SEGMENTER, Segmenter)):
         weights = find_weights(name)
         state = load_file(weights.path("safetensors"))
-        assert any("trunk." in key for key in state)  # the files keep the old names
+        assert {value.dtype for value in state.values() if value.dim() > 1} == {torch.float16}
         module = load_module(weights).state_dict()
         config = {**DETECTORS, **SEGMENTERS}[name]
-        assert set(upgrade_state(state)) == set(build(config).state_dict())  # type: ignore[arg-type]
-        assert all(torch.equal(module[key], value) for key, value in upgrade_state(state).items())
+        assert set(state) == set(build(config).state_dict())  # type: ignore[arg-type]
+        assert {value.dtype for value in module.values()} == {torch.float32, torch.int64}
+        assert all(torch.equal(module[key], value.to(module[key].dtype)) for key, value in state.items())
 
 
 def test_a_file_of_an_older_run_is_a_beginning(tmp_path: Path) -> None:

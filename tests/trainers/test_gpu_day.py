@@ -181,10 +181,11 @@ def test_the_summary_names_the_card_and_every_step(tmp_path: Path) -> None:
 
 
 def test_weights_come_back_in_half_precision_and_folders_as_archives(tmp_path: Path) -> None:
-    save_file({"w": torch.tensor([1.5, -2.0]), "n": torch.tensor([3])}, tmp_path / "best.safetensors")
+    save_file({"w": torch.tensor([[1.5, -2.0]]), "n": torch.tensor([3])}, tmp_path / "best.safetensors")
     bring_half(tmp_path / "best.safetensors", tmp_path / "half.safetensors")
     state = load_file(tmp_path / "half.safetensors")
-    assert state["w"].dtype == torch.float16 and state["w"].tolist() == [1.5, -2.0] and state["n"].dtype == torch.int64
+    assert state["w"].dtype == torch.float16 and state["w"].tolist() == [[1.5, -2.0]]
+    assert state["n"].dtype == torch.int64
     (tmp_path / "runs").mkdir()
     for name in ("history.json", "checkpoint.pt"):
         (tmp_path / "runs" / name).write_text("{}")

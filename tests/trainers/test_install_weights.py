@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from realtime_polyp.engines.weights import find_weights
 from trainers.install_weights import main
+from trainers.training.checkpoint_file import read_tensors
+
+WEIGHTS = {"a.weight": torch.tensor([[1 / 3, 2.0]]), "a.bias": torch.tensor([1e-9])}
 
 
-def run_of(folder: Path, config: str, size: list[int]) -> Path:
+def run_of(folder: Path, config: str, size: list[int], state: dict[str, torch.Tensor] = WEIGHTS) -> Path:
     folder.mkdir()
-    save_file({"a": torch.zeros(1)}, folder / "best.safetensors")
+    save_file(state, folder / "best.safetensors")
     (folder / "recipe.json").write_text(
         json.dumps({"config": config, "size": size, "differs": {}, "task": "detector", "init": "random", "loop": {}})
     )
@@ -24,10 +27,26 @@ def test_best_weights_are_entered_with_their_checksum(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", "gflv2-lite0", [320, 384])
     main(["--run", str(run), "--model", "gflv2-lite0", "--folder", str(tmp_path / "weights")])
     weights = find_weights("gflv2-lite0", "detector", tmp_path / "weights")
-    assert (
-        weights.size == (320, 384)
-        and weights.path("safetensors").read_bytes() == (run / "best.safetensors").read_bytes()
-    )
+    path = weights.path("safetensors")
+    assert weights.size == (320, 384) and path.stat().st_mode == (path.parent / "manifest.json").stat().st_mode
+    assert {name: value.dtype for name, value in load_file(path).items()} == {
+        "a.weight": torch.float16,
+        "a.bias": torch.float32,
+    }
+    read = read_tensors(path)
+    assert all(value.dtype == torch.float32 for value in read.values())
+    assert torch.equal(read["a.bias"], WEIGHTS["a.bias"]) and read["a.weight"].tolist() == [[0.333251953125, 2.0]]
+
+
+def test_a_value_that_half_precision_cannot_hold_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(tmp_path / "run", "gflv2-lite0", [320, 384], {"a.weight": torch.full((2, 2), 1e5)})
+    with pytest.raises(SystemExit) as end:
+        main(["--run", str(run), "--model", "gflv2-lite0", "--folder", str(tmp_path / "weights")])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "a.weight holds 1e+05, and half precision holds 65504 at most" in said
+    assert len(said.splitlines()) == 1 and not (tmp_path / "weights").exists()
 
 
 @pytest.mark.parametrize(

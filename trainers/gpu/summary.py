@@ -8,9 +8,10 @@ from gzip import compress
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing
+from realtime_polyp.models.state_file import read_state, to_half
 from trainers.gpu.planner import Outcome
 
 MOST_FILES = 8
@@ -54,10 +55,9 @@ def _cell(text: str) -> str:
 
 
 def bring_half(weights: Path, target: Path) -> None:
-    """Write trained weights in float16."""
-    state = {name: v.half() if v.is_floating_point() else v for name, v in load_file(weights).items()}
+    """Write trained weights as installed ones are stored. Raises ValueError if half precision cannot hold them."""
     with replacing(target) as path:
-        save_file({name: value.contiguous() for name, value in state.items()}, path, {"precision": "float16"})
+        save_file(to_half(read_state(weights)), path, {"precision": "float16"})
 
 
 def bring_compressed(source: Path, target: Path) -> None:

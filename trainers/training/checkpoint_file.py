@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from realtime_polyp.models.state_names import upgrade_state
+from realtime_polyp.models.state_file import read_state
 
 DAMAGED = (
     *(pickle.UnpicklingError, struct.error, EOFError, MemoryError, OverflowError),
@@ -38,14 +37,14 @@ def load_checkpoint(path: Path) -> Any:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file, by name.
+    """Read the tensors of a safetensors file, by name; floating values become float32.
 
     Raises FileNotFoundError, or ValueError for a damaged file or for values that are not finite.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
-        state = upgrade_state(load_file(path))
+        state = read_state(path)
     except (SafetensorError, *DAMAGED) as error:
         raise ValueError(f"{path} is not a safetensors file: {reason(error)}") from error
     for name, value in state.items():
