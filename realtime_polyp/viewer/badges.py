@@ -71,12 +71,12 @@ def _lay_out(area: QRectF, picture: QRectF, condition: Condition, notes: Notes) 
     size = badge_px(area)
     gap = size * 0.4
     laid: list[tuple[QRectF, _Badge]] = []
-    top = area.top() + gap
+    top = max(area.top(), picture.top() - len(notes.mutes) * 2.1 * size) + gap  # close to the picture where it fits
     if condition.name not in _NOT_ON_PICTURE and not condition.covers:
         text = f"{condition.title}  \u2013  {condition.detail}" if condition.detail else condition.title
         badge = _Badge(text, TONES[condition.tone], BACKGROUND, dot=TONES[condition.tone])
         rect = _rect_of(badge, size, area.width() * 0.92)
-        rect.moveCenter(QPointF(picture.center().x(), max(top, picture.top() + gap) + rect.height() / 2))
+        rect.moveCenter(QPointF(picture.center().x(), max(area.top(), picture.top()) + gap + rect.height() / 2))
         laid.append((rect, badge))
     for text in notes.mutes:
         badge = _Badge(f"\u2716  {text}", BACKGROUND, TONES["warn"])
@@ -113,7 +113,7 @@ def _lay_out_foot(area: QRectF, notes: Notes, size: float, gap: float) -> list[t
 
 def badge_px(area: QRectF) -> float:
     """The height of a badge's font for a canvas."""
-    return max(_LEAST_PX, min(area.width(), area.height()) * _SIZE_PER_AREA)
+    return max(_LEAST_PX, float(min(area.width(), area.height())) * _SIZE_PER_AREA)
 
 
 def _rect_of(badge: _Badge, size: float, widest: float) -> QRectF:

@@ -1,10 +1,10 @@
 """The bars around the picture: beside it in a window, over it in full screen, where they come with the mouse."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PyQt5.QtCore import QEvent, QObject, Qt, QTimer
 from PyQt5.QtGui import QCursor
-from PyQt5.QtWidgets import QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QLayout, QVBoxLayout, QWidget
 
 SHOWN_MS = 2000
 """For how long the bars stay after the last movement of the mouse."""
@@ -15,19 +15,30 @@ _STIRS = (QEvent.MouseMove, QEvent.MouseButtonPress, QEvent.Wheel)
 class Bars(QObject):
     """Lays out a window as bars at the top, the picture, and bars at the bottom.
 
-    window: the parent of all. picture: takes all the room that is left.
+    window: the parent of all; its present minimum becomes fixed. picture: takes all the room that is left.
+    on_cover: called with the heights, px, of the bars that lie over the picture at its top and at its bottom.
     """
 
-    def __init__(self, window: QWidget, top: Sequence[QWidget], picture: QWidget, bottom: Sequence[QWidget]) -> None:
+    def __init__(
+        self,
+        window: QWidget,
+        top: Sequence[QWidget],
+        picture: QWidget,
+        bottom: Sequence[QWidget],
+        on_cover: Callable[[int, int], None] = lambda top_px, bottom_px: None,
+    ) -> None:
         super().__init__(window)
-        self._window, self._picture = window, picture
+        self._window, self._picture, self._on_cover = window, picture, on_cover
         self._top, self._bottom = _stack(window, top), _stack(window, bottom)
         self._column = QVBoxLayout(window)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(0)
+        # Not the content's minimum of the moment: a window that grew, and its letters with it, could not shrink again.
+        self._column.setSizeConstraint(QLayout.SetNoConstraint)
         self._column.addWidget(self._top)
         self._column.addWidget(picture, 1)
         self._column.addWidget(self._bottom)
+        window.setMinimumSize(self._column.totalMinimumSize())
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._hide_unless_used)
@@ -74,6 +85,7 @@ class Bars(QObject):
                 tall = bar.sizeHint().height()
                 bar.setGeometry(0, 0 if at_top else height - tall, width, tall)
                 bar.raise_()
+            self._tell_cover()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in _STIRS:
@@ -92,6 +104,11 @@ class Bars(QObject):
     def _set_visible(self, visible: bool) -> None:
         self._top.setVisible(visible)
         self._bottom.setVisible(visible)
+        self._tell_cover()
+
+    def _tell_cover(self) -> None:
+        covers = self.floating and self.shown
+        self._on_cover(self._top.height() if covers else 0, self._bottom.height() if covers else 0)
 
 
 def _stack(window: QWidget, widgets: Sequence[QWidget]) -> QWidget:

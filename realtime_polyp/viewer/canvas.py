@@ -31,6 +31,7 @@ class Canvas(QWidget):
         self._style, self._overlay_on = style, True
         self._condition, self._notes = READY, Notes()
         self.signals = EdgeSignals()
+        self._covered = (0, 0)
         self._badges, self._placer = BadgeLayer(), LabelPlacer()
         self._displayed: DisplayedFrame | None = None
         self._shapes: tuple[DisplayedFrame, OverlayStyle, Shapes] | None = None
@@ -64,6 +65,11 @@ class Canvas(QWidget):
             self._notes = notes
             self.update()
 
+    def set_covered(self, top_px: int, bottom_px: int) -> None:
+        """Keep badges and labels out of the upper and the lower part, which something else covers."""
+        self._covered = (top_px, bottom_px)
+        self.update()
+
     def shapes(self) -> Shapes:
         """The shapes that are drawn over the picture."""
         displayed = self._displayed
@@ -88,10 +94,11 @@ class Canvas(QWidget):
         painter = QPainter(self)
         painter.fillRect(event.rect(), QColor(BACKGROUND))
         area, picture = QRectF(self.rect()), self.picture_rect()
-        taken = self._badges.update(area, picture, self.devicePixelRatioF(), self._condition, self._notes)
+        free = area.adjusted(0, self._covered[0], 0, -self._covered[1])
+        taken = self._badges.update(free, picture, self.devicePixelRatioF(), self._condition, self._notes)
         overlay = False
         if self._displayed is not None:
-            overlay = self._paint_frame(painter, self._displayed, picture, taken + self._panels())
+            overlay = self._paint_frame(painter, self._displayed, picture, free, taken + self._panels())
         if self._condition.covers:
             paint_cover(painter, area, self._condition)
         self._badges.paint(painter)
@@ -99,12 +106,14 @@ class Canvas(QWidget):
         self._painted = Painted(picture=self._displayed is not None, overlay=overlay)
         self._mapped = True
 
-    def _paint_frame(self, painter: QPainter, displayed: DisplayedFrame, area: QRectF, taken: list[Rect]) -> bool:
+    def _paint_frame(
+        self, painter: QPainter, displayed: DisplayedFrame, area: QRectF, labels: QRectF, taken: list[Rect]
+    ) -> bool:
         """Paint the picture and its overlay; returns whether the overlay is on, with or without a polyp."""
         ratio = self.devicePixelRatioF()
         size = (round(area.height() * ratio), round(area.width() * ratio))
         painter.drawImage(QPointF(area.topLeft()), self._scaled_image(displayed.frame, size, ratio))
-        surface = Surface(area, area.width() / displayed.frame.image.shape[1], QRectF(self.rect()), tuple(taken))
+        surface = Surface(area, area.width() / displayed.frame.image.shape[1], labels, tuple(taken))
         paint_shapes(painter, self.shapes(), surface, self._placer)
         overlay = displayed.result is not None and self._overlay_on and not self._condition.blanks
         if overlay:

@@ -10,21 +10,19 @@ from PyQt5.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QVBoxLayout, QWidget
 
 from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.icons import BOX, icon
 from realtime_polyp.viewer.keys import Action, tooltip
 from realtime_polyp.viewer.mutes import per_cent
+from realtime_polyp.viewer.pacing import speed_text
 from realtime_polyp.viewer.paint import font_px
-from realtime_polyp.viewer.shown_alarms import Span
-from realtime_polyp.viewer.theme import ACCENT, TEXT_PX, TONES
+from realtime_polyp.viewer.theme import TEXT_PX, TONES
+from realtime_polyp.viewer.timeline import Timeline
 
 _TOGGLES: tuple[Action, ...] = ("overlay", "boxes", "outline", "labels", "fill")
+_JUMPS: tuple[Action, ...] = ("previous alarm", "next alarm", "replay")
 _TOOLS: tuple[Action, ...] = ("snapshot", "legend", "help", "full screen")
 _TITLED_PX = 900  # a narrower bar, at scale 1, leaves out the word "Threshold"
-_SLIDER_STEPS = 1000
-_MARK_HEIGHT_PX, _MIN_MARK_WIDTH_PX = 3, 2
-_SLIDER_HEIGHT_PX = 22  # with room for marks below the handle
-Share = tuple[float, float]
-"""Start and end as fractions of the slider's length."""
 
 
 class Controls(QWidget):
@@ -42,6 +40,8 @@ class Controls(QWidget):
         on_action: Callable[[Action], None],
         on_seek: Callable[[float], None],
         on_threshold: Callable[[float], None],
+        rate_hz: float | None = None,
+        on_loop: Callable[[float, float], None] = lambda start_s, end_s: None,
     ) -> None:
         super().__init__()
         self._live, self._duration_s = live, duration_s
@@ -52,11 +52,11 @@ class Controls(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(10, 4, 10, 4)
         column.setSpacing(2)
-        self._elapsed = FixedWidthLabel("00:00")
-        self.position = JumpSlider(_SLIDER_STEPS)
-        self.position.setMinimumSize(100, _SLIDER_HEIGHT_PX)
+        self._elapsed = FixedWidthLabel(clock_text(duration_s or 0.0, tenths=True))
+        self._elapsed.setObjectName("elapsed")
+        self.timeline: Timeline | None = None
         if self.has_position:
-            column.addLayout(self._make_position())
+            column.addLayout(self._make_position(duration_s or 0.0, rate_hz, on_loop))
         row = QHBoxLayout()
         row.setSpacing(2)
         self._add_transport(row)
@@ -78,7 +78,8 @@ class Controls(QWidget):
             button.setIconSize(QSize(side, side))
         self.threshold.setMinimumWidth(round(90 * scale))
         self.threshold.setMaximumWidth(round(150 * scale))
-        self.position.setMinimumSize(100, round(_SLIDER_HEIGHT_PX * scale))
+        if self.timeline:
+            self.timeline.set_scale(scale)
         for label in self.findChildren(FixedWidthLabel):
             label.fit(scale)
 
@@ -93,21 +94,20 @@ class Controls(QWidget):
             self._pause.setIcon(icon(state))
 
     def show_position(self, position_s: float) -> None:
-        if self._duration_s and not self.position.isSliderDown():
-            self.position.setValue(round(position_s / self._duration_s * _SLIDER_STEPS))
-            self._elapsed.setText(clock_text(position_s))
-        elif not self._duration_s:
-            self._elapsed.setText(clock_text(position_s))
+        if self.timeline:
+            self.timeline.set_position(position_s)
+            position_s = self.timeline.position_s  # while searching with the mouse, the time there
+        self._elapsed.setText(clock_text(position_s, tenths=True))
 
     @property
     def has_position(self) -> bool:
-        """Whether there is a slider for the position in the recording."""
+        """Whether there is a timeline of the recording."""
         return not self._live and bool(self._duration_s)
 
-    def show_alarms(self, spans: tuple[Span, ...]) -> None:
-        """Mark below the slider when a polyp was shown."""
-        duration_s = self._duration_s or 1.0
-        self.position.set_marks([(start_s / duration_s, end_s / duration_s) for start_s, end_s in spans])
+    def show_speed(self, text: str, *, usual: bool) -> None:
+        """Write the speed on its button. usual: it is the recording's own."""
+        self._speed.setText(text)
+        self._speed.setChecked(not usual)
 
     def show_overlay(self, *, on: bool, style: OverlayStyle) -> None:
         """Press the buttons of what is drawn."""
@@ -125,27 +125,51 @@ class Controls(QWidget):
         self.threshold.blockSignals(False)
         self._score.setText(per_cent(score))
 
-    def _make_position(self) -> QHBoxLayout:
+    def _make_position(
+        self, duration_s: float, rate_hz: float | None, on_loop: Callable[[float, float], None]
+    ) -> QHBoxLayout:
+        self.timeline = Timeline(
+            duration_s,
+            rate_hz,
+            on_seek=self._on_seek,
+            on_loop=on_loop,
+            on_preview=lambda time_s: self._elapsed.setText(clock_text(time_s, tenths=True)),
+        )
+        clocks = QVBoxLayout()
+        clocks.setSpacing(0)
+        clocks.addStretch(1)
+        clocks.addWidget(self._elapsed)
+        total = FixedWidthLabel(clock_text(duration_s, tenths=True))
+        total.setObjectName("total")
+        total.setToolTip("Length of the recording")
+        clocks.addWidget(total)
+        clocks.addStretch(1)
         row = QHBoxLayout()
-        self.position.setToolTip("Position in the recording: click or drag. Green bars: a polyp was shown")
-        self.position.sliderReleased.connect(self._on_released)
-        self.position.sliderMoved.connect(self._on_dragged)
-        row.addWidget(self._elapsed)
-        row.addWidget(self.position, 1)
-        row.addWidget(FixedWidthLabel(clock_text(self._duration_s or 0.0)))
+        row.addLayout(clocks)
+        row.addWidget(self.timeline, 1)
         return row
 
     def _add_transport(self, row: QHBoxLayout) -> None:
         self._pause = self._button("pause")
         row.addWidget(self._pause)
+        if not self._live:
+            row.addWidget(self._button("step back"))
         row.addWidget(self._button("step"))
         if self._live:
             live = QLabel("LIVE")
             live.setStyleSheet(f"color: {TONES['bad']}; font-weight: bold; padding: 0 8px;")
             row.addWidget(live)
+            row.addWidget(self._button("replay"))
             return
-        row.addWidget(self._button("back"))
-        row.addWidget(self._button("forward"))
+        for action in _JUMPS:
+            row.addWidget(self._button(action))
+        self._speed = self._button("faster")
+        self._speed.setToolButtonStyle(Qt.ToolButtonTextOnly)
+        self._speed.setCheckable(True)
+        self._speed.setToolTip("Speed: click for the next one  [ [ ] slower  [ ] ] faster")
+        self._speed.setText(speed_text(1.0))
+        self._speed.setFixedWidth(self._speed.fontMetrics().horizontalAdvance("0.25x") + 26)
+        row.addWidget(self._speed)
         if not self.has_position:
             row.addWidget(self._elapsed)
 
@@ -160,8 +184,10 @@ class Controls(QWidget):
         self.threshold.setToolTip("Hide boxes with a lower score  [+] [\u2212]")
         self.threshold.valueChanged.connect(lambda value: self._on_threshold(value / 100))
         self._title, self._score = QLabel("Threshold"), FixedWidthLabel("100 %")
+        self._title.setMinimumWidth(1)  # or it would keep the window wide, although it is left out there
         row.addSpacing(8)
         row.addWidget(self._title)
+        row.addSpacing(4)
         row.addWidget(self.threshold, 1)
         row.addWidget(self._score)
 
@@ -175,38 +201,14 @@ class Controls(QWidget):
         button.clicked.connect(lambda: self._on_action(action))
         return button
 
-    def _on_dragged(self, value: int) -> None:
-        self._elapsed.setText(clock_text(value / _SLIDER_STEPS * (self._duration_s or 0.0)))
-
-    def _on_released(self) -> None:
-        self._on_seek(self.position.value() / _SLIDER_STEPS * (self._duration_s or 0.0))
-
 
 class JumpSlider(QSlider):
-    """A slider that jumps to where it is clicked, with bars below its groove."""
+    """A slider that jumps to where it is clicked."""
 
     def __init__(self, steps: int) -> None:
         super().__init__(Qt.Horizontal)
         self.setRange(0, steps)
         self.setFocusPolicy(Qt.NoFocus)
-        self._marks: list[Share] = []
-
-    def set_marks(self, marks: list[Share]) -> None:
-        """Draw these bars below the groove."""
-        if marks != self._marks:
-            self._marks = marks
-            self.update()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        super().paintEvent(event)
-        if self._marks:
-            handle = self.style().pixelMetric(QStyle.PM_SliderLength)
-            length, top = self.width() - handle, self.height() - _MARK_HEIGHT_PX
-            painter = QPainter(self)
-            for start, end in self._marks:
-                width = max(_MIN_MARK_WIDTH_PX, (min(end, 1.0) - start) * length)
-                painter.fillRect(QRectF(handle / 2 + start * length, top, width, _MARK_HEIGHT_PX), QColor(ACCENT))
-            painter.end()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() != Qt.LeftButton:
@@ -228,13 +230,6 @@ class JumpSlider(QSlider):
             self.minimum(), self.maximum(), round(event.localPos().x() - handle / 2), self.width() - handle
         )
         self.setSliderPosition(value)
-
-
-def clock_text(seconds: float) -> str:
-    """Format a time as "01:02", or "1:01:02" from one hour on."""
-    minutes, whole = divmod(int(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes:02d}:{whole:02d}"
 
 
 class FixedWidthLabel(QLabel):

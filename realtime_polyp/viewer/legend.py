@@ -62,9 +62,8 @@ class Legend(QWidget):
 
     def _width_of(self, size: float) -> float:
         texts = [(title, size, True) for _, title, _ in _ROWS] + [(meaning, size * 0.9, False) for *_, meaning in _ROWS]
-        return 7.5 * size + max(
-            QFontMetricsF(font_px(font, bold=bold)).horizontalAdvance(text) for text, font, bold in texts
-        )
+        widths = [QFontMetricsF(font_px(font, bold=bold)).horizontalAdvance(text) for text, font, bold in texts]
+        return float(7.5 * size + max(widths))
 
 
 def _write(painter: QPainter, text: str, x: float, y: float, *, font: float, colour: str, bold: bool = False) -> None:

@@ -28,6 +28,14 @@ class Alerts:
 
 def mutes_of(alerts: Alerts) -> tuple[str, ...]:
     """One line for each way in which a polyp can go unnoticed, with the key that ends it."""
+    found = hidden_of(alerts)
+    if alerts.live and not alerts.audible:
+        found.append(alerts.sound_problem or "Sound muted \u2013 press A")
+    return tuple(found)
+
+
+def hidden_of(alerts: Alerts) -> list[str]:
+    """The lines for what is not drawn."""
     style, found = alerts.style, []
     if not alerts.overlay_on:
         found.append("Overlay off \u2013 press O")
@@ -37,9 +45,7 @@ def mutes_of(alerts: Alerts) -> tuple[str, ...]:
         found += [] if style.labels else ["Labels hidden \u2013 press T"]
     if style.min_score > alerts.usual_score:
         found.append(f"Threshold {per_cent(style.min_score)}, usual {per_cent(alerts.usual_score)} \u2013 press D")
-    if alerts.live and not alerts.audible:
-        found.append(alerts.sound_problem or "Sound muted \u2013 press A")
-    return tuple(found)
+    return found
 
 
 def threshold_message(score: float, usual_score: float) -> str:

@@ -5,7 +5,7 @@ from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from realtime_polyp.telemetry.ledger import Tally
-from realtime_polyp.viewer.condition import PICTURE_LATE_S, Condition
+from realtime_polyp.viewer.condition import PICTURE_LATE_S, Condition, Tone
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.rates import Reading
 from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
@@ -86,7 +86,11 @@ class StatusLine(QWidget):
         label = self.labels["state"]
         label.setText(f"\u25cf  {condition.title}")
         label.setToolTip(condition.detail)
-        label.setStyleSheet(f"color: {TONES[condition.tone]}; font-weight: bold;")
+        self.show_tone(condition.tone)
+
+    def show_tone(self, tone: Tone) -> None:
+        """Colour the condition; something hidden is reason enough for another colour than green."""
+        self.labels["state"].setStyleSheet(f"color: {TONES[tone]}; font-weight: bold;")
 
     def show_reading(self, reading: Reading) -> None:
         texts = {

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from PyQt5.QtCore import QEvent, QEventLoop, QSize, Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent, QResizeEvent
 from PyQt5.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
 
 from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.viewer.alerting import Alerting
 from realtime_polyp.viewer.badges import Notes
 from realtime_polyp.viewer.bars import Bars
 from realtime_polyp.viewer.canvas import Canvas
@@ -20,13 +20,12 @@ from realtime_polyp.viewer.condition import READY, Condition, condition_of
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
-from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, SCORE_STEP, VOLUME_STEP, Action, help_html
+from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, help_html
 from realtime_polyp.viewer.legend import Legend
-from realtime_polyp.viewer.mutes import Alerts, mutes_of, per_cent, threshold_message
+from realtime_polyp.viewer.mutes import hidden_of, mutes_of
 from realtime_polyp.viewer.player import Player
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, error_message, save_snapshot, saved_message
-from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.status import StatusLine
 from realtime_polyp.viewer.theme import RESEARCH_ONLY, UNVERIFIED, scale_of, style_of
 from realtime_polyp.viewer.transport import Transport
@@ -71,7 +70,7 @@ class ViewerWindow(QWidget):
 
     def __init__(self, open_feed: OpenFeed, info: SourceInfo, options: ViewerOptions) -> None:
         super().__init__()
-        self.options, self.overlay_style, self.overlay_on = options, options.style, True
+        self.options = options
         self.canvas = Canvas(options.style)
         self.player = Player(open_feed, info, self._paint)
         self.controls = Controls(
@@ -79,13 +78,12 @@ class ViewerWindow(QWidget):
             duration_s=info.duration_s,
             on_action=self.perform,
             on_seek=self._seek,
-            on_threshold=self.set_threshold,
+            on_threshold=lambda score: self.alerting.set_threshold(score),
         )
         self.status = StatusLine(live=info.live)
-        self.alarms, self.sound = ShownAlarms(), AlarmSound()
+        self.alarms = ShownAlarms()
+        self.alerting = Alerting(self.player, self.canvas, self.controls, options.style, self._say)
         self.condition: Condition = READY
-        self._usual_score = self._other_score = 0.0
-        self._no_sound = ""
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
         self.transport = Transport(self.player, self._seek, lambda: self.alarms.spans, self.show_message)
@@ -106,14 +104,7 @@ class ViewerWindow(QWidget):
         self.player.open()
         score_threshold = self.player.score_threshold or 0.0
         start = max(score_threshold, self.options.style.min_score)
-        self._usual_score = self._other_score = round(
-            start if self.options.usual_score is None else self.options.usual_score, 2
-        )
-        self.set_threshold(start)
-        self._message_timer.stop()
-        self.status.clear_message()
-        if self.player.info.live if self.options.sound is None else self.options.sound:
-            self._toggle_sound()
+        self.alerting.start(start, self.options.usual_score, sound=self.options.sound)
         self._show_legend(self.options.legend)
         self.refresh()
         self._tick_timer.start(0)
@@ -126,13 +117,9 @@ class ViewerWindow(QWidget):
         if self.player.phase != "closed":
             self._tick_timer.start(0)
 
-    def set_threshold(self, score: float) -> None:
-        """Hide boxes with a lower score at once, and show all others; a still picture is reanalysed for them."""
-        score = round(min(1.0, max(0.0, score)), 2)
-        self._restyle(min_score=score)
-        self.controls.show_threshold(score)
-        self.player.set_score_threshold(score)
-        self.show_message(threshold_message(score, self._usual_score))
+    @property
+    def overlay_style(self) -> OverlayStyle:
+        return self.alerting.style
 
     def show_message(self, text: str) -> None:
         """Show a message in the status line for a few seconds."""
@@ -160,17 +147,7 @@ class ViewerWindow(QWidget):
     def _make_actions(self) -> dict[Action, Callable[[], None]]:
         return {
             **self.transport.actions(),
-            "overlay": self._toggle_overlay,
-            "boxes": lambda: self._restyle(boxes=not self.overlay_style.boxes),
-            "outline": lambda: self._restyle(outline=not self.overlay_style.outline),
-            "labels": lambda: self._restyle(labels=not self.overlay_style.labels),
-            "fill": lambda: self._restyle(fill=not self.overlay_style.fill),
-            "usual threshold": self._toggle_threshold,
-            "stricter": lambda: self.set_threshold(self.overlay_style.min_score + SCORE_STEP),
-            "looser": lambda: self.set_threshold(self.overlay_style.min_score - SCORE_STEP),
-            "sound": self._toggle_sound,
-            "louder": lambda: self._set_volume(self.sound.volume + VOLUME_STEP),
-            "quieter": lambda: self._set_volume(self.sound.volume - VOLUME_STEP),
+            **self.alerting.actions(),
             "legend": lambda: self._show_legend(self.legend.isHidden()),
             "snapshot": self._snapshot,
             "full screen": lambda: self._set_full_screen(not self.isFullScreen()),
@@ -183,14 +160,16 @@ class ViewerWindow(QWidget):
         self.setWindowTitle(f"{self.options.title} \u2013 realtime-polyp")
         screen = QGuiApplication.primaryScreen().availableSize() - _FRAME_PX
         self.resize(screen.boundedTo(QSize(1280, 800)))
-        self.bars = Bars(self, [_make_banner(self.options)], self.canvas, [self.controls, self.status])
+        self.bars = Bars(
+            self, [_make_banner(self.options)], self.canvas, [self.controls, self.status], self.canvas.set_covered
+        )
         self.help = QLabel(help_html(live=info.live), self.canvas)
         self.help.setObjectName("help")
         self.help.hide()
         self.legend = Legend(self.canvas)
         self._scale = 0.0
         self._rescale()
-        self._restyle()
+        self.alerting.restyle()
 
     def _connect_timers(self) -> None:
         self._tick_timer.setTimerType(Qt.PreciseTimer)
@@ -224,7 +203,7 @@ class ViewerWindow(QWidget):
         started = 0 if displayed.again else self.alarms.update(displayed.result, self.overlay_style.min_score)
         self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
         painted = self.canvas.show_frame(displayed)
-        self.sound.play(started)
+        self.alerting.sound.play(started)
         return painted
 
     def _refresh_condition(self) -> None:
@@ -245,40 +224,23 @@ class ViewerWindow(QWidget):
         self.refresh()
         self._tick_timer.start(0)
 
-    def _toggle_overlay(self) -> None:
-        self.overlay_on = not self.overlay_on
-        self._restyle()
-        self.show_message("Overlay on" if self.overlay_on else "Overlay off: no box is drawn; O brings it back")
-
-    def _restyle(self, **changes: Any) -> None:
-        """Apply changes of the overlay's style at once. changes: fields of OverlayStyle."""
-        self.overlay_style = replace(self.overlay_style, **changes)
-        self.canvas.set_style(self.overlay_style, overlay_on=self.overlay_on)
-        self.controls.show_overlay(on=self.overlay_on, style=self.overlay_style)
-        self._show_notes()
-
-    def _toggle_threshold(self) -> None:
-        """Go to the usual threshold, or from there to the last other one."""
-        score = self.overlay_style.min_score
-        if score != self._usual_score:
-            self._other_score = score
-        self.set_threshold(self._other_score if score == self._usual_score else self._usual_score)
-
     def _show_notes(self) -> None:
         """Bring the badges on the picture up to date."""
-        alerts = Alerts(
-            self.overlay_on,
-            self.overlay_style,
-            self._usual_score,
-            self.player.info.live,
-            self.sound.audible,
-            self._no_sound if not self.sound.on else "",
-        )
+        alerts = self.alerting.alerts
         notes = Notes(mutes_of(alerts))
+        tone = "warn" if hidden_of(alerts) and self.condition.tone == "good" else self.condition.tone
+        self.status.show_tone(tone)
         if self.bars.floating:
-            status = "  ".join(self.status.labels[name].text().strip("\u25cf ") for name in ("state", "polyps"))
-            notes = Notes(notes.mutes, status, self.condition.tone, RESEARCH_ONLY, self.status.message)
+            status = "  \u00b7  ".join(self.status.labels[name].text().strip("\u25cf ") for name in ("state", "polyps"))
+            notes = Notes(notes.mutes, status, tone, RESEARCH_ONLY, self.status.message)
         self.canvas.set_notes(notes)
+
+    def _say(self, text: str) -> None:
+        """Show a message, or where there is none bring the badges up to date."""
+        if text:
+            self.show_message(text)
+        else:
+            self._show_notes()
 
     def _clear_message(self) -> None:
         self.status.clear_message()
@@ -291,29 +253,6 @@ class ViewerWindow(QWidget):
             self.options.on_legend_closed()
         self.legend.setVisible(shown)
         self.canvas.update()
-
-    def _set_volume(self, volume: float) -> None:
-        self.sound.volume = volume
-        self.controls.show_sound(on=self.sound.on, volume=self.sound.volume)
-        if self.sound.on:
-            self.sound.play(1)  # to be heard at once
-        muted = "" if self.sound.on else ": the sound is off, A switches it on"
-        self.show_message(f"Volume {per_cent(self.sound.volume)}{muted}")
-
-    def _toggle_sound(self) -> None:
-        feed = self.player.feed
-        if feed and not feed.tracks_polyps:
-            self._no_sound = "No sound with --no-smooth"
-            self.show_message("No sound: temporal filtering is off (--no-smooth), and every frame would be a new alarm")
-        else:
-            try:
-                self.sound.switch(on=not self.sound.on)
-                self._no_sound = ""
-                self.show_message("Sound on" if self.sound.on else "Sound muted; A brings it back")
-            except SoundError as error:
-                self._no_sound = "No sound on this machine"
-                self.show_message(str(error))
-        self.controls.show_sound(on=self.sound.on, volume=self.sound.volume)
 
     def _snapshot(self) -> None:
         """Save a snapshot on another thread: the picture on the screen must not wait for the disk."""

@@ -70,7 +70,11 @@ def window(qtbot, tmp_path: Path) -> Iterator[Callable[..., ViewerWindow]]:
         )
         info = SourceInfo("fake.mp4", live, None if live else count / RATE_HZ)
         options = ViewerOptions(
-            "A test", snapshot_folder=tmp_path / "shots", recording_error=recording_error, unverified=unverified
+            "A test",
+            snapshot_folder=tmp_path / "shots",
+            recording_error=recording_error,
+            unverified=unverified,
+            sound=False,
         )
         one = ViewerWindow(feeds, info, options)
         qtbot.addWidget(one)
@@ -178,7 +182,7 @@ class TestKeys:
     def test_f_and_escape(self, window, qtbot):
         one = window(500)
         qtbot.keyClick(one, Qt.Key_F)
-        assert one.isFullScreen() and not one.controls.isVisible() and one.status.isVisible()
+        assert one.isFullScreen() and one.canvas.height() == one.height()
         qtbot.keyClick(one, Qt.Key_Escape)
         assert not one.isFullScreen() and one.controls.isVisible()
 
@@ -216,7 +220,7 @@ class TestThreshold:
 
     def test_applies_to_the_frames_to_come(self, window, qtbot):
         one = window(500)
-        one.set_threshold(0.1)
+        one.alerting.set_threshold(0.1)
         qtbot.waitUntil(lambda: len(one.canvas.shapes().boxes) == 2)
         assert one.overlay_style.min_score == pytest.approx(0.1)
 
@@ -245,32 +249,32 @@ class TestSlider:
 class TestSound:
     def test_a_key_turns_it_on_and_each_new_polyp_is_heard_once(self, window, qtbot):
         one, heard = window(500, start=False), []
-        one.sound = AlarmSound(lambda: lambda volume: heard.append(1))
+        one.alerting.sound = AlarmSound(lambda: lambda volume: heard.append(1))
         one.start()
         qtbot.keyClick(one, Qt.Key_A)
-        assert one.sound.on and one.controls._sound.isChecked()
+        assert one.alerting.sound.on and one.controls._sound.isChecked()
         qtbot.waitUntil(lambda: len(heard) == 1)
         begun = one.player.displayed.frame.index
         qtbot.waitUntil(lambda: one.player.displayed.frame.index > begun + 10)
         assert len(heard) == 1
         qtbot.keyClick(one, Qt.Key_A)
-        assert not one.sound.on and not one.controls._sound.isChecked()
+        assert not one.alerting.sound.on and not one.controls._sound.isChecked()
 
     def test_without_audio_output_it_stays_off_and_a_message_says_why(self, window, qtbot):
         def broken():
             raise SoundError("No sound: this machine has no audio output")
 
         one = window(500, start=False)
-        one.sound = AlarmSound(broken)
+        one.alerting.sound = AlarmSound(broken)
         one.start()
         qtbot.keyClick(one, Qt.Key_A)
         assert one.status.right.text() == "No sound: this machine has no audio output"
-        assert not one.sound.on and not one.controls._sound.isChecked()
+        assert not one.alerting.sound.on and not one.controls._sound.isChecked()
 
     def test_without_temporal_filtering_it_stays_off_and_a_message_says_why(self, window, qtbot):
         one = window(500, config=PipelineConfig(temporal=None))
         qtbot.keyClick(one, Qt.Key_A)
-        assert "temporal filtering is off" in one.status.right.text() and not one.sound.on
+        assert "temporal filtering is off" in one.status.right.text() and not one.alerting.sound.on
 
 
 class TestSnapshot:
