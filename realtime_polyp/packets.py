@@ -40,6 +40,8 @@ class Frame:
         planes: the same picture as NV12 when a GPU decoded it, else None.
         file_name: the file that holds a still; None for video.
         pixel_aspect: width over height of a stored pixel. Those of `image` are square: it was stretched by this.
+        stamp_s: the picture's time in its file, or its timestamp in its stream, s: `pts_s` before repetitions of a
+            recording and jumps of a stream's clock were joined. None: not known.
     """
 
     index: int
@@ -51,6 +53,7 @@ class Frame:
     planes: Nv12 | None = None
     file_name: str | None = None
     pixel_aspect: Fraction = Fraction(1)
+    stamp_s: float | None = None
 
     def follows(self, before: "Frame | None") -> bool:
         """Whether this frame continues an earlier one, which may lie several dropped frames back."""

@@ -13,6 +13,8 @@ from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from realtime_polyp.outputs import Output, OutputError, OutputGroup, OutputSpec, alarm_figures, open_outputs
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording.recorder import SessionRecorder
+from realtime_polyp.recording.start import start_recorder
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import Paced, Source
@@ -28,27 +30,29 @@ def run_headless(source: Source, runtime: Runtime, options: Options) -> int:
     spec, pipeline = options.output_specs[0], runtime.pipeline()  # warmed up before any output is begun
     outputs = open_outputs(spec, source.rate_hz)
     paced = options.display == "immediate" and not source.live  # a recording treated as if it were live
-    session, errors, stalls = analyse_to_outputs(Paced(source) if paced else source, pipeline, outputs)
+    recorder = open_recorder(source, options.source, pipeline, options)
+    session, errors, stalls = analyse_to_outputs(Paced(source) if paced else source, pipeline, outputs, recorder)
     alarms = alarm_figures(outputs)
     summary, troubles = options.summary, len(errors) + len(stalls)
     if (path := summary) is not None:
         stalls += finish_output(lambda: write_summary(session, path, alarms), session, errors)
         summary = path if len(errors) + len(stalls) == troubles else None  # an older one may still be there
     # Files are written first, because printing may fail.
-    written = written_files(spec, summary, options.trace)
+    written = written_files(spec, summary, options.trace) + ([recorder.folder] if recorder else [])
     print(closing_text(session, alarms, written, verbose=options.verbose))
     return exit_code([session], errors, stalls)
 
 
 def analyse_to_outputs(
-    source: Source, pipeline: Pipeline, outputs: list[Output]
+    source: Source, pipeline: Pipeline, outputs: list[Output], recorder: SessionRecorder | None = None
 ) -> tuple[Session, list[OutputError], list[Stall]]:
     """Run a session to its end, every result to every output, and close them whatever happens.
 
-    Ctrl-C and SIGTERM end it early; everything written so far is kept. The session's `error` holds its failure.
-    Returns the session, one error for each output that failed, and the stages that hang and were abandoned.
+    recorder: records the session as well. Ctrl-C and SIGTERM end it early; everything written so far is kept. The
+    session's `error` holds its failure. Returns the session, one error for each output that failed, and the stages
+    that hang and were abandoned.
     """
-    group = OutputGroup(outputs)
+    group = OutputGroup([*outputs, recorder] if recorder else outputs)
     # disable=None: on a terminal only; elsewhere standard error holds nothing but errors.
     bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, disable=None)
 
@@ -56,13 +60,28 @@ def analyse_to_outputs(
         group.write(result)
         bar.update()
 
-    session = Session(source, pipeline, deliver)
+    session = Session(source, pipeline, deliver, on_frame=recorder.capture if recorder else None)
     try:
         stalls = run_to_end([session])
     finally:
         bar.close()
+        note_end(recorder, session)
         stalls_at_end = close_outputs(group, session)
     return session, group.errors, stalls + stalls_at_end
+
+
+def open_recorder(source: Source, text: str, pipeline: Pipeline, options: Options) -> SessionRecorder | None:
+    """Begin to record a session, if that was asked for. text: the source as typed. Raises OutputError."""
+    if options.record is None:
+        return None
+    start_s, copies = options.start_s, options.copy_source
+    return start_recorder(options.record, text, source, pipeline, start_s=start_s, copies_source=copies, waits=True)
+
+
+def note_end(recorder: SessionRecorder | None, session: Session) -> None:
+    """Tell the recorder how the session ended, before it is closed."""
+    if recorder:
+        recorder.note_end(session.state, session.source.warning)
 
 
 def close_outputs(group: OutputGroup, session: Session) -> list[Stall]:

@@ -12,6 +12,7 @@ from realtime_polyp.outputs import OutputError
 from realtime_polyp.outputs.paths import check_outputs
 from realtime_polyp.postprocess.fusion import FusionError
 from realtime_polyp.postprocess.score_calibration import CalibrationError
+from realtime_polyp.recording.folders import check_record
 from realtime_polyp.runtime import Runtime, open_runtime
 from realtime_polyp.session import SessionError
 from realtime_polyp.sources import SourceError, open_source
@@ -54,6 +55,8 @@ def _run_and_report(options: Options, trace: Trace | None) -> int:
 def run(options: Options, trace: Trace | None) -> int:
     """Check the outputs, open the sources and the runtime, and choose window, headless or multi-session."""
     check_outputs(options.sources, options.output_specs, options.files, overwrite=options.overwrite)
+    if options.record:
+        check_record(options.record, options.sources)
     several = len(options.sources) > 1
     problem = None if options.headless or several else display_problem()
     window = not options.headless and not several and problem is None

@@ -6,12 +6,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from realtime_polyp.cli.headless import close_outputs, exit_code, finish_output
+from realtime_polyp.cli.headless import close_outputs, exit_code, finish_output, note_end, open_recorder
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import run_to_end
 from realtime_polyp.inference.shared import SharedInference
 from realtime_polyp.outputs import AlarmFigures, Output, OutputError, OutputGroup, alarm_figures, open_outputs
 from realtime_polyp.packets import Result
+from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import Source
@@ -67,7 +68,7 @@ def run_multi_session(sources: Sequence[Source], runtime: Runtime, options: Opti
     specs = options.output_specs
     runtime.pipeline()  # warms up the models, which the sessions share, before any output is begun
     outputs = [open_outputs(spec, source.rate_hz) for spec, source in zip(specs, sources, strict=True)]
-    went = analyse_together(sources, outputs, runtime)
+    went = analyse_together(sources, outputs, runtime, options)
     if (path := options.summary) is not None:
         write = lambda: write_json(went.to_dict(), path, "the summary")  # noqa: E731
         went.stalls += finish_output(write, went.sessions[0], went.output_errors)
@@ -75,21 +76,34 @@ def run_multi_session(sources: Sequence[Source], runtime: Runtime, options: Opti
     return exit_code(went.sessions, went.output_errors, went.stalls)
 
 
-def analyse_together(sources: Sequence[Source], outputs: Sequence[Sequence[Output]], runtime: Runtime) -> MultiSession:
-    """Analyse all sources to their ends. outputs: of each source. Ctrl-C and SIGTERM end all; everything is kept."""
-    went, groups = MultiSession(), [OutputGroup(one) for one in outputs]
+def analyse_together(
+    sources: Sequence[Source], outputs: Sequence[Sequence[Output]], runtime: Runtime, options: Options | None = None
+) -> MultiSession:
+    """Analyse all sources to their ends. outputs: of each source. Ctrl-C and SIGTERM end all; everything is kept.
+
+    options: the command line, which may ask for recordings.
+    """
+    went, groups = MultiSession(), list[OutputGroup]()
+    recorders: list[SessionRecorder | None] = []
     totals = [source.frames_total for source in sources]
     total = None if None in totals else sum(one for one in totals if one is not None)
     shared = SharedInference(runtime.inference)
     with tqdm(total=total, unit="frame", desc=f"{len(sources)} streams", disable=None) as bar:
-        for number, (source, group) in enumerate(zip(sources, groups, strict=True), 1):
+        for number, (source, one) in enumerate(zip(sources, outputs, strict=True), 1):
             pipeline = runtime.pipeline(inference=shared, name=f"{number}", warm=False)
-            went.sessions.append(Session(source, pipeline, _deliver(group, bar)))
+            text = options.sources[number - 1] if options else source.name
+            recorder = open_recorder(source, text, pipeline, options) if options else None
+            group = OutputGroup([*one, recorder] if recorder else one)
+            on_frame = recorder.capture if recorder else None
+            went.sessions.append(Session(source, pipeline, _deliver(group, bar), on_frame=on_frame))
+            groups.append(group)
+            recorders.append(recorder)
         went.stalls = run_to_end(went.sessions)
     if not went.stalls:  # else closing could wait forever for a model that hangs
         shared.close()
     went.batch_sizes = shared.batch_sizes
-    for session, group, one in zip(went.sessions, groups, outputs, strict=True):
+    for session, group, recorder, one in zip(went.sessions, groups, recorders, outputs, strict=True):
+        note_end(recorder, session)
         went.stalls += close_outputs(group, session)
         went.output_errors += group.errors
         went.alarms.append(alarm_figures(one))

@@ -18,6 +18,7 @@ from realtime_polyp.telemetry.summary import package_version
 from realtime_polyp.temporal.config import TemporalConfig
 
 _NONE = "none"
+LONGEST_PRE_ROLL_S = 600.0
 _TIMES = {
     "confirm_s": "show a polyp after detections for this long",
     "hold_s": "keep showing it for this long without a detection",
@@ -33,6 +34,7 @@ _EPILOG = """examples:
   python run_live.py --source video.mp4 --headless --results out.jsonl --summary out.json
   python run_live.py --source video.mp4 --headless --save out.mp4 --start-s 60 --end-s 90
   python run_live.py --source video.mp4 --headless --events alarms.jsonl --events-pictures alarms
+  python run_live.py --source video.mp4 --headless --record sessions
   python run_live.py --source 0 --confirm-s 0.3             show a polyp after detections for 0.3 s
   python run_live.py --source 0                         the first capture device (Linux: /dev/video0)
   python run_live.py --source rtsp://scope.example/1    a network stream
@@ -59,6 +61,9 @@ class Options:
     summary: Path | None
     trace: Path | None
     overwrite: bool
+    record: Path | None
+    copy_source: bool
+    pre_roll: float | None
     calibration: Path | None
     allow_unverified: bool
     engine: str
@@ -160,6 +165,7 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
         found[name] = None if found[name] == _NONE else found[name]
     _check_times(parser, found)
     _check_alarms(parser, found)
+    _check_record(parser, found)
     sources, streams = found.pop("source"), found.pop("streams")
     if streams is not None and (streams < 1 or len(sources) not in (1, streams)):
         parser.error(f"--streams must be 1 or more, and as many as there are sources if several: got {streams}")
@@ -203,6 +209,15 @@ def _add_source(parser: Parser) -> None:
         metavar="SOURCE",
         help="video file, folder of stills, capture device, URL, or pattern; several are analysed together, headless",
     )
+def _check_record(parser: Parser, found: dict[str, Any]) -> None:
+    for name in ("copy_source", "pre_roll"):
+        if found[name] and not found["record"]:
+            parser.error(f"{_option(name)} needs --record DIR")
+    pre_roll = found["pre_roll"]
+    if pre_roll is not None and not 0 < pre_roll <= LONGEST_PRE_ROLL_S:
+        parser.error(f"--pre-roll must be above 0 and at most {LONGEST_PRE_ROLL_S:g} seconds, got {pre_roll:g}")
+
+
     group.add_argument("--streams", type=int, metavar="K", help="analyse K copies of one source, headless")
     group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="start of the part to analyse, s")
     group.add_argument("--end-s", type=float, metavar="S", help="end of the part to analyse, s")
@@ -278,3 +293,18 @@ def _add_outputs(parser: Parser) -> None:
     group.add_argument("--trace", type=Path, metavar="OUT.json", help="write a timeline for ui.perfetto.dev")
     group.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
     group.add_argument("--verbose", action="store_true", help="print delays and stage times at the end, headless")
+    group.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="record the session: the original picture, all results and an audit log, in a new folder in DIR",
+    )
+    group.add_argument(
+        "--copy-source", action="store_true", help="with --record: copy a video file into the session; else refer to it"
+    )
+    group.add_argument(
+        "--pre-roll",
+        type=float,
+        metavar="S",
+        help="keep the last S seconds of a live source, so that key K can record what has just passed; needs --record",
+    )

@@ -2,19 +2,24 @@
 
     SESSION_FOLDER/
       session.sqlite      everything but the picture; session.sqlite-wal and -shm belong to it
-      original.mkv        the picture as it was captured; absent where the source is a file that is referred to by path
+      original.mkv        the picture as it was captured; absent where the source is a file that is referred to by path;
+                          of a file that was copied, "original" with the file's own extension
       settings            in table `facts`: source, configuration, models, versions
 
 What was recorded is never changed: rows are only added, and table `audit` holds a chain of hashes over them. What a
 person says is added as rows of `actions`.
 """
 
+import os
 import sqlite3
 from pathlib import Path
 
+from realtime_polyp.private_files import open_private
+
 SESSION_FORMAT = 1
 SESSION_FILE = "session.sqlite"
-ORIGINAL_FILE = "original.mkv"
+ORIGINAL_STEM = "original"
+ORIGINAL_FILE = f"{ORIGINAL_STEM}.mkv"
 
 TABLES = """
 CREATE TABLE facts (             -- what is known about the session as a whole
@@ -103,7 +108,8 @@ CREATE TABLE audit (             -- the chain: sha256 = SHA-256(previous sha256,
 
 
 def create(path: Path) -> sqlite3.Connection:
-    """Create a session file. Raises sqlite3.Error; the file must not exist."""
+    """Create a session file, which only its owner can read. Raises sqlite3.Error, OSError; the file must not exist."""
+    os.close(open_private(path, new=True))  # the log and its index get the same mode
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what is committed survives a power failure

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,13 +175,23 @@ class SessionStore:
         self._database.execute("COMMIT")
         self._hashes = []
 
+    def checkpoint(self) -> None:
+        """Fold the write-ahead log into the file."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Commit, fold the write-ahead log into the file, and close it."""
         try:
             self.commit()
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.checkpoint()
         finally:
             self._database.close()
+
+    def abandon(self) -> None:
+        """Close the file without what was not committed; after a failure, never raises."""
+        for statement in (lambda: self._database.execute("ROLLBACK"), self._database.close):
+            with suppress(sqlite3.Error):
+                statement()
 
     def begin(self) -> None:
         """Begin a transaction, unless one is open."""

@@ -85,7 +85,7 @@ class RecordedSession:
     @property
     def original(self) -> Path | None:
         """The file with the picture: the session's own, or the source that is referred to; None where it is gone."""
-        own = self.folder / ORIGINAL_FILE
+        own = self.folder / (self.facts.get("original", {}).get("file") or ORIGINAL_FILE)
         if own.is_file():
             return own
         named = self.facts.get("source", {}).get("path")

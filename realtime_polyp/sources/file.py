@@ -91,6 +91,7 @@ class FileSource:
         self._to_rgb = RgbConverter()
         self._damage, self._stamps = Damage(), StampLog(float(self._reader.time_base))
         self._jumped = False  # the clock began anew with the newest picture
+        self._own_s = 0.0  # time of the newest picture in the file, s
         self._first_pass: Iterator[Timed] | None = self._one_pass()
         try:
             self._first = self._first_picture(self._first_pass)
@@ -119,7 +120,16 @@ class FileSource:
             planes = self._to_rgb.planes(picture) if self._hwaccel else None
             continues = not self._jumped
             aspect = self._to_rgb.aspect
-            yield Frame(index, pts_s, time.monotonic(), image, continues=continues, planes=planes, pixel_aspect=aspect)
+            yield Frame(
+                index,
+                pts_s,
+                time.monotonic(),
+                image,
+                continues=continues,
+                planes=planes,
+                pixel_aspect=aspect,
+                stamp_s=self._own_s,
+            )
 
     def _open(self) -> tuple[Reader, float | None]:
         """Open a reader at the file's start; also return the stored duration, s, where there is one."""
@@ -142,12 +152,12 @@ class FileSource:
         """Chain the passes over the file, with times that keep rising."""
         if self._stop.is_set():
             return
-        begin_s = pts_s = self._first[0]
+        begin_s = pts_s = self._own_s = self._first[0]
         yield self._first
         shift_s, pictures = 0.0, first_pass
         while True:
             for own_s, picture in pictures:
-                pts_s = own_s + shift_s
+                pts_s, self._own_s = own_s + shift_s, own_s
                 yield pts_s, picture
             if not self._loop or self._stop.is_set():
                 return

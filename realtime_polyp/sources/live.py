@@ -183,7 +183,8 @@ class _Decoding:
         self._last_s = self._clock.at(pts)
         captured_s = self.due.due_s(item.stamp_s, item.arrived_s)
         image, continues, aspect = self._to_rgb(picture), not self._clock.jumped, self._to_rgb.aspect
-        return Frame(number, self._last_s, captured_s, image, continues=continues, pixel_aspect=aspect)
+        stamp_s = None if pts is None else float(pts * self._reader.time_base)
+        return Frame(number, self._last_s, captured_s, image, continues=continues, pixel_aspect=aspect, stamp_s=stamp_s)
 
     def _note_packet(self, item: Waiting[VideoPacket]) -> None:
         """Add a packet in the order of arrival. A jump of the timestamps means that packets were lost."""
@@ -228,7 +229,9 @@ def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]
                 return
             for picture in _decode(reader, packet):
                 to_rgb.set_aspect(reader.take_aspect(picture))
-                yield Frame(index, clock.at(picture.pts), time.monotonic(), to_rgb(picture), pixel_aspect=to_rgb.aspect)
+                stamp_s = None if picture.pts is None else float(picture.pts * reader.time_base)
+                when, aspect = (clock.at(picture.pts), time.monotonic()), to_rgb.aspect
+                yield Frame(index, *when, to_rgb(picture), pixel_aspect=aspect, stamp_s=stamp_s)
                 index += 1
     finally:
         reader.free()

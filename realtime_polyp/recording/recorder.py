@@ -1,0 +1,347 @@
+"""Records a session: every captured frame, every result, alarms and events, on a thread of its own.
+
+A bounded consumer. `capture` and `write` hand over and return; where the disk is too slow, results are dropped and
+counted, long before the display would wait. What is committed, at least once per second, survives a crash.
+"""
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from realtime_polyp.messages import printable
+from realtime_polyp.outputs.base import OutputError, reason_of
+from realtime_polyp.packets import Frame, Result
+from realtime_polyp.recording.chain import utc_now
+from realtime_polyp.recording.original import NoOriginal, Original
+from realtime_polyp.recording.store import EncodedFrame, SessionStore, encode_frame, encode_result
+from realtime_polyp.telemetry.priority import lower_thread_priority
+from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
+
+COMMIT_S = 0.5
+"""Between two commits, s."""
+
+_QUEUED = 64  # results; of HD about 400 MB with their pictures, but an idle disk needs one
+_MOST_PENDING = 10_000  # frames without a result
+_WAKE_S = 0.1
+_LAST_STEPS_S = 2.0  # for what could wait, at the end
+_LIKELY_PERIOD_S = 1 / 25
+
+Key = tuple[int, float]
+Work = Callable[[sqlite3.Connection], object]
+
+
+@dataclass(frozen=True)
+class _Captured:
+    """A frame whose result is not there yet. place: `Original.place`."""
+
+    frame: EncodedFrame
+    session_s: float
+    place: float | None
+
+
+class SessionClock:
+    """The session's own clock: s since its first frame, never backwards.
+
+    live: time passes as it did in the room; else as in the recording that is analysed, whose seeks take no time.
+    """
+
+    def __init__(self, *, live: bool, period_s: float) -> None:
+        self.now_s = 0.0
+        self._live, self._period_s = live, period_s
+        self._last: Frame | None = None
+        self._zero_s = 0.0
+
+    def at(self, frame: Frame) -> float:
+        """The time of the next frame, s."""
+        last, self._last = self._last, frame
+        if last is None:
+            self._zero_s = frame.captured_s - self.now_s if self._live else 0.0
+        elif self._live:
+            self.now_s = max(self.now_s, frame.captured_s - self._zero_s)
+        else:
+            step_s = frame.pts_s - last.pts_s
+            self.now_s += step_s if step_s >= 0 else self._period_s
+        return self.now_s
+
+    def jump(self) -> None:
+        """A seek: the next frame follows the last one after one period."""
+        if self._last is not None and not self._live:
+            self.now_s += self._period_s
+            self._last = None
+
+
+class SessionRecorder:
+    """Records one session into an existing folder. It is also an `Output`.
+
+    Arguments:
+        folder: of the session, empty.
+        facts: what is known at the start (`recording.facts`).
+        original: keeps the picture.
+        live: the source is.
+        period_s: of its frames, s.
+        waits: `write` waits for room, as a file without a window may; else results are dropped.
+        threshold: the score threshold of the moment; a change becomes an event.
+
+    Attributes:
+        error: why recording ended early, one sentence; None while it goes on.
+        dropped: results that were not recorded.
+        end: how the session ended, for fact `ended`: "ended", "stopped" or "failed".
+
+    Raises OutputError where the session file cannot be created.
+    """
+
+    on_disk = True
+
+    def __init__(
+        self,
+        folder: Path,
+        facts: Mapping[str, Any],
+        original: Original | None = None,
+        *,
+        live: bool = False,
+        period_s: float = _LIKELY_PERIOD_S,
+        waits: bool = False,
+        threshold: Callable[[], float] | None = None,
+    ) -> None:
+        self.folder, self.name = folder, f"session to {printable(folder)}"
+        self.error: OutputError | None = None
+        self.dropped, self.end = 0, "ended"
+        self.begun_s = time.monotonic()
+        self._original: Original = original or NoOriginal()
+        self._waits, self._threshold = waits, threshold
+        self._clock = SessionClock(live=live, period_s=period_s)
+        self._alarms = AlarmKeeper(period_s=period_s)
+        self._changed = threading.Condition()
+        self._results: deque[Result] = deque()
+        self._works: deque[Work] = deque()
+        self._pending: dict[Key, _Captured] = {}
+        self._closing = self._is_closed = False
+        self._told: dict[str, Any] = {}  # the last value of each state
+        self._has_steps = True
+        try:
+            self._store = SessionStore(folder)
+            for name, value in {**facts, "original": self._original.facts()}.items():
+                self._store.set_fact(name, value)
+            self._store.commit()
+            self._store.checkpoint()
+        except (sqlite3.Error, OSError) as error:
+            raise self._failure(error) from error
+        # A daemon thread: a disk that hangs must not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="record session", daemon=True)
+        self._thread.start()
+
+    # What the session hands over
+
+    def capture(self, frame: Frame) -> None:
+        """Take a captured frame, on the decode thread, before its result. Never blocks."""
+        if self.error or self._closing:
+            return
+        captured = _Captured(encode_frame(frame), self._clock.at(frame), self._original.place(frame))
+        with self._changed:
+            self._pending[_key(frame)] = captured
+
+    def write(self, result: Result) -> None:
+        """Take a result; that of a frame that was not captured here is ignored. Raises OutputError once recording has
+        failed."""
+        with self._changed:
+            if self._waits:
+                self._changed.wait_for(lambda: len(self._results) < _QUEUED or self.error or self._closing)
+            if self.error:
+                raise self.error
+            if self._closing:
+                return
+            if len(self._results) >= _QUEUED:
+                self.dropped += 1
+                return
+            self._results.append(result)
+            self._changed.notify_all()
+        if self._threshold:
+            self.note_state("threshold", round(self._threshold(), 4))
+
+    def add_event(self, kind: str, **detail: Any) -> None:
+        """Record something that happened now. detail: JSON types."""
+        session_s = self._clock.now_s
+        self.submit(lambda database: self._store.add_event(kind, session_s=session_s, **detail))
+
+    def note_state(self, state: str, value: Any) -> None:
+        """Record a state where it has changed; the first value is taken as known."""
+        before = self._told.setdefault(state, value)
+        if before != value:
+            self._told[state] = value
+            self.add_event("state", state=state, value=value, before=before)
+
+    def seek(self, to_s: float) -> None:
+        """The source goes on at another place, s of the source. Call it while nothing is captured."""
+        self._clock.jump()
+        self.submit(lambda database: self._write_skipped())
+        self.add_event("seek", to_s=round(to_s, 3))
+
+    def submit(self, work: Work) -> None:
+        """Have something written to the session file on the recorder's thread, in its transaction."""
+        with self._changed:
+            if not self._closing and not self.error:
+                self._works.append(work)
+                self._changed.notify_all()
+
+    @property
+    def session_s(self) -> float:
+        """The session's clock now, s."""
+        return self._clock.now_s
+
+    @property
+    def dropped_pictures(self) -> int:
+        """Pictures that are missing in the original because it could not keep up."""
+        return self._original.dropped
+
+    def note_end(self, state: str, warning: str | None = None) -> None:
+        """Take note of how the session ended, before `close`. warning: the source's."""
+        self.end = state
+        if warning:
+            self.add_event("warning", text=warning)
+
+    def close(self) -> None:
+        """Write what is queued, end the session file in an orderly way and wait for that. Raises OutputError."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self.error:
+            raise self.error
+
+    # The recorder's own thread
+
+    def _run(self) -> None:
+        lower_thread_priority()
+        try:
+            self._record_all()
+            self._finish()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the person must be told, and nobody may wait
+            self._fail(error)
+        finally:
+            with self._changed:
+                self._is_closed = self._closing = True
+                self._results.clear()
+                self._changed.notify_all()
+
+    def _record_all(self) -> None:
+        committed_s = time.monotonic()
+        while True:
+            results, works, is_last = self._take()
+            for work in works:
+                self._store.begin()
+                work(self._store.database)
+            for result in results:
+                self._add_result(result)
+            if len(self._pending) > _MOST_PENDING:
+                self._write_skipped(leave=_MOST_PENDING // 2)
+            if time.monotonic() - committed_s >= COMMIT_S:
+                self._commit()
+                committed_s = time.monotonic()
+            if is_last:
+                return
+            self._step()
+
+    def _take(self) -> tuple[list[Result], list[Work], bool]:
+        """What waits, at most one commit's worth; and whether it is the last."""
+        wait_s = 0.0 if self._has_steps else _WAKE_S
+        with self._changed:
+            self._changed.wait_for(lambda: self._results or self._works or self._closing, wait_s)
+            results = [self._results.popleft() for _ in range(min(8, len(self._results)))]
+            works = list(self._works)
+            self._works.clear()
+            self._changed.notify_all()
+            return results, works, self._closing and not self._results
+
+    def _add_result(self, result: Result) -> None:
+        captured = self._take_captured(_key(result.frame))
+        if captured is None:
+            return
+        number = self._add(encode_result(result), captured)
+        self.note_state("signal", result.signal)
+        self.note_state("frame size", list(result.frame.image.shape[1::-1]))
+        # An alarm's times are the session's, and its best frame is named by its number there.
+        frame = replace(result.frame, pts_s=captured.session_s, index=number)
+        self._add_alarms(self._alarms.update(replace(result, frame=frame)))
+
+    def _take_captured(self, key: Key) -> _Captured | None:
+        """The captured frame; those before it have no result and are written."""
+        with self._changed:
+            if key not in self._pending:
+                return None
+            skipped = []
+            for before in list(self._pending):
+                captured = self._pending.pop(before)
+                if before == key:
+                    break
+                skipped.append(captured)
+        for one in skipped:
+            self._add(one.frame, one)
+        return captured
+
+    def _write_skipped(self, leave: int = 0) -> None:
+        """Write frames that have had no result; the newest `leave` may still get one."""
+        with self._changed:
+            keys = list(self._pending)
+            skipped = [self._pending.pop(key) for key in keys[: max(0, len(keys) - leave)]]
+        for one in skipped:
+            self._add(one.frame, one)
+
+    def _add(self, frame: EncodedFrame, captured: _Captured) -> int:
+        picture_s = self._original.picture_s(captured.place)
+        return self._store.add(frame, session_s=captured.session_s, picture_s=picture_s)
+
+    def _add_alarms(self, alarms: tuple[Alarm, ...]) -> None:
+        for alarm in alarms:
+            if alarm.ended:
+                self._store.add_alarm(alarm, alarm.best.index)
+
+    def _commit(self) -> None:
+        self._original.check()
+        self._note_drops()
+        self._store.commit()
+
+    def _note_drops(self) -> None:
+        for what, count in (("results", self.dropped), ("pictures", self._original.dropped)):
+            if more := count - self._told.get(what, 0):
+                self._told[what] = count
+                self._store.add_event("drop", session_s=self._clock.now_s, what=what, count=more)
+
+    def _step(self) -> bool:
+        """A little of the original's work that can wait; whether more is left."""
+        if self._has_steps:
+            facts = self._original.step()
+            self._has_steps = facts is not None
+            for name, value in (facts or {}).items():
+                self._store.set_fact(name, value)
+        return self._has_steps
+
+    def _finish(self) -> None:
+        self._write_skipped()
+        self._add_alarms(self._alarms.close())
+        self._commit()
+        until_s = time.monotonic() + _LAST_STEPS_S
+        while time.monotonic() < until_s and self._step():
+            pass
+        self._original.close()
+        frames, dropped = self._store.last_number, {"results": self.dropped, "pictures": self._original.dropped}
+        self._store.set_fact("ended", {"utc": utc_now(), "how": self.end, "frames": frames, "dropped": dropped})
+        self._store.close()
+
+    def _fail(self, error: Exception) -> None:
+        """Recording ends here; what was committed stays."""
+        with self._changed:
+            self.error = error if isinstance(error, OutputError) else self._failure(error)
+            self._changed.notify_all()
+        self._store.abandon()
+
+    def _failure(self, error: Exception) -> OutputError:
+        return OutputError(f"cannot write {self.name}: {reason_of(error)}")
+
+
+def _key(frame: Frame) -> Key:
+    return frame.index, frame.captured_s
