@@ -47,7 +47,7 @@ def _assets(*names: str) -> Callable[[], dict[str, bytes]]:
 
 
 def _first_gate_record() -> dict[str, bytes]:
-    records = json.loads(asset("weights", "gates.json").read_bytes())
+    records = json.loads(asset("weights", "gates.json").read_bytes())["records"]
     key = min(records)
     return {"gates.json": json.dumps({key: records[key]}).encode()}
 
