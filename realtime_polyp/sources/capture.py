@@ -100,23 +100,23 @@ class CaptureSource:
             )
         except (av.error.FFmpegError, ValueError) as error:  # ValueError: unknown format
             raise SourceError(_explain_open_error(device_name, format or platform.format, options, error)) from error
-        self._reader = Reader(container, threading.Event(), name=device_name)
-        self.rate_hz = self._reader.rate_hz
-        self.size = (self._reader.stream.width, self._reader.stream.height)
+        self.reader = Reader(container, threading.Event(), name=device_name)
+        self.rate_hz = self.reader.rate_hz
+        self.size = (self.reader.stream.width, self.reader.stream.height)
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop."""
-        if self._reader.container_name == _MADE_ON_DEMAND:
-            return read_all(self._reader, name=self.name, silence_s=self._silence_s)
-        return read_live(self._reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
+        if self.reader.container_name == _MADE_ON_DEMAND:
+            return read_all(self.reader, name=self.name, silence_s=self._silence_s)
+        return read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
 
     @property
     def warning(self) -> str | None:
         return self._damage.describe_live(self.name)
 
     def close(self) -> None:
-        self._reader.stop.set()
-        self._reader.free()
+        self.reader.stop.set()
+        self.reader.free()
 
 
 def find_devices() -> list[str]:

@@ -94,18 +94,18 @@ class NetworkSource:
         except av.error.FFmpegError as error:  # it holds the address with its secrets: not shown as the cause
             raise SourceError(f"{self.name} cannot be opened: {_explain_open_error(error, open_timeout_s)}.") from None
         self.live = not (scheme in ("http", "https") and container.duration)
-        self._reader = Reader(container, threading.Event(), name=self.name)
-        self.rate_hz = self._reader.rate_hz
-        self.size = (self._reader.stream.width, self._reader.stream.height)
+        self.reader = Reader(container, threading.Event(), name=self.name)
+        self.rate_hz = self.reader.rate_hz
+        self.size = (self.reader.stream.width, self.reader.stream.height)
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop without an end of the stream."""
         if not self.live:
-            yield from read_all(self._reader, name=self.name, silence_s=self._silence_s)
+            yield from read_all(self.reader, name=self.name, silence_s=self._silence_s)
             return
         begin_s = time.monotonic()
-        yield from read_live(self._reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
-        if not self._reader.stop.is_set():
+        yield from read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
+        if not self.reader.stop.is_set():
             self._ending = f"{self.name} was ended by its sender after {time.monotonic() - begin_s:.1f} s."
 
     @property
@@ -114,8 +114,8 @@ class NetworkSource:
         return f"{lost} {self._ending}".strip() or None
 
     def close(self) -> None:
-        self._reader.stop.set()
-        self._reader.free()
+        self.reader.stop.set()
+        self.reader.free()
 
 
 def _explain_open_error(error: av.error.FFmpegError, open_timeout_s: float) -> str:

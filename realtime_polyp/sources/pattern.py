@@ -76,16 +76,16 @@ class PatternSource:
             container = open_device(graph + length, format="lavfi", options={}, timeout_s=None)
         except (av.error.FFmpegError, ValueError) as error:  # ValueError: PyAV built without lavfi
             raise SourceError(f"This build of PyAV cannot draw a test pattern: {error}.") from error
-        self._reader = Reader(container, threading.Event(), name=self.name)
-        self._pacer = Pacer(self._reader.stop)
+        self.reader = Reader(container, threading.Event(), name=self.name)
+        self._pacer = Pacer(self.reader.stop)
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames at their times; frames that are overdue come at once."""
-        for frame in read_all(self._reader, name=self.name, silence_s=_SILENCE_S):
+        for frame in read_all(self.reader, name=self.name, silence_s=_SILENCE_S):
             if not self._pacer.wait(frame.pts_s):
                 return
             yield replace(frame, captured_s=time.monotonic())
 
     def close(self) -> None:
-        self._reader.stop.set()
-        self._reader.free()
+        self.reader.stop.set()
+        self.reader.free()

@@ -1,7 +1,7 @@
 """Reads one video stream through FFmpeg, closable from any thread, and converts its timestamps to seconds."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 
@@ -43,8 +43,11 @@ class Reader:
     One thread may read packets while another decodes. Freeing a container in use would crash the process,
     so `free` then leaves it to the call in progress.
 
-    stop: once set, nothing more is read. name: for error messages. Raises SourceError if no stream can be decoded.
+    stop: once set, nothing more is read. name: for error messages. tap: called with each packet that was read, on the
+    thread that reads; it must return at once and change nothing. Raises SourceError if no stream can be decoded.
     """
+
+    tap: "Callable[[Packet[VideoStream]], None] | None" = None
 
     def __init__(
         self, container: InputContainer, stop: threading.Event, *, name: str, thread_type: str = "SLICE"
@@ -74,11 +77,14 @@ class Reader:
             if not usable:
                 return None
             try:
-                return next(self._packets, None)
+                packet = next(self._packets, None)
             except av.error.FFmpegError:
                 # An error ends the generator, but the stream may go on.
                 self._packets = packets_of(self._container, self.stream)
                 raise
+            if packet is not None and self.tap is not None:
+                self.tap(packet)
+            return packet
 
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
         """Return the pictures that the packet completes; None flushes the decoder."""
