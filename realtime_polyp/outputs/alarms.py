@@ -1,7 +1,7 @@
 """Alarms as one JSON line each, written as they end, with their best frames as pictures where those are wanted."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -191,7 +191,7 @@ def _save(alarm: Alarm, folder: Path, *, blank: bool) -> str:
 def _own_shapes(alarm: Alarm) -> Shapes:
     """Of the best frame's overlay, this alarm's box and every outline."""
     shapes = shapes_of(alarm.best.result)
-    return Shapes(tuple(box for box in shapes.boxes if box.box == alarm.best.box), shapes.outlines, shapes.fill)
+    return replace(shapes, boxes=tuple(box for box in shapes.boxes if box.box == alarm.best.box))
 
 
 def _write_jpeg(path: Path, image: Image) -> None:

@@ -37,6 +37,7 @@ class OverlayStyle:
     Attributes:
         boxes, outline, labels, fill: drawn or not, each on its own. The outline and the fill are the mask's.
         min_score: hides tracks with a lower score at once, whatever the pipeline keeps.
+        shown_colour, held_colour, outline_colour: RGB, of a box, of a box without a detection, and of the mask.
     """
 
     boxes: bool = True
@@ -44,6 +45,9 @@ class OverlayStyle:
     outline: bool = True
     fill: bool = False
     min_score: float = 0.0
+    shown_colour: Colour = SHOWN_COLOUR
+    held_colour: Colour = HELD_COLOUR
+    outline_colour: Colour = MASK_COLOUR
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class BoxShape:
         held: not detected in this frame.
         number: of the polyp.
         framed: its frame is drawn, not its label alone.
+        own_colour: RGB; None: the default for its state.
     """
 
     box: tuple[float, float, float, float]
@@ -63,10 +68,11 @@ class BoxShape:
     held: bool
     number: int = 0
     framed: bool = True
+    own_colour: Colour | None = None
 
     @property
     def colour(self) -> Colour:
-        return HELD_COLOUR if self.held else SHOWN_COLOUR
+        return self.own_colour or (HELD_COLOUR if self.held else SHOWN_COLOUR)
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,14 @@ class Shapes:
         outlines: mask outlines, each (n, 2) xy, source px.
         fill: fill the outlines.
         lined: draw the outlines.
+        colour: RGB, of the outlines.
     """
 
     boxes: tuple[BoxShape, ...]
     outlines: tuple[NDArray[np.float32], ...]
     fill: bool
     lined: bool = True
+    colour: Colour = MASK_COLOUR
 
     def polyps(self, scale: float = 1.0, left: float = 0.0, top: float = 0.0) -> list[Rect]:
         """The areas of all boxes and outlines, which no label may cover, scaled and moved to the drawing's px."""
@@ -109,13 +117,21 @@ def shapes_of(result: Result, style: OverlayStyle = OverlayStyle()) -> Shapes:
     boxes = tuple(_box_shape(track, style) for track in tracks) if style.boxes or style.labels else ()
     if result.mask is None or not (style.outline or style.fill):
         return Shapes(boxes, (), fill=False)
-    return Shapes(boxes, outlines_of(result.mask, tracks, result), fill=style.fill, lined=style.outline)
+    return Shapes(
+        boxes,
+        outlines_of(result.mask, tracks, result),
+        fill=style.fill,
+        lined=style.outline,
+        colour=style.outline_colour,
+    )
 
 
 def _box_shape(track: Track, style: OverlayStyle) -> BoxShape:
     x1, y1, x2, y2 = (float(value) for value in track.box)
     label = label_text(track.id, track.score) if style.labels else ""
-    return BoxShape((x1, y1, x2, y2), label, track.state == "held", track.id, framed=style.boxes)
+    held = track.state == "held"
+    colour = style.held_colour if held else style.shown_colour
+    return BoxShape((x1, y1, x2, y2), label, held, track.id, framed=style.boxes, own_colour=colour)
 
 
 def label_text(number: int, score: float) -> str:
@@ -173,13 +189,13 @@ def labelled_boxes(shapes: Shapes) -> dict[int, BoxShape]:
 def _draw_outlines(painted: Image, shapes: Shapes, look: Look) -> None:
     lines = [np.round(outline).astype(np.int32) for outline in shapes.outlines]
     if shapes.fill:
-        _tint(painted, lines)
+        _tint(painted, lines, shapes.colour)
     if shapes.lined:
-        for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (MASK_COLOUR, look.line)):
+        for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (shapes.colour, look.line)):
             cv2.polylines(painted, lines, True, colour, max(1, round(width)), cv2.LINE_AA)
 
 
-def _tint(painted: Image, lines: Sequence[NDArray[np.int32]]) -> None:
+def _tint(painted: Image, lines: Sequence[NDArray[np.int32]], colour: Colour) -> None:
     """Fill the outlines, within the rectangle around them: the rest of the picture is not touched."""
     height, width = painted.shape[:2]
     points = np.concatenate(lines)
@@ -188,7 +204,7 @@ def _tint(painted: Image, lines: Sequence[NDArray[np.int32]]) -> None:
     if x1 < x2 and y1 < y2:
         part = painted[y1:y2, x1:x2]
         filled = part.copy()
-        cv2.fillPoly(filled, list(lines), MASK_COLOUR, offset=(-int(x1), -int(y1)))
+        cv2.fillPoly(filled, list(lines), colour, offset=(-int(x1), -int(y1)))
         painted[y1:y2, x1:x2] = cv2.addWeighted(filled, FILL_OPACITY, part, 1 - FILL_OPACITY, 0)
 
 

@@ -15,6 +15,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.outputs.jumps import Jump
+from realtime_polyp.outputs.labels import LabelPlacer
 from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.outputs.overlay import NO_SHAPES, OverlayStyle, draw, shapes_of
 from realtime_polyp.outputs.sharing import add_caption, blank_outside
@@ -99,7 +100,7 @@ class VideoWriter:
     ) -> None:
         self.name, self._style, self._rate_hz = f"video to {printable(path)}", style, rate_hz or Fraction(30)
         self._kind, self._full_range, self._blank_outside = container_of(path), full_range, blank_outside
-        self._caption = caption
+        self._caption, self._placer = caption, LabelPlacer()
         self._stream: VideoStream | None = None
         self._next_pts = self._shift = self._key_pts = 0
         self._failed = self._jumped = False
@@ -125,7 +126,7 @@ class VideoWriter:
         if self._container is None:
             raise OutputError(f"cannot write {self.name}: it is closed already")
         image = blank_outside(frame.image, overlay) if self._blank_outside else frame.image
-        painted = draw(image, shapes_of(overlay, self._style) if overlay else NO_SHAPES)
+        painted = draw(image, shapes_of(overlay, self._style) if overlay else NO_SHAPES, self._placer)
         self._last_s = frame.pts_s
         try:
             stream = self._stream or self._open_stream(self._container, pad_to_even(painted))

@@ -10,7 +10,6 @@ from realtime_polyp.outputs.labels import Label, LabelPlacer, Place, Rect
 from realtime_polyp.outputs.overlay import (
     FILL_OPACITY,
     LABEL_DARK,
-    MASK_COLOUR,
     BoxShape,
     Colour,
     Shapes,
@@ -67,7 +66,7 @@ def paint_shapes(painter: QPainter, shapes: Shapes, surface: Surface, placer: La
 
 def _paint_outlines(painter: QPainter, shapes: Shapes, surface: Surface, look: Look) -> None:
     left, top, scale = surface.picture.x(), surface.picture.y(), surface.scale
-    fill = QColor(*MASK_COLOUR)
+    fill = QColor(*shapes.colour)
     fill.setAlphaF(FILL_OPACITY)
     for outline in shapes.outlines:
         polygon = QPolygonF([QPointF(left + x * scale, top + y * scale) for x, y in outline.tolist()])
@@ -77,7 +76,7 @@ def _paint_outlines(painter: QPainter, shapes: Shapes, surface: Surface, look: L
             painter.drawPolygon(polygon)
         if shapes.lined:
             painter.setBrush(Qt.NoBrush)
-            for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (MASK_COLOUR, look.line)):
+            for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (shapes.colour, look.line)):
                 painter.setPen(_pen(colour, width))
                 painter.drawPolygon(polygon)
 
