@@ -73,6 +73,7 @@ class Runtime:
         unverified: one sentence for each engine that runs without having passed the accuracy gate.
         cautions: warnings, one sentence each: doubts about the calibration, and models without a fitted fusion.
         trace: takes the times of all stages, where there is one.
+        usual_score: the score threshold without --score-threshold.
     """
 
     config: RuntimeConfig
@@ -83,6 +84,7 @@ class Runtime:
     unverified: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     trace: Trace | None = None
+    usual_score: float = SCORE_THRESHOLD
 
     def pipeline(
         self,
@@ -161,10 +163,9 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
     fusion = _resolve_fusion(config, calibration, detector, segmenter)
     if detector and segmenter and config.fusion and calibration.fuses and fusion is None:
         cautions += unfused_cautions(detector.model, segmenter.model)
+    usual_score = calibration.score_threshold(SCORE_THRESHOLD)
     pipeline_config = PipelineConfig(
-        score_threshold=calibration.score_threshold(SCORE_THRESHOLD)
-        if config.score_threshold is None
-        else config.score_threshold,
+        score_threshold=usual_score if config.score_threshold is None else config.score_threshold,
         nms_iou=config.nms_iou,
         temporal=_resolve_times(config, calibration.temporal_config(TemporalConfig())) if config.temporal else None,
         calibration=calibration if config.calibration else None,
@@ -173,7 +174,8 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
         hflip=config.temporal and config.hflip,
     )
     inference = _open_inference(detector, segmenter, trace)
-    return Runtime(config, detector, segmenter, inference, pipeline_config, tuple(unverified), tuple(cautions), trace)
+    doubts = (tuple(unverified), tuple(cautions))
+    return Runtime(config, detector, segmenter, inference, pipeline_config, *doubts, trace, usual_score)
 
 
 def analyse(
