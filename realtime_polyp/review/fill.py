@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.geometry import iou_matrix
-from realtime_polyp.metrics.run_lengths import RunLengths, encode
+from realtime_polyp.metrics.run_lengths import RunLengths
 from realtime_polyp.packets import Boxes, Mask
+from realtime_polyp.review.labels import mask_region
 from realtime_polyp.review.recorded import RecordedSession
 
 Pictures = Callable[[int], Image | None]
@@ -33,7 +34,7 @@ MOST_FRAMES = 1800
 
 _PASSES = 3
 _MIN_SCORE = 0.05
-_MIN_IOU, _OUTLINE_IOU = 0.35, 0.5
+_MIN_IOU = 0.35
 _MOST_MISSED = 12  # frames without a recorded box, after which a tracker gives up
 _REACH, _MOST_GROWTH = 0.5, 0.7  # how far the next recorded box may be, in sides, and by how much (log) it may differ
 _MASK_LEVEL = 0.5
@@ -380,16 +381,4 @@ def _filled(one: _Recorded, box: Matrix, drawn: bool) -> FilledFrame:
     if not drawn:  # never without area, also where the polyp leaves the picture
         inside[2:] = np.maximum(inside[2:], inside[:2] + 1)
         inside -= np.maximum(inside - [width, height, width, height], 0).max(initial=0) * np.array([1, 1, 1, 1])
-    return FilledFrame(one.number, inside.astype(np.float32), drawn, _outline(one, inside))
-
-
-def _outline(one: _Recorded, box: Matrix) -> RunLengths | None:
-    """Return the region of the recorded mask that fits the box; None where none does."""
-    if one.mask is None or not len(one.regions) or iou_matrix(box[None], one.regions[:, :4]).max() < _OUTLINE_IOU:
-        return None
-    whole = one.mask.to_source(*one.size, threshold=_MASK_LEVEL)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(whole.astype(np.uint8))
-    boxes = np.column_stack([stats[1:, :2], stats[1:, :2] + stats[1:, 2:4]]).astype(np.float64)
-    overlap = iou_matrix(box[None], boxes)[0] if len(boxes) else np.zeros(1)
-    best = int(np.argmax(overlap))
-    return encode(labels == best + 1) if overlap[best] >= _OUTLINE_IOU else None
+    return FilledFrame(one.number, inside.astype(np.float32), drawn, mask_region(one.mask, inside, one.size))

@@ -1,0 +1,187 @@
+"""The labels of a session: what persons have accepted and drawn, frame by frame, numbered for other programs."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from realtime_polyp.geometry import iou_matrix
+from realtime_polyp.metrics.run_lengths import RunLengths, encode
+from realtime_polyp.packets import Mask
+from realtime_polyp.review.actions import Box, Judgement, Verdict
+from realtime_polyp.review.alarms import SessionAlarm, find_alarms
+from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.tracks import TrackTable, recorded_tracks
+
+BoxAt = Callable[[int], Box | None]
+"""Returns a polyp's box in a frame by its number; None where it is not shown."""
+
+_SAME_IOU = 0.3
+_OUTLINE_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class LabelledPolyp:
+    """One polyp in one frame.
+
+    Attributes:
+        id: 1, 2, ...: the number on the screen; polyps that a person marked follow the last of these.
+        box: xyxy source px.
+        outline: run lengths of the picture's size; None where there is none.
+        drawn: a person drew the box or marked the polyp; False: an accepted box of the recording.
+    """
+
+    id: int
+    box: Box
+    outline: RunLengths | None
+    drawn: bool
+
+
+@dataclass(frozen=True)
+class SessionLabels:
+    """The labels of a session.
+
+    Attributes:
+        polyps: {number of a frame: its polyps}; only frames with a polyp are listed.
+        labelled: numbers of the frames in which everything was judged: all of the session if every alarm was, else
+            the frames of judged alarms and marked polyps.
+        false_alarms: numbers of the frames of rejected alarms.
+        open_alarms: how many alarms nobody has judged.
+    """
+
+    polyps: Mapping[int, tuple[LabelledPolyp, ...]]
+    labelled: frozenset[int]
+    false_alarms: frozenset[int]
+    open_alarms: int
+
+
+def alarm_verdict(judgement: Judgement, track: int, first: int, last: int, box_at: BoxAt) -> bool | None:
+    """Return whether an alarm was accepted; None: nobody has judged it. The last verdict counts.
+
+    A verdict is about an alarm if it names its track and one of its frames, and the track lay where the person saw it:
+    with other thresholds, or after another analysis, the same polyp may have another number.
+    """
+    found = [one.accepted for one in judgement.verdicts if _is_about(one, track, first, last, box_at)]
+    return found[-1] if found else None
+
+
+def _is_about(verdict: Verdict, track: int, first: int, last: int, box_at: BoxAt) -> bool:
+    if verdict.at is not None and verdict.box is not None and first <= verdict.at <= last:
+        box = box_at(verdict.at)
+        if box is not None:
+            return float(iou_matrix(np.array([box]), np.array([verdict.box]))[0, 0]) >= _SAME_IOU
+    if verdict.polyp != track:
+        return False
+    return (verdict.first is None or verdict.first <= last) and (verdict.last is None or first <= verdict.last)
+
+
+def collect_labels(session: RecordedSession, judgement: Judgement) -> SessionLabels:
+    """Return the labels of a session. Raises sqlite3.Error."""
+    tracks = recorded_tracks(session)
+    alarms = find_alarms(session.frames, tracks)
+    rulings = {one: alarm_verdict(judgement, one.track, one.first, one.last, _boxes_of(tracks, one)) for one in alarms}
+    accepted = [one for one, is_polyp in rulings.items() if is_polyp]
+    boxes = _accepted_boxes(tracks, accepted)
+    for polyp, drawn in judgement.boxes.items():
+        for number, box in drawn.items():
+            boxes.setdefault(number, {})[polyp] = box
+    numbers = _numbers((one for found in boxes.values() for one in found), judgement)
+    polyps = {}
+    for number in sorted(boxes):
+        if found := _polyps_of(session, judgement, number, boxes[number], numbers):
+            polyps[number] = found
+    judged = {number for one, ruling in rulings.items() if ruling is not None for number in _frames_of(one)}
+    false = {number for one, ruling in rulings.items() if ruling is False for number in _frames_of(one)} - set(polyps)
+    still_open = [one for one, ruling in rulings.items() if ruling is None]
+    everything = range(1, len(session.frames) + 1)
+    labelled = set(everything) if not still_open else judged | set(polyps)
+    labelled -= {number for one in still_open for number in _frames_of(one)}
+    return SessionLabels(polyps, frozenset(labelled), frozenset(false & labelled), len(still_open))
+
+
+def _boxes_of(tracks: TrackTable, alarm: SessionAlarm) -> BoxAt:
+    def box_at(number: int) -> Box | None:
+        return next((_box(one.box) for one in tracks.at(number) if one.id == alarm.track and one.visible), None)
+
+    return box_at
+
+
+def _frames_of(alarm: SessionAlarm) -> range:
+    return range(alarm.first, alarm.last + 1)
+
+
+def _accepted_boxes(tracks: TrackTable, accepted: Iterable[SessionAlarm]) -> dict[int, dict[int, Box | None]]:
+    """Return {frame: {track: box}} of the accepted alarms' visible tracks."""
+    boxes: dict[int, dict[int, Box | None]] = {}
+    for alarm in accepted:
+        part = tracks.between(alarm.first, alarm.last)
+        for row in np.flatnonzero((part.id == alarm.track) & part.visible):
+            boxes.setdefault(int(part.number[row]), {})[alarm.track] = _box(part.box[row])
+    return boxes
+
+
+def _numbers(polyps: Iterable[int], judgement: Judgement) -> dict[int, int]:
+    """Number the polyps from 1: recorded ones keep their number, marked ones follow."""
+    known = sorted({judgement.number_of(one) for one in polyps})
+    recorded = [one for one in known if one > 0]
+    marked = [one for one in reversed(known) if one <= 0]
+    first = max(recorded, default=0) + 1
+    return {one: one for one in recorded} | {one: first + place for place, one in enumerate(marked)}
+
+
+def _polyps_of(
+    session: RecordedSession,
+    judgement: Judgement,
+    number: int,
+    boxes: Mapping[int, Box | None],
+    numbers: Mapping[int, int],
+) -> tuple[LabelledPolyp, ...]:
+    """Return the polyps of a frame; of two numbers of one polyp, the one that a person drew."""
+    found: dict[int, LabelledPolyp] = {}
+    height, width = session.frame(number).image.shape[:2]
+    for polyp, box in boxes.items():
+        if box is None or (clipped := _clipped(box, width, height)) is None:
+            continue
+        drawn = number in judgement.boxes.get(polyp, {})
+        outlines = judgement.outlines.get(polyp, {})
+        outline = outlines[number] if number in outlines else _recorded_outline(session, number, clipped)
+        identity = numbers[judgement.number_of(polyp)]
+        if identity not in found or drawn:
+            found[identity] = LabelledPolyp(identity, clipped, outline, drawn)
+    return tuple(found[identity] for identity in sorted(found))
+
+
+def _recorded_outline(session: RecordedSession, number: int, box: Box) -> RunLengths | None:
+    try:
+        mask = session.raw(number).mask
+    except KeyError:  # the frame was not analysed
+        return None
+    return mask_region(mask, np.array(box), session.frame(number).image.shape[:2])
+
+
+def mask_region(mask: Mask | None, box: np.ndarray, size: tuple[int, int]) -> RunLengths | None:
+    """Return the connected region of a mask that fits a box (4,) best; None where none overlaps it by IoU 0.5.
+
+    size: (H, W) px of the picture.
+    """
+    if mask is None:
+        return None
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.to_source(*size).astype(np.uint8))
+    regions = np.column_stack([stats[1:, :2], stats[1:, :2] + stats[1:, 2:4]]).astype(np.float64)
+    if not len(regions):
+        return None
+    overlap = iou_matrix(box[None].astype(np.float64), regions)[0]
+    best = int(np.argmax(overlap))
+    return encode(labels == best + 1) if overlap[best] >= _OUTLINE_IOU else None
+
+
+def _clipped(box: Box, width: int, height: int) -> Box | None:
+    """Clip a box to the picture; None where nothing is left."""
+    x1, y1, x2, y2 = max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])
+    return (x1, y1, x2, y2) if x2 - x1 >= 1 and y2 - y1 >= 1 else None
+
+
+def _box(box: np.ndarray) -> Box:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    return x1, y1, x2, y2
