@@ -43,14 +43,21 @@ class Picture:
 class PictureFile:
     """The pictures of one video file. Use it on one thread.
 
-    memory_bytes: bound of what is kept decoded; at least two pictures are kept.
+    memory_bytes: bound of what is kept decoded; at least two pictures are kept. threads: FFmpeg's, SLICE or AUTO (faster).
 
     Raises SourceError for a file that cannot be opened or has no video. A damaged part has no pictures.
     """
 
-    def __init__(self, path: str | Path, *, memory_bytes: int = MEMORY_BYTES, allow_playlists: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        threads: str = "AUTO",
+        allow_playlists: bool = False,
+    ) -> None:
         self.path = check_file(Path(path))
-        self._allow_playlists, self._memory_bytes = allow_playlists, memory_bytes
+        self._allow_playlists, self._threads, self._memory_bytes = allow_playlists, threads, memory_bytes
         self._stop = threading.Event()
         self._to_rgb = RgbConverter()
         self._open()
@@ -106,7 +113,7 @@ class PictureFile:
 
     def _open(self) -> None:
         container = open_file(self.path, allow_playlists=self._allow_playlists)
-        self._reader = Reader(container, self._stop, name=str(self.path), thread_type="AUTO")
+        self._reader = Reader(container, self._stop, name=str(self.path), thread_type=self._threads)
         self._clear()
 
     def _clear(self) -> None:

@@ -1,0 +1,85 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from session_toys import CONFIG, record, results_for
+
+from realtime_polyp.config import PipelineConfig
+from realtime_polyp.packets import Result
+from realtime_polyp.recording.filter_settings import from_fact, settings_of, to_fact
+from realtime_polyp.review.cue_table import CueTable, read_cues, read_seeks, recorded_settings
+from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.refilter import Refilter
+from realtime_polyp.review.tracks import TrackTable, join_tables, recorded_tracks
+from realtime_polyp.temporal.config import TemporalConfig
+
+COUNT = 70  # two visits of the disc, apart by less than the time for which it is remembered
+
+
+def opened(folder: Path, results: list[Result], **options: object) -> tuple[RecordedSession, CueTable]:
+    session = RecordedSession(record(folder / "session", results, **options))  # type: ignore[arg-type]
+    return session, read_cues(session)
+
+
+def assert_same(found: TrackTable, expected: TrackTable) -> None:
+    for name in ("number", "id", "box", "score", "state", "age_s", "unseen_s"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+def refiltered(session: RecordedSession, cues: CueTable, **changed: object) -> TrackTable:
+    settings = replace(recorded_settings(session), **changed)  # type: ignore[arg-type]
+    refilter = Refilter(cues, settings, read_seeks(session), as_recorded=not changed)
+    return join_tables(piece.tracks for piece in refilter.all())
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, fusion=None), replace(CONFIG, temporal=None)])
+def test_recorded_settings_give_the_recorded_tracks(tmp_path: Path, config: PipelineConfig) -> None:
+    session, cues = opened(tmp_path, results_for(range(COUNT), config), config=config)
+    tracks = recorded_tracks(session)
+    assert len(tracks) > 50 and tracks.visible.any()
+    if config.temporal:  # without it, no cues are kept
+        assert_same(refiltered(session, cues), tracks)
+
+
+def test_seek_while_recording_is_repeated(tmp_path: Path) -> None:
+    """Before it and after it is the same polyp, which the picture of the disc after a seek alone does not tell."""
+    results = results_for(range(COUNT), seek_at=47)
+    session, cues = opened(tmp_path, results, seek_at=47)
+    assert read_seeks(session) == (48,)
+    assert_same(refiltered(session, cues), recorded_tracks(session))
+
+
+@pytest.mark.parametrize("threshold, confirm_s", [(0.2, 0.065), (0.97, 0.065), (0.3, 0.4)])
+def test_other_settings_give_the_tracks_that_they_give_live(tmp_path: Path, threshold: float, confirm_s: float) -> None:
+    temporal = TemporalConfig(confirm_s=confirm_s)
+    session, cues = opened(tmp_path, results_for(range(COUNT)))
+    live = results_for(range(COUNT), replace(CONFIG, score_threshold=threshold, temporal=temporal))
+    found = refiltered(session, cues, score_threshold=threshold, temporal=temporal)
+    for number, result in enumerate(live, 1):
+        tracks = sorted(result.tracks, key=lambda one: one.id)
+        assert [(one.id, one.state) for one in found.at(number)] == [(one.id, one.state) for one in tracks]
+        for one, other in zip(found.at(number), tracks, strict=True):
+            np.testing.assert_allclose(one.box, other.box, atol=1.0)
+
+
+def test_stretch_alone_has_the_boxes_of_the_whole(tmp_path: Path) -> None:
+    session, cues = opened(tmp_path, results_for(range(COUNT)))
+    whole = recorded_tracks(session).between(50, 60)
+    part = Refilter(cues, recorded_settings(session)).stretch(50, 60)
+    assert (part.first, part.last) == (50, 60) and len(whole) > 5
+    np.testing.assert_array_equal(part.tracks.box, whole.box)
+    np.testing.assert_array_equal(part.tracks.state, whole.state)
+
+
+def test_frames_without_a_detection_are_skipped_in_bulk(tmp_path: Path) -> None:
+    session, cues = opened(tmp_path, results_for(range(20)))
+    assert len(refiltered(session, cues, score_threshold=1.0)) == 0
+    assert cues.best_scores().shape == (20,)
+
+
+def test_settings_survive_the_session_file() -> None:
+    settings = settings_of(replace(CONFIG, score_threshold=0.25, temporal=TemporalConfig(hold_s=0.3)))
+    assert from_fact(to_fact(settings)) == settings and from_fact(None).score_threshold == 0.3
+    with pytest.raises(ValueError, match="is not a filter's settings"):
+        from_fact({"score_threshold": "high"})
