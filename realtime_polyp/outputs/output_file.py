@@ -126,6 +126,11 @@ class OutputFile:
             what = "another program shortened it while it was written"
             raise DisplacedError(errno.EIO, what, str(self.path))
 
+    def sync(self) -> None:
+        """Have everything so far written to the disk itself, so that it survives a power failure."""
+        if self._regular:
+            os.fsync(self._open())
+
     def close(self) -> None:
         """Flush to the disk and close; a network share may report failed writes only now. May be called repeatedly."""
         handle = self._handle

@@ -19,12 +19,13 @@ from realtime_polyp.telemetry.summary import versions
 Facts = dict[str, Any]
 
 
-def source_file(text: str, source: Source) -> Path | None:
+def source_file(text: str) -> Path | None:
     """The video file that a source reads, as an absolute path; None for anything else. text: what the user typed."""
-    if source.live or "://" in text:
+    try:
+        path = Path(text)
+        return path.resolve() if path.is_file() else None
+    except (OSError, ValueError):  # an address that is no path
         return None
-    path = Path(text)
-    return path.resolve() if path.is_file() else None
 
 
 def describe_session(text: str, source: Source, pipeline: Pipeline, *, start_s: float = 0.0) -> Facts:
@@ -46,7 +47,7 @@ def describe_session(text: str, source: Source, pipeline: Pipeline, *, start_s: 
 
 
 def _describe_source(text: str, source: Source, start_s: float) -> Facts:
-    path, (width, height) = source_file(text, source), source.size
+    path, (width, height) = source_file(text), source.size
     size = {"path": str(path), "size_bytes": path.stat().st_size} if path else {"path": None, "size_bytes": None}
     return {
         "name": printable(source.name),

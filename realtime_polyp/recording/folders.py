@@ -3,17 +3,22 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
-from realtime_polyp.private_files import make_private_folder
+from realtime_polyp.private_files import make_private_folder, open_private
 
 LEAST_FREE_BYTES = 64 << 20
 """A session is not begun on a disk with less room than this."""
 
+_RESERVE_BYTES = 1 << 20
+_LOOK_EVERY_S = 1.0
 _LONGEST_NAME = 60
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
 
@@ -61,6 +66,66 @@ def new_session_folder(folder: Path, source_name: str, begins: datetime | None =
     except OSError as error:
         raise _refusal(folder, reason_of(error)) from error
     raise _refusal(folder, f"it holds too many sessions of {utc}")
+
+
+Found = Literal["there", "moved", "removed"]
+
+WHERE: dict[Found, str] = {
+    "moved": "the folder {folder} was moved or unmounted while recording, which goes on where it went",
+    "removed": "the folder {folder} was removed while recording; everything recorded so far was written there again",
+}
+"""What a person is told."""
+
+
+class WatchedFile:
+    """Tells what became of a file that another library writes. Call `forget` only after that has closed it: closing any
+    handle of a file gives up SQLite's locks on it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._handle = path, os.open(path, os.O_RDONLY)
+        self._known: Found = "there"
+        self._looked_s = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last look was a second or more ago."""
+        return time.monotonic() - self._looked_s >= _LOOK_EVERY_S
+
+    def find(self) -> Found:
+        """What became of it; "there" again where that was found before. Raises OSError."""
+        self._looked_s = time.monotonic()
+        found = self._look()
+        if found == self._known and found == "moved":
+            return "there"
+        self._known = found
+        return found
+
+    def forget(self) -> None:
+        with suppress(OSError):
+            os.close(self._handle)
+
+    def _look(self) -> Found:
+        own = os.fstat(self._handle)
+        try:
+            if os.path.samestat(os.stat(self._path), own):
+                return "there"
+        except PermissionError:
+            return "there"
+        except OSError:
+            pass
+        return "removed" if own.st_nlink == 0 else "moved"
+
+
+class Reserve:
+    """Room on the disk that is given back when the disk is full, so that a session can still be ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".reserve"
+        with suppress(OSError), open(open_private(self._path, new=True), "wb") as file:
+            file.write(bytes(_RESERVE_BYTES))
+
+    def release(self) -> None:
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 def _is_within(folder: Path, other: Path) -> bool:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.recording.chain import utc_now
+from realtime_polyp.recording.clock import SessionClock
+from realtime_polyp.recording.folders import WHERE, Found, Reserve, WatchedFile
 from realtime_polyp.recording.original import NoOriginal, Original
 from realtime_polyp.recording.store import EncodedFrame, SessionStore, encode_frame, encode_result
 from realtime_polyp.telemetry.priority import lower_thread_priority
@@ -44,37 +47,6 @@ class _Captured:
     place: float | None
 
 
-class SessionClock:
-    """The session's own clock: s since its first frame, never backwards.
-
-    live: time passes as it did in the room; else as in the recording that is analysed, whose seeks take no time.
-    """
-
-    def __init__(self, *, live: bool, period_s: float) -> None:
-        self.now_s = 0.0
-        self._live, self._period_s = live, period_s
-        self._last: Frame | None = None
-        self._zero_s = 0.0
-
-    def at(self, frame: Frame) -> float:
-        """The time of the next frame, s."""
-        last, self._last = self._last, frame
-        if last is None:
-            self._zero_s = frame.captured_s - self.now_s if self._live else 0.0
-        elif self._live:
-            self.now_s = max(self.now_s, frame.captured_s - self._zero_s)
-        else:
-            step_s = frame.pts_s - last.pts_s
-            self.now_s += step_s if step_s >= 0 else self._period_s
-        return self.now_s
-
-    def jump(self) -> None:
-        """A seek: the next frame follows the last one after one period."""
-        if self._last is not None and not self._live:
-            self.now_s += self._period_s
-            self._last = None
-
-
 class SessionRecorder:
     """Records one session into an existing folder. It is also an `Output`.
 
@@ -89,6 +61,7 @@ class SessionRecorder:
 
     Attributes:
         error: why recording ended early, one sentence; None while it goes on.
+        warning: what is lost or happened to the recording while it goes on, one sentence; None: nothing.
         dropped: results that were not recorded.
         end: how the session ended, for fact `ended`: "ended", "stopped" or "failed".
 
@@ -110,6 +83,7 @@ class SessionRecorder:
     ) -> None:
         self.folder, self.name = folder, f"session to {printable(folder)}"
         self.error: OutputError | None = None
+        self.warning: str | None = None
         self.dropped, self.end = 0, "ended"
         self.begun_s = time.monotonic()
         self._original: Original = original or NoOriginal()
@@ -124,7 +98,9 @@ class SessionRecorder:
         self._told: dict[str, Any] = {}  # the last value of each state
         self._has_steps = True
         try:
+            self._reserve = Reserve(folder)
             self._store = SessionStore(folder)
+            self._place = WatchedFile(self._store.path)
             for name, value in {**facts, "original": self._original.facts()}.items():
                 self._store.set_fact(name, value)
             self._store.commit()
@@ -301,9 +277,35 @@ class SessionRecorder:
                 self._store.add_alarm(alarm, alarm.best.index)
 
     def _commit(self) -> None:
-        self._original.check()
+        self._check_original()
         self._note_drops()
         self._store.commit()
+        if self._place.is_due() and (found := self._place.find()) != "there":
+            self._go_on(found)
+
+    def _go_on(self, found: Found) -> None:
+        """The session's folder was removed or moved: what was recorded is written again, or goes on where it went."""
+        if found == "removed":
+            self._store.save_to(self.folder)
+            self._place.forget()
+            self._place = WatchedFile(self._store.path)
+        self.warning = WHERE[found].format(folder=printable(self.folder))
+        self._store.add_event(f"folder {found}", session_s=self._clock.now_s)
+        self._store.commit()
+
+    def _check_original(self) -> None:
+        """Without a picture the results are still worth recording."""
+        if self._told.get("original"):
+            return
+        try:
+            self._original.check()
+        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+            self._lose_original(error)
+
+    def _lose_original(self, error: Exception) -> None:
+        self._told["original"] = "lost"
+        self.warning = f"the original picture is no longer recorded: {reason_of(error)}"
+        self._store.add_event("picture lost", session_s=self._clock.now_s, reason=reason_of(error))
 
     def _note_drops(self) -> None:
         for what, count in (("results", self.dropped), ("pictures", self._original.dropped)):
@@ -314,7 +316,11 @@ class SessionRecorder:
     def _step(self) -> bool:
         """A little of the original's work that can wait; whether more is left."""
         if self._has_steps:
-            facts = self._original.step()
+            try:
+                facts = self._original.step()
+            except OSError as error:
+                facts = None
+                self._lose_original(error)
             self._has_steps = facts is not None
             for name, value in (facts or {}).items():
                 self._store.set_fact(name, value)
@@ -327,17 +333,27 @@ class SessionRecorder:
         until_s = time.monotonic() + _LAST_STEPS_S
         while time.monotonic() < until_s and self._step():
             pass
-        self._original.close()
+        try:
+            self._original.close()
+        except Exception as error:  # noqa: BLE001
+            if not self._told.get("original"):
+                self._lose_original(error)
         frames, dropped = self._store.last_number, {"results": self.dropped, "pictures": self._original.dropped}
         self._store.set_fact("ended", {"utc": utc_now(), "how": self.end, "frames": frames, "dropped": dropped})
         self._store.close()
+        self._reserve.release()
+        self._place.forget()
 
     def _fail(self, error: Exception) -> None:
-        """Recording ends here; what was committed stays."""
+        """Recording ends here; what was committed stays, and the reason is added where that is still possible."""
         with self._changed:
             self.error = error if isinstance(error, OutputError) else self._failure(error)
             self._changed.notify_all()
-        self._store.abandon()
+        self._reserve.release()  # on a full disk this is the room for what follows
+        self._store.fail({"utc": utc_now(), "reason": reason_of(error), "session_s": self._clock.now_s})
+        with suppress(Exception):  # it has its own reason, which is no news
+            self._original.close()
+        self._place.forget()
 
     def _failure(self, error: Exception) -> OutputError:
         return OutputError(f"cannot write {self.name}: {reason_of(error)}")

@@ -109,11 +109,21 @@ CREATE TABLE audit (             -- the chain: sha256 = SHA-256(previous sha256,
 
 def create(path: Path) -> sqlite3.Connection:
     """Create a session file, which only its owner can read. Raises sqlite3.Error, OSError; the file must not exist."""
+    connection = open_new(path)
+    set_modes(connection)
+    connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SESSION_FORMAT}; COMMIT;")
+    return connection
+
+
+def open_new(path: Path) -> sqlite3.Connection:
+    """Open an empty file that did not exist. Raises sqlite3.Error, OSError."""
     os.close(open_private(path, new=True))  # the log and its index get the same mode
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def set_modes(connection: sqlite3.Connection) -> None:
+    """Choose how a session is recorded."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what is committed survives a power failure
     # Checkpoints rewrite the file: a copy that is taken meanwhile would hold an older file and a newer log.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SESSION_FORMAT}; COMMIT;")
-    return connection

@@ -1,14 +1,23 @@
 """Starts the recording of a session: makes its folder, and chooses how its picture is kept."""
 
+from fractions import Fraction
 from pathlib import Path
 
+import av.error
+
+from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording.encoder import EncodedPackets
 from realtime_polyp.recording.facts import describe_session, source_file
 from realtime_polyp.recording.folders import new_session_folder
-from realtime_polyp.recording.original import FileOriginal, NoOriginal, Original
+from realtime_polyp.recording.live_original import LiveOriginal
+from realtime_polyp.recording.original import FileOriginal, Original
+from realtime_polyp.recording.packets import CopiedPackets, PacketFeed, can_be_copied
 from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.sources.base import Source
+from realtime_polyp.sources.capture import CaptureSource
+from realtime_polyp.sources.network import NetworkSource
 
 _LIKELY_RATE_HZ = 30
 
@@ -33,8 +42,8 @@ def start_recorder(
     place = new_session_folder(folder, source.name)
     try:
         original = _choose_original(text, source, place, copies_source)
-    except OSError as error:
-        raise OutputError(f"cannot record to {place}: {reason_of(error)}") from error
+    except (OSError, av.error.FFmpegError, ValueError) as error:  # ValueError: no encoder
+        raise OutputError(f"cannot record to {printable(place)}: {reason_of(error)}") from error
     return SessionRecorder(
         place,
         describe_session(text, source, pipeline, start_s=start_s),
@@ -46,6 +55,18 @@ def start_recorder(
     )
 
 
+def open_feed(source: Source, *, keep_s: float = 0.0) -> PacketFeed:
+    """Open the packets of a source that is no file: its own where they are compressed, else encoded here.
+
+    keep_s: how much of the past is kept for a recording that begins later, s. Raises FFmpegError.
+    """
+    keep_ms, rate_hz = round(keep_s * 1000), source.rate_hz or Fraction(_LIKELY_RATE_HZ)
+    if isinstance(source, CaptureSource | NetworkSource) and can_be_copied(source.reader):
+        return CopiedPackets(source.reader, keep_ms=keep_ms)
+    return EncodedPackets(source.size, rate_hz, live=source.live, keep_ms=keep_ms)
+
+
 def _choose_original(text: str, source: Source, place: Path, copies_source: bool) -> Original:
-    path = source_file(text, source)
-    return FileOriginal(path, place, copies=copies_source) if path else NoOriginal()
+    if path := source_file(text):
+        return FileOriginal(path, place, copies=copies_source)
+    return LiveOriginal(open_feed(source), place)

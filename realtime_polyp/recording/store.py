@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime_polyp.packets import NO_DETECTIONS, FilterCues, Frame, Result
+from realtime_polyp.private_files import make_private_folder
 from realtime_polyp.recording import blobs, schema
 from realtime_polyp.recording.chain import (
     GENESIS,
@@ -103,7 +104,8 @@ class SessionStore:
 
     def __init__(self, folder: Path) -> None:
         """Create the file in an existing folder."""
-        self._database = schema.create(folder / schema.SESSION_FILE)
+        self.path = folder / schema.SESSION_FILE
+        self._database = schema.create(self.path)
         self._number = 0
         self._hashes: list[str] = []  # of the frames since the last commit
         self._last_alarm = 0
@@ -187,11 +189,29 @@ class SessionStore:
         finally:
             self._database.close()
 
-    def abandon(self) -> None:
-        """Close the file without what was not committed; after a failure, never raises."""
-        for statement in (lambda: self._database.execute("ROLLBACK"), self._database.close):
+    def save_to(self, folder: Path) -> None:
+        """Write everything again into a folder, and go on there: the file itself was deleted. Raises OSError too."""
+        self.commit()
+        make_private_folder(folder)
+        saved = schema.open_new(folder / schema.SESSION_FILE)
+        self._database.backup(saved)
+        schema.set_modes(saved)
+        with suppress(sqlite3.Error):
+            self._database.close()
+        self._database, self.path = saved, folder / schema.SESSION_FILE
+
+    def fail(self, reason: dict[str, Any]) -> None:
+        """Close the file without what was not committed, with fact `failed` if that can be written. Never raises."""
+        self._hashes = []
+        steps = (
+            lambda: self._database.execute("ROLLBACK"),
+            lambda: self.set_fact("failed", reason),
+            self.close,
+            self._database.close,
+        )
+        for step in steps:
             with suppress(sqlite3.Error):
-                statement()
+                step()
 
     def begin(self) -> None:
         """Begin a transaction, unless one is open."""

@@ -1,0 +1,146 @@
+"""Encodes the pictures of a source that sends them uncompressed: nearly lossless, at low priority."""
+
+import io
+import os
+import threading
+from collections import deque
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import av.error
+import numpy as np
+from av.container import OutputContainer
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.outputs.video_picture import PIXEL_FORMAT, Colours, YuvConverter, fit, pad_to_even
+from realtime_polyp.packets import Frame
+from realtime_polyp.recording.clock import SessionClock
+from realtime_polyp.recording.packets import RecentPackets, StoredPacket
+from realtime_polyp.telemetry.priority import lower_thread_priority
+
+_QUEUED = 8  # pictures; of HD 50 MB
+_KEY_EVERY_MS = 1000
+_MS = Fraction(1, 1000)
+
+# Hardware encoders that take planes from memory, by FFmpeg's names, with options for nearly lossless H.264.
+_HARDWARE: dict[str, dict[str, str]] = {
+    "h264_nvenc": {"preset": "p3", "rc": "constqp", "qp": "14", "delay": "0", "zerolatency": "1"},
+    "h264_qsv": {"preset": "veryfast", "global_quality": "14", "async_depth": "1"},
+    "h264_videotoolbox": {"q:v": "85", "realtime": "1"},
+    "h264_amf": {"quality": "speed", "rc": "cqp", "qp_i": "14", "qp_p": "14"},
+}
+_SOFTWARE = "libx264"
+_FEW_CORES = 4
+
+
+def open_encoder(size: tuple[int, int], rate_hz: Fraction) -> VideoStream:
+    """Open the first hardware encoder that works here, else libx264. size: (width, height), even, px.
+
+    Returns a stream of a file that is never written: it is the form in which PyAV hands an encoder's parameters on.
+    """
+    for name, options in _HARDWARE.items():
+        try:
+            _open(name, options, size, rate_hz).codec_context.encode(_black(size))  # some open and cannot encode
+            return _open(name, options, size, rate_hz)
+        except (av.error.FFmpegError, ValueError):  # ValueError: this build of FFmpeg lacks it
+            continue
+    preset = "ultrafast" if (os.cpu_count() or 1) <= _FEW_CORES else "superfast"
+    options = {"preset": preset, "tune": "zerolatency", "crf": "12" if preset == "ultrafast" else "14", "bf": "0"}
+    return _open(_SOFTWARE, options, size, rate_hz)
+
+
+def _open(name: str, options: dict[str, str], size: tuple[int, int], rate_hz: Fraction) -> VideoStream:
+    container = av.open(io.BytesIO(), "w", format="matroska")
+    stream = cast(VideoStream, container.add_stream(name, rate=rate_hz, options=options))
+    stream.width, stream.height, stream.pix_fmt = *size, PIXEL_FORMAT
+    stream.codec_context.time_base, stream.codec_context.sample_aspect_ratio = _MS, Fraction(1)
+    Colours.of_size(*size).tag(stream.codec_context)
+    container.start_encoding()  # opens the encoder
+    return stream
+
+
+def _black(size: tuple[int, int]) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.zeros((size[1], size[0], 3), np.uint8), format="rgb24")
+    frame = frame.reformat(format=PIXEL_FORMAT)
+    frame.pts, frame.time_base = 0, _MS
+    return frame
+
+
+class EncodedPackets:
+    """Encodes the pictures that are captured, on a thread of its own. A picture that finds the queue full is left out.
+
+    size: (width, height) of the first picture, px; others are fitted into it. rate_hz: nominal. live: the source is.
+    keep_ms: see `RecentPackets`. Raises FFmpegError where no encoder opens.
+    """
+
+    is_encoded = True
+
+    def __init__(self, size: tuple[int, int], rate_hz: Fraction, *, live: bool, keep_ms: int = 0) -> None:
+        self.recent, self.dropped = RecentPackets(keep_ms), 0
+        self.error: Exception | None = None
+        self._size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        self._stream = open_encoder(self._size, rate_hz)
+        self._encoder = self._stream.codec_context
+        self._to_yuv = YuvConverter(*self._size, Colours.of_size(*self._size))
+        self._queue: deque[tuple[Image, int]] = deque()
+        self._changed = threading.Condition()
+        self._finishing = False
+        self._clock = SessionClock(live=live, period_s=float(1 / rate_hz))
+        self._last_ms, self._key_ms = -1, -_KEY_EVERY_MS
+        self._thread = threading.Thread(target=self._run, name="encode original", daemon=True)
+        self._thread.start()
+
+    def add_stream(self, container: OutputContainer) -> VideoStream:
+        stream: VideoStream = container.add_stream_from_template(self._stream, opaque=True)
+        return stream
+
+    def place(self, frame: Frame) -> float | None:
+        now_s = self._clock.at(frame)
+        with self._changed:
+            if self.error or self._finishing or len(self._queue) >= _QUEUED:
+                self.dropped += 1
+                return None
+            time_ms = max(self._last_ms + 1, round(now_s * 1000))
+            self._last_ms = time_ms
+            self._queue.append((frame.image, time_ms))
+            self._changed.notify_all()
+            return time_ms
+
+    def describe(self) -> dict[str, Any]:
+        return {"how": "encoded", "codec": self._encoder.name}
+
+    def finish(self) -> None:
+        with self._changed:
+            self._finishing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        lower_thread_priority()
+        try:
+            while (item := self._next()) is not None:
+                self._hand_over(self._encoder.encode(self._frame_of(*item)))
+            self._hand_over(self._encoder.encode(None))
+        except Exception as error:  # noqa: BLE001 - the recorder reports it, and the session goes on
+            self.error = error
+
+    def _next(self) -> tuple[Image, int] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._finishing)
+            return self._queue.popleft() if self._queue else None
+
+    def _frame_of(self, image: Image, time_ms: int) -> av.VideoFrame:
+        frame = self._to_yuv(fit(pad_to_even(image), self._size[::-1]))
+        frame.pts, frame.time_base = time_ms, _MS
+        if time_ms - self._key_ms >= _KEY_EVERY_MS:
+            frame.pict_type, self._key_ms = PictureType.I, time_ms
+        return frame
+
+    def _hand_over(self, packets: "list[av.Packet[Any]]") -> None:
+        for packet in packets:
+            time_ms = packet.pts or 0
+            dts_ms = time_ms if packet.dts is None else packet.dts
+            self.recent.add(StoredPacket(bytes(packet), time_ms, dts_ms, packet.duration or 0, packet.is_keyframe))

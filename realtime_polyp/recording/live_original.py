@@ -1,0 +1,180 @@
+"""The picture of a live source as `original.mkv`: packets as they were sent, or encoded, on a thread of its own.
+
+The file can be played at any moment while it is written. A crash loses the cluster in progress, at most 250 ms.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.packet import Packet
+from av.stream import Stream
+
+from realtime_polyp.outputs.output_file import DisplacedError, OutputFile, Place
+from realtime_polyp.packets import Frame
+from realtime_polyp.private_files import make_private_folder, open_private
+from realtime_polyp.recording.packets import PacketFeed, StoredPacket
+from realtime_polyp.recording.schema import ORIGINAL_FILE
+from realtime_polyp.telemetry.priority import lower_thread_priority
+
+_OPTIONS = {"cluster_time_limit": "250", "flush_packets": "1", "avoid_negative_ts": "disabled"}
+_SYNC_S = 1.0  # between two times that the system is asked to write to the disk
+_MOST_BYTES = 64 << 20  # waiting for the disk; then packets are dropped up to the next keyframe
+_COPY_BYTES = 4 << 20
+_MS = Fraction(1, 1000)
+
+
+class OriginalFile(OutputFile):
+    """The file of the original picture. Where its folder is removed, it is written there again and goes on; where the
+    folder is moved, it goes on where that went."""
+
+    def check(self) -> None:
+        try:
+            super().check()
+        except DisplacedError as error:
+            status = os.fstat(self._open())
+            if status.st_size < self._size:  # another program shortened it
+                raise
+            if status.st_nlink == 0:
+                self._save(error)
+
+    def _save(self, error: DisplacedError) -> None:
+        """Copy the deleted file, which is there as long as it is open. Only Linux can open it again for that."""
+        before = self._open()
+        try:
+            with open(f"/proc/self/fd/{before}", "rb") as deleted:
+                make_private_folder(self.path.parent)
+                saved = open_private(self.path, new=True)
+                while chunk := deleted.read(_COPY_BYTES):
+                    os.write(saved, chunk)
+        except OSError:
+            raise error from None
+        os.lseek(saved, os.lseek(before, 0, os.SEEK_CUR), os.SEEK_SET)
+        self._handle, self._place = saved, Place(self.path, os.fstat(saved))
+        os.close(before)
+
+
+class LiveOriginal:
+    """Writes the packets of a feed to `original.mkv`.
+
+    folder: of the session. back_s: begin with what has passed this long ago, s. Raises OSError, FFmpegError.
+    """
+
+    def __init__(self, feed: PacketFeed, folder: Path, *, back_s: float = 0.0) -> None:
+        self.error: Exception | None = None
+        self._feed = feed
+        self._queue: deque[StoredPacket] = deque()
+        self._queued_bytes, self._lost, self._loses = 0, 0, False
+        self._gaps: list[tuple[int, int | None]] = []  # times that the file lacks, on the feed's clock
+        self._closing = False
+        self._changed = threading.Condition()
+        self._zero_ms: int | None = None
+        self._has_begun = False
+        self._file = OriginalFile(folder / ORIGINAL_FILE)
+        self._container = av.open(self._file, "w", format="matroska", options=_OPTIONS)
+        self._stream: Stream = feed.add_stream(self._container)
+        self._thread = threading.Thread(target=self._run, name="write original", daemon=True)
+        self._thread.start()
+        feed.recent.listen(self._put, back_ms=round(back_s * 1000))
+
+    def place(self, frame: Frame) -> float | None:
+        place = self._feed.place(frame)
+        if place is not None and self._zero_ms is None and self._feed.is_encoded:  # its packet comes later
+            self._zero_ms = round(place)
+        return place
+
+    def picture_s(self, place: float | None) -> float | None:
+        if place is None or self._zero_ms is None or place < self._zero_ms or self.error:
+            return None
+        if any(start <= place and (end is None or place < end) for start, end in self._gaps):
+            return None
+        return round(place - self._zero_ms) / 1000
+
+    def facts(self) -> dict[str, Any]:
+        return {**self._feed.describe(), "file": ORIGINAL_FILE}
+
+    def step(self) -> dict[str, Any] | None:
+        return None
+
+    def check(self) -> None:
+        if self.error:
+            raise self.error
+
+    @property
+    def dropped(self) -> int:
+        return self._lost + self._feed.dropped
+
+    def close(self) -> None:
+        self._feed.finish()
+        self._feed.recent.stop_listening()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self.check()
+
+    def _put(self, packet: StoredPacket) -> None:
+        """On the feed's thread: take the next packet, or drop it where too many wait."""
+        with self._changed:
+            if self._zero_ms is None or not self._has_begun:
+                self._zero_ms, self._has_begun = min(self._zero_ms or packet.time_ms, packet.time_ms), True
+            full = self._queued_bytes + len(packet.data) > _MOST_BYTES
+            if full or (self._loses and not packet.is_key):
+                self._lost += 1
+                if not self._loses:
+                    self._gaps.append((packet.time_ms, None))
+                self._loses = True
+                return
+            if self._loses:
+                self._gaps[-1] = (self._gaps[-1][0], packet.time_ms)
+                self._loses = False
+            self._queue.append(packet)
+            self._queued_bytes += len(packet.data)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        lower_thread_priority()
+        synced_s = time.monotonic()
+        try:
+            while (packet := self._next()) is not None:
+                self._mux(packet)
+                if time.monotonic() - synced_s >= _SYNC_S:
+                    self._file.sync()
+                    synced_s = time.monotonic()
+            self._container.close()
+            self._file.close()
+        except Exception as error:  # noqa: BLE001 - the recorder reports it, and the session goes on
+            self.error = self._file.error or error
+            self._leave()
+
+    def _next(self) -> StoredPacket | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            if not self._queue:
+                return None
+            packet = self._queue.popleft()
+            self._queued_bytes -= len(packet.data)
+            return packet
+
+    def _mux(self, stored: StoredPacket) -> None:
+        packet: Packet[Any] = Packet(stored.data)
+        zero_ms = self._zero_ms or 0
+        packet.stream, packet.time_base = self._stream, _MS
+        packet.pts, packet.dts = stored.time_ms - zero_ms, stored.dts_ms - zero_ms
+        packet.duration, packet.is_keyframe = stored.duration_ms, stored.is_key
+        self._container.mux_one(packet)
+        if self._file.error:  # FFmpeg may go on after a failed write
+            raise self._file.error
+
+    def _leave(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError, av.error.FFmpegError):
+            self._container.close()

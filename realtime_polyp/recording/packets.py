@@ -1,0 +1,223 @@
+"""Compressed packets for the original picture: copied from a live source, or encoded from its pictures.
+
+Both kinds of feed keep the newest packets, from a keyframe on, so that a recording begins with a whole picture, and
+with what has just passed.
+"""
+
+import io
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import av
+import av.error
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from realtime_polyp.packets import Frame
+
+if TYPE_CHECKING:
+    from realtime_polyp.sources.reader import Reader
+
+_UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v210x", "v308", "v408", "v410", "r210", "bitpacked", "yuv4")
+_MOST_BYTES = 256 << 20  # kept; then the oldest go
+_MOST_PLACES = 4096
+_JUMP_BACK_MS, _JUMP_AHEAD_MS = -1000, 60_000  # a step beyond these is a reset of the sender's clock
+
+
+@dataclass(frozen=True)
+class StoredPacket:
+    """A compressed picture.
+
+    Attributes:
+        data: its bytes.
+        time_ms: when it is shown, on the feed's own clock.
+        dts_ms: when it is decoded.
+        duration_ms: 0 where it is not known.
+        is_key: decoding can begin here.
+    """
+
+    data: bytes
+    time_ms: int
+    dts_ms: int
+    duration_ms: int
+    is_key: bool
+
+
+Listener = Callable[[StoredPacket], None]
+AddStream = Callable[[OutputContainer], VideoStream]
+
+
+class PacketFeed(Protocol):
+    """Where packets come from."""
+
+    @property
+    def recent(self) -> "RecentPackets": ...
+
+    @property
+    def is_encoded(self) -> bool:
+        """Packets are made here, after `place`; else they have been there before the frame."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that were not encoded because the encoder was too slow."""
+        ...
+
+    def add_stream(self, container: OutputContainer) -> VideoStream:
+        """Add the stream of these packets to a container. Raises FFmpegError, ValueError."""
+        ...
+
+    def place(self, frame: Frame) -> float | None:
+        """The time of a frame's packet on the feed's clock, ms; None: it has none. Called once per frame; returns at
+        once."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """How the packets were made, as JSON types."""
+        ...
+
+    def finish(self) -> None:
+        """Hand over what is still under way; nothing follows."""
+        ...
+
+
+class RecentPackets:
+    """The newest packets, from a keyframe on, for at least `keep_ms` where they fit into 256 MB; and who gets the next
+    ones. Thread-safe."""
+
+    def __init__(self, keep_ms: int = 0) -> None:
+        self.keep_ms = keep_ms
+        self._packets: deque[StoredPacket] = deque()
+        self._bytes = 0
+        self._listener: Listener | None = None
+        self._lock = threading.Lock()
+
+    def add(self, packet: StoredPacket) -> None:
+        """Take the next packet and pass it on. Packets before the first keyframe are of no use."""
+        with self._lock:
+            if not (self._packets or packet.is_key):
+                return
+            self._packets.append(packet)
+            self._bytes += len(packet.data)
+            self._forget_old()
+            if self._listener:
+                self._listener(packet)
+
+    def listen(self, listener: Listener, *, back_ms: int) -> StoredPacket | None:
+        """Pass the packets of the last `back_ms`, from the keyframe before them on, and all that follow, to a listener.
+
+        Returns the first one; None where there is none yet.
+        """
+        with self._lock:
+            first = self._key_before(self._packets[-1].time_ms - back_ms) if self._packets else 0
+            packets = list(self._packets)[first:]
+            for packet in packets:
+                listener(packet)
+            self._listener = listener
+            return packets[0] if packets else None
+
+    def stop_listening(self) -> None:
+        with self._lock:
+            self._listener = None
+
+    def _key_before(self, time_ms: int) -> int:
+        """Index of the last keyframe at or before a time; of the first packet, if there is none."""
+        keys = [at for at, packet in enumerate(self._packets) if packet.is_key and packet.time_ms <= time_ms]
+        return keys[-1] if keys else 0
+
+    def _forget_old(self) -> None:
+        """Drop whole groups of pictures, each from a keyframe to the next."""
+        newest_ms = self._packets[-1].time_ms
+        while len(self._packets) > 1:
+            next_key = next((at for at, one in enumerate(self._packets) if at and one.is_key), None)
+            too_large = self._bytes > _MOST_BYTES
+            if next_key is None:
+                if too_large:  # no keyframe in so much: what follows cannot be decoded anyway
+                    self._packets.clear()
+                    self._bytes = 0
+                return
+            if self._packets[next_key].time_ms > newest_ms - self.keep_ms and not too_large:
+                return
+            for _ in range(next_key):
+                self._bytes -= len(self._packets.popleft().data)
+
+
+class CopiedPackets:
+    """The packets of a live source, copied as they were sent. reader: of the source."""
+
+    dropped, is_encoded = 0, False
+
+    def __init__(self, reader: "Reader", *, keep_ms: int = 0) -> None:
+        self.recent = RecentPackets(keep_ms)
+        self._reader, self._form = reader, _form_of(reader)
+        self._places: dict[float, int] = {}
+        self._shift_ms, self._last_ms, self._last_dts_ms = 0, 0, -1
+        self._begins = True
+        self.attach(reader)
+
+    def attach(self, reader: "Reader") -> None:
+        """Go on with the same source, opened again. Its packets are left out if their format has changed."""
+        self._reader, self._begins = reader, True
+        self._places.clear()
+        if _form_of(reader) == self._form:
+            reader.tap = self._add
+
+    def add_stream(self, container: OutputContainer) -> VideoStream:
+        stream: VideoStream = container.add_stream_from_template(self._reader.stream, opaque=True)
+        return stream
+
+    def place(self, frame: Frame) -> float | None:
+        return None if frame.stamp_s is None else self._places.get(frame.stamp_s)
+
+    def describe(self) -> dict[str, Any]:
+        return {"how": "packets", "codec": self._form[0]}
+
+    def finish(self) -> None:
+        self._reader.tap = None
+
+    def _add(self, packet: "Packet[VideoStream]") -> None:
+        """On the thread that reads: copy a packet. One without a timestamp cannot be placed."""
+        if not packet.size or packet.pts is None:
+            return
+        to_ms = self._reader.time_base * 1000
+        own_ms = round(packet.pts * to_ms)
+        time_ms = self._unwrap(own_ms)
+        delay_ms = 0 if packet.dts is None else round((packet.pts - packet.dts) * to_ms)
+        self._last_dts_ms = max(self._last_dts_ms + 1, time_ms - delay_ms)
+        self._places[float(packet.pts * self._reader.time_base)] = time_ms
+        if len(self._places) > _MOST_PLACES:
+            del self._places[next(iter(self._places))]
+        duration_ms = round((packet.duration or 0) * to_ms)
+        self.recent.add(StoredPacket(bytes(packet), time_ms, self._last_dts_ms, duration_ms, packet.is_keyframe))
+
+    def _unwrap(self, own_ms: int) -> int:
+        """The time on a clock that goes on where the sender's jumps."""
+        step_ms = own_ms + self._shift_ms - self._last_ms
+        if self._begins or not _JUMP_BACK_MS < step_ms < _JUMP_AHEAD_MS:
+            self._shift_ms += round(self._reader.period_s * 1000) - step_ms
+            self._begins = False
+        self._last_ms = max(self._last_ms, own_ms + self._shift_ms)
+        return own_ms + self._shift_ms
+
+
+def can_be_copied(reader: "Reader") -> bool:
+    """Whether the packets of a stream are compressed, and Matroska can hold them."""
+    if reader.stream.codec_context.name in _UNCOMPRESSED:
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            container.add_stream_from_template(reader.stream, opaque=True)
+            container.start_encoding()
+        return True
+    except (av.error.FFmpegError, ValueError):
+        return False
+
+
+def _form_of(reader: "Reader") -> tuple[str, int, int, bytes]:
+    """What must stay the same for packets to follow each other in one file."""
+    context = reader.stream.codec_context
+    return context.name, context.width, context.height, bytes(context.extradata or b"")

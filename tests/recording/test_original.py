@@ -1,0 +1,97 @@
+"""The original picture of a live source: copied packets, encoded pictures, and what has just passed."""
+
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from media import Sender, write_clip
+
+from realtime_polyp.packets import Frame
+from realtime_polyp.recording.encoder import EncodedPackets
+from realtime_polyp.recording.live_original import LiveOriginal
+from realtime_polyp.recording.packets import CopiedPackets, RecentPackets, StoredPacket, can_be_copied
+from realtime_polyp.sources import FileSource, NetworkSource, PatternSource
+
+STREAM = {"rate": 25, "count": 50, "container_options": {"mpegts_flags": "resend_headers"}}
+
+
+def pictures_of(path):
+    """{time in ms: image} of a video file."""
+    return {round(frame.pts_s * 1000): frame.image for frame in FileSource(path).frames()}
+
+
+@pytest.mark.parametrize("options", [{"g": "10", "tune": "zerolatency"}, {"g": "12", "bf": "2"}])
+def test_packets_of_a_stream_are_copied_as_they_are(tmp_path, options):
+    clip = write_clip(tmp_path / "a.ts", options=options, **STREAM)
+    with Sender(clip, "tcp") as sender:
+        source = NetworkSource(sender.url)
+        assert can_be_copied(source.reader)
+        original = LiveOriginal(CopiedPackets(source.reader), tmp_path)
+        frames = [(frame, original.place(frame)) for frame in source.frames()]
+        original.close()
+    written = pictures_of(tmp_path / "original.mkv")
+    places = {
+        round(time_s * 1000): frame for frame, place in frames if (time_s := original.picture_s(place)) is not None
+    }
+    assert len(places) == len(frames) > 0 and written.keys() >= places.keys()
+    assert all((written[time_ms] == frame.image).all() for time_ms, frame in places.items())
+    assert original.facts() == {"how": "packets", "codec": "h264", "file": "original.mkv"}
+
+
+def test_uncompressed_pictures_are_encoded_nearly_without_loss(tmp_path):
+    source = PatternSource("pattern:320x240@25:0.6")
+    assert not can_be_copied(source.reader)
+    original = LiveOriginal(EncodedPackets(source.size, source.rate_hz, live=True), tmp_path)
+    frames = [(frame, original.place(frame)) for frame in source.frames()]
+    original.close()
+    written = pictures_of(tmp_path / "original.mkv")
+    kept = [(frame, original.picture_s(place)) for frame, place in frames if place is not None]
+    assert len(written) == len(kept) == 15 - original.dropped and len(kept) > 5
+    for frame, time_s in kept:
+        difference = written[round(time_s * 1000)].astype(int) - frame.image
+        assert np.abs(difference).mean() < 4
+
+
+def test_original_that_was_cut_short_plays_up_to_there(tmp_path):
+    """A quarter of a second is written at once, so a file that ends anywhere lacks no more."""
+    feed = EncodedPackets((96, 64), Fraction(25), live=False)
+    original = LiveOriginal(feed, tmp_path)
+    random = np.random.default_rng(0)
+    sizes = []
+    for number in range(60):
+        image = random.integers(0, 255, (64, 96, 3), np.uint8)
+        while original.place(Frame(number, number / 25, 0.0, image)) is None:
+            threading.Event().wait(0.005)
+        threading.Event().wait(0.005)
+        sizes.append((tmp_path / "original.mkv").stat().st_size)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes((tmp_path / "original.mkv").read_bytes()[: sizes[40]])
+    original.close()
+    assert max(pictures_of(cut)) >= (40 - 8 - 8) * 40  # 8 wait for the encoder at most, and 8 make a cluster
+    assert len(pictures_of(tmp_path / "original.mkv")) == 60
+
+
+def a_packet(time_ms, *, key=False, size=100):
+    return StoredPacket(bytes(size), time_ms, time_ms, 40, key)
+
+
+def test_recent_packets_begin_at_the_keyframe_before_what_is_asked_for():
+    recent, got = RecentPackets(keep_ms=1000), []
+    recent.add(a_packet(-40))  # of no use without a keyframe
+    for time_ms in range(0, 4000, 40):
+        recent.add(a_packet(time_ms, key=time_ms % 400 == 0))
+    first = recent.listen(got.append, back_ms=500)
+    assert first and first.is_key and first.time_ms == 3200
+    recent.add(a_packet(4000, key=True))
+    assert [packet.time_ms for packet in got] == list(range(3200, 4001, 40))
+    again = []
+    assert recent.listen(again.append, back_ms=10_000).time_ms == 2800  # the group in which the last second begins
+
+
+def test_recent_packets_are_bounded():
+    recent, got = RecentPackets(keep_ms=10**9), []
+    for time_ms in range(0, 60_000, 1000):
+        recent.add(a_packet(time_ms, key=True, size=8 << 20))
+    recent.listen(got.append, back_ms=10**9)
+    assert len(got) == 32
