@@ -41,7 +41,7 @@ class Channel(Generic[T]):
     def put(self, item: T) -> None:
         """Add a packet. Waits for room unless live. Raises Stopped after `stop`; the packet is then dropped."""
         with self._changed:
-            if self.live and len(self._items) == self._capacity:
+            if self.live and len(self._items) >= self._capacity:
                 dropped = self._items[index := self._choose(self._items)]
                 del self._items[index]
                 self._drop(dropped, "newer frame")
@@ -52,9 +52,20 @@ class Channel(Generic[T]):
             self._items.append(item)
             self._changed.notify_all()
 
-    def batches(self, largest: int) -> Iterator[list[T]]:
-        """Yield batches of 1 to `largest` packets, without waiting for a batch to fill."""
-        while batch := self._take(largest):
+    def put_now(self, item: T) -> None:
+        """Add a packet without waiting and without dropping another, beyond the capacity if need be. Raises Stopped."""
+        with self._changed:
+            if self._stopped:
+                raise Stopped
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def batches(self, largest: int, *, is_late: Callable[[T], bool] = lambda item: False) -> Iterator[list[T]]:
+        """Yield batches of 1 to `largest` packets, without waiting for a batch to fill.
+
+        is_late: the oldest packets for which it is true are dropped when a batch is taken, all but the newest packet.
+        """
+        while batch := self._take(largest, is_late):
             yield batch
 
     def latest(self) -> T | None:
@@ -91,11 +102,13 @@ class Channel(Generic[T]):
         with self._changed:
             return (self._closed or self._stopped) and not self._items
 
-    def _take(self, largest: int) -> list[T]:
+    def _take(self, largest: int, is_late: Callable[[T], bool]) -> list[T]:
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed or self._stopped)
             if self._stopped:
                 raise Stopped
+            while len(self._items) > 1 and is_late(self._items[0]):
+                self._drop(self._items.popleft(), "late")
             batch = [self._items.popleft() for _ in range(min(largest, len(self._items)))]
             self._changed.notify_all()
             return batch

@@ -25,7 +25,9 @@ State = Literal["ready", "running", "ended", "stopped", "failed"]
 _LARGEST_BATCH = 4  # two models on two cores share eight inferences evenly
 _QUEUED_FILE = 8
 _QUEUED_LIVE = 1  # at most one batch in flight and one frame waiting: anything more is delay
-_QUEUED_PACED = 12  # pictures decoded ahead of a paced display, so that most results are there when they are due
+_SCREEN_PACED = 12  # pictures decoded ahead of a paced display, so that most results are there when they are due
+_QUEUED_PACED = 16  # more than those ahead: while the display stands still, all of them are analysed
+_PACED_BATCH = 1  # evenly spaced results are worth more than many
 _STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
 _WORKING = {"decode": "source", "analyse": "model", "deliver": "output"}  # as `Stall` names them
 
@@ -81,7 +83,7 @@ class Session:
         self.first_captured_s = self.last_analysed_s = 0.0
         self.screen = self._open_screen(display)
         live = source.live or display != "synced"
-        capacity = _QUEUED_LIVE if live else _QUEUED_FILE
+        capacity = _QUEUED_PACED if display == "paced" else _QUEUED_LIVE if live else _QUEUED_FILE
         self.frames: Channel[Frame] = Channel(
             capacity, live=live, on_drop=lambda frame, why: self._skip(frame, "queue", why)
         )
@@ -90,6 +92,7 @@ class Session:
         self._at: dict[str, int] = {}
         self._next_index: int | None = None
         self._progress, self._stopped_s = Progress(), 0.0
+        self._position, self._analysis_s = (-float("inf"), 0.0), 0.0
         stages = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
         self._threads = [  # daemons: a device read that nothing can wake must not keep the process alive
             threading.Thread(target=self._guard, args=(name, stage), name=name, daemon=True)
@@ -159,6 +162,13 @@ class Session:
                 self.stop()
             self.wait()
 
+    def set_position(self, pts_s: float, speed: float) -> None:
+        """Tell a paced session what is on the screen and how fast it plays (0: it stands still), from any thread.
+
+        Frames whose results would come too late are not analysed.
+        """
+        self._position = pts_s, speed
+
     def shown(self, frame: Frame) -> None:
         """Count this frame's picture: it is on the screen, or delivered where there is no screen."""
         self.pictures.shown(frame.index)
@@ -184,7 +194,7 @@ class Session:
         """The pictures that do not wait for their results: the newest only, or all of them in order."""
         if display == "synced":
             return None
-        capacity, newest_only = (1, True) if display == "immediate" else (_QUEUED_PACED, False)
+        capacity, newest_only = (1, True) if display == "immediate" else (_SCREEN_PACED, False)
         return Channel(capacity, live=newest_only, on_drop=lambda frame, why: self._drop_picture(frame, "screen", why))
 
     def _decode_all(self) -> None:
@@ -235,7 +245,7 @@ class Session:
         ahead = self.pipeline.inference.overlaps and not self.frames.live
         under_way: list[_Submitted] = []
         try:
-            for frames in self.frames.batches(_LARGEST_BATCH):
+            for frames in self._batches():
                 self._at["analyse"] = frames[0].index
                 with self._progress.working("model", frames[0].index):
                     pending = self.pipeline.submit(frames)
@@ -249,6 +259,20 @@ class Session:
                 with self._progress.working("model", frames[0].index), suppress(BaseException):
                     pending.result()
         self.results.close()
+
+    def _batches(self) -> Iterator[list[Frame]]:
+        """The frames to analyse. Of a paced display, those that can be analysed before they are due."""
+        if self.display != "paced":
+            yield from self.frames.batches(_LARGEST_BATCH)
+            return
+        for frames in self.frames.batches(_PACED_BATCH, is_late=self._is_late):
+            since_s = time.monotonic()
+            yield frames
+            self._analysis_s = time.monotonic() - since_s
+
+    def _is_late(self, frame: Frame) -> bool:
+        pts_s, speed = self._position
+        return frame.pts_s < pts_s + speed * self._analysis_s
 
     def _collect(self, frames: list[Frame], pending: Pending[list[Result]]) -> None:
         self._at["analyse"] = frames[0].index

@@ -151,7 +151,7 @@ class ScriptedFeed:
     tracks_polyps, engines_text, warning = True, "scripted", None
 
     def __init__(self, results: Sequence[Result], *, error: SessionError | None = None) -> None:
-        self.score_threshold = 0.3
+        self.score_threshold, self.shown_from_s = 0.3, 0.0
         self.started = self.stopped = False
         self.counted: list[tuple[str, int]] = []
         self._results, self._error, self._ledger = deque(results), error, Ledger()
@@ -173,6 +173,9 @@ class ScriptedFeed:
         return self.stopped or not self._results
 
     def set_step(self, step_s: float) -> None:
+        pass
+
+    def set_position(self, pts_s: float, speed: float) -> None:
         pass
 
     def next_picture(self) -> Frame | None:

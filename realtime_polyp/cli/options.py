@@ -27,8 +27,9 @@ _TIMES = {
 _DESCRIPTION = """Find and outline polyps in colonoscopy video, live or recorded.
 Research use only; not a medical device.
 
-Without --headless a window opens. A recording plays at its own rate, and every frame is shown with its own boxes and
-mask. A live source shows its newest picture at once, with the newest result that is not too old."""
+Without --headless a window opens. Every frame of a recording is shown with its own boxes and mask; where that takes too
+long, it plays slower and says so, or skips analysis (--keep-pace). A live source
+shows its newest picture at once, with the newest result that is not too old."""
 _EPILOG = """examples:
   python run_live.py --source video.mp4
   python run_live.py --source video.mp4 --headless --results out.jsonl --summary out.json
@@ -82,7 +83,9 @@ class Options:
     end_s: float | None
     loop: bool
     allow_playlists: bool
+    ahead: bool
     display: Literal["synced", "immediate"] | None
+    keep_pace: bool
     full_screen: bool
     sound: bool
     verbose: bool
@@ -119,7 +122,7 @@ class Options:
             segmenter=self.segmenter,
             engine=self.engine,
             device=self.device,
-            live=live or self.display == "immediate",
+            live=live or self.display == "immediate" or self.keep_pace,
             calibration=self.calibration,
             score_threshold=self.score_threshold,
             nms_iou=self.nms_iou,
@@ -164,8 +167,9 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
     for name in ("detector", "segmenter"):
         found[name] = None if found[name] == _NONE else found[name]
     _check_times(parser, found)
-    _check_alarms(parser, found)
     _check_record(parser, found)
+    _check_alarms(parser, found)
+    _check_display(parser, found)
     sources, streams = found.pop("source"), found.pop("streams")
     if streams is not None and (streams < 1 or len(sources) not in (1, streams)):
         parser.error(f"--streams must be 1 or more, and as many as there are sources if several: got {streams}")
@@ -186,6 +190,13 @@ def _check_times(parser: Parser, found: dict[str, Any]) -> None:
             parser.error(f"{option} has no effect with --no-smooth: leave one of them out")
 
 
+def _check_display(parser: Parser, found: dict[str, Any]) -> None:
+    if found["keep_pace"] and found["headless"]:
+        parser.error("--keep-pace needs the window: leave out --headless, or use --display immediate")
+    if found["keep_pace"] and found["display"]:
+        parser.error("--keep-pace is a display of its own: leave out --display")
+
+
 def _check_alarms(parser: Parser, found: dict[str, Any]) -> None:
     """An alarm is a polyp followed over time."""
     if found["sound"] and found["headless"]:
@@ -200,15 +211,6 @@ def _check_alarms(parser: Parser, found: dict[str, Any]) -> None:
         parser.error("--events needs a detector")
 
 
-def _add_source(parser: Parser) -> None:
-    group = parser.add_argument_group("source")
-    group.add_argument(
-        "--source",
-        required=True,
-        nargs="+",
-        metavar="SOURCE",
-        help="video file, folder of stills, capture device, URL, or pattern; several are analysed together, headless",
-    )
 def _check_record(parser: Parser, found: dict[str, Any]) -> None:
     for name in ("copy_source", "pre_roll"):
         if found[name] and not found["record"]:
@@ -218,6 +220,15 @@ def _check_record(parser: Parser, found: dict[str, Any]) -> None:
         parser.error(f"--pre-roll must be above 0 and at most {LONGEST_PRE_ROLL_S:g} seconds, got {pre_roll:g}")
 
 
+def _add_source(parser: Parser) -> None:
+    group = parser.add_argument_group("source")
+    group.add_argument(
+        "--source",
+        required=True,
+        nargs="+",
+        metavar="SOURCE",
+        help="video file, folder of stills, capture device, URL, or pattern; several are analysed together, headless",
+    )
     group.add_argument("--streams", type=int, metavar="K", help="analyse K copies of one source, headless")
     group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="start of the part to analyse, s")
     group.add_argument("--end-s", type=float, metavar="S", help="end of the part to analyse, s")
@@ -276,8 +287,19 @@ def _add_outputs(parser: Parser) -> None:
     group.add_argument(
         "--display",
         choices=("synced", "immediate"),
-        help="synced: each frame with its own overlay (default for recordings); immediate: the newest picture at once, "
-        "as from a live source (default there)",
+        help="synced: each frame with its own overlay, however long that takes (default for recordings); immediate: "
+        "the newest picture at once, with the newest result that is not too old (default for live sources)",
+    )
+    group.add_argument(
+        "--keep-pace",
+        action="store_true",
+        help="play a recording at its own rate: what cannot be analysed in time is shown without (key K in the window)",
+    )
+    group.add_argument(
+        "--no-ahead",
+        dest="ahead",
+        action="store_false",
+        help="do not analyse a recording ahead of the player, in the background, for the alarms on the timeline",
     )
     group.add_argument("--full-screen", action="store_true", help="open the window full screen")
     group.add_argument("--sound", action="store_true", help="a soft sound for each new alarm (key A in the window)")
@@ -291,8 +313,6 @@ def _add_outputs(parser: Parser) -> None:
         "--summary", type=Path, metavar="OUT.json", help="write counts, delays, stage times and versions"
     )
     group.add_argument("--trace", type=Path, metavar="OUT.json", help="write a timeline for ui.perfetto.dev")
-    group.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
-    group.add_argument("--verbose", action="store_true", help="print delays and stage times at the end, headless")
     group.add_argument(
         "--record",
         type=Path,
@@ -308,3 +328,5 @@ def _add_outputs(parser: Parser) -> None:
         metavar="S",
         help="keep the last S seconds of a live source, so that key K can record what has just passed; needs --record",
     )
+    group.add_argument("--overwrite", action="store_true", help="replace outputs that exist already")
+    group.add_argument("--verbose", action="store_true", help="print delays and stage times at the end, headless")

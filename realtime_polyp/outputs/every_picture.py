@@ -29,15 +29,14 @@ class SceneWatch:
             return
         now = thumbnail(frame.image, whole(frame.image))
         before = self._before
-        if before is None or not frame.continues or is_other_scene(before[1], now):
+        jumps = before is None or not frame.continues or frame.index < before[0].index
+        if before is None or jumps or is_other_scene(before[1], now):
             self._first_index = frame.index
         self._before = (frame, now)
 
     def is_usable(self, result: Result, frame: Frame, age_s: float) -> bool:
         """Whether a result of age `age_s` may be drawn over the newest picture: recent, of the same size, of the same
         scene."""
-        if result.frame is frame:
-            return True
         same_size = result.frame.image.shape == frame.image.shape
         return same_size and age_s <= OVERLAY_LIMIT_S + _ROUNDING_S and result.frame.index >= self._first_index
 

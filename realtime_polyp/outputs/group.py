@@ -18,7 +18,7 @@ class OutputGroup:
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self.errors: list[OutputError] = []
-        self._outputs = list(outputs)
+        self._all, self._outputs = tuple(outputs), list(outputs)
         self._progress = Progress()
         self._writing: Output | None = None
         self._last_index = 0
@@ -26,12 +26,12 @@ class OutputGroup:
     @property
     def on_disk(self) -> tuple[str, ...]:
         """What is being written, such as "video to out.mp4"; what has failed or ended by itself is not."""
-        return tuple(output.name for output in self._outputs if output.on_disk and _notice(output) is None)
+        return tuple(output.name for output in tuple(self._outputs) if output.on_disk and _notice(output) is None)
 
     @property
     def notices(self) -> tuple[str, ...]:
         """Why outputs have ended by themselves, one sentence each."""
-        return tuple(notice for output in self._outputs if (notice := _notice(output)))
+        return tuple(notice for output in self._all if (notice := _notice(output)))
 
     @property
     def takes_pictures(self) -> bool:

@@ -69,8 +69,9 @@ class Recorder:
             self._put(frame)
 
     def jump(self, jump: Jump) -> None:
-        """Take note that the session goes on elsewhere."""
-        self._put(jump)
+        """Take note that the session goes on elsewhere. It never waits: the window calls it."""
+        with suppress(Stopped):
+            self._items.put_now(jump)
 
     def _put(self, item: Item) -> None:
         with suppress(Stopped):  # every output has failed

@@ -9,6 +9,8 @@ from realtime_polyp.outputs.jumps import Jump
 from realtime_polyp.outputs.output_file import OutputFile
 from realtime_polyp.packets import Result
 
+_MOST_JUMPS = 100  # between two lines; of more, the last ones are written
+
 
 class ResultsWriter:
     """Writes one JSON line per result at once, so that a crash or a full disk loses at most the last line.
@@ -27,7 +29,7 @@ class ResultsWriter:
             raise self._output_error(error) from error
 
     def jump(self, jump: Jump) -> None:
-        self._jumps.append(jump)
+        self._jumps = [*self._jumps, jump][-_MOST_JUMPS:]
 
     def write(self, result: Result) -> None:
         jumps, self._jumps = self._jumps, []

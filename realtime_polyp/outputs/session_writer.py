@@ -36,8 +36,8 @@ class SessionWriter:
     def _write_result(self, result: Result) -> None:
         if self._written_results.take(result.frame.pts_s):
             self._group.write_result(result)
-        drawn = self._pictures.add_result(result) if self._every_picture else [(result.frame, result)]
-        self._write_pictures(drawn)
+        own: list[Drawn] = [(result.frame, result)]
+        self._write_pictures(self._pictures.add_result(result) if self._every_picture else own)
 
     def _write_pictures(self, drawn: list[Drawn]) -> None:
         for frame, overlay in drawn:

@@ -23,6 +23,12 @@ class Histogram:
         self.largest_ms = max(self.largest_ms, duration_ms)
         self.count += 1
 
+    def merge(self, other: "Histogram") -> None:
+        """Add all durations of another histogram."""
+        self._counts += other._counts
+        self.largest_ms = max(self.largest_ms, other.largest_ms)
+        self.count += other.count
+
     def percentile(self, percent: float) -> float | None:
         """Return a percentile in ms, with an error of at most 1 %; None if empty."""
         if not self.count:

@@ -24,9 +24,22 @@ class Tally:
     def dropped_total(self) -> int:
         return sum(count for reasons in self.dropped.values() for count in reasons.values())
 
+    def __add__(self, other: "Tally") -> "Tally":
+        """Count two parts of a session together."""
+        dropped = {stage: dict(reasons) for stage, reasons in self.dropped.items()}
+        for stage, reasons in other.dropped.items():
+            total = dropped.setdefault(stage, {})
+            for reason, count in reasons.items():
+                total[reason] = total.get(reason, 0) + count
+        captured, shown = self.captured + other.captured, self.shown + other.shown
+        return Tally(captured, shown, dropped, self.pending + other.pending)
+
     @property
     def balanced(self) -> bool:
         return self.captured == self.shown + self.dropped_total + self.pending
+
+
+NO_TALLY = Tally(0, 0, {}, 0)
 
 
 class Ledger:

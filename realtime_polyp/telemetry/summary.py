@@ -11,8 +11,10 @@ from realtime_polyp.config import PipelineConfig
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs import AlarmFigures, OutputError
 from realtime_polyp.outputs.base import reason_of
+from realtime_polyp.outputs.recorder import Recorder
 from realtime_polyp.session import Session
 from realtime_polyp.telemetry.histogram import DELAY_PERCENTS, STAGE_PERCENTS
+from realtime_polyp.telemetry.totals import Totals, totals_of
 from realtime_polyp.telemetry.trace import Trace, events_of
 
 SUMMARY_FORMAT = 2
@@ -21,9 +23,19 @@ _PACKAGES = ("realtime-polyp", "av", "numpy", "opencv-python-headless", "openvin
 _MOST_LISTED = 20
 
 
-def summarise(session: Session, alarms: AlarmFigures | None = None) -> dict[str, Any]:
-    """Convert a session to JSON types: frames, alarms, delays, stages, engines, operating point and versions."""
-    tally, analyses = session.tally(), session.analyses.tally()
+def summarise(
+    session: Session,
+    alarms: AlarmFigures | None = None,
+    *,
+    before: Totals | None = None,
+    recorder: Recorder | None = None,
+) -> dict[str, Any]:
+    """Convert a session to JSON types: frames, alarms, delays, stages, engines, operating point and versions.
+
+    before: the stretches before the last seek or reconnection. recorder: what it dropped, and why outputs ended.
+    """
+    totals = totals_of([session], before)
+    tally, analyses = totals.pictures, totals.analyses
     detector, segmenter = session.pipeline.detector, session.pipeline.segmenter
     engines = [engine for engine in (detector, segmenter) if engine]
     return {
@@ -31,7 +43,7 @@ def summarise(session: Session, alarms: AlarmFigures | None = None) -> dict[str,
         "source": session.source.name,
         "decoder": session.source.decoder,
         "state": session.state,
-        "warning": session.source.warning,
+        "warning": " ".join(totals.warnings) or None,
         "frames_captured": tally.captured,
         "frames_shown": tally.shown,
         "frames_analysed": analyses.shown,
@@ -39,10 +51,13 @@ def summarise(session: Session, alarms: AlarmFigures | None = None) -> dict[str,
         "dropped": tally.dropped,
         "not_analysed": analyses.dropped,
         "alarms": alarms.to_dict() if alarms else None,
-        "fps": measure_fps(session),
-        "video_delay_ms": session.video_delay_ms.summary(DELAY_PERCENTS),
-        "annotation_delay_ms": session.annotation_delay_ms.summary(DELAY_PERCENTS),
-        "stages_ms": {name: histogram.summary(STAGE_PERCENTS) for name, histogram in session.stages_ms.items()},
+        "jumps": [jump.to_dict() for jump in totals.jumps],
+        "jumps_unlisted": totals.unlisted,
+        "recorder": _recorder(recorder) if recorder else None,
+        "fps": totals.fps,
+        "video_delay_ms": totals.video_delay_ms.summary(DELAY_PERCENTS),
+        "annotation_delay_ms": totals.annotation_delay_ms.summary(DELAY_PERCENTS),
+        "stages_ms": {name: histogram.summary(STAGE_PERCENTS) for name, histogram in totals.stages_ms.items()},
         "engine": " + ".join(dict.fromkeys(engine.name for engine in engines)) or "none",
         "engine_notes": [note for engine in engines for note in engine.notes],
         "device": " + ".join(dict.fromkeys(engine.device for engine in engines)) or "none",
@@ -55,6 +70,11 @@ def summarise(session: Session, alarms: AlarmFigures | None = None) -> dict[str,
     }
 
 
+def _recorder(recorder: Recorder) -> dict[str, Any]:
+    dropped = {"pictures_dropped": recorder.dropped_pictures, "results_dropped": recorder.dropped}
+    return {**dropped, "ended": list(recorder.notices)}
+
+
 def _operating_point(config: PipelineConfig) -> dict[str, float | None]:
     """The score threshold, whether it is of fused scores, and the times of a track; None without temporal filtering."""
     times = {name: getattr(config.temporal, name, None) for name in ("confirm_s", "hold_s", "release_s")}
@@ -63,9 +83,7 @@ def _operating_point(config: PipelineConfig) -> dict[str, float | None]:
 
 def measure_fps(session: Session) -> float:
     """Frames analysed per second, from the first frame in to the last result out."""
-    duration_s = session.last_analysed_s - session.first_captured_s
-    analysed = session.analyses.tally().shown
-    return round(analysed / duration_s, 2) if analysed and duration_s > 0 else 0.0
+    return totals_of([session]).fps
 
 
 def versions() -> dict[str, str]:
@@ -84,9 +102,16 @@ def package_version() -> str:
     return versions().get("realtime-polyp", "unknown")
 
 
-def write_summary(session: Session, path: Path, alarms: AlarmFigures | None = None) -> None:
-    """Raises OutputError."""
-    write_json(summarise(session, alarms), path, "the summary")
+def write_summary(
+    session: Session,
+    path: Path,
+    alarms: AlarmFigures | None = None,
+    *,
+    before: Totals | None = None,
+    recorder: Recorder | None = None,
+) -> None:
+    """For the arguments see `summarise`. Raises OutputError."""
+    write_json(summarise(session, alarms, before=before, recorder=recorder), path, "the summary")
 
 
 def write_trace(trace: Trace, path: Path) -> None:

@@ -25,6 +25,7 @@ class Notes:
         tone: of the status.
         corner: fixed notice beside the status.
         message: for a few seconds, where there is no status line.
+        writing: what is written to disk, and the session's clock, beside a red light; "" while nothing is.
     """
 
     mutes: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class Notes:
     tone: Tone = "good"
     corner: str = ""
     message: str = ""
+    writing: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,20 @@ def _lay_out(area: QRectF, picture: QRectF, condition: Condition, notes: Notes) 
             rect.moveTop(laid[0][0].bottom() + gap)
         laid.append((rect, badge))
         top = rect.bottom() + gap
+    if notes.writing:
+        laid.append(_lay_out_writing(area, notes.writing, [rect for rect, _ in laid], size, gap))
     return laid + _lay_out_foot(area, notes, size, gap)
+
+
+def _lay_out_writing(area: QRectF, text: str, taken: list[QRectF], size: float, gap: float) -> tuple[QRectF, _Badge]:
+    """The recording light, in the upper right corner or below what is there."""
+    badge = _Badge(text, TEXT, BACKGROUND, dot=TONES["bad"])
+    rect = _rect_of(badge, size, area.width() * 0.6)
+    rect.moveTopRight(QPointF(area.right() - gap, area.top() + gap))
+    for other in taken:
+        if other.adjusted(-gap, -gap, gap, gap).intersects(rect):
+            rect.moveTop(other.bottom() + gap)
+    return rect, badge
 
 
 def _lay_out_foot(area: QRectF, notes: Notes, size: float, gap: float) -> list[tuple[QRectF, _Badge]]:

@@ -23,6 +23,7 @@ Name = Literal[
     "format changed",
     "picture late",
     "overlay late",
+    "playing slowly",
     "decoder failed",
     "model failed",
     "output failed",
@@ -37,6 +38,7 @@ PICTURE_LATE_S = 0.3
 
 _OVERLAY_LATE_S = 1.0  # in immediate display, an analysis older than this is reported
 _FORMAT_CHANGE_SHOWN_S = 4.0
+_MOSTLY_ANALYSED = 0.95
 
 Size = tuple[int, int]  # width, height, px
 
@@ -79,7 +81,12 @@ class PlayerState:
         has_picture: there is a picture on the screen.
         no_picture_s: time since the last picture arrived, s.
         late_s: how late a live picture was when it was shown, s.
-        overlay_age_s: in immediate display, time since the newest analysed frame was captured, s; else None.
+        overlay_age_s: where pictures do not wait for results: time since the newest analysed frame was captured (of a
+            recording: its distance on the video's clock), s; else None.
+        speed: seconds of a recording per second, over the last moments; None where it is not known.
+        is_slow: that has been too little for a while.
+        keeps_pace: analysis is skipped rather than time.
+        analysed: share of the last pictures that were shown with their own result, where pace is kept; else None.
         signal, frame_quality: of the newest analysed frame.
         format_change: the last change of the picture's size.
         failure: why playing failed.
@@ -94,6 +101,10 @@ class PlayerState:
     no_picture_s: float = 0.0
     late_s: float = 0.0
     overlay_age_s: float | None = None
+    speed: float | None = None
+    is_slow: bool = False
+    keeps_pace: bool = False
+    analysed: float | None = None
     signal: Signal = "ok"
     frame_quality: FrameQuality = "clear"
     format_change: FormatChange | None = None
@@ -169,6 +180,25 @@ def condition_of(state: PlayerState) -> Condition:
     return _running(state)
 
 
+def _slow(speed: float, keeps_pace: bool) -> Condition:
+    reason = "cannot decode it" if keeps_pace else "cannot analyse every frame"
+    cure = "" if keeps_pace else ": press K to skip analysis instead"
+    detail = f"This machine {reason} in time{cure}"
+    return Condition("playing slowly", f"{measured_text(speed)} speed", detail, "warn")
+
+
+def measured_text(speed: float) -> str:
+    """Such as "0.4x"."""
+    return f"{speed:.1f}\N{MULTIPLICATION SIGN}"
+
+
+def pace_badges(state: PlayerState) -> tuple[str, ...]:
+    """What stays on the picture while frames are shown without analysis of their own."""
+    if not state.keeps_pace or state.analysed is None or state.analysed > _MOSTLY_ANALYSED:
+        return ()
+    return ("Analysis skipped \u2013 press K",)
+
+
 def _failed(failure: Failure) -> Condition:
     name, title = _FAILURES.get(failure.stage, _FAILURES["viewer"])
     detail = f"{failure.message[:1].upper()}{failure.message[1:]}\nPress Space to try again"
@@ -203,6 +233,8 @@ def _running(state: PlayerState) -> Condition:
     if state.overlay_age_s is not None and state.overlay_age_s > _OVERLAY_LATE_S:
         detail = f"The latest analysis is {state.overlay_age_s:.0f} s old and is not shown"
         return Condition("overlay late", "Overlay late", detail, "warn")
+    if state.is_slow and state.speed is not None:
+        return _slow(state.speed, state.keeps_pace)
     if state.frame_quality != "clear":
         return Condition("view not clear", _QUALITY_TITLES[state.frame_quality], _UNCLEAR_VIEW, "warn")
     return RUNNING

@@ -16,7 +16,8 @@ from realtime_polyp.temporal.filter import detections_at
 from realtime_polyp.viewer.thinned import Thinned
 from realtime_polyp.watchdog import Stall
 
-_WAITING_RESULTS = 2
+_WAITING: dict[Display, tuple[int, bool]] = {"synced": (2, False), "immediate": (1, True), "paced": (16, True)}
+_ROUNDING_S = 1e-3
 _SAME_POLYP_IOU = 0.2
 
 
@@ -29,9 +30,13 @@ class Feed(Protocol):
     score_threshold: float
     """Lowest score of a box that is shown, 0..1. Assigning applies to the frames to come."""
 
+    shown_from_s: float
+    """Frames before this time only prepare the tracker: they are neither shown nor recorded. Set before `start`."""
+
     @property
     def display(self) -> Display:
-        """synced: each picture is shown with its own result. immediate: pictures do not wait for results."""
+        """synced: each picture is shown with its own result. immediate: pictures do not wait for results. paced: each
+        picture is shown when it is due, with the newest result that may be drawn over it."""
         ...
 
     @property
@@ -70,8 +75,13 @@ class Feed(Protocol):
         come."""
         ...
 
+    def set_position(self, pts_s: float, speed: float) -> None:
+        """Tell a paced feed what is on the screen and how fast it plays (0: it stands still)."""
+        ...
+
     def next_picture(self) -> Frame | None:
-        """The newest picture that waits, where the display is immediate; else None. Older ones count as dropped."""
+        """The newest picture that waits, where the display is immediate (older ones count as dropped), or the next one,
+        where it is paced; else None."""
         ...
 
     def next_result(self) -> Result | None:
@@ -110,7 +120,8 @@ OpenFeed = Callable[[float], Feed]
 class SessionFeed:
     """A feed over a live session: a source that is decoded and analysed while it plays.
 
-    on_result: called with each result on the session's deliver thread, before the viewer gets it.
+    on_start: called when it starts. on_result: called with each result on the session's deliver thread, before the
+        viewer gets it. on_frame: called with each captured frame on the decode thread; it must not block.
     may_thin: pictures may be left out while playing fast; not where the results are written to files.
     """
 
@@ -120,13 +131,27 @@ class SessionFeed:
         pipeline: Pipeline,
         *,
         display: Display = "synced",
+        on_start: Callable[["SessionFeed"], None] = lambda feed: None,
         on_result: Callable[[Result], None] | None = None,
+        on_frame: Callable[[Frame], None] | None = None,
         may_thin: bool = True,
     ) -> None:
         self._thinned = Thinned(source) if may_thin and display == "synced" and not source.live else None
-        self.session = Session(self._thinned or source, pipeline, self._deliver, display=display, paints=True)
-        self._on_result = on_result
-        self._results: Channel[Result] = Channel(1, live=True) if display == "immediate" else Channel(_WAITING_RESULTS)
+        self.shown_from_s = 0.0
+        self.last_shown_s: float | None = None
+        """Time of the picture that was shown last; None before the first."""
+        self._on_start, self._on_result, self._on_frame = on_start, on_result, on_frame
+        self.session = Session(
+            self._thinned or source,
+            pipeline,
+            self._deliver,
+            display=display,
+            paints=True,
+            on_frame=self._offer if on_frame else None,
+        )
+        # An analysis must not wait for a screen that does not wait for it.
+        waiting, newest_only = _WAITING[display]
+        self._results: Channel[Result] = Channel(waiting, live=newest_only)
 
     @property
     def score_threshold(self) -> float:
@@ -156,6 +181,7 @@ class SessionFeed:
         return self.session.stalled(limit_s)
 
     def start(self) -> None:
+        self._on_start(self)
         self.session.start()
 
     def stop(self) -> None:
@@ -169,13 +195,20 @@ class SessionFeed:
         if self._thinned:
             self._thinned.step_s = step_s
 
+    def set_position(self, pts_s: float, speed: float) -> None:
+        self.session.set_position(pts_s, speed)
+
     def next_picture(self) -> Frame | None:
-        return self.session.screen.latest() if self.session.screen else None
+        screen = self.session.screen
+        if screen is None:
+            return None
+        return screen.latest() if self.display == "immediate" else screen.take_nowait()
 
     def next_result(self) -> Result | None:
         return self._results.take_nowait()
 
     def count_shown(self, frame: Frame) -> None:
+        self.last_shown_s = frame.pts_s
         self.session.shown(frame)
 
     def count_annotated(self, result: Result) -> None:
@@ -196,9 +229,16 @@ class SessionFeed:
         return add_detections(result, detections_at(result.raw, self.session.pipeline.config, score_threshold))
 
     def _deliver(self, result: Result) -> None:
-        if self._on_result:
+        if self._on_result and self._is_shown(result.frame):
             self._on_result(result)
         self._results.put(result)
+
+    def _offer(self, frame: Frame) -> None:
+        if self._on_frame and self._is_shown(frame):
+            self._on_frame(frame)
+
+    def _is_shown(self, frame: Frame) -> bool:
+        return frame.pts_s >= self.shown_from_s - _ROUNDING_S
 
 
 def add_detections(result: Result, detections: Detections) -> Result:

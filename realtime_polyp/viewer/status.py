@@ -1,11 +1,13 @@
 """The status line below the controls: condition, rates, dropped frames, and engines or messages."""
 
+import math
+
 from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from realtime_polyp.telemetry.ledger import Tally
-from realtime_polyp.viewer.condition import PICTURE_LATE_S, Condition, Tone
+from realtime_polyp.viewer.condition import PICTURE_LATE_S, Condition, Tone, measured_text
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.rates import Reading
 from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
@@ -13,7 +15,8 @@ from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
 _WIDEST_TEXTS = {
     "state": "\u25cf  Source not answering", "polyps": "polyps so far 000",
     "fps": "000.0 fps", "video": "picture 000 ms", "annotation": "overlay 0000 ms",
-    "analysis": "analysis 0000 ms", "dropped": "dropped 00000",
+    "analysis": "analysis 0000 ms", "dropped": "dropped 00000", "speed": "0.00\N{MULTIPLICATION SIGN}",
+    "analysed": "analysed 100 %",
 }  # fmt: skip
 _BOLD = ("state", "polyps")
 _TOOLTIPS = {
@@ -21,10 +24,12 @@ _TOOLTIPS = {
     "fps": "Frames per second on the screen",
     "video": "Delay from capture until the picture is on the screen (median)",
     "annotation": "Delay from capture until the overlay of that picture is on the screen (median)",
+    "speed": "Seconds of the recording per second, over the last two seconds",
+    "analysed": "Share of the pictures that were shown with a result of their own. K analyses all, or keeps pace",
     "analysis": "Time to analyse one frame, from preparation to tracking (median)",
 }
 _NUMBERS_LIVE = ("polyps", "video", "annotation", "dropped", "fps")
-_NUMBERS_RECORDING = ("polyps", "dropped", "fps", "analysis")
+_NUMBERS_RECORDING = ("polyps", "speed", "analysed", "dropped", "fps", "analysis")
 _LEAST_RIGHT_PX = 200  # at scale 1: room for a message, before the least important numbers give way
 
 
@@ -99,6 +104,8 @@ class StatusLine(QWidget):
             "annotation": _ms("overlay", reading.annotation_delay_ms),
             "analysis": _ms("analysis", reading.analysis_ms),
         }
+        texts["speed"] = "" if reading.speed is None else measured_text(reading.speed)
+        texts["analysed"] = "" if reading.analysed is None else f"analysed {math.floor(reading.analysed * 100)} %"
         for name, text in texts.items():
             if name in self.labels:
                 self.labels[name].setText(text)

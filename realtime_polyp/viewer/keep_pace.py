@@ -1,0 +1,33 @@
+"""The key that chooses between analysing every frame of a recording and playing it at its own rate."""
+
+from collections.abc import Callable
+
+from realtime_polyp.viewer.player import Player
+
+SetKeepPace = Callable[[bool], None]
+_LIVE = "A live source keeps its pace always: what cannot be analysed in time is skipped"
+_ON = "Pace is kept: what cannot be analysed in time is shown without analysis of its own; K analyses every frame"
+_OFF = "Every frame is analysed, however long that takes; K keeps pace"
+
+
+class KeepPace:
+    """Acts on a player.
+
+    set_keep_pace: chooses for the feeds that are opened next; None: the source cannot. on: how it starts. say: shows a
+    message.
+    """
+
+    def __init__(
+        self, player: Player, set_keep_pace: SetKeepPace | None, say: Callable[[str], None], *, on: bool
+    ) -> None:
+        self._player, self._set_keep_pace, self._say, self.on = player, set_keep_pace, say, on
+
+    def toggle(self) -> None:
+        """Go on at the same place, the other way."""
+        if self._set_keep_pace is None:
+            self._say(_LIVE)
+            return
+        self.on = not self.on
+        self._set_keep_pace(self.on)
+        self._player.reopen()
+        self._say(_ON if self.on else _OFF)
