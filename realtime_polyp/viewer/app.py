@@ -11,9 +11,13 @@ from PyQt5.QtCore import QMetaObject, Qt
 from realtime_polyp.console import EXIT_FAILED, EXIT_INTERRUPTED
 from realtime_polyp.interrupts import on_interrupt
 from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.review.timeline_data import TimelineData
+from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
+from realtime_polyp.viewer.keep_pace import SetKeepPace
 from realtime_polyp.viewer.qt_setup import application
+from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
 __all__ = ["OpenFeed", "SourceInfo", "run_viewer"]
@@ -31,8 +35,16 @@ def run_viewer(
     full_screen: bool = False,
     quit_at_end: bool = False,
     recording_error: Callable[[], str | None] = lambda: None,
+    recording: Callable[[], Recording | None] = lambda: None,
+    set_keep_pace: SetKeepPace | None = None,
+    keep_pace: bool = False,
     unverified: bool = False,
     sound: bool | None = None,
+    usual_score: float | None = None,
+    legend: bool = False,
+    on_legend_closed: Callable[[], None] = lambda: None,
+    timeline: Callable[[], TimelineData] | None = None,
+    ahead: Job | None = None,
 ) -> int:
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
 
@@ -42,7 +54,23 @@ def run_viewer(
     For the other arguments see `ViewerOptions`.
     """
     app = application()
-    options = ViewerOptions(title, style, snapshot_folder, quit_at_end, recording_error, unverified, sound)
+    options = ViewerOptions(
+        title,
+        style,
+        snapshot_folder,
+        quit_at_end,
+        recording_error,
+        recording=recording,
+        set_keep_pace=set_keep_pace,
+        keep_pace=keep_pace,
+        unverified=unverified,
+        sound=sound,
+        usual_score=usual_score,
+        legend=legend,
+        on_legend_closed=on_legend_closed,
+        timeline=timeline,
+        ahead=ahead,
+    )
     window = ViewerWindow(open_feed, info, options)
     try:
         with _close_on_interrupt(window) as outcome:

@@ -5,8 +5,8 @@ None of them takes the keyboard focus: every key goes to the window.
 
 from collections.abc import Callable
 
-from PyQt5.QtCore import QRectF, QSize, Qt
-from PyQt5.QtGui import QColor, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
+from PyQt5.QtCore import QSize, Qt
+from PyQt5.QtGui import QFontMetrics, QMouseEvent, QResizeEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QVBoxLayout, QWidget
 
 from realtime_polyp.outputs.overlay import OverlayStyle

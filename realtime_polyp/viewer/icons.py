@@ -5,6 +5,7 @@ from collections.abc import Callable
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
 
+from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.theme import ACCENT, DIM, TEXT
 
 BOX = 24
@@ -67,6 +68,37 @@ def _back(painter: QPainter) -> None:
 def _forward(painter: QPainter) -> None:
     _filled(painter, (4, 5), (11, 12), (4, 19))
     _filled(painter, (12, 5), (19, 12), (12, 19))
+
+
+def _step_back(painter: QPainter) -> None:
+    painter.fillRect(QRectF(16, 4, 4, 16), painter.pen().color())
+    _filled(painter, (12, 5), (4, 12), (12, 19))
+
+
+def _next_alarm(painter: QPainter) -> None:
+    """To a box around a polyp."""
+    _filled(painter, (2, 7), (8, 12), (2, 17))
+    painter.setBrush(Qt.NoBrush)
+    painter.drawRect(QRectF(11, 5, 11, 14))
+    painter.drawEllipse(QRectF(14, 9.5, 5, 5))
+
+
+def _previous_alarm(painter: QPainter) -> None:
+    painter.translate(BOX, 0)
+    painter.scale(-1, 1)
+    _next_alarm(painter)
+
+
+def _replay(painter: QPainter) -> None:
+    """Back by ten seconds."""
+    painter.drawArc(QRectF(3, 4, 18, 18), -170 * 16, 260 * 16)
+    _filled(painter, (13, 0.5), (8, 4), (13, 7.5))
+    painter.setFont(font_px(10, bold=True))
+    painter.drawText(QRectF(3, 5, 18, 17), Qt.AlignCenter, "10")
+
+
+def _faster(painter: QPainter) -> None:
+    _forward(painter)
 
 
 def _overlay(painter: QPainter) -> None:
@@ -139,6 +171,8 @@ def _help(painter: QPainter) -> None:
 
 DRAWINGS: dict[str, Callable[[QPainter], None]] = {
     "play": _play, "pause": _pause, "step": _step, "again": _again, "back": _back, "forward": _forward,
+    "step back": _step_back, "next alarm": _next_alarm, "previous alarm": _previous_alarm, "replay": _replay,
+    "faster": _faster,
     "overlay": _overlay, "boxes": _boxes, "outline": _outline, "labels": _labels, "fill": _fill,
     "sound": _sound, "legend": _legend,
     "snapshot": _camera, "full screen": _full, "help": _help,

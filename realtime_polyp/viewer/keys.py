@@ -10,7 +10,7 @@ Action = Literal[
     "pause", "step", "back", "forward", "overlay", "boxes", "outline", "labels", "fill", "stricter", "looser",
     "usual threshold", "sound", "louder", "quieter", "legend", "snapshot", "full screen", "leave", "help", "quit",
     "step back", "start", "end", "slower", "faster", "loop start", "loop end", "next alarm", "previous alarm", "replay",
-    "zoom in", "zoom out", "pan left", "pan right",
+    "zoom in", "zoom out", "pan left", "pan right", "keep pace",
 ]  # fmt: skip
 SEEK_STEP_S = 5.0
 REPLAY_S = 10.0
@@ -71,6 +71,7 @@ KEYS = (
     Key("zoom out", (Qt.Key_X,), "X", "timeline: zoom out", recordings_only=True),
     Key("pan left", (Qt.Key_PageUp,), "PgUp", "timeline: earlier part", recordings_only=True),
     Key("pan right", (Qt.Key_PageDown,), "PgDn", "timeline: later part", recordings_only=True),
+    Key("keep pace", (Qt.Key_K,), "K", "keep pace: skip analysis rather than time, or not", recordings_only=True),
     Key("overlay", (Qt.Key_O,), "O", "show or hide the overlay"),
     Key("boxes", (Qt.Key_B,), "B", "show or hide the boxes"),
     Key("outline", (Qt.Key_U,), "U", "show or hide the outlines"),

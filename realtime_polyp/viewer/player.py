@@ -9,27 +9,32 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from realtime_polyp.engines.base import EngineError
+from realtime_polyp.outputs.every_picture import OVERLAY_LIMIT_S, SceneWatch
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.session import SessionError
+from realtime_polyp.session import Display, SessionError
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.telemetry.ledger import NO_TALLY, Tally
 from realtime_polyp.viewer.condition import NO_SIGNAL_S, Failure, FormatChange, Phase, PlayerState, Size
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import Feed, OpenFeed
 from realtime_polyp.viewer.history import History
+from realtime_polyp.viewer.paced_display import PacedDisplay
 from realtime_polyp.viewer.pacing import PlaybackClock, Stride
-from realtime_polyp.viewer.rates import NO_READING, Rates, Reading
+from realtime_polyp.viewer.rates import NO_READING, Rates, Reading, SpeedMeter
 from realtime_polyp.viewer.stepping import PicturesOf, Stepping, no_pictures
-
-OVERLAY_LIMIT_S = 0.2
-"""An overlay is not shown over pictures when its own frame was captured longer ago than this."""
 
 INTENDED_DROPS = ("pre-roll", "paused", "stopped")
 """Reasons for which a picture is left out on purpose; any other reason means that the viewer missed it."""
 
 _PRE_ROLL_S = 0.3  # a feed starts this much before the requested time
 _POLL_S, _IDLE_S, _DUE_S = 0.002, 0.03, 0.0015
+_SKIP_S = 0.05  # a picture that is later than this is left out where pace is kept and the next one is due
 _STOP_LIMIT_S = 5.0
+_BEHIND_S = 0.03
 _CANNOT_OPEN = (SourceError, EngineError, OSError)
+
+
+__all__ = ["OVERLAY_LIMIT_S", "Player"]
 
 
 class Player:
@@ -60,6 +65,8 @@ class Player:
         self.paused = False
         self.score_threshold: float | None = None
         self._playback, self._stride, self._rates = PlaybackClock(), Stride(), Rates()
+        self._meter, self._scene, self._paced = SpeedMeter(), SceneWatch(), PacedDisplay()
+        self._tally_before = NO_TALLY  # of the feeds before this one
         self.stepping = Stepping(History(), pictures)
         self.loop_s: tuple[float, float] | None = None  # the stretch that is played again and again
         self._next: Result | None = None  # taken from the feed, not due yet
@@ -82,11 +89,16 @@ class Player:
             self.score_threshold = feed.score_threshold
         feed.score_threshold = self.score_threshold
         feed.set_step(self._stride.step_s)
+        if not self.info.live:
+            feed.shown_from_s = self._start_s
+        self._tally_before += self.feed.tally() if self.feed else NO_TALLY
         self.feed, self.phase, self.failure = feed, "playing", None
+        self._paced.restart()
+        self._scene = SceneWatch()
         self._next = self._newest = None
         self._steps = 1 if self.paused else 0
         self._last_picture_s = self._clock()
-        self._playback.restart()
+        self._restart_clock()
         feed.start()
 
     def toggle_pause(self) -> None:
@@ -99,7 +111,7 @@ class Player:
     def pause(self, paused: bool) -> None:
         """Stand still on the displayed picture, or play on from it."""
         self.paused, self._steps = paused, 0
-        self._playback.restart()
+        self._restart_clock()
         if not paused and self.stepping.is_back and self.displayed:
             self.seek(self.displayed.frame.pts_s)  # the feed is further: play on from here
 
@@ -121,7 +133,7 @@ class Player:
         if not self.paused:
             self.pause(True)
         frame = self.stepping.target or self.displayed.frame
-        if not self.stepping.back(frame.index) and frame.pts_s > 0 and self.feed and self.feed.display == "synced":
+        if not self.stepping.back(frame.index) and frame.pts_s > 0 and self.feed and self.feed.display != "immediate":
             self.seek(frame.pts_s)  # it was not shown yet: the new feed starts before it, shows this one, and goes back
             self._start_s = frame.pts_s
             self.stepping.land_before()
@@ -129,6 +141,7 @@ class Player:
     def set_speed(self, speed: float) -> None:
         """Play a recording at so many times its own rate. Pictures are left out where analysis cannot keep up."""
         self._playback.set_speed(speed)
+        self._meter.restart()
         self._stride.set_speed(speed)
         if self.feed:
             self.feed.set_step(self._stride.step_s)
@@ -151,6 +164,11 @@ class Player:
         self._start_s = min(max(0.0, to_s), max(0.0, latest_s - 0.05))
         if self.phase != "seeking":
             self._change_feed()
+
+    def reopen(self) -> None:
+        """Open another feed at the same place of a recording."""
+        if self.phase == "playing" and self.displayed and not self.info.live:
+            self.seek(self.displayed.frame.pts_s)
 
     def set_score_threshold(self, score_threshold: float) -> None:
         """Apply to the frames to come, and to the frame on the screen while it stands still."""
@@ -194,17 +212,26 @@ class Player:
 
     @property
     def missed(self) -> int:
-        """The number of pictures of this feed that should have been shown and were not."""
-        if self.feed is None:
-            return 0
-        stages = self.feed.tally().dropped.values()
+        """The number of pictures that should have been shown and were not, since the start."""
+        stages = self.tally().dropped.values()
         return sum(count for stage in stages for reason, count in stage.items() if reason not in INTENDED_DROPS)
+
+    def tally(self) -> Tally:
+        """Count the pictures since the start, over all seeks."""
+        return self._tally_before + (self.feed.tally() if self.feed else NO_TALLY)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the newest picture came late: the machine has no time for anything else."""
+        is_late = self._playback.late_s > _BEHIND_S and not self.paused
+        return self.phase == "seeking" or (self.phase == "playing" and is_late)
 
     def state(self) -> PlayerState:
         """Everything that the condition on the screen depends on."""
         now_s = self._clock()
         newest = self._newest
-        immediate = self.feed is not None and self.feed.display == "immediate"
+        display = self.feed.display if self.feed else "synced"
+        is_playing = self.phase == "playing" and not self.paused and not self.info.live
         change = self._format_change
         return PlayerState(
             phase="playing" if self.phase == "ended" and self.stepping.is_back else self.phase,
@@ -213,7 +240,11 @@ class Player:
             has_picture=self.displayed is not None,
             no_picture_s=now_s - self._last_picture_s,
             late_s=self._late_s,
-            overlay_age_s=now_s - newest.frame.captured_s if immediate and newest else None,
+            overlay_age_s=self._overlay_age_s(display, now_s),
+            speed=self._meter.read(now_s) if is_playing else None,
+            is_slow=is_playing and self._meter.is_slow(now_s, self.speed),
+            keeps_pace=display == "paced",
+            analysed=self._rates.analysed(now_s) if is_playing and display == "paced" else None,
             signal=newest.signal if newest else "ok",
             frame_quality=newest.frame_quality if newest else "clear",
             format_change=FormatChange(change[0], change[1], now_s - change[2]) if change else None,
@@ -222,12 +253,20 @@ class Player:
             stall=self.feed.stalled(NO_SIGNAL_S) if self.feed and self.phase == "playing" else None,
         )
 
+    def _overlay_age_s(self, display: Display, now_s: float) -> float | None:
+        newest = self._newest
+        if display == "paced" and self.displayed:
+            return self.displayed.frame.pts_s - (newest.frame.pts_s if newest else self._start_s)
+        return now_s - newest.frame.captured_s if display == "immediate" and newest else None
+
     def reading(self) -> Reading:
         """The rates of the last moments; empty while nothing moves."""
         now_s = self._clock()
         is_running = self.phase == "playing" and not self.paused
         has_signal = not self.info.live or now_s - self._last_picture_s <= NO_SIGNAL_S
-        return self._rates.read(now_s) if is_running and has_signal else NO_READING
+        if not (is_running and has_signal):
+            return NO_READING
+        return replace(self._rates.read(now_s), speed=None if self.info.live else self._meter.read(now_s))
 
     # Playing
 
@@ -243,7 +282,8 @@ class Player:
             is_over = self.feed.is_over()  # before taking results: a feed that is over has delivered all of them
         except SessionError as error:
             return self._fail(_failure_of(error, live=self.info.live))
-        wait_s = self._tick_immediate(self.feed) if self.feed.display == "immediate" else self._tick_synced(self.feed)
+        ticks = {"synced": self._tick_synced, "immediate": self._tick_immediate, "paced": self._tick_paced}
+        wait_s = ticks[self.feed.display](self.feed)
         if is_over and wait_s is None:
             return self._end(self.feed)
         return _POLL_S if wait_s is None else wait_s
@@ -272,6 +312,7 @@ class Player:
     def _mark_shown(self, feed: Feed, result: Result, now_s: float) -> None:
         """Remember what is shown now, and leave more or fewer pictures out while playing fast."""
         self._playback.mark_shown(result.frame.pts_s, now_s)
+        self._meter.add(result.frame.pts_s, now_s)
         if self.info.live:
             return
         self.stepping.add(result.frame, result)
@@ -331,6 +372,57 @@ class Player:
             return 0.0
         return None
 
+    def _tick_paced(self, feed: Feed) -> float | None:
+        """Show each picture of a recording when it is due, with the newest usable result; returns None when there is
+        none."""
+        picture = self._paced.next_picture(feed, self._start_s)
+        if self.displayed and self._paced.has_shown and not self.stepping.is_back:
+            self._renew_overlay(feed, self.displayed)
+        if picture is None:
+            return None
+        now_s = self._clock()
+        if self.paused and not self._steps:
+            return _POLL_S if self.stepping.waits else _IDLE_S
+        if not self.paused:
+            wait_s = self._playback.wait_s(picture.pts_s, now_s)
+            if wait_s > _DUE_S:
+                return min(wait_s, _IDLE_S)
+        if self.loop_s and not self.paused and picture.pts_s >= self.loop_s[1]:
+            self.seek(self.loop_s[0])
+            return 0.0
+        if not self._steps and self._playback.wait_s(picture.pts_s, now_s) < -_SKIP_S:
+            picture = self._paced.take(feed, lambda later: self._playback.wait_s(later.pts_s, now_s) <= 0)
+        else:
+            picture = self._paced.take(feed, lambda later: False)
+        self._steps = max(0, self._steps - 1)
+        self._playback.mark_shown(picture.pts_s, now_s)
+        self._meter.add(picture.pts_s, now_s)
+        feed.set_position(picture.pts_s, 0.0 if self.paused else self.speed)
+        overlay = self._paced.overlay_of(picture)
+        self._newest = self._paced.newest
+        self.stepping.add(picture, overlay)
+        self._rates.add_analysed(overlay is not None and overlay.frame.index == picture.index, now_s)
+        self._show(feed, DisplayedFrame(picture, overlay), new_picture=True, new_overlay=overlay is not None)
+        return 0.0
+
+    def _renew_overlay(self, feed: Feed, displayed: DisplayedFrame) -> None:
+        """Show a result that came after its picture, or after one shortly before it."""
+        overlay = self._paced.overlay_of(displayed.frame)
+        if overlay is None or overlay is displayed.result:
+            return
+        self._newest = overlay
+        if overlay.frame.index == displayed.frame.index:
+            self._rates.correct_analysed()
+        self.stepping.add(displayed.frame, overlay)
+        self._show(feed, DisplayedFrame(displayed.frame, overlay), new_picture=False, new_overlay=True)
+
+    def _restart_clock(self) -> None:
+        """Playing was interrupted: the next picture is due at once."""
+        self._playback.restart()
+        self._meter.restart()
+        if self.feed and self.displayed:
+            self.feed.set_position(self.displayed.frame.pts_s, 0.0 if self.paused else self.speed)
+
     def _stand_still(
         self, feed: Feed, displayed: DisplayedFrame, frame: Frame | None, result: Result | None
     ) -> float | None:
@@ -343,11 +435,12 @@ class Player:
         return _POLL_S if frame else None
 
     def _usable_result(self, picture: Frame) -> Result | None:
-        """The newest result, unless it is too old or its picture has another size."""
+        """The newest result, unless it is too old, or its picture has another size or shows another scene."""
         newest = self._newest
-        if newest is None or newest.frame.image.shape != picture.image.shape:
+        self._scene.update(picture)
+        if newest is None or not self._scene.is_usable(newest, picture, self._clock() - newest.frame.captured_s):
             return None
-        return newest if self._clock() - newest.frame.captured_s <= OVERLAY_LIMIT_S else None
+        return newest
 
     def _show(self, feed: Feed, shown: DisplayedFrame, *, new_picture: bool, new_overlay: bool) -> None:
         """Paint, and account for what was painted."""

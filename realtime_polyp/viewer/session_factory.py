@@ -1,36 +1,51 @@
 """Show a source in the viewer: what the command line runs where there is a display."""
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import GRACE_S, finish
 from realtime_polyp.console import EXIT_FAILED
 from realtime_polyp.engines import decoding_device
+from realtime_polyp.folders import settings_folder
 from realtime_polyp.outputs import Output, alarm_figures, open_outputs
+from realtime_polyp.outputs.jumps import Jump, JumpKind
 from realtime_polyp.outputs.recorder import Recorder
+from realtime_polyp.packets import Frame
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Display, Session
 from realtime_polyp.sources import Paced, Source, open_source
+from realtime_polyp.sources.continued import Continued, LastFrame
 from realtime_polyp.telemetry.summary import write_summary
+from realtime_polyp.telemetry.totals import Totals
+from realtime_polyp.viewer.ahead import file_of, job_of
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
 from realtime_polyp.viewer.feed import SessionFeed
+from realtime_polyp.viewer.first_start import legend_is_new, remember_legend
+from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, StalledError, StallReport
+
+_SAME_PLACE_S = 0.5  # playing on after a failure
 
 
 @dataclass
 class SessionFactory:
-    """Opens sessions one after another on the same pipeline.
+    """Opens the stretches of one session one after another on the same pipeline: after each seek, and when a live
+    source is opened anew.
 
     Attributes:
-        source: the source that was opened to check it, for the first session; later ones, after a seek, open their own.
-        pipeline: reset before each session.
+        source: the source that was opened to check it, for the first stretch; later ones open their own.
+        pipeline: reset before the first stretch.
         options: the command line.
-        recorder: writes the results of all sessions; None: nothing is recorded.
-        session: the newest session; None before the first.
+        recorder: writes all stretches; None: nothing is recorded.
+        session: the newest stretch; None before the first.
         report: remembers which stalls were reported.
+        totals: the stretches before the newest.
+        keep_pace: of a recording, analysis is skipped rather than time, from the next stretch on.
     """
 
     source: Source | None
@@ -39,18 +54,76 @@ class SessionFactory:
     recorder: Recorder | None
     session: Session | None = None
     report: StallReport = field(default_factory=StallReport)
+    totals: Totals = field(default_factory=Totals)
+    keep_pace: bool = False
+    _feed: SessionFeed | None = None
+    _last: LastFrame | None = None  # of a live source
+    _changes_pace: bool = False
+    _began_s: float = 0.0
 
     def open_feed(self, start_s: float) -> SessionFeed:
-        """Open a session that starts at `start_s`, as a feed for the viewer."""
+        """Open a stretch that starts at `start_s`, as a feed for the viewer."""
         source = self._open_source(start_s)
-        self.pipeline.reset()
-        display: Display = self.options.display or ("immediate" if source.live else "synced")
+        display = self._display_of(source)
         if display == "immediate" and not source.live:
             source = Paced(source)
-        record = self.recorder.write if self.recorder else None
-        feed = SessionFeed(source, self.pipeline, display=display, on_result=record, may_thin=record is None)
-        self.session = feed.session
-        return feed
+        if self.session is None:
+            self.pipeline.reset()
+            self._began_s = time.monotonic()
+        else:
+            self.pipeline.seek()
+            self.totals.add(self.session)
+        before, recorder = self._feed, self.recorder
+        self._feed = SessionFeed(
+            source,
+            self.pipeline,
+            display=display,
+            on_start=lambda feed: self._begin_stretch(feed, before),
+            on_result=recorder.write if recorder else None,
+            on_frame=self._take_frame if recorder and display != "synced" else None,
+            may_thin=not (recorder and recorder.on_disk),
+        )
+        self.session = self._feed.session
+        return self._feed
+
+    def set_keep_pace(self, keep_pace: bool) -> None:
+        """Choose for the stretches to come; the next one goes on at the same place."""
+        self.keep_pace, self._changes_pace = keep_pace, True
+
+    def recording(self) -> Recording | None:
+        """What is being written now; None where nothing is."""
+        recorder = self.recorder
+        if recorder is None or not recorder.on_disk:
+            return None
+        session_s = time.monotonic() - self._began_s if self.session else 0.0
+        return Recording(recorder.on_disk, session_s, recorder.dropped_pictures, recorder.dropped)
+
+    def _display_of(self, source: Source) -> Display:
+        if self.keep_pace and not source.live:
+            return "paced"
+        return self.options.display or ("immediate" if source.live else "synced")
+
+    def _begin_stretch(self, feed: SessionFeed, before: SessionFeed | None) -> None:
+        """Note where the session goes on, before the first frame of the stretch is read."""
+        every_picture, changes_pace = feed.display != "synced", self._changes_pace
+        self._changes_pace = False
+        if before is None:
+            return
+        from_s = before.shown_from_s if before.last_shown_s is None else before.last_shown_s
+        to_s, kind = feed.shown_from_s, _kind_of(feed, before, self.options.start_s, changes_pace=changes_pace)
+        if kind == "reconnect" and self._last:
+            from_s, to_s = self._last.pts_s, self._last.pts_s + time.monotonic() - self._last.captured_s
+        jump = Jump(kind, from_s, to_s, time.monotonic() - self._began_s, every_picture)
+        self.totals.add_jump(jump)
+        if self.recorder:
+            self.recorder.live = every_picture or feed.session.source.live
+            self.recorder.jump(jump)
+
+    def _take_frame(self, frame: Frame) -> None:
+        """On the decode thread: offer a captured picture to the outputs."""
+        self._last = LastFrame(frame.index, frame.pts_s, frame.captured_s)
+        if self.recorder:
+            self.recorder.add_picture(frame)
 
     def watch(self) -> str | None:
         """Report a stage that hangs on standard error; return what is wrong with the recording, or None.
@@ -63,7 +136,10 @@ class SessionFactory:
             print(f"realtime-polyp: {sentence}", file=sys.stderr)
         if self.recorder and self.recorder.error:
             return str(self.recorder.error)
-        return recording.warning if recording else None
+        if recording:
+            return recording.warning
+        notices = " ".join(self.recorder.notices) if self.recorder else ""
+        return f"{notices[:1].upper()}{notices[1:]}" or None
 
     def close(self, outputs: Sequence[Output]) -> list[Stall]:
         """Close the outputs, then write the summary, also when a recording failed. Raises the first OutputError.
@@ -79,11 +155,14 @@ class SessionFactory:
             stalls.append(error.stall)
         finally:
             if session and path:
-                stall = finish(lambda: write_summary(session, path, alarm_figures(outputs)), session)
+                stall = finish(lambda: self._write_summary(session, path, outputs), session)
                 stalls += [stall] if stall else []
             for stall in stalls:
                 print(f"realtime-polyp: {stall}", file=sys.stderr)
         return stalls
+
+    def _write_summary(self, session: Session, path: Path, outputs: Sequence[Output]) -> None:
+        write_summary(session, path, alarm_figures(outputs), before=self.totals, recorder=self.recorder)
 
     def _open_source(self, start_s: float) -> Source:
         first, self.source = self.source, None
@@ -91,23 +170,38 @@ class SessionFactory:
             return first
         if first is not None:
             first.close()
-        return open_source(
+        source = open_source(
             self.options.source,
             start_s=start_s,
             end_s=self.options.end_s,
             hardware=decoding_device(self.options.device),
             allow_playlists=self.options.allow_playlists,
         )
+        return Continued(source, self._last) if source.live and self._last else source
+
+
+def _kind_of(feed: SessionFeed, before: SessionFeed, start_s: float, *, changes_pace: bool) -> JumpKind:
+    """Why a stretch was opened after another one."""
+    if feed.session.source.live and not isinstance(feed.session.source, Paced):
+        return "reconnect"
+    if changes_pace:
+        return "pace"
+    is_over = before.session.state in ("ended", "failed")
+    resumes = before.last_shown_s is not None and abs(feed.shown_from_s - before.last_shown_s) < _SAME_PLACE_S
+    return "again" if is_over and (resumes or feed.shown_from_s <= start_s) else "seek"
 
 
 def show_source(source: Source, runtime: Runtime, options: Options) -> int:
     """Show the source until the window is closed; returns the exit code. Raises OutputError after that."""
     pipeline = runtime.pipeline()  # warmed up before any output is begun
     outputs = open_outputs(options.output_specs[0], source.rate_hz)
-    recorder = Recorder(outputs, live=source.live) if outputs else None
-    sessions = SessionFactory(source, pipeline, options, recorder)
+    waits = not source.live and options.display != "immediate" and not options.keep_pace
+    recorder = Recorder(outputs, live=not waits, every_picture=not waits) if outputs else None
+    sessions = SessionFactory(source, pipeline, options, recorder, keep_pace=options.keep_pace)
     duration_s = options.end_s or source.duration_s
-    info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop)
+    rate_hz = float(source.rate_hz) if source.rate_hz else None
+    path = file_of(options.source) if not source.live else None
+    info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop, rate_hz, path)
     try:
         code = run_viewer(
             sessions.open_feed,
@@ -115,8 +209,15 @@ def show_source(source: Source, runtime: Runtime, options: Options) -> int:
             info=info,
             full_screen=options.full_screen,
             recording_error=sessions.watch,
+            recording=sessions.recording,
+            set_keep_pace=None if source.live else sessions.set_keep_pace,
+            keep_pace=options.keep_pace and not source.live,
             unverified=bool(runtime.unverified),
             sound=options.sound,
+            usual_score=runtime.usual_score,
+            legend=legend_is_new(settings_folder()),
+            on_legend_closed=lambda: remember_legend(settings_folder()),
+            ahead=job_of(runtime, options, duration_s) if path else None,
         )
     finally:
         stalls = sessions.close(outputs)

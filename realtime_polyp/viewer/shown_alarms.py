@@ -16,6 +16,7 @@ class ShownAlarms:
         self._keeper = AlarmKeeper(measure=lambda result, track: track.score)
         self._last: Result | None = None
         self._ended: tuple[Span, ...] = ()
+        self._ended_of: dict[int, tuple[Span, ...]] = {}
         self._numbers: set[int] = set()
         self.started: tuple[Alarm, ...] = ()
 
@@ -28,6 +29,14 @@ class ShownAlarms:
     def spans(self) -> tuple[Span, ...]:
         """The times of all alarms so far, in order and without overlaps, also where a part was played twice."""
         return merge_spans((*self._ended, *((alarm.start_s, alarm.end_s) for alarm in self._keeper.open_alarms)))
+
+    @property
+    def bars(self) -> tuple[tuple[float, float, int], ...]:
+        """Start, end, s, and number of all alarms so far, in order; each time of each number once."""
+        spans = {number: list(ended) for number, ended in self._ended_of.items()}
+        for alarm in self._keeper.open_alarms:
+            spans.setdefault(alarm.track, []).append((alarm.start_s, alarm.end_s))
+        return tuple(sorted((*span, number) for number, found in spans.items() for span in merge_spans(tuple(found))))
 
     def on_seek(self) -> None:
         """End all alarms: the recording continues elsewhere, and nothing was shown in between."""
@@ -52,6 +61,10 @@ class ShownAlarms:
     def _collect_ended(self, changed: tuple[Alarm, ...]) -> None:
         if ended := [(alarm.start_s, alarm.end_s) for alarm in changed if alarm.ended]:
             self._ended = merge_spans((*self._ended, *ended))
+        for alarm in changed:
+            if alarm.ended:
+                before = self._ended_of.get(alarm.track, ())
+                self._ended_of[alarm.track] = merge_spans((*before, (alarm.start_s, alarm.end_s)))
 
 
 def merge_spans(spans: tuple[Span, ...]) -> tuple[Span, ...]:

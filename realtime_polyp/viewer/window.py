@@ -12,22 +12,30 @@ from PyQt5.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent, QR
 from PyQt5.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
 
 from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.review.timeline_data import TimelineData
+from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.alerting import Alerting
 from realtime_polyp.viewer.badges import Notes
 from realtime_polyp.viewer.bars import Bars
 from realtime_polyp.viewer.canvas import Canvas
-from realtime_polyp.viewer.condition import READY, Condition, condition_of
+from realtime_polyp.viewer.condition import READY, Condition, condition_of, pace_badges
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
+from realtime_polyp.viewer.keep_pace import KeepPace, SetKeepPace
 from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, help_html
 from realtime_polyp.viewer.legend import Legend
 from realtime_polyp.viewer.mutes import hidden_of, mutes_of
+from realtime_polyp.viewer.pacing import speed_text
+from realtime_polyp.viewer.picture_service import StepPictures
 from realtime_polyp.viewer.player import Player
+from realtime_polyp.viewer.recording import Recording, recording_text
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, error_message, save_snapshot, saved_message
 from realtime_polyp.viewer.status import StatusLine
+from realtime_polyp.viewer.stepping import no_pictures
 from realtime_polyp.viewer.theme import RESEARCH_ONLY, UNVERIFIED, scale_of, style_of
+from realtime_polyp.viewer.timeline_link import TimelineLink
 from realtime_polyp.viewer.transport import Transport
 
 _FRAME_PX = QSize(4, 40)  # of the window manager, around the window
@@ -47,9 +55,14 @@ class ViewerOptions:
         snapshot_folder: created when the first snapshot is saved.
         quit_at_end: close the window when the video ends or fails.
         recording_error: returns why the recording stopped, in one sentence, or None; called several times per second.
+        recording: returns what is being written, or None; called several times per second.
+        set_keep_pace: chooses for the feeds that are opened next whether a recording is played at its own rate, though
+            not every frame can be analysed; None: the source cannot. keep_pace: how it starts.
         unverified: an engine runs that has not passed the accuracy gate; the banner always says so.
         sound: start with the sound for new alarms switched on; None: with a live source.
         usual_score: the threshold that the calibration gives; a higher one is marked. None: the one at the start.
+        timeline: the data of a recorded session, the same object as long as nothing changes; None: what was watched.
+        ahead: what is analysed in the background for the timeline; None: nothing.
         legend: start with the legend open. on_legend_closed: called when the user closes it.
     """
 
@@ -58,9 +71,14 @@ class ViewerOptions:
     snapshot_folder: Path = Path("snapshots")
     quit_at_end: bool = False
     recording_error: Callable[[], str | None] = lambda: None
+    recording: Callable[[], Recording | None] = lambda: None
+    set_keep_pace: SetKeepPace | None = None
+    keep_pace: bool = False
     unverified: bool = False
     sound: bool | None = None
     usual_score: float | None = None
+    timeline: Callable[[], TimelineData] | None = None
+    ahead: Job | None = None
     legend: bool = False
     on_legend_closed: Callable[[], None] = lambda: None
 
@@ -72,12 +90,15 @@ class ViewerWindow(QWidget):
         super().__init__()
         self.options = options
         self.canvas = Canvas(options.style)
-        self.player = Player(open_feed, info, self._paint)
+        pictures = StepPictures(info.path) if info.path else no_pictures
+        self.player = Player(open_feed, info, self._paint, pictures=pictures)
         self.controls = Controls(
             live=info.live,
             duration_s=info.duration_s,
             on_action=self.perform,
             on_seek=self._seek,
+            rate_hz=info.rate_hz,
+            on_loop=lambda start_s, end_s: self.transport.loop(start_s, end_s),
             on_threshold=lambda score: self.alerting.set_threshold(score),
         )
         self.status = StatusLine(live=info.live)
@@ -86,7 +107,10 @@ class ViewerWindow(QWidget):
         self.condition: Condition = READY
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
-        self.transport = Transport(self.player, self._seek, lambda: self.alarms.spans, self.show_message)
+        timeline, data, job = self.controls.timeline, options.timeline, options.ahead
+        self.timeline = TimelineLink(timeline, self.player, self.alarms, data=data, job=job)
+        self.transport = Transport(self.player, self._seek, self.timeline.alarms, self.show_message)
+        self.keep_pace = KeepPace(self.player, options.set_keep_pace, self.show_message, on=options.keep_pace)
         self._actions: dict[Action, Callable[[], None]] = self._make_actions()
         self._tick_timer, self._refresh_timer, self._message_timer = QTimer(self), QTimer(self), QTimer(self)
         self._build_layout(info)
@@ -132,22 +156,24 @@ class ViewerWindow(QWidget):
         self._refresh_condition()
         feed = self.player.feed
         self.status.show_reading(self.player.reading())
-        self.status.show_dropped(self.player.missed, feed.tally() if feed else None)
+        self.status.show_dropped(self.player.missed, self.player.tally() if feed else None)
         if feed:
             lost = feed.warning if self.player.info.live else None
             self.status.show_engines(feed.engines_text, self.options.recording_error() or lost)
         self.status.show_polyps(self.alarms.polyps if feed is None or feed.tracks_polyps else None)
         self._show_notes()
         self.controls.show_position(self.player.position_s)
-        if self.controls.has_position:
-            self.controls.show_alarms(self.alarms.spans)
+        self.controls.show_speed(speed_text(self.player.speed), usual=self.player.speed == 1)
+        self.timeline.refresh(self.transport, self.alerting.style.min_score)
 
     # Building
 
     def _make_actions(self) -> dict[Action, Callable[[], None]]:
         return {
             **self.transport.actions(),
+            **self.timeline.actions(),
             **self.alerting.actions(),
+            "keep pace": self.keep_pace.toggle,
             "legend": lambda: self._show_legend(self.legend.isHidden()),
             "snapshot": self._snapshot,
             "full screen": lambda: self._set_full_screen(not self.isFullScreen()),
@@ -190,6 +216,8 @@ class ViewerWindow(QWidget):
     def _tick(self) -> None:
         wait_s = self.player.tick()
         self._refresh_condition()
+        self.controls.show_position(self.player.position_s)
+        self.timeline.yield_to_player()
         self._report_snapshot()
         if self.player.phase == "closed":
             return
@@ -227,12 +255,13 @@ class ViewerWindow(QWidget):
     def _show_notes(self) -> None:
         """Bring the badges on the picture up to date."""
         alerts = self.alerting.alerts
-        notes = Notes(mutes_of(alerts))
+        mutes = (*mutes_of(alerts), *pace_badges(self.player.state()))
+        notes = Notes(mutes, writing=recording_text(self.options.recording()))
         tone = "warn" if hidden_of(alerts) and self.condition.tone == "good" else self.condition.tone
         self.status.show_tone(tone)
         if self.bars.floating:
             status = "  \u00b7  ".join(self.status.labels[name].text().strip("\u25cf ") for name in ("state", "polyps"))
-            notes = Notes(notes.mutes, status, tone, RESEARCH_ONLY, self.status.message)
+            notes = Notes(mutes, status, tone, RESEARCH_ONLY, self.status.message, notes.writing)
         self.canvas.set_notes(notes)
 
     def _say(self, text: str) -> None:
@@ -324,6 +353,7 @@ class ViewerWindow(QWidget):
         for timer in (self._tick_timer, self._refresh_timer, self._message_timer):
             timer.stop()
         self.hide()
+        self.timeline.close()
         self.player.close()
         self._saver.shutdown(wait=False)
         if self._saving:  # a disk that does not answer must not keep the window's process alive

@@ -1,0 +1,222 @@
+"""Runs the analysis ahead of the player in a process of its own, at the lowest priority, and collects what it finds.
+
+A process, not a thread: a thread of low priority would hold Python's lock while it waits for a core, and the picture
+would wait with it. The process ends with the window, and its memory is free as soon as everything is analysed.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from realtime_polyp.cli.options import Options
+from realtime_polyp.review.look_ahead import Report, Span, join, look_ahead
+from realtime_polyp.review.timeline_data import TimelineData
+from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
+from realtime_polyp.sources import open_source
+from realtime_polyp.telemetry.priority import lower_thread_priority
+from realtime_polyp.temporal.alarms import SAME_ALARM_S
+from realtime_polyp.viewer.thinned import Thinned
+from realtime_polyp.viewer.timeline_content import NO_DATA
+
+_REST_S, _LONGEST_REST_S = 1.0, 4.0  # after the player was late; doubled while it stays late
+_CALM_S = 6.0  # without lateness, until a rest is short again
+_JOIN_S = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be analysed.
+
+    Attributes:
+        source: the recording, as on the command line.
+        config: how; the same as for playing.
+        start_s, end_s: the part, s.
+        allow_playlists: a playlist may lead to other files.
+    """
+
+    source: str
+    config: RuntimeConfig
+    start_s: float
+    end_s: float
+    allow_playlists: bool = False
+
+
+def file_of(source: str) -> Path | None:
+    """The video file of a source that can be read a second time; None for anything else."""
+    path = Path(source)
+    return path if path.is_file() else None
+
+
+def job_of(runtime: Runtime, options: Options, duration_s: float | None) -> Job | None:
+    """What is analysed ahead of the player; None where it was switched off, or nothing would be found."""
+    if not options.ahead or duration_s is None or runtime.detector is None or runtime.config.device == "cuda":
+        return None
+    return Job(options.source, runtime.config, options.start_s, duration_s, options.allow_playlists)
+
+
+@dataclass(frozen=True)
+class AheadState:
+    """What is known so far.
+
+    Attributes:
+        data: curve, bands and alarms; their numbers are 0.
+        analysed: the parts of which every frame was analysed, s.
+        sampled: the parts of which some frames were, s.
+        progress: share of the recording that is analysed, 0..1.
+        is_over: nothing more will come.
+    """
+
+    data: TimelineData = NO_DATA
+    analysed: tuple[Span, ...] = ()
+    sampled: tuple[Span, ...] = ()
+    progress: float = 0.0
+    is_over: bool = False
+
+
+class Findings:
+    """Collects reports into a state. job_s: length of what is analysed, s. threshold: lowest score of a shown box."""
+
+    def __init__(self, job_s: float, threshold: float) -> None:
+        self._job_s, self._threshold = max(job_s, 1e-9), threshold
+        self._state = AheadState()
+        self._finished: list[Span] = []  # parts whose every frame was analysed, but for the newest
+        self._alarms: list[Span] = []  # in them
+        self._newest: Report | None = None
+
+    @property
+    def state(self) -> AheadState:
+        return self._state
+
+    def add(self, report: Report) -> None:
+        """Take what became known."""
+        if report.complete and self._newest and report.span[0] != self._newest.span[0]:
+            self._finished.append(self._newest.span)
+            self._alarms += self._newest.alarms
+        self._newest = report if report.complete else self._newest
+        data = _with_frames(self._state.data, report)
+        analysed = join([*self._finished, *([self._newest.span] if self._newest else [])], 1e-3)
+        sampled = (report.span,) if not report.complete else self._state.sampled
+        sure = [*self._alarms, *(self._newest.alarms if self._newest else ())]
+        likely = [span for span in above(data, self._threshold) if not _is_inside(span, analysed)]
+        alarms = tuple((start_s, end_s, 0) for start_s, end_s in join([*sure, *likely], SAME_ALARM_S))
+        progress = sum(end_s - start_s for start_s, end_s in analysed) / self._job_s
+        self._state = AheadState(replace(data, alarms=alarms), tuple(analysed), sampled, min(1.0, progress))
+
+    def end(self) -> None:
+        self._state = replace(self._state, is_over=True)
+
+
+def _with_frames(data: TimelineData, report: Report) -> TimelineData:
+    """Add a report's frames in order of time; where a frame is known already, the new one counts."""
+    if not report.times_s:
+        return data
+    times_s = np.array(report.times_s)
+    kept = ~np.isin(np.round(data.times_s, 4), np.round(times_s, 4))
+    columns = [
+        np.concatenate([old[kept], np.array(new)])
+        for old, new in (
+            (data.times_s, report.times_s), (data.best_score, report.best_scores), (data.quality, report.qualities),
+            (data.signal, report.signals),
+        )
+    ]  # fmt: skip
+    order = np.argsort(columns[0], kind="stable")
+    times, scores, qualities, signals = (column[order] for column in columns)
+    return TimelineData(times, scores.astype(np.float32), qualities, signals)
+
+
+def above(data: TimelineData, threshold: float) -> list[Span]:
+    """The times around frames with a score of at least the threshold, s; neighbours are joined."""
+    times_s = data.times_s
+    if not len(times_s):
+        return []
+    edges_s = np.concatenate([times_s[:1], (times_s[1:] + times_s[:-1]) / 2, times_s[-1:]])
+    return join(
+        [(float(edges_s[i]), float(edges_s[i + 1])) for i in np.flatnonzero(data.best_score >= threshold)], 1e-6
+    )
+
+
+def _is_inside(span: Span, spans: list[Span]) -> bool:
+    return any(start_s <= (span[0] + span[1]) / 2 <= end_s for start_s, end_s in spans)
+
+
+class Ahead:
+    """The analysis ahead. Call `start` once, `give_way` while the player is late, `close` at the end."""
+
+    def __init__(self, job: Job, threshold: float) -> None:
+        self._job = job
+        self._findings = Findings(job.end_s - job.start_s, threshold)
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._ours: Connection | None = None
+        self._rest_s, self._rests_until_s = _REST_S, 0.0
+
+    def start(self) -> None:
+        """Start the process."""
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(self._job, theirs), name="ahead", daemon=True)
+        self._process.start()
+        theirs.close()
+        threading.Thread(target=self._collect, args=(self._ours,), name="ahead", daemon=True).start()
+
+    def state(self) -> AheadState:
+        """What is known now: the same object as long as nothing is added."""
+        return self._findings.state
+
+    def give_way(self) -> None:
+        """Rest for a while: the player is late."""
+        now_s = time.monotonic()
+        if self._ours is None or now_s < self._rests_until_s or self.state().is_over:
+            return
+        calm = now_s - self._rests_until_s > _CALM_S
+        self._rest_s = _REST_S if calm else min(2 * self._rest_s, _LONGEST_REST_S)
+        self._rests_until_s = now_s + self._rest_s
+        with suppress(OSError):
+            self._ours.send(self._rest_s)
+
+    def close(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(_JOIN_S)
+
+    def _collect(self, connection: Connection) -> None:
+        with suppress(OSError, EOFError):
+            while True:
+                self._findings.add(connection.recv())
+        self._findings.end()
+
+
+def _run(job: Job, connection: Connection) -> None:
+    """The process: analyse, and report. It ends when the viewer is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the viewer's
+    lower_thread_priority()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)  # a damaged file was reported by the viewer already
+    with suppress(OSError, EOFError):
+        for report in _reports(job):
+            connection.send(report)
+            while connection.poll():
+                time.sleep(connection.recv())
+
+
+def _reports(job: Job) -> Iterator[Report]:
+    runtime = open_runtime(job.config)
+
+    def open_part(start_s: float, end_s: float | None) -> Thinned:
+        return Thinned(open_source(job.source, start_s=start_s, end_s=end_s, allow_playlists=job.allow_playlists))
+
+    def thin(source: object, step_s: float) -> Thinned:
+        assert isinstance(source, Thinned)
+        source.step_s = step_s
+        return source
+
+    return look_ahead(open_part, runtime, job.start_s, job.end_s, thin=thin)

@@ -1,0 +1,80 @@
+"""What the timeline draws: the data of a recording, and how far it was analysed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
+from realtime_polyp.viewer.shown_alarms import Span
+
+NO_DATA = TimelineData(np.zeros(0), np.zeros(0, np.float32), np.zeros(0, "U1"), np.zeros(0, "U1"))
+
+
+@dataclass(frozen=True)
+class TimelineContent:
+    """One state of the timeline.
+
+    Attributes:
+        data: curves, bands, alarms and marks. The number of an alarm is 0 where it is not known.
+        analysed: the parts of which every frame was analysed, s; None: the whole recording.
+        sampled: the parts of which some frames were analysed, s.
+        threshold: lowest score of a box that is shown, 0..1.
+        loop_s: the stretch that is played again and again, s; its end is None until it was chosen.
+        progress: share of the recording that the analysis ahead has covered, 0..1; None where none runs.
+    """
+
+    data: TimelineData = NO_DATA
+    analysed: tuple[Span, ...] | None = None
+    sampled: tuple[Span, ...] = ()
+    threshold: float = 0.0
+    loop_s: tuple[float, float | None] | None = None
+    progress: float | None = None
+
+    @property
+    def has_two_rows(self) -> bool:
+        """Whether there is a second analysis to compare with."""
+        return bool(self.data.other_alarms)
+
+    def alarm_at(self, time_s: float) -> AlarmSpan | None:
+        """The alarm at a time, the one that began last."""
+        return next((one for one in reversed(self.data.alarms) if one[0] <= time_s <= one[1]), None)
+
+    def frame_at(self, time_s: float) -> int | None:
+        """Number of the entry of `data` that covers a time; None where there is none near."""
+        times_s = self.data.times_s
+        index = int(np.searchsorted(times_s, time_s + 1e-6, side="right")) - 1
+        return index if 0 <= index < len(times_s) and time_s - times_s[index] < 1.0 else None
+
+
+def columns(
+    times_s: NDArray[np.float64], values: NDArray[np.float32], edges_s: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Highest value between each pair of neighbouring edges; NaN where there is none. edges_s: (n + 1,) rising."""
+    at = np.searchsorted(times_s, edges_s)
+    result = np.full(len(edges_s) - 1, np.nan, np.float32)
+    filled = at[1:] > at[:-1]
+    if filled.any():
+        result[filled] = np.maximum.reduceat(values[: at[-1]], at[:-1][filled])
+    return result
+
+
+def runs(times_s: NDArray[np.float64], labels: NDArray[np.str_], usual: str) -> list[tuple[float, float, str]]:
+    """Stretches of one label other than the usual one, as (start, end, label), s."""
+    if not len(times_s):
+        return []
+    changes = np.flatnonzero(labels[1:] != labels[:-1]) + 1
+    starts = np.concatenate([[0], changes])
+    ends = np.concatenate([changes, [len(labels)]])
+    period_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
+    until_s = np.append(times_s, times_s[-1] + period_s)
+    return [
+        (float(times_s[first]), float(until_s[last]), str(labels[first]))
+        for first, last in zip(starts, ends, strict=True)
+        if labels[first] != usual
+    ]
+
+
+def has_counterpart(alarm: AlarmSpan, others: tuple[AlarmSpan, ...]) -> bool:
+    """Whether another analysis has an alarm at the same time."""
+    return any(start_s < alarm[1] and alarm[0] < end_s for start_s, end_s, _ in others)

@@ -1,0 +1,111 @@
+"""Keeps the timeline up to date: from a recorded session, or from what was watched and analysed ahead so far."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
+from realtime_polyp.viewer.ahead import Ahead, AheadState, Job
+from realtime_polyp.viewer.keys import Action
+from realtime_polyp.viewer.picture_service import Thumbnails
+from realtime_polyp.viewer.player import Player
+from realtime_polyp.viewer.shown_alarms import ShownAlarms, Span
+from realtime_polyp.viewer.timeline import Timeline
+from realtime_polyp.viewer.timeline_content import TimelineContent
+from realtime_polyp.viewer.transport import Transport
+
+_START_S = 1.0  # the first pictures are shown before anything else begins
+
+
+class TimelineLink:
+    """Call `refresh` several times per second.
+
+    timeline: None where the source has none; nothing is then done. data: of a recorded session, the same object as long
+    as nothing has changed; None: there is none, and the timeline shows what was watched. job: what is to be analysed
+    ahead of the player; None: nothing.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline | None,
+        player: Player,
+        alarms: ShownAlarms,
+        *,
+        data: Callable[[], TimelineData] | None = None,
+        job: Job | None = None,
+    ) -> None:
+        self._timeline, self._player, self._alarms = timeline, player, alarms
+        self._data, self._job = data, job
+        self._ahead: Ahead | None = None
+        self._opened_s = time.monotonic()
+        path = player.info.path
+        if timeline and path:
+            timeline.use_thumbnails(lambda on_ready: Thumbnails(path, on_ready))
+        self._made_of: tuple[object, ...] | None = None
+
+    def refresh(self, transport: Transport, threshold: float) -> None:
+        """Draw what is known now."""
+        if self._timeline is None:
+            return
+        self._start_ahead(threshold)
+        shown = () if self._data else self._alarms.bars
+        ahead = self._ahead.state() if self._ahead else None
+        known = self._data() if self._data else None
+        made_of = (shown, ahead, known, transport.loop_s, threshold)
+        if made_of != self._made_of:
+            self._made_of = made_of
+            content = TimelineContent(threshold=threshold, loop_s=transport.loop_s)
+            self._timeline.set_content(replace(content, data=known) if known else _watched(content, shown, ahead))
+
+    def _start_ahead(self, threshold: float) -> None:
+        """Start the analysis ahead, once the first pictures are on the screen."""
+        if self._job and not self._ahead and self._player.displayed and time.monotonic() - self._opened_s > _START_S:
+            self._ahead = Ahead(self._job, threshold)
+            self._ahead.start()
+
+    def actions(self) -> dict[Action, Callable[[], None]]:
+        """What the keys of the timeline do."""
+        return {
+            "zoom in": lambda: self._timeline.zoom(1) if self._timeline else None,
+            "zoom out": lambda: self._timeline.zoom(-1) if self._timeline else None,
+            "pan left": lambda: self._timeline.pan(-1) if self._timeline else None,
+            "pan right": lambda: self._timeline.pan(1) if self._timeline else None,
+        }
+
+    def alarms(self) -> list[Span]:
+        """Start and end of the alarms that are known, s."""
+        alarms = self._timeline.content.data.alarms if self._timeline else ()
+        return [(start_s, end_s) for start_s, end_s, _ in alarms]
+
+    def yield_to_player(self) -> None:
+        """Stop the analysis ahead for a while if the player cannot keep its speed."""
+        if self._ahead and self._player.is_behind:
+            self._ahead.give_way()
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        if self._timeline:
+            self._timeline.close_thumbnails()
+        if self._ahead:
+            self._ahead.close()
+
+
+def _watched(content: TimelineContent, shown: tuple[AlarmSpan, ...], ahead: AheadState | None) -> TimelineContent:
+    if ahead is None:
+        return replace(content, data=replace(content.data, alarms=shown))
+    data = replace(ahead.data, alarms=join_alarms(shown, ahead.data.alarms))
+    progress = None if ahead.is_over else ahead.progress
+    return replace(content, data=data, analysed=ahead.analysed, sampled=ahead.sampled, progress=progress)
+
+
+def join_alarms(shown: tuple[AlarmSpan, ...], ahead: tuple[AlarmSpan, ...]) -> tuple[AlarmSpan, ...]:
+    """Alarms that were watched, with their numbers, and those that were only found ahead, without (0).
+
+    Where both overlap, it is one alarm: watching may have begun in the middle of it.
+    """
+    joined, rest = [], list(ahead)
+    for start_s, end_s, number in shown:
+        same = [one for one in rest if one[0] < end_s and start_s < one[1]]
+        rest = [one for one in rest if one not in same]
+        joined.append((min([start_s, *(one[0] for one in same)]), max([end_s, *(one[1] for one in same)]), number))
+    return tuple(sorted([*joined, *rest]))

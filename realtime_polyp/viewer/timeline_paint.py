@@ -1,0 +1,270 @@
+"""Paints the timeline: ruler, alarms, score, view and signal, marks. Everything but the playhead and the mouse."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PyQt5.QtCore import QPointF, QRectF, Qt
+from PyQt5.QtGui import QBrush, QColor, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF
+
+from realtime_polyp.review.timeline_data import AlarmSpan
+from realtime_polyp.viewer.clock import clock_text
+from realtime_polyp.viewer.paint import font_px
+from realtime_polyp.viewer.shown_alarms import Span
+from realtime_polyp.viewer.theme import ACCENT, BACKGROUND, DIM, LINE, TEXT, TONES
+from realtime_polyp.viewer.timeline_content import TimelineContent, columns, has_counterpart, runs
+from realtime_polyp.viewer.timeline_view import TimelineView, ticks
+
+_RULER, _BAR, _SCORE, _BAND, _GAP, _OVERVIEW = 15, 14, 22, 4, 2, 4  # heights at scale 1, px
+_LABEL_PX, _GUTTER = 11, 50
+_LEAST_BAR_PX = 3.0
+_HATCH = QColor(138, 150, 162, 90)
+_UNCLEAR = QColor("#a8812f")
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Where everything lies on the widget, px. All lanes share left edge and width.
+
+    Attributes:
+        ruler, alarms, others, score, view, signal, overview: from top to bottom; others is None without a second
+            analysis.
+    """
+
+    ruler: QRectF
+    alarms: QRectF
+    others: QRectF | None
+    score: QRectF
+    view: QRectF
+    signal: QRectF
+    overview: QRectF
+
+    @property
+    def left(self) -> float:
+        return float(self.ruler.left())
+
+    @property
+    def width(self) -> float:
+        return float(self.ruler.width())
+
+    @property
+    def top(self) -> float:
+        return float(self.ruler.top())
+
+    @property
+    def bottom(self) -> float:
+        return float(self.overview.bottom())
+
+
+def height_px(scale: float, *, two_rows: bool) -> int:
+    """Height of the whole timeline, px."""
+    bars = 2 * (_BAR + _GAP) if two_rows else _BAR + _GAP
+    return round((_RULER + bars + _SCORE + _GAP + 2 * (_BAND + 1) + _OVERVIEW + 2) * scale)
+
+
+def lanes_of(width: int, scale: float, *, two_rows: bool) -> Lanes:
+    """Lay out a timeline of this width, px."""
+    left = _GUTTER * scale
+    room = max(1.0, width - left - 6 * scale)
+    y = 0.0
+
+    def lane(height: float, gap: float) -> QRectF:
+        nonlocal y
+        rect = QRectF(left, y, room, height * scale)
+        y += (height + gap) * scale
+        return rect
+
+    ruler, alarms = lane(_RULER, 0), lane(_BAR, _GAP)
+    others = lane(_BAR, _GAP) if two_rows else None
+    return Lanes(ruler, alarms, others, lane(_SCORE, _GAP), lane(_BAND, 1), lane(_BAND, 1), lane(_OVERVIEW, 0))
+
+
+def paint_timeline(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes, scale: float) -> None:
+    """Paint everything that does not move while playing."""
+    painter.setRenderHint(QPainter.Antialiasing)
+    _paint_gutter(painter, content, lanes, scale)
+    _paint_ruler(painter, view, lanes, scale)
+    painter.save()
+    painter.setClipRect(QRectF(lanes.left, 0, lanes.width, lanes.bottom + 1))
+    for lane in (lanes.alarms, lanes.others, lanes.score):
+        if lane is not None:
+            painter.fillRect(lane, QColor(BACKGROUND))
+    _paint_score(painter, content, view, lanes)
+    _paint_not_analysed(painter, content, view, lanes)
+    _paint_bands(painter, content, view, lanes)
+    _paint_loop(painter, content, view, lanes, scale)
+    data = content.data
+    _paint_bars(painter, data.alarms, data.other_alarms, view, lanes.alarms, scale, compare=content.has_two_rows)
+    if lanes.others is not None:
+        _paint_bars(painter, data.other_alarms, data.alarms, view, lanes.others, scale, compare=True)
+    for time_s, _ in data.marks:
+        _paint_mark(painter, lanes.left + view.to_px(time_s, lanes.width), lanes, scale)
+    painter.restore()
+    _paint_overview(painter, content, view, lanes)
+
+
+def _paint_gutter(painter: QPainter, content: TimelineContent, lanes: Lanes, scale: float) -> None:
+    """Name the lanes."""
+    names = [("Polyps A" if lanes.others else "Polyps", lanes.alarms), ("Score", lanes.score)]
+    if lanes.others:
+        names.insert(1, ("Polyps B", lanes.others))
+    names.append(("View", lanes.view.united(lanes.signal)))
+    painter.setFont(font_px(_LABEL_PX * scale))
+    painter.setPen(QColor(DIM))
+    for name, lane in names:
+        area = QRectF(0, lane.top() - 4 * scale, lanes.left - 5 * scale, lane.height() + 8 * scale)
+        painter.drawText(area, int(Qt.AlignRight | Qt.AlignVCenter), name)
+    if content.progress is not None:
+        area = QRectF(0, lanes.ruler.top(), lanes.left - 5 * scale, lanes.ruler.height())
+        painter.setPen(QColor(TONES["busy"]))
+        painter.drawText(area, int(Qt.AlignRight | Qt.AlignVCenter), f"{content.progress * 100:.0f} %")
+
+
+def _paint_ruler(painter: QPainter, view: TimelineView, lanes: Lanes, scale: float) -> None:
+    font = font_px(_LABEL_PX * scale)
+    painter.setFont(font)
+    metrics = QFontMetricsF(font)
+    times_s = ticks(view, lanes.width, metrics.horizontalAdvance("0:00:00.0") + 24 * scale)
+    tenths = len(times_s) > 1 and times_s[1] - times_s[0] < 1
+    for time_s in times_s:
+        x = lanes.left + view.to_px(time_s, lanes.width)
+        painter.setPen(QColor(LINE))
+        painter.drawLine(QPointF(x, lanes.ruler.bottom() - 4 * scale), QPointF(x, lanes.score.bottom()))
+        text = clock_text(time_s, tenths=tenths)
+        wide = metrics.horizontalAdvance(text)
+        left = min(max(lanes.left, x - wide / 2), lanes.left + lanes.width - wide)
+        painter.setPen(QColor(DIM))
+        painter.drawText(QPointF(left, lanes.ruler.top() + metrics.ascent()), text)
+
+
+def _paint_score(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes) -> None:
+    """The highest score in each column of pixels, and the threshold as a line."""
+    lane = lanes.score
+    count = max(1, int(lanes.width))
+    edges_s = np.linspace(view.start_s, view.end_s, count + 1)
+    best = columns(content.data.times_s, content.data.best_score, edges_s)
+    path, pen_down = QPainterPath(), False
+    known = np.flatnonzero(~np.isnan(best))
+    gap_px = max(2.0, 0.75 * lanes.width / max(view.length_s, 1e-9))  # samples up to 0.75 s apart are joined
+    last = -1e9
+    for column in known.tolist():
+        point = QPointF(lanes.left + column + 0.5, lane.bottom() - float(best[column]) * lane.height())
+        pen_down = pen_down and column - last <= gap_px
+        path.lineTo(point) if pen_down else path.moveTo(point)
+        pen_down, last = True, column
+    y = lane.bottom() - content.threshold * lane.height()
+    painter.setPen(QPen(QColor(DIM), 1, Qt.DashLine))
+    painter.drawLine(QPointF(lane.left(), y), QPointF(lane.right(), y))
+    painter.setPen(QPen(QColor(TEXT), 1.3))
+    painter.setBrush(Qt.NoBrush)
+    painter.drawPath(path)
+
+
+def _paint_not_analysed(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes) -> None:
+    """Hatch what was not analysed: densely where nothing is known, sparsely where only some frames were."""
+    if content.analysed is None:
+        return
+    area = lanes.alarms.united(lanes.score)
+    known = [*content.analysed, *content.sampled]
+    for spans, style in ((known, Qt.BDiagPattern), (list(content.analysed), Qt.Dense7Pattern)):
+        for start_s, end_s in gaps_between(spans, view.duration_s):
+            left, right = view.to_px(start_s, lanes.width), view.to_px(end_s, lanes.width)
+            if right >= 0 and left <= lanes.width:
+                rect = QRectF(lanes.left + left, area.top(), right - left, area.height())
+                painter.fillRect(rect, QBrush(_HATCH, style))
+
+
+def _paint_bands(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes) -> None:
+    """What keeps the picture from showing mucosa, and where the signal was lost."""
+    data = content.data
+    for lane in (lanes.view, lanes.signal):
+        painter.fillRect(lane, QColor(BACKGROUND))
+    for lane, labels, usual, colour in (
+        (lanes.view, data.quality, "clear", _UNCLEAR), (lanes.signal, data.signal, "ok", QColor(TONES["bad"])),
+    ):  # fmt: skip
+        for start_s, end_s, _ in runs(data.times_s, labels, usual):
+            left, right = view.to_px(start_s, lanes.width), view.to_px(end_s, lanes.width)
+            if right >= 0 and left <= lanes.width:
+                painter.fillRect(QRectF(lane.left() + left, lane.top(), max(1.0, right - left), lane.height()), colour)
+
+
+def _paint_bars(
+    painter: QPainter,
+    alarms: tuple[AlarmSpan, ...],
+    others: tuple[AlarmSpan, ...],
+    view: TimelineView,
+    lane: QRectF,
+    scale: float,
+    *,
+    compare: bool,
+) -> None:
+    """Bars with the number of the polyp. compare: what the other analysis lacks is amber and hollow."""
+    font = font_px((_LABEL_PX + 1) * scale, bold=True)
+    painter.setFont(font)
+    metrics = QFontMetricsF(font)
+    for alarm in alarms:
+        start_s, end_s, number = alarm
+        left, right = view.to_px(start_s, lane.width()), view.to_px(end_s, lane.width())
+        if right < 0 or left > lane.width():
+            continue
+        bar = QRectF(lane.left() + left, lane.top() + 1, max(_LEAST_BAR_PX * scale, right - left), lane.height() - 2)
+        alone = compare and not has_counterpart(alarm, others)
+        colour = QColor(TONES["warn"] if alone else ACCENT)
+        painter.setPen(QPen(colour, 1.5 * scale) if alone else QPen(Qt.NoPen))
+        painter.setBrush(Qt.NoBrush if alone else colour)
+        painter.drawRoundedRect(bar, 2 * scale, 2 * scale)
+        visible = bar.intersected(lane)
+        if number and visible.width() > metrics.horizontalAdvance(str(number)) + 4 * scale:
+            painter.setPen(colour if alone else Qt.black)
+            painter.drawText(visible, Qt.AlignCenter, str(number))
+
+
+def _paint_mark(painter: QPainter, x: float, lanes: Lanes, scale: float) -> None:
+    """A tick through all lanes, with a flag at the top."""
+    painter.setPen(QPen(QColor(TONES["busy"]), 1.5 * scale))
+    painter.drawLine(QPointF(x, lanes.alarms.top()), QPointF(x, lanes.signal.bottom()))
+    painter.setPen(Qt.NoPen)
+    painter.setBrush(QColor(TONES["busy"]))
+    top, size = lanes.alarms.top() - 1 * scale, 6 * scale
+    painter.drawPolygon(QPolygonF([QPointF(x, top), QPointF(x + size, top + size / 2), QPointF(x, top + size)]))
+
+
+def _paint_loop(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes, scale: float) -> None:
+    if content.loop_s is None:
+        return
+    colour = QColor(TONES["busy"])
+    start_s, end_s = content.loop_s
+    left = lanes.left + view.to_px(start_s, lanes.width)
+    right = left if end_s is None else lanes.left + view.to_px(end_s, lanes.width)
+    area = QRectF(left, lanes.alarms.top(), right - left, lanes.signal.bottom() - lanes.alarms.top())
+    shade = QColor(colour)
+    shade.setAlpha(45)
+    painter.fillRect(area, shade)
+    painter.setPen(QPen(colour, 2 * scale))
+    for x in {left, right}:
+        painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
+
+
+def _paint_overview(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes) -> None:
+    """The whole recording in small, with the part that is shown above."""
+    lane = lanes.overview
+    painter.setRenderHint(QPainter.Antialiasing, on=False)
+    if not view.is_zoomed:
+        return
+    painter.fillRect(lane, QColor(LINE))
+    for start_s, end_s, _ in content.data.alarms:
+        left, right = (time_s / view.duration_s * lane.width() for time_s in (start_s, end_s))
+        painter.fillRect(QRectF(lane.left() + left, lane.top(), max(1.0, right - left), lane.height()), QColor(ACCENT))
+    left, right = (time_s / view.duration_s * lane.width() for time_s in (view.start_s, view.end_s))
+    painter.setPen(QPen(QColor(TEXT), 1))
+    painter.setBrush(QColor(223, 229, 234, 70))
+    painter.drawRect(QRectF(lane.left() + left, lane.top(), max(4.0, right - left), lane.height()))
+
+
+def gaps_between(spans: list[Span], duration_s: float) -> list[Span]:
+    """The parts of a recording that none of these spans covers."""
+    gaps, at_s = [], 0.0
+    for start_s, end_s in sorted(spans):
+        if start_s > at_s:
+            gaps.append((at_s, start_s))
+        at_s = max(at_s, end_s)
+    return [*gaps, (at_s, duration_s)] if at_s < duration_s else gaps
