@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.json_files import parse_json
 from realtime_polyp.packets import FilterCues, Frame, RawResult, Result, Track
 from realtime_polyp.recording import blobs
+from realtime_polyp.recording.missing import find_problems
+from realtime_polyp.recording.opening import open_session_file
 from realtime_polyp.recording.schema import ORIGINAL_FILE, SESSION_FILE, SESSION_FORMAT
 
 _MEMORY_BYTES = 64 << 20
@@ -65,7 +68,7 @@ class RecordedSession:
         if not self.path.is_file():
             raise SessionFileError(f"{folder} is no recorded session: it has no {SESSION_FILE}")
         try:
-            self._database = sqlite3.connect(self.path, check_same_thread=False)
+            self._database = open_session_file(self.path)
             self._database.execute(f"PRAGMA mmap_size = {_MEMORY_BYTES}")
             self._check_format()
             self.facts: dict[str, Any] = {
@@ -95,6 +98,11 @@ class RecordedSession:
     def ended(self) -> bool:
         """Whether recording ended in an orderly way; otherwise up to the last second is missing."""
         return bool(self.facts.get("ended"))
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """What the session lacks, one sentence each: after a crash, on a full disk, where the disk was too slow."""
+        return find_problems(self)
 
     def frame(self, number: int, image: Image | None = None) -> Frame:
         """Return one frame. image: its picture (H, W, 3); None: a black one that takes no memory.
