@@ -22,7 +22,7 @@ from realtime_polyp.viewer.timeline import Timeline
 _TOGGLES: tuple[Action, ...] = ("overlay", "boxes", "outline", "labels", "fill")
 _JUMPS: tuple[Action, ...] = ("previous alarm", "next alarm", "replay")
 _TOOLS: tuple[Action, ...] = ("snapshot", "legend", "help", "full screen")
-_TITLED_PX = 900  # a narrower bar, at scale 1, leaves out the word "Threshold"
+_TITLED_PX = 900  # a narrower bar, at scale 1, leaves out the word "Threshold" and a button
 
 
 class Controls(QWidget):
@@ -49,6 +49,7 @@ class Controls(QWidget):
         self._pause_icon = ""
         self._scale = 1.0
         self._toggles: dict[Action, QToolButton] = {}
+        self._roomy: list[QWidget] = []  # only where there is room for them
         column = QVBoxLayout(self)
         column.setContentsMargins(10, 4, 10, 4)
         column.setSpacing(2)
@@ -85,7 +86,8 @@ class Controls(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._title.setVisible(self.width() >= _TITLED_PX * self._scale)
+        for widget in self._roomy:
+            widget.setVisible(self.width() >= _TITLED_PX * self._scale)
 
     def show_playing(self, state: str) -> None:
         """Set the icon of the main button: "play", "pause" or "again"."""
@@ -162,7 +164,9 @@ class Controls(QWidget):
             row.addWidget(self._button("replay"))
             return
         for action in _JUMPS:
-            row.addWidget(self._button(action))
+            row.addWidget(button := self._button(action))
+        self._roomy.append(button)
+        button.hide()
         self._speed = self._button("faster")
         self._speed.setToolButtonStyle(Qt.ToolButtonTextOnly)
         self._speed.setCheckable(True)
@@ -185,6 +189,7 @@ class Controls(QWidget):
         self.threshold.valueChanged.connect(lambda value: self._on_threshold(value / 100))
         self._title, self._score = QLabel("Threshold"), FixedWidthLabel("100 %")
         self._title.setMinimumWidth(1)  # or it would keep the window wide, although it is left out there
+        self._roomy.append(self._title)
         row.addSpacing(8)
         row.addWidget(self._title)
         row.addSpacing(4)

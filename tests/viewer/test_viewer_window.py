@@ -182,7 +182,8 @@ class TestKeys:
     def test_f_and_escape(self, window, qtbot):
         one = window(500)
         qtbot.keyClick(one, Qt.Key_F)
-        assert one.isFullScreen() and one.canvas.height() == one.height()
+        assert one.isFullScreen()
+        qtbot.waitUntil(lambda: one.canvas.height() == one.height())
         qtbot.keyClick(one, Qt.Key_Escape)
         assert not one.isFullScreen() and one.controls.isVisible()
 
@@ -225,25 +226,25 @@ class TestThreshold:
         assert one.overlay_style.min_score == pytest.approx(0.1)
 
 
-class TestSlider:
+class TestTimeline:
     def test_goes_where_it_is_clicked(self, window, qtbot):
         one = window(1000)
         qtbot.waitUntil(lambda: one.player.displayed is not None)
-        slider = one.controls.position
-        qtbot.mouseClick(slider, Qt.LeftButton, pos=QPoint(slider.width() // 2, slider.height() // 2))
+        timeline = one.controls.timeline
+        where = next(x for x in range(timeline.width()) if timeline.time_at(x) >= 10)
+        qtbot.mouseClick(timeline, Qt.LeftButton, pos=QPoint(where, timeline.height() // 2))
         qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s > 9, timeout=20_000)
         assert one.player.displayed.frame.pts_s == pytest.approx(10, abs=0.5)
 
-    def test_the_slider_is_marked_where_a_polyp_was_shown(self, window, qtbot):
+    def test_has_a_bar_where_a_polyp_was_shown(self, window, qtbot):
         one = window(1000)
         qtbot.waitUntil(lambda: any(end - start > 0.5 for start, end in one.alarms.spans), timeout=20_000)
         one.refresh()
-        (start, end), *_ = one.alarms.spans
-        assert 0 <= start < end <= one.player.position_s + 1 / RATE_HZ
-        bar, slider = QColor(ACCENT), one.controls.position
-        picture = slider.grab().toImage()
-        marked = [x for x in range(picture.width()) if picture.pixelColor(x, picture.height() - 2) == bar]
-        assert marked and marked[-1] < picture.width() / 2  # of twenty seconds the first
+        ((start, end, number),) = one.controls.timeline.content.data.alarms
+        assert 0 <= start < end <= one.player.position_s + 1 / RATE_HZ and number == 1
+        picture = one.controls.timeline.grab().toImage()
+        green = [x for x in range(picture.width()) if picture.pixelColor(x, 17) == QColor(ACCENT)]
+        assert green and green[-1] < picture.width() / 2  # of twenty seconds the first
 
 
 class TestSound:
@@ -302,7 +303,7 @@ class TestSnapshot:
         one = window(500, blocks_at=0)
         qtbot.keyClick(one, Qt.Key_S)
         assert one.status.right.text() == "There is no picture to save yet"
-        one.player.feed.session.source.unblock.set()
+        one.player._open_feed.sources[-1].unblock.set()
 
 
 class TestStatus:
@@ -339,7 +340,7 @@ class TestStatus:
         qtbot.waitUntil(lambda: one.condition.name == "no signal", timeout=20_000)
         assert one.canvas.shapes().boxes == ()
         qtbot.waitUntil(lambda: one.status.labels["fps"].text() == "\u2013 fps")
-        one.player.feed.session.source.unblock.set()
+        one.player._open_feed.sources[-1].unblock.set()
         qtbot.waitUntil(lambda: one.condition.name == "running")
 
     def test_a_recording_error_stays_in_the_status_line(self, window, qtbot):
