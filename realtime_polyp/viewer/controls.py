@@ -49,6 +49,7 @@ class Controls(QWidget):
         self._pause_icon = ""
         self._scale = 1.0
         self._toggles: dict[Action, QToolButton] = {}
+        self._speed: QToolButton | None = None
         self._roomy: list[QWidget] = []  # only where there is room for them
         column = QVBoxLayout(self)
         column.setContentsMargins(10, 4, 10, 4)
@@ -79,6 +80,9 @@ class Controls(QWidget):
             button.setIconSize(QSize(side, side))
         self.threshold.setMinimumWidth(round(90 * scale))
         self.threshold.setMaximumWidth(round(150 * scale))
+        if self._speed:
+            letters = QFontMetrics(font_px(round(TEXT_PX * scale)))
+            self._speed.setFixedWidth(letters.horizontalAdvance("0.25\u00d7") + round(16 * scale))
         if self.timeline:
             self.timeline.set_scale(scale)
         for label in self.findChildren(FixedWidthLabel):
@@ -108,8 +112,9 @@ class Controls(QWidget):
 
     def show_speed(self, text: str, *, usual: bool) -> None:
         """Write the speed on its button. usual: it is the recording's own."""
-        self._speed.setText(text)
-        self._speed.setChecked(not usual)
+        if self._speed:
+            self._speed.setText(text)
+            self._speed.setChecked(not usual)
 
     def show_overlay(self, *, on: bool, style: OverlayStyle) -> None:
         """Press the buttons of what is drawn."""
@@ -167,13 +172,12 @@ class Controls(QWidget):
             row.addWidget(button := self._button(action))
         self._roomy.append(button)
         button.hide()
-        self._speed = self._button("faster")
-        self._speed.setToolButtonStyle(Qt.ToolButtonTextOnly)
-        self._speed.setCheckable(True)
-        self._speed.setToolTip("Speed: click for the next one  [ [ ] slower  [ ] ] faster")
-        self._speed.setText(speed_text(1.0))
-        self._speed.setFixedWidth(self._speed.fontMetrics().horizontalAdvance("0.25x") + 26)
-        row.addWidget(self._speed)
+        self._speed = button = self._button("faster")
+        button.setToolButtonStyle(Qt.ToolButtonTextOnly)
+        button.setCheckable(True)
+        button.setToolTip("Speed: click for the next one  [ [ ] slower  [ ] ] faster")
+        button.setText(speed_text(1.0))
+        row.addWidget(button)
         if not self.has_position:
             row.addWidget(self._elapsed)
 

@@ -69,6 +69,8 @@ class StatusLine(QWidget):
         self._row.setSpacing(round(18 * scale))
         for name, label in self.labels.items():
             label.setFixedWidth(_width_px(_WIDEST_TEXTS[name], scale, bold=name in _BOLD))
+        for label in (*self.labels.values(), self.right):  # letters of another font, such as a sign, are higher
+            label.setFixedHeight(round(1.4 * TEXT_PX * scale))
         self._hide_least()
 
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -114,7 +114,7 @@ class TestFullScreen:
         one = window([result(i, BOX) for i in range(400)])
         qtbot.keyClick(one, Qt.Key_O)
         qtbot.keyClick(one, Qt.Key_F)
-        assert one.canvas.size() == one.size()
+        qtbot.waitUntil(lambda: one.canvas.size() == one.size())
         qtbot.waitUntil(lambda: not one.controls.isVisible())
         assert badges(one) == ("Overlay off \u2013 press O",) and one.canvas._covered == (0, 0)
         assert "polyps so far" in one.canvas._notes.status and "Research use" in one.canvas._notes.corner
@@ -124,7 +124,7 @@ class TestFullScreen:
         qtbot.waitUntil(lambda: one.controls.isVisible())
         assert one.canvas.size() == one.size() and one.canvas._covered[1] > 0
         qtbot.keyClick(one, Qt.Key_Escape)
-        assert one.controls.isVisible() and one.canvas.height() < one.height()
+        qtbot.waitUntil(lambda: one.controls.isVisible() and one.canvas.height() < one.height())
 
 
 class TestLegend:
