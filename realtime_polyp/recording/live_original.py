@@ -20,6 +20,7 @@ from av.stream import Stream
 from realtime_polyp.outputs.output_file import DisplacedError, OutputFile, Place
 from realtime_polyp.packets import Frame
 from realtime_polyp.private_files import make_private_folder, open_private
+from realtime_polyp.recording.original import NoOriginal
 from realtime_polyp.recording.packets import PacketFeed, StoredPacket
 from realtime_polyp.recording.schema import ORIGINAL_FILE
 from realtime_polyp.telemetry.priority import lower_thread_priority
@@ -29,6 +30,16 @@ _SYNC_S = 1.0  # between two times that the system is asked to write to the disk
 _MOST_BYTES = 64 << 20  # waiting for the disk; then packets are dropped up to the next keyframe
 _COPY_BYTES = 4 << 20
 _MS = Fraction(1, 1000)
+
+
+class FeedPlaces(NoOriginal):
+    """Tells the places of pictures that are only kept in memory for now."""
+
+    def __init__(self, feed: PacketFeed) -> None:
+        self._feed = feed
+
+    def place(self, frame: Frame) -> float | None:
+        return self._feed.place(frame)
 
 
 class OriginalFile(OutputFile):
@@ -64,10 +75,12 @@ class OriginalFile(OutputFile):
 class LiveOriginal:
     """Writes the packets of a feed to `original.mkv`.
 
-    folder: of the session. back_s: begin with what has passed this long ago, s. Raises OSError, FFmpegError.
+    folder: of the session. back_s: begin with what has passed this long ago, s. owns_feed: nobody else needs the feed
+    afterwards. Raises OSError, FFmpegError.
     """
 
-    def __init__(self, feed: PacketFeed, folder: Path, *, back_s: float = 0.0) -> None:
+    def __init__(self, feed: PacketFeed, folder: Path, *, back_s: float = 0.0, owns_feed: bool = True) -> None:
+        self._owns_feed = owns_feed
         self.error: Exception | None = None
         self._feed = feed
         self._queue: deque[StoredPacket] = deque()
@@ -112,7 +125,8 @@ class LiveOriginal:
         return self._lost + self._feed.dropped
 
     def close(self) -> None:
-        self._feed.finish()
+        if self._owns_feed:
+            self._feed.finish()
         self._feed.recent.stop_listening()
         with self._changed:
             self._closing = True

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from realtime_polyp.recording.chain import utc_now
 from realtime_polyp.recording.clock import SessionClock
 from realtime_polyp.recording.folders import WHERE, Found, Reserve, WatchedFile
 from realtime_polyp.recording.original import NoOriginal, Original
+from realtime_polyp.recording.preroll import Captured, PreRollStore
 from realtime_polyp.recording.store import EncodedFrame, SessionStore, encode_frame, encode_result
 from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
@@ -35,29 +36,21 @@ _LAST_STEPS_S = 2.0  # for what could wait, at the end
 _LIKELY_PERIOD_S = 1 / 25
 
 Key = tuple[int, float]
-Work = Callable[[sqlite3.Connection], object]
-
-
-@dataclass(frozen=True)
-class _Captured:
-    """A frame whose result is not there yet. place: `Original.place`."""
-
-    frame: EncodedFrame
-    session_s: float
-    place: float | None
+Work = Callable[[], object]
 
 
 class SessionRecorder:
     """Records one session into an existing folder. It is also an `Output`.
 
     Arguments:
-        folder: of the session, empty.
+        folder: of the session, empty; None: nothing is written yet, and `begin` names it.
         facts: what is known at the start (`recording.facts`).
         original: keeps the picture.
         live: the source is.
         period_s: of its frames, s.
         waits: `write` waits for room, as a file without a window may; else results are dropped.
         threshold: the score threshold of the moment; a change becomes an event.
+        keep_s: without a folder, how much of the past is kept, s.
 
     Attributes:
         error: why recording ended early, one sentence; None while it goes on.
@@ -72,7 +65,7 @@ class SessionRecorder:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         facts: Mapping[str, Any],
         original: Original | None = None,
         *,
@@ -80,8 +73,9 @@ class SessionRecorder:
         period_s: float = _LIKELY_PERIOD_S,
         waits: bool = False,
         threshold: Callable[[], float] | None = None,
+        keep_s: float = 0.0,
     ) -> None:
-        self.folder, self.name = folder, f"session to {printable(folder)}"
+        self.folder, self._facts, self._keep_s = folder, facts, keep_s
         self.error: OutputError | None = None
         self.warning: str | None = None
         self.dropped, self.end = 0, "ended"
@@ -93,23 +87,27 @@ class SessionRecorder:
         self._changed = threading.Condition()
         self._results: deque[Result] = deque()
         self._works: deque[Work] = deque()
-        self._pending: dict[Key, _Captured] = {}
+        self._pending: dict[Key, Captured] = {}
         self._closing = self._is_closed = False
         self._told: dict[str, Any] = {}  # the last value of each state
         self._has_steps = True
-        try:
-            self._reserve = Reserve(folder)
-            self._store = SessionStore(folder)
-            self._place = WatchedFile(self._store.path)
-            for name, value in {**facts, "original": self._original.facts()}.items():
-                self._store.set_fact(name, value)
-            self._store.commit()
-            self._store.checkpoint()
-        except (sqlite3.Error, OSError) as error:
-            raise self._failure(error) from error
+        self._before = 0  # frames before the first one that is recorded
+        self._store: SessionStore | PreRollStore = PreRollStore(keep_s)
+        self._zero_s = 0.0
+        self._reserve: Reserve | None = None
+        self._place: WatchedFile | None = None
+        if folder:
+            try:
+                self._open(folder)
+            except (sqlite3.Error, OSError) as error:
+                raise self._failure(error) from error
         # A daemon thread: a disk that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="record session", daemon=True)
         self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return f"session to {printable(self.folder)}" if self.folder else "what has just passed"
 
     # What the session hands over
 
@@ -117,7 +115,7 @@ class SessionRecorder:
         """Take a captured frame, on the decode thread, before its result. Never blocks."""
         if self.error or self._closing:
             return
-        captured = _Captured(encode_frame(frame), self._clock.at(frame), self._original.place(frame))
+        captured = Captured(encode_frame(frame), self._clock.at(frame), self._original.place(frame))
         with self._changed:
             self._pending[_key(frame)] = captured
 
@@ -142,7 +140,7 @@ class SessionRecorder:
     def add_event(self, kind: str, **detail: Any) -> None:
         """Record something that happened now. detail: JSON types."""
         session_s = self._clock.now_s
-        self.submit(lambda database: self._store.add_event(kind, session_s=session_s, **detail))
+        self.submit(lambda: self._store.add_event(kind, session_s=session_s, **detail))
 
     def note_state(self, state: str, value: Any) -> None:
         """Record a state where it has changed; the first value is taken as known."""
@@ -154,20 +152,39 @@ class SessionRecorder:
     def seek(self, to_s: float) -> None:
         """The source goes on at another place, s of the source. Call it while nothing is captured."""
         self._clock.jump()
-        self.submit(lambda database: self._write_skipped())
+        self.submit(self._write_skipped)
         self.add_event("seek", to_s=round(to_s, 3))
 
+    def begin(self, folder: Path, open_original: Callable[[], Original]) -> None:
+        """Write what has just passed into a folder, and all that follows. It happens on the recorder's thread.
+
+        open_original: called there for the picture. It may raise OSError, FFmpegError or ValueError.
+        """
+
+        def work() -> None:
+            kept = self._store
+            assert isinstance(kept, PreRollStore)
+            self.folder, self._original = folder, open_original()
+            self._open(folder, kept)
+
+        self.submit(work)
+
     def submit(self, work: Work) -> None:
-        """Have something written to the session file on the recorder's thread, in its transaction."""
+        """Have something done on the recorder's thread, in the transaction of the session file: see `database`."""
         with self._changed:
             if not self._closing and not self.error:
                 self._works.append(work)
                 self._changed.notify_all()
 
     @property
+    def database(self) -> sqlite3.Connection:
+        """The session file, for `submit`: the rows of what a person does."""
+        return self._store.database
+
+    @property
     def session_s(self) -> float:
         """The session's clock now, s."""
-        return self._clock.now_s
+        return self._clock.now_s - self._zero_s
 
     @property
     def dropped_pictures(self) -> int:
@@ -210,7 +227,7 @@ class SessionRecorder:
             results, works, is_last = self._take()
             for work in works:
                 self._store.begin()
-                work(self._store.database)
+                work()
             for result in results:
                 self._add_result(result)
             if len(self._pending) > _MOST_PENDING:
@@ -237,14 +254,14 @@ class SessionRecorder:
         captured = self._take_captured(_key(result.frame))
         if captured is None:
             return
-        number = self._add(encode_result(result), captured)
+        number = self._add(encode_result(result), captured) + self._before
         self.note_state("signal", result.signal)
         self.note_state("frame size", list(result.frame.image.shape[1::-1]))
         # An alarm's times are the session's, and its best frame is named by its number there.
         frame = replace(result.frame, pts_s=captured.session_s, index=number)
         self._add_alarms(self._alarms.update(replace(result, frame=frame)))
 
-    def _take_captured(self, key: Key) -> _Captured | None:
+    def _take_captured(self, key: Key) -> Captured | None:
         """The captured frame; those before it have no result and are written."""
         with self._changed:
             if key not in self._pending:
@@ -267,9 +284,29 @@ class SessionRecorder:
         for one in skipped:
             self._add(one.frame, one)
 
-    def _add(self, frame: EncodedFrame, captured: _Captured) -> int:
+    def _add(self, frame: EncodedFrame, captured: Captured) -> int:
+        if isinstance(self._store, PreRollStore):  # the original has not begun
+            return self._store.add(frame, session_s=captured.session_s, picture_s=captured.place)
         picture_s = self._original.picture_s(captured.place)
         return self._store.add(frame, session_s=captured.session_s, picture_s=picture_s)
+
+    def _open(self, folder: Path, kept: "PreRollStore | None" = None) -> None:
+        """Create the session file, and write what was kept."""
+        self._reserve = Reserve(folder)
+        self._zero_s, self._before = (kept.zero_s, kept.before) if kept else (0.0, 0)
+        store = SessionStore(folder, zero_s=self._zero_s, before=self._before)
+        self._store, self._place = store, WatchedFile(store.path)
+        for name, value in {**self._facts, "original": self._original.facts()}.items():
+            store.set_fact(name, value)
+        store.commit()
+        store.checkpoint()
+        if kept:
+            store.set_fact("pre_roll_s", round(self._clock.now_s - self._zero_s, 3))
+            for one in kept.frames:
+                store.add(one.frame, session_s=one.session_s, picture_s=self._original.picture_s(one.place))
+            for kind, session_s, detail in kept.events:
+                store.add_event(kind, session_s=session_s, **detail)
+            store.commit()
 
     def _add_alarms(self, alarms: tuple[Alarm, ...]) -> None:
         for alarm in alarms:
@@ -280,12 +317,12 @@ class SessionRecorder:
         self._check_original()
         self._note_drops()
         self._store.commit()
-        if self._place.is_due() and (found := self._place.find()) != "there":
+        if self._place and self._place.is_due() and (found := self._place.find()) != "there":
             self._go_on(found)
 
     def _go_on(self, found: Found) -> None:
         """The session's folder was removed or moved: what was recorded is written again, or goes on where it went."""
-        if found == "removed":
+        if found == "removed" and self.folder and self._place and isinstance(self._store, SessionStore):
             self._store.save_to(self.folder)
             self._place.forget()
             self._place = WatchedFile(self._store.path)
@@ -341,19 +378,25 @@ class SessionRecorder:
         frames, dropped = self._store.last_number, {"results": self.dropped, "pictures": self._original.dropped}
         self._store.set_fact("ended", {"utc": utc_now(), "how": self.end, "frames": frames, "dropped": dropped})
         self._store.close()
-        self._reserve.release()
-        self._place.forget()
+        self._release()
 
     def _fail(self, error: Exception) -> None:
         """Recording ends here; what was committed stays, and the reason is added where that is still possible."""
         with self._changed:
             self.error = error if isinstance(error, OutputError) else self._failure(error)
             self._changed.notify_all()
-        self._reserve.release()  # on a full disk this is the room for what follows
+        if self._reserve:
+            self._reserve.release()  # on a full disk this is the room for what follows
         self._store.fail({"utc": utc_now(), "reason": reason_of(error), "session_s": self._clock.now_s})
         with suppress(Exception):  # it has its own reason, which is no news
             self._original.close()
-        self._place.forget()
+        self._release()
+
+    def _release(self) -> None:
+        if self._reserve:
+            self._reserve.release()
+        if self._place:
+            self._place.forget()
 
     def _failure(self, error: Exception) -> OutputError:
         return OutputError(f"cannot write {self.name}: {reason_of(error)}")

@@ -18,6 +18,7 @@ from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.capture import CaptureSource
 from realtime_polyp.sources.network import NetworkSource
+from realtime_polyp.sources.reader import Reader
 
 _LIKELY_RATE_HZ = 30
 
@@ -49,10 +50,22 @@ def start_recorder(
         describe_session(text, source, pipeline, start_s=start_s),
         original,
         live=source.live,
-        period_s=float(1 / (source.rate_hz or _LIKELY_RATE_HZ)),
+        period_s=period_of(source),
         waits=waits and not source.live,
         threshold=lambda: pipeline.config.score_threshold,
     )
+
+
+def period_of(source: Source) -> float:
+    """The time from one frame of a source to the next, s."""
+    return float(1 / (source.rate_hz or _LIKELY_RATE_HZ))
+
+
+def reader_of(source: Source) -> Reader | None:
+    """The reader of a source whose packets can be copied; None for any other."""
+    if isinstance(source, CaptureSource | NetworkSource) and can_be_copied(source.reader):
+        return source.reader
+    return None
 
 
 def open_feed(source: Source, *, keep_s: float = 0.0) -> PacketFeed:
@@ -61,8 +74,8 @@ def open_feed(source: Source, *, keep_s: float = 0.0) -> PacketFeed:
     keep_s: how much of the past is kept for a recording that begins later, s. Raises FFmpegError.
     """
     keep_ms, rate_hz = round(keep_s * 1000), source.rate_hz or Fraction(_LIKELY_RATE_HZ)
-    if isinstance(source, CaptureSource | NetworkSource) and can_be_copied(source.reader):
-        return CopiedPackets(source.reader, keep_ms=keep_ms)
+    if reader := reader_of(source):
+        return CopiedPackets(reader, keep_ms=keep_ms)
     return EncodedPackets(source.size, rate_hz, live=source.live, keep_ms=keep_ms)
 
 

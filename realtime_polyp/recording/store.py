@@ -102,8 +102,13 @@ class SessionStore:
     stays readable.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Create the file in an existing folder."""
+    def __init__(self, folder: Path, *, zero_s: float = 0.0, before: int = 0) -> None:
+        """Create the file in an existing folder.
+
+        zero_s: the time, on the clock of all arguments, at which the session's clock begins, s. before: how many
+        frames there were before its first one, for the numbers of alarms' best frames.
+        """
+        self._zero_s, self._before = zero_s, before
         self.path = folder / schema.SESSION_FILE
         self._database = schema.create(self.path)
         self._number = 0
@@ -141,7 +146,8 @@ class SessionStore:
         self.begin()
         number = self._number = self._number + 1
         place = None if picture_s is None else float(picture_s)
-        rows: list[tuple[str, _Row]] = [(_FRAME, (number, *frame.source, float(session_s), place, *frame.rest))]
+        own_s = float(session_s) - self._zero_s
+        rows: list[tuple[str, _Row]] = [(_FRAME, (number, *frame.source, own_s, place, *frame.rest))]
         if frame.output is not None and frame.cues is not None:
             rows += [(_OUTPUT, (number, *frame.output)), (_CUES, (number, *frame.cues))]
         rows += [(_TRACK, (number, *track)) for track in frame.tracks]
@@ -154,8 +160,9 @@ class SessionStore:
         """Add an alarm that has ended; its times are the session's clock. It enters the chain."""
         self.begin()
         self._last_alarm = number = self._last_alarm + 1  # alarm.number begins anew with every part of a session
-        times = (float(alarm.start_s), float(alarm.end_s), float(alarm.shown_s), float(alarm.peak_score))
-        row = (number, alarm.track, *times, best_number, alarm.ended)
+        start_s, end_s = (max(0.0, float(time_s) - self._zero_s) for time_s in (alarm.start_s, alarm.end_s))
+        figures = (start_s, end_s, float(alarm.shown_s), float(alarm.peak_score))
+        row = (number, alarm.track, *figures, max(1, best_number - self._before), alarm.ended)
         self._database.execute("INSERT INTO alarms VALUES (?,?,?,?,?,?,?,?)", row)
         add_row_to_chain(self._database, "alarm", number)
 
@@ -163,7 +170,7 @@ class SessionStore:
         """Add something that happened: a state, a drop, a seek. It enters the chain."""
         self.begin()
         statement = "INSERT INTO events (session_s, utc, kind, detail) VALUES (?,?,?,?)"
-        row = (float(session_s), utc_now(), kind, json.dumps(detail))
+        row = (max(0.0, float(session_s) - self._zero_s), utc_now(), kind, json.dumps(detail))
         number = self._database.execute(statement, row).lastrowid
         add_row_to_chain(self._database, "event", number or 0)
 

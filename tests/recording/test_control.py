@@ -1,0 +1,86 @@
+"""Recordings that begin and end while a source plays, and what has just passed."""
+
+import time
+
+import numpy as np
+import pytest
+from media import write_clip
+
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording.audit import verify_chain
+from realtime_polyp.recording.control import RecordingControl, RecordSpec
+from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.session import Session
+from realtime_polyp.sources import open_source
+
+
+def play(spec, actions, *, said=None):
+    """Play a source to its end; actions: {frame index: function of the control}, called on the decode thread."""
+    source, pipeline = open_source(spec.source), Pipeline(None, None)
+    control = RecordingControl(spec, pipeline, said.append if said is not None else lambda text: None)
+    control.attach(source)
+
+    def capture(frame):
+        if frame.index in actions:
+            actions[frame.index](control)
+        control.capture(frame)
+
+    session = Session(source, pipeline, control.write, on_frame=capture)
+    session.start()
+    session.wait()
+    assert control.close(20.0)
+    return control
+
+
+def sessions(folder):
+    return [RecordedSession(one) for one in sorted(folder.iterdir())]
+
+
+def until_on(control):
+    control.start()
+    deadline_s = time.monotonic() + 20
+    while control.recorder is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+
+
+def test_recording_begins_and_ends_while_a_file_plays(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", count=30)
+    said = []
+    spec = RecordSpec(tmp_path / "out", str(clip))
+    play(spec, {10: until_on, 20: RecordingControl.stop}, said=said)
+    (session,) = sessions(tmp_path / "out")
+    frames = session.frames
+    assert session.ended and frames.source_index[0] == 10 and 5 < len(frames) <= 20 and frames.session_s[0] == 0
+    assert session.original == clip and session.problems == () and verify_chain(session) == ()
+    assert [text.split(" ")[0] for text in said] == ["Recording", "Recorded"]
+
+
+def test_what_has_just_passed_is_kept(tmp_path):
+    """Frames, results and pictures of the second before the key are there, with the event that marks it."""
+    said = []
+    spec = RecordSpec(tmp_path / "out", "pattern:160x120@25:4", pre_roll_s=1.0)
+    play(spec, {60: RecordingControl.keep}, said=said)
+    (session,) = sessions(tmp_path / "out")
+    frames = session.frames
+    assert session.ended and verify_chain(session) == () and session.problems == ()
+    assert frames.source_index[-1] == 99 and 25 <= frames.source_index[0] < 60 and frames.session_s[0] == 0
+    assert np.isfinite(frames.picture_s).sum() > 20 and 0 <= np.nanmin(frames.picture_s) < 1.5
+    assert session.facts["pre_roll_s"] > 0.2
+    events = session.database.execute("SELECT kind, detail FROM events").fetchall()
+    assert ("keep", '{"seconds": 1.0}') in events and "Recording, with the last 1 s before now" in said
+
+
+def test_stretch_is_marked_while_recording(tmp_path):
+    spec = RecordSpec(tmp_path / "out", str(write_clip(tmp_path / "a.mp4", count=20)))
+    play(spec, {0: until_on, 15: RecordingControl.keep})
+    (session,) = sessions(tmp_path / "out")
+    ((session_s,),) = session.database.execute("SELECT session_s FROM events WHERE kind = 'keep'").fetchall()
+    assert session_s == pytest.approx(1.4, abs=0.6) and len(session.frames) == 20
+
+
+def test_folder_that_cannot_be_written_is_said_and_playing_goes_on(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", count=10)
+    said = []
+    with pytest.raises(ValueError, match="it is a file"):
+        play(RecordSpec(clip, str(clip)), {2: RecordingControl.start}, said=said)
+    assert len(said) == 1 and "it is a file; name a folder" in said[0]
