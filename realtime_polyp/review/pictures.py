@@ -43,7 +43,7 @@ class Picture:
 class PictureFile:
     """The pictures of one video file. Use it on one thread.
 
-    memory_bytes: bound of what is kept decoded; at least two pictures are kept. threads: FFmpeg's, SLICE or AUTO (faster).
+    memory_bytes: bound of what is kept decoded; at least two pictures are kept. threads: FFmpeg's, SLICE or AUTO.
 
     Raises SourceError for a file that cannot be opened or has no video. A damaged part has no pictures.
     """

@@ -1,5 +1,6 @@
 """Opens a recorded session and reads it: what is known about it, its frames as a table, and any frame's results."""
 
+import copy
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,6 +85,15 @@ class RecordedSession:
     def database(self) -> sqlite3.Connection:
         """For rows that this class does not read: events, alarms, actions, audit."""
         return self._database
+
+    def again(self) -> "RecordedSession":
+        """Open the session a second time, for another thread. Raises SessionFileError."""
+        other = copy.copy(self)
+        try:
+            other._database = open_session_file(self.path)
+        except sqlite3.Error as error:
+            raise SessionFileError(f"{self.path} cannot be read: {error}") from error
+        return other
 
     @property
     def original(self) -> Path | None:

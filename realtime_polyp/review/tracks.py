@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +56,14 @@ class TrackTable:
     def between(self, first: int, last: int) -> "TrackTable":
         """Return the rows of the frames `first` to `last`, both included."""
         rows = slice(*np.searchsorted(self.number, (first, last + 1)))
-        return TrackTable(*(column[rows] for column in self._columns()))
+        return self.take(rows)
 
-    def _columns(self) -> tuple[NDArray[np.generic], ...]:
+    def take(self, rows: slice | NDArray[np.bool_]) -> "TrackTable":
+        """Return some of the rows."""
+        return TrackTable(*(column[rows] for column in self.columns()))
+
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """All columns, in the order of the attributes."""
         return self.number, self.id, self.box, self.score, self.state, self.age_s, self.unseen_s
 
 
@@ -69,7 +75,7 @@ def table_of(rows: NDArray[np.float64]) -> TrackTable:
 
 def join_tables(tables: Iterable[TrackTable]) -> TrackTable:
     """Join tables of consecutive frames."""
-    found = [table._columns() for table in tables]
+    found = [table.columns() for table in tables]
     return TrackTable(*(np.concatenate(column) for column in zip(*found, strict=True))) if found else NO_TRACKS
 
 

@@ -1,5 +1,6 @@
 """What passes between player, canvas and snapshot: the frame on the screen, and what of it was painted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class SourceInfo:
         loop: start again at `start_s` when the recording ends.
         rate_hz: frames per second of a recording; None where unknown.
         path: the file that can be read a second time, for steps back and thumbnails; None without one.
+        time_in_file: returns where the picture of a moment is in that file, s; None where it is not in it.
     """
 
     name: str
@@ -27,6 +29,7 @@ class SourceInfo:
     loop: bool = False
     rate_hz: float | None = None
     path: Path | None = None
+    time_in_file: Callable[[float], float | None] = float
 
 
 @dataclass(frozen=True)

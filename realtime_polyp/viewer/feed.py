@@ -34,6 +34,11 @@ class Feed(Protocol):
     """Frames before this time only prepare the tracker: they are neither shown nor recorded. Set before `start`."""
 
     @property
+    def filters_again(self) -> bool:
+        """Whether `reanalyse` follows polyps over time at any threshold, higher ones too."""
+        ...
+
+    @property
     def display(self) -> Display:
         """synced: each picture is shown with its own result. immediate: pictures do not wait for results. paced: each
         picture is shown when it is due, with the newest result that may be drawn over it."""
@@ -109,7 +114,8 @@ class Feed(Protocol):
         ...
 
     def reanalyse(self, result: Result, score_threshold: float) -> Result:
-        """The same result with every box down to `score_threshold`, at once and without temporal filtering."""
+        """The same result with every box down to `score_threshold`, at once. Without temporal filtering unless the feed
+        filters again."""
         ...
 
 
@@ -124,6 +130,8 @@ class SessionFeed:
         viewer gets it. on_frame: called with each captured frame on the decode thread; it must not block.
     may_thin: pictures may be left out while playing fast; not where the results are written to files.
     """
+
+    filters_again = False
 
     def __init__(
         self,

@@ -22,6 +22,9 @@ _STEP_MEMORY_BYTES, _THUMBNAIL_MEMORY_BYTES = 192 << 20, 24 << 20
 _FOUND_KEPT = 4
 _THUMBNAILS_KEPT = 300  # 200 x 112 px: 20 MB
 
+TimeInFile = Callable[[float], float | None]
+"""See `SourceInfo.time_in_file`."""
+
 
 class _Newest:
     """Does one piece of work after the other on a thread, always the one that was asked for last.
@@ -69,8 +72,8 @@ class _Newest:
 class StepPictures:
     """Finds the picture of a frame; see `stepping.PicturesOf`. path: the file; start_s: frame times count from here."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, time_in_file: TimeInFile = float) -> None:
+        self._path, self._time_in_file = path, time_in_file
         self._file: PictureFile | None = None
         self._found: OrderedDict[float, Image | None] = OrderedDict()
         self._asked_s: float | None = None
@@ -95,7 +98,8 @@ class StepPictures:
 
     def _find(self, time_s: float) -> None:
         self._file = self._file or PictureFile(self._path, memory_bytes=_STEP_MEMORY_BYTES)
-        picture = self._file.at(time_s)
+        file_s = self._time_in_file(time_s)
+        picture = None if file_s is None else self._file.at(file_s)
         self._found[time_s] = picture.image if picture else None
         while len(self._found) > _FOUND_KEPT:
             self._found.popitem(last=False)
@@ -107,8 +111,8 @@ class Thumbnails:
     on_ready: called on the worker's thread when a thumbnail is there.
     """
 
-    def __init__(self, path: Path, on_ready: Callable[[], None]) -> None:
-        self._path, self._on_ready = path, on_ready
+    def __init__(self, path: Path, on_ready: Callable[[], None], time_in_file: TimeInFile = float) -> None:
+        self._path, self._on_ready, self._time_in_file = path, on_ready, time_in_file
         self._file: PictureFile | None = None
         self._kept: OrderedDict[float, Image] = OrderedDict()
         self._worker = _Newest(self._make, "thumbnails", low_priority=True)
@@ -126,7 +130,8 @@ class Thumbnails:
 
     def _make(self, time_s: float) -> None:
         self._file = self._file or PictureFile(self._path, memory_bytes=_THUMBNAIL_MEMORY_BYTES, threads="SLICE")
-        picture = self._file.shown_at(time_s)
+        file_s = self._time_in_file(time_s)
+        picture = None if file_s is None else self._file.shown_at(file_s)
         if picture is None:
             return
         height, width = picture.image.shape[:2]

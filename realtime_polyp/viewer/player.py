@@ -177,7 +177,7 @@ class Player:
         if self.feed is None:
             return
         self.feed.score_threshold = score_threshold
-        if lowered and self.is_still and self.displayed and self.displayed.result:
+        if (lowered or self.feed.filters_again) and self.is_still and self.displayed and self.displayed.result:
             # The tracker kept nothing below the old threshold, so the boxes come from the models' raw outputs.
             result = self.feed.reanalyse(self.displayed.result, score_threshold)
             self.displayed = replace(self.displayed, result=result)

@@ -40,7 +40,7 @@ class TimelineLink:
         self._opened_s = time.monotonic()
         path = player.info.path
         if timeline and path:
-            timeline.use_thumbnails(lambda on_ready: Thumbnails(path, on_ready))
+            timeline.use_thumbnails(lambda on_ready: Thumbnails(path, on_ready, player.info.time_in_file))
         self._made_of: tuple[object, ...] | None = None
 
     def refresh(self, transport: Transport, threshold: float) -> None:

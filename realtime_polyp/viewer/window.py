@@ -12,6 +12,7 @@ from PyQt5.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent, QR
 from PyQt5.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
 
 from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.recording.control import RecordingControl
 from realtime_polyp.review.timeline_data import TimelineData
 from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.alerting import Alerting
@@ -29,6 +30,7 @@ from realtime_polyp.viewer.mutes import hidden_of, mutes_of
 from realtime_polyp.viewer.pacing import speed_text
 from realtime_polyp.viewer.picture_service import StepPictures
 from realtime_polyp.viewer.player import Player
+from realtime_polyp.viewer.record_link import RecordLink
 from realtime_polyp.viewer.recording import Recording, recording_text
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, error_message, save_snapshot, saved_message
@@ -63,6 +65,7 @@ class ViewerOptions:
         usual_score: the threshold that the calibration gives; a higher one is marked. None: the one at the start.
         timeline: the data of a recorded session, the same object as long as nothing changes; None: what was watched.
         ahead: what is analysed in the background for the timeline; None: nothing.
+        record: records sessions; None: nothing can be recorded, as while one is reviewed.
         legend: start with the legend open. on_legend_closed: called when the user closes it.
     """
 
@@ -81,6 +84,7 @@ class ViewerOptions:
     ahead: Job | None = None
     legend: bool = False
     on_legend_closed: Callable[[], None] = lambda: None
+    record: RecordingControl | None = None
 
 
 class ViewerWindow(QWidget):
@@ -90,7 +94,7 @@ class ViewerWindow(QWidget):
         super().__init__()
         self.options = options
         self.canvas = Canvas(options.style)
-        pictures = StepPictures(info.path) if info.path else no_pictures
+        pictures = StepPictures(info.path, info.time_in_file) if info.path else no_pictures
         self.player = Player(open_feed, info, self._paint, pictures=pictures)
         self.controls = Controls(
             live=info.live,
@@ -111,6 +115,7 @@ class ViewerWindow(QWidget):
         self.timeline = TimelineLink(timeline, self.player, self.alarms, data=data, job=job)
         self.transport = Transport(self.player, self._seek, self.timeline.alarms, self.show_message)
         self.keep_pace = KeepPace(self.player, options.set_keep_pace, self.show_message, on=options.keep_pace)
+        self.record = RecordLink(options.record, self.show_message)
         self._actions: dict[Action, Callable[[], None]] = self._make_actions()
         self._tick_timer, self._refresh_timer, self._message_timer = QTimer(self), QTimer(self), QTimer(self)
         self._build_layout(info)
@@ -154,6 +159,8 @@ class ViewerWindow(QWidget):
     def refresh(self) -> None:
         """Update everything around the picture from the player's state."""
         self._refresh_condition()
+        self.record.show_news()
+        self.controls.show_recording(self.record.is_on)
         feed = self.player.feed
         self.status.show_reading(self.player.reading())
         self.status.show_dropped(self.player.missed, self.player.tally() if feed else None)
@@ -173,6 +180,7 @@ class ViewerWindow(QWidget):
             **self.transport.actions(),
             **self.timeline.actions(),
             **self.alerting.actions(),
+            **self.record.actions(),
             "keep pace": self.keep_pace.toggle,
             "legend": lambda: self._show_legend(self.legend.isHidden()),
             "snapshot": self._snapshot,

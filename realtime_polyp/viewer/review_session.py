@@ -1,0 +1,101 @@
+"""A recorded session in the viewer: opens its feeds, keeps its timeline up to date, and checks it in the background."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from realtime_polyp.recording.audit import verify_chain
+from realtime_polyp.review.actions import judge, read_actions
+from realtime_polyp.review.recorded import RecordedSession, SessionFileError
+from realtime_polyp.review.session_pictures import SessionPictures
+from realtime_polyp.review.session_tracks import SessionTracks, TrackState
+from realtime_polyp.review.timeline_data import TimelineData, timeline_of
+from realtime_polyp.telemetry.priority import lower_thread_priority
+from realtime_polyp.viewer.displayed import SourceInfo
+from realtime_polyp.viewer.review_feed import ReviewFeed
+
+
+class ReviewSession:
+    """A session that is open for review. All members but the check are used on the viewer's thread.
+
+    source_at: the file with the picture, where it is not where it was. Raises SessionFileError.
+    """
+
+    def __init__(self, folder: Path, *, source_at: Path | None = None) -> None:
+        self.session = RecordedSession(folder)
+        if not len(self.session.frames):
+            raise SessionFileError(f"{folder} holds no frame: {'; '.join(self.session.problems) or 'it is empty'}")
+        self.pictures = SessionPictures(self.session.again(), source_at)
+        self.tracks = SessionTracks(self.session)
+        self.chain_problem: str | None = None
+        self._timeline: tuple[TrackState, int, TimelineData] | None = None
+        threading.Thread(target=self._verify, name="verify", daemon=True).start()
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the viewer knows before it plays."""
+        name = str(self.session.facts.get("source", {}).get("name") or self.session.folder.name)
+        return SourceInfo(
+            name,
+            live=False,
+            duration_s=self.session.frames.duration_s,
+            path=self.pictures.path,
+            time_in_file=self.time_in_file,
+        )
+
+    @property
+    def problem(self) -> str | None:
+        """Everything that is wrong with the session, as far as it is known by now; None: nothing."""
+        found = (self.chain_problem, self.tracks.error, self.pictures.problem, *self.session.problems)
+        return "; ".join(one for one in found if one) or None
+
+    def open_feed(self, start_s: float) -> ReviewFeed:
+        """A feed that starts at a time of the session. The feed before it has ended."""
+        return ReviewFeed(self.session.again(), self.pictures, self.tracks, start_s, warning=self.problem)
+
+    def timeline(self) -> TimelineData:
+        """The timeline at the settings of the moment: the same object as long as nothing changes."""
+        state = self.tracks.state
+        said = self._said()
+        if self._timeline is None or not (self._timeline[0].alarms is state.alarms and self._timeline[1] == said):
+            self._timeline = (state, said, timeline_of(self.session.frames, state.alarms, self._marks()))
+        return self._timeline[2]
+
+    def time_in_file(self, time_s: float) -> float | None:
+        """The time of a moment's picture in the file; None where its picture was not recorded."""
+        frames = self.session.frames
+        row = max(0, int(np.searchsorted(frames.session_s, time_s + 1e-6, side="right")) - 1)
+        picture_s = float(frames.picture_s[row])
+        return None if np.isnan(picture_s) else picture_s
+
+    def close(self) -> None:
+        self.tracks.close()
+        self.pictures.close()
+
+    def _said(self) -> int:
+        """Number of the last action of a person."""
+        found = self.session.database.execute("SELECT COALESCE(MAX(action), 0) FROM actions").fetchone()
+        return int(found[0])
+
+    def _marks(self) -> list[tuple[float, str]]:
+        judgement = judge(read_actions(self.session.database))
+        marks = [(mark.session_s, "look at this later") for _, mark in judgement.marks]
+        return [*marks, *((note.session_s, note.text) for _, note in judgement.notes)]
+
+    def _verify(self) -> None:
+        lower_thread_priority()
+        try:
+            session = self.session.again()
+        except SessionFileError as error:
+            self.chain_problem = str(error)
+            return
+        try:
+            problems = verify_chain(session)
+        except sqlite3.Error as error:
+            problems = (str(error),)
+        finally:
+            session.close()
+        if problems:
+            self.chain_problem = f"the audit log does not fit: {'; '.join(problems)}"
