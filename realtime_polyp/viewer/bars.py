@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from PyQt5.QtCore import QEvent, QObject, Qt, QTimer
+from PyQt5.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from PyQt5.QtGui import QCursor
-from PyQt5.QtWidgets import QLayout, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QApplication, QLayout, QVBoxLayout, QWidget
 
 SHOWN_MS = 2000
 """For how long the bars stay after the last movement of the mouse."""
@@ -42,6 +42,7 @@ class Bars(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._hide_unless_used)
+        self._mouse = QPoint()
         self.floating = False
 
     @property
@@ -93,9 +94,11 @@ class Bars(QObject):
         return False
 
     def _hide_unless_used(self) -> None:
-        """Hide, unless the mouse rests on a bar."""
-        mouse = self._window.mapFromGlobal(QCursor.pos())
-        if any(bar.geometry().contains(mouse) for bar in (self._top, self._bottom)):
+        """Hide, unless the mouse moves on a bar or drags something."""
+        mouse, before = self._window.mapFromGlobal(QCursor.pos()), self._mouse
+        self._mouse = mouse
+        is_on_bar = any(bar.geometry().contains(mouse) for bar in (self._top, self._bottom))
+        if QApplication.mouseButtons() or (is_on_bar and mouse != before):
             self._timer.start(SHOWN_MS)
             return
         self._set_visible(False)
