@@ -12,13 +12,13 @@ T = TypeVar("T")
 _LAST = 19  # lowest priority of Linux
 
 
-def lower_thread_priority() -> None:
-    """Give the calling thread, and threads that it starts, the lowest priority.
+def lower_thread_priority(niceness: int = _LAST) -> None:
+    """Give the calling thread, and threads that it starts, a low priority: the lowest, or a niceness of 0..19.
 
     Only on Linux, where priorities are per thread; elsewhere nothing changes.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 def with_low_priority(work: Callable[[], T]) -> T:

@@ -28,6 +28,7 @@ from realtime_polyp.viewer.thinned import Thinned
 from realtime_polyp.viewer.timeline_content import NO_DATA
 
 _REST_S, _LONGEST_REST_S = 1.0, 4.0  # after the player was late; doubled while it stays late
+_WORK_S = 0.5  # between two rests: a machine that is always late must get there too
 _CALM_S = 6.0  # without lateness, until a rest is short again
 _JOIN_S = 1.0
 
@@ -174,7 +175,7 @@ class Ahead:
     def give_way(self) -> None:
         """Rest for a while: the player is late."""
         now_s = time.monotonic()
-        if self._ours is None or now_s < self._rests_until_s or self.state().is_over:
+        if self._ours is None or now_s < self._rests_until_s + _WORK_S or self.state().is_over:
             return
         calm = now_s - self._rests_until_s > _CALM_S
         self._rest_s = _REST_S if calm else min(2 * self._rest_s, _LONGEST_REST_S)

@@ -21,7 +21,7 @@ from realtime_polyp.viewer.timeline import Timeline
 
 _TOGGLES: tuple[Action, ...] = ("overlay", "boxes", "outline", "labels", "fill")
 _JUMPS: tuple[Action, ...] = ("previous alarm", "next alarm", "replay")
-_TOOLS: tuple[Action, ...] = ("snapshot", "legend", "help", "full screen")
+_TOOLS: tuple[Action, ...] = ("record", "keep", "snapshot", "legend", "help", "full screen")
 _TITLED_PX = 900  # a narrower bar, at scale 1, leaves out the word "Threshold" and a button
 
 
@@ -49,6 +49,7 @@ class Controls(QWidget):
         self._pause_icon = ""
         self._scale = 1.0
         self._toggles: dict[Action, QToolButton] = {}
+        self._tools: dict[Action, QToolButton] = {}
         self._speed: QToolButton | None = None
         self._roomy: list[QWidget] = []  # only where there is room for them
         column = QVBoxLayout(self)
@@ -69,7 +70,9 @@ class Controls(QWidget):
         self._sound.setCheckable(True)
         row.addWidget(self._sound)
         for action in _TOOLS:
-            row.addWidget(self._button(action))
+            self._tools[action] = button = self._button(action)
+            row.addWidget(button)
+        self._tools["record"].setCheckable(True)
         column.addLayout(row)
 
     def set_scale(self, scale: float) -> None:
@@ -126,6 +129,10 @@ class Controls(QWidget):
         self._sound.setChecked(on)
         self._sound.setToolTip(f"{tooltip('sound')}\nVolume {per_cent(volume)}  [\u2191] [\u2193]")
 
+    def show_recording(self, on: bool) -> None:
+        """Press the button while a session is recorded."""
+        self._tools["record"].setChecked(on)
+
     def show_threshold(self, score: float) -> None:
         self.threshold.blockSignals(True)
         self.threshold.setValue(round(score * 100))
@@ -173,6 +180,7 @@ class Controls(QWidget):
         self._roomy.append(button)
         button.hide()
         self._speed = button = self._button("faster")
+        button.setObjectName("speed")
         button.setToolButtonStyle(Qt.ToolButtonTextOnly)
         button.setCheckable(True)
         button.setToolTip("Speed: click for the next one  [ [ ] slower  [ ] ] faster")

@@ -19,6 +19,7 @@ from realtime_polyp.telemetry.priority import lower_thread_priority
 
 THUMBNAIL_PX = 200
 _STEP_MEMORY_BYTES, _THUMBNAIL_MEMORY_BYTES = 192 << 20, 24 << 20
+_LOW = 5  # who rests the mouse on the timeline waits for the picture, so not the lowest
 _FOUND_KEPT = 4
 _THUMBNAILS_KEPT = 300  # 200 x 112 px: 20 MB
 
@@ -55,7 +56,7 @@ class _Newest:
 
     def _run(self) -> None:
         if self._low:
-            lower_thread_priority()
+            lower_thread_priority(_LOW)
         while True:
             with self._changed:
                 while self._asked is None and not self.is_over:

@@ -46,6 +46,9 @@ QSlider::add-page:horizontal {{ background: transparent; }}
 QSlider::handle:horizontal {{ width: {px(16)}; height: {px(16)}; margin: -{px(6)} 0; border-radius: {px(8)};
   background: {TEXT}; }}
 QSlider::handle:horizontal:hover {{ background: white; }}
+#elapsed {{ font-weight: bold; }}
+#total {{ color: {DIM}; }}
+#speed {{ border-color: #3a444e; }}
 #banner, #banner QLabel {{ background: {BACKGROUND}; color: {DIM}; font-size: {px(SMALL_PX)}; }}
 #banner #research {{ color: {TONES["warn"]}; }}
 #banner #unverified {{ background: {TONES["bad"]}; color: {BACKGROUND}; font-weight: bold; padding: 1px {px(8)}; }}

@@ -16,47 +16,47 @@ class Thinned:
     """
 
     def __init__(self, source: Source) -> None:
-        self._source, self.step_s = source, 0.0
+        self.source, self.step_s = source, 0.0
 
     @property
     def name(self) -> str:
-        return self._source.name
+        return self.source.name
 
     @property
     def live(self) -> bool:
-        return self._source.live
+        return self.source.live
 
     @property
     def reads_ahead(self) -> bool:
-        return self._source.reads_ahead
+        return self.source.reads_ahead
 
     @property
     def size(self) -> tuple[int, int]:
-        return self._source.size
+        return self.source.size
 
     @property
     def decoder(self) -> str | None:
-        return self._source.decoder
+        return self.source.decoder
 
     @property
     def rate_hz(self) -> Fraction | None:
-        return self._source.rate_hz
+        return self.source.rate_hz
 
     @property
     def frames_total(self) -> int | None:
-        return self._source.frames_total
+        return self.source.frames_total
 
     @property
     def duration_s(self) -> float | None:
-        return self._source.duration_s
+        return self.source.duration_s
 
     @property
     def warning(self) -> str | None:
-        return self._source.warning
+        return self.source.warning
 
     def frames(self) -> Iterator[Frame]:
         last_s, continues = -float("inf"), True
-        for frame in self._source.frames():
+        for frame in self.source.frames():
             continues = continues and frame.continues  # a cut among the pictures that are left out still counts
             if continues and 0 <= frame.pts_s - last_s < self.step_s - 1e-3:
                 continue
@@ -64,4 +64,4 @@ class Thinned:
             last_s, continues = frame.pts_s, True
 
     def close(self) -> None:
-        self._source.close()
+        self.source.close()

@@ -443,7 +443,7 @@ class TestSessionFactory:
         options, source = parse(["--source", str(clip)]), open_source(str(clip))
         factory = SessionFactory(source, Pipeline(FakeDetector(), FakeSegmenter()), options, None)
         first, second = factory.open_feed(0.0), factory.open_feed(1.0)
-        assert first.session.source is source and first.display == "synced"
+        assert first.session.source.source is source and first.display == "synced"
         assert factory.session is second.session and next(second.session.source.frames()).pts_s == pytest.approx(1.0)
         assert factory.watch() is None
         for feed in (first, second):
