@@ -42,7 +42,8 @@ from realtime_polyp.review.video_clock import (
 from realtime_polyp.sources.base import SourceError
 
 FORMATS = ("coco", "truth", "cvat")
-COCO_FILE = "labels.json"
+SPLITS = ("train", "val")
+"""Names of the COCO file, as the trainers call them: sessions of other patients are exported beside it as the other."""
 DEFAULT_EVERY_S = 0.4
 """Time between two exported pictures, s: neighbouring frames are almost the same picture."""
 
@@ -61,21 +62,24 @@ class PictureRules:
     Attributes:
         every_s: least time between two pictures, s; 0: every frame.
         blank: make everything outside the field of view black, where names and dates stand.
+        split: one of `SPLITS`: the name of the COCO file.
         ellipses: give a polyp without an outline the ellipse in its box; else its frames are left out.
     """
 
     every_s: float = DEFAULT_EVERY_S
     blank: bool = True
+    split: str = "train"
     ellipses: bool = False
 
 
 def export_coco(session: RecordedSession, labels: SessionLabels, folder: Path, rules: PictureRules) -> str:
-    """Write pictures, masks and `labels.json` into a folder; returns one sentence about them.
+    """Write pictures, masks and a COCO file into a folder; returns one sentence about them.
 
     Frames with polyps, and those of false alarms, which hold none. Raises ExportError, SourceError or OSError.
     """
-    if (folder / COCO_FILE).exists():
-        raise ExportError(f"{folder} already holds an export, and nothing is overwritten: name another folder")
+    coco = folder / f"{rules.split}.json"
+    if coco.exists():
+        raise ExportError(f"{coco} exists, and nothing is overwritten: name another folder, or another --split")
     wanted, left_out = _choose(session, labels, rules)
     pictures = PictureFile(video_of(session))
     for part in ("images", "masks"):
@@ -101,7 +105,7 @@ def export_coco(session: RecordedSession, labels: SessionLabels, folder: Path, r
         "images": images,
         "annotations": annotations,
     }
-    _write_json(document, folder / COCO_FILE)
+    _write_json(document, coco)
     empty = len(images) - len({one["image_id"] for one in annotations})
     missing = f"; {left_out} frames without an outline or a picture are left out" if left_out else ""
     return f"{len(images)} pictures with {len(annotations)} polyps, {empty} without a polyp{missing}"
@@ -310,7 +314,7 @@ def export_session(folder: Path, kind: str, out: Path, rules: PictureRules = Pic
 
 def main(arguments: list[str] | None = None) -> None:
     options = command_line().parse_args(arguments)
-    rules = PictureRules(options.every, not options.whole_picture, options.ellipses)
+    rules = PictureRules(options.every, not options.whole_picture, options.split, options.ellipses)
     try:
         print(export_session(options.session, options.format, options.out, rules))
     except (SessionFileError, ExportError, SourceError) as error:
@@ -342,6 +346,7 @@ def command_line() -> argparse.ArgumentParser:
         metavar="S",
         help="coco: least time between two stills, s; 0: every frame (default: %(default)s)",
     )
+    add("--split", choices=SPLITS, default="train", help="coco: name of the COCO file (default: %(default)s)")
     add("--whole-picture", action="store_true", help="coco: keep what lies outside the field of view, such as names")
     add("--ellipses", action="store_true", help="coco: where a polyp has no outline, use the ellipse in its box")
     return parser

@@ -24,6 +24,7 @@ DATA = Path(__file__).parents[1] / "data"
 Listed = dict[str, list[float]]
 
 pytestmark = [
+    pytest.mark.slow,
     needs("data"),
     pytest.mark.skipif(not CLIP.is_file(), reason="one_polyp.mp4 is not in ../shared/data/video"),
 ]
