@@ -3,6 +3,7 @@
 The viewer paints the same shapes with Qt, so that a saved video and the screen never disagree.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -217,8 +218,8 @@ def _draw_frame(painted: Image, box: BoxShape, look: Look) -> None:
 
 
 def _fill_rect(painted: Image, rect: Rect, colour: Colour, grow: float = 0.0) -> None:
-    low = [round(min(max(value - grow, -_LARGEST_PX), _LARGEST_PX)) for value in rect[:2]]
-    high = [round(min(max(value + grow, -_LARGEST_PX), _LARGEST_PX)) - 1 for value in rect[2:]]
+    low = [math.floor(min(max(value - grow, -_LARGEST_PX), _LARGEST_PX) + 0.5) for value in rect[:2]]
+    high = [math.floor(min(max(value + grow, -_LARGEST_PX), _LARGEST_PX) - 0.5) for value in rect[2:]]
     cv2.rectangle(painted, low, high, colour, cv2.FILLED)
 
 

@@ -1,5 +1,6 @@
 """Sizes and lines of the overlay, the same for the screen and for saved pictures."""
 
+import math
 from dataclasses import dataclass
 
 from realtime_polyp.outputs.labels import Rect
@@ -28,15 +29,18 @@ class Look:
 
 
 def look_of(width_px: float, height_px: float) -> Look:
-    """The sizes for a picture that is drawn at this size: in proportion to it, and never too fine for a screen."""
+    """The sizes for a picture that is drawn at this size: in proportion to it, in whole px, and never too fine."""
     size = min(width_px, height_px)
-    line = max(2.0, size * _LINE_PER_SIZE)
-    return Look(line, max(1.0, line * 0.5), max(13.0, size * _TEXT_PER_SIZE))
+    line = max(2, round(size * _LINE_PER_SIZE))
+    return Look(line, max(1, round(line / 2)), max(13.0, size * _TEXT_PER_SIZE))
 
 
 def bars_of(box: Rect, look: Look, *, held: bool) -> tuple[Rect, ...]:
-    """The lines of a box as filled areas: a whole frame, or the four corners alone for a polyp that is held."""
-    x1, y1, x2, y2 = box
+    """The lines of a box as filled areas: a whole frame, or the four corners alone for a polyp that is held.
+
+    They lie on whole px, or lines of one box would differ in width.
+    """
+    x1, y1, x2, y2 = (math.floor(value + 0.5) for value in box)
     half = look.line / 2
     horizontal, vertical = ([(x1, x2)], [(y1, y2)]) if not held else (_ends(x1, x2, look), _ends(y1, y2, look))
     return (

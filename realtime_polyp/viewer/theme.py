@@ -35,7 +35,7 @@ def style_of(scale: float) -> str:
     return f"""
 QWidget {{ background: {BAR}; color: {TEXT}; font-size: {px(TEXT_PX)}; }}
 QToolTip {{ background: {LINE}; color: {TEXT}; border: 1px solid {DIM}; padding: {px(4)}; font-size: {px(SMALL_PX)}; }}
-QToolButton {{ border: 1px solid transparent; border-radius: {px(6)}; padding: {px(4)}; background: transparent; }}
+QToolButton {{ border: 1px solid transparent; border-radius: {px(6)}; padding: {px(3)}; background: transparent; }}
 QToolButton:hover {{ background: {LINE}; }}
 QToolButton:pressed {{ background: #33404c; }}
 QToolButton:disabled {{ color: #4b555f; }}
