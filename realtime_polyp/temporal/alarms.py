@@ -129,7 +129,7 @@ class AlarmKeeper:
         # Like the overlay: nothing is shown over a black or frozen picture.
         visible = {track.id: track for track in result.tracks if track.visible} if result.signal == "ok" else {}
         self._open = {key: _extend(one, now_s) for key, one in self._open.items()}
-        gone = self._end_gone(visible, now_s)
+        gone = self._end_gone(now_s)
         for key, one in self._open.items():
             seen = key in visible
             self._open[key] = self._continue(one, result, visible[key]) if seen else replace(one, visible=False)
@@ -156,14 +156,9 @@ class AlarmKeeper:
             replace(_extend(one, until_s).alarm, ended=reason if one.visible else "gone") for one in ended.values()
         )
 
-    def _end_gone(self, visible: dict[int, Track], now_s: float) -> tuple[Alarm, ...]:
-        """End the alarms that were away for too long, or whose track id belongs to another polyp now."""
-        gone = [
-            key
-            for key, one in self._open.items()
-            if now_s - one.alarm.end_s > SAME_ALARM_S + _ROUNDING_S
-            or (key in visible and _is_other_polyp(visible[key], one.alarm, now_s))
-        ]
+    def _end_gone(self, now_s: float) -> tuple[Alarm, ...]:
+        """End the alarms that were away for too long."""
+        gone = [key for key, one in self._open.items() if now_s - one.alarm.end_s > SAME_ALARM_S + _ROUNDING_S]
         return tuple(replace(self._open.pop(key).alarm, ended="gone") for key in gone)
 
     def _start(self, result: Result, track: Track) -> _OpenAlarm:
@@ -191,11 +186,6 @@ def _extend(one: _OpenAlarm, until_s: float) -> _OpenAlarm:
         return one
     shown_s = one.alarm.shown_s + until_s - one.alarm.end_s
     return replace(one, alarm=replace(one.alarm, end_s=until_s, shown_s=shown_s))
-
-
-def _is_other_polyp(track: Track, alarm: Alarm, now_s: float) -> bool:
-    """Whether the track is younger than the alarm: ids restart after a short seek in the viewer."""
-    return now_s - track.age_s > alarm.start_s + _ROUNDING_S
 
 
 def _best_of(result: Result, track: Track) -> Best:

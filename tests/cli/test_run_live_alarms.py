@@ -40,17 +40,25 @@ def test_events_are_written_with_their_pictures_and_counted(run: Run, clip: Path
     assert 0.16 <= line["best"]["pts_s"] < 1.2 and line["peak_score"] == pytest.approx(0.9, abs=0.01)
     best = cv2.imread(str(folder / line["picture"]))[: SIZE[1], :, ::-1]  # the research-use notice is below
     assert np.abs(best.astype(int) - picture(line["best"]["index"]).astype(int)).mean() < 8
-    assert json.loads(summary.read_text())["alarms"] == {"count": 1, "median_duration_s": round(line["duration_s"], 3)}
+    assert json.loads(summary.read_text())["alarms"] == {
+        "count": 1,
+        "polyps": 1,
+        "median_duration_s": round(line["duration_s"], 3),
+    }
     assert said.startswith("1 polyp was shown:")
 
 
 def test_a_summary_counts_alarms_also_without_events(run: Run, clip: Path, tmp_path: Path) -> None:
     assert run("--source", clip, "--summary", tmp_path / "a.json", "--confirm-s", 0.5)[0] == 0
     summary = json.loads((tmp_path / "a.json").read_text())
-    assert summary["alarms"] == {"count": 1, "median_duration_s": pytest.approx(0.7, abs=0.05)}
+    assert summary["alarms"] == {"count": 1, "polyps": 1, "median_duration_s": pytest.approx(0.7, abs=0.05)}
     assert summary["operating_point"]["confirm_s"] == 0.5
     assert run("--source", clip, "--summary", tmp_path / "b.json", "--confirm-s", 9)[0] == 0
-    assert json.loads((tmp_path / "b.json").read_text())["alarms"] == {"count": 0, "median_duration_s": None}
+    assert json.loads((tmp_path / "b.json").read_text())["alarms"] == {
+        "count": 0,
+        "polyps": 0,
+        "median_duration_s": None,
+    }
     assert run("--source", clip, "--summary", tmp_path / "c.json", "--no-smooth")[0] == 0
     assert json.loads((tmp_path / "c.json").read_text())["operating_point"]["confirm_s"] is None
 

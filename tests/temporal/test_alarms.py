@@ -105,11 +105,21 @@ def test_stills_are_alarms_of_their_own() -> None:
     assert [alarm.duration_s for alarm in found] == pytest.approx([PERIOD_S] * 3)
 
 
-def test_after_a_short_seek_the_same_number_is_another_polyp() -> None:
-    """The viewer opens a new session, whose tracker counts from 1 again."""
+def test_a_seek_ends_every_alarm_with_its_own_reason() -> None:
+    keeper = AlarmKeeper(period_s=PERIOD_S)
+    for place in range(10):
+        keeper.update(result(place, track()))
+    (ended,) = keeper.seek()
+    assert ended.ended == "seek" and ended.duration_s == pytest.approx(10 * PERIOD_S)
+    (begun,) = keeper.update(result(10, track(age_s=0.0)))
+    assert begun.number == 2 and begun.track == 1 and keeper.open_alarms[0].start_s == 10 * PERIOD_S
+
+
+def test_a_number_is_one_polyp_however_young_its_track_is() -> None:
+    """After a change of pace the tracker starts anew and finds the polyp's number again."""
     old = [result(i, track(age_s=i * PERIOD_S)) for i in range(10)]
     new = [result(15 + i, track(age_s=i * PERIOD_S)) for i in range(10)]
-    assert [alarm.start_s for alarm in play([*old, *new])] == pytest.approx([0.0, 15 * PERIOD_S])
+    assert [alarm.start_s for alarm in play([*old, *new])] == [0.0]
 
 
 def test_nothing_is_announced_over_a_picture_that_is_black_or_frozen() -> None:
@@ -254,6 +264,7 @@ def test_alarms_can_be_counted_without_being_written() -> None:
     counter.close()
     assert alarm_figures([counter]).to_dict() == {
         "count": 1,
+        "polyps": 1,
         "median_duration_s": pytest.approx(2 * PERIOD_S + 1 / 30, abs=1e-3),
     }
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fakes import SIZE, pipeline_of, picture
+from fakes import SIZE, picture, pipeline_of
 
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
