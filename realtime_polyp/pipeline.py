@@ -159,6 +159,11 @@ class Pipeline:
         self.filter.set_score_threshold(score_threshold)
         self.analyzer.config = self.filter.config
 
+    def set_times(self, confirm_s: float | None, hold_s: float | None) -> None:
+        """For the frames to come; may be called from another thread. None: the default."""
+        self.filter.set_times(confirm_s, hold_s)
+        self.analyzer.config = self.filter.config
+
     def warm_up(self) -> None:
         """Run a black frame through, so that the first real one does not wait for just-in-time compilation.
 

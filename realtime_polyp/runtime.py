@@ -153,6 +153,27 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
     sentence with the cure, among them for an engine that has not passed the accuracy gate.
     """
     detector, segmenter = _open_engines(config)
+    return _assemble(config, detector, segmenter, None, trace)
+
+
+def reconfigure(runtime: Runtime, config: RuntimeConfig) -> Runtime:
+    """Return a runtime on the same engines with other thresholds, times or another calibration.
+
+    config: names the same models, engine, device and `live` as the runtime's. Raises as `open_runtime`.
+    """
+    if runtime.config == config:
+        return runtime
+    return _assemble(config, runtime.detector, runtime.segmenter, runtime.inference, runtime.trace)
+
+
+def _assemble(
+    config: RuntimeConfig,
+    detector: DetectorEngine | None,
+    segmenter: SegmenterEngine | None,
+    inference: Inference | None,
+    trace: Trace | None,
+) -> Runtime:
+    """inference: that of the engines; None opens it."""
     engines: list[Engine] = [engine for engine in (detector, segmenter) if engine is not None]
     if not config.allow_unverified:
         for engine in engines:
@@ -173,7 +194,7 @@ def open_runtime(config: RuntimeConfig = RuntimeConfig(), *, trace: Trace | None
         frame_quality=read_frame_quality() if config.temporal else None,
         hflip=config.temporal and config.hflip,
     )
-    inference = _open_inference(detector, segmenter, trace)
+    inference = inference or _open_inference(detector, segmenter, trace)
     doubts = (tuple(unverified), tuple(cautions))
     return Runtime(config, detector, segmenter, inference, pipeline_config, *doubts, trace, usual_score)
 

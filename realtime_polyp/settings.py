@@ -132,7 +132,7 @@ _KEYS = (
     _Key("colours", "held", "held_colour", "Of a box without a detection in this frame.", _colour),
     _Key("colours", "outline", "outline_colour", "Of the outline.", _colour),
 )
-_EXAMPLES = {"threshold": "0.5", "confirm_s": "0.065", "hold_s": "0.1", "sound_on": "true"}
+_EXAMPLES = {"threshold": "0.3", "confirm_s": "0.065", "hold_s": "0.1", "sound_on": "true"}
 _EXAMPLES |= {"snapshots": '"snapshots"', "sessions": '"sessions"'}
 _EXAMPLES |= {"shown_colour": '"#40ff80"', "held_colour": '"#ffd040"', "outline_colour": '"#40e0ff"'}
 

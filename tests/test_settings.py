@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from realtime_polyp.folders import settings_folder
+from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.settings import Settings, SettingsError, read_settings, rgb_of, to_toml, write_settings
+from realtime_polyp.temporal.config import TemporalConfig
 
 FULL = Settings(
     threshold=0.45,
@@ -42,7 +44,11 @@ def test_what_is_written_is_read(tmp_path: Path, settings: Settings) -> None:
 def test_the_defaults_are_written_as_comments_that_can_be_switched_on() -> None:
     lines = to_toml(Settings()).splitlines()
     enabled = "\n".join(line.removeprefix("# ") if " = " in line else line for line in lines)
-    assert tomllib.loads(enabled)["detection"] == {"threshold": 0.5, "confirm_s": 0.065, "hold_s": 0.1}
+    assert tomllib.loads(enabled)["detection"] == {
+        "threshold": SCORE_THRESHOLD,
+        "confirm_s": TemporalConfig().confirm_s,
+        "hold_s": TemporalConfig().hold_s,
+    }
 
 
 def test_no_file_gives_the_defaults(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import sys
 from realtime_polyp.cli.headless import run_headless
 from realtime_polyp.cli.multi import run_multi_session
 from realtime_polyp.cli.options import Options, parse
+from realtime_polyp.cli.preferences import apply_settings
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.engines.base import EngineError
@@ -15,13 +16,14 @@ from realtime_polyp.postprocess.score_calibration import CalibrationError
 from realtime_polyp.recording.folders import check_record
 from realtime_polyp.runtime import Runtime, open_runtime
 from realtime_polyp.session import SessionError
+from realtime_polyp.settings import SettingsError, read_settings
 from realtime_polyp.sources import SourceError, open_source
 from realtime_polyp.telemetry.summary import write_trace
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.frame_quality import QualityError
 from realtime_polyp.viewer.qt_setup import display_problem
 
-USER_ERRORS = (SourceError, EngineError, OutputError, CalibrationError, FusionError, QualityError)
+USER_ERRORS = (SourceError, EngineError, OutputError, CalibrationError, FusionError, QualityError, SettingsError)
 PROGRAM = "realtime-polyp"
 
 
@@ -53,19 +55,28 @@ def _run_and_report(options: Options, trace: Trace | None) -> int:
 
 
 def run(options: Options, trace: Trace | None) -> int:
-    """Check the outputs, open the sources and the runtime, and choose window, headless or multi-session."""
+    """Check the outputs, and choose window, headless or multi-session; open sources and runtime for the last two."""
     check_outputs(options.sources, options.output_specs, options.files, overwrite=options.overwrite)
     if options.record:
         check_record(options.record, options.sources)
     several = len(options.sources) > 1
     problem = None if options.headless or several else display_problem()
-    window = not options.headless and not several and problem is None
+    if not (options.headless or several or problem):
+        from realtime_polyp.viewer.shell import run_windows  # Qt is imported only where there is a screen
+
+        return run_windows(options, trace)
+    if not options.sources:
+        return report(
+            f"{problem}; without a window, name a source: {PROGRAM} VIDEO --results OUT.jsonl", EXIT_BAD_INPUT
+        )
+    if options.settings:
+        options = apply_settings(options, read_settings(options.settings, required=True))
     sources = [
         open_source(
             text,
             start_s=options.start_s,
             end_s=options.end_s,
-            loop=options.loop and not window,  # a window restarts by itself, and its slider with it
+            loop=options.loop,
             hardware=decoding_device(options.device),
             allow_playlists=options.allow_playlists,
         )
@@ -73,10 +84,6 @@ def run(options: Options, trace: Trace | None) -> int:
     ]
     runtime = open_runtime(options.runtime_config(live=sources[0].live), trace=trace)
     warn(runtime)
-    if window:
-        from realtime_polyp.viewer.session_factory import show_source  # Qt is imported only where there is a screen
-
-        return show_source(sources[0], runtime, options)
     if problem:
         advice = "" if options.save or options.results else "; --save OUT.mp4 keeps the video with its overlay"
         print(f"{PROGRAM}: {problem}; running headless{advice}", file=sys.stderr)

@@ -27,11 +27,12 @@ _TIMES = {
 _DESCRIPTION = """Find and outline polyps in colonoscopy video, live or recorded.
 Research use only; not a medical device.
 
-Without --headless a window opens. Every frame of a recording is shown with its own boxes and mask; where that takes too
-long, it plays slower and says so, or skips analysis (--keep-pace). A live source
-shows its newest picture at once, with the newest result that is not too old."""
+Without --headless a window opens; without a source, it shows what can be opened. Every frame of a recording is shown
+with its own boxes and mask; where that takes too long, it plays slower and says so, or skips analysis (--keep-pace). A
+live source shows its newest picture at once, with the newest result that is not too old."""
 _EPILOG = """examples:
-  python run_live.py --source video.mp4
+  python run_live.py                                    the start page: open a video, a session or a camera
+  python run_live.py video.mp4                          the same as --source video.mp4
   python run_live.py --source video.mp4 --headless --results out.jsonl --summary out.json
   python run_live.py --source video.mp4 --headless --save out.mp4 --start-s 60 --end-s 90
   python run_live.py --source video.mp4 --headless --events alarms.jsonl --events-pictures alarms
@@ -50,8 +51,9 @@ exit codes: 0 done, 2 bad input or an output that could not be written, 1 a fail
 
 @dataclass(frozen=True)
 class Options:
-    """The command line, checked. detector, segmenter: a name, or None for none. sources: one per stream.
-    score_threshold and times: None means the calibration's value, else the default."""
+    """The command line, checked. detector, segmenter: a name, or None for none. sources: one per stream; none: the
+    window's start page. score_threshold and times: None means the calibration's value, else the default.
+    blank_outside, sound: None means the settings' value, else the default."""
 
     sources: tuple[str, ...]
     headless: bool
@@ -65,6 +67,8 @@ class Options:
     record: Path | None
     copy_source: bool
     pre_roll: float | None
+    blank_outside: bool | None
+    settings: Path | None
     calibration: Path | None
     allow_unverified: bool
     engine: str
@@ -87,7 +91,7 @@ class Options:
     display: Literal["synced", "immediate"] | None
     keep_pace: bool
     full_screen: bool
-    sound: bool
+    sound: bool | None
     verbose: bool
 
     @property
@@ -106,6 +110,7 @@ class Options:
                 add_number(self.events, number),
                 add_number(self.events_pictures, number),
                 count_alarms=self.temporal and self.detector is not None,
+                blank_outside=self.blank_outside,
             )
             for number in numbers
         ]
@@ -170,7 +175,7 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
     _check_record(parser, found)
     _check_alarms(parser, found)
     _check_display(parser, found)
-    sources, streams = found.pop("source"), found.pop("streams")
+    sources, streams = _sources(parser, found), found.pop("streams")
     if streams is not None and (streams < 1 or len(sources) not in (1, streams)):
         parser.error(f"--streams must be 1 or more, and as many as there are sources if several: got {streams}")
     found["sources"] = tuple(sources) * (streams or 1) if len(sources) == 1 else tuple(sources)
@@ -179,6 +184,16 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def _sources(parser: Parser, found: dict[str, Any]) -> list[str]:
+    """What is named behind --source or alone; nothing at all asks for the window's start page."""
+    named, alone = found.pop("source"), found.pop("place")
+    if named and alone:
+        parser.error(f"name the source once: --source {named[0]}, or {alone[0]} alone")
+    if found["headless"] and not (named or alone):
+        parser.error("--headless needs a source: name a video, a folder of stills, a device or a URL")
+    return list(named or alone)
 
 
 def _check_times(parser: Parser, found: dict[str, Any]) -> None:
@@ -222,9 +237,9 @@ def _check_record(parser: Parser, found: dict[str, Any]) -> None:
 
 def _add_source(parser: Parser) -> None:
     group = parser.add_argument_group("source")
+    group.add_argument("place", nargs="*", metavar="SOURCE", help="as --source")
     group.add_argument(
         "--source",
-        required=True,
         nargs="+",
         metavar="SOURCE",
         help="video file, folder of stills, capture device, URL, or pattern; several are analysed together, headless",
@@ -302,7 +317,23 @@ def _add_outputs(parser: Parser) -> None:
         help="do not analyse a recording ahead of the player, in the background, for the alarms on the timeline",
     )
     group.add_argument("--full-screen", action="store_true", help="open the window full screen")
-    group.add_argument("--sound", action="store_true", help="a soft sound for each new alarm (key A in the window)")
+    group.add_argument(
+        "--sound",
+        action=argparse.BooleanOptionalAction,
+        help="a soft sound for each new alarm (key A in the window)",
+    )
+    group.add_argument(
+        "--blank-outside",
+        action=argparse.BooleanOptionalAction,
+        help="leave everything outside the field of view, such as names, out of saved video, snapshots and pictures of "
+        "alarms (default: out of the pictures of alarms)",
+    )
+    group.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE.toml",
+        help="use these settings; without it, the window uses the user's own",
+    )
     group.add_argument("--save", type=Path, metavar="OUT.mp4", help=f"write the video with its overlay ({VIDEO_NAMES})")
     group.add_argument("--results", type=Path, metavar="OUT.jsonl", help="write one JSON line for each analysed frame")
     group.add_argument("--events", type=Path, metavar="OUT.jsonl", help="write one JSON line for each alarm that ended")

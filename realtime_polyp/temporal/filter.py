@@ -16,6 +16,7 @@ from realtime_polyp.telemetry.stage_times import StageTimer
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.appearance import PictureAppearances
 from realtime_polyp.temporal.camera_motion import Camera, Motion
+from realtime_polyp.temporal.config import TemporalConfig
 from realtime_polyp.temporal.frame_quality import FrameQualityClassifier, FrameQualityFilter
 from realtime_polyp.temporal.tracker import Tracker, TrackerInput
 
@@ -47,6 +48,21 @@ class TemporalFilter:
     def set_score_threshold(self, score_threshold: float) -> None:
         """For the frames to come; may be called from another thread."""
         self.config = replace(self.config, score_threshold=score_threshold)
+
+    def set_times(self, confirm_s: float | None, hold_s: float | None) -> None:
+        """For the frames to come; may be called from another thread. None: the default."""
+        if self._tracker is None or self.config.temporal is None:
+            return
+        usual = TemporalConfig()
+        hold_s = usual.hold_s if hold_s is None else hold_s
+        times = replace(
+            self.config.temporal,
+            confirm_s=usual.confirm_s if confirm_s is None else confirm_s,
+            hold_s=hold_s,
+            release_s=max(hold_s, self.config.temporal.release_s),
+        )
+        self.config = replace(self.config, temporal=times)
+        self._tracker.config = times
 
     def update(self, raw: RawResult) -> Result:
         """Filter one frame. A still has no past and is not filtered."""

@@ -43,7 +43,7 @@ class Tracker:
     """Tracks polyps through a video. Call `update` once per frame, in order."""
 
     def __init__(self, config: TemporalConfig = TemporalConfig()) -> None:
-        self._config = config
+        self.config = config
         self._keys: Iterator[int] = itertools.count(1)
         self._numbers: Iterator[int] = itertools.count(1)
         self._mask = MaskFilter(config.mask_s)
@@ -104,7 +104,7 @@ class Tracker:
 
     def _follow(self, frame: TrackerInput, step_s: float) -> list[TrackState]:
         """Predict, associate and update all tracks, and start new ones."""
-        config, pts_s = self._config, frame.pts_s
+        config, pts_s = self.config, frame.pts_s
         predicted = [predict(track, frame.motion, step_s, config) for track in self._tracks]
         alive = [track for track in predicted if is_alive(track, pts_s, step_s, config)]
         lost = [predict(track, frame.motion, step_s, config) for track in self._lost]

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from PyQt5.QtCore import QMetaObject, Qt
+from PyQt5.QtWidgets import QWidget
 
 from realtime_polyp.console import EXIT_FAILED, EXIT_INTERRUPTED
 from realtime_polyp.interrupts import on_interrupt
@@ -15,12 +16,14 @@ from realtime_polyp.review.timeline_data import TimelineData
 from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
+from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.keep_pace import SetKeepPace
 from realtime_polyp.viewer.qt_setup import application
 from realtime_polyp.viewer.recording import Recording
+from realtime_polyp.viewer.start_page import StartPage
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
-__all__ = ["OpenFeed", "SourceInfo", "run_viewer"]
+__all__ = ["OpenFeed", "SourceInfo", "run_start_page", "run_viewer"]
 
 _STYLE = OverlayStyle()
 
@@ -45,15 +48,17 @@ def run_viewer(
     on_legend_closed: Callable[[], None] = lambda: None,
     timeline: Callable[[], TimelineData] | None = None,
     ahead: Job | None = None,
+    host: Host | None = None,
 ) -> int:
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
 
     open_feed: returns a new, unstarted feed that starts at or before the given time of the video. It is called on this
         thread after the previous feed has ended: both may share engines and a pipeline, which it must reset. Errors of
         the first call are raised; those of later calls are shown in the window.
+    host: what the program's windows share; None: this is the only one.
     For the other arguments see `ViewerOptions`.
     """
-    app = application()
+    app, host = application(), host or Host()
     options = ViewerOptions(
         title,
         style,
@@ -70,18 +75,42 @@ def run_viewer(
         on_legend_closed=on_legend_closed,
         timeline=timeline,
         ahead=ahead,
+        host=host,
     )
     window = ViewerWindow(open_feed, info, options)
+    window.alerting.sound.volume = host.settings.sound_volume
+    host.place(window)
     try:
         with _close_on_interrupt(window) as outcome:
-            window.start(full_screen=full_screen)
+            window.start(full_screen=full_screen or window.isFullScreen())
+            host.drop_curtain()
             if window.player.phase != "closed":
                 app.exec_()
     finally:
+        host.remember_place(window)
         window.close()
     if outcome.error:
         raise outcome.error
     return EXIT_INTERRUPTED if outcome.interrupted else EXIT_FAILED if window.player.failure else 0
+
+
+def run_start_page(host: Host) -> int:
+    """Show the start page until something is chosen (`host.request`) or it is closed.
+
+    Returns 0, or 130 after a signal.
+    """
+    app = application()
+    page = StartPage(host)
+    try:
+        with _close_on_interrupt(page) as outcome:
+            page.start()
+            host.drop_curtain()
+            app.exec_()
+    finally:
+        host.remember_place(page)
+    if outcome.error:
+        raise outcome.error
+    return EXIT_INTERRUPTED if outcome.interrupted else 0
 
 
 class _Outcome:
@@ -92,7 +121,7 @@ class _Outcome:
 
 
 @contextmanager
-def _close_on_interrupt(window: ViewerWindow) -> Iterator[_Outcome]:
+def _close_on_interrupt(window: QWidget) -> Iterator[_Outcome]:
     """Close the window on Ctrl-C, SIGTERM and SIGHUP, and on an error in a Qt callback, on which PyQt would abort."""
     outcome = _Outcome()
 

@@ -5,12 +5,14 @@ from itertools import zip_longest
 from typing import Literal
 
 from PyQt5.QtCore import Qt
+from PyQt5.QtGui import QKeyEvent
 
 Action = Literal[
     "pause", "step", "back", "forward", "overlay", "boxes", "outline", "labels", "fill", "stricter", "looser",
     "usual threshold", "sound", "louder", "quieter", "legend", "snapshot", "full screen", "leave", "help", "quit",
     "step back", "start", "end", "slower", "faster", "loop start", "loop end", "next alarm", "previous alarm", "replay",
     "zoom in", "zoom out", "pan left", "pan right", "keep pace",
+    "open", "open folder", "open session", "open address", "start page", "settings",
 ]  # fmt: skip
 SEEK_STEP_S = 5.0
 REPLAY_S = 10.0
@@ -39,7 +41,7 @@ class Key:
 
     Attributes:
         action: what the window does.
-        codes: the Qt.Key values; any of them triggers it.
+        codes: the Qt.Key values, plus Qt.CTRL where Ctrl is held (on a Mac, Command); any of them triggers it.
         label: the key as the user reads it.
         description: what it does, for the help and the tooltip.
         recordings_only: it does nothing with a live source.
@@ -85,12 +87,23 @@ KEYS = (
     Key("quieter", (Qt.Key_Down,), "\u2193", "quieter"),
     Key("legend", (Qt.Key_L,), "L", "show or hide the legend: what numbers and colours mean"),
     Key("snapshot", (Qt.Key_S,), "S", "save a snapshot, with and without overlay"),
+    Key("open", (Qt.CTRL + Qt.Key_O,), "Ctrl+O", "open a video"),
+    Key("open folder", (Qt.CTRL + Qt.Key_D,), "Ctrl+D", "open a folder of stills"),
+    Key("open session", (Qt.CTRL + Qt.Key_R,), "Ctrl+R", "open a recorded session"),
+    Key("open address", (Qt.CTRL + Qt.Key_L,), "Ctrl+L", "open a stream or a device"),
+    Key("start page", (Qt.CTRL + Qt.Key_W,), "Ctrl+W", "close, back to the start page"),
+    Key("settings", (Qt.CTRL + Qt.Key_Comma,), "Ctrl+,", "settings"),
     Key("full screen", (Qt.Key_F, Qt.Key_F11), "F", "full screen"),
     Key("leave", (Qt.Key_Escape,), "Esc", "leave full screen"),
     Key("help", (Qt.Key_H, Qt.Key_Question, Qt.Key_F1), "H", "show or hide this list"),
     Key("quit", (Qt.Key_Q,), "Q", "quit"),
 )
 ACTION_OF: dict[int, Action] = {code: key.action for key in KEYS for code in key.codes}
+
+
+def code_of(event: QKeyEvent) -> int:
+    """The code of a key that is pressed, as `Key.codes` have it."""
+    return int(event.key()) | int(event.modifiers() & (Qt.ControlModifier | Qt.AltModifier | Qt.MetaModifier))
 
 
 def tooltip(action: Action) -> str:

@@ -26,6 +26,7 @@ from realtime_polyp.viewer.ahead import file_of, job_of
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
 from realtime_polyp.viewer.feed import SessionFeed
 from realtime_polyp.viewer.first_start import legend_is_new, remember_legend
+from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, StalledError, StallReport
 
@@ -191,8 +192,9 @@ def _kind_of(feed: SessionFeed, before: SessionFeed, start_s: float, *, changes_
     return "again" if is_over and (resumes or feed.shown_from_s <= start_s) else "seek"
 
 
-def show_source(source: Source, runtime: Runtime, options: Options) -> int:
+def show_source(source: Source, runtime: Runtime, options: Options, host: Host | None = None) -> int:
     """Show the source until the window is closed; returns the exit code. Raises OutputError after that."""
+    host = host or Host()
     pipeline = runtime.pipeline()  # warmed up before any output is begun
     outputs = open_outputs(options.output_specs[0], source.rate_hz)
     waits = not source.live and options.display != "immediate" and not options.keep_pace
@@ -202,6 +204,8 @@ def show_source(source: Source, runtime: Runtime, options: Options) -> int:
     rate_hz = float(source.rate_hz) if source.rate_hz else None
     path = file_of(options.source) if not source.live else None
     info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop, rate_hz, path)
+    host.recording = any(output.on_disk for output in outputs)
+    host.set_times = lambda settings: pipeline.set_times(settings.confirm_s, settings.hold_s)
     try:
         code = run_viewer(
             sessions.open_feed,
@@ -218,6 +222,7 @@ def show_source(source: Source, runtime: Runtime, options: Options) -> int:
             legend=legend_is_new(settings_folder()),
             on_legend_closed=lambda: remember_legend(settings_folder()),
             ahead=job_of(runtime, options, duration_s) if path else None,
+            host=host,
         )
     finally:
         stalls = sessions.close(outputs)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from realtime_polyp.viewer.condition import READY, Condition, condition_of, pace
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
+from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.keep_pace import KeepPace, SetKeepPace
-from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, help_html
+from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, code_of, help_html
 from realtime_polyp.viewer.legend import Legend
 from realtime_polyp.viewer.mutes import hidden_of, mutes_of
 from realtime_polyp.viewer.pacing import speed_text
@@ -39,6 +40,7 @@ from realtime_polyp.viewer.stepping import no_pictures
 from realtime_polyp.viewer.theme import RESEARCH_ONLY, UNVERIFIED, scale_of, style_of
 from realtime_polyp.viewer.timeline_link import TimelineLink
 from realtime_polyp.viewer.transport import Transport
+from realtime_polyp.viewer.window_menu import make_menu, make_opener, snapshot_folder
 
 _FRAME_PX = QSize(4, 40)  # of the window manager, around the window
 _REFRESH_MS = 250
@@ -67,6 +69,7 @@ class ViewerOptions:
         ahead: what is analysed in the background for the timeline; None: nothing.
         record: records sessions; None: nothing can be recorded, as while one is reviewed.
         legend: start with the legend open. on_legend_closed: called when the user closes it.
+        host: what the program's windows share.
     """
 
     title: str
@@ -85,6 +88,7 @@ class ViewerOptions:
     legend: bool = False
     on_legend_closed: Callable[[], None] = lambda: None
     record: RecordingControl | None = None
+    host: Host = field(default_factory=Host)
 
 
 class ViewerWindow(QWidget):
@@ -116,7 +120,8 @@ class ViewerWindow(QWidget):
         self.transport = Transport(self.player, self._seek, self.timeline.alarms, self.show_message)
         self.keep_pace = KeepPace(self.player, options.set_keep_pace, self.show_message, on=options.keep_pace)
         self.record = RecordLink(options.record, self.show_message)
-        self._actions: dict[Action, Callable[[], None]] = self._make_actions()
+        self.opener = make_opener(self)
+        self._actions: dict[Action, Callable[[], None]] = self._make_actions() | self.opener.actions()
         self._tick_timer, self._refresh_timer, self._message_timer = QTimer(self), QTimer(self), QTimer(self)
         self._build_layout(info)
         self._connect_timers()
@@ -136,6 +141,8 @@ class ViewerWindow(QWidget):
         self.alerting.start(start, self.options.usual_score, sound=self.options.sound)
         self._show_legend(self.options.legend)
         self.refresh()
+        if message := self.options.host.take_message():
+            self.show_message(message)
         self._tick_timer.start(0)
         self._refresh_timer.start(_REFRESH_MS)
 
@@ -194,8 +201,13 @@ class ViewerWindow(QWidget):
         self.setWindowTitle(f"{self.options.title} \u2013 realtime-polyp")
         screen = QGuiApplication.primaryScreen().availableSize() - _FRAME_PX
         self.resize(screen.boundedTo(QSize(1280, 800)))
+        self.menu = make_menu(self, self._actions, live=info.live)
         self.bars = Bars(
-            self, [_make_banner(self.options)], self.canvas, [self.controls, self.status], self.canvas.set_covered
+            self,
+            [self.menu, _make_banner(self.options)],
+            self.canvas,
+            [self.controls, self.status],
+            self.canvas.set_covered,
         )
         self.help = QLabel(help_html(live=info.live), self.canvas)
         self.help.setObjectName("help")
@@ -299,10 +311,8 @@ class ViewerWindow(QWidget):
         elif self._saving:
             self.show_message("The previous snapshot is still being saved")
         else:
-            folder, name = self.options.snapshot_folder, self.player.info.name
-            self._saving = self._saver.submit(
-                save_snapshot, displayed, self.overlay_style, folder, name, datetime.now()
-            )
+            where, blank = (snapshot_folder(self), self.player.info.name, datetime.now()), self.options.host.blank
+            self._saving = self._saver.submit(save_snapshot, displayed, self.overlay_style, *where, blank=blank)
 
     def _report_snapshot(self) -> None:
         if self._saving is None or not self._saving.done():
@@ -311,9 +321,10 @@ class ViewerWindow(QWidget):
         try:
             self.show_message(saved_message(saving.result()))
         except OSError as error:
-            self.show_message(error_message(error, self.options.snapshot_folder))
+            self.show_message(error_message(error, snapshot_folder(self)))
 
     def _set_full_screen(self, full: bool) -> None:
+        self.menu.setVisible(not full)
         self.bars.set_floating(full)
         if full:
             self.showFullScreen()
@@ -335,8 +346,8 @@ class ViewerWindow(QWidget):
     # Qt events
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        action = ACTION_OF.get(event.key())
-        if action is None or event.modifiers() & (Qt.ControlModifier | Qt.AltModifier | Qt.MetaModifier):
+        action = ACTION_OF.get(code_of(event))
+        if action is None:
             super().keyPressEvent(event)
         elif not event.isAutoRepeat() or action in REPEATED:
             self.perform(action)
@@ -354,6 +365,7 @@ class ViewerWindow(QWidget):
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.WindowStateChange:  # the window manager can change it too
+            self.menu.setVisible(not self.isFullScreen())
             self.bars.set_floating(self.isFullScreen())
 
     def closeEvent(self, event: QCloseEvent) -> None:
@@ -362,6 +374,7 @@ class ViewerWindow(QWidget):
             timer.stop()
         self.hide()
         self.timeline.close()
+        self.opener.close()
         self.player.close()
         self._saver.shutdown(wait=False)
         if self._saving:  # a disk that does not answer must not keep the window's process alive

@@ -304,7 +304,7 @@ def test_a_bad_option_is_one_sentence(run: Run, clip: Path, tmp_path: Path, argu
 
 
 def test_no_source_is_one_sentence(run: Run) -> None:
-    assert_refused(run(), "--source")
+    assert_refused(run(), "--headless needs a source")
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.8])
