@@ -1,6 +1,7 @@
 """What the transport keys do: speed, loop, steps and jumps to alarms."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from realtime_polyp.viewer.keys import REPLAY_S, SEEK_STEP_S, Action
 from realtime_polyp.viewer.pacing import next_speed, speed_text
@@ -12,10 +13,23 @@ _JUST_BEGUN_S = 1.0  # within its first second, "previous" leaves an alarm; late
 _SHORTEST_LOOP_S = 0.2
 
 
+class Replay(Protocol):
+    """Shows the last seconds of a live source again."""
+
+    def toggle(self) -> bool:
+        """Start, or end; False where there is nothing to show."""
+        ...
+
+    def step(self, by: int) -> bool:
+        """Go on by so many pictures; False while it is not shown."""
+        ...
+
+
 class Transport:
     """Acts on a player.
 
     seek: goes to a time of the recording, s. alarms: returns the alarms that are known. say: shows a message.
+    replay: of a live source.
     """
 
     def __init__(
@@ -24,8 +38,10 @@ class Transport:
         seek: Callable[[float], None],
         alarms: Callable[[], Sequence[Span]],
         say: Callable[[str], None],
+        replay: "Replay | None" = None,
     ) -> None:
         self._player, self._seek, self._alarms, self._say = player, seek, alarms, say
+        self._replay = replay
         self._loop_start_s: float | None = None
 
     def actions(self) -> dict[Action, Callable[[], None]]:
@@ -33,7 +49,7 @@ class Transport:
         player = self._player
         return {
             "pause": player.toggle_pause,
-            "step": player.step,
+            "step": self._step,
             "step back": self._step_back,
             "back": lambda: self._seek(player.position_s - SEEK_STEP_S),
             "forward": lambda: self._seek(player.position_s + SEEK_STEP_S),
@@ -45,7 +61,7 @@ class Transport:
             "loop end": self._end_loop,
             "next alarm": lambda: self._jump(next_alarm_s(self._alarms(), player.position_s), "later"),
             "previous alarm": lambda: self._jump(previous_alarm_s(self._alarms(), player.position_s), "earlier"),
-            "replay": lambda: self._seek(player.position_s - REPLAY_S),
+            "replay": self._see_again,
         }
 
     @property
@@ -71,7 +87,20 @@ class Transport:
             return ""
         return speed_note(player.speed, player.step_s, player.info.rate_hz)
 
+    def _see_again(self) -> None:
+        """Of a recording, go back; of a live source, show the last seconds beside the picture, or end that."""
+        if not self._player.info.live:
+            self._seek(self._player.position_s - REPLAY_S)
+        elif self._replay and not self._replay.toggle():
+            self._say("There is nothing to see again yet")
+
+    def _step(self) -> None:
+        if not (self._replay and self._replay.step(+1)):
+            self._player.step()
+
     def _step_back(self) -> None:
+        if self._replay and self._replay.step(-1):
+            return
         if self._player.info.live:
             self._say("Live pictures cannot be stepped back: press \N{ERASE TO THE LEFT} to see the last seconds again")
         else:

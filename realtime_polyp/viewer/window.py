@@ -33,6 +33,7 @@ from realtime_polyp.viewer.picture_service import StepPictures
 from realtime_polyp.viewer.player import Player
 from realtime_polyp.viewer.record_link import RecordLink
 from realtime_polyp.viewer.recording import Recording, recording_text
+from realtime_polyp.viewer.replay_panel import LiveReplay
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, error_message, save_snapshot, saved_message
 from realtime_polyp.viewer.status import StatusLine
@@ -115,9 +116,10 @@ class ViewerWindow(QWidget):
         self.condition: Condition = READY
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
+        self.replay = LiveReplay(self.canvas) if info.live else None
         timeline, data, job = self.controls.timeline, options.timeline, options.ahead
         self.timeline = TimelineLink(timeline, self.player, self.alarms, data=data, job=job)
-        self.transport = Transport(self.player, self._seek, self.timeline.alarms, self.show_message)
+        self.transport = Transport(self.player, self._seek, self.timeline.alarms, self.show_message, self.replay)
         self.keep_pace = KeepPace(self.player, options.set_keep_pace, self.show_message, on=options.keep_pace)
         self.record = RecordLink(options.record, self.show_message)
         self.opener = make_opener(self)
@@ -251,6 +253,8 @@ class ViewerWindow(QWidget):
         started = 0 if displayed.again else self.alarms.update(displayed.result, self.overlay_style.min_score)
         self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
         painted = self.canvas.show_frame(displayed)
+        if self.replay:
+            self.replay.add(displayed, self.canvas.shapes())
         self.alerting.sound.play(started)
         return painted
 
@@ -337,6 +341,8 @@ class ViewerWindow(QWidget):
             self.help.hide()
         elif self.legend.isVisible():
             self._show_legend(False)
+        elif self.replay and self.replay.leave():
+            pass
         elif self.isFullScreen():
             self._set_full_screen(False)
 
@@ -374,6 +380,8 @@ class ViewerWindow(QWidget):
             timer.stop()
         self.hide()
         self.timeline.close()
+        if self.replay:
+            self.replay.close()
         self.opener.close()
         self.player.close()
         self._saver.shutdown(wait=False)
@@ -392,6 +400,8 @@ class ViewerWindow(QWidget):
 
     def _place_panels(self) -> None:
         self.legend.fit(self.canvas.width(), self.canvas.height())
+        if self.replay:
+            self.replay.panel.place()
         self.help.adjustSize()
         self.help.move(
             (self.canvas.width() - self.help.width()) // 2, max(0, (self.canvas.height() - self.help.height()) // 2)
