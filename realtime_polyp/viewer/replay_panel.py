@@ -18,7 +18,7 @@ from realtime_polyp.viewer.replay import Kept, ReplayBuffer
 from realtime_polyp.viewer.theme import BACKGROUND, TONES
 
 _SHARE = 0.42  # of the canvas's width and height
-_BORDER = 3
+_BORDER, _CLEAR = 3, 10
 _TICK_MS = 12
 
 
@@ -33,9 +33,8 @@ class LiveReplay:
         """Keep what is on the screen now."""
         self._buffer.add(displayed.frame, shapes)
         if displayed.result is not None:
-            width = displayed.frame.image.shape[1]
-            field = displayed.result.field_of_view
-            self.panel.on_left = field.left > width - field.left - field.width
+            left, _, right, _ = displayed.result.field_of_view.box
+            self.panel.on_left = left > displayed.frame.image.shape[1] - right
 
     def toggle(self) -> bool:
         """Start, or end; False where there is nothing to show."""
@@ -119,9 +118,11 @@ class ReplayPanel(QWidget):
         ratio = 9 / 16 if self._image is None else self._image.shape[0] / self._image.shape[1]
         width = min(parent.width() * _SHARE, parent.height() * _SHARE * 1.25 / ratio)
         self.setGeometry(
-            10 if self.on_left else round(parent.width() - width - 10), round(parent.height() - width * ratio - 10), round(width),
+            _CLEAR if self.on_left else round(parent.width() - width) - _CLEAR,
+            round(parent.height() - width * ratio) - _CLEAR,
+            round(width),
             round(width * ratio),
-        )  # fmt: skip
+        )
 
     def _tick(self) -> None:
         """Ask for the picture that is due, and show it when it is there."""
