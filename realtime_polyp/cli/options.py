@@ -308,7 +308,7 @@ def _add_outputs(parser: Parser) -> None:
     group.add_argument(
         "--keep-pace",
         action="store_true",
-        help="play a recording at its own rate: what cannot be analysed in time is shown without (key K in the window)",
+        help="play a recording at its own rate: what cannot be analysed in time is shown without (key G in the window)",
     )
     group.add_argument(
         "--no-ahead",

@@ -3,7 +3,6 @@
 Files are opened and closed on a thread of its own, so that the picture never waits for them.
 """
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -61,7 +60,6 @@ class RecordingControl:
         self._feed: PacketFeed | None = None
         self._recorder: SessionRecorder | None = None  # writes, or keeps what has just passed
         self._is_on = False
-        self._lock = threading.Lock()
         self._works = ThreadPoolExecutor(1, thread_name_prefix="start recording")
         self._done: list[Future[None]] = []
 
@@ -75,7 +73,9 @@ class RecordingControl:
             self._feed.attach(reader)
         elif self._feed is None and reader:  # costs little: recording then begins with a whole picture at any moment
             self._feed = open_feed(source, keep_s=self.spec.pre_roll_s)
-        if self._recorder is None and self._keeps_past:
+        if self._recorder is None and self._is_on:  # it was asked for before: record from the first frame on
+            self._submit(self._start).result()
+        elif self._recorder is None and self._keeps_past:
             self._submit(self._keep_past)
 
     def capture(self, frame: Frame) -> None:
@@ -121,7 +121,8 @@ class RecordingControl:
         """Record from now on; with a pre-roll, from before."""
         if not self._is_on:
             self._is_on, self.error = True, None
-            self._submit(self._start)
+            if self._source:
+                self._submit(self._start)
 
     def stop(self) -> None:
         if self._is_on:
@@ -148,9 +149,10 @@ class RecordingControl:
 
     # The control's own thread
 
-    def _submit(self, work: Callable[[], None]) -> None:
-        self._done = [one for one in self._done if not one.done()]
-        self._done.append(self._works.submit(self._guard, work))
+    def _submit(self, work: Callable[[], None]) -> Future[None]:
+        future = self._works.submit(self._guard, work)
+        self._done = [*(one for one in self._done if not one.done()), future]
+        return future
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:

@@ -98,7 +98,7 @@ class EncodedPackets:
         return stream
 
     def place(self, frame: Frame) -> float | None:
-        now_s = self._clock.at(frame)
+        now_s = self._clock.at(frame.pts_s, frame.captured_s)
         with self._changed:
             if self.error or self._finishing or len(self._queue) >= _QUEUED:
                 self.dropped += 1

@@ -19,12 +19,12 @@ class Captured:
 
     Attributes:
         frame: as a session file stores it.
-        session_s: on the recorder's clock.
+        time_s: `Frame.captured_s`; once it is kept, the recorder's clock.
         place: `Original.place`.
     """
 
     frame: EncodedFrame
-    session_s: float
+    time_s: float
     place: float | None
 
 
@@ -45,7 +45,7 @@ class PreRollStore:
     @property
     def zero_s(self) -> float:
         """The recorder's clock at the first frame that is kept, s."""
-        return self.frames[0].session_s if self.frames else 0.0
+        return self.frames[0].time_s if self.frames else 0.0
 
     @property
     def before(self) -> int:
@@ -66,7 +66,7 @@ class PreRollStore:
         self.last_number += 1
         self.frames.append(Captured(frame, session_s, picture_s))
         self._bytes += frame.size_bytes
-        while session_s - self.frames[0].session_s > self._keep_s or self._bytes > _MOST_BYTES:
+        while session_s - self.frames[0].time_s > self._keep_s or self._bytes > _MOST_BYTES:
             self._bytes -= self.frames.popleft().frame.size_bytes
         return self.last_number
 

@@ -81,12 +81,12 @@ class SessionRecorder:
         self.dropped, self.end = 0, "ended"
         self.begun_s = time.monotonic()
         self._original: Original = original or NoOriginal()
-        self._waits, self._threshold = waits, threshold
+        self._waits, self._threshold, self._is_live = waits, threshold, live
         self._clock = SessionClock(live=live, period_s=period_s)
         self._alarms = AlarmKeeper(period_s=period_s)
         self._changed = threading.Condition()
-        self._results: deque[Result] = deque()
-        self._works: deque[Work] = deque()
+        self._items: deque[Result | Work] = deque()
+        self._results = 0  # of the items
         self._pending: dict[Key, Captured] = {}
         self._closing = self._is_closed = False
         self._told: dict[str, Any] = {}  # the last value of each state
@@ -115,7 +115,7 @@ class SessionRecorder:
         """Take a captured frame, on the decode thread, before its result. Never blocks."""
         if self.error or self._closing:
             return
-        captured = Captured(encode_frame(frame), self._clock.at(frame), self._original.place(frame))
+        captured = Captured(encode_frame(frame), frame.captured_s, self._original.place(frame))
         with self._changed:
             self._pending[_key(frame)] = captured
 
@@ -124,23 +124,23 @@ class SessionRecorder:
         failed."""
         with self._changed:
             if self._waits:
-                self._changed.wait_for(lambda: len(self._results) < _QUEUED or self.error or self._closing)
+                self._changed.wait_for(lambda: self._results < _QUEUED or self.error or self._closing)
             if self.error:
                 raise self.error
             if self._closing:
                 return
-            if len(self._results) >= _QUEUED:
+            if self._results >= _QUEUED:
                 self.dropped += 1
                 return
-            self._results.append(result)
+            self._items.append(result)
+            self._results += 1
             self._changed.notify_all()
         if self._threshold:
             self.note_state("threshold", round(self._threshold(), 4))
 
     def add_event(self, kind: str, **detail: Any) -> None:
         """Record something that happened now. detail: JSON types."""
-        session_s = self._clock.now_s
-        self.submit(lambda: self._store.add_event(kind, session_s=session_s, **detail))
+        self.submit(lambda: self._store.add_event(kind, session_s=self._clock.now_s, **detail))
 
     def note_state(self, state: str, value: Any) -> None:
         """Record a state where it has changed; the first value is taken as known."""
@@ -151,8 +151,7 @@ class SessionRecorder:
 
     def seek(self, to_s: float) -> None:
         """The source goes on at another place, s of the source. Call it while nothing is captured."""
-        self._clock.jump()
-        self.submit(self._write_skipped)
+        self.submit(self._end_stretch)
         self.add_event("seek", to_s=round(to_s, 3))
 
     def begin(self, folder: Path, open_original: Callable[[], Original]) -> None:
@@ -173,7 +172,7 @@ class SessionRecorder:
         """Have something done on the recorder's thread, in the transaction of the session file: see `database`."""
         with self._changed:
             if not self._closing and not self.error:
-                self._works.append(work)
+                self._items.append(work)
                 self._changed.notify_all()
 
     @property
@@ -218,18 +217,19 @@ class SessionRecorder:
         finally:
             with self._changed:
                 self._is_closed = self._closing = True
-                self._results.clear()
+                self._items.clear()
                 self._changed.notify_all()
 
     def _record_all(self) -> None:
         committed_s = time.monotonic()
         while True:
-            results, works, is_last = self._take()
-            for work in works:
-                self._store.begin()
-                work()
-            for result in results:
-                self._add_result(result)
+            items, is_last = self._take()
+            for item in items:
+                if isinstance(item, Result):
+                    self._add_result(item)
+                else:
+                    self._store.begin()
+                    item()
             if len(self._pending) > _MOST_PENDING:
                 self._write_skipped(leave=_MOST_PENDING // 2)
             if time.monotonic() - committed_s >= COMMIT_S:
@@ -239,16 +239,15 @@ class SessionRecorder:
                 return
             self._step()
 
-    def _take(self) -> tuple[list[Result], list[Work], bool]:
-        """What waits, at most one commit's worth; and whether it is the last."""
+    def _take(self) -> tuple[list[Result | Work], bool]:
+        """What waits, a few at a time; and whether it is the last."""
         wait_s = 0.0 if self._has_steps else _WAKE_S
         with self._changed:
-            self._changed.wait_for(lambda: self._results or self._works or self._closing, wait_s)
-            results = [self._results.popleft() for _ in range(min(8, len(self._results)))]
-            works = list(self._works)
-            self._works.clear()
+            self._changed.wait_for(lambda: self._items or self._closing, wait_s)
+            items = [self._items.popleft() for _ in range(min(8, len(self._items)))]
+            self._results -= sum(isinstance(item, Result) for item in items)
             self._changed.notify_all()
-            return results, works, self._closing and not self._results
+            return items, self._closing and not self._items
 
     def _add_result(self, result: Result) -> None:
         captured = self._take_captured(_key(result.frame))
@@ -258,7 +257,7 @@ class SessionRecorder:
         self.note_state("signal", result.signal)
         self.note_state("frame size", list(result.frame.image.shape[1::-1]))
         # An alarm's times are the session's, and its best frame is named by its number there.
-        frame = replace(result.frame, pts_s=captured.session_s, index=number)
+        frame = replace(result.frame, pts_s=self._clock.now_s, index=number)
         self._add_alarms(self._alarms.update(replace(result, frame=frame)))
 
     def _take_captured(self, key: Key) -> Captured | None:
@@ -285,10 +284,19 @@ class SessionRecorder:
             self._add(one.frame, one)
 
     def _add(self, frame: EncodedFrame, captured: Captured) -> int:
+        session_s = self._clock.at(frame.source[1], captured.time_s)
         if isinstance(self._store, PreRollStore):  # the original has not begun
-            return self._store.add(frame, session_s=captured.session_s, picture_s=captured.place)
-        picture_s = self._original.picture_s(captured.place)
-        return self._store.add(frame, session_s=captured.session_s, picture_s=picture_s)
+            return self._store.add(frame, session_s=session_s, picture_s=captured.place)
+        return self._store.add(frame, session_s=session_s, picture_s=self._original.picture_s(captured.place))
+
+    def _end_stretch(self) -> None:
+        """Nothing follows without a cut. Of a recording, frames that were read ahead and not shown are left out."""
+        if self._is_live:
+            self._write_skipped()
+        else:
+            with self._changed:
+                self._pending.clear()
+        self._clock.jump()
 
     def _open(self, folder: Path, kept: "PreRollStore | None" = None) -> None:
         """Create the session file, and write what was kept."""
@@ -303,7 +311,7 @@ class SessionRecorder:
         if kept:
             store.set_fact("pre_roll_s", round(self._clock.now_s - self._zero_s, 3))
             for one in kept.frames:
-                store.add(one.frame, session_s=one.session_s, picture_s=self._original.picture_s(one.place))
+                store.add(one.frame, session_s=one.time_s, picture_s=self._original.picture_s(one.place))
             for kind, session_s, detail in kept.events:
                 store.add_event(kind, session_s=session_s, **detail)
             store.commit()
@@ -364,7 +372,7 @@ class SessionRecorder:
         return self._has_steps
 
     def _finish(self) -> None:
-        self._write_skipped()
+        self._end_stretch()
         self._add_alarms(self._alarms.close())
         self._commit()
         until_s = time.monotonic() + _LAST_STEPS_S

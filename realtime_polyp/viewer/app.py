@@ -12,6 +12,7 @@ from PyQt5.QtWidgets import QWidget
 from realtime_polyp.console import EXIT_FAILED, EXIT_INTERRUPTED
 from realtime_polyp.interrupts import on_interrupt
 from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.recording.control import RecordingControl
 from realtime_polyp.review.timeline_data import TimelineData
 from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.displayed import SourceInfo
@@ -48,6 +49,7 @@ def run_viewer(
     on_legend_closed: Callable[[], None] = lambda: None,
     timeline: Callable[[], TimelineData] | None = None,
     ahead: Job | None = None,
+    record: RecordingControl | None = None,
     host: Host | None = None,
 ) -> int:
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
@@ -75,6 +77,7 @@ def run_viewer(
         on_legend_closed=on_legend_closed,
         timeline=timeline,
         ahead=ahead,
+        record=record,
         host=host,
     )
     window = ViewerWindow(open_feed, info, options)

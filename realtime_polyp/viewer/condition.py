@@ -182,7 +182,7 @@ def condition_of(state: PlayerState) -> Condition:
 
 def _slow(speed: float, keeps_pace: bool) -> Condition:
     reason = "cannot decode it" if keeps_pace else "cannot analyse every frame"
-    cure = "" if keeps_pace else ": press K to skip analysis instead"
+    cure = "" if keeps_pace else ": press G to skip analysis instead"
     detail = f"This machine {reason} in time{cure}"
     return Condition("playing slowly", f"{measured_text(speed)} speed", detail, "warn")
 
@@ -196,7 +196,7 @@ def pace_badges(state: PlayerState) -> tuple[str, ...]:
     """What stays on the picture while frames are shown without analysis of their own."""
     if not state.keeps_pace or state.analysed is None or state.analysed > _MOSTLY_ANALYSED:
         return ()
-    return ("Analysis skipped \u2013 press K",)
+    return ("Analysis skipped \u2013 press G",)
 
 
 def _failed(failure: Failure) -> Condition:

@@ -22,7 +22,8 @@ from realtime_polyp.viewer.timeline import Timeline
 _TOGGLES: tuple[Action, ...] = ("overlay", "boxes", "outline", "labels", "fill")
 _JUMPS: tuple[Action, ...] = ("previous alarm", "next alarm", "replay")
 _TOOLS: tuple[Action, ...] = ("record", "keep", "snapshot", "legend", "help", "full screen")
-_TITLED_PX = 900  # a narrower bar, at scale 1, leaves out the word "Threshold" and a button
+_LEAST: tuple[Action, ...] = ("fill", "legend", "replay", "labels", "outline", "boxes", "step back")
+"""Buttons that a narrow bar leaves out, the first ones first, after the word "Threshold". Their keys remain."""
 
 
 class Controls(QWidget):
@@ -51,7 +52,7 @@ class Controls(QWidget):
         self._toggles: dict[Action, QToolButton] = {}
         self._tools: dict[Action, QToolButton] = {}
         self._speed: QToolButton | None = None
-        self._roomy: list[QWidget] = []  # only where there is room for them
+        self._buttons: dict[Action, QToolButton] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(10, 4, 10, 4)
         column.setSpacing(2)
@@ -74,6 +75,7 @@ class Controls(QWidget):
             row.addWidget(button)
         self._tools["record"].setCheckable(True)
         column.addLayout(row)
+        self._row = row
 
     def set_scale(self, scale: float) -> None:
         """Make everything larger: see `theme.scale_of`."""
@@ -81,7 +83,7 @@ class Controls(QWidget):
         side = round(BOX * scale)
         for button in self.findChildren(QToolButton):
             button.setIconSize(QSize(side, side))
-        self.threshold.setMinimumWidth(round(90 * scale))
+        self.threshold.setMinimumWidth(round(70 * scale))
         self.threshold.setMaximumWidth(round(150 * scale))
         if self._speed:
             letters = QFontMetrics(font_px(round(TEXT_PX * scale)))
@@ -90,11 +92,24 @@ class Controls(QWidget):
             self.timeline.set_scale(scale)
         for label in self.findChildren(FixedWidthLabel):
             label.fit(scale)
+        self._leave_out()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        for widget in self._roomy:
-            widget.setVisible(self.width() >= _TITLED_PX * self._scale)
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Hide what the bar is too narrow for."""
+        margins = self.contentsMargins().left() + self.contentsMargins().right() + 20
+        widgets = [item.widget() for item in map(self._row.itemAt, range(self._row.count())) if item.widget()]
+        narrowest = {self.threshold: self.threshold.minimumWidth()}
+        needed = margins + round(20 * self._scale)
+        needed += sum(narrowest.get(widget, widget.sizeHint().width()) + self._row.spacing() for widget in widgets)
+        optional = [self._title, *(self._buttons[action] for action in _LEAST if action in self._buttons)]
+        for widget in optional:
+            widget.setVisible(needed <= self.width())
+            if needed > self.width():
+                needed -= widget.sizeHint().width() + self._row.spacing()
 
     def show_playing(self, state: str) -> None:
         """Set the icon of the main button: "play", "pause" or "again"."""
@@ -176,9 +191,7 @@ class Controls(QWidget):
             row.addWidget(self._button("replay"))
             return
         for action in _JUMPS:
-            row.addWidget(button := self._button(action))
-        self._roomy.append(button)
-        button.hide()
+            row.addWidget(self._button(action))
         self._speed = button = self._button("faster")
         button.setObjectName("speed")
         button.setToolButtonStyle(Qt.ToolButtonTextOnly)
@@ -195,13 +208,12 @@ class Controls(QWidget):
             button.setCheckable(True)
             row.addWidget(button)
         self.threshold = JumpSlider(100)
-        self.threshold.setMinimumWidth(90)
+        self.threshold.setMinimumWidth(70)
         self.threshold.setMaximumWidth(150)
         self.threshold.setToolTip("Hide boxes with a lower score  [+] [\u2212]")
         self.threshold.valueChanged.connect(lambda value: self._on_threshold(value / 100))
         self._title, self._score = QLabel("Threshold"), FixedWidthLabel("100 %")
         self._title.setMinimumWidth(1)  # or it would keep the window wide, although it is left out there
-        self._roomy.append(self._title)
         row.addSpacing(8)
         row.addWidget(self._title)
         row.addSpacing(4)
@@ -209,7 +221,7 @@ class Controls(QWidget):
         row.addWidget(self._score)
 
     def _button(self, action: Action) -> QToolButton:
-        button = QToolButton()
+        self._buttons[action] = button = QToolButton()
         button.setIcon(icon(action))
         button.setIconSize(QSize(BOX, BOX))
         button.setToolTip(tooltip(action))

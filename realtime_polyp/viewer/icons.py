@@ -157,6 +157,19 @@ def _camera(painter: QPainter) -> None:
     painter.drawEllipse(QRectF(8, 9.5, 8, 8))
 
 
+def _record(painter: QPainter) -> None:
+    """A red light."""
+    colour = painter.pen().color()
+    painter.drawEllipse(QRectF(3, 3, 18, 18))
+    painter.setBrush(colour)
+    painter.drawEllipse(QRectF(8, 8, 8, 8))
+
+
+def _keep(painter: QPainter) -> None:
+    """A bookmark."""
+    painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in ((6, 3), (18, 3), (18, 21), (12, 16), (6, 21))]))
+
+
 def _full(painter: QPainter) -> None:
     for x, y, toward_x, toward_y in ((3, 5, 1, 1), (21, 5, -1, 1), (3, 19, 1, -1), (21, 19, -1, -1)):
         painter.drawPolyline(QPolygonF([QPointF(x + 6 * toward_x, y), QPointF(x, y), QPointF(x, y + 5 * toward_y)]))
@@ -174,6 +187,6 @@ DRAWINGS: dict[str, Callable[[QPainter], None]] = {
     "step back": _step_back, "next alarm": _next_alarm, "previous alarm": _previous_alarm, "replay": _replay,
     "faster": _faster,
     "overlay": _overlay, "boxes": _boxes, "outline": _outline, "labels": _labels, "fill": _fill,
-    "sound": _sound, "legend": _legend,
+    "sound": _sound, "legend": _legend, "record": _record, "keep": _keep,
     "snapshot": _camera, "full screen": _full, "help": _help,
 }  # fmt: skip

@@ -11,11 +11,12 @@ from realtime_polyp.cli.waiting import GRACE_S, finish
 from realtime_polyp.console import EXIT_FAILED
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.folders import settings_folder
-from realtime_polyp.outputs import Output, alarm_figures, open_outputs
+from realtime_polyp.outputs import Output, OutputError, alarm_figures, open_outputs
 from realtime_polyp.outputs.jumps import Jump, JumpKind
 from realtime_polyp.outputs.recorder import Recorder
-from realtime_polyp.packets import Frame
+from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording.control import RecordingControl, RecordSpec
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Display, Session
 from realtime_polyp.sources import Paced, Source, open_source
@@ -30,6 +31,7 @@ from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, StalledError, StallReport
 
+_SESSIONS = "sessions"
 _SAME_PLACE_S = 0.5  # playing on after a failure
 
 
@@ -47,6 +49,7 @@ class SessionFactory:
         report: remembers which stalls were reported.
         totals: the stretches before the newest.
         keep_pace: of a recording, analysis is skipped rather than time, from the next stretch on.
+        control: records sessions.
     """
 
     source: Source | None
@@ -57,6 +60,7 @@ class SessionFactory:
     report: StallReport = field(default_factory=StallReport)
     totals: Totals = field(default_factory=Totals)
     keep_pace: bool = False
+    control: RecordingControl | None = None
     _feed: SessionFeed | None = None
     _last: LastFrame | None = None  # of a live source
     _changes_pace: bool = False
@@ -80,8 +84,8 @@ class SessionFactory:
             self.pipeline,
             display=display,
             on_start=lambda feed: self._begin_stretch(feed, before),
-            on_result=recorder.write if recorder else None,
-            on_frame=self._take_frame if recorder and display != "synced" else None,
+            on_result=self._take_result,
+            on_frame=lambda frame: self._take_frame(frame, offers=display != "synced"),
             may_thin=not (recorder and recorder.on_disk),
         )
         self.session = self._feed.session
@@ -93,11 +97,15 @@ class SessionFactory:
 
     def recording(self) -> Recording | None:
         """What is being written now; None where nothing is."""
-        recorder = self.recorder
-        if recorder is None or not recorder.on_disk:
+        recorder, session = self.recorder, self.control.recorder if self.control else None
+        written = recorder.on_disk if recorder else ()
+        if session:
+            dropped = (session.dropped_pictures, session.dropped)
+            return Recording((*written, session.name), session.session_s, *dropped)
+        if recorder is None or not written:
             return None
         session_s = time.monotonic() - self._began_s if self.session else 0.0
-        return Recording(recorder.on_disk, session_s, recorder.dropped_pictures, recorder.dropped)
+        return Recording(written, session_s, recorder.dropped_pictures, recorder.dropped)
 
     def _display_of(self, source: Source) -> Display:
         if self.keep_pace and not source.live:
@@ -116,15 +124,27 @@ class SessionFactory:
             from_s, to_s = self._last.pts_s, self._last.pts_s + time.monotonic() - self._last.captured_s
         jump = Jump(kind, from_s, to_s, time.monotonic() - self._began_s, every_picture)
         self.totals.add_jump(jump)
+        if self.control:
+            self.control.seek(to_s)
         if self.recorder:
             self.recorder.live = every_picture or feed.session.source.live
             self.recorder.jump(jump)
 
-    def _take_frame(self, frame: Frame) -> None:
-        """On the decode thread: offer a captured picture to the outputs."""
+    def _take_frame(self, frame: Frame, *, offers: bool) -> None:
+        """On the decode thread: note a captured picture, and offer it to the outputs where the display does not wait
+        for results."""
         self._last = LastFrame(frame.index, frame.pts_s, frame.captured_s)
-        if self.recorder:
+        if self.control:
+            self.control.capture(frame)
+        if self.recorder and offers:
             self.recorder.add_picture(frame)
+
+    def _take_result(self, result: Result) -> None:
+        """On the deliver thread."""
+        if self.control:
+            self.control.write(result)
+        if self.recorder:
+            self.recorder.write(result)
 
     def watch(self) -> str | None:
         """Report a stage that hangs on standard error; return what is wrong with the recording, or None.
@@ -137,6 +157,8 @@ class SessionFactory:
             print(f"realtime-polyp: {sentence}", file=sys.stderr)
         if self.recorder and self.recorder.error:
             return str(self.recorder.error)
+        if self.control and self.control.problem:
+            return self.control.problem
         if recording:
             return recording.warning
         notices = " ".join(self.recorder.notices) if self.recorder else ""
@@ -150,6 +172,7 @@ class SessionFactory:
         session, path = self.session, self.options.summary
         stalls = [stall] if session and (stall := session.left_behind()) else []
         try:
+            stalls += self._close_control()
             if self.recorder:
                 self.recorder.close(GRACE_S)
         except StalledError as error:
@@ -162,12 +185,24 @@ class SessionFactory:
                 print(f"realtime-polyp: {stall}", file=sys.stderr)
         return stalls
 
+    def _close_control(self) -> list[Stall]:
+        """End the recording of the session. Its failure was shown; here it is printed, because the outputs go on."""
+        if self.control is None:
+            return []
+        try:
+            is_closed = self.control.close(GRACE_S, self.session.state if self.session else "ended")
+        except OutputError as error:
+            print(f"realtime-polyp: {error}", file=sys.stderr)
+            return []
+        return [] if is_closed else [Stall("output", self.session.last_delivered if self.session else 0, GRACE_S)]
+
     def _write_summary(self, session: Session, path: Path, outputs: Sequence[Output]) -> None:
         write_summary(session, path, alarm_figures(outputs), before=self.totals, recorder=self.recorder)
 
     def _open_source(self, start_s: float) -> Source:
         first, self.source = self.source, None
         if first is not None and (first.live or start_s == self.options.start_s):
+            self._attach(first)
             return first
         if first is not None:
             first.close()
@@ -178,7 +213,12 @@ class SessionFactory:
             hardware=decoding_device(self.options.device),
             allow_playlists=self.options.allow_playlists,
         )
+        self._attach(source)
         return Continued(source, self._last) if source.live and self._last else source
+
+    def _attach(self, source: Source) -> None:
+        if self.control:
+            self.control.attach(source)
 
 
 def _kind_of(feed: SessionFeed, before: SessionFeed, start_s: float, *, changes_pace: bool) -> JumpKind:
@@ -192,6 +232,13 @@ def _kind_of(feed: SessionFeed, before: SessionFeed, start_s: float, *, changes_
     return "again" if is_over and (resumes or feed.shown_from_s <= start_s) else "seek"
 
 
+def open_control(options: Options, pipeline: Pipeline) -> RecordingControl:
+    """What records sessions in the window: to the folder of --record, else to `sessions` in the current one."""
+    folder, source = options.record or Path(_SESSIONS), options.source
+    spec = RecordSpec(folder, source, options.start_s, options.copy_source, options.pre_roll or 0.0)
+    return RecordingControl(spec, pipeline)
+
+
 def show_source(source: Source, runtime: Runtime, options: Options, host: Host | None = None) -> int:
     """Show the source until the window is closed; returns the exit code. Raises OutputError after that."""
     host = host or Host()
@@ -200,6 +247,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     waits = not source.live and options.display != "immediate" and not options.keep_pace
     recorder = Recorder(outputs, live=not waits, every_picture=not waits) if outputs else None
     sessions = SessionFactory(source, pipeline, options, recorder, keep_pace=options.keep_pace)
+    sessions.control = open_control(options, pipeline)
     duration_s = options.end_s or source.duration_s
     rate_hz = float(source.rate_hz) if source.rate_hz else None
     path = file_of(options.source) if not source.live else None
@@ -207,6 +255,8 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     host.recording = any(output.on_disk for output in outputs)
     host.set_times = lambda settings: pipeline.set_times(settings.confirm_s, settings.hold_s)
     try:
+        if options.record:
+            sessions.control.start()
         code = run_viewer(
             sessions.open_feed,
             title=source.name,
@@ -214,6 +264,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
             full_screen=options.full_screen,
             recording_error=sessions.watch,
             recording=sessions.recording,
+            record=sessions.control,
             set_keep_pace=None if source.live else sessions.set_keep_pace,
             keep_pace=options.keep_pace and not source.live,
             unverified=bool(runtime.unverified),

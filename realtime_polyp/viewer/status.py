@@ -25,7 +25,7 @@ _TOOLTIPS = {
     "video": "Delay from capture until the picture is on the screen (median)",
     "annotation": "Delay from capture until the overlay of that picture is on the screen (median)",
     "speed": "Seconds of the recording per second, over the last two seconds",
-    "analysed": "Share of the pictures that were shown with a result of their own. K analyses all, or keeps pace",
+    "analysed": "Share of the pictures that were shown with a result of their own. G analyses all, or keeps pace",
     "analysis": "Time to analyse one frame, from preparation to tracking (median)",
 }
 _NUMBERS_LIVE = ("polyps", "video", "annotation", "dropped", "fps")

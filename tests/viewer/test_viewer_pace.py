@@ -59,14 +59,14 @@ def test_too_little_is_not_measured() -> None:
 def test_a_slow_recording_is_a_condition_that_names_the_key() -> None:
     condition = condition_of(replace(PLAYING, speed=0.42, is_slow=True))
     assert condition.name == "playing slowly" and condition.tone == "warn" and not condition.blanks
-    assert condition.title == "0.4\u00d7 speed" and "press K" in condition.detail
+    assert condition.title == "0.4\u00d7 speed" and "press G" in condition.detail
     assert condition_of(replace(PLAYING, speed=0.42, is_slow=True, frame_quality="blurred")).name == "playing slowly"
     assert condition_of(replace(PLAYING, speed=1.0)).name == "running"
-    assert "press K" not in condition_of(replace(PLAYING, speed=0.4, is_slow=True, keeps_pace=True)).detail
+    assert "press G" not in condition_of(replace(PLAYING, speed=0.4, is_slow=True, keeps_pace=True)).detail
 
 
 def test_skipped_analysis_has_a_badge_of_its_own() -> None:
-    assert pace_badges(replace(PLAYING, keeps_pace=True, analysed=0.41)) == ("Analysis skipped \u2013 press K",)
+    assert pace_badges(replace(PLAYING, keeps_pace=True, analysed=0.41)) == ("Analysis skipped \u2013 press G",)
     assert pace_badges(replace(PLAYING, keeps_pace=True, analysed=1.0)) == ()
     assert pace_badges(replace(PLAYING, analysed=0.41)) == () == pace_badges(replace(PLAYING, keeps_pace=True))
 
