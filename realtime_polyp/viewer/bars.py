@@ -9,13 +9,16 @@ from PyQt5.QtWidgets import QApplication, QLayout, QVBoxLayout, QWidget
 SHOWN_MS = 2000
 """For how long the bars stay after the last movement of the mouse."""
 
+SMALLEST_PX = (760, 540)
+"""Width and height of the smallest window: with its frame it fits on 800 x 600."""
+
 _STIRS = (QEvent.MouseMove, QEvent.MouseButtonPress, QEvent.Wheel)
 
 
 class Bars(QObject):
     """Lays out a window as bars at the top, the picture, and bars at the bottom.
 
-    window: the parent of all; its present minimum becomes fixed. picture: takes all the room that is left.
+    window: the parent of all. picture: takes all the room that is left.
     on_cover: called with the heights, px, of the bars that lie over the picture at its top and at its bottom.
     """
 
@@ -38,7 +41,7 @@ class Bars(QObject):
         self._column.addWidget(self._top)
         self._column.addWidget(picture, 1)
         self._column.addWidget(self._bottom)
-        window.setMinimumSize(self._column.totalMinimumSize())
+        window.setMinimumSize(*SMALLEST_PX)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._hide_unless_used)

@@ -150,7 +150,7 @@ class TestLayout:
             corner = widget.mapTo(one, QPoint(0, 0))
             assert corner.x() >= 0 and corner.x() + widget.width() <= 800
             assert widget.isVisible() and corner.y() + widget.height() <= 600
-        assert one.canvas.height() > 400
+        assert one.canvas.height() > 380
 
     def test_texts_that_change_move_nothing(self, window, qtbot):
         one = window([result(i) for i in range(400)])
