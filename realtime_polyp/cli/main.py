@@ -14,6 +14,7 @@ from realtime_polyp.outputs.paths import check_outputs
 from realtime_polyp.postprocess.fusion import FusionError
 from realtime_polyp.postprocess.score_calibration import CalibrationError
 from realtime_polyp.recording.folders import check_record
+from realtime_polyp.review.recorded import SessionFileError
 from realtime_polyp.runtime import Runtime, open_runtime
 from realtime_polyp.session import SessionError
 from realtime_polyp.settings import SettingsError, read_settings
@@ -23,7 +24,16 @@ from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.frame_quality import QualityError
 from realtime_polyp.viewer.qt_setup import display_problem
 
-USER_ERRORS = (SourceError, EngineError, OutputError, CalibrationError, FusionError, QualityError, SettingsError)
+USER_ERRORS = (
+    SourceError,
+    EngineError,
+    OutputError,
+    CalibrationError,
+    FusionError,
+    QualityError,
+    SessionFileError,
+    SettingsError,
+)
 PROGRAM = "realtime-polyp"
 
 
@@ -61,10 +71,14 @@ def run(options: Options, trace: Trace | None) -> int:
         check_record(options.record, options.sources)
     several = len(options.sources) > 1
     problem = None if options.headless or several else display_problem()
-    if not (options.headless or several or problem):
+    if not (options.headless or several or problem or options.reanalyse):
         from realtime_polyp.viewer.shell import run_windows  # Qt is imported only where there is a screen
 
         return run_windows(options, trace)
+    if options.review:
+        from realtime_polyp.cli.review import print_session, reanalyse
+
+        return reanalyse(options) if options.reanalyse else print_session(options)
     if not options.sources:
         return report(
             f"{problem}; without a window, name a source: {PROGRAM} VIDEO --results OUT.jsonl", EXIT_BAD_INPUT

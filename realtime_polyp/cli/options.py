@@ -24,6 +24,19 @@ _TIMES = {
     "hold_s": "keep showing it for this long without a detection",
     "release_s": "keep its number for this long without a detection; at least hold-s",
 }
+_NOT_IN_REVIEW = (
+    "source",
+    "place",
+    "streams",
+    "record",
+    "save",
+    "results",
+    "events",
+    "summary",
+    "trace",
+    "keep_pace",
+    "display",
+)
 _DESCRIPTION = """Find and outline polyps in colonoscopy video, live or recorded.
 Research use only; not a medical device.
 
@@ -37,6 +50,7 @@ _EPILOG = """examples:
   python run_live.py --source video.mp4 --headless --save out.mp4 --start-s 60 --end-s 90
   python run_live.py --source video.mp4 --headless --events alarms.jsonl --events-pictures alarms
   python run_live.py --source video.mp4 --headless --record sessions
+  python run_live.py --review sessions/NAME              see it again, at any threshold
   python run_live.py --source 0 --confirm-s 0.3             show a polyp after detections for 0.3 s
   python run_live.py --source 0                         the first capture device (Linux: /dev/video0)
   python run_live.py --source rtsp://scope.example/1    a network stream
@@ -64,6 +78,9 @@ class Options:
     summary: Path | None
     trace: Path | None
     overwrite: bool
+    review: Path | None
+    source_at: Path | None
+    reanalyse: bool
     record: Path | None
     copy_source: bool
     pre_roll: float | None
@@ -173,6 +190,7 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
         found[name] = None if found[name] == _NONE else found[name]
     _check_times(parser, found)
     _check_record(parser, found)
+    _check_review(parser, found)
     _check_alarms(parser, found)
     _check_display(parser, found)
     sources, streams = _sources(parser, found), found.pop("streams")
@@ -191,7 +209,7 @@ def _sources(parser: Parser, found: dict[str, Any]) -> list[str]:
     named, alone = found.pop("source"), found.pop("place")
     if named and alone:
         parser.error(f"name the source once: --source {named[0]}, or {alone[0]} alone")
-    if found["headless"] and not (named or alone):
+    if found["headless"] and not (named or alone or found["review"]):
         parser.error("--headless needs a source: name a video, a folder of stills, a device or a URL")
     return list(named or alone)
 
@@ -235,6 +253,19 @@ def _check_record(parser: Parser, found: dict[str, Any]) -> None:
         parser.error(f"--pre-roll must be above 0 and at most {LONGEST_PRE_ROLL_S:g} seconds, got {pre_roll:g}")
 
 
+def _check_review(parser: Parser, found: dict[str, Any]) -> None:
+    """With --review, what is played is the session."""
+    if not found["review"]:
+        for name in ("source_at", "reanalyse"):
+            if found[name]:
+                parser.error(f"{_option(name)} needs --review DIR")
+        return
+    for name in _NOT_IN_REVIEW:
+        if found[name]:
+            option = "the source" if name == "place" else _option(name)
+            parser.error(f"--review shows a session as it was recorded: leave out {option}")
+
+
 def _add_source(parser: Parser) -> None:
     group = parser.add_argument_group("source")
     group.add_argument("place", nargs="*", metavar="SOURCE", help="as --source")
@@ -243,6 +274,11 @@ def _add_source(parser: Parser) -> None:
         nargs="+",
         metavar="SOURCE",
         help="video file, folder of stills, capture device, URL, or pattern; several are analysed together, headless",
+    )
+    group.add_argument("--review", type=Path, metavar="DIR", help="a session of --record: show it instead of a source")
+    group.add_argument("--source-at", type=Path, metavar="FILE", help="the session's video, where it was moved")
+    group.add_argument(
+        "--reanalyse", action="store_true", help="run the models over the session again and print how the alarms differ"
     )
     group.add_argument("--streams", type=int, metavar="K", help="analyse K copies of one source, headless")
     group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="start of the part to analyse, s")

@@ -2,10 +2,13 @@
 
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realtime_polyp.cli.options import Options
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.review.actions import judge, read_actions
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
@@ -15,6 +18,9 @@ from realtime_polyp.review.timeline_data import TimelineData, timeline_of
 from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.review_feed import ReviewFeed
+
+if TYPE_CHECKING:
+    from realtime_polyp.viewer.host import Host  # Qt
 
 
 class ReviewSession:
@@ -54,6 +60,17 @@ class ReviewSession:
     def open_feed(self, start_s: float) -> ReviewFeed:
         """A feed that starts at a time of the session. The feed before it has ended."""
         return ReviewFeed(self.session.again(), self.pictures, self.tracks, start_s, warning=self.problem)
+
+    def choose(self, options: Options) -> None:
+        """Begin with the threshold and times of the command line, where there are any."""
+        settings, temporal = self.tracks.recorded, self.tracks.recorded.temporal
+        if options.score_threshold is not None:
+            settings = replace(settings, score_threshold=options.score_threshold)
+        if temporal:
+            names = ("confirm_s", "hold_s", "release_s")
+            times_s = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+            settings = replace(settings, temporal=replace(temporal, **times_s))
+        self.tracks.set(settings, int(self.session.frames.number[0]))
 
     def timeline(self) -> TimelineData:
         """The timeline at the settings of the moment: the same object as long as nothing changes."""
@@ -99,3 +116,25 @@ class ReviewSession:
             session.close()
         if problems:
             self.chain_problem = f"the audit log does not fit: {'; '.join(problems)}"
+
+
+def show_session(folder: Path, options: Options, host: "Host | None" = None) -> int:
+    """Show a recorded session until the window is closed; returns the exit code. Raises SessionFileError."""
+    from realtime_polyp.viewer.app import run_viewer  # Qt is imported only where there is a screen
+
+    review = ReviewSession(folder, source_at=options.source_at)
+    review.choose(options)
+    try:
+        return run_viewer(
+            review.open_feed,
+            title=review.info.name,
+            info=review.info,
+            full_screen=options.full_screen,
+            recording_error=lambda: review.problem,
+            sound=options.sound or False,
+            usual_score=review.tracks.recorded.score_threshold,
+            timeline=review.timeline,
+            host=host,
+        )
+    finally:
+        review.close()

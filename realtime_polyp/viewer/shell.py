@@ -32,6 +32,8 @@ def run_windows(options: Options, trace: Trace | None) -> int:
     host = open_host(options)
     shell = Shell(options, host, Runtimes(trace))
     request: Request | None = Recent("source", options.source) if options.sources else START_PAGE
+    if options.review:
+        request = Recent("session", str(options.review))
     try:
         while request is not None:
             shell.show(request)
@@ -101,7 +103,7 @@ class Shell:
     def __init__(self, options: Options, host: Host, runtimes: Runtimes) -> None:
         self.options, self.host, self.runtimes = options, host, runtimes
         self.code = 0
-        self._named = bool(options.sources)  # the command line's source comes first: what is wrong with it is raised
+        self._named = bool(options.sources or options.review)  # the command line's source comes first: what is wrong with it is raised
 
     def show(self, request: Request) -> None:
         """Show a window until it is closed. Raises what is wrong with the command line's source."""
@@ -148,9 +150,13 @@ class Shell:
 
     def open_session_in_window(self, request: Recent) -> int:
         """Show a recorded session until its window is closed; returns the exit code."""
+        from realtime_polyp.viewer.review_session import show_session
+
         check(request)
+        own, folder = self.options.review, Path(request.place)
+        options = self.options if own == folder else replace(self.options, source_at=None)
         self.host.add_recent(absolute(request))
-        raise SettingsError("recorded sessions cannot be shown yet")
+        return show_session(folder, options, self.host)
 
     def _open(self, options: Options) -> Source:
         return open_source(

@@ -1,0 +1,63 @@
+"""`--review` without a window: what a session holds, and a second analysis of it."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from session_toys import record, results_for, write_source
+
+from realtime_polyp.recording.audit import verify_chain
+from realtime_polyp.review.compare import compare_alarms
+from realtime_polyp.review.reanalysis import list_analyses, reanalysed_tracks
+from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.tracks import recorded_tracks
+
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("sessions")
+    return record(place / "session", results_for(range(COUNT)), source=write_source(place / "scope.mp4", COUNT))
+
+
+def test_session_is_described(folder: Path, run: Run) -> None:
+    code, out, err = run("--review", folder)
+    assert (code, err) == (0, "")
+    assert "scope.mp4, recorded at an unknown time" in out
+    assert "duration 0:01.6, 40 frames, 40 analysed with fake + fake\nalarms 1, polyps 1" in out
+    assert f"picture {folder.parent / 'scope.mp4'}\naudit log: complete and unchanged" in out
+
+
+def test_what_is_missing_is_said(folder: Path, tmp_path: Path, run: Run) -> None:
+    cut = record(tmp_path / "cut", results_for(range(5)), ended=False)
+    code, out, err = run("--review", cut)
+    assert code == 2 and "5 frames" in out
+    assert "The picture of this session was not recorded" in err and "cut off after 0:00.2" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, problem",
+    [
+        (["--review", "nowhere"], "nowhere is no recorded session: it has no session.sqlite"),
+        (["--review", "x", "--source", "a.mp4"], "shows a session as it was recorded: leave out --source"),
+        (["--source", "a.mp4", "--source-at", "b.mp4"], "--source-at needs --review DIR"),
+        (["--review", "x", "a.mp4"], "shows a session as it was recorded: leave out the source"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(run: Run, arguments: list[str], problem: str) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2 and problem in err and err.count("\n") == 1
+
+
+def test_second_analysis_is_stored_beside_the_first_and_compared(folder: Path, run: Run) -> None:
+    before = recorded_tracks(RecordedSession(folder))
+    code, out, err = run("--review", folder, "--reanalyse", "--no-fusion", "--no-hflip")
+    assert (code, err) == (0, "")
+    assert "A: as recorded, fake + fake\nB: fake + fake\n" in out and "in both: 1 of A, 1 of B" in out
+    session = RecordedSession(folder)
+    (one,) = list_analyses(session)
+    tracks = reanalysed_tracks(session, one.analysis)
+    assert len(tracks) and one.detail["models"] == {"detector": "fake", "segmenter": "fake"}
+    assert len(recorded_tracks(session)) == len(before) and verify_chain(session) == ()
+    assert compare_alarms((), before, (), tracks).both == ()
