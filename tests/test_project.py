@@ -120,7 +120,7 @@ def pip_section() -> list[str]:
 
 def test_environment_yml_declares_what_pyproject_does() -> None:
     project = pyproject()["project"]
-    extras = [one for name in ("viewer", "train", "dev") for one in project["optional-dependencies"][name]]
+    extras = [one for name in ("viewer", "report", "train", "dev") for one in project["optional-dependencies"][name]]
     found = [text for text in pip_section() if not text.startswith("-")]  # options such as --extra-index-url aside
     assert sorted(found) == sorted(project["dependencies"] + extras)
 
@@ -134,14 +134,14 @@ def test_every_dependency_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("package", "extras"),
     [
-        ("realtime_polyp", ("viewer", "gpu")),
+        ("realtime_polyp", ("viewer", "report", "gpu")),
         ("trainers", ("train",)),
         ("calibration", ("train", "dev")),  # dev: TensorRT's converter
     ],
 )
 def test_every_import_is_declared(package: str, extras: tuple[str, ...]) -> None:
     """Third-party modules imported anywhere in a package are dependencies, or in the extras that it needs."""
-    distributions = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
+    distributions = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "fpdf": "fpdf2"}
     project = pyproject()["project"]
     lines = project["dependencies"] + [one for extra in extras for one in project["optional-dependencies"][extra]]
     declared = {re.split("[=<>]", line)[0].replace("_", "-") for line in lines}

@@ -1,0 +1,145 @@
+import csv
+import io
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import av
+import pytest
+from media import write_clip
+from pyarrow import parquet
+from recorded_toys import RATE_HZ, SIZE, make_session, picture
+
+from realtime_polyp.review.actions import (
+    ActionLog,
+    Mark,
+    Note,
+    PolypFields,
+    SamePolyp,
+    Stretch,
+    Verdict,
+    Withdrawal,
+    judge,
+    read_actions,
+)
+from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.report import ReportOptions, main, write_report
+from realtime_polyp.review.report_chart import draw_timeline
+from realtime_polyp.review.report_data import Report, clock, gather
+from realtime_polyp.review.report_html import format_html
+from realtime_polyp.review.report_pdf import format_pdf
+
+COUNT = 100
+MARKED = Stretch(-1, (30, 32), tuple((number, (10.0, 10.0, 40.0, 40.0)) for number in range(30, 33)))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "disc.mp4"
+    options = {"crf": "14", "preset": "ultrafast"}
+    return write_clip(
+        path, count=COUNT, size=SIZE, rate=RATE_HZ, options=options, draw=lambda index, _: picture(index + 1)
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, video) -> Path:
+    """A session in which polyp 1 has two alarms: frames 1 to 20 and 61 to 100."""
+    return make_session(tmp_path / "session", COUNT, unseen=range(21, 61), video=video)
+
+
+def say(folder: Path, *said) -> None:
+    with ActionLog(folder, author="A. Nurse") as log:
+        for one in said:
+            log.add(one)
+
+
+def report_of(folder: Path) -> Report:
+    session = RecordedSession(folder)
+    return gather(session, judge(read_actions(session.database)))
+
+
+def test_polyp_is_reported_with_its_alarms_and_what_persons_said(folder):
+    say(
+        folder,
+        Verdict(1, accepted=True),
+        PolypFields(1, {"site": "sigmoid", "size_mm": "4"}),
+        Note(1.0, "lifted well", polyp=1),
+        MARKED,
+        Mark(2.0),
+        Withdrawal("start", 0.5),
+        Withdrawal("end", 3.5),
+    )
+    report = report_of(folder)
+    first, second = report.polyps
+    assert (first.name, first.verdict, first.fields["site"]) == ("1", True, "sigmoid")
+    assert [clock(start_s) for start_s, _ in first.spans] == ["0:00.0", "0:02.4"]
+    assert first.shown_s == pytest.approx(60 / RATE_HZ)
+    assert report.notes == {1: ("0:01.0 lifted well",)}
+    assert (second.name, second.peak_score, second.alarms) == ("M1", None, ())
+    figures = {name: value for value, name in report.key_figures}
+    assert figures["alarms"] == "2" and figures["alarms per minute"] == "30.00"
+    assert figures["withdrawal time"] == "0:03.0" and figures["polyps accepted"] == "2"
+    assert report.marks == ((2.0, "look at this later"),)
+
+
+def test_rejected_polyps_stand_last_and_the_same_polyp_once(folder):
+    say(folder, MARKED, SamePolyp(-1, 1), Verdict(1, accepted=False))
+    assert [one.verdict for one in report_of(folder).polyps] == [False]
+    assert len(report_of(folder).polyps[0].spans) == 3
+
+
+def test_page_stands_alone_and_escapes_what_persons_wrote(folder):
+    say(folder, PolypFields(1, {"site": "<script>alert(1)</script>"}), Note(0.2, "<b>bold</b>"))
+    page = format_html(report_of(folder), {1: b"\xff\xd8jpeg"})
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "&lt;b&gt;bold" in page
+    assert "Research use only \u2013 not a medical device" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "data:image/jpeg;base64,/9hqcGVn" in page
+
+
+def test_timeline_has_a_bar_for_every_span(folder):
+    report = report_of(folder)
+    drawn = ElementTree.fromstring(draw_timeline(report))
+    colours = [one.get("fill") for one in drawn.iter("{http://www.w3.org/2000/svg}rect")]
+    assert colours.count("#b45309") == len(report.polyps[0].spans) == 2
+    assert any(one.text == "polyp 1" for one in drawn.iter("{http://www.w3.org/2000/svg}text"))
+
+
+def test_pdf_takes_any_text(folder):
+    say(folder, PolypFields(1, {"site": "\u5927\u8178 \u2013 sigma " + "long " * 80}), MARKED)
+    data = format_pdf(report_of(folder), {})
+    assert data.startswith(b"%PDF-") and data.count(b"/Type /Page\n") >= 1
+
+
+def test_command_writes_page_pdf_tables_and_clips(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([str(folder), "--out", str(out), "--clip", "1", "1.4", "--no-clips"]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert {
+        "report.html",
+        "report.pdf",
+        "frames.csv",
+        "tracks.parquet",
+        "clip-1-1.4.mp4",
+        "clip-1-1.4-plain.mp4",
+    } <= names
+    rows = list(csv.DictReader(io.StringIO((out / "alarms.csv").read_text())))
+    assert [(row["number"], row["first"], row["last"]) for row in rows] == [("1", "1", "20"), ("2", "61", "100")]
+    assert parquet.read_table(out / "frames.parquet").num_rows == COUNT
+    with av.open(str(out / "clip-1-1.4.mp4")) as clip:
+        assert sum(1 for _ in clip.decode(video=0)) == 10
+    assert (out / "report.html").stat().st_mode & 0o077 == 0
+    assert "open" in capsys.readouterr().out
+
+
+def test_clip_of_an_alarm_shows_what_lies_around_it(folder):
+    written = {path.name for path in write_report(folder, options=ReportOptions())}
+    assert {"alarm-001.mp4", "alarm-001-plain.mp4", "alarm-002.mp4"} <= written
+    with av.open(str(folder / "report" / "alarm-001.mp4")) as clip:
+        assert sum(1 for _ in clip.decode(video=0)) == 45  # 0.8 s and 1 s after it
+
+
+def test_folder_without_a_session_is_one_sentence(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "is no recorded session" in capsys.readouterr().err
