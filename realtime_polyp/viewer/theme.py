@@ -1,5 +1,7 @@
 """Colours, sizes and fixed notices. Dark, for a dimmed endoscopy room: only the picture is bright."""
 
+import re
+
 from realtime_polyp.viewer.condition import Tone
 
 BACKGROUND = "#0b0d10"
@@ -24,6 +26,11 @@ def scale_of(width: int, height: int) -> float:
     """The scale for a window of this size, px."""
     room = min(width / _ROOMY[0], height / _ROOMY[1])
     return max((scale for scale in SCALES if scale <= room), default=SCALES[0])
+
+
+def scaled(sheet: str, scale: float) -> str:
+    """A style sheet with all its px, but for single ones, at a scale."""
+    return re.sub(r"\b(\d+)px", lambda px: f"{round(int(px[1]) * scale) if int(px[1]) > 1 else 1}px", sheet)
 
 
 def style_of(scale: float) -> str:

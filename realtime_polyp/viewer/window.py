@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PyQt5.QtCore import QEvent, QEventLoop, QSize, Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent, QResizeEvent
-from PyQt5.QtWidgets import QApplication, QHBoxLayout, QLabel, QWidget
+from PyQt5.QtWidgets import QApplication, QLabel, QWidget
 
 from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.recording.control import RecordingControl
@@ -17,12 +17,14 @@ from realtime_polyp.review.timeline_data import TimelineData
 from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.alerting import Alerting
 from realtime_polyp.viewer.badges import Notes
+from realtime_polyp.viewer.banner import make_top
 from realtime_polyp.viewer.bars import Bars
 from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.condition import READY, Condition, condition_of, pace_badges
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
+from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.keep_pace import KeepPace, SetKeepPace
 from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, code_of, help_html
@@ -38,7 +40,7 @@ from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, error_message, save_snapshot, saved_message
 from realtime_polyp.viewer.status import StatusLine
 from realtime_polyp.viewer.stepping import no_pictures
-from realtime_polyp.viewer.theme import RESEARCH_ONLY, UNVERIFIED, scale_of, style_of
+from realtime_polyp.viewer.theme import RESEARCH_ONLY, scale_of, scaled, style_of
 from realtime_polyp.viewer.timeline_link import TimelineLink
 from realtime_polyp.viewer.transport import Transport
 from realtime_polyp.viewer.window_menu import make_menu, make_opener, snapshot_folder
@@ -206,7 +208,7 @@ class ViewerWindow(QWidget):
         self.menu = make_menu(self, self._actions, live=info.live)
         self.bars = Bars(
             self,
-            [self.menu, _make_banner(self.options)],
+            [make_top(self.menu, self.options.title, unverified=self.options.unverified)],
             self.canvas,
             [self.controls, self.status],
             self.canvas.set_covered,
@@ -395,6 +397,7 @@ class ViewerWindow(QWidget):
         if scale != self._scale:
             self._scale = scale
             self.setStyleSheet(style_of(scale))
+            self.menu.setStyleSheet(scaled(FORM_STYLE, scale))
             self.controls.set_scale(scale)
             self.status.set_scale(scale)
 
@@ -406,23 +409,3 @@ class ViewerWindow(QWidget):
         self.help.move(
             (self.canvas.width() - self.help.width()) // 2, max(0, (self.canvas.height() - self.help.height()) // 2)
         )
-
-
-def _make_banner(options: ViewerOptions) -> QWidget:
-    """The line above the picture: title, research-use notice, and a warning when an engine is unverified."""
-    banner = QWidget()
-    banner.setObjectName("banner")
-    banner.setAttribute(Qt.WA_StyledBackground)
-    row = QHBoxLayout(banner)
-    row.setContentsMargins(14, 4, 14, 4)
-    row.addWidget(QLabel(options.title))
-    row.addStretch(1)
-    if options.unverified:
-        warning = QLabel(UNVERIFIED)
-        warning.setObjectName("unverified")
-        warning.setToolTip("This engine has not passed the accuracy gate: run python -m calibration.gate")
-        row.addWidget(warning)
-    research = QLabel(RESEARCH_ONLY)
-    research.setObjectName("research")
-    row.addWidget(research)
-    return banner
