@@ -1,5 +1,7 @@
 """The picture: letterboxed, scaled once per frame, with its overlay painted as vectors."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from PyQt5.QtCore import QPointF, QRectF, QSize, Qt
@@ -31,6 +33,8 @@ class Canvas(QWidget):
         self._style, self._overlay_on = style, True
         self._condition, self._notes = READY, Notes()
         self.signals = EdgeSignals()
+        self.extra: Callable[[QPainter, Surface], None] | None = None  # paints more over the picture
+        self.blind = False  # whether the results are hidden, though there are some
         self._covered = (0, 0)
         self._badges, self._placer = BadgeLayer(), LabelPlacer()
         self._displayed: DisplayedFrame | None = None
@@ -73,7 +77,7 @@ class Canvas(QWidget):
     def shapes(self) -> Shapes:
         """The shapes that are drawn over the picture."""
         displayed = self._displayed
-        if displayed is None or displayed.result is None or not self._overlay_on or self._condition.blanks:
+        if displayed is None or displayed.result is None or not self._shows_overlay:
             return NO_SHAPES
         if self._shapes is None or self._shapes[0] is not displayed or self._shapes[1] != self._style:
             self._shapes = (displayed, self._style, shapes_of(displayed.result, self._style))
@@ -86,6 +90,28 @@ class Canvas(QWidget):
         ratio = self.devicePixelRatioF()
         left, top, width, height = letterbox(self._displayed.frame.image, self.width() * ratio, self.height() * ratio)
         return QRectF(left / ratio, top / ratio, width / ratio, height / ratio)
+
+    @property
+    def style(self) -> OverlayStyle:
+        return self._style
+
+    @property
+    def _shows_overlay(self) -> bool:
+        return self._overlay_on and not self._condition.blanks and not self.blind
+
+    def source_px(self, widget_px: float) -> float:
+        """A length on the widget in px of the source."""
+        return widget_px / self._scale_of(self.picture_rect())
+
+    def source_point(self, at: QPointF) -> tuple[float, float]:
+        """A point of the widget in px of the source."""
+        area = self.picture_rect()
+        scale = self._scale_of(area)
+        return (at.x() - area.x()) / scale, (at.y() - area.y()) / scale
+
+    def _scale_of(self, area: QRectF) -> float:
+        """Widget px per source px."""
+        return area.width() / self._displayed.frame.image.shape[1] if self._displayed else 1.0
 
     def sizeHint(self) -> QSize:
         return QSize(1280, 720)
@@ -115,9 +141,11 @@ class Canvas(QWidget):
         painter.drawImage(QPointF(area.topLeft()), self._scaled_image(displayed.frame, size, ratio))
         surface = Surface(area, area.width() / displayed.frame.image.shape[1], labels, tuple(taken))
         paint_shapes(painter, self.shapes(), surface, self._placer)
-        overlay = displayed.result is not None and self._overlay_on and not self._condition.blanks
+        overlay = displayed.result is not None and self._shows_overlay
         if overlay:
             self.signals.paint(painter, surface)
+        if self.extra:
+            self.extra(painter, surface)
         return overlay
 
     def _panels(self) -> list[Rect]:
