@@ -71,12 +71,15 @@ def run(options: Options, trace: Trace | None) -> int:
         check_record(options.record, options.sources)
     several = len(options.sources) > 1
     problem = None if options.headless or several else display_problem()
-    if not (options.headless or several or problem or options.reanalyse):
+    if not (options.headless or several or problem or options.reanalyse or options.report):
         from realtime_polyp.viewer.shell import run_windows  # Qt is imported only where there is a screen
 
         return run_windows(options, trace)
     if options.review:
-        from realtime_polyp.cli.review import print_session, reanalyse
+        from realtime_polyp.cli.review import print_session, reanalyse, write_session_report
+
+        if options.report:
+            return write_session_report(options)
 
         return reanalyse(options) if options.reanalyse else print_session(options)
     if not options.sources:

@@ -51,6 +51,7 @@ _EPILOG = """examples:
   python run_live.py --source video.mp4 --headless --events alarms.jsonl --events-pictures alarms
   python run_live.py --source video.mp4 --headless --record sessions
   python run_live.py --review sessions/NAME              see it again, at any threshold
+  python run_live.py --review sessions/NAME --report     write its report: HTML, PDF, tables, clips
   python run_live.py --source 0 --confirm-s 0.3             show a polyp after detections for 0.3 s
   python run_live.py --source 0                         the first capture device (Linux: /dev/video0)
   python run_live.py --source rtsp://scope.example/1    a network stream
@@ -79,6 +80,7 @@ class Options:
     trace: Path | None
     overwrite: bool
     review: Path | None
+    report: Path | None
     source_at: Path | None
     reanalyse: bool
     record: Path | None
@@ -256,7 +258,7 @@ def _check_record(parser: Parser, found: dict[str, Any]) -> None:
 def _check_review(parser: Parser, found: dict[str, Any]) -> None:
     """With --review, what is played is the session."""
     if not found["review"]:
-        for name in ("source_at", "reanalyse"):
+        for name in ("source_at", "reanalyse", "report"):
             if found[name]:
                 parser.error(f"{_option(name)} needs --review DIR")
         return
@@ -277,6 +279,14 @@ def _add_source(parser: Parser) -> None:
     )
     group.add_argument("--review", type=Path, metavar="DIR", help="a session of --record: show it instead of a source")
     group.add_argument("--source-at", type=Path, metavar="FILE", help="the session's video, where it was moved")
+    group.add_argument(
+        "--report",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="OUT",
+        help="with --review: write the session's report (HTML, PDF, tables, clips), by default to DIR/report",
+    )
     group.add_argument(
         "--reanalyse", action="store_true", help="run the models over the session again and print how the alarms differ"
     )

@@ -18,6 +18,7 @@ from realtime_polyp.review.compare import compare_alarms, comparison_table
 from realtime_polyp.review.polyps import Polyp, list_polyps
 from realtime_polyp.review.reanalysis import SessionSource, analyse_again, list_analyses
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
+from realtime_polyp.review.report import ReportOptions, run_report
 from realtime_polyp.review.session_pictures import find_original
 from realtime_polyp.review.tracks import recorded_tracks
 from realtime_polyp.runtime import open_runtime
@@ -35,6 +36,13 @@ def print_session(options: Options) -> int:
     for problem in problems:
         print(f"realtime-polyp: {problem}", file=sys.stderr)
     return EXIT_BAD_INPUT if problems else 0
+
+
+def write_session_report(options: Options) -> int:
+    """Write a session's report; returns the exit code."""
+    session = options.review or Path()
+    out = options.report if options.report and options.report != Path() else None
+    return run_report(session, out, ReportOptions(source_at=options.source_at))
 
 
 def open_session(folder: Path | None) -> RecordedSession:

@@ -18,10 +18,18 @@ AROUND_S = 1.0
 
 
 def write_clip(
-    session: RecordedSession, start_s: float, end_s: float, path: Path, *, overlay: bool = True, blank: bool = True
+    session: RecordedSession,
+    original: Path,
+    start_s: float,
+    end_s: float,
+    path: Path,
+    *,
+    overlay: bool = True,
+    blank: bool = True,
 ) -> int:
     """Write the frames of a stretch, s on the session's clock; returns how many.
 
+    original: the file with the session's pictures.
     overlay: draw boxes and outlines as they were shown. blank: everything outside the field of view is black. The
     research-use notice is always drawn. Raises OutputError, SourceError.
     """
@@ -29,7 +37,7 @@ def write_clip(
     writer = VideoWriter(path, rate_hz=rate_hz, blank_outside=blank)
     written = 0
     try:
-        for frame, result in _frames(session, start_s, end_s):
+        for frame, result in _frames(session, original, start_s, end_s):
             writer.write_picture(frame, result if overlay else _without_overlay(result))
             written += 1
     finally:
@@ -42,11 +50,10 @@ def clip_of(alarm: SessionAlarm, duration_s: float) -> tuple[float, float]:
     return max(0.0, alarm.start_s - AROUND_S), min(duration_s, alarm.end_s + AROUND_S)
 
 
-def _frames(session: RecordedSession, start_s: float, end_s: float) -> Iterator[tuple[Frame, Result | None]]:
+def _frames(
+    session: RecordedSession, original: Path, start_s: float, end_s: float
+) -> Iterator[tuple[Frame, Result | None]]:
     """Frames whose picture is at hand, with the result of that frame or None; their time is the session's clock."""
-    original = session.original
-    if original is None:
-        return
     pictures = PictureFile(original)
     try:
         for row in range(*np.searchsorted(session.frames.session_s, (start_s, end_s))):

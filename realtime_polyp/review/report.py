@@ -32,6 +32,7 @@ from realtime_polyp.review.report_data import Report, gather
 from realtime_polyp.review.report_html import format_html
 from realtime_polyp.review.report_pdf import format_pdf
 from realtime_polyp.review.report_tables import MissingPackageError, collect_tables, format_csv, format_parquet
+from realtime_polyp.review.session_pictures import find_original
 from realtime_polyp.sources.base import SourceError
 
 REPORT_FOLDER = "report"
@@ -60,11 +61,13 @@ class ReportOptions:
         clips: a clip of each alarm, with and without overlay.
         stretches: further clips: (start, end), s on the session's clock.
         blank: make everything outside the field of view black in pictures and clips, where names and dates stand.
+        source_at: the file with the pictures, where it was moved.
     """
 
     clips: bool = True
     stretches: tuple[tuple[float, float], ...] = ()
     blank: bool = True
+    source_at: Path | None = None
 
 
 def write_report(
@@ -77,7 +80,10 @@ def write_report(
     """
     session = RecordedSession(folder)
     try:
-        report = gather(session, judge(read_actions(session.database)))
+        original, problem = find_original(session)
+        if original is None and options.source_at:  # checked by its SHA-256, which takes time
+            original, problem = find_original(session, options.source_at)
+        report = gather(session, judge(read_actions(session.database)), problem)
         target = out or folder / REPORT_FOLDER
         written: list[Path] = []
 
@@ -92,17 +98,17 @@ def write_report(
             written.append(target / name)
 
         _make_folder(target)
-        pictures = best_pictures(session, report, blank=options.blank)
+        pictures = best_pictures(session, original, report, blank=options.blank)
         put("report.html", lambda: format_html(report, pictures).encode())
         put("report.pdf", lambda: format_pdf(report, pictures))
         for table, columns in collect_tables(session, report).items():
             put(f"{table}.csv", lambda columns=columns: format_csv(columns))  # type: ignore[misc]
             put(f"{table}.parquet", lambda columns=columns: format_parquet(columns))  # type: ignore[misc]
-        for name, start_s, end_s in _clips(report, options):
+        for name, start_s, end_s in _clips(report, options) if original else ():
             for suffix, overlay in (("", True), ("-plain", False)):
                 path = target / f"{name}{suffix}.mp4"
                 progress(path.name)
-                if write_clip(session, start_s, end_s, path, overlay=overlay, blank=options.blank):
+                if write_clip(session, original, start_s, end_s, path, overlay=overlay, blank=options.blank):  # type: ignore[arg-type]
                     written.append(path)
         return written
     except sqlite3.Error as error:
@@ -111,9 +117,13 @@ def write_report(
         session.close()
 
 
-def best_pictures(session: RecordedSession, report: Report, *, blank: bool = True) -> dict[int, bytes]:
-    """{polyp: its best frame with overlay as JPEG}; without those whose picture is not at hand."""
-    original = session.original
+def best_pictures(
+    session: RecordedSession, original: Path | None, report: Report, *, blank: bool = True
+) -> dict[int, bytes]:
+    """Return {polyp: its best frame with overlay as JPEG}, without those whose picture is not at hand.
+
+    original: the file with the pictures; None: it is gone.
+    """
     if original is None:
         return {}
     found: dict[int, bytes] = {}
@@ -191,11 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--keep-outside", dest="blank", action="store_false",
         help="keep what lies outside the field of view, where the names of patients stand",
     )  # fmt: skip
+    parser.add_argument("--source-at", type=Path, metavar="FILE", help="the session's video, where it was moved")
     found = parser.parse_args(arguments)
     for start_s, end_s in found.clip:
         if not 0 <= start_s < end_s < float("inf"):
             parser.error(f"--clip needs a start from 0 and a later end, got {start_s:g} {end_s:g}")
-    options = ReportOptions(found.clips, tuple((start_s, end_s) for start_s, end_s in found.clip), found.blank)
+    stretches = tuple((start_s, end_s) for start_s, end_s in found.clip)
+    options = ReportOptions(found.clips, stretches, found.blank, found.source_at)
     return run_report(found.session, found.out, options)
 
 

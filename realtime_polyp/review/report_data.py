@@ -61,14 +61,17 @@ class Report:
     problems: tuple[str, ...]
 
 
-def gather(session: RecordedSession, judgement: Judgement) -> Report:
-    """Gather the report of a session. Raises sqlite3.Error."""
+def gather(session: RecordedSession, judgement: Judgement, picture_problem: str | None = None) -> Report:
+    """Gather the report of a session. picture_problem: why there are no pictures; None: they are at hand.
+
+    Raises sqlite3.Error.
+    """
     frames, alarms = session.frames, find_alarms(session.frames, recorded_tracks(session))
     period_s = frame_period_s(frames)
     duration_s = frames.duration_s + (period_s if len(frames) else 0.0)
     listed = list_polyps(frames, alarms, judgement)
     polyps = tuple(sorted(listed, key=lambda one: one.verdict is False))
-    problems = _problems(session)
+    problems = _problems(session, picture_problem)
     start_s, end_s = judgement.withdrawal_s
     return Report(
         title=str(session.facts.get("source", {}).get("name") or session.folder.name),
@@ -232,12 +235,10 @@ def _files_table(session: RecordedSession) -> Facts:
     return Facts("Files and audit", tuple(rows))
 
 
-def _problems(session: RecordedSession) -> tuple[str, ...]:
-    found: list[str] = list(getattr(session, "problems", ()))
-    found += [f"The audit chain does not fit: {problem}" for problem in verify_chain(session)]
-    if session.original is None and not any("picture" in one for one in found):
-        found.append("The original picture is not at hand: there are no pictures in this report.")
-    return tuple(dict.fromkeys(found))[:_MOST_PROBLEMS]
+def _problems(session: RecordedSession, picture_problem: str | None) -> tuple[str, ...]:
+    chain = [f"The audit log does not fit: {problem}" for problem in verify_chain(session)]
+    found = [*session.problems, *chain, picture_problem]
+    return tuple(dict.fromkeys(one[0].upper() + one[1:] for one in found if one))[:_MOST_PROBLEMS]
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def run_viewer(
     timeline: Callable[[], TimelineData] | None = None,
     ahead: Job | None = None,
     record: RecordingControl | None = None,
+    session: Path | None = None,
     host: Host | None = None,
 ) -> int:
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
@@ -78,6 +79,7 @@ def run_viewer(
         timeline=timeline,
         ahead=ahead,
         record=record,
+        session=session,
         host=host,
     )
     window = ViewerWindow(open_feed, info, options)

@@ -12,8 +12,9 @@ Action = Literal[
     "usual threshold", "sound", "louder", "quieter", "legend", "snapshot", "full screen", "leave", "help", "quit",
     "step back", "start", "end", "slower", "faster", "loop start", "loop end", "next alarm", "previous alarm", "replay",
     "zoom in", "zoom out", "pan left", "pan right", "keep pace",
-    "record", "keep",
-    "open", "open folder", "open session", "open address", "start page", "settings",
+    "record", "keep", "mark", "withdrawal", "polyp list",
+    "accept", "reject", "two frames", "outline tool", "delete box", "fields", "undo", "redo", "blind",
+    "open", "open folder", "open session", "open address", "start page", "settings", "report",
 ]  # fmt: skip
 SEEK_STEP_S = 5.0
 REPLAY_S = 10.0
@@ -42,7 +43,8 @@ class Key:
 
     Attributes:
         action: what the window does.
-        codes: the Qt.Key values, plus Qt.CTRL where Ctrl is held (on a Mac, Command); any of them triggers it.
+        codes: the Qt.Key values, plus Qt.CTRL where Ctrl is held (on a Mac, Command) and Qt.SHIFT
+            where Shift is held with it; any of them triggers it.
         label: the key as the user reads it.
         description: what it does, for the help and the tooltip.
         recordings_only: it does nothing with a live source.
@@ -77,6 +79,24 @@ KEYS = (
     Key("keep pace", (Qt.Key_G,), "G", "keep pace: skip analysis rather than time, or not", recordings_only=True),
     Key("record", (Qt.Key_R,), "R", "record the session, or stop: picture, results, audit log"),
     Key("keep", (Qt.Key_K,), "K", "keep that: mark what has just passed, or record from it on"),
+    Key("mark", (Qt.Key_M,), "M", "mark this moment: look at this later"),
+    Key("withdrawal", (Qt.Key_W,), "W", "withdrawal starts here; again: it ends here"),
+    Key("polyp list", (Qt.Key_C,), "C", "show or hide the polyp list"),
+    Key("accept", (Qt.Key_Y, Qt.Key_Return, Qt.Key_Enter), "Y", "session: it is a polyp", recordings_only=True),
+    Key("reject", (Qt.Key_Delete,), "Del", "session: it is a false alarm", recordings_only=True),
+    Key("two frames", (Qt.Key_J,), "J", "session: mark a missed polyp by two frames", recordings_only=True),
+    Key("outline tool", (Qt.Key_E,), "E", "session: correct the outline: brush, polygon", recordings_only=True),
+    Key("delete box", (Qt.CTRL + Qt.Key_Delete,), "Ctrl+Del", "session: no polyp in this frame", recordings_only=True),
+    Key("fields", (Qt.Key_F2,), "F2", "session: site, size, class, note, same polyp", recordings_only=True),
+    Key("undo", (Qt.CTRL + Qt.Key_Z,), "Ctrl+Z", "session: take back what was said last", recordings_only=True),
+    Key(
+        "redo",
+        (Qt.CTRL + Qt.SHIFT + Qt.Key_Z, Qt.CTRL + Qt.Key_Y),
+        "Ctrl+Shift+Z",
+        "session: say it again",
+        recordings_only=True,
+    ),
+    Key("blind", (Qt.CTRL + Qt.Key_B,), "Ctrl+B", "session: blind mode, the program hidden", recordings_only=True),
     Key("overlay", (Qt.Key_O,), "O", "show or hide the overlay"),
     Key("boxes", (Qt.Key_B,), "B", "show or hide the boxes"),
     Key("outline", (Qt.Key_U,), "U", "show or hide the outlines"),
@@ -93,6 +113,7 @@ KEYS = (
     Key("open", (Qt.CTRL + Qt.Key_O,), "Ctrl+O", "open a video"),
     Key("open folder", (Qt.CTRL + Qt.Key_D,), "Ctrl+D", "open a folder of stills"),
     Key("open session", (Qt.CTRL + Qt.Key_R,), "Ctrl+R", "open a recorded session"),
+    Key("report", (Qt.CTRL + Qt.Key_P,), "Ctrl+P", "write the report of a recorded session", recordings_only=True),
     Key("open address", (Qt.CTRL + Qt.Key_L,), "Ctrl+L", "open a stream or a device"),
     Key("start page", (Qt.CTRL + Qt.Key_W,), "Ctrl+W", "close, back to the start page"),
     Key("settings", (Qt.CTRL + Qt.Key_Comma,), "Ctrl+,", "settings"),
@@ -106,7 +127,10 @@ ACTION_OF: dict[int, Action] = {code: key.action for key in KEYS for code in key
 
 def code_of(event: QKeyEvent) -> int:
     """The code of a key that is pressed, as `Key.codes` have it."""
-    return int(event.key()) | int(event.modifiers() & (Qt.ControlModifier | Qt.AltModifier | Qt.MetaModifier))
+    counted = Qt.ControlModifier | Qt.AltModifier | Qt.MetaModifier
+    if event.modifiers() & Qt.ControlModifier:  # else it is part of the character: "(" or "?"
+        counted |= Qt.ShiftModifier
+    return int(event.key()) | int(event.modifiers() & counted)
 
 
 def tooltip(action: Action) -> str:
@@ -115,12 +139,13 @@ def tooltip(action: Action) -> str:
     return f"{key.description[0].upper()}{key.description[1:]}  [{key.label}]"
 
 
-def help_html(*, live: bool) -> str:
-    """Return the list of shortcuts; without those that do nothing with a live source."""
+def help_html(*, live: bool, size_px: int = 15) -> str:
+    """Return the list of shortcuts; without those that do nothing with a live source. size_px: of the letters."""
     cells = [
         f"<td><b>{key.label}</b></td><td>{key.description}</td>" for key in KEYS if not (live and key.recordings_only)
     ]
     half = (len(cells) + 1) // 2  # two columns: one would be higher than a small screen
     pairs = zip_longest(cells[:half], cells[half:], fillvalue="")
-    rows = "".join(f"<tr>{left}<td width='24'></td>{right}</tr>" for left, right in pairs)
-    return f"<p><b>Keys</b></p><table cellpadding='3' cellspacing='3'>{rows}</table>"
+    rows = "".join(f"<tr>{left}<td width='{size_px}'></td>{right}</tr>" for left, right in pairs)
+    pad = size_px // 6
+    return f"<p><b>Keys</b></p><table cellpadding='{pad}' cellspacing='{pad}'>{rows}</table>"

@@ -10,7 +10,7 @@ from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.keys import KEYS, Action
 
-_FILE = ("open", "open folder", "open session", "open address", "snapshot", "settings", "start page", "quit")
+_FILE = ("open", "open folder", "open session", "open address", "snapshot", "report", "settings", "start page", "quit")
 _VIEW = ("overlay", "mask", "stricter", "looser", "full screen", "leave")
 _MENUS: dict[str, tuple[str, ...]] = {"File": _FILE, "Play": (), "View": _VIEW, "Help": ("help",)}
 _USUAL = "Play"  # of an action that no other menu lists

@@ -134,6 +134,7 @@ def show_session(folder: Path, options: Options, host: "Host | None" = None) -> 
             sound=options.sound or False,
             usual_score=review.tracks.recorded.score_threshold,
             timeline=review.timeline,
+            session=folder,
             host=host,
         )
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PyQt5.QtCore import QEvent, QEventLoop, QSize, Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QMouseEvent, QResizeEvent
-from PyQt5.QtWidgets import QApplication, QLabel, QWidget
+from PyQt5.QtWidgets import QApplication, QWidget
 
 from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.recording.control import RecordingControl
@@ -25,9 +25,10 @@ from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
 from realtime_polyp.viewer.forms import FORM_STYLE
+from realtime_polyp.viewer.help_panel import HelpPanel
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.keep_pace import KeepPace, SetKeepPace
-from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, code_of, help_html
+from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, code_of
 from realtime_polyp.viewer.legend import Legend
 from realtime_polyp.viewer.mutes import hidden_of, mutes_of
 from realtime_polyp.viewer.pacing import speed_text
@@ -36,6 +37,7 @@ from realtime_polyp.viewer.player import Player
 from realtime_polyp.viewer.record_link import RecordLink
 from realtime_polyp.viewer.recording import Recording, recording_text
 from realtime_polyp.viewer.replay_panel import LiveReplay
+from realtime_polyp.viewer.report_link import ReportLink
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.snapshot import Saved, error_message, save_snapshot, saved_message
 from realtime_polyp.viewer.status import StatusLine
@@ -71,6 +73,7 @@ class ViewerOptions:
         timeline: the data of a recorded session, the same object as long as nothing changes; None: what was watched.
         ahead: what is analysed in the background for the timeline; None: nothing.
         record: records sessions; None: nothing can be recorded, as while one is reviewed.
+        session: folder of the recorded session that is reviewed; None: none is.
         legend: start with the legend open. on_legend_closed: called when the user closes it.
         host: what the program's windows share.
     """
@@ -91,6 +94,7 @@ class ViewerOptions:
     legend: bool = False
     on_legend_closed: Callable[[], None] = lambda: None
     record: RecordingControl | None = None
+    session: Path | None = None
     host: Host = field(default_factory=Host)
 
 
@@ -124,6 +128,7 @@ class ViewerWindow(QWidget):
         self.transport = Transport(self.player, self._seek, self.timeline.alarms, self.show_message, self.replay)
         self.keep_pace = KeepPace(self.player, options.set_keep_pace, self.show_message, on=options.keep_pace)
         self.record = RecordLink(options.record, self.show_message)
+        self.report = ReportLink(options.session, self.show_message, source_at=info.path)
         self.opener = make_opener(self)
         self._actions: dict[Action, Callable[[], None]] = self._make_actions() | self.opener.actions()
         self._tick_timer, self._refresh_timer, self._message_timer = QTimer(self), QTimer(self), QTimer(self)
@@ -171,6 +176,7 @@ class ViewerWindow(QWidget):
         """Update everything around the picture from the player's state."""
         self._refresh_condition()
         self.record.show_news()
+        self.report.show_news()
         self.controls.show_recording(self.record.is_on)
         feed = self.player.feed
         self.status.show_reading(self.player.reading())
@@ -192,12 +198,13 @@ class ViewerWindow(QWidget):
             **self.timeline.actions(),
             **self.alerting.actions(),
             **self.record.actions(),
+            **self.report.actions(),
             "keep pace": self.keep_pace.toggle,
             "legend": lambda: self._show_legend(self.legend.isHidden()),
             "snapshot": self._snapshot,
             "full screen": lambda: self._set_full_screen(not self.isFullScreen()),
             "leave": self._leave_full_screen,
-            "help": lambda: self.help.setVisible(not self.help.isVisible()),
+            "help": self._toggle_help,
             "quit": lambda: QTimer.singleShot(0, self._close_now),
         }
 
@@ -213,9 +220,7 @@ class ViewerWindow(QWidget):
             [self.controls, self.status],
             self.canvas.set_covered,
         )
-        self.help = QLabel(help_html(live=info.live), self.canvas)
-        self.help.setObjectName("help")
-        self.help.hide()
+        self.help = HelpPanel(self.canvas, live=info.live)
         self.legend = Legend(self.canvas)
         self._scale = 0.0
         self._rescale()
@@ -300,6 +305,10 @@ class ViewerWindow(QWidget):
     def _clear_message(self) -> None:
         self.status.clear_message()
         self._show_notes()
+
+    def _toggle_help(self) -> None:
+        self.help.setVisible(not self.help.isVisible())
+        self._place_panels()
 
     def _show_legend(self, shown: bool) -> None:
         if shown:
@@ -405,7 +414,5 @@ class ViewerWindow(QWidget):
         self.legend.fit(self.canvas.width(), self.canvas.height())
         if self.replay:
             self.replay.panel.place()
-        self.help.adjustSize()
-        self.help.move(
-            (self.canvas.width() - self.help.width()) // 2, max(0, (self.canvas.height() - self.help.height()) // 2)
-        )
+        if self.help.isVisible():
+            self.help.fit(self.canvas.width(), self.canvas.height())

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+from fakes import wait_until
+from recorded_toys import make_session
+
+from realtime_polyp.viewer.report_link import ReportLink
+
+
+def test_report_is_written_in_the_background_and_told(tmp_path: Path) -> None:
+    folder, said = make_session(tmp_path / "session", 5), []
+    link = ReportLink(folder, said.append, opens=False)
+    link.start()
+
+    def told() -> bool:
+        link.show_news()
+        return any("The report is written" in text for text in said)
+
+    wait_until(told)
+    assert (folder / "report" / "report.html").is_file() and (folder / "report" / "report.pdf").is_file()
+
+
+def test_without_a_session_the_key_says_what_a_report_is_of() -> None:
+    said: list[str] = []
+    ReportLink(None, said.append).start()
+    assert said == ["A report is of a recorded session: record with R, then open it with Ctrl+R"]
