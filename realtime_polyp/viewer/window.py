@@ -27,6 +27,8 @@ from realtime_polyp.viewer.feed import OpenFeed
 from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.help_panel import HelpPanel
 from realtime_polyp.viewer.host import Host
+from realtime_polyp.viewer.judge_link import JudgeLink
+from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.keep_pace import KeepPace, SetKeepPace
 from realtime_polyp.viewer.keys import ACTION_OF, REPEATED, Action, code_of
 from realtime_polyp.viewer.legend import Legend
@@ -75,6 +77,7 @@ class ViewerOptions:
         record: records sessions; None: nothing can be recorded, as while one is reviewed.
         session: folder of the recorded session that is reviewed; None: none is.
         legend: start with the legend open. on_legend_closed: called when the user closes it.
+        judging: the recorded session that is shown, to be judged; None: a source plays.
         host: what the program's windows share.
     """
 
@@ -95,6 +98,7 @@ class ViewerOptions:
     on_legend_closed: Callable[[], None] = lambda: None
     record: RecordingControl | None = None
     session: Path | None = None
+    judging: Judging | None = None
     host: Host = field(default_factory=Host)
 
 
@@ -111,7 +115,7 @@ class ViewerWindow(QWidget):
             live=info.live,
             duration_s=info.duration_s,
             on_action=self.perform,
-            on_seek=self._seek,
+            on_seek=self.seek,
             rate_hz=info.rate_hz,
             on_loop=lambda start_s, end_s: self.transport.loop(start_s, end_s),
             on_threshold=lambda score: self.alerting.set_threshold(score),
@@ -125,10 +129,11 @@ class ViewerWindow(QWidget):
         self.replay = LiveReplay(self.canvas) if info.live else None
         timeline, data, job = self.controls.timeline, options.timeline, options.ahead
         self.timeline = TimelineLink(timeline, self.player, self.alarms, data=data, job=job)
-        self.transport = Transport(self.player, self._seek, self.timeline.alarms, self.show_message, self.replay)
+        self.transport = Transport(self.player, self.seek, self.timeline.alarms, self.show_message, self.replay)
         self.keep_pace = KeepPace(self.player, options.set_keep_pace, self.show_message, on=options.keep_pace)
         self.record = RecordLink(options.record, self.show_message)
         self.report = ReportLink(options.session, self.show_message, source_at=info.path)
+        self.judge = JudgeLink(self, options.judging)
         self.opener = make_opener(self)
         self._actions: dict[Action, Callable[[], None]] = self._make_actions() | self.opener.actions()
         self._tick_timer, self._refresh_timer, self._message_timer = QTimer(self), QTimer(self), QTimer(self)
@@ -163,6 +168,11 @@ class ViewerWindow(QWidget):
             self._tick_timer.start(0)
 
     @property
+    def scale(self) -> float:
+        """Of the sizes of everything around the picture."""
+        return self._scale
+
+    @property
     def overlay_style(self) -> OverlayStyle:
         return self.alerting.style
 
@@ -184,7 +194,9 @@ class ViewerWindow(QWidget):
         if feed:
             lost = feed.warning if self.player.info.live else None
             self.status.show_engines(feed.engines_text, self.options.recording_error() or lost)
-        self.status.show_polyps(self.alarms.polyps if feed is None or feed.tracks_polyps else None)
+        counts = (feed is None or feed.tracks_polyps) and not self.judge.hides_models
+        self.status.show_polyps(self.alarms.polyps if counts else None)
+        self.judge.refresh()
         self._show_notes()
         self.controls.show_position(self.player.position_s)
         self.controls.show_speed(speed_text(self.player.speed), usual=self.player.speed == 1)
@@ -198,6 +210,7 @@ class ViewerWindow(QWidget):
             **self.timeline.actions(),
             **self.alerting.actions(),
             **self.record.actions(),
+            **self.judge.actions(),
             **self.report.actions(),
             "keep pace": self.keep_pace.toggle,
             "legend": lambda: self._show_legend(self.legend.isHidden()),
@@ -220,6 +233,7 @@ class ViewerWindow(QWidget):
             [self.controls, self.status],
             self.canvas.set_covered,
         )
+        self.judge.place_list()
         self.help = HelpPanel(self.canvas, live=info.live)
         self.legend = Legend(self.canvas)
         self._scale = 0.0
@@ -258,8 +272,10 @@ class ViewerWindow(QWidget):
     def _paint(self, displayed: DisplayedFrame) -> Painted:
         self.canvas.set_condition(condition_of(self.player.state()))
         started = 0 if displayed.again else self.alarms.update(displayed.result, self.overlay_style.min_score)
+        started = 0 if self.judge.hides_models else started
         self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
         painted = self.canvas.show_frame(displayed)
+        self.judge.on_frame(displayed)
         if self.replay:
             self.replay.add(displayed, self.canvas.shapes())
         self.alerting.sound.play(started)
@@ -277,7 +293,9 @@ class ViewerWindow(QWidget):
 
     # Actions
 
-    def _seek(self, to_s: float) -> None:
+    def seek(self, to_s: float) -> None:
+        """Go to a time of the recording, s."""
+        self.judge.go_on()
         self.alarms.on_seek()
         self.player.seek(to_s)
         self.refresh()
@@ -341,6 +359,7 @@ class ViewerWindow(QWidget):
     def _set_full_screen(self, full: bool) -> None:
         self.menu.setVisible(not full)
         self.bars.set_floating(full)
+        self.judge.set_full_screen(full)
         if full:
             self.showFullScreen()
             self.show_message("Full screen: press Esc to leave, H for the list of keys")
@@ -348,6 +367,8 @@ class ViewerWindow(QWidget):
             self.showNormal()
 
     def _leave_full_screen(self) -> None:
+        if self.judge.leave():
+            return
         if self.help.isVisible():
             self.help.hide()
         elif self.legend.isVisible():
@@ -370,13 +391,14 @@ class ViewerWindow(QWidget):
             self.perform(action)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        if self.canvas.geometry().contains(event.pos()):
+        if self.canvas.rect().contains(self.canvas.mapFrom(self, event.pos())):
             self.perform("full screen")
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._rescale()
         self.bars.place()
+        self.judge.fit()
         QTimer.singleShot(0, self._place_panels)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -391,6 +413,7 @@ class ViewerWindow(QWidget):
             timer.stop()
         self.hide()
         self.timeline.close()
+        self.judge.close()
         if self.replay:
             self.replay.close()
         self.opener.close()

@@ -333,7 +333,7 @@ class TestStatus:
         assert "Running" in texts["state"] and texts["dropped"] == f"dropped {one.player.missed}"
         assert texts["video"].startswith("picture ") and texts["fps"].endswith(" fps")
         assert one.status.right.text() == "fake    GFLv2 fake + low-rank fake"
-        assert any("Research use only" in label.text() for label in one.findChildren(type(one.help)))
+        assert any("Research use only" in label.text() for label in one.findChildren(QLabel))
 
     def test_no_signal_after_a_second(self, window, qtbot):
         one = window(100, live=True, blocks_at=10)
@@ -451,7 +451,7 @@ class TestSessionFactory:
 
     def test_a_recording_in_immediate_display_is_paced_and_recorded(self, clip):
         class Disk:
-            error, written = OSError("the disk is full"), 0
+            error, written, on_disk = OSError("the disk is full"), 0, ("video to a.mp4",)
 
             def write(self, result: object) -> None:
                 self.written += 1
