@@ -11,7 +11,9 @@ from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import finish, run_to_end
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from realtime_polyp.outputs import Output, OutputError, OutputGroup, OutputSpec, alarm_figures, open_outputs
-from realtime_polyp.packets import Result
+from realtime_polyp.outputs.base import PictureOutput
+from realtime_polyp.outputs.recorder import Recorder
+from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.recording.start import start_recorder
@@ -48,19 +50,31 @@ def analyse_to_outputs(
 ) -> tuple[Session, list[OutputError], list[Stall]]:
     """Run a session to its end, every result to every output, and close them whatever happens.
 
+    A saved video of a live source keeps every captured picture, also those that are not analysed.
+
     recorder: records the session as well. Ctrl-C and SIGTERM end it early; everything written so far is kept. The
     session's `error` holds its failure. Returns the session, one error for each output that failed, and the stages
     that hang and were abandoned.
     """
-    group = OutputGroup([*outputs, recorder] if recorder else outputs)
+    written: list[Output] = [*outputs, recorder] if recorder else outputs
+    keeps_all = source.live and any(isinstance(output, PictureOutput) for output in written)
+    group = Recorder(written, live=True, every_picture=True) if keeps_all else OutputGroup(written)
     # disable=None: on a terminal only; elsewhere standard error holds nothing but errors.
     bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, disable=None)
 
     def deliver(result: Result) -> None:
         group.write(result)
+        if group.errors and not group.on_disk:  # a recorder does not raise
+            raise group.errors[0]
         bar.update()
 
-    session = Session(source, pipeline, deliver, on_frame=recorder.capture if recorder else None)
+    def capture(frame: Frame) -> None:
+        if recorder:
+            recorder.capture(frame)
+        if isinstance(group, Recorder):
+            group.add_picture(frame)
+
+    session = Session(source, pipeline, deliver, on_frame=capture if recorder or keeps_all else None)
     try:
         stalls = run_to_end([session])
     finally:
@@ -84,7 +98,7 @@ def note_end(recorder: SessionRecorder | None, session: Session) -> None:
         recorder.note_end(session.state, session.source.warning)
 
 
-def close_outputs(group: OutputGroup, session: Session) -> list[Stall]:
+def close_outputs(group: OutputGroup | Recorder, session: Session) -> list[Stall]:
     """Close them; failures stay in `group.errors`. Returns the one that hangs."""
     return finish_output(group.close, session, [])
 

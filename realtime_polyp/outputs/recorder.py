@@ -39,6 +39,11 @@ class Recorder:
         self._thread.start()
 
     @property
+    def errors(self) -> list[OutputError]:
+        """As `OutputGroup.errors`."""
+        return self._group.errors
+
+    @property
     def error(self) -> OutputError | None:
         return next(iter(self._group.errors), None)
 

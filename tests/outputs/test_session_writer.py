@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import RATE_HZ, frames_of, pipeline_of
+from fakes import RATE_HZ, FakeDetector, ScriptedSource, frames_of, pipeline_of
 from media import number_of, numbered
 
+from realtime_polyp.cli.headless import analyse_to_outputs
 from realtime_polyp.field_of_view import whole
 from realtime_polyp.outputs import AlarmsWriter, ResultsWriter, VideoWriter
 from realtime_polyp.outputs.every_picture import OVERLAY_LIMIT_S, EveryPicture, SceneWatch
@@ -268,3 +269,22 @@ def test_two_numbers_are_two_polyps() -> None:
         writer.write(with_polyp(index, 1 if index < 10 else 2))
     writer.close()
     assert writer.figures().polyps == 2
+
+
+def test_a_live_headless_run_saves_every_captured_picture(tmp_path: Path) -> None:
+    """60 pictures per second, and a model that needs 60 ms."""
+    outputs = [ResultsWriter(tmp_path / "a.jsonl"), VideoWriter(tmp_path / "a.mp4")]
+    source = ScriptedSource(60, live=True, rate_hz=60)
+    session, errors, stalls = analyse_to_outputs(source, pipeline_of(FakeDetector(delay_s=0.06)), outputs)
+    assert (session.state, errors, stalls) == ("ended", [], [])
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert len(lines) == session.analyses.tally().shown < 40
+    assert len(lines) < len(video_of(tmp_path / "a.mp4")) <= 60, "a busy machine may lose some, and says so"
+
+
+def test_a_live_headless_run_ends_when_nothing_can_be_written(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "a.mp4")
+    writer.close()
+    source = ScriptedSource(600, live=True, rate_hz=60)
+    session, errors, _ = analyse_to_outputs(source, pipeline_of(), [writer])
+    assert session.state == "failed" and "it is closed already" in str(session.error) and len(errors) == 1
