@@ -85,6 +85,8 @@ def collect_labels(session: RecordedSession, judgement: Judgement) -> SessionLab
     boxes = _accepted_boxes(tracks, accepted)
     for polyp, drawn in judgement.boxes.items():
         for number, box in drawn.items():
+            if judgement.accepts(polyp, number) is False:
+                continue
             boxes.setdefault(number, {})[polyp] = box
     numbers = _numbers((one for found in boxes.values() for one in found), judgement)
     polyps = {}

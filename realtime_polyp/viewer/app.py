@@ -18,6 +18,7 @@ from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
 from realtime_polyp.viewer.host import Host
+from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.keep_pace import SetKeepPace
 from realtime_polyp.viewer.qt_setup import application
 from realtime_polyp.viewer.recording import Recording
@@ -51,6 +52,7 @@ def run_viewer(
     ahead: Job | None = None,
     record: RecordingControl | None = None,
     session: Path | None = None,
+    judging: Judging | None = None,
     host: Host | None = None,
 ) -> int:
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
@@ -80,6 +82,7 @@ def run_viewer(
         ahead=ahead,
         record=record,
         session=session,
+        judging=judging,
         host=host,
     )
     window = ViewerWindow(open_feed, info, options)

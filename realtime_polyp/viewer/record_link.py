@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from realtime_polyp.recording.control import RecordingControl
+from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.viewer.keys import Action
 
 _NOT_HERE = "Nothing can be recorded here: this is a recorded session"
@@ -27,6 +28,11 @@ class RecordLink:
     @property
     def is_on(self) -> bool:
         return self._control is not None and self._control.is_on
+
+    @property
+    def recorder(self) -> SessionRecorder | None:
+        """The session that is recorded now."""
+        return self._control.recorder if self._control else None
 
     def show_news(self) -> None:
         """Show what the control has said since."""

@@ -17,6 +17,7 @@ from realtime_polyp.review.session_tracks import SessionTracks, TrackState
 from realtime_polyp.review.timeline_data import TimelineData, timeline_of
 from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.viewer.displayed import SourceInfo
+from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.review_feed import ReviewFeed
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def show_session(folder: Path, options: Options, host: "Host | None" = None) -> 
             sound=options.sound or False,
             usual_score=review.tracks.recorded.score_threshold,
             timeline=review.timeline,
+            judging=Judging(review.session, lambda: review.tracks.state, review.pictures.path),
             session=folder,
             host=host,
         )

@@ -1,0 +1,272 @@
+"""Ties the polyp list, marks and editing to the window: what they show, and what their keys do."""
+
+import getpass
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from PyQt5.QtCore import Qt
+from PyQt5.QtWidgets import QHBoxLayout, QLabel, QWidget
+
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.recording.recorder import SessionRecorder
+from realtime_polyp.review.actions import (
+    ActionError,
+    Mark,
+    Note,
+    PolypFields,
+    Said,
+    SamePolyp,
+    Withdrawal,
+    insert_action,
+    polyp_name,
+)
+from realtime_polyp.review.timeline_data import TimelineData
+from realtime_polyp.viewer.clock import clock_text
+from realtime_polyp.viewer.displayed import DisplayedFrame
+from realtime_polyp.viewer.editing import Editor
+from realtime_polyp.viewer.editing_form import Filled, PolypForm
+from realtime_polyp.viewer.judging import Judging
+from realtime_polyp.viewer.keys import Action
+from realtime_polyp.viewer.polyp_entries import Entry, MarkEntry, PolypEntry, ShownPolyps, review_entries
+from realtime_polyp.viewer.polyp_list import PolypList
+from realtime_polyp.viewer.polyp_pictures import PolypPictures
+
+if TYPE_CHECKING:
+    from realtime_polyp.viewer.window import ViewerWindow
+
+_ONLY_IN_REVIEW: tuple[Action, ...] = (
+    "accept", "reject", "two frames", "outline tool", "delete box", "undo", "redo", "blind", "fields",
+)  # fmt: skip
+_NOT_HERE = "Polyps are judged in a recorded session: record with R, then open it with Ctrl+R"
+
+
+class JudgeLink:
+    """Call `refresh` several times per second, and `on_frame` for each painted frame.
+
+    judging: of the recorded session that is shown; None: a source plays, and only moments can be marked.
+    """
+
+    def __init__(self, window: "ViewerWindow", judging: Judging | None) -> None:
+        self._window, self.judging = window, judging
+        self.shown, self.marks = ShownPolyps(), list[MarkEntry]()
+        self.list = PolypList(lambda time_s: self._jump(time_s))
+        self._prompt = QLabel(window.canvas)
+        self._prompt.setObjectName("prompt")
+        self._prompt.setAlignment(Qt.AlignCenter)
+        self._prompt.hide()
+        self._is_listed, self._pictures = True, self._make_pictures()
+        self._withdrawal_from_s: float | None = None
+        self.editor = (
+            Editor(judging, window.player, window.canvas, window.show_message, self.prompt) if judging else None
+        )
+        self.form = PolypForm(window.canvas, self._store_form) if judging else None
+
+    @property
+    def hides_models(self) -> bool:
+        """Whether nothing of the models may be shown or heard now."""
+        return self.editor is not None and self.editor.hides_models
+
+    def actions(self) -> dict[Action, Callable[[], None]]:
+        say = self._window.show_message
+        own: dict[Action, Callable[[], None]] = {
+            "mark": self._mark,
+            "withdrawal": self._mark_withdrawal,
+            "polyp list": self._toggle_list,
+        }
+        if self.editor is None:
+            return own | {action: lambda: say(_NOT_HERE) for action in _ONLY_IN_REVIEW}
+        return own | self.editor.actions() | {"fields": self._open_form}
+
+    def place_list(self) -> None:
+        """Put the list beside the canvas, which already lies in the window's layout."""
+        canvas, layout = self._window.canvas, self._window.layout()
+        stage = QWidget(self._window)
+        layout.replaceWidget(canvas, stage)
+        layout.setStretchFactor(stage, 1)
+        row = QHBoxLayout(stage)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addWidget(canvas, 1)
+        row.addWidget(self.list)
+
+    def on_frame(self, displayed: DisplayedFrame) -> None:
+        """Take a painted frame."""
+        if self.judging is None and not displayed.again:
+            self.shown.update(displayed.result, self._window.overlay_style.min_score)
+
+    def refresh(self) -> None:
+        """Bring list and prompt up to date."""
+        if self.editor:
+            self.editor.refresh()
+        if not self.list.isHidden():
+            current = self.editor.current() if self.editor else None
+            self.list.show_entries(self.entries(), self._picture_of, current.polyp if current else None)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """The rows of the list."""
+        judging = self.judging
+        if judging is None:
+            return self.shown.listed(self.marks)
+        alarms = () if self.editor and self.editor.blind else judging.alarms
+        return review_entries(alarms, judging.judgement, judging.session.frames, judging.rulings())
+
+    def timeline(self, data: TimelineData) -> TimelineData:
+        """What of a timeline may be shown: in blind mode no alarm and no score."""
+        if not (self.editor and self.editor.blind):
+            return data
+        return replace(data, alarms=(), other_alarms=(), best_score=data.best_score * 0)
+
+    def leave(self) -> bool:
+        """Esc: cancel what is under way here; False where nothing is."""
+        if self.form and self.form.isVisible():
+            self.form.leave()
+            return True
+        return self.editor is not None and self.editor.leave()
+
+    def go_on(self) -> None:
+        """The person plays on or goes elsewhere."""
+        if self.editor:
+            self.editor.hide_again()
+
+    def fit(self) -> None:
+        """Fit list and prompt to the window."""
+        window = self._window
+        self.list.fit(window.width(), window.scale)
+        self._place_prompt()
+
+    def set_full_screen(self, full: bool) -> None:
+        """In full screen the list is hidden until it is asked for."""
+        self._show_list(not full and self._is_listed)
+
+    def prompt(self, text: str) -> None:
+        """Show a sentence over the picture until it is replaced; "": none."""
+        self._prompt.setText(text)
+        self._prompt.setVisible(bool(text))
+        self._place_prompt()
+
+    def close(self) -> None:
+        if self._pictures:
+            self._pictures.close()
+        if self.judging:
+            self.judging.close()
+
+    # Marks
+
+    def _mark(self) -> None:
+        at_s = self._window.player.position_s
+        if self._say_it(Mark(round(max(0.0, at_s), 3))):
+            self._window.show_message(f"Marked at {clock_text(at_s)}: it is in the list, to look at later")
+
+    def _mark_withdrawal(self) -> None:
+        """Mark the start of withdrawal, then its end."""
+        at_s = self._window.player.position_s
+        start_s = self.judging.judgement.withdrawal_s[0] if self.judging else self._withdrawal_from_s
+        ends = start_s is not None and at_s > start_s
+        if self._say_it(Withdrawal("end" if ends else "start", round(max(0.0, at_s), 3))):
+            self._withdrawal_from_s = None if ends else at_s
+            text = (
+                f"Withdrawal ends here, after {clock_text(at_s - (start_s or 0.0))}"
+                if ends
+                else "Withdrawal starts here"
+            )
+            self._window.show_message(f"{text}; W again marks its {'start' if ends else 'end'}")
+
+    def _say_it(self, said: Mark | Withdrawal) -> bool:
+        """Store what was said in the session that is reviewed or recorded, and keep it in memory."""
+        if self.judging:
+            return self._store(said)
+        name = "look at this later" if isinstance(said, Mark) else f"withdrawal: {said.edge}"
+        self.marks.append(MarkEntry(said.session_s, name))
+        if recorder := self._window.record.recorder:
+            _record(recorder, said)
+        return True
+
+    # Fields
+
+    def _open_form(self) -> None:
+        assert self.editor and self.form and self.judging
+        self._window.player.pause(True)
+        found = self.editor.current()
+        polyp = self.judging.judgement.number_of(found.polyp) if found else None
+        self.form.open(polyp, {} if polyp is None else self.judging.judgement.fields.get(polyp, {}))
+
+    def _store_form(self, polyp: int | None, filled: Filled) -> None:
+        assert self.judging
+        said: list[Said] = []
+        if polyp is not None and filled.values:
+            said.append(PolypFields(polyp, dict(filled.values)))
+        if filled.note:
+            said.append(Note(round(max(0.0, self._window.player.position_s), 3), filled.note, polyp))
+        if polyp is not None and filled.same_as:
+            other = _number_of(filled.same_as)
+            if other is None:
+                self._window.show_message(f"{filled.same_as} is no polyp's number: write one such as 2 or M1")
+                return
+            said.append(SamePolyp(polyp, other))
+        if all([self._store(one) for one in said]) and said:
+            name = "Note" if polyp is None else f"Polyp {polyp_name(polyp)}"
+            self._window.show_message(f"{name} stored; Ctrl+Z takes it back")
+
+    def _store(self, said: Said) -> bool:
+        assert self.judging
+        try:
+            self.judging.add(said)
+        except (ActionError, ValueError) as error:
+            self._window.show_message(str(error))
+            return False
+        return True
+
+    # The list
+
+    def _toggle_list(self) -> None:
+        shown = self.list.isHidden()
+        if not self._window.isFullScreen():
+            self._is_listed = shown
+        self._show_list(shown)
+
+    def _show_list(self, shown: bool) -> None:
+        self.list.setVisible(shown)
+        self.fit()
+
+    def _jump(self, time_s: float) -> None:
+        if self._window.player.info.live:
+            self._window.show_message(
+                "Live pictures cannot be gone back to: record the session, and open it afterwards"
+            )
+        else:
+            self.go_on()
+            self._window.player.pause(True)
+            self._window.seek(time_s)
+
+    def _make_pictures(self) -> PolypPictures | None:
+        info = self._window.player.info
+        if self.judging is None or info.path is None:
+            return None
+        return PolypPictures(info.path, lambda: None, info.time_in_file)
+
+    def _picture_of(self, entry: PolypEntry) -> Image | None:
+        if self._pictures:
+            return self._pictures.at(entry)
+        return self.shown.pictures.get(entry.polyp)
+
+    def _place_prompt(self) -> None:
+        canvas = self._window.canvas
+        self._prompt.setMaximumWidth(max(100, round(0.9 * canvas.width())))
+        self._prompt.adjustSize()
+        self._prompt.move((canvas.width() - self._prompt.width()) // 2, round(0.02 * canvas.height()))
+
+
+def _record(recorder: SessionRecorder, said: Mark | Withdrawal) -> None:
+    """Store a mark in the session that is recorded, at its own clock."""
+    timed, author = replace(said, session_s=round(max(0.0, recorder.session_s), 3)), getpass.getuser()
+    recorder.submit(lambda: insert_action(recorder.database, timed, author=author))
+
+
+def _number_of(text: str) -> int | None:
+    """The number of a polyp as a person writes it: 2, or M1; None: it is none."""
+    marked = text.strip().upper().startswith("M")
+    digits = text.strip()[1:] if marked else text.strip()
+    if not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 7):
+        return None
+    return -int(digits) if marked else int(digits)

@@ -1,0 +1,154 @@
+"""What judging a recorded session needs of it: its alarms, what persons said, and the filling of marked polyps."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.packets import Track
+from realtime_polyp.review.actions import Action, ActionLog, Box, Judgement, Said, Stretch
+from realtime_polyp.review.alarms import SessionAlarm
+from realtime_polyp.review.fill import FilledFrame, fill
+from realtime_polyp.review.labels import alarm_verdict
+from realtime_polyp.review.pictures import PictureFile
+from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.session_tracks import TrackState
+from realtime_polyp.sources.base import SourceError
+
+
+@dataclass(frozen=True)
+class PolypBox:
+    """One box of the frame on the screen.
+
+    Attributes:
+        polyp: its number.
+        box: xyxy source px.
+        drawn: a person drew it, or it was filled in between drawn boxes; else the filter shows it.
+        verdict: of its alarm; None: nobody has judged it.
+    """
+
+    polyp: int
+    box: Box
+    drawn: bool
+    verdict: bool | None
+
+
+class Judging:
+    """Owned by the window's thread; filling runs on a thread of its own.
+
+    session: the recorded session. tracks: its tracks and alarms at the settings of the moment. picture: the file with
+    its picture; None: there is none. Raises SessionFileError.
+    """
+
+    def __init__(
+        self,
+        session: RecordedSession,
+        tracks: Callable[[], TrackState],
+        picture: Path | None,
+        *,
+        author: str | None = None,
+    ) -> None:
+        self.session, self._tracks, self._picture = session, tracks, picture
+        self.log = ActionLog(session.folder, author=author)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="fill")
+        self._rulings: tuple[object, object, dict[int, bool | None]] | None = None
+
+    @property
+    def judgement(self) -> Judgement:
+        return self.log.judgement
+
+    @property
+    def alarms(self) -> tuple[SessionAlarm, ...]:
+        return self._tracks().alarms
+
+    def add(self, said: Said) -> Action:
+        """Store what the person said. Raises ActionError."""
+        return self.log.add(said)
+
+    def rulings(self) -> Mapping[int, bool | None]:
+        """{number of an alarm: its verdict}."""
+        alarms, judgement = self.alarms, self.judgement
+        if self._rulings is None or self._rulings[0] is not alarms or self._rulings[1] is not judgement:
+            self._rulings = (alarms, judgement, {one.number: self._ruling(one) for one in alarms})
+        return self._rulings[2]
+
+    def alarm_of(self, track: int, number: int) -> SessionAlarm | None:
+        """The alarm of a track that covers a frame."""
+        return next((one for one in self.alarms if one.track == track and one.first <= number <= one.last), None)
+
+    def boxes(self, number: int, tracks: tuple[Track, ...]) -> tuple[PolypBox, ...]:
+        """The boxes of a frame: those that persons drew, and those of the visible tracks."""
+        drawn = {polyp: frames[number] for polyp, frames in self.judgement.boxes.items() if number in frames}
+        found = [
+            PolypBox(polyp, box, True, self.judgement.accepts(polyp, number))
+            for polyp, box in drawn.items()
+            if box is not None
+        ]
+        for track in tracks:
+            if track.visible and track.id not in drawn:
+                alarm = self.alarm_of(track.id, number)
+                verdict = self.rulings().get(alarm.number) if alarm else None
+                found.append(PolypBox(track.id, box_of(track.box), False, verdict))
+        return tuple(found)
+
+    def start_fill(self, keys: Mapping[int, Box]) -> "Future[list[FilledFrame]]":
+        """Fill in between drawn boxes, {frame: box}, on another thread."""
+        return self._worker.submit(self._fill, dict(keys))
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self.log.close()
+
+    def _fill(self, keys: dict[int, Box]) -> list[FilledFrame]:
+        session = self.session.again()
+        file: PictureFile | None = None
+        try:
+            file = PictureFile(self._picture) if self._picture else None
+        except SourceError:
+            file = None  # the recorded camera motion has to do
+        try:
+            drawn = {number: np.array(box, np.float32) for number, box in keys.items()}
+            return fill(session, drawn, _pictures_of(session, file) if file else None)
+        finally:
+            session.close()
+            if file:
+                file.close()
+
+    def _ruling(self, alarm: SessionAlarm) -> bool | None:
+        def box_at(number: int) -> Box | None:
+            found = self._tracks().tracks.at(number)
+            return next((box_of(one.box) for one in found if one.id == alarm.track and one.visible), None)
+
+        return alarm_verdict(self.judgement, alarm.track, alarm.first, alarm.last, box_at)
+
+
+def _pictures_of(session: RecordedSession, file: PictureFile) -> Callable[[int], Image | None]:
+    def picture_of(number: int) -> Image | None:
+        picture_s = float(session.frames.picture_s[number - 1])
+        try:
+            picture = None if np.isnan(picture_s) else file.at(picture_s)
+        except SourceError:
+            return None
+        return picture.image if picture else None
+
+    return picture_of
+
+
+def stretch_of(polyp: int, filled: list[FilledFrame], *, clicks: int, seconds: float) -> Stretch:
+    """What is stored of a stretch that was filled in."""
+    return Stretch(
+        polyp,
+        tuple(one.number for one in filled if one.drawn),
+        tuple((one.number, box_of(one.box)) for one in filled),
+        tuple((one.number, dict(one.outline)) for one in filled if one.outline),
+        clicks,
+        round(seconds, 2),
+    )
+
+
+def box_of(box: np.ndarray) -> Box:
+    x1, y1, x2, y2 = (round(float(value), 2) for value in box)
+    return x1, y1, x2, y2

@@ -1,0 +1,165 @@
+"""What the polyp list shows, whatever is on the screen: a live picture, a file or a recorded session. Without Qt."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.geometry import shrink
+from realtime_polyp.packets import Boxes, Result
+from realtime_polyp.review.actions import Box, Judgement, polyp_name
+from realtime_polyp.review.alarms import SessionAlarm
+from realtime_polyp.review.recorded import FrameTable
+from realtime_polyp.temporal.alarms import SAME_ALARM_S
+from realtime_polyp.viewer.shown_alarms import Span, merge_spans
+
+PICTURE_PX = (96, 72)
+"""Width and height of the small picture of a polyp."""
+
+_AROUND = 1.8  # of the box's sides: what the small picture shows
+_BETTER = 0.03  # a new small picture is made where the score is higher by so much, ...
+_LEAST_S = 0.5  # ... and this long after the one before
+
+
+@dataclass(frozen=True)
+class PolypEntry:
+    """One polyp of the list.
+
+    Attributes:
+        polyp: its number; negative for one that a person marked.
+        spans: the times at which it was shown, in order, s.
+        peak: highest score, 0..1; None: no model found it.
+        verdict: a person accepted it (True) or rejected it (False); None: nobody has judged it.
+        at_s: the moment of its small picture, and where a click goes, s.
+        box: its box at that moment, xyxy source px.
+    """
+
+    polyp: int
+    spans: tuple[Span, ...]
+    peak: float | None
+    verdict: bool | None
+    at_s: float
+    box: Box
+
+    @property
+    def name(self) -> str:
+        return polyp_name(self.polyp)
+
+
+@dataclass(frozen=True)
+class MarkEntry:
+    """A moment that a person marked. action: number of the row in the session; None: it is only in memory."""
+
+    at_s: float
+    text: str = "look at this later"
+    action: int | None = None
+
+
+Entry = PolypEntry | MarkEntry
+
+
+def in_order(polyps: Iterable[PolypEntry], marks: Iterable[MarkEntry]) -> tuple[Entry, ...]:
+    """Polyps and marks by the time at which they begin."""
+    found: list[Entry] = [*polyps, *marks]
+    return tuple(sorted(found, key=lambda one: one.at_s if isinstance(one, MarkEntry) else one.spans[0][0]))
+
+
+class ShownPolyps:
+    """Collects the polyps that were on the screen so far, with small pictures of them."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, PolypEntry] = {}
+        self.pictures: dict[int, Image] = {}
+        self._made_s: dict[int, float] = {}
+
+    def update(self, result: Result | None, min_score: float) -> None:
+        """Take the result on the screen. Cheap: a small picture is made twice per second at most."""
+        if result is None or result.signal != "ok":
+            return
+        now_s = result.frame.pts_s
+        for track in result.tracks:
+            if track.visible and track.score >= min_score:
+                self._add(track.id, track.score, track.box, result, now_s)
+
+    def _add(self, polyp: int, score: float, box: Boxes, result: Result, now_s: float) -> None:
+        before = self.entries.get(polyp)
+        where = _box_of(box)
+        entry = before or PolypEntry(polyp, ((now_s, now_s),), score, None, now_s, where)
+        better = before is None or (
+            score > (before.peak or 0) + _BETTER and abs(now_s - self._made_s.get(polyp, now_s)) >= _LEAST_S
+        )
+        if better:
+            self.pictures[polyp] = crop(result.frame.image, where)
+            self._made_s[polyp] = now_s
+            entry = replace(entry, at_s=now_s, box=where, peak=max(score, entry.peak or 0))
+        self.entries[polyp] = replace(entry, spans=_grown(entry.spans, now_s))
+
+    def listed(self, marks: Iterable[MarkEntry]) -> tuple[Entry, ...]:
+        return in_order(self.entries.values(), marks)
+
+
+def _grown(spans: tuple[Span, ...], now_s: float) -> tuple[Span, ...]:
+    """Add a moment: it continues the span that ends shortly before it, or begins one."""
+    for place, (start_s, end_s) in enumerate(spans):
+        if start_s <= now_s <= end_s + SAME_ALARM_S:
+            grown = (*spans[:place], (start_s, max(end_s, now_s)), *spans[place + 1 :])
+            return merge_spans(grown) if now_s > end_s else spans
+    return merge_spans((*spans, (now_s, now_s)))
+
+
+def review_entries(
+    alarms: Sequence[SessionAlarm], judgement: Judgement, frames: FrameTable, rulings: Mapping[int, bool | None]
+) -> tuple[Entry, ...]:
+    """The polyps of a recorded session with what persons said about them, and the marks.
+
+    rulings: {number of an alarm: its verdict}.
+    """
+    by_polyp: dict[int, list[SessionAlarm]] = {}
+    for alarm in alarms:
+        by_polyp.setdefault(judgement.number_of(alarm.track), []).append(alarm)
+    polyps = {polyp: _entry_of(polyp, found, frames, rulings) for polyp, found in by_polyp.items()}
+    for polyp, stretches in judgement.stretches.items():
+        number = judgement.number_of(polyp)
+        spans = [(_time_of(frames, one.first), _time_of(frames, one.last)) for one in stretches]
+        first = stretches[0]
+        middle = first.boxes[len(first.boxes) // 2]
+        verdict = judgement.accepts(polyp, first.first)
+        entry = polyps.get(number) or PolypEntry(number, (), None, verdict, _time_of(frames, middle[0]), middle[1])
+        polyps[number] = replace(entry, spans=merge_spans((*entry.spans, *spans)))
+    marks = [MarkEntry(mark.session_s, action=action) for action, mark in judgement.marks]
+    marks += [MarkEntry(note.session_s, note.text, action) for action, note in judgement.notes if note.polyp is None]
+    return in_order(polyps.values(), marks)
+
+
+def _entry_of(
+    polyp: int, alarms: Sequence[SessionAlarm], frames: FrameTable, rulings: Mapping[int, bool | None]
+) -> PolypEntry:
+    best = max(alarms, key=lambda one: one.peak_score)
+    said = [ruling for one in alarms if (ruling := rulings.get(one.number)) is not None]
+    verdict = any(said) if said else None
+    spans = merge_spans(tuple((one.start_s, one.end_s) for one in alarms))
+    return PolypEntry(polyp, spans, best.peak_score, verdict, _time_of(frames, best.best), best.box)
+
+
+def _time_of(frames: FrameTable, number: int) -> float:
+    return float(frames.session_s[min(max(1, number), len(frames)) - 1])
+
+
+def crop(image: Image, box: Box) -> Image:
+    """The surroundings of a box in an image (H, W, 3), as a small picture (72, 96, 3)."""
+    height, width = image.shape[:2]
+    wide, high = PICTURE_PX
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    half_height = max(_AROUND * (box[3] - box[1]) / 2, _AROUND * (box[2] - box[0]) / 2 * high / wide, 8.0)
+    half_height = min(half_height, height / 2, width / 2 * high / wide)
+    half_width = half_height * wide / high
+    left = round(min(max(0.0, x - half_width), width - 2 * half_width))
+    top = round(min(max(0.0, y - half_height), height - 2 * half_height))
+    part = image[top : top + max(2, round(2 * half_height)), left : left + max(2, round(2 * half_width))]
+    return np.ascontiguousarray(shrink(part, (high, wide)))
+
+
+def _box_of(box: Boxes) -> Box:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    return x1, y1, x2, y2
