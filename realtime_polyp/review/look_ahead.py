@@ -1,13 +1,13 @@
-"""Analyses a recording ahead of the person who watches it: first samples of all of it, then every frame.
+"""Analyses a recording ahead of the person who watches it: key pictures, then samples of all of it, then every frame.
 
-The samples come within seconds and show where a polyp may be. There every frame is analysed next, as it would be while
-playing, and then everywhere else.
+The key pictures come within seconds, the samples soon after, and they show where a polyp may be. There every frame is
+analysed next, as it would be while playing, and then everywhere else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from realtime_polyp.packets import Result
+from realtime_polyp.packets import Frame, Result
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources.base import Source, SourceError
@@ -46,13 +46,22 @@ class Report:
 
 
 def look_ahead(
-    open_part: OpenPart, runtime: Runtime, start_s: float, end_s: float, *, thin: Callable[[Source, float], Source]
+    open_part: OpenPart,
+    runtime: Runtime,
+    start_s: float,
+    end_s: float,
+    *,
+    keys: Iterable[Frame],
+    thin: Callable[[Source, float], Source],
 ) -> Iterator[Report]:
     """Yield what is found out about the recording between two times, s.
 
-    thin: leaves out the frames of a source that are closer together than so many seconds. A part that cannot be read
-    is left out.
+    keys: its key pictures. thin: leaves out the frames of a source that are closer together than so many seconds. A
+    part that cannot be read is left out.
     """
+    pipeline = runtime.pipeline()
+    for frame in keys:
+        yield _report((start_s, frame.pts_s), pipeline.analyse([frame]), complete=False)
     step_s = min(max((end_s - start_s) / _MOST_SAMPLES, _CLOSEST_S), _FARTHEST_S)
     likely_score = _LIKELY * runtime.pipeline_config.score_threshold
     likely: list[Span] = []

@@ -1,4 +1,4 @@
-"""Runs the analysis ahead of the player in a process of its own, at the lowest priority, and collects what it finds.
+"""Runs the analysis ahead of the player in a process of its own, at a low priority, and collects what it finds.
 
 A process, not a thread: a thread of low priority would hold Python's lock while it waits for a core, and the picture
 would wait with it. The process ends with the window, and its memory is free as soon as everything is analysed.
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from realtime_polyp.cli.options import Options
+from realtime_polyp.review.key_pictures import key_frames
 from realtime_polyp.review.look_ahead import Report, Span, join, look_ahead
 from realtime_polyp.review.timeline_data import TimelineData
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
@@ -27,7 +28,8 @@ from realtime_polyp.temporal.alarms import SAME_ALARM_S
 from realtime_polyp.viewer.thinned import Thinned
 from realtime_polyp.viewer.timeline_content import NO_DATA
 
-_REST_S, _LONGEST_REST_S = 1.0, 4.0  # after the player was late; doubled while it stays late
+_LOW = 10  # the lowest would wait for ever where the player takes all of a small machine
+_REST_S, _LONGEST_REST_S = 1.0, 2.0  # after the player was late; doubled while it stays late
 _WORK_S = 0.5  # between two rests: a machine that is always late must get there too
 _CALM_S = 6.0  # without lateness, until a rest is short again
 _JOIN_S = 1.0
@@ -105,7 +107,7 @@ class Findings:
         self._newest = report if report.complete else self._newest
         data = _with_frames(self._state.data, report)
         analysed = join([*self._finished, *([self._newest.span] if self._newest else [])], 1e-3)
-        sampled = (report.span,) if not report.complete else self._state.sampled
+        sampled = tuple(join([*self._state.sampled, *([] if report.complete else [report.span])]))
         sure = [*self._alarms, *(self._newest.alarms if self._newest else ())]
         likely = [span for span in above(data, self._threshold) if not _is_inside(span, analysed)]
         alarms = tuple((start_s, end_s, 0) for start_s, end_s in join([*sure, *likely], SAME_ALARM_S))
@@ -199,7 +201,7 @@ class Ahead:
 def _run(job: Job, connection: Connection) -> None:
     """The process: analyse, and report. It ends when the viewer is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the viewer's
-    lower_thread_priority()
+    lower_thread_priority(_LOW)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # a damaged file was reported by the viewer already
     with suppress(OSError, EOFError):
@@ -220,4 +222,5 @@ def _reports(job: Job) -> Iterator[Report]:
         source.step_s = step_s
         return source
 
-    return look_ahead(open_part, runtime, job.start_s, job.end_s, thin=thin)
+    keys = key_frames(Path(job.source), job.start_s, job.end_s, allow_playlists=job.allow_playlists)
+    return look_ahead(open_part, runtime, job.start_s, job.end_s, keys=keys, thin=thin)
