@@ -130,7 +130,8 @@ def test_a_hung_model_headless(kind: str, clip: str, run_hung: Run, told: thread
     assert code == 130 and "frames analysed" in stdout
     indices = indices_of(results)
     assert indices == sorted(set(indices)) and 0 < len(indices) and indices[-1] < frame
-    assert len(list(FileSource(video).frames())) == len(indices)
+    saved = len(list(FileSource(video).frames()))  # of a live source also what was captured while the model hung
+    assert saved == len(indices) if kind == "file" else saved >= len(indices)
     assert json.loads(summary.read_text())["state"] == "stopped"
 
 
@@ -252,9 +253,8 @@ class TestWindow:
         assert show(clip if kind == "file" else LIVE, HangingDetector(release)) == 130
         assert_told(capfd.readouterr().err, "model")
         indices = indices_of(tmp_path / "a.jsonl")
-        assert (
-            indices == sorted(set(indices)) and len(list(FileSource(tmp_path / "a.mp4").frames())) == len(indices) > 0
-        )
+        saved = len(list(FileSource(tmp_path / "a.mp4").frames()))  # of a live source also what was not analysed
+        assert indices == sorted(set(indices)) and (saved > len(indices) if kind == "live" else saved == len(indices))
         assert json.loads((tmp_path / "a.json").read_text())["state"] == "stopped"
 
     def test_a_hung_output(
