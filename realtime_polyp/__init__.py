@@ -12,6 +12,7 @@ from realtime_polyp.privacy import block_telemetry
 
 if TYPE_CHECKING:
     from realtime_polyp.config import PipelineConfig
+    from realtime_polyp.notebook import to_dataframe, to_rows
     from realtime_polyp.packets import RawResult, Result
     from realtime_polyp.pipeline import Analyzer, Pipeline
     from realtime_polyp.runtime import Runtime, RuntimeConfig, analyse, open_runtime
@@ -28,6 +29,8 @@ __all__ = [
     "TemporalFilter",
     "analyse",
     "open_runtime",
+    "to_dataframe",
+    "to_rows",
 ]
 
 block_telemetry()  # here, as every module of the package is imported after this one
@@ -44,6 +47,8 @@ _MODULES = {
     "TemporalFilter": "temporal.filter",
     "analyse": "runtime",
     "open_runtime": "runtime",
+    "to_dataframe": "notebook",
+    "to_rows": "notebook",
 }
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -12,6 +12,9 @@ from pycocotools import mask as coco_mask
 
 from realtime_polyp.field_of_view import FieldOfView, Image
 from realtime_polyp.nv12 import Nv12
+
+if TYPE_CHECKING:
+    from realtime_polyp.notebook import Picture
 
 RESULT_FORMAT = 2
 """Format number of `Result.to_dict`. Format 1 called three keys `field`, `view` and `detecting`; readers accept it."""
@@ -54,6 +57,11 @@ class Frame:
     file_name: str | None = None
     pixel_aspect: Fraction = Fraction(1)
     stamp_s: float | None = None
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether `image` holds the picture, and not its size alone (`realtime_polyp.notebook.without_picture`)."""
+        return any(self.image.strides)
 
     def follows(self, before: "Frame | None") -> bool:
         """Whether this frame continues an earlier one, which may lie several dropped frames back."""
@@ -212,6 +220,15 @@ class Result:
         visible = [track for track in self.tracks if track.visible]
         found = ", ".join(f"polyp {track.id} {track.score:.2f}" for track in visible) or "no polyp"
         return f"<Result of frame {self.frame.index} at {self.frame.pts_s:.3f} s: {found}, {self.frame_quality}>"
+
+    def show(self, *, largest_px: int = 960) -> "Picture":
+        """The picture with its overlay, which a notebook shows by itself. largest_px: of its longer side.
+
+        Raises ValueError where the picture was not kept.
+        """
+        from realtime_polyp.notebook import draw_result  # draws with modules that build on this one
+
+        return draw_result(self, largest_px)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types: one line of `--results` (docs/results_format.md). Coordinates are source px."""

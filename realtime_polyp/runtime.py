@@ -13,6 +13,7 @@ from realtime_polyp.engines.gate import check_gate, gate_problem
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.host import HostInference
+from realtime_polyp.notebook import with_progress, without_pictures
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.postprocess.fusion import FUSION_FILE, Fusion, fusion_for
@@ -122,11 +123,19 @@ class Runtime:
         return Session(source, self.pipeline(), show, display=display, paints=paints)
 
     def results(
-        self, source: "Source | str | Path", *, config: PipelineConfig | None = None, **span: Any
+        self,
+        source: "Source | str | Path",
+        *,
+        config: PipelineConfig | None = None,
+        keep_pictures: bool = True,
+        progress: bool = False,
+        **span: Any,
     ) -> Iterator[Result]:
         """One result per frame, in order, from decoding and analysis on threads. May be left at any moment.
 
-        source: opened, or what `open_source` takes. config: in place of the runtime's own. span: `start_s`, `end_s`.
+        source: opened, or what `open_source` takes. config: in place of the runtime's own. keep_pictures: False: the
+        results hold no pixels, so that a list of them fits into memory. progress: show a progress bar. span: `start_s`,
+        `end_s`.
         Raises SourceError at once for a source that cannot be opened, SessionError when a stage fails, and warns with
         a RuntimeWarning at the end of a damaged recording.
         """
@@ -134,7 +143,10 @@ class Runtime:
             from realtime_polyp.sources import open_source
 
             source = open_source(str(source), hardware=decoding_device(self.config.device), **span)
-        return _iterate(Session(source, self.pipeline(config), _ignore))
+        results = _iterate(Session(source, self.pipeline(config), _ignore))
+        if not keep_pictures:
+            results = without_pictures(results)
+        return with_progress(results, source.frames_total, source.name) if progress else results
 
     def describe(self) -> dict[str, Any]:
         """The whole resolved configuration, to compare and to report."""
@@ -211,11 +223,14 @@ def analyse(
     start_s: float = 0.0,
     end_s: float | None = None,
     allow_unverified: bool = False,
+    keep_pictures: bool = True,
+    progress: bool = False,
 ) -> Iterator[Result]:
     """Yield one result per frame of a recording, in order; boxes and masks in source px.
 
     Runs the same line as `run_live`, on threads and in batches. The iterator may be left at any moment. For every
-    other setting: `open_runtime(RuntimeConfig(...)).results(source)`.
+    other setting: `open_runtime(RuntimeConfig(...)).results(source)`. keep_pictures: False: the results hold no pixels,
+    so that a list of them fits into memory. progress: show a progress bar.
 
     Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot be
     opened, and for an engine that has not passed the accuracy gate unless `allow_unverified`; CalibrationError for a
@@ -236,7 +251,7 @@ def analyse(
             allow_unverified=allow_unverified,
         )
     )
-    return runtime.results(opened)
+    return runtime.results(opened, keep_pictures=keep_pictures, progress=progress)
 
 
 def _open_engines(config: RuntimeConfig) -> tuple[DetectorEngine | None, SegmenterEngine | None]:
