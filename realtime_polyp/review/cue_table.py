@@ -11,7 +11,7 @@ from realtime_polyp.recording import blobs
 from realtime_polyp.recording.filter_settings import FACT, FilterSettings, from_fact
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.temporal.appearance import Appearance, StoredAppearances
-from realtime_polyp.temporal.camera_motion import Motion
+from realtime_polyp.temporal.track import Batch
 
 _ROUNDING_S = 1e-6
 _MOST_ENTRIES = 60  # an appearance is looked for so many frames away
@@ -66,8 +66,27 @@ class CueTable:
         strong = scores >= floor
         return Detections(boxes[strong], scores[strong])
 
-    def motion(self, entry: int) -> Motion:
-        return Motion(self.camera[entry], bool(self.is_known[entry]), bool(self.cut[entry]))
+    def batch(self, *, sees_always: bool) -> Batch:
+        """Return the table as the tracker takes it.
+
+        sees_always: an appearance may be that of a frame nearby; else only of frames with a stored one.
+        """
+        can_see = np.full(len(self), sees_always)
+        can_see[self.with_appearance] = True
+        return Batch(
+            self.pts_s, self.starts, self.boxes, self.scores, self.camera, self._zooms, self.cut, self.is_clear,
+            self._resets, can_see,
+        )  # fmt: skip
+
+    @cached_property
+    def _zooms(self) -> NDArray[np.float64]:
+        """`Motion.zoom` of all entries."""
+        return np.asarray(np.sqrt(np.abs(np.linalg.det(self.camera[:, :, :2].astype(np.float64)))))
+
+    @cached_property
+    def _resets(self) -> NDArray[np.bool_]:
+        """Entries whose picture has another size than the one before."""
+        return np.append(False, (np.diff(self.size, axis=0) != 0).any(axis=1))[: len(self)]
 
     def appearance(self, entry: int, box: Boxes, *, reach_s: float = 0.0) -> Appearance | None:
         """Return the stored appearance of a box (4,) of this entry; None where there is none.

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime_polyp.packets import LONGEST_STEP_S
 from realtime_polyp.recording.filter_settings import FilterSettings
 from realtime_polyp.review.cue_table import CueTable
-from realtime_polyp.review.tracks import STATES, TrackTable, table_of
-from realtime_polyp.temporal.tracker import Tracker, TrackerInput
+from realtime_polyp.review.tracks import TrackTable, table_of
+from realtime_polyp.temporal.config import TemporalConfig
+from realtime_polyp.temporal.track import rules_of
+from realtime_polyp.temporal.tracker import Tracker
 
 LEAD_S = 10.0
 """The filter starts at most this much before a stretch that is wanted at once; it then may lack an older polyp."""
 
-_PIECE = 3000  # entries
+_PIECE = 10_000  # entries
 _APPEARANCE_REACH_S = 0.5  # while a box is followed, its appearance is stored every 0.25 s
 
 
@@ -46,7 +49,8 @@ class Refilter:
         self._cues, self._settings, self._seeks = cues, settings, seeks
         self._reach_s = 0.0 if as_recorded else _APPEARANCE_REACH_S
         self._left_seeks: list[int] = []
-        self._best = cues.best_scores()
+        self._rules = rules_of(settings.temporal or TemporalConfig(), settings.evidence, settings.score_threshold)
+        self._frames = cues.batch(sees_always=not as_recorded)
 
     def all(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Piece]:
         """Yield the tracks of the whole session piece by piece, until `stop` returns True."""
@@ -59,17 +63,16 @@ class Refilter:
     def stretch(self, first: int, last: int) -> Piece:
         """Return the tracks of the frames `first` to `last` alone. Numbers count from where the filter starts."""
         begin, end = (int(one) for one in np.searchsorted(self._cues.number, (first, last + 1)))
-        start = self._quiet_entry(begin)
-        return self._piece(self._begin(), start, begin, end)
+        return self._piece(self._begin(), self._start_of(begin), begin, end)
 
     def _begin(self) -> Tracker | None:
         self._left_seeks = list(self._seeks)
         return Tracker(self._settings.temporal) if self._settings.temporal else None
 
-    def _quiet_entry(self, entry: int) -> int:
+    def _start_of(self, entry: int) -> int:
         """Return the latest entry up to `entry` at which nothing is followed or remembered; LEAD_S back at most."""
         cues, temporal = self._cues, self._settings.temporal
-        if temporal is None or not entry:
+        if temporal is None or not 0 < entry < len(cues):
             return entry
         first = entry - int(np.searchsorted(-cues.pts_s[:entry][::-1], LEAD_S - cues.pts_s[entry]))
         part = slice(first, entry + 1)
@@ -79,66 +82,54 @@ class Refilter:
 
     def _piece(self, tracker: Tracker | None, start: int, begin: int, end: int) -> Piece:
         """Filter the entries from `start` to `end`, and return those from `begin` on."""
-        rows: list[tuple[float, ...]] = []
         if tracker is None:
-            return self._unfiltered(begin, end)
-        strong = np.flatnonzero(self._best[start:end] >= self._settings.score_threshold) + start
-        entry = start
-        while entry < end:
-            if tracker.idle:  # only a strong box begins something
-                following = strong[np.searchsorted(strong, entry) :]
-                if not len(following):
-                    break
-                entry = int(following[0])
-            found = self._update(tracker, entry)
-            if entry >= begin:
-                rows += found
-            entry += 1
-        return self._as_piece(rows, begin, end)
-
-    def _update(self, tracker: Tracker, entry: int) -> list[tuple[float, ...]]:
-        cues, settings = self._cues, self._settings
-        number = int(cues.number[entry])
-        while self._left_seeks and self._left_seeks[0] <= number:
-            del self._left_seeks[0]
+            return self._as_piece(self._unfiltered(begin, end), begin, end)
+        seeks = self._cues.number.searchsorted(self._left_seeks)
+        stops = [int(one) for one in seeks if one < end]
+        self._left_seeks = self._left_seeks[len(stops) :]
+        rows, entry = [], start
+        for stop in stops:
+            # What was shown before a seek gives its numbers to what is met again after it.
+            rows.append(self._one_by_one(tracker, entry, max(entry, stop)))
             tracker.seek()
-        if entry and (cues.size[entry] != cues.size[entry - 1]).any():
-            tracker.reset()
-        tracks, _ = tracker.update(
-            TrackerInput(
-                detections=cues.detections(entry, settings.floor),
-                mask=None,
-                pts_s=float(cues.pts_s[entry]),
-                motion=cues.motion(entry),
-                extract=partial(cues.appearance, entry, reach_s=self._reach_s),
-                start_score=settings.score_threshold,
-                evidence=settings.evidence,
-                is_clear=bool(cues.is_clear[entry]),
-            )
-        )
-        return [
-            (number, one.id, *one.box.tolist(), one.score, STATES.index(one.state), one.age_s, one.unseen_s)
-            for one in tracks
-        ]
+            entry = max(entry, stop)
+        run = self._one_by_one if self._left_seeks else self._batch
+        rows.append(run(tracker, entry, end))
+        table = np.concatenate(rows)
+        return self._as_piece(table[table[:, 0] >= begin], begin, end)
 
-    def _unfiltered(self, begin: int, end: int) -> Piece:
-        """Every box is shown at once."""
+    def _batch(self, tracker: Tracker, first: int, last: int) -> NDArray[np.float64]:
+        appearance = partial(self._cues.appearance, reach_s=self._reach_s)
+        return tracker.run_batch(self._frames, first, last, self._rules, self._settings.floor, appearance)
+
+    def _one_by_one(self, tracker: Tracker, first: int, last: int) -> NDArray[np.float64]:
+        """As `_batch`, and the tracker remembers what was shown, for a later seek."""
         rows = []
-        for entry in range(begin, end):
-            found = self._cues.detections(entry, self._settings.score_threshold)
-            rows += [
-                (float(self._cues.number[entry]), float(place), *box.tolist(), float(score), 1.0, 0.0, 0.0)
-                for place, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True), 1)
-            ]
-        return self._as_piece(rows, begin, end)
+        for entry in range(first, last):
+            found = self._batch(tracker, entry, entry + 1)
+            tracker.remember(float(self._cues.pts_s[entry]))
+            rows.append(found)
+        return np.concatenate(rows) if rows else np.empty((0, 10))
 
-    def _as_piece(self, rows: list[tuple[float, ...]], begin: int, end: int) -> Piece:
+    def _unfiltered(self, begin: int, end: int) -> NDArray[np.float64]:
+        """Every box is shown at once."""
+        rows = [
+            (entry, place, *box.tolist(), float(score), 1.0, 0.0, 0.0)
+            for entry in range(begin, end)
+            for found in (self._cues.detections(entry, self._settings.score_threshold),)
+            for place, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True), 1)
+        ]
+        return np.array(rows, np.float64).reshape(-1, 10)
+
+    def _as_piece(self, table: NDArray[np.float64], begin: int, end: int) -> Piece:
         """Clip the boxes to the field of view, leave out those outside it, and sort by frame and id."""
         cues = self._cues
-        table = np.array(rows, np.float64).reshape(-1, 10)
-        if len(table) and self._settings.temporal:
-            fields = cues.fields[np.searchsorted(cues.number, table[:, 0].astype(np.int64))].astype(np.float64)
+        entries = table[:, 0].astype(np.int64)
+        if self._settings.temporal:
+            fields = cues.fields[entries].astype(np.float64)
             table[:, 2:6] = np.clip(table[:, 2:6], np.tile(fields[:, :2], 2), np.tile(fields[:, 2:], 2))
+        table[:, 0] = cues.number[entries]
+        if self._settings.temporal:
             table = table[(table[:, 4] > table[:, 2]) & (table[:, 5] > table[:, 3])]
             table = table[np.lexsort((table[:, 1], table[:, 0]))]
         first, last = (int(cues.number[begin]), int(cues.number[end - 1])) if end > begin else (0, -1)

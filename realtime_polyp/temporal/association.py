@@ -25,11 +25,11 @@ def match_near(tracks: list[Boxes], found: Boxes) -> dict[int, int]:
 
 
 def _pairs(similarity: NDArray[np.float32], least: float) -> dict[int, int]:
-    return {int(track): int(detection) for track, detection in _greedy(similarity, np.float32(least))}
+    return {int(track): int(detection) for track, detection in greedy(similarity, np.float32(least))}
 
 
 @compiled()
-def _greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.int64]:
+def greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.int64]:
     """Return pairs (k, 2) in order of falling similarity; ties go to the first track, then the first detection."""
     rows, columns = similarity.shape
     pairs = np.empty((min(rows, columns), 2), np.int64)

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from realtime_polyp.compiled import compiled
+
 _MIN_PROBABILITY = 1e-6  # scores are kept this far from 0 and 1, where the log-odds are infinite
 
 
@@ -28,14 +30,21 @@ class Evidence:
 
     def weight(self, score: float, start_score: float) -> float:
         """Return the evidence weight of a box, from -penalty to 1. start_score: the display threshold."""
-        if score < start_score:
-            return -self.penalty
-        if score >= self.sure_score:
-            return 1.0
-        start = _log_odds(start_score)
-        return float(((_log_odds(score) - start) / (_log_odds(self.sure_score) - start)) ** self.power)
+        return float(evidence_weight(score, start_score, self.sure_score, self.power, self.penalty))
 
 
+@compiled()
+def evidence_weight(score: float, start_score: float, sure_score: float, power: float, penalty: float) -> float:
+    """See `Evidence.weight`."""
+    if score < start_score:
+        return -penalty
+    if score >= sure_score:
+        return 1.0
+    start = _log_odds(start_score)
+    return float(((_log_odds(score) - start) / (_log_odds(sure_score) - start)) ** power)
+
+
+@compiled()
 def _log_odds(score: float) -> float:
     inside = min(max(score, _MIN_PROBABILITY), 1 - _MIN_PROBABILITY)
     return math.log(inside / (1 - inside))

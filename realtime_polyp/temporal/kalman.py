@@ -20,6 +20,18 @@ _JITTER_SPEED = 0.8  # box sizes per second: slower motion may be detector jitte
 _INITIAL_SPEED = 0.5  # standard deviation of a new track's velocity, box sizes per second
 
 
+@compiled()
+def _centre_and_size(box: NDArray[np.float32]) -> NDArray[np.float64]:
+    x1, y1, x2, y2 = float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+
+
+@compiled()
+def _size(state: State) -> float:
+    return math.sqrt(max(1.0, state[2, 0]) * max(1.0, state[3, 0]))
+
+
+@compiled()
 def initiate(box: NDArray[np.float32], measurement_noise: float) -> tuple[State, Covariance]:
     """Return the state of a new track from its first box (4,) xyxy px."""
     state = np.zeros((4, 2))
@@ -36,11 +48,14 @@ def to_box(state: State) -> NDArray[np.float32]:
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
-def warp(state: State, matrix: NDArray[np.float32], zoom: float) -> State:
-    """Move a state with the camera. matrix: (2, 3), source px; zoom: its scale factor."""
-    moved = state * zoom
-    moved[:2, 0] = matrix[:, :2] @ state[:2, 0] + matrix[:, 2]
-    return np.asarray(moved)
+@compiled()
+def warp(state: State, covariance: Covariance, matrix: NDArray[np.float32], zoom: float) -> None:
+    """Move a state with the camera, in place. matrix: (2, 3), source px; zoom: its scale factor."""
+    x, y = state[0, 0], state[1, 0]
+    state *= zoom
+    for i in range(2):
+        state[i, 0] = float(matrix[i, 0]) * x + float(matrix[i, 1]) * y + float(matrix[i, 2])
+    covariance *= zoom**2
 
 
 def displacement(state: State, step_s: float) -> NDArray[np.float64]:
@@ -48,20 +63,6 @@ def displacement(state: State, step_s: float) -> NDArray[np.float64]:
     speed = float(np.hypot(*state[:2, 1])) / _size(state)
     confidence = min(1.0, max(0.0, speed / _JITTER_SPEED - 1))
     return np.asarray(confidence * step_s * state[:2, 1])
-
-
-def correct(state: State, covariance: Covariance, box: NDArray[np.float32], noise: float) -> tuple[State, Covariance]:
-    """Update a state with a box (4,) xyxy px. noise: its standard deviation, as a fraction of the box size."""
-    return _correct(state, covariance, _centre_and_size(box), noise * _size(state))
-
-
-def _centre_and_size(box: NDArray[np.float32]) -> NDArray[np.float64]:
-    x1, y1, x2, y2 = (float(value) for value in box)
-    return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
-
-
-def _size(state: State) -> float:
-    return math.sqrt(max(1.0, state[2, 0]) * max(1.0, state[3, 0]))
 
 
 @compiled()
@@ -83,9 +84,9 @@ def predict(state: State, covariance: Covariance, step_s: float, process_noise: 
 
 
 @compiled()
-def _correct(
-    state: State, covariance: Covariance, measured: NDArray[np.float64], noise_px: float
-) -> tuple[State, Covariance]:
+def correct(state: State, covariance: Covariance, box: NDArray[np.float32], noise: float) -> tuple[State, Covariance]:
+    """Update a state with a box (4,) xyxy px. noise: its standard deviation, as a fraction of the box size."""
+    measured, noise_px = _centre_and_size(box), noise * _size(state)
     after, narrower = state.copy(), covariance.copy()
     for i in range(4):
         value, shared, velocity = covariance[i]

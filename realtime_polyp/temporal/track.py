@@ -1,4 +1,4 @@
-"""The state of one track, and the functions that advance it by a frame.
+"""The state of the tracks, and the compiled functions that advance all of them by a frame, or by many.
 
 Boxes that reach the display threshold start and continue tracks; weaker boxes only continue them (two thresholds, as in
 ByteTrack, Zhang et al., ECCV 2022). Tracks are warped with the camera motion before they are matched (as in BoT-SORT,
@@ -8,23 +8,51 @@ and far apart, so greedy matching by overlap gives the same pairs as an optimal 
 
 The times confirm_s, hold_s and release_s (`TemporalConfig`) decide what a user notices: when a box appears, how long it
 survives frames without a detection, and when it disappears.
+
+A track is one row of float64, so that a recorded hour is filtered again in a moment; the constants below name its
+columns.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from realtime_polyp.packets import Boxes, Detections, Mask, Track
+from realtime_polyp.compiled import compiled
+from realtime_polyp.geometry import pairwise_iou
+from realtime_polyp.packets import LONGEST_STEP_S, Boxes, Detections, Mask, Track
 from realtime_polyp.temporal import kalman
 from realtime_polyp.temporal.appearance import Appearance
-from realtime_polyp.temporal.association import match, match_near
+from realtime_polyp.temporal.association import greedy, proximity
 from realtime_polyp.temporal.camera_motion import STILL, Motion
-from realtime_polyp.temporal.config import DETECTOR_SCORES, Evidence, TemporalConfig
+from realtime_polyp.temporal.config import DETECTOR_SCORES, Evidence, TemporalConfig, evidence_weight
+
+Rows = NDArray[np.float64]
+"""Tracks (n, COLUMNS)."""
+
+STATE, COVARIANCE = 0, 8  # first columns of the Kalman state (4, 2) and its covariance (4, 3), row by row
+SCORE = 20  # running average of the scores of its boxes
+FIRST_S, SEEN_S = 21, 22  # times of its first and of its latest box, video seconds
+EVIDENCE_S = 23  # weighted time during which boxes supported the track, less the penalties
+DRAWN = 24  # 1: it is visible
+NUMBER = 25  # public id, assigned when the track is first shown; 0 before
+KEY = 26  # unique internal id
+APPEARANCE_S = 27  # time of its appearance, for re-identification, video seconds
+APPEARANCE_AT = 28  # entry of the batch that it was taken from; -1: there is none
+APPEARANCE_BOX = 29  # the box (4) that it was taken of
+COLUMNS = 33
+
+APPEARANCE_EVERY_S = 0.25
+"""How often a track's appearance is refreshed."""
 
 _ROUNDING_S = 1e-6
 _SCORE_S = 0.15  # time constant of a track's score
 _WEAK_NOISE = 3.0  # measurement noise of a box with score 0, relative to one with score 1
+_LEAST_NEAR = np.float32(1e-6)
+_OUT = 10  # columns of what a frame gives: entry, id, x1, y1, x2, y2, score, state, age_s, unseen_s
 
 
 @dataclass(frozen=True)
@@ -53,118 +81,312 @@ class TrackerInput:
     is_clear: bool = True
 
 
-@dataclass(frozen=True)
-class TrackState:
-    """The memory of one track.
+class Rules(NamedTuple):
+    """Fields of `TemporalConfig` and `Evidence`, as compiled functions take them."""
+
+    confirm_s: float
+    hold_s: float
+    release_s: float
+    reid_window_s: float
+    gap_s: float
+    least_iou: float
+    unclear_weight: float
+    measurement_noise: float
+    process_noise: float
+    sure_score: float
+    power: float
+    penalty: float
+    miss_penalty: float
+    start_score: float
+
+
+def rules_of(config: TemporalConfig, evidence: Evidence, start_score: float) -> Rules:
+    """Collect the rules; start_score: lowest score of a box that starts a track."""
+    times = (config.confirm_s, config.hold_s, config.release_s, config.reid_window_s, config.gap_s)
+    noise = (config.least_iou, config.unclear_weight, config.measurement_noise, config.process_noise)
+    weights = (evidence.sure_score, evidence.power, evidence.penalty, evidence.miss_penalty)
+    return Rules(*(float(value) for value in (*times, *noise, *weights, start_score)))
+
+
+class Batch(NamedTuple):
+    """Many frames for `run`; see `review.cue_table.CueTable`.
 
     Attributes:
-        key: unique internal id.
-        number: public id, assigned when the track is first shown; None before.
-        state: Kalman state, centre and size with their velocities.
-        covariance: covariance of the state.
-        score: running average of the scores of its boxes.
-        first_s: time of its first box, video seconds.
-        seen_s: time of its latest box, video seconds.
-        evidence_s: weighted time during which boxes supported the track, less the penalties.
-        drawn: the track is visible.
-        appearance: image patch for re-identification.
-        appearance_s: time of that patch, video seconds.
+        pts_s: (n,) video seconds.
+        starts: (n + 1,) detections `starts[i]:starts[i + 1]` are those of frame i.
+        boxes, scores: (m, 4) and (m,) float32; of each frame best first.
+        camera: (n, 2, 3) float32 and zooms: (n,), as `Motion`.
+        cut: (n,) as `Motion`.
+        is_clear: (n,) the frame's quality is good.
+        resets: (n,) nothing is continued from the frame before: another size of the picture.
+        can_see: (n,) an appearance can be taken in this frame.
     """
 
-    key: int
-    number: int | None
-    state: kalman.State
-    covariance: kalman.Covariance
-    score: float
-    first_s: float
-    seen_s: float
-    evidence_s: float = 0.0
-    drawn: bool = False
-    appearance: Appearance | None = None
-    appearance_s: float = 0.0
-
-    @property
-    def is_confirmed(self) -> bool:
-        """The track has been shown, and keeps its number."""
-        return self.number is not None
-
-    @property
-    def box(self) -> Boxes:
-        """(4,) xyxy px."""
-        return kalman.to_box(self.state)
+    pts_s: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    boxes: Boxes
+    scores: NDArray[np.float32]
+    camera: NDArray[np.float32]
+    zooms: NDArray[np.float64]
+    cut: NDArray[np.bool_]
+    is_clear: NDArray[np.bool_]
+    resets: NDArray[np.bool_]
+    can_see: NDArray[np.bool_]
 
 
-def new_track(key: int, index: int, frame: TrackerInput, config: TemporalConfig) -> TrackState:
-    """Start a tentative track from detection `index`."""
-    state, covariance = kalman.initiate(frame.detections.boxes[index], config.measurement_noise)
-    return TrackState(key, None, state, covariance, float(frame.detections.scores[index]), frame.pts_s, frame.pts_s)
+NO_ROWS: Rows = np.zeros((0, COLUMNS))
 
 
-def predict(track: TrackState, motion: Motion, step_s: float, config: TemporalConfig) -> TrackState:
+def box_of(row: Rows) -> Boxes:
+    """Return the box (4,) xyxy px of a track (COLUMNS,)."""
+    return kalman.to_box(row[STATE : STATE + 8].reshape(4, 2))
+
+
+def to_track(row: Rows, pts_s: float) -> Track:
+    """Return the track (COLUMNS,) as it appears in a `Result`; a track without a number has a negative id."""
+    unseen_s = pts_s - float(row[SEEN_S])
+    state = "tentative" if not row[DRAWN] else "held" if unseen_s > 0 else "shown"
+    identity = int(row[NUMBER]) or -int(row[KEY])
+    return Track(identity, box_of(row), float(row[SCORE]), state, pts_s - float(row[FIRST_S]), unseen_s)  # type: ignore[arg-type]
+
+
+@compiled()
+def advance(
+    tracks: Rows, lost: Rows, boxes: Boxes, scores: NDArray[np.float32], camera: NDArray[np.float32], zoom: float,
+    is_clear: bool, pts_s: float, step_s: float, next_key: int, rules: Rules,
+) -> tuple[Rows, Rows, int]:  # fmt: skip
+    """Predict, associate and update all tracks by a frame, and start new ones.
+
+    tracks, lost: (n, COLUMNS) and (m, COLUMNS); those in `lost` are only remembered. boxes (k, 4), scores (k,): the
+    frame's detections. camera (2, 3), zoom: see `Motion`. Returns the tracks, the lost ones and the next free key.
+    """
+    strong = scores >= np.float32(rules.start_score)
+    alive = np.empty((len(tracks) + len(scores), COLUMNS))
+    remembered = np.empty((len(lost) + len(tracks), COLUMNS))
+    n_alive, n_lost = 0, 0
+    for i in range(len(lost)):
+        _predict(lost[i], remembered[n_lost], camera, zoom, step_s, rules)
+        n_lost += pts_s - lost[i, SEEN_S] <= rules.reid_window_s
+    for i in range(len(tracks)):
+        _predict(tracks[i], alive[n_alive], camera, zoom, step_s, rules)
+        limit_s = rules.release_s if tracks[i, NUMBER] else rules.gap_s
+        if pts_s - tracks[i, SEEN_S] <= max(limit_s, step_s) + _ROUNDING_S:
+            n_alive += 1
+        elif tracks[i, NUMBER]:
+            remembered[n_lost] = alive[n_alive]
+            n_lost += 1
+    pairs = _associate(alive[:n_alive], boxes, strong, rules)
+    used = np.zeros(len(scores), np.bool_)
+    for i in range(n_alive):
+        if pairs[i] >= 0:
+            used[pairs[i]] = True
+            _update(alive[i], boxes[pairs[i]], float(scores[pairs[i]]), is_clear, pts_s, step_s, rules)
+        else:
+            alive[i, EVIDENCE_S] = max(0.0, alive[i, EVIDENCE_S] - rules.miss_penalty * step_s)
+    for index in range(len(scores)):
+        if strong[index] and not used[index]:
+            _start(alive[n_alive], boxes[index], float(scores[index]), pts_s, next_key, rules)
+            n_alive, next_key = n_alive + 1, next_key + 1
+    for i in range(n_alive):
+        _update_visibility(alive[i], pts_s, rules)
+    return alive[:n_alive].copy(), remembered[:n_lost].copy(), next_key
+
+
+@compiled()
+def run(
+    tracks: Rows, lost: Rows, next_key: int, now_s: float, entry: int, end: int, batch: Batch, floor: float,
+    rules: Rules, out: Rows,
+) -> tuple[Rows, Rows, int, float, int, int, bool]:  # fmt: skip
+    """Filter the frames `entry` to `end` of a batch, as `Tracker.update` does, until a track needs a number.
+
+    now_s: time of the frame before; NaN: there is none. floor: lowest score of a box that is used. out: (r, _OUT) takes
+    the tracks of each frame; where it is full, the function returns.
+
+    Returns tracks, lost, next_key, now_s, the frame that is next, the rows of `out` that are used, and whether a track
+    of the frame before that one needs a number. Its rows are not in `out` then.
+    """
+    used = 0
+    while entry < end:
+        if batch.resets[entry]:
+            tracks, lost, now_s = tracks[:0], lost[:0], math.nan
+        first, last = batch.starts[entry], batch.starts[entry + 1]
+        while last > first and batch.scores[last - 1] < np.float32(floor):
+            last -= 1
+        if (
+            not len(tracks)
+            and not len(lost)
+            and not (last > first and batch.scores[first] >= np.float32(rules.start_score))
+        ):
+            now_s, entry = batch.pts_s[entry], entry + 1
+            continue  # nothing is followed or remembered, and only a strong box begins something
+        if used + len(tracks) + last - first > len(out):
+            return tracks, lost, next_key, now_s, entry, used, False
+        pts_s = batch.pts_s[entry]
+        step_s, tracks, lost = keep_time(tracks, lost, now_s, pts_s, batch.cut[entry])
+        now_s = pts_s
+        tracks, lost, next_key = advance(
+            tracks, lost, batch.boxes[first:last], batch.scores[first:last], batch.camera[entry], batch.zooms[entry],
+            batch.is_clear[entry], pts_s, step_s, next_key, rules,
+        )  # fmt: skip
+        entry += 1
+        if needs_number(tracks):
+            return tracks, lost, next_key, now_s, entry, used, True
+        _note_appearances(tracks, entry - 1, pts_s, batch.is_clear[entry - 1], batch.can_see[entry - 1])
+        used = write_rows(tracks, entry - 1, pts_s, out, used)
+    return tracks, lost, next_key, now_s, entry, used, False
+
+
+@compiled()
+def keep_time(tracks: Rows, lost: Rows, now_s: float, pts_s: float, cut: bool) -> tuple[float, Rows, Rows]:
+    """Return the seconds since the previous frame, 0 when there is nothing to continue, and what is still followed.
+
+    now_s: time of the previous frame; NaN: there is none. After a step of the clock backwards or above LONGEST_STEP_S
+    everything is forgotten. At a cut all tracks end; shown ones can be re-identified.
+    """
+    step_s = 0.0 if math.isnan(now_s) else pts_s - now_s
+    if step_s < 0 or step_s > LONGEST_STEP_S:
+        return 0.0, tracks[:0], lost[:0]
+    if cut:
+        shown = np.empty((len(lost) + len(tracks), COLUMNS))
+        shown[: len(lost)] = lost
+        count = len(lost)
+        for i in range(len(tracks)):
+            if tracks[i, NUMBER]:
+                shown[count] = tracks[i]
+                count += 1
+        return step_s, tracks[:0], shown[:count].copy()
+    return step_s, tracks, lost
+
+
+@compiled()
+def needs_number(tracks: Rows) -> bool:
+    """Whether a track was just shown for the first time."""
+    for i in range(len(tracks)):
+        if tracks[i, DRAWN] and not tracks[i, NUMBER]:
+            return True
+    return False
+
+
+@compiled()
+def needs_appearance(track: Rows, pts_s: float, is_clear: bool) -> bool:
+    """Whether to take a track's appearance: when it becomes visible, then at regular intervals in clear frames."""
+    if track[SEEN_S] != pts_s:
+        return False
+    if track[APPEARANCE_AT] < 0:
+        return bool(track[DRAWN])
+    return is_clear and pts_s - track[APPEARANCE_S] >= APPEARANCE_EVERY_S
+
+
+@compiled()
+def write_rows(tracks: Rows, entry: int, pts_s: float, out: Rows, used: int) -> int:
+    """Write the tracks of a frame to `out` from row `used` on; returns the rows that are used then."""
+    for i in range(len(tracks)):
+        row, track = out[used], tracks[i]
+        unseen_s = pts_s - track[SEEN_S]
+        row[0] = entry
+        row[1] = track[NUMBER] if track[NUMBER] else -track[KEY]
+        row[2:6] = _box(track)
+        row[6] = track[SCORE]
+        row[7] = 0.0 if not track[DRAWN] else 2.0 if unseen_s > 0 else 1.0
+        row[8], row[9] = pts_s - track[FIRST_S], unseen_s
+        used += 1
+    return used
+
+
+@compiled()
+def take_appearance(track: Rows, entry: int, pts_s: float) -> None:
+    """Note that a track's appearance is that of its present box in a frame."""
+    track[APPEARANCE_S], track[APPEARANCE_AT] = pts_s, entry
+    track[APPEARANCE_BOX : APPEARANCE_BOX + 4] = _box(track)
+
+
+@compiled()
+def _note_appearances(tracks: Rows, entry: int, pts_s: float, is_clear: bool, can_see: bool) -> None:
+    for i in range(len(tracks)):
+        if needs_appearance(tracks[i], pts_s, is_clear):
+            take_appearance(tracks[i], entry if can_see else -1, pts_s)
+
+
+@compiled()
+def _box(track: Rows) -> Boxes:
+    """The box (4,) xyxy px of a track, as `kalman.to_box`."""
+    box = np.empty(4, np.float32)
+    for axis in range(2):
+        centre, half = track[STATE + 2 * axis], max(track[STATE + 4 + 2 * axis], 1e-3) / 2
+        box[axis], box[axis + 2] = centre - half, centre + half
+    return box
+
+
+@compiled()
+def _predict(track: Rows, into: Rows, camera: NDArray[np.float32], zoom: float, step_s: float, rules: Rules) -> None:
     """Advance a track by `step_s`: warp it with the camera, then apply its own velocity."""
-    state = kalman.warp(track.state, motion.matrix, motion.zoom)
-    covariance = track.covariance * motion.zoom**2
-    state, covariance = kalman.predict(state, covariance, step_s, config.process_noise)
-    return replace(track, state=state, covariance=covariance)
+    into[:] = track
+    state, covariance = into[STATE:COVARIANCE].reshape(4, 2), into[COVARIANCE:SCORE].reshape(4, 3)
+    kalman.warp(state, covariance, camera, zoom)
+    moved, wider = kalman.predict(state, covariance, step_s, rules.process_noise)
+    state[:], covariance[:] = moved, wider
 
 
-def is_alive(track: TrackState, pts_s: float, step_s: float, config: TemporalConfig) -> bool:
-    """Whether the track's latest box is recent enough to continue it; at low frame rates, the previous frame is."""
-    limit_s = config.release_s if track.is_confirmed else config.gap_s
-    return pts_s - track.seen_s <= max(limit_s, step_s) + _ROUNDING_S
-
-
-def associate(tracks: Sequence[TrackState], frame: TrackerInput, config: TemporalConfig) -> dict[int, int]:
+@compiled()
+def _associate(tracks: Rows, boxes: Boxes, strong: NDArray[np.bool_], rules: Rules) -> NDArray[np.int64]:
     """Match predicted tracks with detections: strong boxes by IoU, weak boxes by IoU, then strong boxes by proximity.
 
-    Returns: {index of the track: index of the detection}.
+    Returns for each track the index of its detection, or -1.
     """
-    strong = frame.detections.scores >= frame.start_score
-    pairs: dict[int, int] = {}
-    for candidates, by_proximity in ((strong, False), (~strong, False), (strong, True)):
-        free = [index for index in range(len(tracks)) if index not in pairs]
-        left = [index for index in np.flatnonzero(candidates) if index not in pairs.values()]
-        boxes, found = [tracks[index].box for index in free], frame.detections.boxes[left]
-        matches = match_near(boxes, found) if by_proximity else match(boxes, found, config.least_iou)
-        pairs |= {free[track]: int(left[detection]) for track, detection in matches.items()}
+    pairs = np.full(len(tracks), -1, np.int64)
+    if not len(tracks) or not len(boxes):
+        return pairs
+    used = np.zeros(len(boxes), np.bool_)
+    own = np.empty((len(tracks), 4), np.float32)
+    for i in range(len(tracks)):
+        own[i] = _box(tracks[i])
+    for attempt in range(3):
+        free = np.flatnonzero(pairs < 0)
+        left = np.flatnonzero(~used & (strong if attempt != 1 else ~strong))
+        if not len(free) or not len(left):
+            continue
+        if attempt == 2:
+            found = greedy(proximity(own[free], boxes[left]), _LEAST_NEAR)
+        else:
+            found = greedy(pairwise_iou(own[free], boxes[left]), np.float32(rules.least_iou))
+        for k in range(len(found)):
+            pairs[free[found[k, 0]]] = left[found[k, 1]]
+            used[left[found[k, 1]]] = True
     return pairs
 
 
-def update(track: TrackState, index: int, frame: TrackerInput, step_s: float, config: TemporalConfig) -> TrackState:
-    """Correct a predicted track with detection `index` and add its evidence."""
-    score = float(frame.detections.scores[index])
-    noise = config.measurement_noise * (1 + (_WEAK_NOISE - 1) * (1 - score))
-    state, covariance = kalman.correct(track.state, track.covariance, frame.detections.boxes[index], noise)
-    since_s = frame.pts_s - track.seen_s
+@compiled()
+def _update(track: Rows, box: Boxes, score: float, is_clear: bool, pts_s: float, step_s: float, rules: Rules) -> None:
+    """Correct a predicted track with a detection and add its evidence."""
+    noise = rules.measurement_noise * (1 + (_WEAK_NOISE - 1) * (1 - score))
+    state, covariance = track[STATE:COVARIANCE].reshape(4, 2), track[COVARIANCE:SCORE].reshape(4, 3)
+    corrected, narrower = kalman.correct(state, covariance, box, noise)
+    state[:], covariance[:] = corrected, narrower
+    since_s = pts_s - track[SEEN_S]
     # A polyp that was shown before gets full weight from the threshold on.
-    reappears = track.is_confirmed and score >= frame.start_score
-    evidence = 1.0 if reappears else frame.evidence.weight(score, frame.start_score)
-    evidence = evidence * (1.0 if frame.is_clear else config.unclear_weight)
-    most_s = max(config.confirm_s, config.hold_s)
-    gain = 1 - float(np.exp(-since_s / _SCORE_S))
-    return replace(
-        track,
-        state=state,
-        covariance=covariance,
-        score=track.score + gain * (score - track.score),
-        seen_s=frame.pts_s,
-        evidence_s=min(max(0.0, track.evidence_s + evidence * step_s), most_s),
-    )
+    if track[NUMBER] and score >= rules.start_score:
+        evidence = 1.0
+    else:
+        evidence = evidence_weight(score, rules.start_score, rules.sure_score, rules.power, rules.penalty)
+    evidence *= 1.0 if is_clear else rules.unclear_weight
+    most_s = max(rules.confirm_s, rules.hold_s)
+    track[SCORE] += (1 - math.exp(-since_s / _SCORE_S)) * (score - track[SCORE])
+    track[SEEN_S] = pts_s
+    track[EVIDENCE_S] = min(max(0.0, track[EVIDENCE_S] + evidence * step_s), most_s)
 
 
-def mark_missed(track: TrackState, frame: TrackerInput, step_s: float) -> TrackState:
-    """Reduce the evidence of a predicted track that no box continues."""
-    return replace(track, evidence_s=max(0.0, track.evidence_s - frame.evidence.miss_penalty * step_s))
+@compiled()
+def _start(track: Rows, box: Boxes, score: float, pts_s: float, key: int, rules: Rules) -> None:
+    """Start a tentative track from a detection."""
+    track[:] = 0.0
+    state, covariance = kalman.initiate(box, rules.measurement_noise)
+    track[STATE:COVARIANCE] = state.reshape(8)
+    track[COVARIANCE:SCORE] = covariance.reshape(12)
+    track[SCORE], track[FIRST_S], track[SEEN_S], track[KEY], track[APPEARANCE_AT] = score, pts_s, pts_s, key, -1
 
 
-def update_visibility(track: TrackState, pts_s: float, config: TemporalConfig) -> TrackState:
+@compiled()
+def _update_visibility(track: Rows, pts_s: float, rules: Rules) -> None:
     """Show a track once it has enough evidence; hide it after hold_s without a box, or when no evidence is left."""
-    has_evidence = track.evidence_s >= config.confirm_s - _ROUNDING_S or (track.drawn and track.evidence_s > 0)
-    return replace(track, drawn=has_evidence and pts_s - track.seen_s <= config.hold_s + _ROUNDING_S)
-
-
-def to_track(track: TrackState, pts_s: float) -> Track:
-    """Return the track as it appears in a `Result`; a track without a number has a negative id."""
-    unseen_s = pts_s - track.seen_s
-    state = "tentative" if not track.drawn else "held" if unseen_s > 0 else "shown"
-    return Track(track.number or -track.key, track.box, track.score, state, pts_s - track.first_s, unseen_s)  # type: ignore[arg-type]
+    enough = track[EVIDENCE_S] >= rules.confirm_s - _ROUNDING_S or (track[DRAWN] and track[EVIDENCE_S] > 0)
+    track[DRAWN] = 1.0 if enough and pts_s - track[SEEN_S] <= rules.hold_s + _ROUNDING_S else 0.0
