@@ -192,8 +192,9 @@ def _draw_outlines(painted: Image, shapes: Shapes, look: Look) -> None:
     if shapes.fill:
         _tint(painted, lines, shapes.colour)
     if shapes.lined:
-        for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (shapes.colour, look.line)):
-            cv2.polylines(painted, lines, True, colour, max(1, round(width)), cv2.LINE_AA)
+        # The edge is one px wider, because the smooth line takes half a px on either side, and is not smooth itself.
+        cv2.polylines(painted, lines, True, EDGE_COLOUR, round(look.line + 2 * look.edge) + 1, cv2.LINE_8)
+        cv2.polylines(painted, lines, True, shapes.colour, max(1, round(look.line)), cv2.LINE_AA)
 
 
 def _tint(painted: Image, lines: Sequence[NDArray[np.int32]], colour: Colour) -> None:

@@ -1,6 +1,7 @@
 """The picture: letterboxed, scaled once per frame, with its overlay painted as vectors."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from realtime_polyp.viewer.edge_signal import EdgeSignals
 from realtime_polyp.viewer.paint import Surface, paint_cover, paint_shapes
 from realtime_polyp.viewer.theme import BACKGROUND
 
+_LARGEST_PANEL = 0.45  # of the canvas: under a larger panel there is no other place for a label
+
 
 class Canvas(QWidget):
     """Paints one frame. At 1:1 and without overlay, every pixel is the source's."""
@@ -34,7 +37,8 @@ class Canvas(QWidget):
         self._condition, self._notes = READY, Notes()
         self.signals = EdgeSignals()
         self.extra: Callable[[QPainter, Surface], None] | None = None  # paints more over the picture
-        self.blind = False  # whether the results are hidden, though there are some
+        self.is_blind: Callable[[], bool] = lambda: False  # whether the results are hidden, though there are some
+        self.replaced: Callable[[], frozenset[int]] = frozenset  # tracks that are not drawn: something else is
         self._covered = (0, 0)
         self._badges, self._placer = BadgeLayer(), LabelPlacer()
         self._displayed: DisplayedFrame | None = None
@@ -79,6 +83,10 @@ class Canvas(QWidget):
         displayed = self._displayed
         if displayed is None or displayed.result is None or not self._shows_overlay:
             return NO_SHAPES
+        replaced = self.replaced()
+        if replaced:
+            tracks = tuple(track for track in displayed.result.tracks if track.id not in replaced)
+            return shapes_of(replace(displayed.result, tracks=tracks), self._style)
         if self._shapes is None or self._shapes[0] is not displayed or self._shapes[1] != self._style:
             self._shapes = (displayed, self._style, shapes_of(displayed.result, self._style))
         return self._shapes[2]
@@ -92,12 +100,17 @@ class Canvas(QWidget):
         return QRectF(left / ratio, top / ratio, width / ratio, height / ratio)
 
     @property
+    def covered_px(self) -> int:
+        """Height of the lower part that something else covers."""
+        return self._covered[1]
+
+    @property
     def style(self) -> OverlayStyle:
         return self._style
 
     @property
     def _shows_overlay(self) -> bool:
-        return self._overlay_on and not self._condition.blanks and not self.blind
+        return self._overlay_on and not self._condition.blanks and not self.is_blind()
 
     def source_px(self, widget_px: float) -> float:
         """A length on the widget in px of the source."""
@@ -149,8 +162,10 @@ class Canvas(QWidget):
         return overlay
 
     def _panels(self) -> list[Rect]:
-        """The areas of the legend and the help, while they are open."""
+        """The areas of the legend and of other panels, while they are open; not of one that covers the picture."""
         panels = [child.geometry() for child in self.children() if isinstance(child, QWidget) and child.isVisible()]
+        most = _LARGEST_PANEL * self.width() * self.height()
+        panels = [panel for panel in panels if panel.width() * panel.height() < most]
         return [(rect.left(), rect.top(), rect.right() + 1, rect.bottom() + 1) for rect in panels]
 
     def _scaled_image(self, frame: Frame, size: tuple[int, int], ratio: float) -> QImage:
