@@ -16,6 +16,8 @@ from realtime_polyp.bench.comparisons import measure_ablation
 from realtime_polyp.bench.memory import measure_memory
 from realtime_polyp.bench.paced import run_live_viewer
 from realtime_polyp.bench.peers import PEERS, check_peers, compare_with
+from realtime_polyp.bench.record_faults import faults_table, measure_faults
+from realtime_polyp.bench.recording import measure_recording
 from realtime_polyp.bench.throughput import measure_throughput
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs.paths import check_paths
@@ -31,7 +33,10 @@ _EPILOG = """examples:
   python -m realtime_polyp.bench --live --minutes 10                  the viewer at the clip's rate: drops and delays
   python -m realtime_polyp.bench --steps                              what each design choice buys
   python -m realtime_polyp.bench --steps engines hints
-  python -m realtime_polyp.bench --memory-minutes 20"""
+  python -m realtime_polyp.bench --memory-minutes 20
+  python -m realtime_polyp.bench --record --source video.mp4          what recording a session costs
+  python -m realtime_polyp.bench --memory-minutes 20 --record         memory while a session is recorded
+  python -m realtime_polyp.bench --record-faults 50                   recordings killed, copied, on a full disk, ..."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,6 +51,9 @@ def run(options: argparse.Namespace, command: str) -> None:
     check(options)
     facts = machine_facts()  # before anything runs: the load average is that of other processes
     print(table.describe_machine(facts))
+    if options.record_faults:
+        print(faults_table(measure_faults(options.record_faults)))
+        return
     config = RuntimeConfig(
         options.detector,
         options.segmenter,
@@ -78,6 +86,8 @@ def _measures(options: argparse.Namespace) -> dict[str, tuple[Measure, Write]]:
         return {"steps": (_steps, table.steps_table)}
     if options.memory_minutes:
         return {"memory": (_memory, table.memory_table)}
+    if options.record and not options.memory_minutes:
+        return {"record": (_record, table.record_table)}
     chosen: dict[str, tuple[Measure, Write]] = {"file": (_file, table.file_table)}
     return chosen | ({"against": (_against, table.against_table)} if options.against else {})
 
@@ -101,13 +111,19 @@ def _steps(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> di
 
 
 def _memory(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> dict[str, Any]:
-    return measure_memory(config, clip, options.memory_minutes)
+    return measure_memory(config, clip, options.memory_minutes, records=options.record)
+
+
+def _record(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> dict[str, Any]:
+    return measure_recording(config, clip, options.runs)
 
 
 def check(options: argparse.Namespace) -> None:
     """Check the options before anything long begins. Raises ValueError or OutputError."""
     if options.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {options.runs}")
+    if options.record_faults is not None and options.record_faults < 1:
+        raise ValueError(f"--record-faults must be at least 1, got {options.record_faults}")
     for name in ("seconds", "minutes", "memory_minutes"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
@@ -167,3 +183,5 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     main()
+    add("--record", action="store_true", help="throughput with and without recording the session, in turn")
+    add("--record-faults", type=int, metavar="N", help="harm N recordings in each way, and tell what is left of them")

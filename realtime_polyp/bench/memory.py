@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from realtime_polyp.bench.recording import recorder_and, recording_of
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.packets import Result
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.runtime import RuntimeConfig, open_runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
@@ -18,13 +22,23 @@ from realtime_polyp.telemetry.summary import summarise
 _EVERY_S = 30.0
 
 
-def measure_memory(config: RuntimeConfig, clip: Path, minutes: float) -> dict[str, Any]:
-    """Return the session's summary with samples (s, MB)."""
+def measure_memory(config: RuntimeConfig, clip: Path, minutes: float, *, records: bool = False) -> dict[str, Any]:
+    """Return the session's summary with samples (s, MB). records: the session is recorded as well."""
     pipeline = open_runtime(config).pipeline()
+    with recording_of(clip, pipeline) if records else nullcontext() as recorder:
+        return _measure(config, clip, pipeline, minutes, recorder)
+
+
+def _measure(
+    config: RuntimeConfig, clip: Path, pipeline: Pipeline, minutes: float, recorder: SessionRecorder | None
+) -> dict[str, Any]:
     with tqdm(total=round(minutes * 60), desc="memory", unit="s", dynamic_ncols=True, disable=None) as bar:
         monitor = MemoryMonitor(minutes * 60, bar)
         session = Session(
-            FileSource(clip, loop=True, hardware=decoding_device(config.device)), pipeline, monitor.update
+            FileSource(clip, loop=True, hardware=decoding_device(config.device)),
+            pipeline,
+            recorder_and(recorder, monitor.update),
+            on_frame=recorder.capture if recorder else None,
         )
         monitor.stop = session.stop
         session.start()

@@ -67,6 +67,11 @@ def memory_table(name: str, report: dict[str, Any]) -> str:
     )
 
 
+def record_table(name: str, report: dict[str, Any]) -> str:
+    rows = [(what, f"{one['fps']:.1f}", f"{one['ratio']:.2f}") for what, one in report["variants"].items()]
+    return "\n".join([f"{name}, {report['measured']}, in turn", align(("", "frames/s", "ratio"), rows)])
+
+
 def against_table(name: str, report: dict[str, Any]) -> str:
     rows = [
         (peer["title"], f"{peer['fps']:.1f}", f"{peer['ours_to_it']:.2f}" if peer["ours_to_it"] else "")

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ LEAST_FREE_BYTES = 64 << 20
 """A session is not begun on a disk with less room than this."""
 
 _RESERVE_BYTES = 1 << 20
-_LOOK_EVERY_S = 1.0
 _LONGEST_NAME = 60
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
 
@@ -84,15 +82,9 @@ class WatchedFile:
     def __init__(self, path: Path) -> None:
         self._path, self._handle = path, os.open(path, os.O_RDONLY)
         self._known: Found = "there"
-        self._looked_s = time.monotonic()
-
-    def is_due(self) -> bool:
-        """Whether the last look was a second or more ago."""
-        return time.monotonic() - self._looked_s >= _LOOK_EVERY_S
 
     def find(self) -> Found:
         """What became of it; "there" again where that was found before. Raises OSError."""
-        self._looked_s = time.monotonic()
         found = self._look()
         if found == self._known and found == "moved":
             return "there"

@@ -23,7 +23,6 @@ from realtime_polyp.private_files import make_private_folder, open_private
 from realtime_polyp.recording.original import NoOriginal
 from realtime_polyp.recording.packets import PacketFeed, StoredPacket
 from realtime_polyp.recording.schema import ORIGINAL_FILE
-from realtime_polyp.telemetry.priority import lower_thread_priority
 
 _OPTIONS = {"cluster_time_limit": "250", "flush_packets": "1", "avoid_negative_ts": "disabled"}
 _SYNC_S = 1.0  # between two times that the system is asked to write to the disk
@@ -154,7 +153,7 @@ class LiveOriginal:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        lower_thread_priority()
+        # At the usual priority: it does little, and what it has not written is lost in a crash.
         synced_s = time.monotonic()
         try:
             while (packet := self._next()) is not None:

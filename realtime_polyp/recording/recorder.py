@@ -23,7 +23,6 @@ from realtime_polyp.recording.folders import WHERE, Found, Reserve, WatchedFile
 from realtime_polyp.recording.original import NoOriginal, Original
 from realtime_polyp.recording.preroll import Captured, PreRollStore
 from realtime_polyp.recording.store import EncodedFrame, SessionStore, encode_frame, encode_result
-from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
 
 COMMIT_S = 0.5
@@ -32,6 +31,7 @@ COMMIT_S = 0.5
 _QUEUED = 64  # results; of HD about 400 MB with their pictures, but an idle disk needs one
 _MOST_PENDING = 10_000  # frames without a result
 _WAKE_S = 0.1
+_REST = 3.0  # pause after a step of what can wait, in its own lengths
 _LAST_STEPS_S = 2.0  # for what could wait, at the end
 _LIKELY_PERIOD_S = 1 / 25
 
@@ -90,7 +90,7 @@ class SessionRecorder:
         self._pending: dict[Key, Captured] = {}
         self._closing = self._is_closed = False
         self._told: dict[str, Any] = {}  # the last value of each state
-        self._has_steps = True
+        self._has_steps, self._step_s = True, 0.0
         self._before = 0  # frames before the first one that is recorded
         self._store: SessionStore | PreRollStore = PreRollStore(keep_s)
         self._zero_s = 0.0
@@ -208,7 +208,7 @@ class SessionRecorder:
     # The recorder's own thread
 
     def _run(self) -> None:
-        lower_thread_priority()
+        # At the usual priority: it does little, and what it has not committed is lost in a crash.
         try:
             self._record_all()
             self._finish()
@@ -241,7 +241,7 @@ class SessionRecorder:
 
     def _take(self) -> tuple[list[Result | Work], bool]:
         """What waits, a few at a time; and whether it is the last."""
-        wait_s = 0.0 if self._has_steps else _WAKE_S
+        wait_s = min(_WAKE_S, _REST * self._step_s) if self._has_steps else _WAKE_S
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closing, wait_s)
             items = [self._items.popleft() for _ in range(min(8, len(self._items)))]
@@ -325,7 +325,7 @@ class SessionRecorder:
         self._check_original()
         self._note_drops()
         self._store.commit()
-        if self._place and self._place.is_due() and (found := self._place.find()) != "there":
+        if self._place and (found := self._place.find()) != "there":
             self._go_on(found)
 
     def _go_on(self, found: Found) -> None:
@@ -361,12 +361,13 @@ class SessionRecorder:
     def _step(self) -> bool:
         """A little of the original's work that can wait; whether more is left."""
         if self._has_steps:
+            began_s = time.monotonic()
             try:
                 facts = self._original.step()
             except OSError as error:
                 facts = None
                 self._lose_original(error)
-            self._has_steps = facts is not None
+            self._has_steps, self._step_s = facts is not None, time.monotonic() - began_s
             for name, value in (facts or {}).items():
                 self._store.set_fact(name, value)
         return self._has_steps

@@ -82,14 +82,14 @@ class FileSource:
         self._first_index: int | None = None
         self._stop = threading.Event()
         self._hwaccel = hwaccel_for(self._path, hardware, allow_playlists=allow_playlists)
-        self._reader, self.duration_s = self._open()
-        stream = self._reader.stream
-        self.rate_hz = self._reader.rate_hz
+        self.reader, self.duration_s = self._open()
+        stream = self.reader.stream
+        self.rate_hz = self.reader.rate_hz
         self.decoder = decoder_name(stream.codec_context.name, self._hwaccel, hardware)
         whole = start_s == 0 and end_s is None and not loop
         self.frames_total: int | None = (stream.frames or None) if whole else None
         self._to_rgb = RgbConverter()
-        self._damage, self._stamps = Damage(), StampLog(float(self._reader.time_base))
+        self._damage, self._stamps = Damage(), StampLog(float(self.reader.time_base))
         self._jumped = False  # the clock began anew with the newest picture
         self._own_s = 0.0  # time of the newest picture in the file, s
         self._first_pass: Iterator[Timed] | None = self._one_pass()
@@ -112,7 +112,7 @@ class FileSource:
 
     def close(self) -> None:
         self._stop.set()
-        self._reader.free()
+        self.reader.free()
 
     def _convert(self, first_pass: Iterator[Timed]) -> Iterator[Frame]:
         for index, (pts_s, picture) in enumerate(self._timeline(first_pass), self._first_index or 0):
@@ -161,13 +161,13 @@ class FileSource:
                 yield pts_s, picture
             if not self._loop or self._stop.is_set():
                 return
-            shift_s = pts_s + self._reader.period_s - begin_s
+            shift_s = pts_s + self.reader.period_s - begin_s
             self._reopen()
             pictures = self._one_pass()
 
     def _reopen(self) -> None:
-        self._reader.free()
-        self._reader, _ = self._open()
+        self.reader.free()
+        self.reader, _ = self._open()
 
     def _one_pass(self) -> Iterator[Timed]:
         """Read the span once, and set `warning` at its end if the file is damaged."""
@@ -178,21 +178,21 @@ class FileSource:
             yield pts_s, picture
             count, end_s = count + 1, pts_s + self._shown_s(picture)
         else:
-            self._damage.check_begin(_begin_s(self._reader), self.duration_s)
+            self._damage.check_begin(_begin_s(self.reader), self.duration_s)
             self._damage.check_end(end_s, self.duration_s)
-            self._damage.check_packets(end_s, self._reader.container_name, self._path.stat().st_size)
+            self._damage.check_packets(end_s, self.reader.container_name, self._path.stat().st_size)
         self._damage.gaps = self._find_gaps()
         if self.warning is None and count and not self._stop.is_set():
             self.warning = self._damage.describe(self.name, count)
 
     def _find_gaps(self) -> list[Gap]:
         """Return where pictures are missing. AVI stores a dropped picture as nothing, which repeats the one before."""
-        is_avi = self._reader.container_name == "avi"
-        only_keys = self._reader.stream.codec_context.name in _ONLY_KEYS
+        is_avi = self.reader.container_name == "avi"
+        only_keys = self.reader.stream.codec_context.name in _ONLY_KEYS
         return self._stamps.gaps(joins_begin_with_keys=is_avi or not only_keys)
 
     def _shown_s(self, picture: VideoFrame) -> float:
-        return max(self._reader.period_s, float(picture.duration * self._reader.time_base))
+        return max(self.reader.period_s, float(picture.duration * self.reader.time_base))
 
     def _from_start(self) -> Iterator[Timed]:
         """Yield pictures from `start_s` on; those between the key picture before it and `start_s` are dropped."""
@@ -214,7 +214,7 @@ class FileSource:
 
     def _number(self, pts_s: float, picture: VideoFrame) -> int:
         """Return the picture's number in the file; see the class's docstring."""
-        period_s = _even_period_s(self._reader)
+        period_s = _even_period_s(self.reader)
         return self._count_before(picture) if period_s is None else round(pts_s / period_s)
 
     def _count_before(self, picture: VideoFrame) -> int:
@@ -237,7 +237,7 @@ class FileSource:
         """Yield pictures from a key picture at or before `start_s` on."""
         for margin_s in _SEEK_MARGINS_S:
             try:
-                self._reader.seek(max(0.0, self._start_s - margin_s))
+                self.reader.seek(max(0.0, self._start_s - margin_s))
             except av.error.FFmpegError:
                 break
             pictures = self._decode()
@@ -251,7 +251,7 @@ class FileSource:
 
     def _decode(self) -> Iterator[Timed]:
         """Yield every picture that can be decoded from the reader's position on; record the damage."""
-        reader, errors = self._reader, 0
+        reader, errors = self.reader, 0
         clock, last_s = Clock(reader.time_base, reader.start_pts, reader.period_s, ends_s=self.duration_s), 0.0
         self._damage, self._stamps = Damage(), StampLog(float(reader.time_base))
         while errors < _READ_ERRORS_ALLOWED:
@@ -284,7 +284,7 @@ class FileSource:
     def _decode_packet(self, packet: "Packet[VideoStream] | None", last_s: float) -> list[VideoFrame]:
         """Decode one packet, or flush the decoder (None)."""
         try:
-            pictures = self._reader.decode(packet)
+            pictures = self.reader.decode(packet)
         except av.error.EOFError:
             return []
         except av.error.FFmpegError as error:
