@@ -170,6 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"all, or some of: {', '.join(ABLATIONS)}",
     )
     add("--memory-minutes", type=float, metavar="M", help="loop the clip and sample memory for M minutes")
+    add("--record", action="store_true", help="throughput with and without recording the session, in turn")
+    add("--record-faults", type=int, metavar="N", help="harm N recordings in each way, and tell what is left of them")
     add("--runs", type=int, default=3, help="rounds; medians are reported (default: %(default)s)")
     add = parser.add_argument_group("models and output").add_argument
     add("--engine", default="auto", help="default: %(default)s")
@@ -183,5 +185,3 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     main()
-    add("--record", action="store_true", help="throughput with and without recording the session, in turn")
-    add("--record-faults", type=int, metavar="N", help="harm N recordings in each way, and tell what is left of them")
