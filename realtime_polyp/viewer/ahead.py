@@ -28,9 +28,8 @@ from realtime_polyp.temporal.alarms import SAME_ALARM_S
 from realtime_polyp.viewer.thinned import Thinned
 from realtime_polyp.viewer.timeline_content import NO_DATA
 
-_LOW = 10  # the lowest would wait for ever where the player takes all of a small machine
+_LOW = 5  # the lowest would wait for ever where the player takes all of a small machine
 _REST_S, _LONGEST_REST_S = 1.0, 2.0  # after the player was late; doubled while it stays late
-_WORK_S = 0.5  # between two rests: a machine that is always late must get there too
 _CALM_S = 6.0  # without lateness, until a rest is short again
 _JOIN_S = 1.0
 
@@ -177,13 +176,13 @@ class Ahead:
     def give_way(self) -> None:
         """Rest for a while: the player is late."""
         now_s = time.monotonic()
-        if self._ours is None or now_s < self._rests_until_s + _WORK_S or self.state().is_over:
+        if self._ours is None or now_s < self._rests_until_s or self.state().is_over:
             return
         calm = now_s - self._rests_until_s > _CALM_S
         self._rest_s = _REST_S if calm else min(2 * self._rest_s, _LONGEST_REST_S)
         self._rests_until_s = now_s + self._rest_s
         with suppress(OSError):
-            self._ours.send(self._rest_s)
+            self._ours.send(time.time() + self._rest_s)
 
     def close(self) -> None:
         """End the process at once."""
@@ -205,10 +204,19 @@ def _run(job: Job, connection: Connection) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # a damaged file was reported by the viewer already
     with suppress(OSError, EOFError):
+        began_s = time.time()
         for report in _reports(job):
             connection.send(report)
-            while connection.poll():
-                time.sleep(connection.recv())
+            _rest(connection, time.time() - began_s)
+            began_s = time.time()
+
+
+def _rest(connection: Connection, worked_s: float) -> None:
+    """Rest until the time that was asked for last, but no longer than was worked: a player may be late for ever."""
+    until_s = 0.0
+    while connection.poll():
+        until_s = connection.recv()
+    time.sleep(min(max(0.0, until_s - time.time()), worked_s))
 
 
 def _reports(job: Job) -> Iterator[Report]:

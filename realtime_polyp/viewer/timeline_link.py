@@ -42,6 +42,8 @@ class TimelineLink:
         if timeline and path:
             timeline.use_thumbnails(lambda on_ready: Thumbnails(path, on_ready, player.info.time_in_file))
         self._made_of: tuple[object, ...] | None = None
+        self._ahead_then: AheadState | None = None
+        self._known_then: TimelineData | None = None
 
     def refresh(self, transport: Transport, threshold: float) -> None:
         """Draw what is known now."""
@@ -51,9 +53,9 @@ class TimelineLink:
         shown = () if self._data else self._alarms.bars
         ahead = self._ahead.state() if self._ahead else None
         known = self._data() if self._data else None
-        made_of = (shown, ahead, known, transport.loop_s, threshold)
-        if made_of != self._made_of:
-            self._made_of = made_of
+        made_of = (shown, transport.loop_s, threshold)
+        if made_of != self._made_of or ahead is not self._ahead_then or known is not self._known_then:
+            self._made_of, self._ahead_then, self._known_then = made_of, ahead, known
             content = TimelineContent(threshold=threshold, loop_s=transport.loop_s)
             self._timeline.set_content(replace(content, data=known) if known else _watched(content, shown, ahead))
 
