@@ -275,6 +275,21 @@ def polyp_name(polyp: int) -> str:
     return str(polyp) if polyp >= 0 else f"M{-polyp}"
 
 
+def describe(said: "Said") -> str:
+    """A few words for what was said, for messages."""
+    match said:
+        case Verdict():
+            return f"polyp {polyp_name(said.polyp)} {'accepted' if said.accepted else 'rejected'}"
+        case Stretch():
+            return f"polyp {polyp_name(said.polyp)} marked"
+        case DrawnBox() | DrawnOutline() | PolypFields():
+            return f"{_KIND_OF[type(said)]} of polyp {polyp_name(said.polyp)}"
+        case SamePolyp():
+            return f"polyp {polyp_name(said.polyp)} is polyp {polyp_name(said.same_as)}"
+        case _:
+            return _KIND_OF[type(said)]
+
+
 def judge(actions: Iterable[Action]) -> Judgement:
     """Fold the actions of a session, in order. Pure: the same actions give the same judgement."""
     listed = list(actions)

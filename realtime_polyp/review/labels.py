@@ -162,8 +162,10 @@ def _recorded_outline(session: RecordedSession, number: int, box: Box) -> RunLen
     return mask_region(mask, np.array(box), session.frame(number).image.shape[:2])
 
 
-def mask_region(mask: Mask | None, box: np.ndarray, size: tuple[int, int]) -> RunLengths | None:
-    """Return the connected region of a mask that fits a box (4,) best; None where none overlaps it by IoU 0.5.
+def mask_region(
+    mask: Mask | None, box: np.ndarray, size: tuple[int, int], *, least: float = _OUTLINE_IOU
+) -> RunLengths | None:
+    """Return the connected region of a mask that fits a box (4,) best; None where none overlaps it by the least IoU.
 
     size: (H, W) px of the picture.
     """
@@ -175,7 +177,7 @@ def mask_region(mask: Mask | None, box: np.ndarray, size: tuple[int, int]) -> Ru
         return None
     overlap = iou_matrix(box[None].astype(np.float64), regions)[0]
     best = int(np.argmax(overlap))
-    return encode(labels == best + 1) if overlap[best] >= _OUTLINE_IOU else None
+    return encode(labels == best + 1) if overlap[best] >= least else None
 
 
 def _clipped(box: Box, width: int, height: int) -> Box | None:

@@ -3,83 +3,47 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
-from PyQt5.QtCore import QEvent, QObject, Qt
-from PyQt5.QtGui import QMouseEvent, QPainter, QWheelEvent
+from PyQt5.QtGui import QPainter
 
+from realtime_polyp.metrics.run_lengths import RunLengths
 from realtime_polyp.packets import Result
-from realtime_polyp.review.actions import (
-    Action as Stored,
-)
+from realtime_polyp.review.actions import Action as Stored
 from realtime_polyp.review.actions import (
     ActionError,
-    BlindDecision,
     Box,
     DrawnBox,
     DrawnOutline,
     Said,
     Stretch,
     Verdict,
+    describe,
     polyp_name,
 )
 from realtime_polyp.review.fill import FilledFrame
 from realtime_polyp.review.labels import mask_region
-from realtime_polyp.viewer import editing_paint
+from realtime_polyp.viewer.blind import BlindMode
 from realtime_polyp.viewer.canvas import Canvas
-from realtime_polyp.viewer.editing_tools import (
-    BrushMask,
-    Handle,
-    Point,
-    box_around,
-    drag,
-    grab_one,
-    polygon_outline,
-    span_box,
-)
-from realtime_polyp.viewer.judging import Judging, PolypBox, stretch_of
+from realtime_polyp.viewer.editing_mouse import Draft, EditingMouse
+from realtime_polyp.viewer.editing_tools import BrushMask, box_around, polygon_outline
+from realtime_polyp.viewer.judging import Judging, PolypBox, rounded_box, stretch_of
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.paint import Surface
 from realtime_polyp.viewer.player import Player
 
-Tool = Literal["select", "two frames", "brush", "polygon"]
-_REACH_PX = 8.0  # on the screen: how near to a side the mouse grabs it
-_BRUSH_PX, _LEAST_BRUSH_PX, _MOST_BRUSH_PX = 12.0, 2.0, 200.0  # radius, source px
 _FIRST = "Missed polyp, step 1 of 2: draw a box around it in this picture (Esc: cancel)"
 _SECOND = "Step 2 of 2: go to another picture of the same polyp (. , arrows), and draw its box there (Esc: cancel)"
-_FILLING = "Filling in between the two boxes \u2026"
+_FILLING = "Filling in between the boxes \u2026"
 _BRUSH = "Brush: left button adds, right button removes, wheel sets the size; Return: done, Esc: cancel, E: polygon"
 _POLYGON = "Polygon: click corner after corner; Return or double-click: done, Esc: cancel"
 _NO_POLYP = "No polyp in this picture: N goes to the next alarm"
+_NOTHING = "Nothing was changed"
+_BLIND = "Blind mode: the program's results are hidden. Y: I see a polyp, Delete: I see none"
+_START_IOU = 0.15  # the recorded outline that the brush begins with overlaps the box by at least this
 
 
-@dataclass
-class Draft:
-    """What the mouse is doing.
-
-    Attributes:
-        tool: what it does to what.
-        start: where the button went down, source px; None: it is up. at: where the mouse is.
-        held: the box that is dragged, as it was, and what of it is held.
-        keys: boxes of a marking by two frames so far, {frame: box}. clicks, began_s: what it has cost.
-        brush, corners: an outline that is being drawn. erases: the right button is down.
-    """
-
-    tool: Tool = "select"
-    start: Point | None = None
-    at: Point | None = None
-    held: tuple[PolypBox, Handle] | None = None
-    keys: dict[int, Box] = field(default_factory=dict)
-    clicks: int = 0
-    began_s: float = 0.0
-    brush: BrushMask | None = None
-    corners: list[Point] = field(default_factory=list)
-    erases: bool = False
-
-
-class Editor(QObject):
+class Editor:
     """Edits what is on the canvas. Keys come through `actions`, the mouse through the canvas.
 
     say: shows a sentence. prompt: shows one until it is replaced ("": none).
@@ -93,25 +57,31 @@ class Editor(QObject):
         say: Callable[[str], None],
         prompt: Callable[[str], None],
     ) -> None:
-        super().__init__(canvas)
         self.judging, self._player, self._canvas, self._say, self._prompt = judging, player, canvas, say, prompt
-        self.draft = Draft()
         self.selected: int | None = None
-        self.brush_px = _BRUSH_PX
-        self.blind, self._hidden_since_s, self._revealed_at = False, 0.0, -1
+        self.blind = BlindMode(lambda: self.number)
         self._filling: tuple[int, Future[list[FilledFrame]], int, float] | None = None
-        canvas.extra = self.paint
-        canvas.installEventFilter(self)
+        self.mouse = EditingMouse(
+            canvas,
+            self._size,
+            self.boxes,
+            on_press=self._press,
+            on_box=self._take_box,
+            on_change=self._change_box,
+            on_finish=self._finish,
+        )
+        canvas.extra, canvas.is_blind, canvas.replaced = self.paint, lambda: self.blind.hides, self._replaced
 
     def actions(self) -> dict[Action, Callable[[], None]]:
+        log = self.judging.log
         return {
             "accept": self._accept,
             "reject": lambda: self._judge(False),
             "two frames": self._start_two_frames,
             "outline tool": self._next_outline_tool,
             "delete box": self._delete_box,
-            "undo": lambda: self._tell_undone(self.judging.log.undo, "Taken back", "Nothing to take back"),
-            "redo": lambda: self._tell_undone(self.judging.log.redo, "Done again", "Nothing to do again"),
+            "undo": lambda: self._tell_undone(log.undo, "Taken back", "Nothing to take back"),
+            "redo": lambda: self._tell_undone(log.redo, "Done again", "Nothing to do again"),
             "blind": self._toggle_blind,
         }
 
@@ -127,16 +97,16 @@ class Editor(QObject):
         return self._player.displayed.result if self._player.displayed else None
 
     @property
-    def hides_models(self) -> bool:
-        """Whether the models' results are hidden now, in blind mode."""
-        return self.blind and self._revealed_at != self.number
+    def is_filling(self) -> bool:
+        """Whether boxes are being filled in."""
+        return self._filling is not None
 
     def boxes(self) -> tuple[PolypBox, ...]:
         """The boxes of the frame on the screen."""
         number, result = self.number, self.result
         if number is None:
             return ()
-        tracks = result.tracks if result and not self.hides_models else ()
+        tracks = result.tracks if result and not self.blind.hides else ()
         least = self._canvas.style.min_score
         return self.judging.boxes(number, tuple(one for one in tracks if one.score >= least))
 
@@ -149,6 +119,7 @@ class Editor(QObject):
 
     def refresh(self) -> None:
         """Take what was filled in meanwhile; call it several times per second."""
+        self.blind.refresh()
         if self._filling and self._filling[1].done():
             (polyp, future, clicks, seconds), self._filling = self._filling, None
             self._prompt("")
@@ -158,19 +129,26 @@ class Editor(QObject):
                 self._say(str(error))
                 return
             if self._add(stretch):
-                filled = len(stretch.boxes) - len(stretch.keys)
+                name, filled = polyp_name(polyp), len(stretch.boxes) - len(stretch.keys)
                 self._say(
-                    f"Marked as {polyp_name(polyp)}: {len(stretch.keys)} boxes drawn, {filled} filled in; "
-                    "Ctrl+Z takes it back"
+                    f"Marked as {name}: {len(stretch.keys)} boxes drawn, {filled} filled in; Ctrl+Z takes it back"
                 )
-        self._canvas.blind = self.hides_models
 
     def leave(self) -> bool:
         """Cancel what is being drawn; False where nothing is."""
-        if self.draft.tool == "select" and self.draft.start is None:
+        if self.mouse.draft.is_idle:
             return False
-        self._reset("Nothing was changed")
+        self._reset(_NOTHING)
         return True
+
+    def paint(self, painter: QPainter, surface: Surface) -> None:
+        """Paint what persons said and drew over the picture."""
+        number = self.number
+        if number is not None:
+            outlines = self.judging.judgement.outlines
+            self.mouse.paint(
+                painter, surface, number, lambda one: outlines.get(one.polyp, {}).get(number), self.selected
+            )
 
     # Verdicts
 
@@ -179,7 +157,7 @@ class Editor(QObject):
             self._judge(True)
 
     def _judge(self, accepted: bool) -> None:
-        if self.hides_models:
+        if self.blind.hides:
             self._decide(accepted)
             return
         found, number = self.current(), self.number
@@ -194,53 +172,53 @@ class Editor(QObject):
 
     def _decide(self, polyp_seen: bool) -> None:
         """In blind mode: store what the person says, then show what the models say."""
-        number = self.number
-        if number is None:
+        decision = self.blind.decide(polyp_seen=polyp_seen)
+        if decision is None or not self._add(decision):
             return
-        took_s = round(time.monotonic() - self._hidden_since_s, 2)
-        if self._add(BlindDecision(number, polyp_seen, took_s)):
-            self._revealed_at = number
-            self._player.pause(True)
-            shown = len(self.boxes())
-            theirs = f"{shown} polyp{'s' if shown != 1 else ''}" if shown else "no polyp"
-            yours = "a polyp" if polyp_seen else "no polyp"
-            self._say(f"You: {yours}, after {took_s:.1f} s. The program: {theirs}. Space: go on")
-            self._canvas.blind = False
-            self._canvas.update()
+        self._player.pause(True)
+        self.blind.reveal()
+        shown = len(self.boxes())
+        theirs = f"{shown} polyp{'s' if shown != 1 else ''}" if shown else "no polyp"
+        yours = "a polyp" if polyp_seen else "no polyp"
+        self._say(f"You: {yours}, after {decision.took_s:.1f} s. The program: {theirs}. Space: go on")
+        self._canvas.update()
 
     def _toggle_blind(self) -> None:
-        self.blind, self._revealed_at = not self.blind, -1
-        self._hidden_since_s = time.monotonic()
-        self._canvas.blind = self.blind
+        self.blind.toggle()
         self._canvas.update()
-        on = "Blind mode: the program's results are hidden. Y: I see a polyp, Delete: I see none"
-        self._say(on if self.blind else "Blind mode off: the program's results are shown")
-
-    def hide_again(self) -> None:
-        """In blind mode, after a decision: the person goes on, and the models are hidden again."""
-        if self.blind and self._revealed_at >= 0:
-            self._revealed_at, self._hidden_since_s = -1, time.monotonic()
+        self._say(_BLIND if self.blind.on else "Blind mode off: the program's results are shown")
 
     # Marking and drawing
+
+    def _press(self, polyp: int | None) -> bool:
+        """A button goes down on the picture; the person looks at this frame from now on."""
+        if self._filling:
+            return False
+        self._player.pause(True)
+        self.selected = self.selected if polyp is None else polyp
+        return True
 
     def _start_two_frames(self) -> None:
         self._reset("")
         self._player.pause(True)
-        self.draft = Draft("two frames", began_s=time.monotonic())
+        self.mouse.begin(Draft("two frames", began_s=time.monotonic()))
         self._prompt(_FIRST)
-        self._canvas.setCursor(Qt.CrossCursor)
 
-    def _take_key(self, box: Box) -> None:
-        """A box was drawn in marking by two frames."""
-        draft, number = self.draft, self.number
+    def _take_box(self, box: Box) -> None:
+        """A box was drawn on an empty place: in marking by two frames, or a missed polyp in this frame alone."""
+        number, draft = self.number, self.mouse.draft
         if number is None:
             return
-        draft.keys[number] = box
-        if len(draft.keys) < 2:
-            self._prompt(_SECOND)
-            return
-        seconds = time.monotonic() - draft.began_s
-        self._start_filling(self.judging.judgement.next_marked(), draft.keys, draft.clicks, seconds)
+        polyp = self.judging.judgement.next_marked()
+        if draft.tool == "two frames":
+            draft.keys[number] = rounded_box(box)
+            if len(draft.keys) < 2:
+                self._prompt(_SECOND)
+            else:
+                self._start_filling(polyp, draft.keys, draft.clicks, time.monotonic() - draft.began_s)
+        elif self._add(Stretch(polyp, (number,), ((number, rounded_box(box)),), clicks=1)):
+            self.selected = polyp
+            self._say(f"Marked as {polyp_name(polyp)} in this picture; J marks a polyp over many pictures")
 
     def _start_filling(self, polyp: int, keys: dict[int, Box], clicks: int, seconds: float) -> None:
         self._reset("")
@@ -248,29 +226,18 @@ class Editor(QObject):
         self.selected = polyp
         self._filling = (polyp, self.judging.start_fill(keys), clicks, seconds)
 
-    def _take_box(self, box: Box) -> None:
-        """A box was drawn on an empty place: a missed polyp, in this frame alone."""
-        number = self.number
-        if number is None:
-            return
-        polyp = self.judging.judgement.next_marked()
-        if self._add(Stretch(polyp, (number,), ((number, _rounded(box)),), clicks=1)):
-            self.selected = polyp
-            self._say(f"Marked as {polyp_name(polyp)} in this picture; J marks a polyp over many pictures")
-
     def _change_box(self, found: PolypBox, box: Box) -> None:
         """A box was moved or resized. In a stretch that was filled in, what lies around follows."""
         number = self.number
         if number is None:
             return
-        self.selected = found.polyp
         stretches = self.judging.judgement.stretches.get(found.polyp, ())
         stretch = next((one for one in stretches if one.first <= number <= one.last), None)
-        if stretch and len(stretch.keys) > 1 and not self._filling:
+        if stretch and len(stretch.keys) > 1:
             boxes = dict(stretch.boxes)
-            keys = {key: boxes[key] for key in stretch.keys} | {number: _rounded(box)}
+            keys = {key: boxes[key] for key in stretch.keys} | {number: rounded_box(box)}
             self._start_filling(found.polyp, keys, stretch.clicks + 1, stretch.seconds)
-        elif self._add(DrawnBox(found.polyp, number, _rounded(box))):
+        elif self._add(DrawnBox(found.polyp, number, rounded_box(box))):
             self._say(f"Box of polyp {polyp_name(found.polyp)} changed in this picture; Ctrl+Z takes it back")
 
     def _delete_box(self) -> None:
@@ -284,180 +251,57 @@ class Editor(QObject):
 
     def _next_outline_tool(self) -> None:
         """Brush, polygon, off."""
-        if self.draft.tool == "polygon":
-            self._reset("Nothing was changed")
-            return
-        size, found = self._size(), self.current()
-        if size is None:
+        size, found, tool = self._size(), self.current(), self.mouse.draft.tool
+        if tool == "polygon" or size is None:
+            self._reset(_NOTHING)
             return
         self._player.pause(True)
-        if self.draft.tool == "brush":
-            self.draft = Draft("polygon")
-            self._prompt(_POLYGON)
+        if tool == "brush":
+            self.mouse.begin(Draft("polygon"))
         else:
-            self.draft = Draft("brush", brush=BrushMask(size, self._outline_of(found) if found else None))
-            self._prompt(_BRUSH)
-        self._canvas.setCursor(Qt.CrossCursor)
-        self._canvas.update()
+            self.mouse.begin(Draft("brush", brush=BrushMask(size, self._outline_of(found) if found else None)))
+        self._prompt(_POLYGON if tool == "brush" else _BRUSH)
 
-    def _outline_of(self, found: PolypBox) -> dict[str, object] | None:
+    def _outline_of(self, found: PolypBox) -> RunLengths | None:
         """The outline of a box in this frame: the person's, else the recorded mask's region."""
         number, result = self.number, self.result
         drawn = self.judging.judgement.outlines.get(found.polyp, {})
         if number is not None and number in drawn:
-            return dict(drawn[number] or {}) or None
+            return drawn[number]
         if result is None or result.mask is None:
             return None
-        region = mask_region(result.mask, np.array(found.box), result.frame.image.shape[:2])
-        return dict(region) if region else None
+        return mask_region(result.mask, np.array(found.box), result.frame.image.shape[:2], least=_START_IOU)
 
     def _finish(self) -> bool:
         """Store the outline that is being drawn; False where none is."""
-        draft, number, size = self.draft, self.number, self._size()
+        draft, number, size = self.mouse.draft, self.number, self._size()
         if draft.tool not in ("brush", "polygon") or number is None or size is None:
             return False
-        found = self.current()
         outline = draft.brush.outline() if draft.brush else polygon_outline(draft.corners, size)
-        if outline is None and draft.tool == "polygon":
-            self._reset("A polygon needs three corners: nothing was changed")
-            return True
-        said: Said
-        if found is None and outline is not None:  # of no known polyp: it marks one
-            polyp, box = self.judging.judgement.next_marked(), box_around(outline)
-            said = Stretch(polyp, (number,), ((number, box),), ((number, dict(outline)),), clicks=1)
-        elif found is not None:
-            polyp = found.polyp
-            said = DrawnOutline(polyp, number, dict(outline) if outline else None)
-        else:
-            self._reset("Nothing was changed")
+        found = self.current()
+        if outline is None and (draft.tool == "polygon" or found is None):
+            self._reset("A polygon needs three corners: nothing was changed" if draft.corners else _NOTHING)
             return True
         self._reset("")
+        runs = dict(outline) if outline else None
+        said: DrawnOutline | Stretch
+        if found is not None:
+            said = DrawnOutline(found.polyp, number, runs)
+        else:  # of no known polyp: it marks one
+            assert outline is not None and runs is not None
+            box = box_around(outline)
+            said = Stretch(self.judging.judgement.next_marked(), (number,), ((number, box),), ((number, runs),), 1)
         if self._add(said):
-            self._say(f"Outline of polyp {polyp_name(polyp)} stored for this picture; Ctrl+Z takes it back")
+            self._say(f"Outline of polyp {polyp_name(said.polyp)} stored for this picture; Ctrl+Z takes it back")
         return True
-
-    # The mouse
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if isinstance(event, QWheelEvent) and self.draft.tool == "brush":
-            grown = self.brush_px * (1.15 if event.angleDelta().y() > 0 else 1 / 1.15)
-            self.brush_px = min(max(grown, _LEAST_BRUSH_PX), _MOST_BRUSH_PX)
-            self._canvas.update()
-            return True
-        if not isinstance(event, QMouseEvent) or self._player.displayed is None:
-            return False
-        point = self._canvas.source_point(event.localPos())
-        if event.type() == QEvent.MouseButtonPress:
-            return self._press(point, event)
-        if event.type() == QEvent.MouseMove:
-            return self._move(point, event)
-        if event.type() == QEvent.MouseButtonRelease:
-            return self._release(point)
-        return event.type() == QEvent.MouseButtonDblClick and self._double_click()
-
-    def _press(self, point: Point, event: QMouseEvent) -> bool:
-        size, draft = self._size(), self.draft
-        if size is None or not (0 <= point[0] <= size[0] and 0 <= point[1] <= size[1]):
-            return False
-        if event.button() not in (Qt.LeftButton, Qt.RightButton) or self._filling:
-            return False
-        self._player.pause(True)
-        draft.start = draft.at = point
-        draft.clicks += 1
-        draft.erases = event.button() == Qt.RightButton
-        if draft.brush:
-            draft.brush.paint(point, self.brush_px, erase=draft.erases)
-        elif draft.tool == "polygon":
-            draft.corners.append(point)
-        elif draft.tool == "select":
-            draft.held = grab_one(self.boxes(), point, self._canvas.source_px(_REACH_PX))
-            if draft.held:
-                self.selected = draft.held[0].polyp
-        self._canvas.update()
-        return True
-
-    def _move(self, point: Point, event: QMouseEvent) -> bool:
-        draft, before = self.draft, self.draft.at
-        draft.at = point
-        if draft.tool == "select" and draft.start is None:
-            self._show_cursor(point)
-            return False
-        if draft.brush and draft.start is not None:
-            draft.brush.paint(point, self.brush_px, erase=draft.erases)
-        if draft.start is not None or draft.tool in ("brush", "polygon") or before is None:
-            self._canvas.update()
-        return draft.start is not None
-
-    def _release(self, point: Point) -> bool:
-        draft, size = self.draft, self._size()
-        if draft.start is None or size is None:
-            return False
-        start, held = draft.start, draft.held
-        draft.start = draft.held = None
-        if draft.brush:
-            draft.brush.lift()
-        elif draft.tool in ("select", "two frames"):
-            moved = max(abs(point[0] - start[0]), abs(point[1] - start[1])) >= 1.0
-            box = span_box(start, point, size)
-            if held and moved:
-                self._change_box(held[0], drag(held[0].box, held[1], _difference(point, start), size))
-            elif box and not held:
-                self._take_key(_rounded(box)) if draft.tool == "two frames" else self._take_box(box)
-        self._canvas.update()
-        return True
-
-    def _double_click(self) -> bool:
-        if self.draft.tool == "polygon":
-            self._finish()
-            return True
-        return self.draft.tool != "select"
-
-    def _show_cursor(self, point: Point) -> None:
-        held = grab_one(self.boxes(), point, self._canvas.source_px(_REACH_PX)) if self._player.paused else None
-        shapes = {(0, 0): Qt.SizeAllCursor, (0, 1): Qt.SizeVerCursor, (1, 0): Qt.SizeHorCursor}
-        shapes |= {(1, 1): Qt.SizeFDiagCursor, (-1, 1): Qt.SizeBDiagCursor}
-        if held is None:
-            self._canvas.unsetCursor()
-        else:
-            x, y = held[1]
-            key = (abs(x), abs(y)) if not (x and y) else (1, 1) if x == y else (-1, 1)
-            self._canvas.setCursor(shapes[key])
-
-    # Painting
-
-    def paint(self, painter: QPainter, surface: Surface) -> None:
-        """Paint what persons drew, and what is being drawn, over the picture."""
-        number = self.number
-        boxes = list(self.boxes())
-        draft, size = self.draft, self._size()
-        if number is None or size is None:
-            return
-        dragged = self._dragged(size)
-        outlines = self.judging.judgement.outlines
-        for one in boxes:
-            if draft.held and one.polyp == draft.held[0].polyp and dragged:
-                continue
-            outline = outlines.get(one.polyp, {}).get(number) if draft.brush is None else None
-            editing_paint.paint_polyp(painter, surface, one, outline, chosen=one.polyp == self.selected)
-        for box in draft.keys.values() if number in draft.keys else ():
-            editing_paint.paint_box(painter, surface, box, dashed=True)
-        if dragged:
-            editing_paint.paint_box(painter, surface, dragged, dashed=True)
-        if draft.brush:
-            editing_paint.paint_brush(painter, surface, draft.brush.contours(), draft.at, self.brush_px)
-        if draft.corners:
-            editing_paint.paint_corners(painter, surface, draft.corners, draft.at)
-
-    def _dragged(self, size: tuple[int, int]) -> Box | None:
-        """The box as it would be if the button went up now."""
-        draft = self.draft
-        if draft.start is None or draft.at is None or draft.tool not in ("select", "two frames"):
-            return None
-        if draft.held:
-            return drag(draft.held[0].box, draft.held[1], _difference(draft.at, draft.start), size)
-        return span_box(draft.start, draft.at, size)
 
     # Helpers
+
+    def _replaced(self) -> frozenset[int]:
+        """The polyps whose box in this frame a person drew: the program's box is not shown beside it."""
+        number = self.number
+        drawn = self.judging.judgement.boxes
+        return frozenset(polyp for polyp, frames in drawn.items() if number in frames)
 
     def _size(self) -> tuple[int, int] | None:
         if self._player.displayed is None:
@@ -466,10 +310,8 @@ class Editor(QObject):
         return width, height
 
     def _reset(self, text: str) -> None:
-        self.draft = Draft()
+        self.mouse.begin(Draft())
         self._prompt("")
-        self._canvas.unsetCursor()
-        self._canvas.update()
         if text:
             self._say(text)
 
@@ -491,29 +333,3 @@ class Editor(QObject):
             return
         self._say(f"{done}: {describe(action.said)}" if action else none)
         self._canvas.update()
-
-
-def describe(said: Said) -> str:
-    """A few words for what was said."""
-    match said:
-        case Verdict():
-            return f"polyp {polyp_name(said.polyp)} {'accepted' if said.accepted else 'rejected'}"
-        case Stretch():
-            return f"polyp {polyp_name(said.polyp)} marked"
-        case DrawnBox():
-            return f"box of polyp {polyp_name(said.polyp)}"
-        case DrawnOutline():
-            return f"outline of polyp {polyp_name(said.polyp)}"
-        case _:
-            return {"SamePolyp": "same polyp", "PolypFields": "fields", "BlindDecision": "decision in blind mode"}.get(
-                type(said).__name__, type(said).__name__.lower()
-            )
-
-
-def _rounded(box: Box) -> Box:
-    x1, y1, x2, y2 = (round(value, 2) for value in box)
-    return x1, y1, x2, y2
-
-
-def _difference(a: Point, b: Point) -> Point:
-    return a[0] - b[0], a[1] - b[1]

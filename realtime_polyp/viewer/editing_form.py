@@ -56,6 +56,7 @@ class PolypForm(QFrame):
         for name, label in {**LABELS, "same_as": "Same as polyp", "note": "Note"}.items():
             self.edits[name].setPlaceholderText(_HINTS.get(name, ""))
             self.edits[name].setMaxLength(400)
+            self.edits[name].setMinimumWidth(self.fontMetrics().horizontalAdvance("such as tubular adenoma 12345"))
             layout.addRow(label, self.edits[name])
         buttons = QWidget()
         row = QHBoxLayout(buttons)

@@ -32,7 +32,7 @@ def paint_polyp(
         _paint_name(painter, polyp_name(one.polyp), rect, height)
     if one.verdict is not None and not (one.drawn and one.polyp < 0 and one.verdict):
         radius = max(9.0, height * _SIGN)
-        paint_verdict(painter, one.verdict, QPointF(rect.right(), rect.top()), radius)
+        paint_verdict(painter, one.verdict, QPointF(rect.right() + 1.4 * radius, rect.center().y()), radius)
     if chosen:
         _paint_handles(painter, rect, max(3.0, height * _HANDLE))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from PyQt5.QtCore import Qt
+from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from realtime_polyp.field_of_view import Image
@@ -26,11 +26,13 @@ from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.displayed import DisplayedFrame
 from realtime_polyp.viewer.editing import Editor
 from realtime_polyp.viewer.editing_form import Filled, PolypForm
+from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.polyp_entries import Entry, MarkEntry, PolypEntry, ShownPolyps, review_entries
 from realtime_polyp.viewer.polyp_list import PolypList
 from realtime_polyp.viewer.polyp_pictures import PolypPictures
+from realtime_polyp.viewer.theme import scaled
 
 if TYPE_CHECKING:
     from realtime_polyp.viewer.window import ViewerWindow
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _ONLY_IN_REVIEW: tuple[Action, ...] = (
     "accept", "reject", "two frames", "outline tool", "delete box", "undo", "redo", "blind", "fields",
 )  # fmt: skip
+_TOLD_MS = 4000
 _NOT_HERE = "Polyps are judged in a recorded session: record with R, then open it with Ctrl+R"
 
 
@@ -57,15 +60,18 @@ class JudgeLink:
         self._prompt.hide()
         self._is_listed, self._pictures = True, self._make_pictures()
         self._withdrawal_from_s: float | None = None
-        self.editor = (
-            Editor(judging, window.player, window.canvas, window.show_message, self.prompt) if judging else None
-        )
+        self._told = QTimer(self.list)
+        self._told.setSingleShot(True)
+        self._told.timeout.connect(lambda: self.prompt(self._asks))
+        self._asks: str = ""
+        self._blinded: tuple[TimelineData, TimelineData] | None = None
+        self.editor = Editor(judging, window.player, window.canvas, self._tell, self.prompt) if judging else None
         self.form = PolypForm(window.canvas, self._store_form) if judging else None
 
     @property
     def hides_models(self) -> bool:
         """Whether nothing of the models may be shown or heard now."""
-        return self.editor is not None and self.editor.hides_models
+        return self.editor is not None and self.editor.blind.hides
 
     def actions(self) -> dict[Action, Callable[[], None]]:
         say = self._window.show_message
@@ -108,14 +114,17 @@ class JudgeLink:
         judging = self.judging
         if judging is None:
             return self.shown.listed(self.marks)
-        alarms = () if self.editor and self.editor.blind else judging.alarms
+        alarms = () if self.editor and self.editor.blind.on else judging.alarms
         return review_entries(alarms, judging.judgement, judging.session.frames, judging.rulings())
 
     def timeline(self, data: TimelineData) -> TimelineData:
         """What of a timeline may be shown: in blind mode no alarm and no score."""
-        if not (self.editor and self.editor.blind):
+        if not (self.editor and self.editor.blind.on):
             return data
-        return replace(data, alarms=(), other_alarms=(), best_score=data.best_score * 0)
+        if self._blinded is None or self._blinded[0] is not data:
+            blinded = replace(data, alarms=(), other_alarms=(), best_score=data.best_score * 0)
+            self._blinded = (data, blinded)
+        return self._blinded[1]
 
     def leave(self) -> bool:
         """Esc: cancel what is under way here; False where nothing is."""
@@ -127,7 +136,7 @@ class JudgeLink:
     def go_on(self) -> None:
         """The person plays on or goes elsewhere."""
         if self.editor:
-            self.editor.hide_again()
+            self.editor.blind.go_on()
 
     def fit(self) -> None:
         """Fit list and prompt to the window."""
@@ -141,9 +150,8 @@ class JudgeLink:
 
     def prompt(self, text: str) -> None:
         """Show a sentence over the picture until it is replaced; "": none."""
-        self._prompt.setText(text)
-        self._prompt.setVisible(bool(text))
-        self._place_prompt()
+        self._asks = text
+        self._show_prompt(text)
 
     def close(self) -> None:
         if self._pictures:
@@ -156,7 +164,7 @@ class JudgeLink:
     def _mark(self) -> None:
         at_s = self._window.player.position_s
         if self._say_it(Mark(round(max(0.0, at_s), 3))):
-            self._window.show_message(f"Marked at {clock_text(at_s)}: it is in the list, to look at later")
+            self._tell(f"Marked at {clock_text(at_s)}: it is in the list, to look at later")
 
     def _mark_withdrawal(self) -> None:
         """Mark the start of withdrawal, then its end."""
@@ -189,6 +197,7 @@ class JudgeLink:
         self._window.player.pause(True)
         found = self.editor.current()
         polyp = self.judging.judgement.number_of(found.polyp) if found else None
+        self.form.setStyleSheet(scaled(FORM_STYLE, self._window.scale))
         self.form.open(polyp, {} if polyp is None else self.judging.judgement.fields.get(polyp, {}))
 
     def _store_form(self, polyp: int | None, filled: Filled) -> None:
@@ -201,12 +210,12 @@ class JudgeLink:
         if polyp is not None and filled.same_as:
             other = _number_of(filled.same_as)
             if other is None:
-                self._window.show_message(f"{filled.same_as} is no polyp's number: write one such as 2 or M1")
+                self._tell(f"{filled.same_as} is no polyp's number: write one such as 2 or M1")
                 return
             said.append(SamePolyp(polyp, other))
         if all([self._store(one) for one in said]) and said:
             name = "Note" if polyp is None else f"Polyp {polyp_name(polyp)}"
-            self._window.show_message(f"{name} stored; Ctrl+Z takes it back")
+            self._tell(f"{name} stored; Ctrl+Z takes it back")
 
     def _store(self, said: Said) -> bool:
         assert self.judging
@@ -250,11 +259,29 @@ class JudgeLink:
             return self._pictures.at(entry)
         return self.shown.pictures.get(entry.polyp)
 
+    def _tell(self, text: str) -> None:
+        """Show what was done, large, for a few seconds."""
+        self._window.show_message(text)
+        self._show_prompt(text)
+        self._told.start(_TOLD_MS)
+
+    def _show_prompt(self, text: str) -> None:
+        self._told.stop()
+        self._prompt.setText(text)
+        self._prompt.setVisible(bool(text))
+        self._place_prompt()
+
     def _place_prompt(self) -> None:
         canvas = self._window.canvas
-        self._prompt.setMaximumWidth(max(100, round(0.9 * canvas.width())))
-        self._prompt.adjustSize()
-        self._prompt.move((canvas.width() - self._prompt.width()) // 2, round(0.02 * canvas.height()))
+        width = round(
+            min(0.94 * canvas.width(), self._prompt.fontMetrics().horizontalAdvance(self._prompt.text()) + 60)
+        )
+        self._prompt.setWordWrap(True)
+        self._prompt.setFixedWidth(max(100, width))
+        self._prompt.setFixedHeight(max(1, self._prompt.heightForWidth(self._prompt.width())))
+        top = canvas.height() - canvas.covered_px - self._prompt.height() - round(0.02 * canvas.height())
+        self._prompt.move((canvas.width() - self._prompt.width()) // 2, top)
+        self._prompt.raise_()
 
 
 def _record(recorder: SessionRecorder, said: Mark | Withdrawal) -> None:

@@ -149,6 +149,11 @@ def stretch_of(polyp: int, filled: list[FilledFrame], *, clicks: int, seconds: f
     )
 
 
+def rounded_box(box: Box) -> Box:
+    x1, y1, x2, y2 = (round(value, 2) for value in box)
+    return x1, y1, x2, y2
+
+
 def box_of(box: np.ndarray) -> Box:
     x1, y1, x2, y2 = (round(float(value), 2) for value in box)
     return x1, y1, x2, y2

@@ -45,8 +45,9 @@ class PolypList(QScrollArea):
 
     def fit(self, window_width: int, scale: float) -> None:
         """Take the width that fits a window of this width, px."""
-        self.setFixedWidth(round(min(_WIDTH_PX * scale, WIDEST * window_width)))
-        self.rows.set_scale(scale)
+        width = round(min(_WIDTH_PX * scale, WIDEST * window_width))
+        self.setFixedWidth(width)
+        self.rows.set_scale(min(scale, width / _WIDTH_PX))
 
 
 class _Rows(QWidget):

@@ -60,6 +60,8 @@ QSlider::handle:horizontal:hover {{ background: white; }}
 #banner #research {{ color: {TONES["warn"]}; }}
 #banner #unverified {{ background: {TONES["bad"]}; color: {BACKGROUND}; font-weight: bold; padding: 1px {px(8)}; }}
 #status QLabel {{ font-size: {px(TEXT_PX)}; }}
-#help, #legend, #prompt {{ background: rgba(11, 13, 16, 235); border: 1px solid {LINE}; border-radius: {px(12)};
+#prompt {{ background: rgba(11, 13, 16, 235); border: 1px solid {DIM}; border-radius: {px(10)}; color: white;
+  font-size: {px(19)}; font-weight: bold; padding: {px(8)} {px(16)}; }}
+#help, #legend {{ background: rgba(11, 13, 16, 235); border: 1px solid {LINE}; border-radius: {px(12)};
   padding: {px(18)} {px(26)}; }}
 """

@@ -127,7 +127,8 @@ class ViewerWindow(QWidget):
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
         self.replay = LiveReplay(self.canvas) if info.live else None
-        timeline, data, job = self.controls.timeline, options.timeline, options.ahead
+        data = self._timeline_data if options.timeline else None
+        timeline, job = self.controls.timeline, options.ahead
         self.timeline = TimelineLink(timeline, self.player, self.alarms, data=data, job=job)
         self.transport = Transport(self.player, self.seek, self.timeline.alarms, self.show_message, self.replay)
         self.keep_pace = KeepPace(self.player, options.set_keep_pace, self.show_message, on=options.keep_pace)
@@ -201,6 +202,11 @@ class ViewerWindow(QWidget):
         self.controls.show_position(self.player.position_s)
         self.controls.show_speed(speed_text(self.player.speed), usual=self.player.speed == 1)
         self.timeline.refresh(self.transport, self.alerting.style.min_score)
+
+    def _timeline_data(self) -> TimelineData:
+        """What of a recorded session's timeline may be shown now."""
+        assert self.options.timeline
+        return self.judge.timeline(self.options.timeline())
 
     # Building
 
