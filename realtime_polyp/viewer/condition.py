@@ -39,6 +39,7 @@ PICTURE_LATE_S = 0.3
 _OVERLAY_LATE_S = 1.0  # in immediate display, an analysis older than this is reported
 _FORMAT_CHANGE_SHOWN_S = 4.0
 _MOSTLY_ANALYSED = 0.95
+_SLOWEST_IN_TENTHS = 0.095
 
 Size = tuple[int, int]  # width, height, px
 
@@ -181,15 +182,13 @@ def condition_of(state: PlayerState) -> Condition:
 
 
 def _slow(speed: float, keeps_pace: bool) -> Condition:
-    reason = "cannot decode it" if keeps_pace else "cannot analyse every frame"
-    cure = "" if keeps_pace else ": press G to skip analysis instead"
-    detail = f"This machine {reason} in time{cure}"
+    detail = "This machine cannot show every picture in time" if keeps_pace else "press G to skip analysis, not time"
     return Condition("playing slowly", f"{measured_text(speed)} speed", detail, "warn")
 
 
 def measured_text(speed: float) -> str:
-    """Such as "0.4x"."""
-    return f"{speed:.1f}\N{MULTIPLICATION SIGN}"
+    """Such as "0.4x", or "0.04x" where that would be nothing."""
+    return f"{speed:.{1 if speed >= _SLOWEST_IN_TENTHS else 2}f}\N{MULTIPLICATION SIGN}"
 
 
 def pace_badges(state: PlayerState) -> tuple[str, ...]:

@@ -266,7 +266,11 @@ class Player:
         has_signal = not self.info.live or now_s - self._last_picture_s <= NO_SIGNAL_S
         if not (is_running and has_signal):
             return NO_READING
-        return replace(self._rates.read(now_s), speed=None if self.info.live else self._meter.read(now_s))
+        reading = self._rates.read(now_s)
+        if self.info.live:
+            return reading
+        is_slow = self._meter.is_slow(now_s, self.speed)
+        return replace(reading, speed=self._meter.read(now_s), is_slow=is_slow)
 
     # Playing
 

@@ -22,7 +22,7 @@ class Reading:
         video_delay_ms: from capture to the picture on the screen, median.
         annotation_delay_ms: from capture to the overlay on the screen, median.
         analysis_ms: analysis time of a frame, median.
-        speed: seconds of the recording per second.
+        speed: seconds of the recording per second. is_slow: that has been too little for a while.
         analysed: share of the pictures that were shown with their own result.
     """
 
@@ -31,6 +31,7 @@ class Reading:
     annotation_delay_ms: float | None
     analysis_ms: float | None
     speed: float | None = None
+    is_slow: bool = False
     analysed: float | None = None
 
 

@@ -111,6 +111,8 @@ class StatusLine(QWidget):
         for name, text in texts.items():
             if name in self.labels:
                 self.labels[name].setText(text)
+        if "speed" in self.labels:
+            self.labels["speed"].setStyleSheet(f"color: {TONES['warn']};" if reading.is_slow else "")
         if "video" in self.labels:
             is_late = (reading.video_delay_ms or 0.0) > PICTURE_LATE_S * 1e3
             self.labels["video"].setStyleSheet(f"color: {TONES['bad']};" if is_late else "")
