@@ -18,6 +18,7 @@ from realtime_polyp.bench.paced import run_live_viewer
 from realtime_polyp.bench.peers import PEERS, check_peers, compare_with
 from realtime_polyp.bench.record_faults import faults_table, measure_faults
 from realtime_polyp.bench.recording import measure_recording
+from realtime_polyp.bench.review import measure_review, review_table
 from realtime_polyp.bench.throughput import measure_throughput
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs.paths import check_paths
@@ -33,6 +34,7 @@ _EPILOG = """examples:
   python -m realtime_polyp.bench --live --minutes 10                  the viewer at the clip's rate: drops and delays
   python -m realtime_polyp.bench --steps                              what each design choice buys
   python -m realtime_polyp.bench --steps engines hints
+  python -m realtime_polyp.bench --review                             open, seek and re-threshold an hour's session
   python -m realtime_polyp.bench --memory-minutes 20
   python -m realtime_polyp.bench --record --source video.mp4          what recording a session costs
   python -m realtime_polyp.bench --memory-minutes 20 --record         memory while a session is recorded
@@ -49,11 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
 def run(options: argparse.Namespace, command: str) -> None:
     """Measure, print and write the figures. Raises ValueError for options that do not go together."""
     check(options)
-    facts = machine_facts()  # before anything runs: the load average is that of other processes
-    print(table.describe_machine(facts))
     if options.record_faults:
         print(faults_table(measure_faults(options.record_faults)))
         return
+    facts = machine_facts()  # before anything runs: the load average is that of other processes
+    print(table.describe_machine(facts))
     config = RuntimeConfig(
         options.detector,
         options.segmenter,
@@ -84,10 +86,12 @@ def _measures(options: argparse.Namespace) -> dict[str, tuple[Measure, Write]]:
         return {"live": (_live, table.live_table)}
     if options.steps is not None:
         return {"steps": (_steps, table.steps_table)}
-    if options.memory_minutes:
-        return {"memory": (_memory, table.memory_table)}
+    if options.review:
+        return {"review": (_review, review_table)}
     if options.record and not options.memory_minutes:
         return {"record": (_record, table.record_table)}
+    if options.memory_minutes:
+        return {"memory": (_memory, table.memory_table)}
     chosen: dict[str, tuple[Measure, Write]] = {"file": (_file, table.file_table)}
     return chosen | ({"against": (_against, table.against_table)} if options.against else {})
 
@@ -118,17 +122,23 @@ def _record(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> d
     return measure_recording(config, clip, options.runs)
 
 
+def _review(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return measure_review(config, clip, options.review, Path(folder))
+
+
 def check(options: argparse.Namespace) -> None:
     """Check the options before anything long begins. Raises ValueError or OutputError."""
     if options.runs < 1:
         raise ValueError(f"--runs must be at least 1, got {options.runs}")
     if options.record_faults is not None and options.record_faults < 1:
         raise ValueError(f"--record-faults must be at least 1, got {options.record_faults}")
-    for name in ("seconds", "minutes", "memory_minutes"):
+    for name in ("seconds", "minutes", "memory_minutes", "review"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
     modes = {"--live": options.live, "--steps": options.steps is not None, "--memory-minutes": options.memory_minutes}
+    modes["--review"] = options.review
     chosen = [name for name, given in (modes | {"--against": bool(options.against)}).items() if given]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} do not go together: choose one")
@@ -168,6 +178,14 @@ def _parser() -> argparse.ArgumentParser:
         type=lambda name: _OLD_NAMES.get(name, name),
         metavar="STEP",
         help=f"all, or some of: {', '.join(ABLATIONS)}",
+    )
+    add(
+        "--review",
+        type=float,
+        nargs="?",
+        const=60.0,
+        metavar="M",
+        help="review of a session of M minutes: open, seek, step back, re-threshold (default: %(const)g)",
     )
     add("--memory-minutes", type=float, metavar="M", help="loop the clip and sample memory for M minutes")
     add("--record", action="store_true", help="throughput with and without recording the session, in turn")

@@ -112,7 +112,9 @@ class SessionTracks:
                 self._asked = self._asked or self.recorded
             if self._asked == self.recorded:
                 self._finish(self.recorded, self._recorded_tracks)
-            self._seeks, self._cues = read_seeks(self._session), read_cues(self._session)
+            self._seeks, cues = read_seeks(self._session), read_cues(self._session)
+            self._refilter(cues, self.recorded).stretch(1, 1)  # compiles the filter, which takes seconds the first time
+            self._cues = cues
             while (settings := self._next()) is not None:
                 self._answer(self._cues, settings)
         except (sqlite3.Error, ValueError) as error:

@@ -13,6 +13,7 @@ import numpy as np
 from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.field_of_view import whole
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Result
+from realtime_polyp.recording.filter_settings import FilterSettings
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.session_pictures import SessionPictures
 from realtime_polyp.review.session_tracks import SessionTracks
@@ -58,7 +59,7 @@ class ReviewFeed:
 
     @score_threshold.setter
     def score_threshold(self, score_threshold: float) -> None:
-        self._tracks.set(replace(self._tracks.state.settings, score_threshold=score_threshold), self._on_screen)
+        self._tracks.set(self._settings_at(score_threshold), self._on_screen)
 
     @property
     def tracks_polyps(self) -> bool:
@@ -118,9 +119,15 @@ class ReviewFeed:
 
     def reanalyse(self, result: Result, score_threshold: float) -> Result:
         """The same frame at another threshold, filtered again."""
-        settings = replace(self._tracks.state.settings, score_threshold=score_threshold)
-        self._tracks.set(settings, result.frame.index)
+        self._tracks.set(self._settings_at(score_threshold), result.frame.index)
         return self._at_settings(result)
+
+    def _settings_at(self, score_threshold: float) -> FilterSettings:
+        """The settings with another threshold. The window rounds: what the recorded one rounds to is meant as that."""
+        recorded = self._tracks.recorded.score_threshold
+        is_recorded = round(recorded, 2) == round(score_threshold, 4)
+        threshold = recorded if is_recorded else score_threshold
+        return replace(self._tracks.state.settings, score_threshold=threshold)
 
     def _at_settings(self, result: Result) -> Result:
         """Give a result the tracks and detections of the settings of the moment."""

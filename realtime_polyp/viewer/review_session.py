@@ -11,9 +11,11 @@ import numpy as np
 from realtime_polyp.cli.options import Options
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.review.actions import judge, read_actions
+from realtime_polyp.review.alarms import SessionAlarm, find_alarms
+from realtime_polyp.review.reanalysis import list_analyses, reanalysed_tracks
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
 from realtime_polyp.review.session_pictures import SessionPictures
-from realtime_polyp.review.session_tracks import SessionTracks, TrackState
+from realtime_polyp.review.session_tracks import SessionTracks
 from realtime_polyp.review.timeline_data import TimelineData, timeline_of
 from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.viewer.displayed import SourceInfo
@@ -37,8 +39,9 @@ class ReviewSession:
         self.pictures = SessionPictures(self.session.again(), source_at)
         self.tracks = SessionTracks(self.session)
         self.chain_problem: str | None = None
-        self._timeline: tuple[TrackState, int, TimelineData] | None = None
-        threading.Thread(target=self._verify, name="verify", daemon=True).start()
+        self._timeline: tuple[tuple[object, ...], TimelineData] | None = None
+        self._other_alarms: tuple[SessionAlarm, ...] = ()  # of the last further analysis
+        threading.Thread(target=self._read_rest, name="verify", daemon=True).start()
 
     @property
     def info(self) -> SourceInfo:
@@ -75,11 +78,11 @@ class ReviewSession:
 
     def timeline(self) -> TimelineData:
         """The timeline at the settings of the moment: the same object as long as nothing changes."""
-        state = self.tracks.state
-        said = self._said()
-        if self._timeline is None or not (self._timeline[0].alarms is state.alarms and self._timeline[1] == said):
-            self._timeline = (state, said, timeline_of(self.session.frames, state.alarms, self._marks()))
-        return self._timeline[2]
+        made_of = (self.tracks.state.alarms, self._said(), self._other_alarms)
+        if self._timeline is None or self._timeline[0] != made_of:
+            data = timeline_of(self.session.frames, made_of[0], self._marks(), made_of[2])
+            self._timeline = (made_of, data)
+        return self._timeline[1]
 
     def time_in_file(self, time_s: float) -> float | None:
         """The time of a moment's picture in the file; None where its picture was not recorded."""
@@ -102,7 +105,8 @@ class ReviewSession:
         marks = [(mark.session_s, "look at this later") for _, mark in judgement.marks]
         return [*marks, *((note.session_s, note.text) for _, note in judgement.notes)]
 
-    def _verify(self) -> None:
+    def _read_rest(self) -> None:
+        """On a thread: the alarms of a further analysis, and whether the audit log fits."""
         lower_thread_priority()
         try:
             session = self.session.again()
@@ -110,6 +114,9 @@ class ReviewSession:
             self.chain_problem = str(error)
             return
         try:
+            if analyses := list_analyses(session):
+                tracks = reanalysed_tracks(session, analyses[-1].analysis)
+                self._other_alarms = find_alarms(session.frames, tracks)
             problems = verify_chain(session)
         except sqlite3.Error as error:
             problems = (str(error),)
