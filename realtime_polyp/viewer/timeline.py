@@ -283,6 +283,8 @@ class Timeline(QWidget):
             quality, signal = str(content.data.quality[row]), str(content.data.signal[row])
             words += [quality] if quality != "clear" else []
             words += [f"{signal} picture"] if signal != "ok" else []
+        if content.analysed is not None and not any(start_s <= time_s <= end_s for start_s, end_s in content.analysed):
+            words.append("not every frame analysed yet")
         near = [text for at_s, text in content.data.marks if abs(at_s - time_s) < 4 * self._seconds_per_px()]
         return ", ".join([*words, *near]).capitalize()
 

@@ -14,9 +14,10 @@ from realtime_polyp.viewer.theme import ACCENT, BACKGROUND, DIM, LINE, TEXT, TON
 from realtime_polyp.viewer.timeline_content import TimelineContent, columns, has_counterpart, runs
 from realtime_polyp.viewer.timeline_view import TimelineView, ticks
 
-_RULER, _BAR, _SCORE, _BAND, _GAP, _OVERVIEW = 15, 14, 22, 4, 2, 4  # heights at scale 1, px
+_RULER, _BAR, _SCORE, _BAND, _GAP, _OVERVIEW = 15, 17, 22, 4, 2, 4  # heights at scale 1, px
 _LABEL_PX, _GUTTER = 11, 50
 _LEAST_BAR_PX = 3.0
+_JOINED_S = 3.0  # samples of the score that are no farther apart are joined
 _HATCH = QColor(138, 150, 162, 90)
 _UNCLEAR = QColor("#a8812f")
 
@@ -144,7 +145,7 @@ def _paint_score(painter: QPainter, content: TimelineContent, view: TimelineView
     best = columns(content.data.times_s, content.data.best_score, edges_s)
     path, pen_down = QPainterPath(), False
     known = np.flatnonzero(~np.isnan(best))
-    gap_px = max(2.0, 0.75 * lanes.width / max(view.length_s, 1e-9))  # samples up to 0.75 s apart are joined
+    gap_px = max(2.0, _JOINED_S * lanes.width / max(view.length_s, 1e-9))
     last = -1e9
     for column in known.tolist():
         point = QPointF(lanes.left + column + 0.5, lane.bottom() - float(best[column]) * lane.height())
@@ -197,16 +198,21 @@ def _paint_bars(
     *,
     compare: bool,
 ) -> None:
-    """Bars with the number of the polyp. compare: what the other analysis lacks is amber and hollow."""
-    font = font_px((_LABEL_PX + 1) * scale, bold=True)
-    painter.setFont(font)
-    metrics = QFontMetricsF(font)
-    for alarm in alarms:
+    """Bars with the number of the polyp; two at the same time are half as high, one below the other.
+
+    compare: what the other analysis lacks is amber and hollow.
+    """
+    for alarm, (row, rows) in zip(alarms, rows_of(alarms), strict=True):
         start_s, end_s, number = alarm
         left, right = view.to_px(start_s, lane.width()), view.to_px(end_s, lane.width())
         if right < 0 or left > lane.width():
             continue
-        bar = QRectF(lane.left() + left, lane.top() + 1, max(_LEAST_BAR_PX * scale, right - left), lane.height() - 2)
+        tall = (lane.height() - 2) / rows
+        width = max(_LEAST_BAR_PX * scale, right - left - 1)
+        bar = QRectF(lane.left() + left, lane.top() + 1 + row * tall, width, tall - (1 if rows > 1 else 0))
+        font = font_px(min((_LABEL_PX + 2) * scale, bar.height() + 2), bold=True)
+        painter.setFont(font)
+        metrics = QFontMetricsF(font)
         alone = compare and not has_counterpart(alarm, others)
         colour = QColor(TONES["warn"] if alone else ACCENT)
         painter.setPen(QPen(colour, 1.5 * scale) if alone else QPen(Qt.NoPen))
@@ -216,6 +222,16 @@ def _paint_bars(
         if number and visible.width() > metrics.horizontalAdvance(str(number)) + 4 * scale:
             painter.setPen(colour if alone else Qt.black)
             painter.drawText(visible, Qt.AlignCenter, str(number))
+
+
+def rows_of(alarms: tuple[AlarmSpan, ...]) -> list[tuple[int, int]]:
+    """For each alarm its row and the number of rows there: 1, or 2 where alarms overlap."""
+    rows: list[tuple[int, int]] = []
+    for i, (start_s, end_s, _) in enumerate(alarms):
+        others = [j for j, one in enumerate(alarms) if j != i and one[0] < end_s and start_s < one[1]]
+        earlier = [rows[j][0] for j in others if j < i]
+        rows.append((0 if not earlier or 0 not in earlier else 1, 2 if others else 1))
+    return rows
 
 
 def _paint_mark(painter: QPainter, x: float, lanes: Lanes, scale: float) -> None:
