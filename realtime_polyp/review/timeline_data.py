@@ -14,7 +14,7 @@ AlarmSpan = tuple[float, float, int]
 """Start and end, s, and the number of the polyp, which is the id of its track."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no equality: the same object, as long as nothing changes
 class TimelineData:
     """One entry per frame in the first four, each (n,); times are those of the timeline, s from 0.
 
