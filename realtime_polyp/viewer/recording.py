@@ -12,12 +12,14 @@ class Recording:
         session_s: the session's clock: time since its start, s.
         pictures_dropped: pictures that the saved video lacks, because the disk or the encoder was too slow.
         results_dropped: the same of results.
+        video_ended: the saved video ended before the session, because a part was left out.
     """
 
     names: tuple[str, ...]
     session_s: float
     pictures_dropped: int = 0
     results_dropped: int = 0
+    video_ended: bool = False
 
 
 def recording_text(recording: Recording | None) -> str:
@@ -31,4 +33,4 @@ def recording_text(recording: Recording | None) -> str:
         for count, what in ((recording.pictures_dropped, "picture"), (recording.results_dropped, "result"))
         if count
     ]
-    return "  ".join([text, *lost])
+    return "  ".join([text, *lost, *(["saved video ended"] if recording.video_ended else [])])

@@ -105,7 +105,8 @@ class SessionFactory:
         if recorder is None or not written:
             return None
         session_s = time.monotonic() - self._began_s if self.session else 0.0
-        return Recording(written, session_s, recorder.dropped_pictures, recorder.dropped)
+        ended = bool(recorder.notices)
+        return Recording(written, session_s, recorder.dropped_pictures, recorder.dropped, ended)
 
     def _display_of(self, source: Source) -> Display:
         if self.keep_pace and not source.live:

@@ -225,3 +225,4 @@ def test_the_light_says_what_was_lost() -> None:
     assert recording_text(Recording(("video to a.mp4",), 3725.9)) == "REC 1:02:05"
     text = recording_text(Recording(("video to a.mp4",), 9.0, 1, 2))
     assert text == "REC 0:00:09  1 picture not saved  2 results not saved"
+    assert recording_text(Recording(("results to a.jsonl",), 9.0, video_ended=True)) == "REC 0:00:09  saved video ended"
