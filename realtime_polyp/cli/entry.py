@@ -8,16 +8,30 @@ import os
 import sys
 from typing import NoReturn
 
-from realtime_polyp.console import EXIT_INTERRUPTED, PrintError, leave, leave_unprinted, prepare_console
+from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED, PrintError, leave, leave_unprinted, prepare_console
 from realtime_polyp.interrupts import on_interrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line in this process; returns the exit code."""
     prepare_console()
-    from realtime_polyp.cli.main import main as run
-
+    try:
+        from realtime_polyp.cli.main import main as run
+    except ModuleNotFoundError as error:
+        print(f"realtime-polyp: {_missing(error)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     return run(arguments)
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """One sentence for a Python without the packages that the program needs, with the cure."""
+    if error.name is None or error.name.split(".")[0] == "realtime_polyp":
+        raise error
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    where = f"{error.name} is not installed for this Python ({version}, {sys.executable})"
+    newer = "; the pinned packages need Python 3.11 or 3.12" if sys.version_info >= (3, 13) else ""
+    activate = ".venv\\Scripts\\python" if os.name == "nt" else ".venv/bin/python"
+    return f"{where}{newer}: in a checkout run make demo, then {activate} run_live.py; else see docs/install.md"
 
 
 def run_process() -> NoReturn:

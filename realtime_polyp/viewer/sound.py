@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PyQt5.QtCore import QTemporaryDir, QUrl
 
+from realtime_polyp.system_packages import install_hint, libraries_in
+
 if TYPE_CHECKING:
     from PyQt5.QtMultimedia import QSoundEffect
 
@@ -55,7 +57,8 @@ def open_speaker() -> Play:
     try:
         from PyQt5.QtMultimedia import QAudioDeviceInfo, QSoundEffect
     except ImportError as error:
-        cure = "on Debian, apt-get install libpulse-mainloop-glib0"
+        libraries = libraries_in(str(error)) or ["libpulse-mainloop-glib.so.0"]
+        cure = f"{install_hint(libraries)}, then start again"
         raise SoundError(f"No sound: QtMultimedia cannot be loaded ({error}): {cure}") from error
     if QAudioDeviceInfo.defaultOutputDevice().isNull():
         raise SoundError("No sound: this machine has no audio output; connect one and switch the sound on again")

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 from viewer_fakes import FakeDetector, FakeSegmenter, FakeSource, picture
 
+from realtime_polyp import system_packages
 from realtime_polyp.field_of_view import FieldOfView, whole
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.packets import Detections, Frame, Result, Track
@@ -189,12 +190,55 @@ class TestDisplay:
     def test_a_missing_display_is_reported(self, monkeypatch: pytest.MonkeyPatch):
         for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
             monkeypatch.delenv(name, raising=False)
-        assert qt_setup.display_problem() == "no display: neither DISPLAY nor WAYLAND_DISPLAY is set"
+        assert (qt_setup.display_problem() or "").startswith("no display: neither DISPLAY nor WAYLAND_DISPLAY is set")
 
     def test_a_display_that_does_not_answer_is_reported_and_aborts_nothing(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
         monkeypatch.setenv("DISPLAY", ":7351")
         assert "display" in (qt_setup.display_problem() or "")
+
+    @pytest.mark.parametrize(
+        ("said", "sentence"),
+        [
+            (
+                "Traceback (most recent call last):\nImportError: libGL.so.1: cannot open shared object file: No such",
+                "Qt lacks libGL.so.1: apt-get install libgl1 (Debian, Ubuntu)",
+            ),
+            (
+                'qt.qpa.plugin: Could not load the Qt platform plugin "xcb" in "" even though it was found.\nNo Qt ...',
+                "Qt lacks libxcb-icccm.so.4: apt-get install libxcb-icccm4 (Debian, Ubuntu)",
+            ),
+            (
+                'qt.qpa.xcb: could not connect to display :3\nqt.qpa.plugin: Could not load the platform plugin "xcb"',
+                "no screen answers at DISPLAY=:3; over ssh, connect with ssh -X",
+            ),
+            (
+                "Traceback (most recent)\nModuleNotFoundError: No module named 'PyQt5'",
+                "PyQt5 is not installed",
+            ),
+            ("The screen is on fire\nand more", "The screen is on fire"),
+        ],
+    )
+    def test_what_qt_says_becomes_a_sentence_with_the_cure(
+        self, monkeypatch: pytest.MonkeyPatch, said: str, sentence: str
+    ):
+        monkeypatch.setenv("DISPLAY", ":3")
+        monkeypatch.setattr(qt_setup, "missing_libraries", lambda plugin: ["libxcb-icccm.so.4"])
+        monkeypatch.setattr(system_packages, "_linux_kind", lambda: "debian")
+        assert qt_setup.explain(said).startswith(sentence)
+
+    @pytest.mark.parametrize(
+        ("kind", "hint"),
+        [
+            ("debian", "apt-get install libgl1 libxcb-icccm4 (Debian, Ubuntu)"),
+            ("fedora", "dnf install libglvnd-glx xcb-util-wm (Fedora)"),
+        ],
+    )
+    def test_packages_are_named_for_the_system(self, monkeypatch: pytest.MonkeyPatch, kind: str, hint: str):
+        monkeypatch.setattr(system_packages, "_linux_kind", lambda: kind)
+        assert system_packages.install_hint(["libxcb-icccm.so.4", "libGL.so.1"]) == hint
+        monkeypatch.setattr(system_packages, "_linux_kind", lambda: None)
+        assert hint in system_packages.install_hint(["libxcb-icccm.so.4", "libGL.so.1"])
 
     def test_offscreen_needs_no_display(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")

@@ -81,7 +81,7 @@ def test_the_chime_is_short_and_soft_and_does_not_click() -> None:
 
 def test_without_qtmultimedia_a_sentence_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PyQt5.QtMultimedia", None)
-    with pytest.raises(SoundError, match="QtMultimedia cannot be loaded .*apt-get install libpulse-mainloop-glib0"):
+    with pytest.raises(SoundError, match="QtMultimedia cannot be loaded .* install "):
         open_speaker()
 
 
