@@ -5,7 +5,8 @@ SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _STALL_S = 0.1  # a picture later than this is a stall: play on from here instead of catching up in a burst
 _LONGEST_GAP_S = 2.0  # a longer step of the video's clock, or a step backwards, is a cut in the file: do not wait
 _LATE_S = 0.05  # a picture later than this, while playing fast, makes more of them be left out
-_MORE, _LESS = 1.3, 0.99
+_MORE, _LESS = 1.1, 0.9
+_MEASURED_S, _LEAST_COUNT = 1.0, 4  # longer than pictures wait between analysis and screen
 _SMOOTHEST_HZ = 30.0  # while playing fast, more pictures per second than this do not help the eye
 
 
@@ -59,17 +60,35 @@ class Stride:
         self.step_s = 0.0
         """Pictures closer than this to the one before are left out, s of the video; 0: none are."""
         self._least_s = 0.0
+        self._began_s: float | None = None  # of the stretch that is measured
+        self._count = self._late = 0
 
     def set_speed(self, speed: float) -> None:
         self._least_s = speed / _SMOOTHEST_HZ if speed > 1 else 0.0
         self.step_s = self._least_s
+        self.restart()
 
-    def update(self, late_s: float, speed: float) -> None:
-        """Take how late a picture was shown, s of the machine's clock."""
-        if speed > 1 and late_s > _LATE_S:
-            self.step_s = min(self.step_s * _MORE, speed)
-        elif speed > 1:
+    def restart(self) -> None:
+        """Forget what was measured: the next pictures come from elsewhere."""
+        self._began_s = None
+
+    def update(self, late_s: float, speed: float, now_s: float) -> None:
+        """Take how late a picture was shown, s of the machine's clock. Once per second the distance is chosen anew."""
+        if speed <= 1:
+            return
+        if self._began_s is None:
+            self._began_s, self._count, self._late = now_s, 0, 0
+            return
+        self._count += 1
+        self._late += late_s > _LATE_S
+        length_s = now_s - self._began_s
+        if length_s < _MEASURED_S or self._count < _LEAST_COUNT:
+            return
+        if self._late * 4 > self._count:
+            self.step_s = min(max(self.step_s, speed * length_s / self._count) * _MORE, speed)
+        else:
             self.step_s = max(self.step_s * _LESS, self._least_s)
+        self._began_s = None
 
 
 def next_speed(speed: float, steps: int) -> float:

@@ -72,6 +72,7 @@ class Player:
         self._next: Result | None = None  # taken from the feed, not due yet
         self._newest: Result | None = None
         self._steps = 0  # pictures to show although paused
+        self._awaits_first = False  # the feed has not shown a picture yet
         self._start_s = info.start_s
         self._deadline_s = 0.0
         self._last_picture_s = clock()
@@ -97,6 +98,8 @@ class Player:
         self._scene = SceneWatch()
         self._next = self._newest = None
         self._steps = 1 if self.paused else 0
+        self._awaits_first = not self.info.live
+        self._stride.restart()
         self._last_picture_s = self._clock()
         self._restart_clock()
         feed.start()
@@ -140,11 +143,14 @@ class Player:
 
     def set_speed(self, speed: float) -> None:
         """Play a recording at so many times its own rate. Pictures are left out where analysis cannot keep up."""
+        left_out_s = self._stride.step_s
         self._playback.set_speed(speed)
         self._meter.restart()
         self._stride.set_speed(speed)
         if self.feed:
             self.feed.set_step(self._stride.step_s)
+        if left_out_s and not self._stride.step_s and self.displayed and self.phase == "playing":
+            self.seek(self.displayed.frame.pts_s)  # pictures that wait to be shown are too far apart
 
     @property
     def speed(self) -> float:
@@ -201,7 +207,7 @@ class Player:
     @property
     def position_s(self) -> float:
         """Time of the picture on the screen, or the target of a seek, s of the video."""
-        if self.phase == "seeking" or self.displayed is None:
+        if self.phase == "seeking" or self._awaits_first or self.displayed is None:
             return self._start_s
         return self.displayed.frame.pts_s
 
@@ -322,7 +328,7 @@ class Player:
         self.stepping.add(result.frame, result)
         before = self._stride.step_s
         if not self.paused:
-            self._stride.update(self._playback.late_s, self.speed)
+            self._stride.update(self._playback.late_s, self.speed, now_s)
         if self._stride.step_s != before:
             feed.set_step(self._stride.step_s)
 
@@ -450,7 +456,7 @@ class Player:
         """Paint, and account for what was painted."""
         if self.displayed and self.displayed.frame.image.shape != shown.frame.image.shape:
             self._format_change = (_size(self.displayed.frame), _size(shown.frame), self._clock())
-        self.displayed = shown
+        self.displayed, self._awaits_first = shown, False
         if new_picture:
             self._late_s = self._clock() - shown.frame.captured_s
         painted = self._paint(shown)

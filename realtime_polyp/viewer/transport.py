@@ -80,12 +80,11 @@ class Transport:
             self._seek(start_s)
         self._say("The stretch is played again and again: press ) to end the loop")
 
-    def speed_note(self) -> str:
-        """What is said about a speed other than the video's own; "" for its own."""
+    def badges(self) -> tuple[str, ...]:
+        """What stays on the picture: that pictures are left out, to keep a fast speed."""
         player = self._player
-        if player.info.live or player.speed == 1:
-            return ""
-        return speed_note(player.speed, player.step_s, player.info.rate_hz)
+        note = speed_note(player.speed, player.step_s, player.info.rate_hz)
+        return (note,) if note != speed_text(player.speed) and not player.info.live else ()
 
     def _see_again(self) -> None:
         """Of a recording, go back; of a live source, show the last seconds beside the picture, or end that."""
@@ -150,6 +149,6 @@ def previous_alarm_s(alarms: Sequence[Span], position_s: float) -> float | None:
 
 
 def speed_note(speed: float, step_s: float, rate_hz: float | None) -> str:
-    """Name a speed and how many pictures are left out, such as "4x, 1 of 5 pictures"."""
+    """Name a speed and how many pictures are left out, such as "4x: 1 of 5 pictures is shown"."""
     of = round(step_s * rate_hz) if rate_hz else 0
-    return f"{speed_text(speed)}, 1 of {of} pictures" if of > 1 else speed_text(speed)
+    return f"{speed_text(speed)}: 1 of {of} pictures is shown" if of > 1 else speed_text(speed)

@@ -310,7 +310,7 @@ class ViewerWindow(QWidget):
     def _show_notes(self) -> None:
         """Bring the badges on the picture up to date."""
         alerts = self.alerting.alerts
-        mutes = (*mutes_of(alerts), *pace_badges(self.player.state()))
+        mutes = (*mutes_of(alerts), *pace_badges(self.player.state()), *self.transport.badges())
         notes = Notes(mutes, writing=recording_text(self.options.recording()))
         tone = "warn" if hidden_of(alerts) and self.condition.tone == "good" else self.condition.tone
         self.status.show_tone(tone)
