@@ -15,6 +15,7 @@ from realtime_polyp.watchdog import Stall, StalledError
 
 _QUEUED = 32
 _POLL_S = 0.2
+_NICENESS = 10  # below the display; above the analysis, because a captured picture that is lost does not come back
 
 __all__ = ["OutputGroup", "Recorder"]
 
@@ -120,7 +121,8 @@ class Recorder:
     def _give_way(self) -> None:
         """Lower this thread's priority where encoding would take the processor from the display."""
         if self.live and self._takes_pictures:
-            lower_thread_priority()
+            with suppress(PermissionError):  # the process has a lower one already
+                lower_thread_priority(_NICENESS)
 
     def _close_outputs(self) -> None:
         with suppress(OutputError):  # it stays in `errors`
