@@ -87,7 +87,7 @@ class EncodedPackets:
         self._to_yuv = YuvConverter(*self._size, Colours.of_size(*self._size))
         self._queue: deque[tuple[Image, int]] = deque()
         self._changed = threading.Condition()
-        self._finishing = False
+        self._finishing = self._busy = False
         self._clock = SessionClock(live=live, period_s=float(1 / rate_hz))
         self._last_ms, self._key_ms = -1, -_KEY_EVERY_MS
         self._thread = threading.Thread(target=self._run, name="encode original", daemon=True)
@@ -112,6 +112,10 @@ class EncodedPackets:
     def describe(self) -> dict[str, Any]:
         return {"how": "encoded", "codec": self._encoder.name}
 
+    def settle(self, within_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._queue or self._busy) or self.error, within_s)
+
     def finish(self) -> None:
         with self._changed:
             self._finishing = True
@@ -129,7 +133,10 @@ class EncodedPackets:
 
     def _next(self) -> tuple[Image, int] | None:
         with self._changed:
+            self._busy = False
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._queue or self._finishing)
+            self._busy = bool(self._queue)
             return self._queue.popleft() if self._queue else None
 
     def _frame_of(self, image: Image, time_ms: int) -> av.VideoFrame:

@@ -27,6 +27,7 @@ from realtime_polyp.recording.schema import ORIGINAL_FILE
 _OPTIONS = {"cluster_time_limit": "250", "flush_packets": "1", "avoid_negative_ts": "disabled"}
 _SYNC_S = 1.0  # between two times that the system is asked to write to the disk
 _MOST_BYTES = 64 << 20  # waiting for the disk; then packets are dropped up to the next keyframe
+_SETTLE_S = 5.0  # for pictures that still wait for the encoder
 _COPY_BYTES = 4 << 20
 _MS = Fraction(1, 1000)
 
@@ -126,6 +127,8 @@ class LiveOriginal:
     def close(self) -> None:
         if self._owns_feed:
             self._feed.finish()
+        else:
+            self._feed.settle(_SETTLE_S)
         self._feed.recent.stop_listening()
         with self._changed:
             self._closing = True

@@ -18,6 +18,7 @@ from realtime_polyp.telemetry.summary import clock
 if TYPE_CHECKING:
     from realtime_polyp.review.recorded import RecordedSession
 
+_TOO_SLOW = {"results": "the disk", "pictures": "the disk or the encoder"}
 _SAME_PLACE_S = 0.3  # a cluster of the original
 
 
@@ -87,4 +88,5 @@ def _losses(session: "RecordedSession") -> Iterator[str]:
             found: Found = kind.removeprefix("folder ")
             yield WHERE[found].format(folder=printable(session.folder))
     for what, count in lost.items():
-        yield f"{count} {what if count > 1 else what.removesuffix('s')} were not recorded: the disk was too slow"
+        counted = f"{count} {what} were" if count > 1 else f"1 {what.removesuffix('s')} was"
+        yield f"{counted} not recorded: {_TOO_SLOW.get(what, 'something')} was too slow"

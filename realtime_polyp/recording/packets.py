@@ -80,6 +80,10 @@ class PacketFeed(Protocol):
         """How the packets were made, as JSON types."""
         ...
 
+    def settle(self, within_s: float) -> None:
+        """Wait until what was placed so far was handed over, no longer than this."""
+        ...
+
     def finish(self) -> None:
         """Hand over what is still under way; nothing follows."""
         ...
@@ -175,6 +179,9 @@ class CopiedPackets:
 
     def describe(self) -> dict[str, Any]:
         return {"how": "packets", "codec": self._form[0]}
+
+    def settle(self, within_s: float) -> None:
+        return
 
     def finish(self) -> None:
         self._reader.tap = None

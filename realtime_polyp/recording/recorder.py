@@ -135,23 +135,18 @@ class SessionRecorder:
             self._items.append(result)
             self._results += 1
             self._changed.notify_all()
-        if self._threshold:
-            self.note_state("threshold", round(self._threshold(), 4))
+        if self._threshold and (change := self._change("threshold", round(self._threshold(), 4))):
+            self.add_event("state", **change)
 
     def add_event(self, kind: str, **detail: Any) -> None:
         """Record something that happened now. detail: JSON types."""
         self.submit(lambda: self._store.add_event(kind, session_s=self._clock.now_s, **detail))
 
-    def note_state(self, state: str, value: Any) -> None:
-        """Record a state where it has changed; the first value is taken as known."""
-        before = self._told.setdefault(state, value)
-        if before != value:
-            self._told[state] = value
-            self.add_event("state", state=state, value=value, before=before)
-
     def seek(self, to_s: float) -> None:
         """The source goes on at another place, s of the source. Call it while nothing is captured."""
-        self.submit(self._end_stretch)
+        with self._changed:
+            last = next(reversed(self._pending), None)  # frames that follow belong to what comes next
+        self.submit(lambda: self._end_stretch(last))
         self.add_event("seek", to_s=round(to_s, 3))
 
     def begin(self, folder: Path, open_original: Callable[[], Original]) -> None:
@@ -254,11 +249,19 @@ class SessionRecorder:
         if captured is None:
             return
         number = self._add(encode_result(result), captured) + self._before
-        self.note_state("signal", result.signal)
-        self.note_state("frame size", list(result.frame.image.shape[1::-1]))
+        width, height = result.frame.image.shape[1::-1]
+        for state, value in (("signal", result.signal), ("frame size", [width, height])):
+            if change := self._change(state, value):
+                self._store.add_event("state", session_s=self._clock.now_s, **change)
         # An alarm's times are the session's, and its best frame is named by its number there.
         frame = replace(result.frame, pts_s=self._clock.now_s, index=number)
         self._add_alarms(self._alarms.update(replace(result, frame=frame)))
+
+    def _change(self, state: str, value: Any) -> dict[str, Any] | None:
+        """Note a state; what to record where it has changed. The first value is taken as known."""
+        before = self._told.setdefault(state, value)
+        self._told[state] = value
+        return None if before == value else {"state": state, "value": value, "before": before}
 
     def _take_captured(self, key: Key) -> Captured | None:
         """The captured frame; those before it have no result and are written."""
@@ -279,8 +282,15 @@ class SessionRecorder:
         """Write frames that have had no result; the newest `leave` may still get one."""
         with self._changed:
             keys = list(self._pending)
-            skipped = [self._pending.pop(key) for key in keys[: max(0, len(keys) - leave)]]
-        for one in skipped:
+        self._write_until(keys[-leave - 1] if len(keys) > leave else None)
+
+    def _write_until(self, last: Key | None, *, shown: bool = True) -> None:
+        """Write the frames up to this one, which have had no result; shown: else they are left out."""
+        with self._changed:
+            keys = list(self._pending)
+            up_to = keys.index(last) + 1 if last in self._pending else 0
+            skipped = [self._pending.pop(key) for key in keys[:up_to]]
+        for one in skipped if shown else ():
             self._add(one.frame, one)
 
     def _add(self, frame: EncodedFrame, captured: Captured) -> int:
@@ -289,13 +299,10 @@ class SessionRecorder:
             return self._store.add(frame, session_s=session_s, picture_s=captured.place)
         return self._store.add(frame, session_s=session_s, picture_s=self._original.picture_s(captured.place))
 
-    def _end_stretch(self) -> None:
-        """Nothing follows without a cut. Of a recording, frames that were read ahead and not shown are left out."""
-        if self._is_live:
-            self._write_skipped()
-        else:
-            with self._changed:
-                self._pending.clear()
+    def _end_stretch(self, last: Key | None) -> None:
+        """Nothing follows the frame `last` without a cut. Of a recording, frames that were read ahead and never shown
+        are left out."""
+        self._write_until(last, shown=self._is_live)
         self._clock.jump()
 
     def _open(self, folder: Path, kept: "PreRollStore | None" = None) -> None:
@@ -349,8 +356,8 @@ class SessionRecorder:
 
     def _lose_original(self, error: Exception) -> None:
         self._told["original"] = "lost"
-        self.warning = f"the original picture is no longer recorded: {reason_of(error)}"
-        self._store.add_event("picture lost", session_s=self._clock.now_s, reason=reason_of(error))
+        self.warning = f"the original picture is no longer recorded: {_reason(error)}"
+        self._store.add_event("picture lost", session_s=self._clock.now_s, reason=_reason(error))
 
     def _note_drops(self) -> None:
         for what, count in (("results", self.dropped), ("pictures", self._original.dropped)):
@@ -373,7 +380,9 @@ class SessionRecorder:
         return self._has_steps
 
     def _finish(self) -> None:
-        self._end_stretch()
+        with self._changed:
+            last = next(reversed(self._pending), None)
+        self._end_stretch(last)
         self._add_alarms(self._alarms.close())
         self._commit()
         until_s = time.monotonic() + _LAST_STEPS_S
@@ -396,7 +405,7 @@ class SessionRecorder:
             self._changed.notify_all()
         if self._reserve:
             self._reserve.release()  # on a full disk this is the room for what follows
-        self._store.fail({"utc": utc_now(), "reason": reason_of(error), "session_s": self._clock.now_s})
+        self._store.fail({"utc": utc_now(), "reason": _reason(error), "session_s": self._clock.now_s})
         with suppress(Exception):  # it has its own reason, which is no news
             self._original.close()
         self._release()
@@ -408,7 +417,12 @@ class SessionRecorder:
             self._place.forget()
 
     def _failure(self, error: Exception) -> OutputError:
-        return OutputError(f"cannot write {self.name}: {reason_of(error)}")
+        return OutputError(f"cannot write {self.name}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """As `reason_of`; SQLite's own words are good enough."""
+    return str(error) if isinstance(error, sqlite3.Error) else reason_of(error)
 
 
 def _key(frame: Frame) -> Key:
