@@ -11,6 +11,7 @@ from realtime_polyp.console import EXIT_BAD_INPUT
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs import OutputSpec
+from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.outputs.video import VIDEO_NAMES
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
 from realtime_polyp.runtime import RuntimeConfig
@@ -68,7 +69,7 @@ exit codes: 0 done, 2 bad input or an output that could not be written, 1 a fail
 class Options:
     """The command line, checked. detector, segmenter: a name, or None for none. sources: one per stream; none: the
     window's start page. score_threshold and times: None means the calibration's value, else the default.
-    blank_outside, sound: None means the settings' value, else the default."""
+    blank_outside, sound: None means the settings' value, else the default. style: how results are drawn."""
 
     sources: tuple[str, ...]
     headless: bool
@@ -112,6 +113,7 @@ class Options:
     full_screen: bool
     sound: bool | None
     verbose: bool
+    style: OverlayStyle = OverlayStyle()
 
     @property
     def source(self) -> str:
@@ -130,6 +132,7 @@ class Options:
                 add_number(self.events_pictures, number),
                 count_alarms=self.temporal and self.detector is not None,
                 blank_outside=self.blank_outside,
+                style=self.style,
             )
             for number in numbers
         ]

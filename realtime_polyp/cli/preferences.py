@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from realtime_polyp.cli.options import Options
-from realtime_polyp.settings import Settings
+from realtime_polyp.outputs.overlay import OverlayStyle
+from realtime_polyp.settings import Settings, rgb_of
 from realtime_polyp.temporal.config import TemporalConfig
 
 _Value = TypeVar("_Value")
@@ -25,6 +26,18 @@ def apply_settings(options: Options, settings: Settings) -> Options:
         release_s=release_s,
         sound=_first(options.sound, settings.sound_on if options.temporal and not options.headless else None),
         blank_outside=_blank_outside(options.blank_outside, settings),
+        style=coloured(options.style, settings),
+    )
+
+
+def coloured(style: OverlayStyle, settings: Settings) -> OverlayStyle:
+    """Return the style in the settings' colours."""
+    usual = OverlayStyle()
+    return replace(
+        style,
+        shown_colour=rgb_of(settings.shown_colour) if settings.shown_colour else usual.shown_colour,
+        held_colour=rgb_of(settings.held_colour) if settings.held_colour else usual.held_colour,
+        outline_colour=rgb_of(settings.outline_colour) if settings.outline_colour else usual.outline_colour,
     )
 
 

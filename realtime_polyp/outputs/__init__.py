@@ -33,7 +33,8 @@ def open_outputs(spec: OutputSpec, rate_hz: Fraction | None) -> list[Output]:
         period_s, blank = float(1 / (rate_hz or 30)), spec.blank_outside is not False
         outputs.append(AlarmsWriter(spec.events, pictures=spec.pictures, period_s=period_s, blank_outside=blank))
     if spec.save:
-        outputs.append(VideoWriter(spec.save, rate_hz=rate_hz, blank_outside=spec.blank_outside is True))
+        blank = spec.blank_outside is True
+        outputs.append(VideoWriter(spec.save, rate_hz=rate_hz, style=spec.style, blank_outside=blank))
     return outputs
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from realtime_polyp.outputs.jumps import Jump
+from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.packets import Frame, Result
 
 
@@ -32,6 +33,7 @@ class OutputSpec:
         count_alarms: follow alarms even where they are not written.
         blank_outside: leave everything outside the field of view out of the video and the pictures; None: out of the
             pictures only.
+        style: how results are drawn in the video.
     """
 
     results: Path | None = None
@@ -40,6 +42,7 @@ class OutputSpec:
     pictures: Path | None = None
     count_alarms: bool = False
     blank_outside: bool | None = None
+    style: OverlayStyle = OverlayStyle()
 
 
 class Output(Protocol):

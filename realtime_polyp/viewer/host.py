@@ -24,7 +24,6 @@ class Host:
     Attributes:
         request: what is to be opened when the window has closed; None ends the program.
         message: what the next window says first; "" for nothing.
-        recording: something is written that ends with the session.
         set_times: applies new times to the running session.
     """
 
@@ -39,7 +38,6 @@ class Host:
     ) -> None:
         self.settings, self.message = settings, problem
         self.request: Request | None = None
-        self.recording = False
         self.set_times: Callable[[Settings], None] = _ignore
         self._path, self._recent, self._blank = path, recent, blank_outside
         self._geometry: QRect | None = None

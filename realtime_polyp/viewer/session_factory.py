@@ -233,9 +233,10 @@ def _kind_of(feed: SessionFeed, before: SessionFeed, start_s: float, *, changes_
     return "again" if is_over and (resumes or feed.shown_from_s <= start_s) else "seek"
 
 
-def open_control(options: Options, pipeline: Pipeline) -> RecordingControl:
-    """What records sessions in the window: to the folder of --record, else to `sessions` in the current one."""
-    folder, source = options.record or Path(_SESSIONS), options.source
+def open_control(options: Options, pipeline: Pipeline, usual: Path | None = None) -> RecordingControl:
+    """What records sessions in the window: to the folder of --record, else to the usual one, else to `sessions` in the
+    current one."""
+    folder, source = options.record or usual or Path(_SESSIONS), options.source
     spec = RecordSpec(folder, source, options.start_s, options.copy_source, options.pre_roll or 0.0)
     return RecordingControl(spec, pipeline)
 
@@ -248,12 +249,11 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     waits = not source.live and options.display != "immediate" and not options.keep_pace
     recorder = Recorder(outputs, live=not waits, every_picture=not waits) if outputs else None
     sessions = SessionFactory(source, pipeline, options, recorder, keep_pace=options.keep_pace)
-    sessions.control = open_control(options, pipeline)
+    sessions.control = open_control(options, pipeline, host.settings.sessions)
     duration_s = options.end_s or source.duration_s
     rate_hz = float(source.rate_hz) if source.rate_hz else None
     path = file_of(options.source) if not source.live else None
     info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop, rate_hz, path)
-    host.recording = any(output.on_disk for output in outputs)
     host.set_times = lambda settings: pipeline.set_times(settings.confirm_s, settings.hold_s)
     try:
         if options.record:
@@ -261,6 +261,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
         code = run_viewer(
             sessions.open_feed,
             title=source.name,
+            style=options.style,
             info=info,
             full_screen=options.full_screen,
             recording_error=sessions.watch,

@@ -19,7 +19,7 @@ from realtime_polyp.sources.paths import exists
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.viewer.app import run_start_page
 from realtime_polyp.viewer.host import START_PAGE, Host, Request
-from realtime_polyp.viewer.opening import check
+from realtime_polyp.viewer.opening import check, is_session
 
 
 def run_windows(options: Options, trace: Trace | None) -> int:
@@ -31,9 +31,7 @@ def run_windows(options: Options, trace: Trace | None) -> int:
     """
     host = open_host(options)
     shell = Shell(options, host, Runtimes(trace))
-    request: Request | None = Recent("source", options.source) if options.sources else START_PAGE
-    if options.review:
-        request = Recent("session", str(options.review))
+    request: Request | None = first_request(options)
     try:
         while request is not None:
             shell.show(request)
@@ -42,6 +40,15 @@ def run_windows(options: Options, trace: Trace | None) -> int:
         host.drop_curtain()
         shell.runtimes.close()
     return shell.code
+
+
+def first_request(options: Options) -> Request:
+    """What the command line names, else the start page."""
+    if options.review:
+        return Recent("session", str(options.review))
+    if options.sources:
+        return Recent("session" if is_session(options.source) else "source", options.source)
+    return START_PAGE
 
 
 def open_host(options: Options) -> Host:
@@ -103,7 +110,8 @@ class Shell:
     def __init__(self, options: Options, host: Host, runtimes: Runtimes) -> None:
         self.options, self.host, self.runtimes = options, host, runtimes
         self.code = 0
-        self._named = bool(options.sources or options.review)  # the command line's source comes first: what is wrong with it is raised
+        # The command line's source comes first: what is wrong with it is raised.
+        self._named = bool(options.sources or options.review)
 
     def show(self, request: Request) -> None:
         """Show a window until it is closed. Raises what is wrong with the command line's source."""
@@ -125,11 +133,8 @@ class Shell:
 
     def _show(self, request: Request) -> int:
         if isinstance(request, Recent):
-            return (
-                self.open_session_in_window(request)
-                if request.kind == "session"
-                else self.open_source_in_window(request)
-            )
+            show = self.open_session_in_window if request.kind == "session" else self.open_source_in_window
+            return show(request)
         self.runtimes.load_ahead(self._with_settings().runtime_config(live=False))
         return run_start_page(self.host)
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from realtime_polyp.cli.preferences import coloured
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.settings import Settings
-from realtime_polyp.viewer.host import Host, Request
+from realtime_polyp.viewer.host import Request
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.menu import MenuBar
 from realtime_polyp.viewer.opening import Opener, curtain_text
@@ -29,7 +30,7 @@ def make_opener(window: "ViewerWindow") -> Opener:
         host,
         say=window.show_message,
         leave=leave,
-        question=lambda: question_before_leaving(window.player, host),
+        question=lambda: question_before_leaving(window.player, writes=window.options.recording() is not None),
         on_settings=lambda before: apply_settings(window, before),
     )
 
@@ -52,18 +53,27 @@ def apply_settings(window: "ViewerWindow", before: Settings) -> None:
     settings = window.options.host.settings
     if settings.threshold != before.threshold:
         window.alerting.set_threshold(SCORE_THRESHOLD if settings.threshold is None else settings.threshold)
+    style = coloured(window.overlay_style, settings)
+    window.alerting.restyle(
+        shown_colour=style.shown_colour, held_colour=style.held_colour, outline_colour=style.outline_colour
+    )
+    if settings.sound_on not in (before.sound_on, None, window.alerting.sound.on):
+        window.alerting.toggle_sound()
     if settings.sound_volume != before.sound_volume:
         window.alerting.set_volume(settings.sound_volume)
     window.options.host.set_times(settings)
 
 
-def question_before_leaving(player: Player, host: Host) -> str:
-    """What a person must confirm before the window is left for another source; "" for nothing."""
+def question_before_leaving(player: Player, *, writes: bool) -> str:
+    """What a person must confirm before the window is left for another source; "" for nothing.
+
+    writes: something is recorded or saved that ends with the window.
+    """
     if player.phase in ("ready", "ended", "failed", "closed"):
         return ""
     if player.info.live:
         return f"End the live session of {player.info.name}?"
-    return f"End the recording of {player.info.name}?" if host.recording else ""
+    return f"End the recording of {player.info.name}?" if writes else ""
 
 
 def snapshot_folder(window: "ViewerWindow") -> Path:
