@@ -8,7 +8,7 @@ from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF
 
 from realtime_polyp.metrics.run_lengths import RunLengths, decode
-from realtime_polyp.review.actions import Box, polyp_name
+from realtime_polyp.review.actions import Box
 from realtime_polyp.viewer.editing_tools import Point, contours_of
 from realtime_polyp.viewer.judging import PolypBox
 from realtime_polyp.viewer.paint import Surface, font_px
@@ -29,7 +29,7 @@ def paint_polyp(
         _paint_contours(painter, surface, contours_of(decode(outline)))
     if one.drawn:
         paint_box(painter, surface, one.box)
-        _paint_name(painter, polyp_name(one.polyp), rect, height)
+        _paint_name(painter, one.name, rect, height)
     if one.verdict is not None and not (one.drawn and one.polyp < 0 and one.verdict):
         radius = max(9.0, height * _SIGN)
         paint_verdict(painter, one.verdict, QPointF(rect.right() + 1.4 * radius, rect.center().y()), radius)

@@ -18,8 +18,8 @@ from realtime_polyp.review.actions import (
     Said,
     SamePolyp,
     Withdrawal,
+    describe,
     insert_action,
-    polyp_name,
 )
 from realtime_polyp.review.timeline_data import TimelineData
 from realtime_polyp.viewer.clock import clock_text
@@ -107,7 +107,8 @@ class JudgeLink:
             self.editor.refresh()
         if not self.list.isHidden():
             current = self.editor.current() if self.editor else None
-            self.list.show_entries(self.entries(), self._picture_of, current.polyp if current else None)
+            number = self.judging.judgement.number_of(current.polyp) if self.judging and current else None
+            self.list.show_entries(self.entries(), self._picture_of, number)
 
     def entries(self) -> tuple[Entry, ...]:
         """The rows of the list."""
@@ -214,8 +215,7 @@ class JudgeLink:
                 return
             said.append(SamePolyp(polyp, other))
         if all([self._store(one) for one in said]) and said:
-            name = "Note" if polyp is None else f"Polyp {polyp_name(polyp)}"
-            self._tell(f"{name} stored; Ctrl+Z takes it back")
+            self._tell(f"Stored: {', '.join(describe(one) for one in said)}; Ctrl+Z takes it back")
 
     def _store(self, said: Said) -> bool:
         assert self.judging

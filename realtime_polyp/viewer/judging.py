@@ -9,7 +9,7 @@ import numpy as np
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.packets import Track
-from realtime_polyp.review.actions import Action, ActionLog, Box, Judgement, Said, Stretch
+from realtime_polyp.review.actions import Action, ActionLog, Box, Judgement, Said, Stretch, polyp_name
 from realtime_polyp.review.alarms import SessionAlarm
 from realtime_polyp.review.fill import FilledFrame, fill
 from realtime_polyp.review.labels import alarm_verdict
@@ -24,13 +24,14 @@ class PolypBox:
     """One box of the frame on the screen.
 
     Attributes:
-        polyp: its number.
+        polyp: its number. name: of the polyp that it counts as, as it is written on the screen.
         box: xyxy source px.
         drawn: a person drew it, or it was filled in between drawn boxes; else the filter shows it.
         verdict: of its alarm; None: nobody has judged it.
     """
 
     polyp: int
+    name: str
     box: Box
     drawn: bool
     verdict: bool | None
@@ -82,8 +83,9 @@ class Judging:
     def boxes(self, number: int, tracks: tuple[Track, ...]) -> tuple[PolypBox, ...]:
         """The boxes of a frame: those that persons drew, and those of the visible tracks."""
         drawn = {polyp: frames[number] for polyp, frames in self.judgement.boxes.items() if number in frames}
+        judgement = self.judgement
         found = [
-            PolypBox(polyp, box, True, self.judgement.accepts(polyp, number))
+            PolypBox(polyp, polyp_name(judgement.number_of(polyp)), box, True, judgement.accepts(polyp, number))
             for polyp, box in drawn.items()
             if box is not None
         ]
@@ -91,7 +93,8 @@ class Judging:
             if track.visible and track.id not in drawn:
                 alarm = self.alarm_of(track.id, number)
                 verdict = self.rulings().get(alarm.number) if alarm else None
-                found.append(PolypBox(track.id, box_of(track.box), False, verdict))
+                name = polyp_name(judgement.number_of(track.id))
+                found.append(PolypBox(track.id, name, box_of(track.box), False, verdict))
         return tuple(found)
 
     def start_fill(self, keys: Mapping[int, Box]) -> "Future[list[FilledFrame]]":
