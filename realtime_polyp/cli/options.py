@@ -369,7 +369,7 @@ def _add_outputs(parser: Parser) -> None:
     group.add_argument(
         "--sound",
         action=argparse.BooleanOptionalAction,
-        help="a soft sound for each new alarm (key A in the window)",
+        help="a soft sound for each new alarm (default: with a live source; key A in the window)",
     )
     group.add_argument(
         "--blank-outside",
