@@ -11,22 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import numpy as np
-
 from realtime_polyp.cli.options import Options
 from realtime_polyp.review.key_pictures import key_frames
-from realtime_polyp.review.look_ahead import Report, Span, join, look_ahead
-from realtime_polyp.review.timeline_data import TimelineData
+from realtime_polyp.review.look_ahead import Report, look_ahead
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.sources import open_source
 from realtime_polyp.telemetry.priority import lower_thread_priority
-from realtime_polyp.temporal.alarms import SAME_ALARM_S
+from realtime_polyp.viewer.findings import AheadState, Findings
 from realtime_polyp.viewer.thinned import Thinned
-from realtime_polyp.viewer.timeline_content import NO_DATA
 
 _LOW = 5  # the lowest would wait for ever where the player takes all of a small machine
 _REST_S, _LONGEST_REST_S = 1.0, 2.0  # after the player was late; doubled while it stays late
@@ -65,91 +61,6 @@ def job_of(runtime: Runtime, options: Options, duration_s: float | None) -> Job 
     return Job(options.source, runtime.config, options.start_s, duration_s, options.allow_playlists)
 
 
-@dataclass(frozen=True)
-class AheadState:
-    """What is known so far.
-
-    Attributes:
-        data: curve, bands and alarms; their numbers are 0.
-        analysed: the parts of which every frame was analysed, s.
-        sampled: the parts of which some frames were, s.
-        progress: share of the recording that is analysed, 0..1.
-        is_over: nothing more will come.
-    """
-
-    data: TimelineData = NO_DATA
-    analysed: tuple[Span, ...] = ()
-    sampled: tuple[Span, ...] = ()
-    progress: float = 0.0
-    is_over: bool = False
-
-
-class Findings:
-    """Collects reports into a state. job_s: length of what is analysed, s. threshold: lowest score of a shown box."""
-
-    def __init__(self, job_s: float, threshold: float) -> None:
-        self._job_s, self._threshold = max(job_s, 1e-9), threshold
-        self._state = AheadState()
-        self._finished: list[Span] = []  # parts whose every frame was analysed, but for the newest
-        self._alarms: list[Span] = []  # in them
-        self._newest: Report | None = None
-
-    @property
-    def state(self) -> AheadState:
-        return self._state
-
-    def add(self, report: Report) -> None:
-        """Take what became known."""
-        if report.complete and self._newest and report.span[0] != self._newest.span[0]:
-            self._finished.append(self._newest.span)
-            self._alarms += self._newest.alarms
-        self._newest = report if report.complete else self._newest
-        data = _with_frames(self._state.data, report)
-        analysed = join([*self._finished, *([self._newest.span] if self._newest else [])], 1e-3)
-        sampled = tuple(join([*self._state.sampled, *([] if report.complete else [report.span])]))
-        sure = [*self._alarms, *(self._newest.alarms if self._newest else ())]
-        likely = [span for span in above(data, self._threshold) if not _is_inside(span, analysed)]
-        alarms = tuple((start_s, end_s, 0) for start_s, end_s in join([*sure, *likely], SAME_ALARM_S))
-        progress = sum(end_s - start_s for start_s, end_s in analysed) / self._job_s
-        self._state = AheadState(replace(data, alarms=alarms), tuple(analysed), sampled, min(1.0, progress))
-
-    def end(self) -> None:
-        self._state = replace(self._state, is_over=True)
-
-
-def _with_frames(data: TimelineData, report: Report) -> TimelineData:
-    """Add a report's frames in order of time; where a frame is known already, the new one counts."""
-    if not report.times_s:
-        return data
-    times_s = np.array(report.times_s)
-    kept = ~np.isin(np.round(data.times_s, 4), np.round(times_s, 4))
-    columns = [
-        np.concatenate([old[kept], np.array(new)])
-        for old, new in (
-            (data.times_s, report.times_s), (data.best_score, report.best_scores), (data.quality, report.qualities),
-            (data.signal, report.signals),
-        )
-    ]  # fmt: skip
-    order = np.argsort(columns[0], kind="stable")
-    times, scores, qualities, signals = (column[order] for column in columns)
-    return TimelineData(times, scores.astype(np.float32), qualities, signals)
-
-
-def above(data: TimelineData, threshold: float) -> list[Span]:
-    """The times around frames with a score of at least the threshold, s; neighbours are joined."""
-    times_s = data.times_s
-    if not len(times_s):
-        return []
-    edges_s = np.concatenate([times_s[:1], (times_s[1:] + times_s[:-1]) / 2, times_s[-1:]])
-    return join(
-        [(float(edges_s[i]), float(edges_s[i + 1])) for i in np.flatnonzero(data.best_score >= threshold)], 1e-6
-    )
-
-
-def _is_inside(span: Span, spans: list[Span]) -> bool:
-    return any(start_s <= (span[0] + span[1]) / 2 <= end_s for start_s, end_s in spans)
-
-
 class Ahead:
     """The analysis ahead. Call `start` once, `give_way` while the player is late, `close` at the end."""
 
@@ -169,14 +80,14 @@ class Ahead:
         theirs.close()
         threading.Thread(target=self._collect, args=(self._ours,), name="ahead", daemon=True).start()
 
-    def state(self) -> AheadState:
-        """What is known now: the same object as long as nothing is added."""
-        return self._findings.state
+    def state(self, threshold: float) -> AheadState:
+        """What is known now of alarms at a threshold: the same object as long as nothing changes."""
+        return self._findings.state(threshold)
 
     def give_way(self) -> None:
         """Rest for a while: the player is late."""
         now_s = time.monotonic()
-        if self._ours is None or now_s < self._rests_until_s or self.state().is_over:
+        if self._ours is None or now_s < self._rests_until_s or self._findings.is_over:
             return
         calm = now_s - self._rests_until_s > _CALM_S
         self._rest_s = _REST_S if calm else min(2 * self._rest_s, _LONGEST_REST_S)

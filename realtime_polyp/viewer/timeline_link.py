@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from realtime_polyp.review.look_ahead import gaps, join
 from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
-from realtime_polyp.viewer.ahead import Ahead, AheadState, Job
+from realtime_polyp.viewer.ahead import Ahead, Job
+from realtime_polyp.viewer.findings import AheadState
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.picture_service import Thumbnails
 from realtime_polyp.viewer.player import Player
@@ -14,6 +16,8 @@ from realtime_polyp.viewer.timeline import Timeline
 from realtime_polyp.viewer.timeline_content import TimelineContent
 from realtime_polyp.viewer.transport import Transport
 
+_TOUCH_S, _SHORTEST_S = 0.4, 0.2
+_LONGEST_STEP_S = 0.6  # of the machine's clock: a longer step of the position is a jump, not watching
 _START_S = 1.0  # the first pictures are shown before anything else begins
 
 
@@ -41,6 +45,8 @@ class TimelineLink:
         path = player.info.path
         if timeline and path:
             timeline.use_thumbnails(lambda on_ready: Thumbnails(path, on_ready, player.info.time_in_file))
+        self._watched: list[Span] = []
+        self._last_s = 0.0
         self._made_of: tuple[object, ...] | None = None
         self._ahead_then: AheadState | None = None
         self._known_then: TimelineData | None = None
@@ -50,14 +56,25 @@ class TimelineLink:
         if self._timeline is None:
             return
         self._start_ahead(threshold)
+        self._note_watched()
         shown = () if self._data else self._alarms.bars
-        ahead = self._ahead.state() if self._ahead else None
+        ahead = self._ahead.state(threshold) if self._ahead else None
         known = self._data() if self._data else None
         made_of = (shown, transport.loop_s, threshold)
         if made_of != self._made_of or ahead is not self._ahead_then or known is not self._known_then:
             self._made_of, self._ahead_then, self._known_then = made_of, ahead, known
             content = TimelineContent(threshold=threshold, loop_s=transport.loop_s)
-            self._timeline.set_content(replace(content, data=known) if known else _watched(content, shown, ahead))
+            self._timeline.set_content(
+                replace(content, data=known) if known else _watched(content, shown, ahead, self._watched)
+            )
+
+    def _note_watched(self) -> None:
+        """Remember which parts were on the screen."""
+        now_s = self._player.position_s
+        step_s = now_s - self._last_s
+        if 0 < step_s <= _LONGEST_STEP_S * max(1.0, self._player.speed):
+            self._watched = join([*self._watched, (self._last_s, now_s)])
+        self._last_s = now_s
 
     def _start_ahead(self, threshold: float) -> None:
         """Start the analysis ahead, once the first pictures are on the screen."""
@@ -92,22 +109,40 @@ class TimelineLink:
             self._ahead.close()
 
 
-def _watched(content: TimelineContent, shown: tuple[AlarmSpan, ...], ahead: AheadState | None) -> TimelineContent:
+def _watched(
+    content: TimelineContent, shown: tuple[AlarmSpan, ...], ahead: AheadState | None, watched: list[Span]
+) -> TimelineContent:
     if ahead is None:
         return replace(content, data=replace(content.data, alarms=shown))
-    data = replace(ahead.data, alarms=join_alarms(shown, ahead.data.alarms))
+    data = replace(ahead.data, alarms=join_alarms(shown, ahead.data.alarms, watched))
     progress = None if ahead.is_over else ahead.progress
     return replace(content, data=data, analysed=ahead.analysed, sampled=ahead.sampled, progress=progress)
 
 
-def join_alarms(shown: tuple[AlarmSpan, ...], ahead: tuple[AlarmSpan, ...]) -> tuple[AlarmSpan, ...]:
-    """Alarms that were watched, with their numbers, and those that were only found ahead, without (0).
+def join_alarms(
+    shown: tuple[AlarmSpan, ...], ahead: tuple[AlarmSpan, ...], watched: list[Span]
+) -> tuple[AlarmSpan, ...]:
+    """Alarms that were watched, with their numbers, and what was found ahead where nobody watched yet, without (0).
 
-    Where both overlap, it is one alarm: watching may have begun in the middle of it.
+    Watching may have begun or ended in the middle of an alarm: what was found ahead then makes it longer.
     """
-    joined, rest = [], list(ahead)
-    for start_s, end_s, number in shown:
-        same = [one for one in rest if one[0] < end_s and start_s < one[1]]
-        rest = [one for one in rest if one not in same]
-        joined.append((min([start_s, *(one[0] for one in same)]), max([end_s, *(one[1] for one in same)]), number))
-    return tuple(sorted([*joined, *rest]))
+    joined = list(shown)
+    for start_s, end_s, _ in ahead:
+        for piece in without((start_s, end_s), watched):
+            at = next((i for i, one in enumerate(joined) if _touch(one, piece)), None)
+            if at is None:
+                joined.append((*piece, 0))
+            else:
+                joined[at] = (min(joined[at][0], piece[0]), max(joined[at][1], piece[1]), joined[at][2])
+    return tuple(sorted(joined))
+
+
+def without(span: Span, others: list[Span]) -> list[Span]:
+    """What is left of a span outside of others; very short pieces are dropped. others: in order, not overlapping."""
+    inside = [(max(start_s, span[0]), min(end_s, span[1])) for start_s, end_s in others]
+    pieces = gaps([one for one in inside if one[1] > one[0]], *span)
+    return [piece for piece in pieces if piece[1] - piece[0] > _SHORTEST_S]
+
+
+def _touch(alarm: AlarmSpan, piece: Span) -> bool:
+    return bool(alarm[2]) and piece[0] <= alarm[1] + _TOUCH_S and alarm[0] <= piece[1] + _TOUCH_S

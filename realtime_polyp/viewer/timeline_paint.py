@@ -198,40 +198,29 @@ def _paint_bars(
     *,
     compare: bool,
 ) -> None:
-    """Bars with the number of the polyp; two at the same time are half as high, one below the other.
+    """Bars, each with the number of the polyp where it begins; of two at the same time, the later one lies above.
 
     compare: what the other analysis lacks is amber and hollow.
     """
-    for alarm, (row, rows) in zip(alarms, rows_of(alarms), strict=True):
+    font = font_px((_LABEL_PX + 2) * scale, bold=True)
+    painter.setFont(font)
+    metrics = QFontMetricsF(font)
+    for alarm in alarms:
         start_s, end_s, number = alarm
         left, right = view.to_px(start_s, lane.width()), view.to_px(end_s, lane.width())
         if right < 0 or left > lane.width():
             continue
-        tall = (lane.height() - 2) / rows
-        width = max(_LEAST_BAR_PX * scale, right - left - 1)
-        bar = QRectF(lane.left() + left, lane.top() + 1 + row * tall, width, tall - (1 if rows > 1 else 0))
-        font = font_px(min((_LABEL_PX + 2) * scale, bar.height() + 2), bold=True)
-        painter.setFont(font)
-        metrics = QFontMetricsF(font)
+        bar = QRectF(lane.left() + left, lane.top() + 1, max(_LEAST_BAR_PX * scale, right - left), lane.height() - 2)
+        painter.fillRect(bar.adjusted(-1.5 * scale, -1, 1.5 * scale, 1), QColor(BACKGROUND))
         alone = compare and not has_counterpart(alarm, others)
         colour = QColor(TONES["warn"] if alone else ACCENT)
         painter.setPen(QPen(colour, 1.5 * scale) if alone else QPen(Qt.NoPen))
         painter.setBrush(Qt.NoBrush if alone else colour)
         painter.drawRoundedRect(bar, 2 * scale, 2 * scale)
-        visible = bar.intersected(lane)
-        if number and visible.width() > metrics.horizontalAdvance(str(number)) + 4 * scale:
+        visible = bar.intersected(lane).adjusted(3 * scale, 0, 0, 0)
+        if number and visible.width() > metrics.horizontalAdvance(str(number)):
             painter.setPen(colour if alone else Qt.black)
-            painter.drawText(visible, Qt.AlignCenter, str(number))
-
-
-def rows_of(alarms: tuple[AlarmSpan, ...]) -> list[tuple[int, int]]:
-    """For each alarm its row and the number of rows there: 1, or 2 where alarms overlap."""
-    rows: list[tuple[int, int]] = []
-    for i, (start_s, end_s, _) in enumerate(alarms):
-        others = [j for j, one in enumerate(alarms) if j != i and one[0] < end_s and start_s < one[1]]
-        earlier = [rows[j][0] for j in others if j < i]
-        rows.append((0 if not earlier or 0 not in earlier else 1, 2 if others else 1))
-    return rows
+            painter.drawText(visible, int(Qt.AlignLeft | Qt.AlignVCenter), str(number))
 
 
 def _paint_mark(painter: QPainter, x: float, lanes: Lanes, scale: float) -> None:
