@@ -13,6 +13,7 @@ _SIDES = 8  # above, below, right and left of the box, each at its start and its
 _RINGS = 3  # candidates at the box, then one and two label heights away from it
 _AWAY = -1  # slot of a label with no room at its box
 _CALM = 1.5  # of a label's size: room that a better place needs before a label moves there
+_PATIENCE = 12  # pictures for which a better place must have room
 _WORTH_MOVING = 0.8  # where everything is covered: a place must cover this much less than the present one
 
 
@@ -39,10 +40,12 @@ class Place:
     Attributes:
         rect: its area.
         slot: 0 to 7 touch the box, later ones are further away; -1: anywhere in the picture.
+        waited: for how many pictures a nearer slot has had ample room.
     """
 
     rect: Rect
     slot: int
+    waited: int = 0
 
     @property
     def touches(self) -> bool:
@@ -87,16 +90,16 @@ def place_labels(
 
 
 def _at_box(label: Label, area: Rect, obstacles: Sequence[Rect], previous: Place | None) -> Place | None:
-    """The first slot with room; the previous place is kept, unless a nearer slot has ample room."""
+    """The first slot with room; the previous place is kept, unless a nearer slot has had ample room for a while."""
     slots = range(_SIDES * _RINGS)
-    if previous is not None:
+    if previous is not None and _is_free(kept := _moved(previous, label, area), area, obstacles):
         ample = replace(label, width=_CALM * label.width, height=_CALM * label.height)
-        is_kept = _is_free(kept := _moved(previous, label, area), area, obstacles)
-        for slot in slots[: _SIDES * _ring(previous)] if is_kept else ():
-            if _is_free(_rect_at(slot, ample, area), area, obstacles):
-                return Place(_rect_at(slot, label, area), slot)
-        if is_kept:
-            return Place(kept, previous.slot)
+        for slot in slots[: _SIDES * _ring(previous)]:
+            rect = _rect_at(slot, label, area)
+            if _is_free(rect, area, obstacles) and _is_free(_rect_at(slot, ample, area), area, obstacles):
+                waited = previous.waited + 1
+                return Place(rect, slot) if waited >= _PATIENCE else Place(kept, previous.slot, waited)
+        return Place(kept, previous.slot)
     for slot in slots:
         if _is_free(rect := _rect_at(slot, label, area), area, obstacles):
             return Place(rect, slot)
