@@ -155,6 +155,7 @@ class JudgeLink:
         self._show_prompt(text)
 
     def close(self) -> None:
+        self._told.stop()
         if self._pictures:
             self._pictures.close()
         if self.judging:
