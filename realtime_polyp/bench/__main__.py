@@ -17,7 +17,7 @@ from realtime_polyp.bench.memory import measure_memory
 from realtime_polyp.bench.paced import run_live_viewer
 from realtime_polyp.bench.peers import PEERS, check_peers, compare_with
 from realtime_polyp.bench.record_faults import faults_table, measure_faults
-from realtime_polyp.bench.recording import measure_recording
+from realtime_polyp.bench.recording import hours_text, measure_hours, measure_recording
 from realtime_polyp.bench.review import measure_review, review_table
 from realtime_polyp.bench.throughput import measure_throughput
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
@@ -38,6 +38,7 @@ _EPILOG = """examples:
   python -m realtime_polyp.bench --memory-minutes 20
   python -m realtime_polyp.bench --record --source video.mp4          what recording a session costs
   python -m realtime_polyp.bench --memory-minutes 20 --record         memory while a session is recorded
+  python -m realtime_polyp.bench --record-hours 2                     memory while two hours are recorded
   python -m realtime_polyp.bench --record-faults 50                   recordings killed, copied, on a full disk, ..."""
 
 
@@ -53,6 +54,9 @@ def run(options: argparse.Namespace, command: str) -> None:
     check(options)
     if options.record_faults:
         print(faults_table(measure_faults(options.record_faults)))
+        return
+    if options.record_hours:
+        print(hours_text(measure_hours(options.record_hours)))
         return
     facts = machine_facts()  # before anything runs: the load average is that of other processes
     print(table.describe_machine(facts))
@@ -133,7 +137,7 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--runs must be at least 1, got {options.runs}")
     if options.record_faults is not None and options.record_faults < 1:
         raise ValueError(f"--record-faults must be at least 1, got {options.record_faults}")
-    for name in ("seconds", "minutes", "memory_minutes", "review"):
+    for name in ("seconds", "minutes", "memory_minutes", "record_hours", "review"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
@@ -189,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--memory-minutes", type=float, metavar="M", help="loop the clip and sample memory for M minutes")
     add("--record", action="store_true", help="throughput with and without recording the session, in turn")
+    add("--record-hours", type=float, metavar="H", help="memory while H hours of video are recorded, without models")
     add("--record-faults", type=int, metavar="N", help="harm N recordings in each way, and tell what is left of them")
     add("--runs", type=int, default=3, help="rounds; medians are reported (default: %(default)s)")
     add = parser.add_argument_group("models and output").add_argument

@@ -35,15 +35,18 @@ def record(folder: Path, kind: str, inputs: Path, parent: "Connection[Any, Any]"
     recorder = SessionRecorder(folder, facts, original, live=True, period_s=period_of(source))
     try:
         for number, frame in enumerate(_until(source.frames(), parent)):
-            result = results[number % len(results)]  # found in another picture
             recorder.capture(frame)
-            raw = replace(result.raw, frame=frame) if result.raw else None
-            recorder.write(replace(result, frame=frame, raw=raw))
+            recorder.write(result_of(frame, results[number % len(results)]))
             parent.send((frame.index, frame.captured_s))
         recorder.close()
     except OutputError as error:
         parent.send(str(error))
     source.close()
+
+
+def result_of(frame: Frame, other: Result) -> Result:
+    """A frame with the result of another one."""
+    return replace(other, frame=frame, raw=replace(other.raw, frame=frame) if other.raw else None)
 
 
 def _until(frames: Iterator[Frame], parent: "Connection[Any, Any]") -> Iterator[Frame]:

@@ -148,7 +148,7 @@ def measure_faults(count: int, *, seed: int = 0, faults: tuple[str, ...] = tuple
     """Harm `count` recordings with each fault at random moments. A full disk needs the right to mount one."""
     chance, left = random.Random(seed), list[Left]()
     with tempfile.TemporaryDirectory() as place, tqdm(total=count * len(faults), disable=None) as bar:
-        inputs = _write_inputs(Path(place))
+        inputs = write_inputs(Path(place))
         for number in range(count):
             for fault in faults:
                 bar.set_postfix_str(fault)
@@ -241,7 +241,7 @@ def _disk(*, small: bool) -> Iterator[Path]:
             subprocess.run(["umount", "-l", folder], check=False)
 
 
-def _write_inputs(place: Path) -> Path:
+def write_inputs(place: Path) -> Path:
     """Results as the line gives them, and a stream."""
     chance = np.random.default_rng(0)
     (place / "results.pickle").write_bytes(pickle.dumps([_result(chance, index) for index in range(50)]))

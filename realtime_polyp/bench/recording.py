@@ -4,14 +4,20 @@ The file's packets are copied into the session while it is analysed, as those of
 referred to, as those of a file are.
 """
 
+import pickle
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from realtime_polyp.bench.comparisons import Ablation, measure_ablation
+from realtime_polyp.bench.record_child import result_of
+from realtime_polyp.bench.record_faults import write_inputs
 from realtime_polyp.bench.sessions import discard
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.packets import Result
@@ -21,9 +27,11 @@ from realtime_polyp.recording.live_original import LiveOriginal
 from realtime_polyp.recording.original import FileOriginal
 from realtime_polyp.recording.packets import CopiedPackets
 from realtime_polyp.recording.recorder import SessionRecorder
+from realtime_polyp.recording.schema import SESSION_FILE
 from realtime_polyp.runtime import RuntimeConfig, open_runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
+from realtime_polyp.telemetry.machine import peak_mb, resident_mb
 from realtime_polyp.telemetry.summary import measure_fps
 
 
@@ -84,3 +92,61 @@ def recorder_and(recorder: SessionRecorder | None, show: Callable[[Result], None
         show(result)
 
     return both
+
+
+def measure_hours(hours: float) -> dict[str, Any]:
+    """Record that many hours of video as fast as the disk allows, with results made before and packets copied.
+
+    Returns memory every fortieth of the time, as (hours recorded, MB), and the sizes of what was written.
+    """
+    samples: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as name, tqdm(total=round(hours * 3600), unit="s", disable=None) as bar:
+        inputs, folder = write_inputs(Path(name)), Path(name) / "session"
+        folder.mkdir()
+        results = pickle.loads((inputs / "results.pickle").read_bytes())  # written just now
+        source = FileSource(inputs / "stream.ts", loop=True)
+        feed = CopiedPackets(source.reader)
+        facts = {"source": {"name": "stream.ts", "path": None}}
+        recorder = SessionRecorder(folder, facts, LiveOriginal(feed, folder), waits=True)
+        reader, next_s = source.reader, 0.0
+        for number, frame in enumerate(source.frames()):
+            if source.reader is not reader:  # the file begins anew
+                reader = source.reader
+                feed.attach(reader)
+            if frame.pts_s >= next_s:
+                next_s += hours * 3600 / 40
+                samples.append((round(frame.pts_s / 3600, 3), round(resident_mb(), 1)))
+                bar.update(round(frame.pts_s) - bar.n)
+            if frame.pts_s >= hours * 3600:
+                break
+            recorder.capture(frame)
+            recorder.write(result_of(frame, results[number % len(results)]))
+        source.close()
+        log_mb = (folder / f"{SESSION_FILE}-wal").stat().st_size / 2**20
+        began_s = time.monotonic()
+        recorder.close()
+        close_s = time.monotonic() - began_s
+        sizes = {file.name: round(file.stat().st_size / 2**20, 1) for file in folder.iterdir()}
+        return {
+            "hours": hours,
+            "frames": number,
+            "memory_mb": samples,
+            "settled_mb": samples[len(samples) // 10][1],
+            "end_mb": samples[-1][1],
+            "peak_mb": round(peak_mb(), 1),
+            "log_mb": round(log_mb, 1),
+            "close_s": round(close_s, 2),
+            "sizes_mb": sizes,
+        }
+
+
+def hours_text(report: dict[str, Any]) -> str:
+    """The figures of `measure_hours`, as the terminal shows them."""
+    first, last = report["settled_mb"], report["end_mb"]
+    sizes = ", ".join(f"{name} {size:.0f} MB" for name, size in report["sizes_mb"].items())
+    return (
+        f"{report['hours']:g} hours of video recorded, {report['frames']} frames\n"
+        f"resident memory: {first:.0f} MB after a tenth, {last:.0f} MB at the end ({last - first:+.0f} MB), "
+        f"{report['peak_mb']:.0f} MB peak\n"
+        f"{sizes}; log {report['log_mb']:.0f} MB before it was folded in; closed in {report['close_s']:.1f} s"
+    )
