@@ -10,6 +10,7 @@ from realtime_polyp.packets import Boxes, Track
 
 _BINS_PER_S = 10
 _MOST_BINS = 36_000  # an hour with a polyp in view, about 15 MB; the oldest are forgotten
+_FARTHEST_BINS = 6  # as long as the tracker goes on with a track by its place, `TemporalConfig.release_s`
 _SAME_IOU = 0.3  # at the same time in the same video, what overlaps this much is the same polyp
 
 _Bins = OrderedDict[int, dict[int, Boxes]]
@@ -41,17 +42,22 @@ class NumberMemory:
     def find(self, pts_s: float, box: Boxes, taken: Set[int]) -> int | None:
         """Return the number that was shown at this time and place before a seek; None without one.
 
+        Where nothing was shown at this time, such as where pace was kept, the next moments count, as for the tracker.
         box: (4,) xyxy, source px. taken: numbers that other tracks have now.
         """
         if not self._earlier:
             return None
-        best_iou, best = _SAME_IOU, None
-        for key in (_bin(pts_s), _bin(pts_s) - 1, _bin(pts_s) + 1):
-            for number, place in self._earlier.get(key, {}).items():
-                iou = 0.0 if number in taken else float(pairwise_iou(box[None], place[None])[0, 0])
-                if iou >= best_iou:
-                    best_iou, best = iou, number
-        return best
+        now = _bin(pts_s)
+        for distances in ((0, -1, 1), *((-far, far) for far in range(2, _FARTHEST_BINS + 1))):
+            best_iou, best = _SAME_IOU, None
+            for distance in distances:
+                for number, place in self._earlier.get(now + distance, {}).items():
+                    iou = 0.0 if number in taken else float(pairwise_iou(box[None], place[None])[0, 0])
+                    if iou >= best_iou:
+                        best_iou, best = iou, number
+            if best is not None:
+                return best
+        return None
 
 
 def _bin(pts_s: float) -> int:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from fakes import SIZE, picture, pipeline_of
 
-from realtime_polyp.packets import Frame, Result
+from realtime_polyp.packets import Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.temporal.number_memory import NumberMemory
 
 RATE_HZ = 25
 
@@ -84,3 +85,16 @@ def test_a_hard_cut_ends_a_number_and_nothing_of_the_scene_before_is_shown(how: 
     assert shown(results[:12]) == {1} and shown(results[12:13]) == set()
     assert results[12].mask is not None and results[12].mask.probability.max() < 0.75
     assert shown(results[13:]) == {2}
+
+
+def test_a_number_is_found_shortly_before_or_after_it_was_shown_and_not_twice_at_once() -> None:
+    memory, box = NumberMemory(), np.float32([10, 10, 30, 30])
+    far = box + 40
+    memory.add(5.0, [Track(7, box, 0.9, "shown", 1.0, 0.0), Track(8, far, 0.9, "tentative", 1.0, 0.0)])
+    assert memory.find(5.0, box, set()) is None, "before the first seek nothing is remembered"
+    memory.seek()
+    assert [memory.find(pts_s, box, set()) for pts_s in (4.3, 4.5, 5.05, 5.5, 5.8)] == [None, 7, 7, 7, None]
+    assert memory.find(5.0, box, {7}) is None and memory.find(5.0, far, set()) is None
+    memory.add(5.0, [Track(9, box, 0.9, "shown", 1.0, 0.0)])
+    memory.seek()
+    assert memory.find(5.0, box, set()) in (7, 9)

@@ -11,6 +11,7 @@ import pytest
 from media import write_clip
 from viewer_fakes import RATE_HZ, FakeDetector, FakeSegmenter, FakeSource, picture
 
+from realtime_polyp import session
 from realtime_polyp.cli.options import parse
 from realtime_polyp.outputs import open_outputs
 from realtime_polyp.outputs.recorder import Recorder
@@ -166,9 +167,13 @@ def test_playing_again_writes_nothing_twice(clip: Path, tmp_path: Path) -> None:
     assert len(indices) == len(set(indices)) and 0 in indices and SECONDS * CLIP_HZ - 1 in indices
 
 
-def test_keeping_pace_and_back_goes_on_at_the_same_place_with_the_same_number(clip: Path, tmp_path: Path) -> None:
+def test_keeping_pace_and_back_goes_on_at_the_same_place_with_the_same_number(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "lower_thread_priority", lambda: None)  # a busy machine would analyse next to nothing
     show = Show(str(clip), tmp_path)
-    show.play_until(0.8)
+    show.player.set_speed(1.0)
+    show.play_until(0.4)
     for on in (True, False):
         show.factory.set_keep_pace(on)
         before_s = show.player.position_s
@@ -179,7 +184,7 @@ def test_keeping_pace_and_back_goes_on_at_the_same_place_with_the_same_number(cl
     show.run_out()
     summary = show.close()
     assert [jump["kind"] for jump in summary["jumps"]] == ["pace", "pace"]
-    assert summary["alarms"]["count"] == 1 == summary["alarms"]["polyps"]
+    assert summary["alarms"]["polyps"] == 1 and {event["ended"] for event in show.lines("e.jsonl")} <= {"end", "gone"}
     video = list(FileSource(tmp_path / "v.mp4").frames())
     assert (
         len(video) + summary["recorder"]["pictures_dropped"] == SECONDS * CLIP_HZ and not summary["recorder"]["ended"]
