@@ -1,9 +1,11 @@
 """The pictures of a recorded session, by frame number. Where they are gone, the results stay: the picture is grey."""
 
 import hashlib
+import textwrap
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from realtime_polyp.field_of_view import Image
@@ -28,6 +30,7 @@ class SessionPictures:
     def __init__(self, session: RecordedSession, at: Path | None = None, *, memory_bytes: int = MEMORY_BYTES) -> None:
         self._session = session
         self._file: PictureFile | None = None
+        self._grey: Image | None = None
         self.path, self.problem = find_original(session, at)
         if self.path is not None:
             try:
@@ -56,13 +59,28 @@ class SessionPictures:
             self._file.before(picture_s)
 
     def grey(self, number: int) -> Image:
-        """Return a grey picture (H, W, 3) of the frame's size that takes no memory."""
+        """Return a grey picture (H, W, 3) of the frame's size that says why there is none."""
         height, width = self._session.frame(number).image.shape[:2]
-        return np.broadcast_to(np.uint8(GREY), (height, width, 3))
+        if self._grey is None or self._grey.shape[:2] != (height, width):
+            self._grey = _write_on_grey(height, width, self.problem or "No picture of this moment was recorded")
+        return self._grey
 
     def close(self) -> None:
         if self._file:
             self._file.close()
+
+
+def _write_on_grey(height: int, width: int, sentence: str) -> Image:
+    """Return a grey picture (height, width, 3) with a sentence at its lower edge, where it hides few boxes."""
+    image = np.full((height, width, 3), GREY, np.uint8)
+    font, scale, thickness = cv2.FONT_HERSHEY_SIMPLEX, width / 1600, max(1, width // 900)
+    letters = max(20, int(width * 0.9 / cv2.getTextSize("m", font, scale, thickness)[0][0] * 1.4))
+    lines = textwrap.wrap(sentence.encode("ascii", "replace").decode(), letters)
+    step = round(40 * scale)
+    for place, line in enumerate(lines):
+        at = (width // 20, height - step * (len(lines) - place) - step // 2)
+        cv2.putText(image, line, at, font, scale, (225, 225, 225), thickness, cv2.LINE_AA)
+    return image
 
 
 def find_original(session: RecordedSession, at: Path | None = None) -> tuple[Path | None, str | None]:

@@ -70,7 +70,7 @@ def test_where_the_picture_is_gone_it_is_grey_and_found_again_by_size_and_hash(t
     moved = source.rename(tmp_path / "moved.mp4")
     gone = SessionPictures(RecordedSession(folder))
     assert gone.problem == f"The picture is not at {source} any more: give the file with --source-at"
-    assert gone.image(3).shape == picture(0).shape and (gone.image(3) == 96).all()
+    assert gone.image(3).shape == picture(0).shape and (gone.image(3)[:20] == 96).all()
     found = SessionPictures(RecordedSession(folder), moved)
     assert found.problem is None and (found.image(3) == picture(2)).all()
     other = write_source(tmp_path / "other.mp4", 9)
