@@ -15,7 +15,7 @@ from realtime_polyp.viewer.timeline_content import TimelineContent, columns, has
 from realtime_polyp.viewer.timeline_view import TimelineView, ticks
 
 _RULER, _BAR, _SCORE, _BAND, _GAP, _OVERVIEW = 15, 17, 22, 4, 2, 4  # heights at scale 1, px
-_LABEL_PX, _GUTTER = 11, 50
+_LABEL_PX, _GUTTER = 11, 57
 _LEAST_BAR_PX = 3.0
 _JOINED_S = 3.0  # samples of the score that are no farther apart are joined
 _HATCH = QColor(138, 150, 162, 90)
@@ -214,9 +214,10 @@ def _paint_bars(
         painter.fillRect(bar.adjusted(-1.5 * scale, -1, 1.5 * scale, 1), QColor(BACKGROUND))
         alone = compare and not has_counterpart(alarm, others)
         colour = QColor(TONES["warn"] if alone else ACCENT)
-        painter.setPen(QPen(colour, 1.5 * scale) if alone else QPen(Qt.NoPen))
+        painter.setPen(QPen(colour, 2 * scale) if alone else QPen(Qt.NoPen))
         painter.setBrush(Qt.NoBrush if alone else colour)
-        painter.drawRoundedRect(bar, 2 * scale, 2 * scale)
+        edge = scale if alone else 0.0
+        painter.drawRoundedRect(bar.adjusted(edge, edge, -edge, -edge), 2 * scale, 2 * scale)
         visible = bar.intersected(lane).adjusted(3 * scale, 0, 0, 0)
         if number and visible.width() > metrics.horizontalAdvance(str(number)):
             painter.setPen(colour if alone else Qt.black)
