@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -56,25 +57,10 @@ def analyse_to_outputs(
     session's `error` holds its failure. Returns the session, one error for each output that failed, and the stages
     that hang and were abandoned.
     """
-    written: list[Output] = [*outputs, recorder] if recorder else outputs
-    keeps_all = source.live and any(isinstance(output, PictureOutput) for output in written)
-    group = Recorder(written, live=True, every_picture=True) if keeps_all else OutputGroup(written)
+    group = open_group(source, [*outputs, recorder] if recorder else outputs)
     # disable=None: on a terminal only; elsewhere standard error holds nothing but errors.
     bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, disable=None)
-
-    def deliver(result: Result) -> None:
-        group.write(result)
-        if group.errors and not group.on_disk:  # a recorder does not raise
-            raise group.errors[0]
-        bar.update()
-
-    def capture(frame: Frame) -> None:
-        if recorder:
-            recorder.capture(frame)
-        if isinstance(group, Recorder):
-            group.add_picture(frame)
-
-    session = Session(source, pipeline, deliver, on_frame=capture if recorder or keeps_all else None)
+    session = Session(source, pipeline, deliver_to(group, bar), on_frame=capture_to(group, recorder))
     try:
         stalls = run_to_end([session])
     finally:
@@ -82,6 +68,39 @@ def analyse_to_outputs(
         note_end(recorder, session)
         stalls_at_end = close_outputs(group, session)
     return session, group.errors, stalls + stalls_at_end
+
+
+def open_group(source: Source, outputs: Sequence[Output]) -> OutputGroup | Recorder:
+    """What writes the results of a source; on a thread of its own where a live source's pictures are all saved."""
+    if source.live and any(isinstance(output, PictureOutput) for output in outputs):
+        return Recorder(outputs, live=True, every_picture=True)
+    return OutputGroup(outputs)
+
+
+def deliver_to(group: OutputGroup | Recorder, bar: "tqdm[Any]") -> Callable[[Result], None]:
+    """The `show` of a session that writes each result. Raises OutputError once nothing can be written."""
+
+    def deliver(result: Result) -> None:
+        group.write(result)
+        if group.errors and not group.on_disk:  # a recorder does not raise
+            raise group.errors[0]
+        bar.update()
+
+    return deliver
+
+
+def capture_to(group: OutputGroup | Recorder, recorder: SessionRecorder | None) -> Callable[[Frame], None] | None:
+    """The `on_frame` of a session; None where nobody takes captured pictures."""
+    if not recorder and not isinstance(group, Recorder):
+        return None
+
+    def capture(frame: Frame) -> None:
+        if recorder:
+            recorder.capture(frame)
+        if isinstance(group, Recorder):
+            group.add_picture(frame)
+
+    return capture
 
 
 def open_recorder(source: Source, text: str, pipeline: Pipeline, options: Options) -> SessionRecorder | None:
@@ -99,8 +118,13 @@ def note_end(recorder: SessionRecorder | None, session: Session) -> None:
 
 
 def close_outputs(group: OutputGroup | Recorder, session: Session) -> list[Stall]:
-    """Close them; failures stay in `group.errors`. Returns the one that hangs."""
-    return finish_output(group.close, session, [])
+    """Close them, and print how many pictures could not be saved; failures stay in `group.errors`. Returns the one that
+    hangs."""
+    stalls = finish_output(group.close, session, [])
+    if isinstance(group, Recorder) and group.dropped_pictures:
+        lost = f"{group.dropped_pictures} of {session.tally().captured} captured pictures are not in the saved video"
+        print(f"realtime-polyp: {lost}: the disk or the encoder was too slow", file=sys.stderr)
+    return stalls
 
 
 def finish_output(work: Callable[[], None], session: Session, errors: list[OutputError]) -> list[Stall]:

@@ -1,17 +1,26 @@
 """Several videos on one pair of models, without a window: one session each, their frames in shared batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
-from realtime_polyp.cli.headless import close_outputs, exit_code, finish_output, note_end, open_recorder
+from realtime_polyp.cli.headless import (
+    capture_to,
+    close_outputs,
+    deliver_to,
+    exit_code,
+    finish_output,
+    note_end,
+    open_group,
+    open_recorder,
+)
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import run_to_end
 from realtime_polyp.inference.shared import SharedInference
 from realtime_polyp.outputs import AlarmFigures, Output, OutputError, OutputGroup, alarm_figures, open_outputs
-from realtime_polyp.packets import Result
+from realtime_polyp.outputs.recorder import Recorder
 from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
@@ -83,7 +92,7 @@ def analyse_together(
 
     options: the command line, which may ask for recordings.
     """
-    went, groups = MultiSession(), list[OutputGroup]()
+    went, groups = MultiSession(), list[OutputGroup | Recorder]()
     recorders: list[SessionRecorder | None] = []
     totals = [source.frames_total for source in sources]
     total = None if None in totals else sum(one for one in totals if one is not None)
@@ -93,9 +102,9 @@ def analyse_together(
             pipeline = runtime.pipeline(inference=shared, name=f"{number}", warm=False)
             text = options.sources[number - 1] if options else source.name
             recorder = open_recorder(source, text, pipeline, options) if options else None
-            group = OutputGroup([*one, recorder] if recorder else one)
-            on_frame = recorder.capture if recorder else None
-            went.sessions.append(Session(source, pipeline, _deliver(group, bar), on_frame=on_frame))
+            group = open_group(source, [*one, recorder] if recorder else one)
+            on_frame = capture_to(group, recorder)
+            went.sessions.append(Session(source, pipeline, deliver_to(group, bar), on_frame=on_frame))
             groups.append(group)
             recorders.append(recorder)
         went.stalls = run_to_end(went.sessions)
@@ -108,14 +117,6 @@ def analyse_together(
         went.output_errors += group.errors
         went.alarms.append(alarm_figures(one))
     return went
-
-
-def _deliver(group: OutputGroup, bar: "tqdm[Any]") -> Callable[[Result], None]:
-    def deliver(result: Result) -> None:
-        group.write(result)
-        bar.update()
-
-    return deliver
 
 
 def format_multi_session(went: MultiSession) -> str:
