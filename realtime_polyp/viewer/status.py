@@ -18,7 +18,8 @@ _WIDEST_TEXTS = {
     "analysis": "analysis 0000 ms", "dropped": "dropped 00000", "speed": "0.00\N{MULTIPLICATION SIGN}",
     "analysed": "analysed 100 %",
 }  # fmt: skip
-_BOLD = ("state", "polyps")
+_LARGE = ("state", "polyps")  # to be read from a distance
+_LARGE_PX = 19
 _TOOLTIPS = {
     "polyps": "How many polyps were shown so far: each number counts once",
     "fps": "Frames per second on the screen",
@@ -46,6 +47,7 @@ class StatusLine(QWidget):
         row.setContentsMargins(14, 5, 14, 7)
         row.setSpacing(18)
         self._row, self._scale = row, 1.0
+        self._tone: Tone = "busy"
         self.labels: dict[str, QLabel] = {}
         for name in ("state", *(_NUMBERS_LIVE if live else _NUMBERS_RECORDING)):
             label = QLabel()
@@ -68,9 +70,11 @@ class StatusLine(QWidget):
         self._scale = scale
         self._row.setSpacing(round(18 * scale))
         for name, label in self.labels.items():
-            label.setFixedWidth(_width_px(_WIDEST_TEXTS[name], scale, bold=name in _BOLD))
+            label.setFixedWidth(_width_px(_WIDEST_TEXTS[name], scale, large=name in _LARGE))
         for label in (*self.labels.values(), self.right):  # letters of another font, such as a sign, are higher
-            label.setFixedHeight(round(1.4 * TEXT_PX * scale))
+            label.setFixedHeight(round(1.25 * _LARGE_PX * scale))
+        self.labels["polyps"].setStyleSheet(f"font-weight: bold; font-size: {round(_LARGE_PX * scale)}px;")
+        self.show_tone(self._tone)
         self._hide_least()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -87,7 +91,6 @@ class StatusLine(QWidget):
     def show_polyps(self, count: int | None) -> None:
         """count: None where polyps are not followed."""
         self.labels["polyps"].setText("" if count is None else f"polyps so far {count}")
-        self.labels["polyps"].setStyleSheet("font-weight: bold;")
 
     def show_condition(self, condition: Condition) -> None:
         label = self.labels["state"]
@@ -97,7 +100,9 @@ class StatusLine(QWidget):
 
     def show_tone(self, tone: Tone) -> None:
         """Colour the condition; something hidden is reason enough for another colour than green."""
-        self.labels["state"].setStyleSheet(f"color: {TONES[tone]}; font-weight: bold;")
+        self._tone = tone
+        size_px = round(_LARGE_PX * self._scale)
+        self.labels["state"].setStyleSheet(f"color: {TONES[tone]}; font-weight: bold; font-size: {size_px}px;")
 
     def show_reading(self, reading: Reading) -> None:
         texts = {
@@ -171,8 +176,9 @@ def tally_text(tally: Tally) -> str:
     return "\n".join(lines)
 
 
-def _width_px(text: str, scale: float, *, bold: bool) -> int:
-    return int(QFontMetrics(font_px(round(TEXT_PX * scale), bold=bold)).horizontalAdvance(text)) + 8
+def _width_px(text: str, scale: float, *, large: bool) -> int:
+    size_px = round((_LARGE_PX if large else TEXT_PX) * scale)
+    return int(QFontMetrics(font_px(size_px, bold=large)).horizontalAdvance(text)) + 8
 
 
 def _ms(name: str, value: float | None) -> str:
