@@ -49,7 +49,8 @@ class ReviewFeed:
         self.shown_from_s, self._step_s = 0.0, 0.0
         self._ledger, self._progress = Ledger(), Progress()
         self._results: Channel[Result] = Channel(_WAITING_RESULTS)
-        self._on_screen = int(session.frames.number[self._first]) if len(session.frames) else 0
+        self.on_screen = int(session.frames.number[self._first]) if len(session.frames) else 0
+        """Number of the frame that was shown last."""
         self._error: SessionError | None = None
         self._thread = threading.Thread(target=self._run, name="review", daemon=True)
 
@@ -59,7 +60,7 @@ class ReviewFeed:
 
     @score_threshold.setter
     def score_threshold(self, score_threshold: float) -> None:
-        self._tracks.set(self._settings_at(score_threshold), self._on_screen)
+        self._tracks.set(self._settings_at(score_threshold), self.on_screen)
 
     @property
     def tracks_polyps(self) -> bool:
@@ -102,7 +103,7 @@ class ReviewFeed:
         return None if result is None else self._at_settings(result)
 
     def count_shown(self, frame: Frame) -> None:
-        self._on_screen = frame.index
+        self.on_screen = frame.index
         self._ledger.shown(frame.index)
 
     def count_annotated(self, result: Result) -> None:
@@ -136,7 +137,7 @@ class ReviewFeed:
         return replace(result, tracks=state.at(number), detections=found or result.detections)
 
     def _run(self) -> None:
-        number = self._on_screen
+        number = self.on_screen
         try:
             for number in self._numbers():
                 with self._progress.working("source", number):

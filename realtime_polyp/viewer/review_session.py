@@ -39,6 +39,7 @@ class ReviewSession:
         self.pictures = SessionPictures(self.session.again(), source_at)
         self.tracks = SessionTracks(self.session)
         self.chain_problem: str | None = None
+        self._feed: ReviewFeed | None = None
         self._timeline: tuple[tuple[object, ...], TimelineData] | None = None
         self._other_alarms: tuple[SessionAlarm, ...] = ()  # of the last further analysis
         threading.Thread(target=self._read_rest, name="verify", daemon=True).start()
@@ -63,7 +64,13 @@ class ReviewSession:
 
     def open_feed(self, start_s: float) -> ReviewFeed:
         """A feed that starts at a time of the session. The feed before it has ended."""
-        return ReviewFeed(self.session.again(), self.pictures, self.tracks, start_s, warning=self.problem)
+        self._feed = ReviewFeed(self.session.again(), self.pictures, self.tracks, start_s, warning=self.problem)
+        return self._feed
+
+    @property
+    def _on_screen(self) -> int:
+        """Number of the frame on the screen."""
+        return self._feed.on_screen if self._feed else int(self.session.frames.number[0])
 
     def choose(self, options: Options) -> None:
         """Begin with the threshold and times of the command line, where there are any."""
@@ -75,6 +82,16 @@ class ReviewSession:
             times_s = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
             settings = replace(settings, temporal=replace(temporal, **times_s))
         self.tracks.set(settings, int(self.session.frames.number[0]))
+
+    def set_times(self, confirm_s: float | None, hold_s: float | None) -> None:
+        """Filter again with other times, s; None: those of the recording."""
+        usual, settings = self.tracks.recorded.temporal, self.tracks.state.settings
+        if usual is None:
+            return
+        hold_s = usual.hold_s if hold_s is None else hold_s
+        times_s = {"confirm_s": usual.confirm_s if confirm_s is None else confirm_s, "hold_s": hold_s}
+        temporal = replace(usual, **times_s, release_s=max(hold_s, usual.release_s))
+        self.tracks.set(replace(settings, temporal=temporal), self._on_screen)
 
     def timeline(self) -> TimelineData:
         """The timeline at the settings of the moment: the same object as long as nothing changes."""
@@ -132,6 +149,8 @@ def show_session(folder: Path, options: Options, host: "Host | None" = None) -> 
 
     review = ReviewSession(folder, source_at=options.source_at)
     review.choose(options)
+    if host is not None:
+        host.set_times = lambda settings: review.set_times(settings.confirm_s, settings.hold_s)
     try:
         return run_viewer(
             review.open_feed,

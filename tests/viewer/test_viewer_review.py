@@ -83,6 +83,10 @@ def test_threshold_changes_the_picture_on_the_screen_both_ways(folder: Path) -> 
     after = visible()
     player.set_score_threshold(0.3)
     assert before == visible() == [1] and after == []
+    review.set_times(9.0, None)
+    assert review.tracks.wait(30) and review.timeline().alarms == ()
+    review.set_times(None, None)
+    assert review.tracks.wait(30) and review.tracks.state.settings == review.tracks.recorded
     assert review.timeline().alarms and review.timeline() is review.timeline()
     player.close()
     review.close()
