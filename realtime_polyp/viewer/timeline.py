@@ -225,7 +225,7 @@ class Timeline(QWidget):
         if drag == "loop" and moved:
             self._on_loop(self._pressed_s, time_s)
         elif drag in ("search", "loop") or (drag == "pan" and not moved):
-            self._on_seek(self.view.frame_at(time_s))
+            self._on_seek(self._frame_at(time_s))
         self.update()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
@@ -246,6 +246,11 @@ class Timeline(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._redraw()
+
+    def _frame_at(self, time_s: float) -> float:
+        """The time to seek to, s, for the frame that covers `time_s`: of a recorded session, its own."""
+        row = self.content.frame_at(time_s) if self.content.analysed is None else None
+        return self.view.frame_at(time_s) if row is None else float(self.content.data.times_s[row])
 
     def _search(self, x: float) -> None:
         self.position_s = self.time_at(x)
