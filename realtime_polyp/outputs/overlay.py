@@ -136,8 +136,9 @@ def _box_shape(track: Track, style: OverlayStyle) -> BoxShape:
 
 
 def label_text(number: int, score: float) -> str:
-    """Such as "3  87 %"; 100 % is kept for certainty."""
-    return f"{number}  {min(99, round(score * 100)) if score < 1 else 100} %"
+    """Such as "3  87 %", or "87 %" for what is no numbered polyp; 100 % is kept for certainty."""
+    share = f"{min(99, round(score * 100)) if score < 1 else 100} %"
+    return f"{number}  {share}" if number > 0 else share
 
 
 def outlines_of(mask: Mask, tracks: list[Track], result: Result) -> tuple[NDArray[np.float32], ...]:

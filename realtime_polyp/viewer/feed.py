@@ -250,13 +250,16 @@ class SessionFeed:
 
 
 def add_detections(result: Result, detections: Detections) -> Result:
-    """Replace a result's detections, and show each one that matches no visible track as a further track."""
+    """Replace a result's detections, and show each one that matches no visible track as a further track.
+
+    A further track has a negative id, because a number means a polyp that was followed.
+    """
     visible = tuple(track for track in result.tracks if track.visible)
     matched = set(match([track.box for track in visible], detections.boxes, _SAME_POLYP_IOU).values())
-    first_id = 1 + max((track.id for track in result.tracks), default=0)
+    last_id = min((track.id for track in result.tracks if track.id < 0), default=0)
     unmatched = [index for index in range(len(detections)) if index not in matched]
     further = tuple(
-        Track(first_id + i, detections.boxes[index], float(detections.scores[index]), "shown", 0.0, 0.0)
+        Track(last_id - 1 - i, detections.boxes[index], float(detections.scores[index]), "shown", 0.0, 0.0)
         for i, index in enumerate(unmatched)
     )
     return replace(result, detections=detections, tracks=visible + further)

@@ -186,7 +186,9 @@ class Player:
         if (lowered or self.feed.filters_again) and self.is_still and self.displayed and self.displayed.result:
             # The tracker kept nothing below the old threshold, so the boxes come from the models' raw outputs.
             result = self.feed.reanalyse(self.displayed.result, score_threshold)
-            self.displayed = replace(self.displayed, result=result)
+            # What one picture alone shows is no alarm.
+            again = self.displayed.again or not self.feed.filters_again
+            self.displayed = replace(self.displayed, result=result, again=again)
             self._paint(self.displayed)
 
     def close(self, within_s: float = 3.0) -> bool:
@@ -334,6 +336,8 @@ class Player:
 
     def _show_again(self, step: DisplayedFrame) -> float:
         """Paint a picture that was shown before: it is accounted for already."""
+        if self.feed and self.feed.filters_again and step.result:  # the threshold may have changed since
+            step = replace(step, result=self.feed.reanalyse(step.result, self.feed.score_threshold))
         self.displayed, self._newest = step, step.result
         self._steps = 0
         self._paint(step)

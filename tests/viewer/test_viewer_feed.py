@@ -6,6 +6,7 @@ from viewer_fakes import FakeDetector, FakeSegmenter, FakeSource, ScriptedFeed
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import EngineError
+from realtime_polyp.outputs.overlay import label_text
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.session import SessionError
@@ -140,6 +141,8 @@ def test_a_session_feed_reanalyses_from_the_raw_outputs_without_a_model() -> Non
     more = feed.reanalyse(result, 0.1)
     assert [round(track.score, 2) for track in result.tracks] == [0.9]
     assert [round(track.score, 2) for track in more.tracks] == [0.9, 0.2] and detector.calls == calls
+    assert [track.id for track in more.tracks] == [1, -1], "what was not followed has no number"
+    assert [label_text(track.id, track.score) for track in more.tracks] == ["1  90 %", "20 %"]
 
 
 def test_a_threshold_that_is_assigned_reaches_the_pipeline() -> None:
