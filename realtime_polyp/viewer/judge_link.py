@@ -1,15 +1,15 @@
 """Ties the polyp list, marks and editing to the window: what they show, and what their keys do."""
 
 import getpass
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.review.actions import (
     ActionError,
     Mark,
@@ -42,6 +42,18 @@ _ONLY_IN_REVIEW: tuple[Action, ...] = (
 )  # fmt: skip
 _TOLD_MS = 4000
 _NOT_HERE = "Polyps are judged in a recorded session: record with R, then open it with Ctrl+R"
+
+
+class RecordsActions(Protocol):
+    """A `SessionRecorder`: the session that is recorded now."""
+
+    @property
+    def session_s(self) -> float: ...
+
+    @property
+    def database(self) -> sqlite3.Connection: ...
+
+    def submit(self, work: Callable[[], object]) -> None: ...
 
 
 class JudgeLink:
@@ -189,7 +201,7 @@ class JudgeLink:
         name = "look at this later" if isinstance(said, Mark) else f"withdrawal: {said.edge}"
         self.marks.append(MarkEntry(said.session_s, name))
         if recorder := self._window.record.recorder:
-            _record(recorder, said)
+            record_said(recorder, said)
         return True
 
     # Fields
@@ -285,7 +297,7 @@ class JudgeLink:
         self._prompt.raise_()
 
 
-def _record(recorder: SessionRecorder, said: Mark | Withdrawal) -> None:
+def record_said(recorder: RecordsActions, said: Mark | Withdrawal) -> None:
     """Store a mark in the session that is recorded, at its own clock."""
     timed, author = replace(said, session_s=round(max(0.0, recorder.session_s), 3)), getpass.getuser()
     recorder.submit(lambda: insert_action(recorder.database, timed, author=author))

@@ -12,10 +12,14 @@ from viewer_fakes import FakeSource, Feeds
 
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import decode, encode
-from realtime_polyp.review.actions import ActionLog, Box, PolypFields, SamePolyp
+from realtime_polyp.recording.audit import verify_chain
+from realtime_polyp.recording.store import SessionStore
+from realtime_polyp.review.actions import ActionLog, Box, Mark, PolypFields, SamePolyp
+from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.viewer.blind import BlindMode
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.editing_tools import BrushMask, drag, grab, polygon_outline, span_box
+from realtime_polyp.viewer.judge_link import record_said
 from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.polyp_entries import MarkEntry, PolypEntry
 from realtime_polyp.viewer.review_session import ReviewSession
@@ -284,3 +288,21 @@ def test_source_that_plays_is_listed_and_marked_in_memory(qtbot):
     assert "Polyps are judged in a recorded session" in window.status.message
     assert [type(one) for one in window.judge.entries()] == [PolypEntry, MarkEntry]
     window.close()
+
+
+def test_mark_enters_the_session_that_is_being_recorded(tmp_path):
+    store = SessionStore(tmp_path)
+
+    class Recorder:
+        """What the window needs of a `SessionRecorder`."""
+
+        session_s, database = 2.5, store.database
+
+        def submit(self, work: Callable[[], object]) -> None:
+            store.begin()
+            work()
+
+    record_said(Recorder(), Mark(99.0))  # the player's clock is another one
+    store.close()
+    (action,) = ActionLog(tmp_path).actions
+    assert action.said == Mark(2.5) and not verify_chain(RecordedSession(tmp_path))
