@@ -58,6 +58,11 @@ def test_session_plays_seeks_and_steps_with_its_own_pictures_and_tracks(folder: 
     play_until(player, clock, lambda: player.displayed.frame.index == 20)
     player.step_back()
     play_until(player, clock, lambda: player.displayed.frame.index == 19)
+    player.set_score_threshold(1.0)
+    player.step_back()
+    play_until(player, clock, lambda: player.displayed.frame.index == 18)
+    assert player.displayed and player.displayed.result
+    assert not any(track.visible for track in player.displayed.result.tracks), "shown before at another threshold"
     assert player.feed and player.feed.tally().balanced
     player.close()
     review.close()
