@@ -38,6 +38,7 @@ class Settings:
         threshold: lowest score of a box that is shown, 0..1.
         confirm_s: show a polyp after detections for this long, s.
         hold_s: keep showing it for this long without a detection, s.
+        analyse_ahead: analyse a recording ahead of the player, for the alarms on its timeline.
         sound_on: a sound for each new alarm; None: for live sources only.
         sound_volume: 0..1.
         snapshots, sessions: folders for snapshots and recorded sessions.
@@ -51,6 +52,7 @@ class Settings:
     threshold: float | None = None
     confirm_s: float | None = None
     hold_s: float | None = None
+    analyse_ahead: bool = True
     sound_on: bool | None = None
     sound_volume: float = 1.0
     snapshots: Path | None = None
@@ -115,6 +117,13 @@ _KEYS = (
     _Key("detection", "threshold", "threshold", "Lowest score of a box that is shown, 0 to 1.", _number(0, 1)),
     _Key("detection", "confirm_s", "confirm_s", "Show a polyp after detections for this long, s.", _number(0, 60)),
     _Key("detection", "hold_s", "hold_s", "Keep showing it for this long without a detection, s.", _number(0, 60)),
+    _Key(
+        "recordings",
+        "analyse_ahead",
+        "analyse_ahead",
+        "Analyse a recording ahead of the player, in the background, for the alarms on its timeline.",
+        _switch,
+    ),
     _Key("sound", "on", "sound_on", "A sound for each new alarm. By default for live sources only.", _switch),
     _Key("sound", "volume", "sound_volume", "0 to 1.", _number(0, 1)),
     _Key("folders", "snapshots", "snapshots", "Where snapshots are saved.", _folder),

@@ -15,6 +15,7 @@ FULL = Settings(
     threshold=0.45,
     confirm_s=0.2,
     hold_s=1.0,
+    analyse_ahead=False,
     sound_on=False,
     sound_volume=0.25,
     snapshots=Path('a "quoted"\\folder\x7f'),

@@ -107,7 +107,7 @@ class Options:
     end_s: float | None
     loop: bool
     allow_playlists: bool
-    ahead: bool
+    ahead: bool | None
     display: Literal["synced", "immediate"] | None
     keep_pace: bool
     full_screen: bool
@@ -363,6 +363,7 @@ def _add_outputs(parser: Parser) -> None:
         "--no-ahead",
         dest="ahead",
         action="store_false",
+        default=None,
         help="do not analyse a recording ahead of the player, in the background, for the alarms on the timeline",
     )
     group.add_argument("--full-screen", action="store_true", help="open the window full screen")

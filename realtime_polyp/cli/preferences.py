@@ -25,6 +25,7 @@ def apply_settings(options: Options, settings: Settings) -> Options:
         hold_s=hold_s,
         release_s=release_s,
         sound=_first(options.sound, settings.sound_on if options.temporal and not options.headless else None),
+        ahead=settings.analyse_ahead if options.ahead is None else options.ahead,
         blank_outside=_blank_outside(options.blank_outside, settings),
         style=coloured(options.style, settings),
     )

@@ -56,7 +56,7 @@ def file_of(source: str) -> Path | None:
 
 def job_of(runtime: Runtime, options: Options, duration_s: float | None) -> Job | None:
     """What is analysed ahead of the player; None where it was switched off, or nothing would be found."""
-    if not options.ahead or duration_s is None or runtime.detector is None or runtime.config.device == "cuda":
+    if options.ahead is False or duration_s is None or runtime.detector is None or runtime.config.device == "cuda":
         return None
     return Job(options.source, runtime.config, options.start_s, duration_s, options.allow_playlists)
 

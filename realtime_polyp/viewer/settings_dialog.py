@@ -90,6 +90,7 @@ class SettingsDialog(QDialog):
         self._number("threshold", "Threshold, 0 to 1", settings.threshold, SCORE_THRESHOLD, 1, 0.05)
         self._number("confirm_s", "Show a polyp after", settings.confirm_s, _TIMES.confirm_s, 60, 0.05)
         self._number("hold_s", "Keep it without a detection for", settings.hold_s, _TIMES.hold_s, 60, 0.05)
+        self._check("analyse_ahead", "Analyse a recording ahead, for its timeline", settings.analyse_ahead)
 
     def _add_sound(self, settings: Settings) -> None:
         self._heading("Sound")
