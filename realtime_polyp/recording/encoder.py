@@ -1,4 +1,4 @@
-"""Encodes the pictures of a source that sends them uncompressed: nearly lossless, at low priority."""
+"""Encodes the pictures of a source that sends them uncompressed: nearly lossless, before the models and after the display."""
 
 import io
 import os
@@ -21,7 +21,8 @@ from realtime_polyp.recording.clock import SessionClock
 from realtime_polyp.recording.packets import RecentPackets, StoredPacket
 from realtime_polyp.telemetry.priority import lower_thread_priority
 
-_QUEUED = 8  # pictures; of HD 50 MB
+_NICENESS = 5  # the models of a live source have the lowest priority, and the display the usual one
+_QUEUED = 16  # pictures; of HD 100 MB
 _KEY_EVERY_MS = 1000
 _MS = Fraction(1, 1000)
 
@@ -123,7 +124,8 @@ class EncodedPackets:
         self._thread.join()
 
     def _run(self) -> None:
-        lower_thread_priority()
+        own = os.nice(0) if hasattr(os, "nice") else 0
+        lower_thread_priority(max(own, _NICENESS))  # a process may not raise its threads again
         try:
             while (item := self._next()) is not None:
                 self._hand_over(self._encoder.encode(self._frame_of(*item)))

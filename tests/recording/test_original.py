@@ -68,7 +68,7 @@ def test_original_that_was_cut_short_plays_up_to_there(tmp_path):
     cut = tmp_path / "cut.mkv"
     cut.write_bytes((tmp_path / "original.mkv").read_bytes()[: sizes[40]])
     original.close()
-    assert max(pictures_of(cut)) >= (40 - 8 - 8) * 40  # 8 wait for the encoder at most, and 8 make a cluster
+    assert max(pictures_of(cut)) >= (40 - 16 - 8) * 40  # 16 wait for the encoder at most, and 8 make a cluster
     assert len(pictures_of(tmp_path / "original.mkv")) == 60
 
 
