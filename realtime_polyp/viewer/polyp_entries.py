@@ -10,6 +10,7 @@ from realtime_polyp.geometry import shrink
 from realtime_polyp.packets import Boxes, Result
 from realtime_polyp.review.actions import Box, Judgement, polyp_name
 from realtime_polyp.review.alarms import SessionAlarm
+from realtime_polyp.review.polyps import Polyp, list_polyps
 from realtime_polyp.review.recorded import FrameTable
 from realtime_polyp.temporal.alarms import SAME_ALARM_S
 from realtime_polyp.viewer.shown_alarms import Span, merge_spans
@@ -115,31 +116,17 @@ def review_entries(
 
     rulings: {number of an alarm: its verdict}.
     """
-    by_polyp: dict[int, list[SessionAlarm]] = {}
-    for alarm in alarms:
-        by_polyp.setdefault(judgement.number_of(alarm.track), []).append(alarm)
-    polyps = {polyp: _entry_of(polyp, found, frames, rulings) for polyp, found in by_polyp.items()}
-    for polyp, stretches in judgement.stretches.items():
-        number = judgement.number_of(polyp)
-        spans = [(_time_of(frames, one.first), _time_of(frames, one.last)) for one in stretches]
-        first = stretches[0]
-        middle = first.boxes[len(first.boxes) // 2]
-        verdict = judgement.accepts(polyp, first.first)
-        entry = polyps.get(number) or PolypEntry(number, (), None, verdict, _time_of(frames, middle[0]), middle[1])
-        polyps[number] = replace(entry, spans=merge_spans((*entry.spans, *spans)))
+    polyps = [_entry_of(one, frames, rulings) for one in list_polyps(frames, alarms, judgement)]
     marks = [MarkEntry(mark.session_s, action=action) for action, mark in judgement.marks]
     marks += [MarkEntry(note.session_s, note.text, action) for action, note in judgement.notes if note.polyp is None]
-    return in_order(polyps.values(), marks)
+    return in_order(polyps, marks)
 
 
-def _entry_of(
-    polyp: int, alarms: Sequence[SessionAlarm], frames: FrameTable, rulings: Mapping[int, bool | None]
-) -> PolypEntry:
-    best = max(alarms, key=lambda one: one.peak_score)
-    said = [ruling for one in alarms if (ruling := rulings.get(one.number)) is not None]
-    verdict = any(said) if said else None
-    spans = merge_spans(tuple((one.start_s, one.end_s) for one in alarms))
-    return PolypEntry(polyp, spans, best.peak_score, verdict, _time_of(frames, best.best), best.box)
+def _entry_of(polyp: Polyp, frames: FrameTable, rulings: Mapping[int, bool | None]) -> PolypEntry:
+    said = [ruling for one in polyp.alarms if (ruling := rulings.get(one.number)) is not None]
+    verdict = any(said) if said else polyp.verdict
+    best_s = _time_of(frames, polyp.best)
+    return PolypEntry(polyp.number, merge_spans(polyp.spans), polyp.peak_score, verdict, best_s, polyp.box)
 
 
 def _time_of(frames: FrameTable, number: int) -> float:
