@@ -1,4 +1,4 @@
-"""Encodes the pictures of a source that sends them uncompressed: nearly lossless, before the models and after the display."""
+"""Encodes the pictures of a source that sends them raw: nearly lossless, after the display, before the models."""
 
 import io
 import os
