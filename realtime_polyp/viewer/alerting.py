@@ -60,7 +60,7 @@ class Alerting:
     def toggle_overlay(self) -> None:
         self.overlay_on = not self.overlay_on
         self.restyle()
-        self._say("Overlay on" if self.overlay_on else "Overlay off: no box is drawn; O brings it back")
+        self._say("Overlay on" if self.overlay_on else "Overlay off; O brings it back")
 
     def restyle(self, **changes: Any) -> None:
         """Apply changes of the overlay's style at once. changes: fields of OverlayStyle."""

@@ -49,11 +49,10 @@ def hidden_of(alerts: Alerts) -> list[str]:
 
 
 def threshold_message(score: float, usual_score: float) -> str:
-    """What a change of the threshold means, and how to undo it."""
+    """The new threshold, and how to undo the change; short, to fit on a small window."""
     if score == usual_score:
         return f"Threshold {per_cent(score)}, the usual value"
-    what = "less certain boxes are hidden" if score > usual_score else "more boxes, and more false ones"
-    return f"Threshold {per_cent(score)}: {what}; D brings back {per_cent(usual_score)}"
+    return f"Threshold {per_cent(score)}; D brings back {per_cent(usual_score)}"
 
 
 def per_cent(share: float) -> str:

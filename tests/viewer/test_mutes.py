@@ -35,8 +35,8 @@ def test_badges(found: tuple[str, ...], badges: tuple[str, ...]) -> None:
     assert found == badges
 
 
-def test_a_change_of_the_threshold_says_what_it_means_and_how_to_undo_it() -> None:
-    assert threshold_message(0.95, 0.3) == "Threshold 95 %: less certain boxes are hidden; D brings back 30 %"
+def test_a_change_of_the_threshold_says_how_to_undo_it() -> None:
+    assert threshold_message(0.95, 0.3) == "Threshold 95 %; D brings back 30 %"
     assert threshold_message(0.3, 0.3) == "Threshold 30 %, the usual value"
 
 
