@@ -440,6 +440,7 @@ class ViewerWindow(QWidget):
             self.status.set_scale(scale)
 
     def _place_panels(self) -> None:
+        self.judge.fit()
         self.legend.fit(self.canvas.width(), self.canvas.height())
         if self.replay:
             self.replay.panel.place()
