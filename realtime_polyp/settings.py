@@ -117,13 +117,6 @@ _KEYS = (
     _Key("detection", "threshold", "threshold", "Lowest score of a box that is shown, 0 to 1.", _number(0, 1)),
     _Key("detection", "confirm_s", "confirm_s", "Show a polyp after detections for this long, s.", _number(0, 60)),
     _Key("detection", "hold_s", "hold_s", "Keep showing it for this long without a detection, s.", _number(0, 60)),
-    _Key(
-        "recordings",
-        "analyse_ahead",
-        "analyse_ahead",
-        "Analyse a recording ahead of the player, in the background, for the alarms on its timeline.",
-        _switch,
-    ),
     _Key("sound", "on", "sound_on", "A sound for each new alarm. By default for live sources only.", _switch),
     _Key("sound", "volume", "sound_volume", "0 to 1.", _number(0, 1)),
     _Key("folders", "snapshots", "snapshots", "Where snapshots are saved.", _folder),
@@ -140,6 +133,13 @@ _KEYS = (
     _Key("colours", "shown", "shown_colour", "Of a box.", _colour),
     _Key("colours", "held", "held_colour", "Of a box without a detection in this frame.", _colour),
     _Key("colours", "outline", "outline_colour", "Of the outline.", _colour),
+    _Key(
+        "recordings",
+        "analyse_ahead",
+        "analyse_ahead",
+        "Analyse a recording ahead of the player, in the background, for the alarms on its timeline.",
+        _switch,
+    ),
 )
 _EXAMPLES = {"threshold": "0.3", "confirm_s": "0.065", "hold_s": "0.1", "sound_on": "true"}
 _EXAMPLES |= {"snapshots": '"snapshots"', "sessions": '"sessions"'}

@@ -11,6 +11,7 @@ from realtime_polyp.review.timeline_data import TimelineData
 from realtime_polyp.temporal.alarms import SAME_ALARM_S
 from realtime_polyp.viewer.timeline_content import NO_DATA
 
+_PIECE_S = 10.0
 _SAMPLES_SHARE = 0.2  # of the whole work, in what is shown as progress
 
 
@@ -42,7 +43,7 @@ class Findings:
     def __init__(self, job_s: float, usual_threshold: float) -> None:
         self._job_s, self._usual_threshold = max(job_s, 1e-9), usual_threshold
         self._lock = threading.Lock()
-        self._data = NO_DATA
+        self._pieces: dict[int, TimelineData] = {}  # by time, so that a report costs little in a long recording
         self._finished: list[Report] = []  # the last report of each part that was analysed whole
         self._sampled: list[Span] = []
         self._changes = 0
@@ -51,9 +52,10 @@ class Findings:
 
     def add(self, report: Report) -> None:
         """Take what became known."""
-        data = _with_frames(self._data, report)
+        key = int(report.times_s[0] // _PIECE_S) if report.times_s else 0
+        piece = _with_frames(self._pieces.get(key, NO_DATA), report)
         with self._lock:
-            self._data = data
+            self._pieces[key] = piece
             self._changes += 1
             if not report.complete:
                 self._sampled = join([*self._sampled, report.span])
@@ -80,14 +82,14 @@ class Findings:
         """At another threshold than the usual one, no alarms are known, only scores."""
         analysed = join([report.span for report in self._finished], 1e-3)
         sure = [alarm for report in self._finished for alarm in report.alarms]
-        likely = above(self._data, threshold)
+        data = _joined(self._pieces)
+        likely = above(data, threshold)
         if threshold == self._usual_threshold:
             likely = sure + [span for span in likely if not _is_inside(span, analysed)]
         alarms = tuple((start_s, end_s, 0) for start_s, end_s in join(likely, SAME_ALARM_S))
         done_s = _SAMPLES_SHARE * _length(self._sampled) + (1 - _SAMPLES_SHARE) * _length(analysed)
         progress = min(1.0, done_s / self._job_s)
-        data = replace(self._data, alarms=alarms)
-        return AheadState(data, tuple(analysed), tuple(self._sampled), progress, self.is_over)
+        return AheadState(replace(data, alarms=alarms), tuple(analysed), tuple(self._sampled), progress, self.is_over)
 
 
 def _with_frames(data: TimelineData, report: Report) -> TimelineData:
@@ -107,14 +109,29 @@ def _with_frames(data: TimelineData, report: Report) -> TimelineData:
     return TimelineData(times_s, scores.astype(np.float32), qualities, signals)
 
 
+def _joined(pieces: dict[int, TimelineData]) -> TimelineData:
+    """All pieces in order of time. A report that began in one piece and ended in the next may overlap it a little."""
+    if not pieces:
+        return NO_DATA
+    ordered = [pieces[key] for key in sorted(pieces)]
+    columns = [
+        np.concatenate([getattr(piece, name) for piece in ordered])
+        for name in ("times_s", "best_score", "quality", "signal")
+    ]
+    order = np.argsort(columns[0], kind="stable")
+    times_s, scores, qualities, signals = (column[order] for column in columns)
+    return TimelineData(times_s, scores, qualities, signals)
+
+
 def above(data: TimelineData, threshold: float) -> list[Span]:
     """The times around frames with a score of at least the threshold, s; neighbours are joined."""
     times_s = data.times_s
     if not len(times_s):
         return []
     edges_s = np.concatenate([times_s[:1], (times_s[1:] + times_s[:-1]) / 2, times_s[-1:]])
-    found = np.flatnonzero(data.best_score >= threshold).tolist()
-    return join([(float(edges_s[i]), float(edges_s[i + 1])) for i in found], 1e-6)
+    found = np.concatenate([[False], data.best_score >= threshold, [False]])
+    starts, stops = np.flatnonzero(found[1:] & ~found[:-1]), np.flatnonzero(found[:-1] & ~found[1:])
+    return list(zip(edges_s[starts].tolist(), edges_s[stops].tolist(), strict=True))
 
 
 def _is_inside(span: Span, spans: Sequence[Span]) -> bool:

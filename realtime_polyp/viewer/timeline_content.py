@@ -59,6 +59,19 @@ def columns(
     return result
 
 
+def fill_gaps(values: NDArray[np.float32], longest: float) -> NDArray[np.float32]:
+    """Join known values by straight lines where no more than `longest` entries lie between them."""
+    known = np.flatnonzero(~np.isnan(values))
+    if len(known) < 2:
+        return values
+    at = np.arange(len(values))
+    after = np.searchsorted(known, at).clip(1, len(known) - 1)
+    left, right = known[after - 1], known[after]
+    inside = (at >= left) & (at <= right) & (right - left <= max(2.0, longest))
+    joined = np.interp(at, known, values[known]).astype(np.float32)
+    return np.where(inside, joined, values)
+
+
 def runs(times_s: NDArray[np.float64], labels: NDArray[np.str_], usual: str) -> list[tuple[float, float, str]]:
     """Stretches of one label other than the usual one, as (start, end, label), s."""
     if not len(times_s):

@@ -3,21 +3,23 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PyQt5.QtCore import QPointF, QRectF, Qt
-from PyQt5.QtGui import QBrush, QColor, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF
+from PyQt5.QtGui import QBrush, QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF
 
 from realtime_polyp.review.timeline_data import AlarmSpan
 from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.shown_alarms import Span
 from realtime_polyp.viewer.theme import ACCENT, BACKGROUND, DIM, LINE, TEXT, TONES
-from realtime_polyp.viewer.timeline_content import TimelineContent, columns, has_counterpart, runs
+from realtime_polyp.viewer.timeline_content import TimelineContent, columns, fill_gaps, has_counterpart, runs
 from realtime_polyp.viewer.timeline_view import TimelineView, ticks
 
 _RULER, _BAR, _SCORE, _BAND, _GAP, _OVERVIEW = 15, 17, 22, 4, 2, 4  # heights at scale 1, px
 _LABEL_PX, _GUTTER = 11, 57
 _LEAST_BAR_PX = 3.0
 _JOINED_S = 3.0  # samples of the score that are no farther apart are joined
+_GROUND = 0x50424649  # premultiplied ARGB
 _HATCH = QColor(138, 150, 162, 90)
 _UNCLEAR = QColor("#a8812f")
 
@@ -139,25 +141,31 @@ def _paint_ruler(painter: QPainter, view: TimelineView, lanes: Lanes, scale: flo
 
 def _paint_score(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes) -> None:
     """The highest score in each column of pixels, and the threshold as a line."""
-    lane = lanes.score
-    count = max(1, int(lanes.width))
+    lane, ratio = lanes.score, painter.device().devicePixelRatioF()
+    count, height = max(1, round(lane.width() * ratio)), max(1, round(lane.height() * ratio))
     edges_s = np.linspace(view.start_s, view.end_s, count + 1)
     best = columns(content.data.times_s, content.data.best_score, edges_s)
-    path, pen_down = QPainterPath(), False
-    known = np.flatnonzero(~np.isnan(best))
-    gap_px = max(2.0, _JOINED_S * lanes.width / max(view.length_s, 1e-9))
-    last = -1e9
-    for column in known.tolist():
-        point = QPointF(lanes.left + column + 0.5, lane.bottom() - float(best[column]) * lane.height())
-        pen_down = pen_down and column - last <= gap_px
-        path.lineTo(point) if pen_down else path.moveTo(point)
-        pen_down, last = True, column
+    pixels = curve(fill_gaps(best, _JOINED_S * count / max(view.length_s, 1e-9)), height, max(1, round(1.5 * ratio)))
+    image = QImage(pixels.data, count, height, 4 * count, QImage.Format_ARGB32_Premultiplied)  # type: ignore[call-overload]  # accepts any buffer
+    painter.drawImage(lane, image)
     y = lane.bottom() - content.threshold * lane.height()
     painter.setPen(QPen(QColor(DIM), 1, Qt.DashLine))
     painter.drawLine(QPointF(lane.left(), y), QPointF(lane.right(), y))
-    painter.setPen(QPen(QColor(TEXT), 1.3))
-    painter.setBrush(Qt.NoBrush)
-    painter.drawPath(path)
+
+
+def curve(values: NDArray[np.float32], height: int, thick: int) -> NDArray[np.uint32]:
+    """Draw values 0..1 as a line over a tinted ground: (height, n) premultiplied ARGB. Nothing where a value is NaN.
+
+    A painted path would take 20 ms for an hour.
+    """
+    known = ~np.isnan(values)
+    top = np.where(known, (1 - np.clip(np.nan_to_num(values), 0, 1)) * (height - thick), 0).round().astype(int)
+    before = np.where(np.concatenate([[False], known[:-1]]), np.concatenate([top[:1], top[:-1]]), top)
+    rows = np.arange(height)[:, None]
+    pixels = np.where(known & (rows >= top), np.uint32(_GROUND), np.uint32(0))
+    line = known & (rows >= np.minimum(top, before)) & (rows < np.maximum(top, before) + thick)
+    pixels[line] = QColor(TEXT).rgba()
+    return np.ascontiguousarray(pixels)
 
 
 def _paint_not_analysed(painter: QPainter, content: TimelineContent, view: TimelineView, lanes: Lanes) -> None:
