@@ -289,7 +289,7 @@ class Timeline(QWidget):
             words += [quality] if quality != "clear" else []
             words += [f"{signal} picture"] if signal != "ok" else []
         if content.analysed is not None and not any(start_s <= time_s <= end_s for start_s, end_s in content.analysed):
-            words.append("not every frame analysed yet")
+            words.append("samples only" if row is not None else "not analysed yet")
         near = [text for at_s, text in content.data.marks if abs(at_s - time_s) < 4 * self._seconds_per_px()]
         return ", ".join([*words, *near]).capitalize()
 

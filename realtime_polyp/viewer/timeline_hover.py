@@ -64,5 +64,6 @@ class TimelineHover(QWidget):
             font = font_px(_TEXT_PX * self._scale)
             painter.setFont(font)
             line = QRect(margin, line.bottom() + 1, picture.width(), QFontMetrics(font).height())
-            painter.drawText(line, Qt.AlignCenter, self._text)
+            text = QFontMetrics(font).elidedText(self._text, Qt.ElideRight, line.width())
+            painter.drawText(line, Qt.AlignCenter, text)
         painter.end()
