@@ -35,7 +35,7 @@ try:
     pytest_plugins = ["pytestqt.plugin"]
 except ImportError as error:
     NO_QT = str(error)
-    collect_ignore = [f"viewer/test_viewer_{part}.py" for part in ("alerts", "sound", "window", "x11")]
+    collect_ignore = [f"viewer/test_viewer_{part}.py" for part in ("alerts", "shell", "sound", "window", "x11")]
 
 
 def pytest_report_header() -> str:

@@ -31,11 +31,14 @@ DEMO = asset("demo.mp4")
 
 
 class StartPage(QWidget):
-    """Call `start`, then run the event loop; it ends when something is chosen (`host.request`) or the page closes."""
+    """Call `start`, then run the event loop until something is chosen (`host.request`) or the page is closed.
 
-    def __init__(self, host: Host) -> None:
+    on_choice: ends the event loop; the page stays on the screen until the next window is there.
+    """
+
+    def __init__(self, host: Host, on_choice: Callable[[], object] = QApplication.exit) -> None:
         super().__init__()
-        self._host, self._leaving = host, False
+        self._host, self._on_choice = host, on_choice
         self.opener = Opener(self, host, say=self.say, leave=self._leave)
         self._actions: dict[Action, Callable[[], None]] = {
             **self.opener.actions(),
@@ -176,12 +179,11 @@ class StartPage(QWidget):
 
     def _leave(self, request: Request) -> None:
         """Stay on the screen until the next window is there, and end the event loop."""
-        self._leaving = True
         self.say(curtain_text(request))
         self.setEnabled(False)
         self._host.keep_as_curtain(self)
         QApplication.processEvents()
-        QApplication.exit()
+        self._on_choice()
 
     # Qt events
 
