@@ -87,6 +87,9 @@ class PreRollStore:
     def commit(self) -> None:
         """There is no transaction."""
 
+    def fold(self) -> None:
+        """There is no log."""
+
     def close(self) -> None:
         self.frames.clear()
 

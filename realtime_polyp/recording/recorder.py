@@ -28,6 +28,9 @@ from realtime_polyp.temporal.alarms import Alarm, AlarmKeeper
 COMMIT_S = 0.5
 """Between two commits, s."""
 
+FOLD_S = 20.0
+"""Between two times that the log is folded into the session file, s: about a megabyte."""
+
 _QUEUED = 64  # results; of HD about 400 MB with their pictures, but an idle disk needs one
 _MOST_PENDING = 10_000  # frames without a result
 _WAKE_S = 0.1
@@ -79,7 +82,7 @@ class SessionRecorder:
         self.error: OutputError | None = None
         self.warning: str | None = None
         self.dropped, self.end = 0, "ended"
-        self.begun_s = time.monotonic()
+        self._folded_s = time.monotonic()
         self._original: Original = original or NoOriginal()
         self._waits, self._threshold, self._is_live = waits, threshold, live
         self._clock = SessionClock(live=live, period_s=period_s)
@@ -332,6 +335,9 @@ class SessionRecorder:
         self._check_original()
         self._note_drops()
         self._store.commit()
+        if time.monotonic() - self._folded_s >= FOLD_S:
+            self._store.fold()
+            self._folded_s = time.monotonic()
         if self._place and (found := self._place.find()) != "there":
             self._go_on(found)
 

@@ -111,6 +111,7 @@ class SessionStore:
         self._zero_s, self._before = zero_s, before
         self.path = folder / schema.SESSION_FILE
         self._database = schema.create(self.path)
+        self._reader: sqlite3.Connection | None = None
         self._number = 0
         self._hashes: list[str] = []  # of the frames since the last commit
         self._last_alarm = 0
@@ -185,8 +186,22 @@ class SessionStore:
         self._hashes = []
 
     def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file."""
+        """Fold the write-ahead log into the file, and empty it."""
+        self._release()
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def fold(self) -> None:
+        """Fold what is in the write-ahead log into the file, so that `close` is quick. Call it after `commit`.
+
+        The log is kept as it is: a copy of file and log is complete, whenever each of them was copied, because the log
+        holds every page that was changed since the start. A reader that never ends keeps SQLite from emptying it.
+        """
+        reader = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM facts").fetchone()  # only now it reads
+        self._release()  # after the next one has begun
+        self._reader = reader
+        self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """Commit, fold the write-ahead log into the file, and close it."""
@@ -199,6 +214,7 @@ class SessionStore:
     def save_to(self, folder: Path) -> None:
         """Write everything again into a folder, and go on there: the file itself was deleted. Raises OSError too."""
         self.commit()
+        self._release()
         make_private_folder(folder)
         saved = schema.open_new(folder / schema.SESSION_FILE)
         self._database.backup(saved)
@@ -211,6 +227,7 @@ class SessionStore:
         """Close the file without what was not committed, with fact `failed` if that can be written. Never raises."""
         self._hashes = []
         steps = (
+            self._release,
             lambda: self._database.execute("ROLLBACK"),
             lambda: self.set_fact("failed", reason),
             self.close,
@@ -219,6 +236,12 @@ class SessionStore:
         for step in steps:
             with suppress(sqlite3.Error):
                 step()
+
+    def _release(self) -> None:
+        """End the reader of `fold`."""
+        reader, self._reader = self._reader, None
+        if reader:
+            reader.close()
 
     def begin(self) -> None:
         """Begin a transaction, unless one is open."""

@@ -88,6 +88,28 @@ def test_fact_that_replaces_another_counts(tmp_path):
     assert problems(tmp_path) == ()
 
 
+def test_file_and_log_that_were_copied_at_different_times_fit(tmp_path):
+    """The worst copy: the file long before the log, while the log was folded into it in between."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "copy").mkdir()
+    store = SessionStore(tmp_path / "s")
+    store.checkpoint()
+    for index in range(60):
+        store.add_result(random_result(index), session_s=index / 25, picture_s=None)
+        store.commit()
+        if index % 10 == 9:
+            store.fold()
+        if index == 25:
+            (tmp_path / "copy" / "session.sqlite").write_bytes((tmp_path / "s" / "session.sqlite").read_bytes())
+    (tmp_path / "copy" / "session.sqlite-wal").write_bytes((tmp_path / "s" / "session.sqlite-wal").read_bytes())
+    file = tmp_path / "s" / "session.sqlite"
+    assert file.stat().st_size > 100_000  # it was folded
+    store.close()
+    assert not (tmp_path / "s" / "session.sqlite-wal").exists()
+    for folder in ("s", "copy"):
+        assert len(RecordedSession(tmp_path / folder).frames) == 60 and problems(tmp_path / folder) == ()
+
+
 def test_one_state_is_verified_while_recording_goes_on(tmp_path):
     store = SessionStore(tmp_path)
     store.add_result(random_result(0), session_s=0.0, picture_s=0.0)
