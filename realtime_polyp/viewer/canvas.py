@@ -12,7 +12,7 @@ from PyQt5.QtWidgets import QSizePolicy, QWidget
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.geometry import shrink
 from realtime_polyp.outputs.labels import LabelPlacer, Rect
-from realtime_polyp.outputs.overlay import NO_SHAPES, OverlayStyle, Shapes, shapes_of
+from realtime_polyp.outputs.overlay import NO_SHAPES, OverlayStyle, Shapes, moved, shapes_of
 from realtime_polyp.packets import Frame
 from realtime_polyp.viewer.badges import BadgeLayer, Notes
 from realtime_polyp.viewer.condition import READY, Condition
@@ -90,6 +90,15 @@ class Canvas(QWidget):
         if self._shapes is None or self._shapes[0] is not displayed or self._shapes[1] != self._style:
             self._shapes = (displayed, self._style, shapes_of(displayed.result, self._style))
         return self._shapes[2]
+
+    def boxes_on_widget(self) -> list[QRectF]:
+        """The boxes that are drawn, in px of the widget."""
+        if self._displayed is None:
+            return []
+        area = self.picture_rect()
+        scale = area.width() / self._displayed.frame.image.shape[1]
+        rects = [moved(box.box, scale, area.x(), area.y()) for box in self.shapes().boxes]
+        return [QRectF(QPointF(x1, y1), QPointF(x2, y2)) for x1, y1, x2, y2 in rects]
 
     def picture_rect(self) -> QRectF:
         """The area of the picture on the widget: as large as fits, with its proportions, on whole device pixels."""

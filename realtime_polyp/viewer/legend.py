@@ -1,7 +1,9 @@
 """The legend: what the number, the per cent and the colours over the picture mean. Key L; open at the first start."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
-from PyQt5.QtCore import QPointF, QRectF, Qt
+from PyQt5.QtCore import QPoint, QPointF, QRect, QRectF, Qt
 from PyQt5.QtGui import QColor, QFontMetricsF, QMouseEvent, QPainter, QPaintEvent
 from PyQt5.QtWidgets import QWidget
 
@@ -23,16 +25,42 @@ _FOOT = "L hides and shows this legend"
 
 
 class Legend(QWidget):
-    """A panel on the canvas, in the size that fits it. A click hides it."""
+    """A panel on the canvas, in the size that fits it. A click closes it. on_close: called when the user closes it."""
 
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
+    def __init__(self, canvas: QWidget, on_close: Callable[[], None]) -> None:
+        super().__init__(canvas)
+        self._canvas, self._on_close = canvas, on_close
         self.setObjectName("legend")
         self._size = 16.0
         self.hide()
 
-    def fit(self, width: int, height: int) -> None:
-        """Take the size and the place for a canvas of this size, px: the lower left corner."""
+    def toggle(self) -> None:
+        if self.isHidden():
+            self.open()
+        else:
+            self.dismiss()
+
+    def open(self) -> None:
+        self.fit()
+        self.show()
+        self._canvas.update()
+
+    def dismiss(self) -> None:
+        self.hide()
+        self._on_close()
+        self._canvas.update()
+
+    def avoid(self, polyps: Sequence[QRectF]) -> None:
+        """Go to another corner where a polyp would lie under the legend. polyps: boxes on the canvas."""
+        corners = [QRect(corner, self.size()) for corner in self._corners()]
+        free = [corner for corner in corners if not any(QRectF(corner).intersects(polyp) for polyp in polyps)]
+        if free and self.geometry() not in free:
+            self.move(free[0].topLeft())
+            self._canvas.update()
+
+    def fit(self) -> None:
+        """Take the size and the place for the canvas as it is: the lower left corner."""
+        width, height = self._canvas.width(), self._canvas.height()
         self._size = max(11.0, min(height / 30, width / 42))
         needed = self._width_of(self._size)
         if needed > 0.92 * width:
@@ -40,11 +68,17 @@ class Legend(QWidget):
             needed = self._width_of(self._size)
         tall = round(self._size * (len(_ROWS) * 2.6 + 3.2))
         self.resize(round(needed), tall)
+        self.move(self._corners()[0])
+
+    def _corners(self) -> list[QPoint]:
+        """Where it can lie: the lower and the upper corners, the left ones first."""
         margin = round(0.6 * self._size)
-        self.move(margin, max(0, height - tall - margin))
+        right = max(margin, self._canvas.width() - self.width() - margin)
+        bottom = max(0, self._canvas.height() - self.height() - margin)
+        return [QPoint(x, y) for y in (bottom, margin) for x in (margin, right)]
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        self.hide()
+        self.dismiss()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         size = self._size

@@ -154,7 +154,8 @@ class ViewerWindow(QWidget):
         score_threshold = self.player.score_threshold or 0.0
         start = max(score_threshold, self.options.style.min_score)
         self.alerting.start(start, self.options.usual_score, sound=self.options.sound)
-        self._show_legend(self.options.legend)
+        if self.options.legend:
+            self.legend.open()
         self.refresh()
         if message := self.options.host.take_message():
             self.show_message(message)
@@ -219,7 +220,7 @@ class ViewerWindow(QWidget):
             **self.judge.actions(),
             **self.report.actions(),
             "keep pace": self.keep_pace.toggle,
-            "legend": lambda: self._show_legend(self.legend.isHidden()),
+            "legend": lambda: self.legend.toggle(),
             "snapshot": self._snapshot,
             "full screen": lambda: self._set_full_screen(not self.isFullScreen()),
             "leave": self._leave_full_screen,
@@ -241,7 +242,7 @@ class ViewerWindow(QWidget):
         )
         self.judge.place_list()
         self.help = HelpPanel(self.canvas, live=info.live)
-        self.legend = Legend(self.canvas)
+        self.legend = Legend(self.canvas, self.options.on_legend_closed)
         self._scale = 0.0
         self._rescale()
         self.alerting.restyle()
@@ -281,6 +282,8 @@ class ViewerWindow(QWidget):
         started = 0 if self.judge.hides_models else started
         self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
         painted = self.canvas.show_frame(displayed)
+        if self.legend.isVisible():
+            self.legend.avoid(self.canvas.boxes_on_widget())
         self.judge.on_frame(displayed)
         if self.replay:
             self.replay.add(displayed, self.canvas.shapes())
@@ -334,14 +337,6 @@ class ViewerWindow(QWidget):
         self.help.setVisible(not self.help.isVisible())
         self._place_panels()
 
-    def _show_legend(self, shown: bool) -> None:
-        if shown:
-            self.legend.fit(self.canvas.width(), self.canvas.height())
-        elif self.legend.isVisible():
-            self.options.on_legend_closed()
-        self.legend.setVisible(shown)
-        self.canvas.update()
-
     def _snapshot(self) -> None:
         """Save a snapshot on another thread: the picture on the screen must not wait for the disk."""
         displayed = self.player.displayed
@@ -378,7 +373,7 @@ class ViewerWindow(QWidget):
         if self.help.isVisible():
             self.help.hide()
         elif self.legend.isVisible():
-            self._show_legend(False)
+            self.legend.dismiss()
         elif self.replay and self.replay.leave():
             pass
         elif self.isFullScreen():
@@ -441,7 +436,7 @@ class ViewerWindow(QWidget):
 
     def _place_panels(self) -> None:
         self.judge.fit()
-        self.legend.fit(self.canvas.width(), self.canvas.height())
+        self.legend.fit()
         if self.replay:
             self.replay.panel.place()
         if self.help.isVisible():

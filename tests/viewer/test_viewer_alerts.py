@@ -135,6 +135,12 @@ class TestLegend:
         qtbot.keyClick(one, Qt.Key_L)
         assert not one.legend.isVisible() and closed == [1]
 
+    def test_it_makes_way_for_a_polyp(self, window, qtbot):
+        one = window([result(i, (20, 150, 90, 230)) for i in range(400)], legend=True)  # in the lower left corner
+        qtbot.waitUntil(lambda: one.canvas.boxes_on_widget() != [])
+        (box,) = one.canvas.boxes_on_widget()
+        qtbot.waitUntil(lambda: not QRectF(one.legend.geometry()).intersects(box))
+
     @pytest.mark.parametrize("size", [(800, 600), (1280, 800)])
     def test_it_fits_on_the_picture(self, window, size):
         one = window([result(0)], size=size, legend=True)
