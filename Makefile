@@ -37,7 +37,7 @@ $(READY): $(READY_DEMO) environment.yml
 	@touch $@
 
 demo: $(READY_DEMO)
-	$(BIN)/python run_live.py --source assets/demo.mp4 $(DEMO)
+	$(BIN)/python run_live.py assets/demo.mp4 $(DEMO)
 
 # Two parts: what only computes, a process per core; then what holds clocks and screens, three files at a time.
 # One thread each: threads of several processes that wait for each other take ten times as long.
