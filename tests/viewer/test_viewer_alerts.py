@@ -30,7 +30,7 @@ def result(index: int, *boxes: tuple[float, ...], mask: bool = False) -> Result:
     tracks = tuple(Track(n + 1, np.float32(box), 0.89, "shown", 1.0, 0.0) for n, box in enumerate(boxes))
     map_ = np.zeros((60, 80), np.float32)
     map_[18:38, 52:72] = 0.95
-    image = PINK.copy()
+    image = PINK  # shared, as nothing draws on it
     return Result(Frame(index, index / 30, index / 30, image), whole(image), NO_DETECTIONS, tracks,
                   Mask(map_, whole(image)) if mask else None)  # fmt: skip
 
