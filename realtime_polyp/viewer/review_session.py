@@ -52,9 +52,17 @@ class ReviewSession:
             name,
             live=False,
             duration_s=self.session.frames.duration_s,
+            rate_hz=self._rate_hz,
             path=self.pictures.path,
             time_in_file=self.time_in_file,
         )
+
+    @property
+    def _rate_hz(self) -> float | None:
+        """Usual number of frames per second; None for a single frame."""
+        steps_s = np.diff(self.session.frames.session_s)
+        usual_s = float(np.median(steps_s)) if len(steps_s) else 0.0
+        return 1 / usual_s if usual_s > 0 else None
 
     @property
     def problem(self) -> str | None:

@@ -84,7 +84,8 @@ class Transport:
         """What stays on the picture: that pictures are left out, to keep a fast speed."""
         player = self._player
         note = speed_note(player.speed, player.step_s, player.info.rate_hz)
-        return (note,) if note != speed_text(player.speed) and not player.info.live else ()
+        is_thinned = player.feed is not None and player.feed.display == "synced" and not player.info.live
+        return (note,) if note != speed_text(player.speed) and is_thinned else ()
 
     def _see_again(self) -> None:
         """Of a recording, go back; of a live source, show the last seconds beside the picture, or end that."""
