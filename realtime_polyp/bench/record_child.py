@@ -25,8 +25,8 @@ PIECE_S = 0.02
 def record(folder: Path, kind: str, inputs: Path, parent: "Connection[Any, Any]") -> None:
     """Record a live source into a folder, until the parent sends something.
 
-    kind: "encoded" is a test pattern, "packets" a stream over loopback. Sends for each frame its index and when it was
-    captured; at last the recorder's error, if there was one.
+    kind: "encoded" is a test pattern, "packets" a stream over loopback. Sends for each frame its index and when the
+    recorder took it; at last the recorder's error, if there was one.
     """
     results: list[Result] = pickle.loads((inputs / "results.pickle").read_bytes())  # written by the parent
     source = _open(kind, inputs / "stream.ts")
@@ -35,9 +35,10 @@ def record(folder: Path, kind: str, inputs: Path, parent: "Connection[Any, Any]"
     recorder = SessionRecorder(folder, facts, original, live=True, period_s=period_of(source))
     try:
         for number, frame in enumerate(_until(source.frames(), parent)):
+            taken_s = time.monotonic()
             recorder.capture(frame)
             recorder.write(result_of(frame, results[number % len(results)]))
-            parent.send((frame.index, frame.captured_s))
+            parent.send((frame.index, taken_s))
         recorder.close()
     except OutputError as error:
         parent.send(str(error))
