@@ -117,6 +117,15 @@ class Player:
         self._restart_clock()
         if not paused and self.stepping.is_back and self.displayed:
             self.seek(self.displayed.frame.pts_s)  # the feed is further: play on from here
+        elif paused and self._lacks_own_result():
+            self.reopen()  # a picture that stands still is analysed
+
+    def _lacks_own_result(self) -> bool:
+        """Whether the analysis of the picture on the screen was skipped to keep pace."""
+        if self.feed is None or self.feed.display != "paced" or self.displayed is None or self.stepping.is_back:
+            return False
+        result = self.displayed.result
+        return result is None or result.frame.index != self.displayed.frame.index
 
     def step(self) -> None:
         """Show the next picture, and pause."""

@@ -1,5 +1,6 @@
 """Show a source in the viewer: what the command line runs where there is a display."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -226,11 +227,11 @@ def _kind_of(feed: SessionFeed, before: SessionFeed, start_s: float, *, changes_
     """Why a stretch was opened after another one."""
     if feed.session.source.live and not isinstance(feed.session.source, Paced):
         return "reconnect"
-    if changes_pace:
-        return "pace"
     is_over = before.session.state in ("ended", "failed")
-    resumes = before.last_shown_s is not None and abs(feed.shown_from_s - before.last_shown_s) < _SAME_PLACE_S
-    return "again" if is_over and (resumes or feed.shown_from_s <= start_s) else "seek"
+    distance_s = math.inf if before.last_shown_s is None else abs(feed.shown_from_s - before.last_shown_s)
+    if (changes_pace and distance_s < _SAME_PLACE_S) or (distance_s == 0 and not is_over):
+        return "pace"
+    return "again" if is_over and (distance_s < _SAME_PLACE_S or feed.shown_from_s <= start_s) else "seek"
 
 
 def open_control(options: Options, pipeline: Pipeline, usual: Path | None = None) -> RecordingControl:

@@ -157,6 +157,27 @@ def test_a_picture_that_stands_still_gets_its_own_overlay(start: Callable[..., S
     show.run(lambda: bool(show.frames[-1].result and show.frames[-1].result.frame is show.frames[-1].frame))
 
 
+def test_a_picture_whose_analysis_was_skipped_is_analysed_when_it_stands_still(start: Callable[..., Show]) -> None:
+    show = start(400, 0.1)
+
+    def is_skipped() -> bool:
+        shown = show.frames[-1] if show.frames else None
+        return shown is not None and shown.frame.index > 10 and shown.result is not None and not own(shown)
+
+    show.run(is_skipped)
+    index = show.frames[-1].frame.index
+    show.player.pause(True)
+    show.run(lambda: own(show.frames[-1]))
+    assert show.player.displayed.frame.index == index and show.player.paused
+    show.player.pause(False)
+    show.run(lambda: show.indices[-1] > index + 5)
+    assert show.indices == sorted(set(show.indices)), "it goes on from there"
+
+
+def own(shown: DisplayedFrame) -> bool:
+    return shown.result is not None and shown.result.frame.index == shown.frame.index
+
+
 def test_a_screen_that_is_too_slow_leaves_pictures_out_and_counts_them(start: Callable[..., Show]) -> None:
     show = start(60)
     paint = show.player._paint
