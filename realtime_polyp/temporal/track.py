@@ -33,8 +33,7 @@ from realtime_polyp.temporal.config import DETECTOR_SCORES, Evidence, TemporalCo
 Rows = NDArray[np.float64]
 """Tracks (n, COLUMNS)."""
 
-STATE, COVARIANCE = 0, 8  # first columns of the Kalman state (4, 2) and its covariance (4, 3), row by row
-SCORE = 20  # running average of the scores of its boxes
+SCORE = kalman.VALUES  # running average of the scores of its boxes
 FIRST_S, SEEN_S = 21, 22  # times of its first and of its latest box, video seconds
 EVIDENCE_S = 23  # weighted time during which boxes supported the track, less the penalties
 DRAWN = 24  # 1: it is visible
@@ -139,7 +138,7 @@ NO_ROWS: Rows = np.zeros((0, COLUMNS))
 
 def box_of(row: Rows) -> Boxes:
     """Return the box (4,) xyxy px of a track (COLUMNS,)."""
-    return kalman.to_box(row[STATE : STATE + 8].reshape(4, 2))
+    return kalman.to_box(row)
 
 
 def to_track(row: Rows, pts_s: float) -> Track:
@@ -160,36 +159,34 @@ def advance(
     tracks, lost: (n, COLUMNS) and (m, COLUMNS); those in `lost` are only remembered. boxes (k, 4), scores (k,): the
     frame's detections. camera (2, 3), zoom: see `Motion`. Returns the tracks, the lost ones and the next free key.
     """
-    strong = scores >= np.float32(rules.start_score)
     alive = np.empty((len(tracks) + len(scores), COLUMNS))
     remembered = np.empty((len(lost) + len(tracks), COLUMNS))
     n_alive, n_lost = 0, 0
     for i in range(len(lost)):
         _predict(lost[i], remembered[n_lost], camera, zoom, step_s, rules)
-        n_lost += pts_s - lost[i, SEEN_S] <= rules.reid_window_s
+        if pts_s - lost[i, SEEN_S] <= rules.reid_window_s:
+            n_lost += 1
     for i in range(len(tracks)):
         _predict(tracks[i], alive[n_alive], camera, zoom, step_s, rules)
         limit_s = rules.release_s if tracks[i, NUMBER] else rules.gap_s
         if pts_s - tracks[i, SEEN_S] <= max(limit_s, step_s) + _ROUNDING_S:
             n_alive += 1
         elif tracks[i, NUMBER]:
-            remembered[n_lost] = alive[n_alive]
+            _copy(alive[n_alive], remembered[n_lost])
             n_lost += 1
-    pairs = _associate(alive[:n_alive], boxes, strong, rules)
-    used = np.zeros(len(scores), np.bool_)
+    track_of = _associate(alive[:n_alive], boxes, scores, rules)
     for i in range(n_alive):
-        if pairs[i] >= 0:
-            used[pairs[i]] = True
-            _update(alive[i], boxes[pairs[i]], float(scores[pairs[i]]), is_clear, pts_s, step_s, rules)
-        else:
-            alive[i, EVIDENCE_S] = max(0.0, alive[i, EVIDENCE_S] - rules.miss_penalty * step_s)
+        alive[i, EVIDENCE_S] -= rules.miss_penalty * step_s if _is_missed(track_of, i) else 0.0
+        alive[i, EVIDENCE_S] = max(0.0, alive[i, EVIDENCE_S])
     for index in range(len(scores)):
-        if strong[index] and not used[index]:
+        if track_of[index] >= 0:
+            _update(alive[track_of[index]], boxes[index], float(scores[index]), is_clear, pts_s, step_s, rules)
+        elif scores[index] >= np.float32(rules.start_score):
             _start(alive[n_alive], boxes[index], float(scores[index]), pts_s, next_key, rules)
             n_alive, next_key = n_alive + 1, next_key + 1
     for i in range(n_alive):
         _update_visibility(alive[i], pts_s, rules)
-    return alive[:n_alive].copy(), remembered[:n_lost].copy(), next_key
+    return alive[:n_alive], remembered[:n_lost], next_key
 
 
 @compiled()
@@ -246,16 +243,17 @@ def keep_time(tracks: Rows, lost: Rows, now_s: float, pts_s: float, cut: bool) -
     step_s = 0.0 if math.isnan(now_s) else pts_s - now_s
     if step_s < 0 or step_s > LONGEST_STEP_S:
         return 0.0, tracks[:0], lost[:0]
-    if cut:
-        shown = np.empty((len(lost) + len(tracks), COLUMNS))
-        shown[: len(lost)] = lost
-        count = len(lost)
-        for i in range(len(tracks)):
-            if tracks[i, NUMBER]:
-                shown[count] = tracks[i]
-                count += 1
-        return step_s, tracks[:0], shown[:count].copy()
-    return step_s, tracks, lost
+    if not cut or not len(tracks):
+        return step_s, tracks, lost
+    shown, count = np.empty((len(lost) + len(tracks), COLUMNS)), 0
+    for i in range(len(lost)):
+        _copy(lost[i], shown[count])
+        count += 1
+    for i in range(len(tracks)):
+        if tracks[i, NUMBER]:
+            _copy(tracks[i], shown[count])
+            count += 1
+    return step_s, tracks[:0], shown[:count]
 
 
 @compiled()
@@ -280,24 +278,28 @@ def needs_appearance(track: Rows, pts_s: float, is_clear: bool) -> bool:
 @compiled()
 def write_rows(tracks: Rows, entry: int, pts_s: float, out: Rows, used: int) -> int:
     """Write the tracks of a frame to `out` from row `used` on; returns the rows that are used then."""
+    box = np.empty(4, np.float32)
     for i in range(len(tracks)):
-        row, track = out[used], tracks[i]
-        unseen_s = pts_s - track[SEEN_S]
-        row[0] = entry
-        row[1] = track[NUMBER] if track[NUMBER] else -track[KEY]
-        row[2:6] = _box(track)
-        row[6] = track[SCORE]
-        row[7] = 0.0 if not track[DRAWN] else 2.0 if unseen_s > 0 else 1.0
-        row[8], row[9] = pts_s - track[FIRST_S], unseen_s
-        used += 1
-    return used
+        at, unseen_s = used + i, pts_s - tracks[i, SEEN_S]
+        kalman.write_box(tracks[i], box)
+        out[at, 0] = entry
+        out[at, 1] = tracks[i, NUMBER] if tracks[i, NUMBER] else -tracks[i, KEY]
+        for side in range(4):
+            out[at, 2 + side] = box[side]
+        out[at, 6] = tracks[i, SCORE]
+        out[at, 7] = 0.0 if not tracks[i, DRAWN] else 2.0 if unseen_s > 0 else 1.0
+        out[at, 8], out[at, 9] = pts_s - tracks[i, FIRST_S], unseen_s
+    return used + len(tracks)
 
 
 @compiled()
 def take_appearance(track: Rows, entry: int, pts_s: float) -> None:
     """Note that a track's appearance is that of its present box in a frame."""
+    box = np.empty(4, np.float32)
+    kalman.write_box(track, box)
     track[APPEARANCE_S], track[APPEARANCE_AT] = pts_s, entry
-    track[APPEARANCE_BOX : APPEARANCE_BOX + 4] = _box(track)
+    for side in range(4):
+        track[APPEARANCE_BOX + side] = box[side]
 
 
 @compiled()
@@ -308,60 +310,61 @@ def _note_appearances(tracks: Rows, entry: int, pts_s: float, is_clear: bool, ca
 
 
 @compiled()
-def _box(track: Rows) -> Boxes:
-    """The box (4,) xyxy px of a track, as `kalman.to_box`."""
-    box = np.empty(4, np.float32)
-    for axis in range(2):
-        centre, half = track[STATE + 2 * axis], max(track[STATE + 4 + 2 * axis], 1e-3) / 2
-        box[axis], box[axis + 2] = centre - half, centre + half
-    return box
+def _copy(row: Rows, into: Rows) -> None:
+    for column in range(COLUMNS):
+        into[column] = row[column]
 
 
 @compiled()
 def _predict(track: Rows, into: Rows, camera: NDArray[np.float32], zoom: float, step_s: float, rules: Rules) -> None:
     """Advance a track by `step_s`: warp it with the camera, then apply its own velocity."""
-    into[:] = track
-    state, covariance = into[STATE:COVARIANCE].reshape(4, 2), into[COVARIANCE:SCORE].reshape(4, 3)
-    kalman.warp(state, covariance, camera, zoom)
-    moved, wider = kalman.predict(state, covariance, step_s, rules.process_noise)
-    state[:], covariance[:] = moved, wider
+    _copy(track, into)
+    kalman.warp(into, camera, zoom)
+    kalman.predict(into, step_s, rules.process_noise)
 
 
 @compiled()
-def _associate(tracks: Rows, boxes: Boxes, strong: NDArray[np.bool_], rules: Rules) -> NDArray[np.int64]:
+def _associate(tracks: Rows, boxes: Boxes, scores: NDArray[np.float32], rules: Rules) -> NDArray[np.int64]:
     """Match predicted tracks with detections: strong boxes by IoU, weak boxes by IoU, then strong boxes by proximity.
 
-    Returns for each track the index of its detection, or -1.
+    Returns for each detection the index of its track, or -1.
     """
-    pairs = np.full(len(tracks), -1, np.int64)
+    track_of = np.empty(len(boxes), np.int64)
+    for j in range(len(boxes)):
+        track_of[j] = -1
     if not len(tracks) or not len(boxes):
-        return pairs
-    used = np.zeros(len(boxes), np.bool_)
+        return track_of
     own = np.empty((len(tracks), 4), np.float32)
     for i in range(len(tracks)):
-        own[i] = _box(tracks[i])
+        kalman.write_box(tracks[i], own[i])
     for attempt in range(3):
-        free = np.flatnonzero(pairs < 0)
-        left = np.flatnonzero(~used & (strong if attempt != 1 else ~strong))
-        if not len(free) or not len(left):
-            continue
-        if attempt == 2:
-            found = greedy(proximity(own[free], boxes[left]), _LEAST_NEAR)
-        else:
-            found = greedy(pairwise_iou(own[free], boxes[left]), np.float32(rules.least_iou))
+        least = _LEAST_NEAR if attempt == 2 else np.float32(rules.least_iou)
+        likeness = proximity(own, boxes) if attempt == 2 else pairwise_iou(own, boxes)
+        for i in range(len(tracks)):
+            is_matched = not _is_missed(track_of, i)
+            for j in range(len(boxes)):
+                is_strong = scores[j] >= np.float32(rules.start_score)
+                if is_matched or track_of[j] >= 0 or is_strong == (attempt == 1):
+                    likeness[i, j] = -1  # not to be matched now
+        found = greedy(likeness, least)
         for k in range(len(found)):
-            pairs[free[found[k, 0]]] = left[found[k, 1]]
-            used[left[found[k, 1]]] = True
-    return pairs
+            track_of[found[k, 1]] = found[k, 0]
+    return track_of
+
+
+@compiled()
+def _is_missed(track_of: NDArray[np.int64], track: int) -> bool:
+    """Whether no detection continues a track."""
+    for j in range(len(track_of)):
+        if track_of[j] == track:
+            return False
+    return True
 
 
 @compiled()
 def _update(track: Rows, box: Boxes, score: float, is_clear: bool, pts_s: float, step_s: float, rules: Rules) -> None:
     """Correct a predicted track with a detection and add its evidence."""
-    noise = rules.measurement_noise * (1 + (_WEAK_NOISE - 1) * (1 - score))
-    state, covariance = track[STATE:COVARIANCE].reshape(4, 2), track[COVARIANCE:SCORE].reshape(4, 3)
-    corrected, narrower = kalman.correct(state, covariance, box, noise)
-    state[:], covariance[:] = corrected, narrower
+    kalman.correct(track, box, rules.measurement_noise * (1 + (_WEAK_NOISE - 1) * (1 - score)))
     since_s = pts_s - track[SEEN_S]
     # A polyp that was shown before gets full weight from the threshold on.
     if track[NUMBER] and score >= rules.start_score:
@@ -378,10 +381,9 @@ def _update(track: Rows, box: Boxes, score: float, is_clear: bool, pts_s: float,
 @compiled()
 def _start(track: Rows, box: Boxes, score: float, pts_s: float, key: int, rules: Rules) -> None:
     """Start a tentative track from a detection."""
-    track[:] = 0.0
-    state, covariance = kalman.initiate(box, rules.measurement_noise)
-    track[STATE:COVARIANCE] = state.reshape(8)
-    track[COVARIANCE:SCORE] = covariance.reshape(12)
+    for column in range(COLUMNS):
+        track[column] = 0.0
+    kalman.initiate(track, box, rules.measurement_noise)
     track[SCORE], track[FIRST_S], track[SEEN_S], track[KEY], track[APPEARANCE_AT] = score, pts_s, pts_s, key, -1
 
 

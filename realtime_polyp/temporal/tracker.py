@@ -23,14 +23,12 @@ from realtime_polyp.temporal.track import (
     APPEARANCE_AT,
     APPEARANCE_BOX,
     APPEARANCE_S,
-    COVARIANCE,
     DRAWN,
     FIRST_S,
     KEY,
     NO_ROWS,
     NUMBER,
     SEEN_S,
-    STATE,
     Batch,
     Rows,
     Rules,
@@ -142,7 +140,7 @@ class Tracker:
             TrackMotion(
                 box_of(earlier[row[KEY]]),
                 box_of(row),
-                displacement(earlier[row[KEY]][STATE:COVARIANCE].reshape(4, 2), step_s),
+                displacement(earlier[row[KEY]], step_s),
                 missed=bool(row[SEEN_S] < self._now_s),
             )
             for row in self._tracks
