@@ -8,12 +8,24 @@ from realtime_polyp.messages import printable, shorten
 from realtime_polyp.recent import Recent
 from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.viewer.forms import FORM_STYLE
-from realtime_polyp.viewer.keys import KEYS, Action
+from realtime_polyp.viewer.keys import KEYS, Action, Key
 
-_FILE = ("open", "open folder", "open session", "open address", "snapshot", "report", "settings", "start page", "quit")
-_VIEW = ("overlay", "mask", "stricter", "looser", "full screen", "leave")
-_MENUS: dict[str, tuple[str, ...]] = {"File": _FILE, "Play": (), "View": _VIEW, "Help": ("help",)}
-_USUAL = "Play"  # of an action that no other menu lists
+_MENUS: dict[str, tuple[str, ...]] = {
+    "File": tuple("open|open folder|open session|open address|snapshot|report|settings|start page|quit".split("|")),
+    "Play": tuple(
+        "pause|step|step back|forward|back|start|end|faster|slower|keep pace|loop start|loop end|replay".split("|")
+    ),
+    "Timeline": tuple("next alarm|previous alarm|zoom in|zoom out|pan left|pan right".split("|")),
+    "Session": tuple(
+        "record|keep|mark|withdrawal|accept|reject|two frames|outline tool|delete box|fields|undo|redo|blind".split("|")
+    ),
+    "View": tuple(
+        "overlay|boxes|outline|labels|fill|stricter|looser|usual threshold|polyp list|full screen|leave".split("|")
+    ),
+    "Sound": ("sound", "louder", "quieter"),
+    "Help": ("help", "legend"),
+}
+_USUAL = "View"  # of an action that no menu lists
 _LONGEST_PLACE = 60
 
 
@@ -39,11 +51,11 @@ class MenuBar(QMenuBar):
         self.setStyleSheet(FORM_STYLE)
         self.setNativeMenuBar(False)  # hidden with the window's other controls, on every system alike
         menus = {name: self.addMenu(name) for name in _MENUS}
-        for key in KEYS:
+        for key in sorted(KEYS, key=lambda key: _place_of(key.action)):
             if key.action in actions and not (live and key.recordings_only):
-                text = f"{key.description[0].upper()}{key.description[1:]}"
+                menu = menu_of(key.action)
                 # Behind a tab, the key is shown and not registered: the window handles all keys itself.
-                item = menus[menu_of(key.action)].addAction(f"{_literal(text)}\t{key.label}")
+                item = menus[menu].addAction(f"{_literal(line_of(key, menu))}\t{key.label}")
                 item.triggered.connect(lambda _, action=key.action: perform(action))
         self._recent_menu = QMenu("Open recent")
         self._recent_menu.aboutToShow.connect(self._fill_recent)
@@ -73,6 +85,18 @@ class MenuBar(QMenuBar):
 def menu_of(action: str) -> str:
     """The menu that an action stands in."""
     return next((name for name, actions in _MENUS.items() if action in actions), _USUAL)
+
+
+def line_of(key: Key, menu: str) -> str:
+    """What an action does, as a line of this menu, whose name is not repeated."""
+    text = key.description.removeprefix(f"{menu.lower()}: ")
+    return f"{text[0].upper()}{text[1:]}"
+
+
+def _place_of(action: str) -> int:
+    """Where an action stands in its menu; what is not listed comes last."""
+    listed = _MENUS[menu_of(action)]
+    return listed.index(action) if action in listed else len(listed)
 
 
 def place_text(recent: Recent) -> str:

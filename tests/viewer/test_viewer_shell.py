@@ -17,6 +17,7 @@ from realtime_polyp.settings import Settings, read_settings, settings_path
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.keys import KEYS
+from realtime_polyp.viewer.menu import line_of, menu_of
 from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.viewer.settings_dialog import SettingsDialog
 from realtime_polyp.viewer.shell import open_host, run_windows
@@ -100,8 +101,9 @@ class Script:
 
 def test_every_action_is_in_the_menus_once_with_its_key(window) -> None:
     texts = [text for text in window().menu.texts() if "\t" in text]
-    wanted = [f"{key.description[0].upper()}{key.description[1:]}\t{key.label}" for key in KEYS]
+    wanted = [f"{line_of(key, menu_of(key.action))}\t{key.label}" for key in KEYS]
     assert sorted(text.replace("&&", "&") for text in texts) == sorted(wanted)
+    assert max(len(menu.menu().actions()) for menu in window().menu.actions()) <= 16  # lines that fit 600 px
     assert not any("Previous frame" in text for text in window(live=True).menu.texts())
 
 
@@ -274,7 +276,9 @@ def test_a_broken_file_of_settings_does_not_keep_the_window_from_opening(tmp_pat
 
 
 def test_the_dialog_returns_what_it_was_given(qtbot) -> None:
-    settings = Settings(0.45, 0.2, 1.0, True, 0.5, Path("shots"), Path("rec"), False, True, False, "#010203")
+    settings = Settings(
+        threshold=0.45, hold_s=1.0, sound_on=True, snapshots=Path("shots"), blank_outside=True, shown_colour="#010203"
+    )
     dialog = SettingsDialog(None, settings, "settings.toml")
     qtbot.addWidget(dialog)
     assert dialog.settings() == settings
