@@ -284,6 +284,7 @@ class ViewerWindow(QWidget):
         painted = self.canvas.show_frame(displayed)
         if self.legend.isVisible():
             self.legend.avoid(self.canvas.boxes_on_widget())
+        self.timeline.watch(None if displayed.again else displayed.result)
         self.judge.on_frame(displayed)
         if self.replay:
             self.replay.add(displayed, self.canvas.shapes())
@@ -313,9 +314,10 @@ class ViewerWindow(QWidget):
     def _show_notes(self) -> None:
         """Bring the badges on the picture up to date."""
         alerts = self.alerting.alerts
-        mutes = (*mutes_of(alerts), *pace_badges(self.player.state()), *self.transport.badges())
+        skipped = pace_badges(self.player.state())
+        mutes = (*mutes_of(alerts), *skipped, *self.transport.badges())
         notes = Notes(mutes, writing=recording_text(self.options.recording()))
-        tone = "warn" if hidden_of(alerts) and self.condition.tone == "good" else self.condition.tone
+        tone = "warn" if (hidden_of(alerts) or skipped) and self.condition.tone == "good" else self.condition.tone
         self.status.show_tone(tone)
         if self.bars.floating:
             status = "  \u00b7  ".join(self.status.labels[name].text().strip("\u25cf ") for name in ("state", "polyps"))
