@@ -21,7 +21,7 @@ from realtime_polyp.review.look_ahead import Report, look_ahead
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.sources import open_source
 from realtime_polyp.telemetry.priority import lower_thread_priority
-from realtime_polyp.viewer.findings import AheadState, Findings
+from realtime_polyp.viewer.findings import Findings
 from realtime_polyp.viewer.thinned import Thinned
 
 _LOW = 5  # the lowest would wait for ever where the player takes all of a small machine
@@ -62,11 +62,13 @@ def job_of(runtime: Runtime, options: Options, duration_s: float | None) -> Job 
 
 
 class Ahead:
-    """The analysis ahead. Call `start` once, `give_way` while the player is late, `close` at the end."""
+    """The analysis ahead, which adds to the findings.
 
-    def __init__(self, job: Job, threshold: float) -> None:
-        self._job = job
-        self._findings = Findings(job.end_s - job.start_s, threshold)
+    Call `start` once, `give_way` while the player is late, and `close` at the end.
+    """
+
+    def __init__(self, job: Job, findings: Findings) -> None:
+        self._job, self._findings = job, findings
         self._process: multiprocessing.process.BaseProcess | None = None
         self._ours: Connection | None = None
         self._rest_s, self._rests_until_s = _REST_S, 0.0
@@ -79,10 +81,6 @@ class Ahead:
         self._process.start()
         theirs.close()
         threading.Thread(target=self._collect, args=(self._ours,), name="ahead", daemon=True).start()
-
-    def state(self, threshold: float) -> AheadState:
-        """What is known now of alarms at a threshold: the same object as long as nothing changes."""
-        return self._findings.state(threshold)
 
     def give_way(self) -> None:
         """Rest for a while: the player is late."""

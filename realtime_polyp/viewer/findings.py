@@ -1,4 +1,4 @@
-"""Collects what the analysis ahead reports: curve, bands, alarms, and how far it is."""
+"""Collects what is known of a recording: from what was watched, and from the analysis ahead."""
 
 import threading
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class AheadState:
 
 
 class Findings:
-    """Takes reports on one thread and gives states on another.
+    """Takes what was watched and gives states on the viewer's thread, and takes reports on another.
 
     job_s: length of what is analysed, s. usual_threshold: lowest score of a shown box, with which alarms were found.
     """
@@ -46,23 +46,33 @@ class Findings:
         self._pieces: dict[int, TimelineData] = {}  # by time, so that a report costs little in a long recording
         self._finished: list[Report] = []  # the last report of each part that was analysed whole
         self._sampled: list[Span] = []
+        self._watched: list[Span] = []
         self._changes = 0
         self._state, self._made_of = AheadState(), (0, usual_threshold)
         self.is_over = False
 
     def add(self, report: Report) -> None:
         """Take what became known."""
-        key = int(report.times_s[0] // _PIECE_S) if report.times_s else 0
-        piece = _with_frames(self._pieces.get(key, NO_DATA), report)
         with self._lock:
-            self._pieces[key] = piece
-            self._changes += 1
+            self._add_frames(report)
             if not report.complete:
                 self._sampled = join([*self._sampled, report.span])
             elif self._finished and self._finished[-1].span[0] == report.span[0]:
                 self._finished[-1] = report
             else:
                 self._finished.append(report)
+
+    def add_watched(self, report: Report) -> None:
+        """Take what the player has shown; its alarms are counted elsewhere."""
+        with self._lock:
+            self._add_frames(report)
+            if report.complete:
+                self._watched = join([*self._watched, report.span])
+
+    def _add_frames(self, report: Report) -> None:
+        key = int(report.times_s[0] // _PIECE_S) if report.times_s else 0
+        self._pieces[key] = _with_frames(self._pieces.get(key, NO_DATA), report)
+        self._changes += 1
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -80,12 +90,13 @@ class Findings:
 
     def _make(self, threshold: float) -> AheadState:
         """At another threshold than the usual one, no alarms are known, only scores."""
-        analysed = join([report.span for report in self._finished], 1e-3)
+        finished = join([report.span for report in self._finished], 1e-3)
+        analysed = join([*finished, *self._watched], 1e-3)
         sure = [alarm for report in self._finished for alarm in report.alarms]
         data = _joined(self._pieces)
         likely = above(data, threshold)
         if threshold == self._usual_threshold:
-            likely = sure + [span for span in likely if not _is_inside(span, analysed)]
+            likely = sure + [span for span in likely if not _is_inside(span, finished)]
         alarms = tuple((start_s, end_s, 0) for start_s, end_s in join(likely, SAME_ALARM_S))
         done_s = _SAMPLES_SHARE * _length(self._sampled) + (1 - _SAMPLES_SHARE) * _length(analysed)
         progress = min(1.0, done_s / self._job_s)

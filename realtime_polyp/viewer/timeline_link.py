@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from realtime_polyp.review.look_ahead import gaps, join
+from realtime_polyp.packets import Result
+from realtime_polyp.review.look_ahead import Report, best_score, gaps, join
 from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
 from realtime_polyp.viewer.ahead import Ahead, Job
-from realtime_polyp.viewer.findings import AheadState
+from realtime_polyp.viewer.findings import AheadState, Findings
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.picture_service import Thumbnails
 from realtime_polyp.viewer.player import Player
@@ -18,6 +19,8 @@ from realtime_polyp.viewer.transport import Transport
 
 _TOUCH_S, _SHORTEST_S = 0.4, 0.2
 _LONGEST_STEP_S = 0.6  # of the machine's clock: a longer step of the position is a jump, not watching
+_LONGEST_PART_S = 2.0  # of the video, from one refresh to the next
+_REDRAW_S = 0.9
 _START_S = 1.0  # the first pictures are shown before anything else begins
 
 
@@ -41,6 +44,10 @@ class TimelineLink:
         self._timeline, self._player, self._alarms = timeline, player, alarms
         self._data, self._job = data, job
         self._ahead: Ahead | None = None
+        self._findings: Findings | None = None
+        self._shown: list[tuple[float, float, str, str]] = []  # time, score, quality, signal, since the last refresh
+        self._shown_until_s = 0.0
+        self._drawn_s = 0.0
         self._opened_s = time.monotonic()
         path = player.info.path
         if timeline and path:
@@ -55,31 +62,48 @@ class TimelineLink:
         """Draw what is known now."""
         if self._timeline is None:
             return
-        self._start_ahead(threshold)
-        self._note_watched()
+        self._findings = self._findings or Findings(self._timeline.view.duration_s, threshold)
+        self._start_ahead(self._findings)
+        self._note_watched(self._findings)
         shown = () if self._data else self._alarms.bars
-        ahead = self._ahead.state(threshold) if self._ahead else None
+        ahead = self._findings.state(threshold)  # of a long recording this takes some ms
         known = self._data() if self._data else None
-        made_of = (shown, transport.loop_s, threshold)
-        if made_of != self._made_of or ahead is not self._ahead_then or known is not self._known_then:
-            self._made_of, self._ahead_then, self._known_then = made_of, ahead, known
+        made_of, now_s = (shown, transport.loop_s, threshold), time.monotonic()
+        has_more = ahead is not self._ahead_then and now_s - self._drawn_s > _REDRAW_S
+        if made_of != self._made_of or has_more or known is not self._known_then:
+            self._made_of, self._ahead_then, self._known_then, self._drawn_s = made_of, ahead, known, now_s
             content = TimelineContent(threshold=threshold, loop_s=transport.loop_s)
+            runs = self._ahead is not None
             self._timeline.set_content(
-                replace(content, data=known) if known else _watched(content, shown, ahead, self._watched)
+                replace(content, data=known) if known else _watched(content, shown, ahead, self._watched, runs=runs)
             )
 
-    def _note_watched(self) -> None:
-        """Remember which parts were on the screen."""
+    def watch(self, result: Result | None) -> None:
+        """Take what is on the screen now."""
+        if result is not None and self._timeline and not self._data:
+            self._shown.append((result.frame.pts_s, best_score(result), result.frame_quality, result.signal))
+
+    def _note_watched(self, findings: Findings) -> None:
+        """Remember which parts were on the screen, and what was found there."""
+        shown, self._shown = self._shown, []
+        if shown:
+            times_s, scores, qualities, signals = zip(*shown, strict=True)
+            is_one_part = list(times_s) == sorted(times_s) and times_s[-1] - times_s[0] < _LONGEST_PART_S
+            span = (min(self._shown_until_s, times_s[0]), times_s[-1])
+            span = span if span[1] - span[0] < _LONGEST_PART_S else (times_s[0], times_s[-1])
+            complete = is_one_part and not self._player.step_s
+            findings.add_watched(Report(span, complete, times_s, scores, qualities, signals))
+            self._shown_until_s = times_s[-1]
         now_s = self._player.position_s
         step_s = now_s - self._last_s
         if 0 < step_s <= _LONGEST_STEP_S * max(1.0, self._player.speed):
             self._watched = join([*self._watched, (self._last_s, now_s)])
         self._last_s = now_s
 
-    def _start_ahead(self, threshold: float) -> None:
+    def _start_ahead(self, findings: Findings) -> None:
         """Start the analysis ahead, once the first pictures are on the screen."""
         if self._job and not self._ahead and self._player.displayed and time.monotonic() - self._opened_s > _START_S:
-            self._ahead = Ahead(self._job, threshold)
+            self._ahead = Ahead(self._job, findings)
             self._ahead.start()
 
     def actions(self) -> dict[Action, Callable[[], None]]:
@@ -110,12 +134,11 @@ class TimelineLink:
 
 
 def _watched(
-    content: TimelineContent, shown: tuple[AlarmSpan, ...], ahead: AheadState | None, watched: list[Span]
+    content: TimelineContent, shown: tuple[AlarmSpan, ...], ahead: AheadState, watched: list[Span], *, runs: bool
 ) -> TimelineContent:
-    if ahead is None:
-        return replace(content, data=replace(content.data, alarms=shown))
+    """runs: the analysis ahead does."""
     data = replace(ahead.data, alarms=join_alarms(shown, ahead.data.alarms, watched))
-    progress = None if ahead.is_over else ahead.progress
+    progress = ahead.progress if runs and not ahead.is_over else None
     return replace(content, data=data, analysed=ahead.analysed, sampled=ahead.sampled, progress=progress)
 
 

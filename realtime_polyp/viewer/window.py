@@ -238,7 +238,7 @@ class ViewerWindow(QWidget):
             [make_top(self.menu, self.options.title, unverified=self.options.unverified)],
             self.canvas,
             [self.controls, self.status],
-            self.canvas.set_covered,
+            self._on_cover,
         )
         self.judge.place_list()
         self.help = HelpPanel(self.canvas, live=info.live)
@@ -319,10 +319,15 @@ class ViewerWindow(QWidget):
         notes = Notes(mutes, writing=recording_text(self.options.recording()))
         tone = "warn" if (hidden_of(alerts) or skipped) and self.condition.tone == "good" else self.condition.tone
         self.status.show_tone(tone)
-        if self.bars.floating:
+        if self.bars.floating and not self.bars.shown:
             status = "  \u00b7  ".join(self.status.labels[name].text().strip("\u25cf ") for name in ("state", "polyps"))
             notes = Notes(mutes, status, tone, RESEARCH_ONLY, self.status.message, notes.writing)
         self.canvas.set_notes(notes)
+
+    def _on_cover(self, top_px: int, bottom_px: int) -> None:
+        """Bars came over the picture, or went."""
+        self.canvas.set_covered(top_px, bottom_px)
+        self._show_notes()
 
     def _say(self, text: str) -> None:
         """Show a message, or where there is none bring the badges up to date."""

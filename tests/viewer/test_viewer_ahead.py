@@ -94,6 +94,14 @@ def test_samples_show_where_an_alarm_may_be_until_every_frame_is_analysed():
     assert findings.state(0.3).data.alarms == ((1.2, 1.9, 0),)
 
 
+def test_what_was_watched_fills_the_curve_and_leaves_the_alarms_to_the_player():
+    findings = Findings(10.0, 0.3)
+    findings.add_watched(Report((2.0, 4.0), True, (2.0, 3.0, 4.0), (0.9,) * 3, ("blurred",) * 3, ("ok",) * 3))
+    state = findings.state(0.3)
+    assert state.analysed == ((2.0, 4.0),) and state.data.times_s.tolist() == [2.0, 3.0, 4.0]
+    assert set(state.data.quality) == {"blurred"}
+
+
 def test_a_part_that_cannot_be_read_is_left_out():
     def refuse(start_s: float, end_s: float | None) -> Thinned:
         raise SourceError("gone")
@@ -128,12 +136,13 @@ def test_a_rest_is_no_longer_than_the_work_before_it_and_the_last_request_counts
 
 def test_the_process_ends_by_itself_where_nothing_can_be_read_and_closing_kills_it(tmp_path: Path):
     config = RuntimeConfig(detector=None, segmenter=None)
-    ahead = Ahead(Job(str(tmp_path / "gone.mp4"), config, 0.0, 5.0), 0.3)
+    findings = Findings(5.0, 0.3)
+    ahead = Ahead(Job(str(tmp_path / "gone.mp4"), config, 0.0, 5.0), findings)
     ahead.start()
     deadline_s = time.monotonic() + 60
-    while not ahead.state(0.3).is_over and time.monotonic() < deadline_s:
+    while not findings.state(0.3).is_over and time.monotonic() < deadline_s:
         time.sleep(0.02)
-    assert ahead.state(0.3).is_over
+    assert findings.state(0.3).is_over
     ahead.close()
     assert not ahead._process.is_alive()
     assert not any(thread.name == "ahead" and thread.is_alive() for thread in threading.enumerate())
