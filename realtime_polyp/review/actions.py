@@ -18,6 +18,7 @@ import msgspec
 
 from realtime_polyp.json_files import Finite, parse_json
 from realtime_polyp.metrics.run_lengths import RunLengths, checked
+from realtime_polyp.recording.opening import open_session_file
 from realtime_polyp.recording.schema import SESSION_FILE
 from realtime_polyp.recording.store import add_to_chain, content_hash, utc_now
 from realtime_polyp.review.recorded import SessionFileError
@@ -36,6 +37,7 @@ _AtTime = TypeVar("_AtTime", "Note", "Mark")
 FIELDS = ("site", "size_mm", "paris", "histology")
 """The usual free fields of a polyp; any other name is kept too."""
 
+_NO_WRITER: sqlite3.Connection | None = None
 _LOCK_S, _RETRY_S = 5.0, 0.004  # the recorder's transactions last a second, and it pauses for one frame between two
 
 
@@ -464,24 +466,25 @@ class ActionLog:
         path = folder / SESSION_FILE
         if not path.is_file():
             raise SessionFileError(f"{folder} is no recorded session: it has no {SESSION_FILE}")
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.0)
+        self._path, self._writer = path, _NO_WRITER
         self.actions: tuple[Action, ...] = ()
         self.judgement = Judgement()
         try:
+            self._database = open_session_file(path)
             self.refresh()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise SessionFileError(f"{path} cannot be read: {error}") from error
 
     def add(self, said: Said) -> Action:
         """Store what a person said. Raises ActionError; nothing is stored then."""
         _check(said)
         try:
-            self._begin()
-            action = insert_action(self._database, said, author=self.author)
-            self._database.execute("COMMIT")
+            writer = self._begin()
+            action = insert_action(writer, said, author=self.author)
+            writer.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+            if self._writer and self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
             raise ActionError(_sentence(error, self._folder)) from error
         self.refresh()
         return action
@@ -510,6 +513,8 @@ class ActionLog:
 
     def close(self) -> None:
         self._database.close()
+        if self._writer:
+            self._writer.close()
 
     def __enter__(self) -> "ActionLog":
         return self
@@ -517,13 +522,18 @@ class ActionLog:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def _begin(self) -> None:
-        """Wait for the recorder's gap between two transactions: SQLite's own waiting would sleep through it."""
+    def _begin(self) -> sqlite3.Connection:
+        """Begin a transaction, and return its connection: a second one, since reading works where writing does not.
+
+        Waits for the recorder's gap between two transactions: SQLite's own waiting would sleep through it.
+        """
+        if self._writer is None:
+            self._writer = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=0.0)
         deadline_s = time.monotonic() + _LOCK_S
         while True:
             try:
-                self._database.execute("BEGIN IMMEDIATE")
-                return
+                self._writer.execute("BEGIN IMMEDIATE")
+                return self._writer
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline_s:
                     raise

@@ -22,7 +22,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import RunLengths
 from realtime_polyp.packets import Boxes, Mask
-from realtime_polyp.review.labels import mask_region
+from realtime_polyp.review.labels import mask_region, regions_of
 from realtime_polyp.review.recorded import RecordedSession
 
 Pictures = Callable[[int], Image | None]
@@ -37,8 +37,6 @@ _MIN_SCORE = 0.05
 _MIN_IOU = 0.35
 _MOST_MISSED = 12  # frames without a recorded box, after which a tracker gives up
 _REACH, _MOST_GROWTH = 0.5, 0.7  # how far the next recorded box may be, in sides, and by how much (log) it may differ
-_MASK_LEVEL = 0.5
-_MIN_REGION_PX = 25
 # Standard deviations as shares of the box's sides: of a step with flow, with camera motion, and with neither; of sizes.
 _FLOW_STEP, _CAMERA_STEP, _BLIND_STEP, _SIZE_STEP = 0.06, 0.08, 0.15, 0.06
 _KEY_SD, _BEST_SD, _WORST_SD = 0.004, 0.05, 0.25
@@ -127,23 +125,9 @@ def _read(session: RecordedSession, number: int) -> _Recorded:
     detections = np.column_stack([raw.detections.boxes, raw.detections.scores]).astype(np.float64)
     camera = None if cues.camera is None else cues.camera.astype(np.float64)
     kept = detections[detections[:, 4] >= _MIN_SCORE]
-    return _Recorded(number, place, kept, _regions(raw.mask), raw.mask, camera)
-
-
-def _regions(mask: Mask | None) -> Matrix:
-    """Return the connected regions of a mask: (n, 5) xyxy source px and mean probability."""
-    if mask is None:
-        return _NO_BOXES
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((mask.probability >= _MASK_LEVEL).astype(np.uint8))
-    height, width = mask.probability.shape
-    x_px, y_px = mask.field_of_view.width / width, mask.field_of_view.height / height
-    found = []
-    for label, (x, y, w, h, area) in enumerate(stats.tolist()):
-        if label and area >= _MIN_REGION_PX:
-            score = float(mask.probability[labels == label].mean())
-            left, top = mask.field_of_view.x1 + x * x_px, mask.field_of_view.y1 + y * y_px
-            found.append([left, top, left + w * x_px, top + h * y_px, score])
-    return np.array(found).reshape(-1, 5)
+    return _Recorded(
+        number, place, kept, _NO_BOXES if raw.mask is None else regions_of(raw.mask)[1][:, :5], raw.mask, camera
+    )
 
 
 # How the box moves from frame to frame

@@ -1,10 +1,11 @@
 """The labels of a session: what persons have accepted and drawn, frame by frame, numbered for other programs."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import RunLengths, encode
@@ -19,6 +20,8 @@ BoxAt = Callable[[int], Box | None]
 
 _SAME_IOU = 0.3
 _OUTLINE_IOU = 0.5
+_MASK_LEVEL = 0.5
+_MIN_REGION_PX = 25  # of the model's resolution
 
 
 @dataclass(frozen=True)
@@ -171,13 +174,33 @@ def mask_region(
     """
     if mask is None:
         return None
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.to_source(*size).astype(np.uint8))
-    regions = np.column_stack([stats[1:, :2], stats[1:, :2] + stats[1:, 2:4]]).astype(np.float64)
+    labels, regions = regions_of(mask)
     if not len(regions):
         return None
-    overlap = iou_matrix(box[None].astype(np.float64), regions)[0]
+    overlap = iou_matrix(box[None].astype(np.float64), regions[:, :4])[0]
     best = int(np.argmax(overlap))
-    return encode(labels == best + 1) if overlap[best] >= least else None
+    if overlap[best] < least:
+        return None
+    others = (labels != 0) & (labels != int(regions[best, 5]))
+    return encode(replace(mask, probability=np.where(others, np.float32(0), mask.probability)).to_source(*size))
+
+
+def regions_of(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Return the connected regions of a mask, at the model's resolution, which takes a twentieth of the picture's time.
+
+    The label map (h, w), and for each region that is not tiny a row (n, 6): xyxy source px, mean probability, label.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((mask.probability >= _MASK_LEVEL).astype(np.uint8))
+    height, width = mask.probability.shape
+    x_px, y_px = mask.field_of_view.width / width, mask.field_of_view.height / height
+    found = []
+    for label, (x, y, w, h, area) in enumerate(stats.tolist()):
+        if label and area >= _MIN_REGION_PX:
+            part = slice(y, y + h), slice(x, x + w)
+            score = float(mask.probability[part][labels[part] == label].mean())
+            left, top = mask.field_of_view.x1 + x * x_px, mask.field_of_view.y1 + y * y_px
+            found.append([left, top, left + w * x_px, top + h * y_px, score, label])
+    return np.asarray(labels, np.int32), np.array(found, np.float64).reshape(-1, 6)
 
 
 def _clipped(box: Box, width: int, height: int) -> Box | None:

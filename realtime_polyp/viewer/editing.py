@@ -1,5 +1,6 @@
 """Judging and correcting a recorded session in the window: verdicts, boxes, outlines, marked polyps, blind mode."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -125,8 +126,8 @@ class Editor:
             self._prompt("")
             try:
                 stretch = stretch_of(polyp, future.result(), clicks=clicks, seconds=seconds)
-            except (ValueError, OSError) as error:
-                self._say(str(error))
+            except (ValueError, OSError, sqlite3.Error) as error:
+                self._say(f"Nothing was filled in: {error}")
                 return
             if self._add(stretch):
                 name, filled = polyp_name(polyp), len(stretch.boxes) - len(stretch.keys)

@@ -76,6 +76,7 @@ class JudgeLink:
         self._told.setSingleShot(True)
         self._told.timeout.connect(lambda: self.prompt(self._asks))
         self._asks: str = ""
+        self._entries: tuple[tuple[object, object], tuple[Entry, ...]] | None = None
         self._blinded: tuple[TimelineData, TimelineData] | None = None
         self.editor = Editor(judging, window.player, window.canvas, self._tell, self.prompt) if judging else None
         self.form = PolypForm(window.canvas, self._store_form) if judging else None
@@ -115,7 +116,8 @@ class JudgeLink:
 
     def refresh(self) -> None:
         """Bring list and prompt up to date."""
-        if self.editor:
+        if self.editor and self.judging:
+            self.judging.log.refresh()  # what others say meanwhile
             self.editor.refresh()
         if not self.list.isHidden():
             current = self.editor.current() if self.editor else None
@@ -128,7 +130,11 @@ class JudgeLink:
         if judging is None:
             return self.shown.listed(self.marks)
         alarms = () if self.editor and self.editor.blind.on else judging.alarms
-        return review_entries(alarms, judging.judgement, judging.session.frames, judging.rulings())
+        made_of = (alarms, judging.judgement)
+        if self._entries is None or any(one is not then for one, then in zip(made_of, self._entries[0], strict=True)):
+            listed = review_entries(alarms, judging.judgement, judging.session.frames, judging.rulings())
+            self._entries = (made_of, listed)
+        return self._entries[1]
 
     def timeline(self, data: TimelineData) -> TimelineData:
         """What of a timeline may be shown: in blind mode no alarm and no score."""

@@ -1,7 +1,8 @@
 """What judging a recorded session needs of it: its alarms, what persons said, and the filling of marked polyps."""
 
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,6 @@ class Judging:
     ) -> None:
         self.session, self._tracks, self._picture = session, tracks, picture
         self.log = ActionLog(session.folder, author=author)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="fill")
         self._rulings: tuple[object, object, dict[int, bool | None]] | None = None
 
     @property
@@ -99,10 +99,18 @@ class Judging:
 
     def start_fill(self, keys: Mapping[int, Box]) -> "Future[list[FilledFrame]]":
         """Fill in between drawn boxes, {frame: box}, on another thread."""
-        return self._worker.submit(self._fill, dict(keys))
+        future: Future[list[FilledFrame]] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(self._fill(dict(keys)))
+            except Exception as error:  # noqa: BLE001 - no thread dies unheard: it is raised where the result is taken
+                future.set_exception(error)
+
+        threading.Thread(target=work, name="fill", daemon=True).start()  # closing the window does not wait for it
+        return future
 
     def close(self) -> None:
-        self._worker.shutdown(wait=False, cancel_futures=True)
         self.log.close()
 
     def _fill(self, keys: dict[int, Box]) -> list[FilledFrame]:

@@ -144,7 +144,11 @@ def test_session_that_is_still_recorded_can_be_judged(folder, tmp_path_factory):
 
 def test_medium_that_cannot_be_written_is_one_sentence(folder, monkeypatch):
     log = ActionLog(folder)
-    log._database.execute("PRAGMA query_only = 1")  # as on a medium that is read-only; root may write anywhere
+
+    def read_only(path, **_):  # as on such a medium; root may write anywhere
+        return sqlite3.Connection(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
     with pytest.raises(ActionError, match="cannot be written, so nothing is stored: copy the session to a disk"):
         log.add(Mark(1.0))
     assert not log.actions
