@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -55,10 +55,16 @@ def file_of(source: str) -> Path | None:
 
 
 def job_of(runtime: Runtime, options: Options, duration_s: float | None) -> Job | None:
-    """What is analysed ahead of the player; None where it was switched off, or nothing would be found."""
-    if options.ahead is False or duration_s is None or runtime.detector is None or runtime.config.device == "cuda":
+    """What is analysed ahead of the player; None where it was switched off, or nothing would be found.
+
+    A GPU is the player's alone.
+    """
+    if options.ahead is False or duration_s is None or runtime.detector is None:
         return None
-    return Job(options.source, runtime.config, options.start_s, duration_s, options.allow_playlists)
+    config = runtime.config
+    if runtime.detector.device == "cuda":
+        config = replace(config, device="cpu", engine="auto")
+    return Job(options.source, config, options.start_s, duration_s, options.allow_playlists)
 
 
 class Ahead:

@@ -98,7 +98,8 @@ class Findings:
         if threshold == self._usual_threshold:
             likely = sure + [span for span in likely if not _is_inside(span, finished)]
         alarms = tuple((start_s, end_s, 0) for start_s, end_s in join(likely, SAME_ALARM_S))
-        done_s = _SAMPLES_SHARE * _length(self._sampled) + (1 - _SAMPLES_SHARE) * _length(analysed)
+        some_s, all_s = _length(join([*self._sampled, *analysed])), _length(analysed)
+        done_s = _SAMPLES_SHARE * some_s + (1 - _SAMPLES_SHARE) * all_s
         progress = min(1.0, done_s / self._job_s)
         return AheadState(replace(data, alarms=alarms), tuple(analysed), tuple(self._sampled), progress, self.is_over)
 

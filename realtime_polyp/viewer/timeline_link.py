@@ -21,6 +21,7 @@ _TOUCH_S, _SHORTEST_S = 0.4, 0.2
 _LONGEST_STEP_S = 0.6  # of the machine's clock: a longer step of the position is a jump, not watching
 _LONGEST_PART_S = 2.0  # of the video, from one refresh to the next
 _REDRAW_S = 0.9
+_WHOLE = 0.995
 _START_S = 1.0  # the first pictures are shown before anything else begins
 
 
@@ -68,6 +69,8 @@ class TimelineLink:
         shown = () if self._data else self._alarms.bars
         ahead = self._findings.state(threshold)  # of a long recording this takes some ms
         known = self._data() if self._data else None
+        if self._ahead and ahead.progress > _WHOLE and not ahead.is_over:
+            self._ahead.close()  # all of it was watched meanwhile
         made_of, now_s = (shown, transport.loop_s, threshold), time.monotonic()
         has_more = ahead is not self._ahead_then and now_s - self._drawn_s > _REDRAW_S
         if made_of != self._made_of or has_more or known is not self._known_then:
