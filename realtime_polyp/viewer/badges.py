@@ -115,13 +115,16 @@ def _lay_out_foot(area: QRectF, notes: Notes, size: float, gap: float) -> list[t
         laid.append((rect, badge))
     if notes.corner:
         badge = _Badge(notes.corner, TONES["warn"], BACKGROUND)
-        rect = _rect_of(badge, size * 0.6, area.width() * 0.4)
+        rect = _rect_of(badge, size * 0.6, area.width() * 0.92)
         rect.moveBottomRight(QPointF(area.right() - gap, foot))
+        if laid and laid[0][0].intersects(rect):
+            rect.moveBottom(laid[0][0].top() - gap)
         laid.append((rect, badge))
     if notes.message:
         badge = _Badge(notes.message, TEXT, BACKGROUND)
         rect = _rect_of(badge, size * 0.8, area.width() * 0.92)
-        rect.moveCenter(QPointF(area.center().x(), foot - 2.2 * size - rect.height() / 2))
+        above = min((other.top() for other, _ in laid), default=foot) - gap
+        rect.moveCenter(QPointF(area.center().x(), above - rect.height() / 2))
         laid.append((rect, badge))
     return laid
 
@@ -162,7 +165,7 @@ def _pixmap(badge: _Badge, rect: QRectF, ratio: float) -> QPixmap:
         left += size
     painter.setPen(QColor(badge.ink))
     within = QRectF(left, 0, rect.width() - left - size * 0.3, rect.height())
-    text = QFontMetricsF(font).elidedText(badge.text, Qt.ElideRight, within.width() + 1)
+    text = QFontMetricsF(font).elidedText(badge.text, Qt.ElideMiddle, within.width() + 1)
     painter.drawText(within, int(Qt.AlignLeft | Qt.AlignVCenter), text)
     painter.end()
     return pixmap

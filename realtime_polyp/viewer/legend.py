@@ -10,6 +10,7 @@ from PyQt5.QtWidgets import QWidget
 from realtime_polyp.outputs.labels import LabelPlacer
 from realtime_polyp.outputs.overlay import SHOWN_COLOUR, BoxShape, Shapes
 from realtime_polyp.outputs.overlay_lines import Look
+from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.paint import Surface, font_px, paint_shapes
 from realtime_polyp.viewer.theme import BACKGROUND, DIM, LINE, TEXT
 
@@ -27,7 +28,7 @@ _FOOT = "L hides and shows this legend"
 class Legend(QWidget):
     """A panel on the canvas, in the size that fits it. A click closes it. on_close: called when the user closes it."""
 
-    def __init__(self, canvas: QWidget, on_close: Callable[[], None]) -> None:
+    def __init__(self, canvas: Canvas, on_close: Callable[[], None]) -> None:
         super().__init__(canvas)
         self._canvas, self._on_close = canvas, on_close
         self.setObjectName("legend")
@@ -42,6 +43,7 @@ class Legend(QWidget):
 
     def open(self) -> None:
         self.fit()
+        self.avoid(self._canvas.boxes_on_widget())
         self.show()
         self._canvas.update()
 
