@@ -66,7 +66,7 @@ class Left:
 
 @dataclass
 class Child:
-    """A recording in a process of its own. frames: {index: when the recorder took it}. error: what the recorder said."""
+    """A recording in a process of its own. frames: {index: when it was taken}. error: what the recorder said."""
 
     process: BaseProcess
     pipe: "Connection[Any, Any]"

@@ -254,6 +254,8 @@ def _check_record(parser: Parser, found: dict[str, Any]) -> None:
         if found[name] and not found["record"]:
             parser.error(f"{_option(name)} needs --record DIR")
     pre_roll = found["pre_roll"]
+    if pre_roll is not None and found["headless"]:
+        parser.error("--pre-roll needs the window, where key K is: leave out --headless")
     if pre_roll is not None and not 0 < pre_roll <= LONGEST_PRE_ROLL_S:
         parser.error(f"--pre-roll must be above 0 and at most {LONGEST_PRE_ROLL_S:g} seconds, got {pre_roll:g}")
 

@@ -74,3 +74,6 @@ def test_options_that_need_a_recording_say_so(tmp_path, capsys):
         with pytest.raises(SystemExit):
             run("--source", tmp_path, *words)
         assert f"{words[0]} needs --record DIR" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("--source", tmp_path, "--record", tmp_path, "--pre-roll", "5")
+    assert "--pre-roll needs the window" in capsys.readouterr().err
