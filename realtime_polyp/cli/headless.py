@@ -41,7 +41,7 @@ def run_headless(source: Source, runtime: Runtime, options: Options) -> int:
         stalls += finish_output(lambda: write_summary(session, path, alarms), session, errors)
         summary = path if len(errors) + len(stalls) == troubles else None  # an older one may still be there
     # Files are written first, because printing may fail.
-    written = written_files(spec, summary, options.trace) + ([recorder.folder] if recorder else [])
+    written = written_files(spec, summary, options.trace) + ([recorder.folder] if recorder and recorder.folder else [])
     print(closing_text(session, alarms, written, verbose=options.verbose))
     return exit_code([session], errors, stalls)
 
