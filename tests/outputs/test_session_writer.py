@@ -16,6 +16,7 @@ from realtime_polyp.outputs import AlarmsWriter, ResultsWriter, VideoWriter
 from realtime_polyp.outputs.every_picture import OVERLAY_LIMIT_S, EveryPicture, SceneWatch
 from realtime_polyp.outputs.jumps import Coverage, Jump, JumpKind
 from realtime_polyp.outputs.recorder import Recorder
+from realtime_polyp.outputs.results_reader import read_results
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Result, Track
 from realtime_polyp.pipeline import run_inline
 from realtime_polyp.sources import FileSource
@@ -288,3 +289,12 @@ def test_a_live_headless_run_ends_when_nothing_can_be_written(tmp_path: Path) ->
     source = ScriptedSource(600, live=True, rate_hz=60)
     session, errors, _ = analyse_to_outputs(source, pipeline_of(), [writer])
     assert session.state == "failed" and "it is closed already" in str(session.error) and len(errors) == 1
+
+
+def test_the_reader_of_results_reads_a_file_with_jumps(tmp_path: Path) -> None:
+    writer = ResultsWriter(tmp_path / "a.jsonl")
+    writer.write(RESULTS[30])
+    writer.jump(jump("seek", 30 / RATE_HZ, 0.0))
+    writer.write(RESULTS[0])
+    writer.close()
+    assert [one.index for one in read_results(tmp_path / "a.jsonl")] == [30, 0]
