@@ -84,7 +84,7 @@ def _lay_out(area: QRectF, picture: QRectF, condition: Condition, notes: Notes) 
         badge = _Badge(f"\u2716  {text}", BACKGROUND, TONES["warn"])
         rect = _rect_of(badge, size, area.width() * 0.92)
         rect.moveTopLeft(QPointF(area.left() + gap, top))
-        if laid and laid[0][0].adjusted(-gap, -gap, gap, gap).intersects(rect):
+        if laid and laid[0][0].adjusted(-gap, -gap / 2, gap, gap / 2).intersects(rect):
             rect.moveTop(laid[0][0].bottom() + gap)
         laid.append((rect, badge))
         top = rect.bottom() + gap

@@ -135,10 +135,11 @@ class Controls(QWidget):
             self._speed.setChecked(not usual)
 
     def show_overlay(self, *, on: bool, style: OverlayStyle) -> None:
-        """Press the buttons of what is drawn."""
+        """Press the buttons of what is drawn; with the overlay off, the others are dim."""
         drawn = (on, style.boxes, style.outline, style.labels, style.fill)
         for action, is_drawn in zip(_TOGGLES, drawn, strict=True):
             self._toggles[action].setChecked(is_drawn)
+            self._toggles[action].setEnabled(on or action == "overlay")
 
     def show_sound(self, *, on: bool, volume: float) -> None:
         self._sound.setChecked(on)
