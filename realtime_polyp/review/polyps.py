@@ -1,7 +1,7 @@
 """The distinct polyps of a session: one list for the window, the report and the export."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,24 +79,41 @@ def list_polyps(
     return tuple(sorted(found, key=lambda one: (one.first_s, one.number)))
 
 
-def match_numbers(found: TrackTable, recorded: TrackTable) -> dict[int, int]:
+def match_numbers(found: TrackTable, recorded: TrackTable, *, above: int = 0) -> dict[int, int]:
     """Return {id of a visible track: number of the recorded visible track that it overlaps in most frames}.
 
-    A track that overlaps none gets a number above all recorded ones.
+    Several tracks may get the same number, unless they are in the same frame. A track that overlaps none gets a number
+    above all recorded ones, and above `above`.
     """
+    following = max(above, int(recorded.id.max(initial=0)))
     found, recorded = found.take(found.visible), recorded.take(recorded.visible)
     mine, theirs = same_frame_pairs(found, recorded)
     same = iou_of_pairs(found.box[mine], recorded.box[theirs]) >= _SAME_IOU
-    pairs, counts = np.unique(np.stack([found.id[mine[same]], recorded.id[theirs[same]]]), axis=1, return_counts=True)
+    pairs, counts = np.unique(found.id[mine[same]] << 32 | recorded.id[theirs[same]], return_counts=True)
+    by_id = np.argsort(found.id, kind="stable")
+    ids, begins = np.unique(found.id[by_id], return_index=True)
+    frames = dict(zip(ids.tolist(), np.split(found.number[by_id], begins[1:]), strict=False))
     numbers: dict[int, int] = {}
+    frames_of: dict[int, set[int]] = {}  # of each number that was given
     for place in np.argsort(-counts, kind="stable"):
-        numbers.setdefault(int(pairs[0, place]), int(pairs[1, place]))
-    following = int(recorded.id.max(initial=0))
-    for identity in np.unique(found.id):
-        if int(identity) not in numbers:
+        identity, number = int(pairs[place] >> 32), int(pairs[place] & 0xFFFFFFFF)
+        own, given = frames[identity].tolist(), frames_of.setdefault(number, set())
+        if identity not in numbers and given.isdisjoint(own):
+            numbers[identity] = number
+            given.update(own)
+    for identity in ids.tolist():
+        if identity not in numbers:
             following += 1
-            numbers[int(identity)] = following
+            numbers[identity] = following
     return numbers
+
+
+def renumber(tracks: TrackTable, numbers: Mapping[int, int]) -> TrackTable:
+    """Give tracks other ids; those that are not named keep theirs. The rows of a frame are sorted by id again."""
+    known, places = np.unique(tracks.id, return_inverse=True)
+    ids = np.array([numbers.get(int(one), int(one)) for one in known], np.int64)[places]
+    order = np.lexsort((ids, tracks.number))
+    return replace(tracks, id=ids).take(order)
 
 
 def same_frame_pairs(a: TrackTable, b: TrackTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

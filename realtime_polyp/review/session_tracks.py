@@ -1,5 +1,6 @@
 """The tracks of a session at the settings of the moment: recorded at first, then those of the filter that ran again.
 
+A polyp keeps the number that it had in the recording, whatever the settings: what was said about it stays with it.
 What is on the screen is answered at once, the rest on a thread, in pieces.
 """
 
@@ -9,17 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from realtime_polyp.geometry import pairwise_iou
 from realtime_polyp.packets import Detections, Track
 from realtime_polyp.recording.filter_settings import FilterSettings
 from realtime_polyp.review.alarms import SessionAlarm, find_alarms
 from realtime_polyp.review.cue_table import CueTable, read_cues, read_seeks, recorded_settings
+from realtime_polyp.review.polyps import match_numbers, renumber
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.refilter import Piece, Refilter
 from realtime_polyp.review.tracks import NO_TRACKS, TrackTable, join_tables, recorded_tracks
 from realtime_polyp.telemetry.priority import lower_thread_priority
 
-_SAME_IOU = 0.3
 _AROUND = 30  # frames before and after the one on the screen that are filtered at once
 
 
@@ -83,7 +83,8 @@ class SessionTracks:
             piece = self._refilter(self._cues, settings).stretch(max(1, shown - _AROUND), shown + _AROUND)
             with self._changed:
                 if self.state.settings == settings and not self.state.is_complete:
-                    self.state = replace(self.state, pieces=(*self.state.pieces, _with_known_ids(piece, before.tracks)))
+                    known = _with_known_ids(piece, self._recorded_tracks)
+                    self.state = replace(self.state, pieces=(*self.state.pieces, known))
 
     def detections(self, number: int, score_threshold: float) -> Detections | None:
         """The fused detections of a frame that reach a score; None while they are being loaded, or without any."""
@@ -139,11 +140,13 @@ class SessionTracks:
         pieces: list[Piece] = []
         for piece in self._refilter(cues, settings).all(lambda: self._closing or self._asked is not None):
             pieces.append(piece)
+            known = _with_known_ids(piece, self._recorded_tracks)
             with self._changed:
                 if self.state.settings == settings:
-                    self.state = replace(self.state, pieces=(*pieces, *self.state.pieces[len(pieces) - 1 :]))
+                    self.state = replace(self.state, pieces=(*self.state.pieces, known))
         if not self._closing and self._asked is None:
-            self._finish(settings, join_tables(piece.tracks for piece in pieces))
+            tracks = join_tables(piece.tracks for piece in pieces)
+            self._finish(settings, renumber(tracks, match_numbers(tracks, self._recorded_tracks)))
 
     def _finish(self, settings: FilterSettings, tracks: TrackTable) -> None:
         alarms = find_alarms(self._session.frames, tracks)
@@ -157,29 +160,6 @@ class SessionTracks:
 
 
 def _with_known_ids(piece: Piece, known: TrackTable) -> Piece:
-    """Give the tracks of a stretch that was filtered alone the numbers under which they are known.
-
-    A track that is where a known one is in the same frame is that one; every other gets a number of its own.
-    """
-    table = piece.tracks
-    near = known.between(piece.first, piece.last)
-    numbers: dict[int, int] = {}
-    following = int(known.id.max(initial=0))
-    for identity in np.unique(table.id[table.id > 0]):
-        mine = table.take(table.id == identity)
-        found = _same_place(mine, near, set(numbers.values()))
-        following += found is None
-        numbers[int(identity)] = following if found is None else found
-    ids = np.array([numbers.get(int(one), int(one)) for one in table.id], np.int64)
-    return replace(piece, tracks=replace(table, id=ids))
-
-
-def _same_place(track: TrackTable, known: TrackTable, taken: set[int]) -> int | None:
-    """Return the number of the known track that this one overlaps, at the first frame in which one does."""
-    for number, box in zip(track.number, track.box, strict=True):
-        rows = slice(*np.searchsorted(known.number, (number, number + 1)))
-        free = [row for row in range(rows.start, rows.stop) if known.id[row] > 0 and int(known.id[row]) not in taken]
-        overlaps = pairwise_iou(box[None], known.box[free])[0] if free else np.zeros(0)
-        if len(overlaps) and overlaps.max() >= _SAME_IOU:
-            return int(known.id[free[int(overlaps.argmax())]])
-    return None
+    """Give the tracks of a part of the session the numbers under which they are known."""
+    near, highest = known.between(piece.first, piece.last), int(known.id.max(initial=0))
+    return replace(piece, tracks=renumber(piece.tracks, match_numbers(piece.tracks, near, above=highest)))

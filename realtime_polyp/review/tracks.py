@@ -58,7 +58,7 @@ class TrackTable:
         rows = slice(*np.searchsorted(self.number, (first, last + 1)))
         return self.take(rows)
 
-    def take(self, rows: slice | NDArray[np.bool_]) -> "TrackTable":
+    def take(self, rows: slice | NDArray[np.bool_] | NDArray[np.int64]) -> "TrackTable":
         """Return some of the rows."""
         return TrackTable(*(column[rows] for column in self.columns()))
 

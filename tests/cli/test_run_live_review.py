@@ -1,5 +1,7 @@
 """`--review` without a window: what a session holds, and a second analysis of it."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,14 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path, run: Run) -> None
     code, out, err = run("--review", cut)
     assert code == 2 and "5 frames" in out
     assert "The picture of this session was not recorded" in err and "cut off after 0:00.2" in err
+
+
+def test_session_of_another_format_is_refused_in_one_sentence(tmp_path: Path, run: Run) -> None:
+    other = record(tmp_path / "other", results_for(range(3)))
+    with closing(sqlite3.connect(other / "session.sqlite")) as database:
+        database.execute("PRAGMA user_version = 9")
+    code, out, err = run("--review", other)
+    assert code == 2 and not out and "has format 9, and this version reads format 1" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from test_session_alarms import random_session
 from realtime_polyp.review.actions import Action, Judgement, PolypFields, SamePolyp, Stretch, Verdict, judge
 from realtime_polyp.review.alarms import find_alarms
 from realtime_polyp.review.compare import compare_alarms, comparison_table
-from realtime_polyp.review.polyps import list_polyps, match_numbers
+from realtime_polyp.review.polyps import list_polyps, match_numbers, renumber
 from realtime_polyp.review.tracks import NO_TRACKS, table_of
 
 PERIOD_S = 1 / 25
@@ -50,6 +50,10 @@ def test_tracks_of_another_threshold_are_known_by_the_recorded_numbers():
     recorded = table_of(np.concatenate([rows_of(1, 10, 40), rows_of(2, 100, 130)]))
     found = table_of(np.concatenate([rows_of(1, 50, 60, x1=70), rows_of(2, 12, 40), rows_of(3, 90, 130, x1=15)]))
     assert match_numbers(found, recorded) == {1: 3, 2: 1, 3: 2}
+    assert renumber(found, {1: 3, 2: 1, 3: 2}).at(12)[0].id == 1
+    at_once = table_of(np.repeat(rows_of(1, 10, 40), 2, axis=0))
+    at_once.id[1::2] = 2
+    assert match_numbers(at_once, recorded) == {1: 1, 2: 3}, "two in the same frame are not the same polyp"
     frames = quiet_session()
     polyps = list_polyps(frames, find_alarms(frames, found), Judgement(), match_numbers(found, recorded))
     assert [one.number for one in polyps] == [1, 3, 2]
