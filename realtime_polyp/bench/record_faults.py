@@ -34,10 +34,10 @@ KINDS = ("encoded", "packets")
 LIMIT_S = 1.0
 """The most that may be missing."""
 
-_EARLIEST_S, _LATEST_S = 0.3, 4.0  # of the fault, after the first frame
+_EARLIEST_S, _LATEST_S = 0.3, 3.0  # of the fault, after the first frame
 _STREAM_S = 40.0
 _DISK_MB = 24
-_GOES_ON_S = 2.5  # after a folder was removed
+_GOES_ON_S = 1.5  # after a folder was removed
 _PATIENCE_S = 60.0
 _PROCESSES = multiprocessing.get_context("forkserver")  # a process that has imported everything is forked
 _PROCESSES.set_forkserver_preload(["realtime_polyp.bench.record_child"])

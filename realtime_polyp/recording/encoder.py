@@ -22,7 +22,7 @@ from realtime_polyp.recording.packets import RecentPackets, StoredPacket
 from realtime_polyp.telemetry.priority import lower_thread_priority
 
 _NICENESS = 5  # the models of a live source have the lowest priority, and the display the usual one
-_QUEUED = 16  # pictures; of HD 100 MB
+_QUEUED_S, _MOST_QUEUED = 0.4, 16  # pictures that wait are lost in a crash; 16 of HD take 100 MB
 _KEY_EVERY_MS = 1000
 _MS = Fraction(1, 1000)
 
@@ -89,6 +89,7 @@ class EncodedPackets:
         self._queue: deque[tuple[Image, int]] = deque()
         self._changed = threading.Condition()
         self._finishing = self._busy = False
+        self._capacity = max(4, min(_MOST_QUEUED, round(_QUEUED_S * rate_hz)))
         self._clock = SessionClock(live=live, period_s=float(1 / rate_hz))
         self._last_ms, self._key_ms = -1, -_KEY_EVERY_MS
         self._thread = threading.Thread(target=self._run, name="encode original", daemon=True)
@@ -101,7 +102,7 @@ class EncodedPackets:
     def place(self, frame: Frame) -> float | None:
         now_s = self._clock.at(frame.pts_s, frame.captured_s)
         with self._changed:
-            if self.error or self._finishing or len(self._queue) >= _QUEUED:
+            if self.error or self._finishing or len(self._queue) >= self._capacity:
                 self.dropped += 1
                 return None
             time_ms = max(self._last_ms + 1, round(now_s * 1000))

@@ -1,6 +1,7 @@
 """The picture of a live source as `original.mkv`: packets as they were sent, or encoded, on a thread of its own.
 
-The file can be played at any moment while it is written. A crash loses the cluster in progress, at most 250 ms.
+The file can be played at any moment while it is written. Each frame is a cluster, so that a crash
+loses no more than what was not handed to the system.
 """
 
 import os
@@ -24,7 +25,7 @@ from realtime_polyp.recording.original import NoOriginal
 from realtime_polyp.recording.packets import PacketFeed, StoredPacket
 from realtime_polyp.recording.schema import ORIGINAL_FILE
 
-_OPTIONS = {"cluster_time_limit": "250", "flush_packets": "1", "avoid_negative_ts": "disabled"}
+_OPTIONS = {"cluster_time_limit": "0", "flush_packets": "1", "avoid_negative_ts": "disabled"}
 _SYNC_S = 1.0  # between two times that the system is asked to write to the disk
 _MOST_BYTES = 64 << 20  # waiting for the disk; then packets are dropped up to the next keyframe
 _SETTLE_S = 5.0  # for pictures that still wait for the encoder

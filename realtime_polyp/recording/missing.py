@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from realtime_polyp.review.recorded import RecordedSession
 
 _TOO_SLOW = {"results": "the disk", "pictures": "the disk or the encoder"}
-_SAME_PLACE_S = 0.3  # a cluster of the original
+_SAME_PLACE_S = 0.3  # what is not worth a word
 
 
 def find_problems(session: "RecordedSession") -> tuple[str, ...]:
