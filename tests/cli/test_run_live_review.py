@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
+from fakes import wait_until
 from session_toys import record, results_for, write_source
 
 from realtime_polyp.recording.audit import verify_chain
@@ -13,6 +14,7 @@ from realtime_polyp.review.compare import compare_alarms
 from realtime_polyp.review.reanalysis import list_analyses, reanalysed_tracks
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.tracks import recorded_tracks
+from realtime_polyp.viewer.review_session import ReviewSession
 
 COUNT = 40
 
@@ -71,3 +73,6 @@ def test_second_analysis_is_stored_beside_the_first_and_compared(folder: Path, r
     assert len(tracks) and one.detail["models"] == {"detector": "fake", "segmenter": "fake"}
     assert len(recorded_tracks(session)) == len(before) and verify_chain(session) == ()
     assert compare_alarms((), before, (), tracks).both == ()
+    window = ReviewSession(folder)
+    wait_until(lambda: len(window.timeline().alarms) == len(window.timeline().other_alarms) == 1)
+    window.close()

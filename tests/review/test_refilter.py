@@ -38,8 +38,7 @@ def test_recorded_settings_give_the_recorded_tracks(tmp_path: Path, config: Pipe
     session, cues = opened(tmp_path, results_for(range(COUNT), config), config=config)
     tracks = recorded_tracks(session)
     assert len(tracks) > 50 and tracks.visible.any()
-    if config.temporal:  # without it, no cues are kept
-        assert_same(refiltered(session, cues), tracks)
+    assert_same(refiltered(session, cues), tracks)
 
 
 def test_seek_while_recording_is_repeated(tmp_path: Path) -> None:
