@@ -90,13 +90,14 @@ class LiveOriginal:
         self._closing = False
         self._changed = threading.Condition()
         self._zero_ms: int | None = None
-        self._has_begun = False
+        self._has_begun = self._has_past = False
         self._file = OriginalFile(folder / ORIGINAL_FILE)
         self._container = av.open(self._file, "w", format="matroska", options=_OPTIONS)
         self._stream: Stream = feed.add_stream(self._container)
         self._thread = threading.Thread(target=self._run, name="write original", daemon=True)
         self._thread.start()
         feed.recent.listen(self._put, back_ms=round(back_s * 1000))
+        self._has_past = True
 
     def place(self, frame: Frame) -> float | None:
         place = self._feed.place(frame)
@@ -142,7 +143,8 @@ class LiveOriginal:
         with self._changed:
             if self._zero_ms is None or not self._has_begun:
                 self._zero_ms, self._has_begun = min(self._zero_ms or packet.time_ms, packet.time_ms), True
-            full = self._queued_bytes + len(packet.data) > _MOST_BYTES
+            # What has passed is in memory anyhow.
+            full = self._has_past and self._queued_bytes + len(packet.data) > _MOST_BYTES
             if full or (self._loses and not packet.is_key):
                 self._lost += 1
                 if not self._loses:

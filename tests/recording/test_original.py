@@ -3,6 +3,7 @@
 import threading
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from media import Sender, write_clip
@@ -95,3 +96,38 @@ def test_recent_packets_are_bounded():
         recent.add(a_packet(time_ms, key=True, size=8 << 20))
     recent.listen(got.append, back_ms=10**9)
     assert len(got) == 32
+
+
+class StillFeed:
+    """A feed of packets that are there already."""
+
+    is_encoded, dropped = False, 0
+
+    def __init__(self, stream, packets):
+        self.recent, self._stream = RecentPackets(keep_ms=10**9), stream
+        for packet in packets:
+            self.recent.add(packet)
+
+    def add_stream(self, container):
+        return container.add_stream_from_template(self._stream, opaque=True)
+
+    def settle(self, within_s):
+        return
+
+    def finish(self):
+        return
+
+
+def test_all_of_a_long_past_is_written_although_more_than_that_may_not_wait(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "a.mp4", count=40, options={"g": "10", "bf": "0"})
+    monkeypatch.setattr("realtime_polyp.recording.live_original._MOST_BYTES", 100)
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        stored = [
+            StoredPacket(bytes(one), number * 100, number * 100, 100, one.is_keyframe)
+            for number, one in enumerate(packets)
+        ]
+        original = LiveOriginal(StillFeed(stream, stored), tmp_path, back_s=3.5)
+        original.close()
+    assert original.dropped == 0 and len(pictures_of(tmp_path / "original.mkv")) == 40
