@@ -18,16 +18,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.field_of_view import Image
+from realtime_polyp.field_of_view import FieldOfView, Image
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import RunLengths
 from realtime_polyp.packets import Boxes, Mask
 from realtime_polyp.review.labels import mask_region, regions_of
 from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.temporal.camera_motion import camera_motion, thumbnail
 
 Pictures = Callable[[int], Image | None]
 """Returns the picture (H, W, 3) of a frame by its number in the session; None where there is none."""
 Matrix = NDArray[np.float64]
+_Grey = NDArray[np.uint8]
 
 MOST_FRAMES = 1800
 """The longest stretch between two drawn boxes: a minute at 30 frames per second."""
@@ -40,6 +42,7 @@ _REACH, _MOST_GROWTH = 0.5, 0.7  # how far the next recorded box may be, in side
 # Standard deviations as shares of the box's sides: of a step with flow, with camera motion, and with neither; of sizes.
 _FLOW_STEP, _CAMERA_STEP, _BLIND_STEP, _SIZE_STEP = 0.06, 0.08, 0.15, 0.06
 _KEY_SD, _BEST_SD, _WORST_SD = 0.004, 0.05, 0.25
+_MOST_GREY_BYTES = 256 << 20
 _FLOW_LONG_PX, _GRID, _MIN_POINTS = 640, 9, 8
 _FLOW = {"winSize": (15, 15), "maxLevel": 3, "criteria": (3, 12, 0.03)}
 _BACKWARD_PX, _INLIER_PX, _ZOOM = 1.5, 1.5, (0.75, 1.33)
@@ -69,6 +72,7 @@ class _Recorded:
 
     number: int
     size: tuple[int, int]
+    field: FieldOfView
     detections: Matrix
     regions: Matrix
     mask: Mask | None
@@ -107,9 +111,13 @@ def fill(session: RecordedSession, keys: Mapping[int, Boxes], pictures: Pictures
             )
     recorded = [_read(session, number) for number in range(numbers[0], numbers[-1] + 1)]
     drawn = {number: np.asarray(keys[number], np.float64) for number in numbers}
-    path = _path(recorded, drawn, _steps(recorded))
+    steps = _steps(recorded)
+    greys: list[_Grey | None] = []
     if pictures is not None and len(recorded) > 2:
-        path = _path(recorded, drawn, _flow_steps(recorded, path, pictures))
+        greys, steps = _look_at(recorded, steps, pictures)
+    path = _path(recorded, drawn, steps)
+    if greys:
+        path = _path(recorded, drawn, _flow_steps(recorded, path, steps, greys))
     return [_filled(one, box, one.number in drawn) for one, box in zip(recorded, path, strict=True)]
 
 
@@ -117,17 +125,16 @@ def fill(session: RecordedSession, keys: Mapping[int, Boxes], pictures: Pictures
 
 
 def _read(session: RecordedSession, number: int) -> _Recorded:
-    place = session.frame(number).image.shape[:2]
+    height, width = size = session.frame(number).image.shape[:2]
     try:
         raw, cues = session.raw(number), session.cues(number)
     except KeyError:  # it was not analysed
-        return _Recorded(number, place, _NO_BOXES, _NO_BOXES, None, None)
+        return _Recorded(number, size, FieldOfView(0, 0, width, height), _NO_BOXES, _NO_BOXES, None, None)
     detections = np.column_stack([raw.detections.boxes, raw.detections.scores]).astype(np.float64)
     camera = None if cues.camera is None else cues.camera.astype(np.float64)
     kept = detections[detections[:, 4] >= _MIN_SCORE]
-    return _Recorded(
-        number, place, kept, _NO_BOXES if raw.mask is None else regions_of(raw.mask)[1][:, :5], raw.mask, camera
-    )
+    regions = _NO_BOXES if raw.mask is None else regions_of(raw.mask)[1][:, :5]
+    return _Recorded(number, size, raw.field_of_view, kept, regions, raw.mask, camera)
 
 
 # How the box moves from frame to frame
@@ -141,23 +148,42 @@ def _steps(recorded: Sequence[_Recorded]) -> list[_Step]:
     ]
 
 
-def _flow_steps(recorded: Sequence[_Recorded], path: Sequence[Matrix], pictures: Pictures) -> list[_Step]:
-    """Return the steps by optical flow around the box where it can be had, else by camera motion."""
-    steps = _steps(recorded)
-    scale = min(1.0, _FLOW_LONG_PX / max(recorded[0].size))
-    before: NDArray[np.uint8] | None = None
+def _look_at(
+    recorded: Sequence[_Recorded], steps: Sequence[_Step], pictures: Pictures
+) -> tuple[list[_Grey | None], list[_Step]]:
+    """Return the small grey pictures, and the steps with the camera motion of the pictures where none was recorded."""
+    height, width = recorded[0].size
+    scale = min(1.0, _FLOW_LONG_PX / max(height, width), math.sqrt(_MOST_GREY_BYTES / (len(recorded) * height * width)))
+    greys: list[_Grey | None] = []
+    found, before = list(steps), None
     for place, one in enumerate(recorded):
         picture = pictures(one.number)
-        now = None if picture is None else _grey(picture, scale)
+        now = None if picture is None else thumbnail(picture, one.field)
+        if place and now is not None and steps[place - 1].sd == _BLIND_STEP:
+            motion = camera_motion(before, now)
+            if motion.known:
+                found[place - 1] = _Step(motion.matrix.astype(np.float64), _CAMERA_STEP)
+        greys.append(None if picture is None else _grey(picture, scale))
+        before = now
+    return greys, found
+
+
+def _flow_steps(
+    recorded: Sequence[_Recorded], path: Sequence[Matrix], steps: Sequence[_Step], greys: Sequence[_Grey | None]
+) -> list[_Step]:
+    """Return the steps by optical flow around the box where it can be had, else the given ones."""
+    found = list(steps)
+    for place in range(1, len(recorded)):
+        before, now = greys[place - 1], greys[place]
         if before is not None and now is not None and before.shape == now.shape:
+            scale = now.shape[1] / recorded[place].size[1]
             matrix = _flow(before, now, path[place - 1], steps[place - 1].matrix, scale)
             if matrix is not None:
-                steps[place - 1] = _Step(matrix, _FLOW_STEP)
-        before = now
-    return steps
+                found[place - 1] = _Step(matrix, _FLOW_STEP)
+    return found
 
 
-def _grey(picture: Image, scale: float) -> NDArray[np.uint8]:
+def _grey(picture: Image, scale: float) -> _Grey:
     """The green channel, in which vessels stand out, small."""
     green = np.ascontiguousarray(picture[..., 1])
     if scale == 1.0:
@@ -165,7 +191,7 @@ def _grey(picture: Image, scale: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(green, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _flow(before: NDArray[np.uint8], now: NDArray[np.uint8], box: Matrix, guess: Matrix, scale: float) -> Matrix | None:
+def _flow(before: _Grey, now: _Grey, box: Matrix, guess: Matrix, scale: float) -> Matrix | None:
     """Return the similarity (2, 3), source px, that most points in the box follow; None where too few agree."""
     points = _grid(before, box * scale)
     if len(points) < _MIN_POINTS:
@@ -186,7 +212,7 @@ def _flow(before: NDArray[np.uint8], now: NDArray[np.uint8], box: Matrix, guess:
     return np.column_stack([matrix[:, :2], matrix[:, 2] / scale])
 
 
-def _grid(grey: NDArray[np.uint8], box: Matrix) -> NDArray[np.float32]:
+def _grid(grey: _Grey, box: Matrix) -> NDArray[np.float32]:
     """Return points (n, 2) in a box, without those on highlights and in the dark."""
     xs, ys = np.linspace(box[0], box[2], _GRID), np.linspace(box[1], box[3], _GRID)
     points = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
