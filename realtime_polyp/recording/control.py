@@ -72,7 +72,7 @@ class RecordingControl:
         if isinstance(self._feed, CopiedPackets) and reader:
             self._feed.attach(reader)
         elif self._feed is None and reader:  # costs little: recording then begins with a whole picture at any moment
-            self._feed = open_feed(source, keep_s=self.spec.pre_roll_s)
+            self._feed = self._open_feed(source)
         if self._recorder is None and self._is_on:  # it was asked for before: record from the first frame on
             self._submit(self._start).result()
         elif self._recorder is None and self._keeps_past:
@@ -172,8 +172,13 @@ class RecordingControl:
         source = self._source
         if source is None or self._recorder is not None:
             return
-        self._feed = self._feed or open_feed(source, keep_s=self.spec.pre_roll_s)
+        self._feed = self._feed or self._open_feed(source)
         self._recorder = self._make(None, FeedPlaces(self._feed), source)
+
+    def _open_feed(self, source: Source) -> PacketFeed:
+        """Packets that may be kept for some time."""
+        folder, keep_s = self.spec.folder, self.spec.pre_roll_s
+        return open_feed(source, keep_s=keep_s, folder=folder if keep_s and folder.is_dir() else None)
 
     def _start(self) -> None:
         source = self._source

@@ -5,6 +5,7 @@ import os
 import threading
 from collections import deque
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -74,13 +75,15 @@ class EncodedPackets:
     """Encodes the pictures that are captured, on a thread of its own. A picture that finds the queue full is left out.
 
     size: (width, height) of the first picture, px; others are fitted into it. rate_hz: nominal. live: the source is.
-    keep_ms: see `RecentPackets`. Raises FFmpegError where no encoder opens.
+    keep_ms, folder: see `RecentPackets`. Raises FFmpegError where no encoder opens.
     """
 
     is_encoded = True
 
-    def __init__(self, size: tuple[int, int], rate_hz: Fraction, *, live: bool, keep_ms: int = 0) -> None:
-        self.recent, self.dropped = RecentPackets(keep_ms), 0
+    def __init__(
+        self, size: tuple[int, int], rate_hz: Fraction, *, live: bool, keep_ms: int = 0, folder: Path | None = None
+    ) -> None:
+        self.recent, self.dropped = RecentPackets(keep_ms, folder), 0
         self.error: Exception | None = None
         self._size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self._stream = open_encoder(self._size, rate_hz)

@@ -183,7 +183,7 @@ class LiveOriginal:
             return packet
 
     def _mux(self, stored: StoredPacket) -> None:
-        packet: Packet[Any] = Packet(stored.data)
+        packet: Packet[Any] = Packet(stored.load())
         zero_ms = self._zero_ms or 0
         packet.stream, packet.time_base = self._stream, _MS
         packet.pts, packet.dts = stored.time_ms - zero_ms, stored.dts_ms - zero_ms

@@ -8,7 +8,8 @@ import io
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import av
@@ -18,12 +19,14 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from realtime_polyp.packets import Frame
+from realtime_polyp.recording.spill import LARGEST_BYTES, Spilled, SpillFile
 
 if TYPE_CHECKING:
     from realtime_polyp.sources.reader import Reader
 
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v210x", "v308", "v408", "v410", "r210", "bitpacked", "yuv4")
-_MOST_BYTES = 256 << 20  # kept; then the oldest go
+_MOST_BYTES = 256 << 20  # kept in memory; then the oldest go
+_SPILL_BYTES = 64 << 20  # in memory; then the oldest go to the disk
 _MOST_PLACES = 4096
 _JUMP_BACK_MS, _JUMP_AHEAD_MS = -1000, 60_000  # a step beyond these is a reset of the sender's clock
 
@@ -33,18 +36,22 @@ class StoredPacket:
     """A compressed picture.
 
     Attributes:
-        data: its bytes.
+        data: its bytes, which may lie on the disk.
         time_ms: when it is shown, on the feed's own clock.
         dts_ms: when it is decoded.
         duration_ms: 0 where it is not known.
         is_key: decoding can begin here.
     """
 
-    data: bytes
+    data: bytes | Spilled
     time_ms: int
     dts_ms: int
     duration_ms: int
     is_key: bool
+
+    def load(self) -> bytes:
+        """Its bytes. Raises OSError."""
+        return self.data.load() if isinstance(self.data, Spilled) else self.data
 
 
 Listener = Callable[[StoredPacket], None]
@@ -90,11 +97,20 @@ class PacketFeed(Protocol):
 
 
 class RecentPackets:
-    """The newest packets, from a keyframe on, for at least `keep_ms` where they fit into 256 MB; and who gets the next
-    ones. Thread-safe."""
+    """The newest packets, from a keyframe on, for at least `keep_ms`; and who gets the next ones. Thread-safe.
 
-    def __init__(self, keep_ms: int = 0) -> None:
+    Where there is a folder, what does not fit into 64 MB lies on the disk, up to 4 GB, and is written there on a thread
+    of its own. Without one, or where that fails, what does not fit into 256 MB is forgotten.
+    """
+
+    def __init__(self, keep_ms: int = 0, folder: Path | None = None) -> None:
         self.keep_ms = keep_ms
+        self._on_disk = 0  # of the packets, the first ones
+        self._disk_bytes = 0
+        self._spills = folder is not None
+        self._full = threading.Event()
+        if folder is not None:
+            threading.Thread(target=self._spill_all, args=(folder,), name="spill", daemon=True).start()
         self._packets: deque[StoredPacket] = deque()
         self._bytes = 0
         self._listener: Listener | None = None
@@ -108,6 +124,8 @@ class RecentPackets:
             self._packets.append(packet)
             self._bytes += len(packet.data)
             self._forget_old()
+            if self._bytes - self._disk_bytes > _SPILL_BYTES:
+                self._full.set()
             if self._listener:
                 self._listener(packet)
 
@@ -138,25 +156,61 @@ class RecentPackets:
         newest_ms = self._packets[-1].time_ms
         while len(self._packets) > 1:
             next_key = next((at for at, one in enumerate(self._packets) if at and one.is_key), None)
-            too_large = self._bytes > _MOST_BYTES
+            too_large = self._bytes > (LARGEST_BYTES if self._spills else _MOST_BYTES)
             if next_key is None:
                 if too_large:  # no keyframe in so much: what follows cannot be decoded anyway
                     self._packets.clear()
-                    self._bytes = 0
+                    self._bytes = self._disk_bytes = self._on_disk = 0
                 return
             if self._packets[next_key].time_ms > newest_ms - self.keep_ms and not too_large:
                 return
             for _ in range(next_key):
-                self._bytes -= len(self._packets.popleft().data)
+                self._forget(self._packets.popleft())
+
+    def _forget(self, packet: StoredPacket) -> None:
+        self._bytes -= len(packet.data)
+        if isinstance(packet.data, Spilled):
+            self._on_disk -= 1
+            self._disk_bytes -= len(packet.data)
+
+    def _spill_all(self, folder: Path) -> None:
+        """Move the oldest packets to the disk whenever there are too many in memory."""
+        try:
+            file = SpillFile(folder)
+            while True:
+                self._full.wait()
+                packet = self._next_to_spill()
+                if packet is not None:
+                    self._replace(packet, replace(packet, data=file.put(packet.load())))
+        except OSError:  # a full disk: what is in memory is enough
+            with self._lock:
+                self._spills = False
+                self._full.clear()
+
+    def _next_to_spill(self) -> StoredPacket | None:
+        with self._lock:
+            if self._bytes - self._disk_bytes > _SPILL_BYTES and self._on_disk < len(self._packets):
+                return self._packets[self._on_disk]
+            self._full.clear()
+            return None
+
+    def _replace(self, packet: StoredPacket, by: StoredPacket) -> None:
+        """Replace it, unless it was forgotten meanwhile."""
+        with self._lock:
+            if self._on_disk < len(self._packets) and self._packets[self._on_disk] is packet:
+                self._packets[self._on_disk] = by
+                self._on_disk += 1
+                self._disk_bytes += len(by.data)
 
 
 class CopiedPackets:
-    """The packets of a live source, copied as they were sent. reader: of the source."""
+    """The packets of a live source, copied as they were sent. reader: of the source. keep_ms, folder: see
+    `RecentPackets`."""
 
     dropped, is_encoded = 0, False
 
-    def __init__(self, reader: "Reader", *, keep_ms: int = 0) -> None:
-        self.recent = RecentPackets(keep_ms)
+    def __init__(self, reader: "Reader", *, keep_ms: int = 0, folder: Path | None = None) -> None:
+        self.recent = RecentPackets(keep_ms, folder)
         self._reader, self._form = reader, _form_of(reader)
         self._places: dict[float, int] = {}
         self._shift_ms, self._last_ms, self._last_dts_ms = 0, 0, -1

@@ -68,15 +68,16 @@ def reader_of(source: Source) -> Reader | None:
     return None
 
 
-def open_feed(source: Source, *, keep_s: float = 0.0) -> PacketFeed:
+def open_feed(source: Source, *, keep_s: float = 0.0, folder: Path | None = None) -> PacketFeed:
     """Open the packets of a source that is no file: its own where they are compressed, else encoded here.
 
-    keep_s: how much of the past is kept for a recording that begins later, s. Raises FFmpegError.
+    keep_s: how much of the past is kept for a recording that begins later, s. folder: an existing one, on whose disk it
+    is kept if it is much; None: only in memory. Raises FFmpegError.
     """
     keep_ms, rate_hz = round(keep_s * 1000), source.rate_hz or Fraction(_LIKELY_RATE_HZ)
     if reader := reader_of(source):
-        return CopiedPackets(reader, keep_ms=keep_ms)
-    return EncodedPackets(source.size, rate_hz, live=source.live, keep_ms=keep_ms)
+        return CopiedPackets(reader, keep_ms=keep_ms, folder=folder)
+    return EncodedPackets(source.size, rate_hz, live=source.live, keep_ms=keep_ms, folder=folder)
 
 
 def _choose_original(text: str, source: Source, place: Path, copies_source: bool) -> Original:

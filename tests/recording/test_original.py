@@ -1,6 +1,7 @@
 """The original picture of a live source: copied packets, encoded pictures, and what has just passed."""
 
 import threading
+import time
 from fractions import Fraction
 
 import av
@@ -131,3 +132,25 @@ def test_all_of_a_long_past_is_written_although_more_than_that_may_not_wait(tmp_
         original = LiveOriginal(StillFeed(stream, stored), tmp_path, back_s=3.5)
         original.close()
     assert original.dropped == 0 and len(pictures_of(tmp_path / "original.mkv")) == 40
+
+
+def test_much_of_the_past_lies_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.packets._SPILL_BYTES", 1000)
+    recent, got = RecentPackets(keep_ms=5000, folder=tmp_path), []
+    for number in range(100):
+        recent.add(StoredPacket(bytes([number]) * 200, number * 100, number * 100, 100, number % 5 == 0))
+    until_s = time.monotonic() + 20
+    while recent._on_disk < 46 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert recent._bytes - recent._disk_bytes <= 1000 and not list(tmp_path.iterdir())
+    recent.listen(got.append, back_ms=10**9)
+    assert [packet.load() for packet in got] == [bytes([number]) * 200 for number in range(45, 100)]
+
+
+def test_past_stays_in_memory_where_the_disk_is_out_of_reach(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.packets._SPILL_BYTES", 1000)
+    recent, got = RecentPackets(keep_ms=10**9, folder=tmp_path / "gone"), []
+    for number in range(50):
+        recent.add(StoredPacket(bytes(200), number * 100, number * 100, 100, True))
+    recent.listen(got.append, back_ms=10**9)
+    assert len(got) == 50 and all(len(packet.load()) == 200 for packet in got)
