@@ -152,7 +152,7 @@ class Opener(QObject):
         question = self._question()
         if not question:
             return True
-        box = QMessageBox(QMessageBox.Question, "realtime-polyp", question, parent=self._window)
+        box = QMessageBox(QMessageBox.NoIcon, "realtime-polyp", question, parent=self._window)
         box.setStyleSheet(FORM_STYLE)
         end = box.addButton("End it", QMessageBox.AcceptRole)
         stay = box.addButton("Stay here", QMessageBox.RejectRole)
