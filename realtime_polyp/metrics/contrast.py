@@ -48,8 +48,8 @@ def contrasts_of(picture: Image, drawn: Image, reach_px: int) -> Contrasts:
     changed = (picture != drawn).any(axis=2)
     painted, below = luminance(drawn), luminance(picture)
     window = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
-    brightest = cv2.dilate(np.where(changed, painted, 0).astype(np.float32), window)
-    darkest = cv2.erode(np.where(changed, painted, 1).astype(np.float32), window)
+    brightest = np.asarray(cv2.dilate(np.where(changed, painted, 0).astype(np.float32), window), np.float32)
+    darkest = np.asarray(cv2.erode(np.where(changed, painted, 1).astype(np.float32), window), np.float32)
     beside = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~changed
     line, edge = ratio(brightest, below)[beside], ratio(darkest, below)[beside]
     return Contrasts(line, np.maximum(line, edge))

@@ -194,8 +194,9 @@ def _draw_outlines(painted: Image, shapes: Shapes, look: Look) -> None:
         _tint(painted, lines, shapes.colour)
     if shapes.lined:
         # The edge is one px wider, because the smooth line takes half a px on either side, and is not smooth itself.
-        cv2.polylines(painted, lines, True, EDGE_COLOUR, round(look.line + 2 * look.edge) + 1, cv2.LINE_8)
-        cv2.polylines(painted, lines, True, shapes.colour, max(1, round(look.line)), cv2.LINE_AA)
+        width = max(2, math.floor(look.outline))
+        cv2.polylines(painted, lines, True, EDGE_COLOUR, width + 2 * round(look.edge) + 1, cv2.LINE_8)
+        cv2.polylines(painted, lines, True, shapes.colour, width, cv2.LINE_AA)
 
 
 def _tint(painted: Image, lines: Sequence[NDArray[np.int32]], colour: Colour) -> None:

@@ -9,6 +9,7 @@ EDGE_COLOUR = (0, 0, 0)
 """Every line and letter has an edge of this colour: one of the two contrasts with any mucosa."""
 
 _LINE_PER_SIZE, _TEXT_PER_SIZE = 1 / 270, 1 / 30
+_OUTLINE = 0.75  # of a line's width
 _CORNER = 0.3  # of a side: length of the corners that mark a held polyp
 _SMALLEST_GAP = 2.0  # line widths between two corners
 
@@ -18,12 +19,14 @@ class Look:
     """Sizes on the surface that is drawn on, px.
 
     Attributes:
-        line: width of a line.
+        line: width of a box's line.
+        outline: width of an outline, which lies on the polyp and is finer.
         edge: width of the dark edge on each side of it.
         text: height of the font.
     """
 
     line: float
+    outline: float
     edge: float
     text: float
 
@@ -32,7 +35,7 @@ def look_of(width_px: float, height_px: float) -> Look:
     """The sizes for a picture that is drawn at this size: in proportion to it, in whole px, and never too fine."""
     size = min(width_px, height_px)
     line = max(2, round(size * _LINE_PER_SIZE))
-    return Look(line, max(1, round(line / 2)), max(13.0, size * _TEXT_PER_SIZE))
+    return Look(line, max(1.5, line * _OUTLINE), max(1, round(line / 2)), max(13.0, size * _TEXT_PER_SIZE))
 
 
 def bars_of(box: Rect, look: Look, *, held: bool) -> tuple[Rect, ...]:

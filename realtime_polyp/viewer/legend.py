@@ -126,7 +126,7 @@ def _paint_sample(painter: QPainter, kind: str, area: QRectF) -> None:
         "label": (BoxShape((0.1 * width, 0.6 * height, 0.9 * width, 1.4 * height), "2  89 %", held=False),),
     }.get(kind, ())
     outlines = (round_.astype(np.float32),) if kind == "outline" else ()
-    surface = Surface(QRectF(area), 1.0, QRectF(area), look=Look(height / 12, height / 24, height * 0.36))
+    surface = Surface(QRectF(area), 1.0, QRectF(area), look=Look(height / 12, height / 14, height / 24, height * 0.36))
     painter.save()
     painter.setClipRect(area)
     paint_shapes(painter, Shapes(boxes, outlines, fill=False), surface, LabelPlacer())

@@ -76,7 +76,7 @@ def _paint_outlines(painter: QPainter, shapes: Shapes, surface: Surface, look: L
             painter.drawPolygon(polygon)
         if shapes.lined:
             painter.setBrush(Qt.NoBrush)
-            for colour, width in ((EDGE_COLOUR, look.line + 2 * look.edge), (shapes.colour, look.line)):
+            for colour, width in ((EDGE_COLOUR, look.outline + 2 * look.edge), (shapes.colour, look.outline)):
                 painter.setPen(_pen(colour, width))
                 painter.drawPolygon(polygon)
 
