@@ -81,7 +81,7 @@ def test_stretch_is_marked_while_recording(tmp_path):
     play(spec, {0: until_on, 15: RecordingControl.keep})
     (session,) = sessions(tmp_path / "out")
     ((session_s,),) = session.database.execute("SELECT session_s FROM events WHERE kind = 'keep'").fetchall()
-    assert session_s == pytest.approx(1.4, abs=0.6) and len(session.frames) == 20
+    assert 0 <= session_s < 2 and len(session.frames) == 20
 
 
 def test_folder_that_cannot_be_written_is_said_and_playing_goes_on(tmp_path):
