@@ -18,7 +18,6 @@ from realtime_polyp.review.polyps import match_numbers, renumber
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.refilter import Piece, Refilter
 from realtime_polyp.review.tracks import NO_TRACKS, TrackTable, join_tables, recorded_tracks
-from realtime_polyp.telemetry.priority import lower_thread_priority
 
 _AROUND = 30  # frames before and after the one on the screen that are filtered at once
 
@@ -106,7 +105,6 @@ class SessionTracks:
             self._changed.notify()
 
     def _run(self) -> None:
-        lower_thread_priority()
         try:
             self._recorded_tracks = recorded_tracks(self._session)
             with self._changed:
