@@ -300,9 +300,10 @@ class Editor:
 
     def _replaced(self) -> frozenset[int]:
         """The polyps whose box in this frame a person drew: the program's box is not shown beside it."""
-        number = self.number
-        drawn = self.judging.judgement.boxes
-        return frozenset(polyp for polyp, frames in drawn.items() if number in frames)
+        number, result = self.number, self.result
+        if number is None or result is None or not self.judging.judgement.boxes:
+            return frozenset()
+        return self.judging.replaced(number, result.tracks)
 
     def _size(self) -> tuple[int, int] | None:
         if self._player.displayed is None:

@@ -292,9 +292,9 @@ class JudgeLink:
 
     def _place_prompt(self) -> None:
         canvas = self._window.canvas
-        width = round(
-            min(0.94 * canvas.width(), self._prompt.fontMetrics().horizontalAdvance(self._prompt.text()) + 60)
-        )
+        self._prompt.ensurePolished()  # the sizes of the letters come with the style
+        needed = self._prompt.fontMetrics().horizontalAdvance(self._prompt.text()) + 60 * self._window.scale
+        width = round(min(0.94 * canvas.width(), needed))
         self._prompt.setWordWrap(True)
         self._prompt.setFixedWidth(max(100, width))
         self._prompt.setFixedHeight(max(1, self._prompt.heightForWidth(self._prompt.width())))

@@ -89,13 +89,20 @@ class Judging:
             for polyp, box in drawn.items()
             if box is not None
         ]
+        replaced = self.replaced(number, tracks)
         for track in tracks:
-            if track.visible and track.id not in drawn:
+            if track.visible and track.id not in replaced:
                 alarm = self.alarm_of(track.id, number)
                 verdict = self.rulings().get(alarm.number) if alarm else None
                 name = polyp_name(judgement.number_of(track.id))
                 found.append(PolypBox(track.id, name, box_of(track.box), False, verdict))
         return tuple(found)
+
+    def replaced(self, number: int, tracks: tuple[Track, ...]) -> frozenset[int]:
+        """The tracks of a frame whose polyp has a box that a person drew, or took away, there."""
+        judgement = self.judgement
+        drawn = {judgement.number_of(polyp) for polyp, frames in judgement.boxes.items() if number in frames}
+        return frozenset(track.id for track in tracks if judgement.number_of(track.id) in drawn)
 
     def start_fill(self, keys: Mapping[int, Box]) -> "Future[list[FilledFrame]]":
         """Fill in between drawn boxes, {frame: box}, on another thread."""
