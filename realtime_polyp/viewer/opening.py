@@ -8,7 +8,7 @@ from PyQt5.QtCore import QEvent, QMimeData, QObject, QTimer
 from PyQt5.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 
 from realtime_polyp.messages import printable, shorten_path
-from realtime_polyp.recent import Recent
+from realtime_polyp.recent import Kind, Recent
 from realtime_polyp.recording.schema import SESSION_FILE
 from realtime_polyp.settings import Settings
 from realtime_polyp.sources import SourceError, open_source
@@ -100,6 +100,8 @@ class Opener(QObject):
         when the window has gone, because a device cannot be opened twice."""
         if self._checking is not None or not self._confirmed():
             return
+        if is_session(wanted.place):
+            wanted = Recent("session", wanted.place)
         if _is_live(wanted):
             self.go(wanted, confirmed=True)
             return
@@ -126,13 +128,13 @@ class Opener(QObject):
         if event.type() == QEvent.Drop and (place := dropped(event.mimeData())):
             event.acceptProposedAction()
             # The drop must end first: the program that it comes from waits, and a question may follow.
-            QTimer.singleShot(0, lambda: self.open(Recent("session" if is_session(place) else "source", place)))
+            QTimer.singleShot(0, lambda: self.open(Recent("source", place)))
             return True
         return bool(super().eventFilter(watched, event))
 
-    def _open_chosen(self, kind: str, place: str) -> None:
+    def _open_chosen(self, kind: Kind, place: str) -> None:
         if place:
-            self.open(Recent("session" if kind == "session" or is_session(place) else "source", place))
+            self.open(Recent(kind, place))
 
     def _poll(self) -> None:
         if self._checking is None or not self._checking.done():

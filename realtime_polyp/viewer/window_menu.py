@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PyQt5.QtCore import QTimer
+
 from realtime_polyp.cli.preferences import coloured
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.settings import Settings
@@ -23,7 +25,7 @@ def make_opener(window: "ViewerWindow") -> Opener:
 
     def leave(request: Request) -> None:
         host.raise_curtain(window, curtain_text(request))
-        window.close()
+        QTimer.singleShot(0, window.close)  # after the key or the menu's item, which refreshes the window at its end
 
     return Opener(
         window,

@@ -193,8 +193,8 @@ def test_a_live_session_and_a_recording_are_left_only_after_a_question(window, q
 
     script = Script(lambda: answer_question(answer))
     qtbot.keyClick(one, Qt.Key_W, Qt.ControlModifier)
-    assert not script.left
-    assert (host.request is None) == one.isVisible() == (answer == "Stay here")
+    assert not script.left and (host.request is None) == (answer == "Stay here")
+    qtbot.waitUntil(lambda: one.isVisible() == (answer == "Stay here"), timeout=20_000)
     host.drop_curtain()
 
 
