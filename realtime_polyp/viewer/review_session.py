@@ -157,13 +157,14 @@ def show_session(folder: Path, options: Options, host: "Host | None" = None) -> 
 
     review = ReviewSession(folder, source_at=options.source_at)
     review.choose(options)
+    start_s = min(options.start_s, review.session.frames.duration_s)
     if host is not None:
         host.set_times = lambda settings: review.set_times(settings.confirm_s, settings.hold_s)
     try:
         return run_viewer(
             review.open_feed,
             title=review.info.name,
-            info=review.info,
+            info=replace(review.info, start_s=start_s, loop=options.loop),
             full_screen=options.full_screen,
             recording_error=lambda: review.problem,
             sound=options.sound or False,
