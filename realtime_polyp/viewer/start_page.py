@@ -60,7 +60,7 @@ class StartPage(QWidget):
 
     def say(self, text: str) -> None:
         """Show a sentence below the choices."""
-        self.message.setText(text)
+        self.message.setText(f"{text[:1].upper()}{text[1:]}")
         self.message.setVisible(bool(text))
 
     def perform(self, action: Action) -> None:
