@@ -6,7 +6,6 @@ loses no more than what was not handed to the system.
 
 import os
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from fractions import Fraction
@@ -26,7 +25,6 @@ from realtime_polyp.recording.packets import PacketFeed, StoredPacket
 from realtime_polyp.recording.schema import ORIGINAL_FILE
 
 _OPTIONS = {"cluster_time_limit": "0", "flush_packets": "1", "avoid_negative_ts": "disabled"}
-_SYNC_S = 1.0  # between two times that the system is asked to write to the disk
 _MOST_BYTES = 64 << 20  # waiting for the disk; then packets are dropped up to the next keyframe
 _SETTLE_S = 5.0  # for pictures that still wait for the encoder
 _COPY_BYTES = 4 << 20
@@ -122,6 +120,9 @@ class LiveOriginal:
         if self.error:
             raise self.error
 
+    def sync(self) -> None:
+        self._file.sync()
+
     @property
     def dropped(self) -> int:
         return self._lost + self._feed.dropped
@@ -160,13 +161,9 @@ class LiveOriginal:
 
     def _run(self) -> None:
         # At the usual priority: it does little, and what it has not written is lost in a crash.
-        synced_s = time.monotonic()
         try:
             while (packet := self._next()) is not None:
                 self._mux(packet)
-                if time.monotonic() - synced_s >= _SYNC_S:
-                    self._file.sync()
-                    synced_s = time.monotonic()
             self._container.close()
             self._file.close()
         except Exception as error:  # noqa: BLE001 - the recorder reports it, and the session goes on

@@ -38,6 +38,10 @@ class Original(Protocol):
         """Raise OSError if the picture cannot be recorded any more."""
         ...
 
+    def sync(self) -> None:
+        """Have it written to the disk itself, so that it survives a power failure; on any thread. Raises OSError."""
+        ...
+
     @property
     def dropped(self) -> int:
         """Pictures that are not in the original because it could not keep up."""
@@ -66,6 +70,9 @@ class NoOriginal:
         return None
 
     def check(self) -> None:
+        return
+
+    def sync(self) -> None:
         return
 
     def close(self) -> None:
@@ -113,6 +120,9 @@ class FileOriginal:
         return {"source_sha256": self._hash.hexdigest()} if complete else None
 
     def check(self) -> None:
+        return
+
+    def sync(self) -> None:
         return
 
     def close(self) -> None:

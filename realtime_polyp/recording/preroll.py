@@ -90,6 +90,9 @@ class PreRollStore:
     def fold(self) -> None:
         """There is no log."""
 
+    def sync(self) -> None:
+        """There is nothing on the disk."""
+
     def close(self) -> None:
         self.frames.clear()
 

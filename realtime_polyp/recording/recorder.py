@@ -33,7 +33,7 @@ FOLD_S = 20.0
 
 _QUEUED = 64  # results; of HD about 400 MB with their pictures, but an idle disk needs one
 _MOST_PENDING = 10_000  # frames without a result
-_WAKE_S = 0.1
+_WAKE_S, _SYNC_S = 0.1, 1.0
 _REST = 3.0  # pause after a step of what can wait, in its own lengths
 _LAST_STEPS_S = 2.0  # for what could wait, at the end
 _LIKELY_PERIOD_S = 1 / 25
@@ -82,7 +82,7 @@ class SessionRecorder:
         self.error: OutputError | None = None
         self.warning: str | None = None
         self.dropped, self.end = 0, "ended"
-        self._folded_s = time.monotonic()
+        self._synced = threading.Event()
         self._original: Original = original or NoOriginal()
         self._waits, self._threshold, self._is_live = waits, threshold, live
         self._clock = SessionClock(live=live, period_s=period_s)
@@ -106,6 +106,8 @@ class SessionRecorder:
                 raise self._failure(error) from error
         # A daemon thread: a disk that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="record session", daemon=True)
+        self._syncing = threading.Thread(target=self._sync_all, name="sync session", daemon=True)
+        self._syncing.start()
         self._thread.start()
 
     @property
@@ -237,6 +239,17 @@ class SessionRecorder:
                 return
             self._step()
 
+    def _sync_all(self) -> None:
+        """On a thread of its own, because a busy disk may take seconds: have everything written to the disk itself."""
+        folded_s = time.monotonic()
+        while not self._synced.wait(_SYNC_S):
+            with suppress(OSError, sqlite3.Error):  # the recorder's own thread meets it too, and reports it
+                self._store.sync()
+                self._original.sync()
+                if time.monotonic() - folded_s >= FOLD_S:
+                    self._store.fold()
+                    folded_s = time.monotonic()
+
     def _take(self) -> tuple[list[Result | Work], bool]:
         """What waits, a few at a time; and whether it is the last."""
         wait_s = min(_WAKE_S, _REST * self._step_s) if self._has_steps else _WAKE_S
@@ -335,9 +348,6 @@ class SessionRecorder:
         self._check_original()
         self._note_drops()
         self._store.commit()
-        if time.monotonic() - self._folded_s >= FOLD_S:
-            self._store.fold()
-            self._folded_s = time.monotonic()
         if self._place and (found := self._place.find()) != "there":
             self._go_on(found)
 
@@ -401,6 +411,8 @@ class SessionRecorder:
                 self._lose_original(error)
         frames, dropped = self._store.last_number, {"results": self.dropped, "pictures": self._original.dropped}
         self._store.set_fact("ended", {"utc": utc_now(), "how": self.end, "frames": frames, "dropped": dropped})
+        self._store.commit()
+        self._stop_syncing()
         self._store.close()
         self._release()
 
@@ -409,12 +421,17 @@ class SessionRecorder:
         with self._changed:
             self.error = error if isinstance(error, OutputError) else self._failure(error)
             self._changed.notify_all()
+        self._stop_syncing()
         if self._reserve:
             self._reserve.release()  # on a full disk this is the room for what follows
         self._store.fail({"utc": utc_now(), "reason": _reason(error), "session_s": self._clock.now_s})
         with suppress(Exception):  # it has its own reason, which is no news
             self._original.close()
         self._release()
+
+    def _stop_syncing(self) -> None:
+        self._synced.set()
+        self._syncing.join()
 
     def _release(self) -> None:
         if self._reserve:

@@ -124,6 +124,7 @@ def open_new(path: Path) -> sqlite3.Connection:
 def set_modes(connection: sqlite3.Connection) -> None:
     """Choose how a session is recorded."""
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # what is committed survives a power failure
+    # A commit does not wait for the disk: another thread asks for that (`SessionStore.sync`).
+    connection.execute("PRAGMA synchronous = NORMAL")
     # Checkpoints rewrite the file: a copy that is taken meanwhile would hold an older file and a newer log.
     connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -1,7 +1,9 @@
 """Writes a session file: rows, transactions and the chain of hashes over them."""
 
 import json
+import os
 import sqlite3
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +113,7 @@ class SessionStore:
         self._zero_s, self._before = zero_s, before
         self.path = folder / schema.SESSION_FILE
         self._database = schema.create(self.path)
+        self._folding = threading.Lock()
         self._reader: sqlite3.Connection | None = None
         self._number = 0
         self._hashes: list[str] = []  # of the frames since the last commit
@@ -191,17 +194,30 @@ class SessionStore:
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def fold(self) -> None:
-        """Fold what is in the write-ahead log into the file, so that `close` is quick. Call it after `commit`.
+        """Fold what is in the write-ahead log into the file, so that `close` is quick. May be called on another thread.
 
         The log is kept as it is: a copy of file and log is complete, whenever each of them was copied, because the log
         holds every page that was changed since the start. A reader that never ends keeps SQLite from emptying it.
         """
-        reader = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        reader.execute("BEGIN")
-        reader.execute("SELECT COUNT(*) FROM facts").fetchone()  # only now it reads
-        self._release()  # after the next one has begun
-        self._reader = reader
-        self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with self._folding:
+            reader = self._connect()
+            reader.execute("BEGIN")
+            reader.execute("SELECT COUNT(*) FROM facts").fetchone()  # only now it reads
+            before, self._reader = self._reader, reader  # the next one has begun before the last one ends
+            if before:
+                before.close()
+            folding = self._connect()
+            folding.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            folding.close()
+
+    def sync(self) -> None:
+        """Have what was committed written to the disk itself, so that it survives a power failure. May be called on
+        another thread. Raises OSError."""
+        log = os.open(f"{self.path}-wal", os.O_RDWR)
+        try:
+            os.fsync(log)
+        finally:
+            os.close(log)
 
     def close(self) -> None:
         """Commit, fold the write-ahead log into the file, and close it."""
@@ -237,11 +253,15 @@ class SessionStore:
             with suppress(sqlite3.Error):
                 step()
 
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+
     def _release(self) -> None:
         """End the reader of `fold`."""
-        reader, self._reader = self._reader, None
-        if reader:
-            reader.close()
+        with self._folding:
+            reader, self._reader = self._reader, None
+            if reader:
+                reader.close()
 
     def begin(self) -> None:
         """Begin a transaction, unless one is open."""
