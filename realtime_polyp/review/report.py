@@ -36,6 +36,8 @@ from realtime_polyp.review.session_pictures import find_original
 from realtime_polyp.sources.base import SourceError
 
 REPORT_FOLDER = "report"
+PAGE_FILE, PDF_FILE = "report.html", "report.pdf"
+"""The page is written before the PDF, and both before the tables and clips."""
 _PICTURE_PX = 640  # width of a best frame
 _MARKED_COLOUR = (64, 255, 128)
 _EPILOG = """examples:
@@ -99,8 +101,8 @@ def write_report(
 
         _make_folder(target)
         pictures = best_pictures(session, original, report, blank=options.blank)
-        put("report.html", lambda: format_html(report, pictures).encode())
-        put("report.pdf", lambda: format_pdf(report, pictures))
+        put(PAGE_FILE, lambda: format_html(report, pictures).encode())
+        put(PDF_FILE, lambda: format_pdf(report, pictures))
         for table, columns in collect_tables(session, report).items():
             put(f"{table}.csv", lambda columns=columns: format_csv(columns))  # type: ignore[misc]
             put(f"{table}.parquet", lambda columns=columns: format_parquet(columns))  # type: ignore[misc]

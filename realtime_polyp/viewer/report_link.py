@@ -11,7 +11,7 @@ from PyQt5.QtGui import QDesktopServices
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs import OutputError
 from realtime_polyp.review.recorded import SessionFileError
-from realtime_polyp.review.report import ReportOptions, write_report
+from realtime_polyp.review.report import PAGE_FILE, PDF_FILE, REPORT_FOLDER, ReportOptions, write_report
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.viewer.keys import Action
@@ -62,8 +62,10 @@ class ReportLink:
         except (SessionFileError, OutputError, SourceError) as error:
             self._news.append(str(error))
             return
-        self._news.append(f"The report is written: {printable(written[0])}")
-        self._page = written[0]
+        self._news.append(f"The report is written: {printable(written[0].parent)}, {len(written)} files")
 
     def _note(self, name: str) -> None:
+        """The page is opened as soon as it stands: clips of many alarms take minutes."""
         self._news.append(name if name.startswith("left out") else f"Writing the report: {name}")
+        if name == PDF_FILE and self._folder:
+            self._page = self._folder / REPORT_FOLDER / PAGE_FILE
