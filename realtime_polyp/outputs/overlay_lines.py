@@ -35,7 +35,7 @@ def look_of(width_px: float, height_px: float) -> Look:
     """The sizes for a picture that is drawn at this size: in proportion to it, in whole px, and never too fine."""
     size = min(width_px, height_px)
     line = max(2, round(size * _LINE_PER_SIZE))
-    return Look(line, max(1.5, line * _OUTLINE), max(1, round(line / 2)), max(13.0, size * _TEXT_PER_SIZE))
+    return Look(line, max(2, line * _OUTLINE), max(1, round(line / 2)), max(13.0, size * _TEXT_PER_SIZE))
 
 
 def bars_of(box: Rect, look: Look, *, held: bool) -> tuple[Rect, ...]:
