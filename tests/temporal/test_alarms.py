@@ -237,7 +237,8 @@ def test_the_best_frame_is_a_picture_with_and_without_its_box(tmp_path: Path) ->
     plain, marked = (
         cv2.imread(str(folder / f"alarm-0001{end}.jpg"))[..., ::-1].astype(int) for end in ("", "-overlay")
     )
-    assert np.abs(plain - smooth).mean() < 3
+    height = smooth.shape[0]
+    assert np.abs(plain[:height] - smooth).mean() < 3 and plain[height:].max() > 100  # the research-use notice below
     assert marked[30, 20, 1] > plain[30, 20, 1] + 50  # the box's left side is green
 
 

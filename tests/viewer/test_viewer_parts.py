@@ -128,8 +128,8 @@ def test_reanalysis_adds_only_what_no_track_accounts_for():
     result = Result(Frame(0, 0.0, 0.0, image), whole(image), None, tracks, None)  # type: ignore[arg-type]
     found = Detections(np.stack([box + 1, other]), np.float32([0.8, 0.2]))
     merged = add_detections(result, found)
-    assert [(track.id, round(track.score, 2)) for track in merged.tracks] == [(4, 0.8), (8, 0.2)]
-    assert add_detections(merged, found).tracks[1].id == 8
+    assert [(track.id, round(track.score, 2)) for track in merged.tracks] == [(4, 0.8), (-1, 0.2)]
+    assert len(add_detections(merged, found).tracks) == 2
 
 
 class TestSnapshot:
