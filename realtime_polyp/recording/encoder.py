@@ -128,8 +128,7 @@ class EncodedPackets:
         self._thread.join()
 
     def _run(self) -> None:
-        own = os.nice(0) if hasattr(os, "nice") else 0
-        lower_thread_priority(max(own, _NICENESS))  # a process may not raise its threads again
+        lower_thread_priority(_NICENESS)
         try:
             while (item := self._next()) is not None:
                 self._hand_over(self._encoder.encode(self._frame_of(*item)))

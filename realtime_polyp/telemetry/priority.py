@@ -15,10 +15,12 @@ _LAST = 19  # lowest priority of Linux
 def lower_thread_priority(niceness: int = _LAST) -> None:
     """Give the calling thread, and threads that it starts, a low priority: the lowest, or a niceness of 0..19.
 
-    Only on Linux, where priorities are per thread; elsewhere nothing changes.
+    It is never raised, as in a program that was started with `nice`: only root may do that. Only on Linux, where
+    priorities are per thread; elsewhere nothing changes.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def with_low_priority(work: Callable[[], T]) -> T:

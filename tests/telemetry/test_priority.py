@@ -76,3 +76,7 @@ def test_a_decoder_that_reads_ahead_gives_way_to_the_picture_it_has_shown(reads_
 def test_giving_way_twice_is_no_error() -> None:
     with_low_priority(lambda: (lower_thread_priority(), lower_thread_priority()))
     assert with_low_priority(nice) == 19
+
+
+def test_a_priority_that_is_low_already_is_not_raised() -> None:
+    assert with_low_priority(lambda: (lower_thread_priority(5), nice())[1]) == 19
