@@ -182,7 +182,11 @@ def condition_of(state: PlayerState) -> Condition:
 
 
 def _slow(speed: float, keeps_pace: bool) -> Condition:
-    detail = "This machine cannot show every picture in time" if keeps_pace else "press G to skip analysis, not time"
+    detail = (
+        "This machine cannot show every picture in time"
+        if keeps_pace
+        else "press G for full speed, with gaps in the analysis"
+    )
     return Condition("playing slowly", f"{measured_text(speed)} speed", detail, "warn")
 
 

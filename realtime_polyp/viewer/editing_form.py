@@ -84,6 +84,7 @@ class PolypForm(QFrame):
 
     def store(self) -> None:
         texts = {name: edit.text().strip() for name, edit in self.edits.items()}
+        texts["size_mm"] = texts["size_mm"].removesuffix("mm").rstrip()  # the label names the unit, the column too
         changed = {name: texts[name] for name in LABELS if texts[name] != self._before.get(name, "")}
         self.leave()
         self._on_done(self._polyp, Filled(changed, texts["note"], texts["same_as"]))

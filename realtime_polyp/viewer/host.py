@@ -25,6 +25,7 @@ class Host:
         request: what is to be opened when the window has closed; None ends the program.
         message: what the next window says first; "" for nothing.
         set_times: applies new times to the running session.
+        sessions: folder in which sessions were recorded last; None: not known.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Host:
         self.settings, self.message = settings, problem
         self.request: Request | None = None
         self.set_times: Callable[[Settings], None] = _ignore
+        self.sessions: Path | None = None
         self._path, self._recent, self._blank = path, recent, blank_outside
         self._geometry: QRect | None = None
         self._state = Qt.WindowStates()

@@ -74,8 +74,8 @@ class Opener(QObject):
         self._open_chosen("source", place)
 
     def ask_session(self) -> None:
-        start = str(self._host.settings.sessions or self._folder())
-        self._open_chosen("session", QFileDialog.getExistingDirectory(self._window, "Open a recorded session", start))
+        place = QFileDialog.getExistingDirectory(self._window, "Open a recorded session", self._sessions_folder())
+        self._open_chosen("session", place)
 
     def ask_address(self) -> None:
         dialog = QInputDialog(self._window)
@@ -163,10 +163,17 @@ class Opener(QObject):
         box.exec_()
         return box.clickedButton() is end
 
-    def _folder(self) -> str:
-        """Where the last recording was, to start the dialog in."""
-        folders = (Path(one.place).parent for one in self._host.recent() if Path(one.place).exists())
-        return str(next(folders, ""))
+    def _folder(self, kind: Kind = "source") -> str:
+        """Where the last recording of a kind was, to start the dialog in."""
+        recent = (Path(one.place) for one in self._host.recent() if one.kind == kind)
+        return str(next((place.parent for place in recent if place.exists()), ""))
+
+    def _sessions_folder(self) -> str:
+        """Where sessions are recorded, or where the last one was opened."""
+        for folder in (self._host.sessions, self._host.settings.sessions):
+            if folder and folder.is_dir():
+                return str(folder)
+        return self._folder("session") or self._folder()
 
 
 def check(wanted: Recent) -> None:

@@ -251,6 +251,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     recorder = Recorder(outputs, live=not waits, every_picture=not waits) if outputs else None
     sessions = SessionFactory(source, pipeline, options, recorder, keep_pace=options.keep_pace)
     sessions.control = open_control(options, pipeline, host.settings.sessions)
+    host.sessions = sessions.control.spec.folder
     duration_s = options.end_s or source.duration_s
     rate_hz = float(source.rate_hz) if source.rate_hz else None
     path = file_of(options.source) if not source.live else None

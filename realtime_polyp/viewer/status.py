@@ -31,7 +31,7 @@ _TOOLTIPS = {
 }
 _NUMBERS_LIVE = ("polyps", "video", "annotation", "dropped", "fps")
 _NUMBERS_RECORDING = ("polyps", "speed", "analysed", "dropped", "fps", "analysis")
-_LEAST_RIGHT_PX = 200  # at scale 1: room for a message, before the least important numbers give way
+_LEAST_RIGHT_PX = 200  # at scale 1: room on the right, before the least important numbers give way
 
 
 class StatusLine(QWidget):
@@ -82,11 +82,13 @@ class StatusLine(QWidget):
         self._hide_least()
 
     def _hide_least(self) -> None:
-        """Hide the last numbers where the line is too narrow for all and a message."""
+        """Hide the last numbers where the line is too narrow for all; more of them while a long message is shown."""
+        message_px = self.right.fontMetrics().horizontalAdvance(self.right.text()) + 2 if self._has_message else 0
         room = self.width() - 28 - _LEAST_RIGHT_PX * self._scale
-        for label in self.labels.values():
+        gives_px = max(0.0, message_px - _LEAST_RIGHT_PX * self._scale)
+        for name, label in self.labels.items():
             room -= label.maximumWidth() + self._row.spacing()
-            label.setVisible(room >= 0 or label is self.labels["state"])
+            label.setVisible(name == "state" or room >= (0 if name in _LARGE else gives_px))
 
     def show_polyps(self, count: int | None) -> None:
         """count: None where polyps are not followed."""
@@ -153,6 +155,7 @@ class StatusLine(QWidget):
             self.right.setText(text)
             self.right.setToolTip(text)
             self.right.setStyleSheet(f"color: {colour};")
+            self._hide_least()
 
 
 class ElidedLabel(QLabel):

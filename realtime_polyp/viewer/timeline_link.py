@@ -59,8 +59,8 @@ class TimelineLink:
         self._ahead_then: AheadState | None = None
         self._known_then: TimelineData | None = None
 
-    def refresh(self, transport: Transport, threshold: float) -> None:
-        """Draw what is known now."""
+    def refresh(self, transport: Transport, threshold: float, marks: tuple[tuple[float, str], ...] = ()) -> None:
+        """Draw what is known now. marks: time in s, and text; a recorded session's are in its data."""
         if self._timeline is None:
             return
         self._findings = self._findings or Findings(self._timeline.view.duration_s, threshold)
@@ -71,14 +71,16 @@ class TimelineLink:
         known = self._data() if self._data else None
         if self._ahead and ahead.progress > _WHOLE and not ahead.is_over:
             self._ahead.close()  # all of it was watched meanwhile
-        made_of, now_s = (shown, transport.loop_s, threshold), time.monotonic()
+        made_of, now_s = (shown, transport.loop_s, threshold, marks), time.monotonic()
         has_more = ahead is not self._ahead_then and now_s - self._drawn_s > _REDRAW_S
         if made_of != self._made_of or has_more or known is not self._known_then:
             self._made_of, self._ahead_then, self._known_then, self._drawn_s = made_of, ahead, known, now_s
             content = TimelineContent(threshold=threshold, loop_s=transport.loop_s)
             runs = self._ahead is not None
             self._timeline.set_content(
-                replace(content, data=known) if known else _watched(content, shown, ahead, self._watched, runs=runs)
+                replace(content, data=known)
+                if known
+                else _watched(content, shown, ahead, self._watched, marks, runs=runs)
             )
 
     def watch(self, result: Result | None) -> None:
@@ -137,10 +139,16 @@ class TimelineLink:
 
 
 def _watched(
-    content: TimelineContent, shown: tuple[AlarmSpan, ...], ahead: AheadState, watched: list[Span], *, runs: bool
+    content: TimelineContent,
+    shown: tuple[AlarmSpan, ...],
+    ahead: AheadState,
+    watched: list[Span],
+    marks: tuple[tuple[float, str], ...],
+    *,
+    runs: bool,
 ) -> TimelineContent:
     """runs: the analysis ahead does."""
-    data = replace(ahead.data, alarms=join_alarms(shown, ahead.data.alarms, watched))
+    data = replace(ahead.data, alarms=join_alarms(shown, ahead.data.alarms, watched), marks=marks)
     progress = ahead.progress if runs and not ahead.is_over else None
     return replace(content, data=data, analysed=ahead.analysed, sampled=ahead.sampled, progress=progress)
 

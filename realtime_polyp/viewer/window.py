@@ -202,7 +202,8 @@ class ViewerWindow(QWidget):
         self._show_notes()
         self.controls.show_position(self.player.position_s)
         self.controls.show_speed(speed_text(self.player.speed), usual=self.player.speed == 1)
-        self.timeline.refresh(self.transport, self.alerting.style.min_score)
+        marks = tuple(sorted((mark.at_s, mark.text) for mark in self.judge.marks))
+        self.timeline.refresh(self.transport, self.alerting.style.min_score, marks)
 
     def _timeline_data(self) -> TimelineData:
         """What of a recorded session's timeline may be shown now."""

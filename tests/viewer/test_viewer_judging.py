@@ -242,13 +242,13 @@ def test_fields_note_and_another_number_come_from_a_form(user):
     user.key(Qt.Key_F2)
     form = user.window.judge.form
     assert form is not None and form.isVisible()
-    for name, text in (("site", "sigmoid"), ("note", "behind a fold"), ("same_as", "M1")):
+    for name, text in (("site", "sigmoid"), ("size_mm", "8 mm"), ("note", "behind a fold"), ("same_as", "M1")):
         user.bot.keyClicks(form.edits[name], text)
     user.bot.keyClick(form.edits["note"], Qt.Key_Return)
-    assert user.judgement.fields == {1: {"site": "sigmoid"}} and not form.isVisible()
+    assert user.judgement.fields == {1: {"site": "sigmoid", "size_mm": "8"}} and not form.isVisible()
     assert user.judgement.notes[0][1].text == "behind a fold"
     said = [action.said for action in ActionLog(user.folder).actions]
-    assert PolypFields(1, {"site": "sigmoid"}) in said and SamePolyp(1, -1) in said
+    assert PolypFields(1, {"site": "sigmoid", "size_mm": "8"}) in said and SamePolyp(1, -1) in said
 
 
 def test_marks_and_withdrawal_enter_the_session(user):
@@ -287,6 +287,8 @@ def test_source_that_plays_is_listed_and_marked_in_memory(qtbot):
     qtbot.keyClick(window, Qt.Key_Y)
     assert "Polyps are judged in a recorded session" in window.status.message
     assert [type(one) for one in window.judge.entries()] == [PolypEntry, MarkEntry]
+    assert window.controls.timeline is not None
+    assert [text for _, text in window.controls.timeline.content.data.marks] == ["look at this later"]
     window.close()
 
 

@@ -8,7 +8,7 @@ from media import write_clip
 from PyQt5.QtCore import QMimeData, QPoint, Qt, QTimer, QUrl
 from PyQt5.QtGui import QDragEnterEvent, QDropEvent
 from PyQt5.QtTest import QTest
-from PyQt5.QtWidgets import QApplication, QMessageBox, QPushButton, QWidget
+from PyQt5.QtWidgets import QApplication, QFileDialog, QMessageBox, QPushButton, QWidget
 from viewer_fakes import RATE_HZ, FakeSource, Feeds
 
 from realtime_polyp.cli.options import Options, parse
@@ -162,6 +162,34 @@ def test_a_letter_is_typed_into_the_address_and_no_command(qtbot) -> None:
 
 
 # leaving a window
+
+
+def test_a_session_is_looked_for_where_sessions_are_recorded_and_a_video_where_videos_are(
+    window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def note(parent: QWidget, title: str, folder: str, *filters: str) -> str:
+        asked.append(folder)
+        return ""
+
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", note)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *given: (note(*given), ""))
+    video, session = tmp_path / "videos/clip.mp4", tmp_path / "earlier/session"
+    session.mkdir(parents=True)
+    video.parent.mkdir()
+    write_clip(video)
+    host = Host(recent=tmp_path / "recent.toml")
+    host.add_recent(Recent("source", str(video)))
+    host.sessions = tmp_path / "sessions"  # nothing was recorded yet
+    opener = window(host=host).opener
+    opener.ask_session()
+    host.add_recent(Recent("session", str(session)))
+    opener.ask_session()
+    host.sessions.mkdir()
+    opener.ask_session()
+    opener.ask_video()
+    assert [Path(place).name for place in asked] == ["videos", "earlier", "sessions", "videos"]
 
 
 def test_a_dropped_file_is_opened_next(window, qtbot, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from realtime_polyp.viewer.displayed import DisplayedFrame, SourceInfo
 from realtime_polyp.viewer.keys import ACTION_OF, KEYS, help_html
 from realtime_polyp.viewer.session_factory import SessionFactory
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
+from realtime_polyp.viewer.status import StatusLine
 from realtime_polyp.viewer.theme import ACCENT
 from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 
@@ -334,6 +335,18 @@ class TestStatus:
         assert texts["video"].startswith("picture ") and texts["fps"].endswith(" fps")
         assert one.status.right.text() == "fake    GFLv2 fake + low-rank fake"
         assert any("Research use only" in label.text() for label in one.findChildren(QLabel))
+
+    def test_a_long_message_takes_the_place_of_numbers_and_gives_it_back(self, qtbot):
+        status = StatusLine(live=False)
+        qtbot.addWidget(status)
+        status.resize(1280, 40)
+        status.show()
+        assert not status.labels["fps"].isHidden()
+        status.show_message("The report is written: /home/somebody/sessions/20261127T151359Z-demo.mp4/report, 18 files")
+        assert status.labels["fps"].isHidden()
+        assert not status.labels["state"].isHidden() and not status.labels["polyps"].isHidden()
+        status.clear_message()
+        assert not status.labels["fps"].isHidden()
 
     def test_no_signal_after_a_second(self, window, qtbot):
         one = window(100, live=True, blocks_at=10)
