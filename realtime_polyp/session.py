@@ -1,5 +1,6 @@
 """One video, from source to screen, on three threads: decode, analyse, deliver."""
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ _SCREEN_PACED = 12  # pictures decoded ahead of a paced display, so that most re
 _QUEUED_PACED = 16  # more than those ahead: while the display stands still, all of them are analysed
 _PACED_BATCH = 1  # evenly spaced results are worth more than many
 _STAGES = {"decode": "decoder", "analyse": "model", "deliver": "output"}
+_EXIT_S = 5.0  # how long a program that ends waits for a frame in a model
 _WORKING = {"decode": "source", "analyse": "model", "deliver": "output"}  # as `Stall` names them
 
 
@@ -149,6 +151,7 @@ class Session:
         """
         self._threads = [thread for thread in self._threads if thread.name != "deliver"]
         self.start()
+        atexit.register(self._end_with_program)
         try:
             for results in self.results.batches(1):
                 self._at["deliver"] = results[0].frame.index
@@ -158,9 +161,16 @@ class Session:
         except Stopped:
             pass  # it failed; `wait` raises the reason
         finally:
+            atexit.unregister(self._end_with_program)
             if not self.results.exhausted:
                 self.stop()
             self.wait()
+
+    def _end_with_program(self) -> None:
+        """The program ends with the iterator half used: a thread that was killed inside a model would abort it."""
+        self.stop()
+        for thread in self._threads:
+            thread.join(_EXIT_S)
 
     def set_position(self, pts_s: float, speed: float) -> None:
         """Tell a paced session what is on the screen and how fast it plays (0: it stands still), from any thread.

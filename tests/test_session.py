@@ -1,12 +1,15 @@
 """The threads: nothing changes, nothing is lost, nothing lags, and nothing is left behind, whatever fails."""
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from fakes import (
     Ages,
     Auditor,
@@ -340,3 +343,19 @@ def test_delays_and_stages_are_measured() -> None:
     stages = {"decode", "field of view", "prepare", "detect", "segment", "postprocess", "camera motion", "track"}
     assert set(session.stages_ms) == stages
     assert session.stages_ms["detect"].largest_ms >= 2.5  # 10 ms a call, of four frames at most
+
+
+def test_a_program_may_end_with_the_iterator_half_used() -> None:
+    """No thread is left that would be killed inside a model, which aborts the program."""
+    script = f"""
+import atexit, sys, threading
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from fakes import FakeDetector, FakeSegmenter, ScriptedSource
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.session import Session
+atexit.register(lambda: print(threading.active_count()))  # what was registered last is called first
+results = Session(ScriptedSource(100_000), Pipeline(FakeDetector(), FakeSegmenter()), print).iterate()
+next(results)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
