@@ -101,9 +101,7 @@ class OutputFile:
         try:
             self.write(f"{text}\n".encode())
         except OSError:
-            if self._regular and self._handle is not None and self._size > start:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._handle, start)
+            self.cut(start)
             raise
 
     def seekable(self) -> bool:
@@ -125,6 +123,26 @@ class OutputFile:
         if self._regular and status.st_size < self._size:
             what = "another program shortened it while it was written"
             raise DisplacedError(errno.EIO, what, str(self.path))
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    def cut(self, size_bytes: int) -> None:
+        """After a failure, remove what was written beyond `size_bytes`: an incomplete part may spoil the file."""
+        if self.error and self._regular and self._handle is not None and self._size > size_bytes:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._handle, size_bytes)
+
+    def check_space(self, size_bytes: int) -> None:
+        """Raise OSError if the disk has no room for so many more bytes; nothing is checked where it cannot be told."""
+        if not (self._regular and hasattr(os, "fstatvfs")):
+            return
+        disk = os.fstatvfs(self._open())
+        if disk.f_bavail * disk.f_frsize < size_bytes:
+            self.error = self.error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            raise self.error
 
     def sync(self) -> None:
         """Have everything so far written to the disk itself, so that it survives a power failure."""

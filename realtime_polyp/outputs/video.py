@@ -57,6 +57,7 @@ VIDEO_NAMES = ", ".join(list(_CONTAINERS)[:-1]) + f" or {list(_CONTAINERS)[-1]}"
 # zerolatency: without it the encoder holds 11 frames back. They are lost in a crash: 11 s at 1 frame/s.
 _ENCODER_OPTIONS = {"preset": "veryfast", "tune": "zerolatency", "crf": "21", "bf": "0"}
 _KEY_FRAME_EVERY = 30
+_INDEX_BYTES, _INDEX_BYTES_PER_FRAME = 8192, 64  # more than an index takes
 _KEY_FRAME_EVERY_S = 1
 
 
@@ -102,7 +103,7 @@ class VideoWriter:
         self._kind, self._full_range, self._blank_outside = container_of(path), full_range, blank_outside
         self._caption, self._placer = caption, LabelPlacer()
         self._stream: VideoStream | None = None
-        self._next_pts = self._shift = self._key_pts = 0
+        self._next_pts = self._shift = self._key_pts = self._written = 0
         self._failed = self._jumped = False
         self._last_s: float | None = None
         self.notice: str | None = None
@@ -128,15 +129,18 @@ class VideoWriter:
         image = blank_outside(frame.image, overlay) if self._blank_outside else frame.image
         painted = draw(image, shapes_of(overlay, self._style) if overlay else NO_SHAPES, self._placer)
         self._last_s = frame.pts_s
+        whole = self._file.size
         try:
             stream = self._stream or self._open_stream(self._container, pad_to_even(painted))
             fitted = fit(painted, (stream.height, stream.width))
             if self._caption:
                 add_caption(fitted)
             self._container.mux(stream.encode(self._frame_of(fitted, frame.pts_s)))
+            self._written += 1
             self._raise_failure()
         except (OSError, av.error.FFmpegError) as error:
             self._failed = True
+            self._file.cut(whole)  # half a fragment's head makes the whole video unreadable
             raise self._failure(error) from error
 
     def jump(self, jump: Jump) -> None:
@@ -163,6 +167,8 @@ class VideoWriter:
             self._file.check()  # the index makes an emptied file as long as it was
             if self._stream:
                 container.mux(self._stream.encode(None))
+            # FFmpeg marks the file as indexed before it writes the index: without room for it nothing could be read.
+            self._file.check_space(_INDEX_BYTES + _INDEX_BYTES_PER_FRAME * self._written)
             container.close()
             self._file.close()
             self._raise_failure()

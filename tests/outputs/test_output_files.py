@@ -162,6 +162,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+def test_a_disk_that_fills_up_before_the_end_leaves_the_video(ending: str, small_disk: Path) -> None:
+    """FFmpeg marks an MP4 as indexed before it writes the index, and half a fragment's head spoils the whole file."""
+    writer = VideoWriter(small_disk / f"a.{ending}")
+    for index in range(20):
+        writer.write(alarm(index, noise=True))
+    with open(small_disk / "other", "wb", buffering=0) as other, pytest.raises(OSError, match="No space left"):
+        while True:
+            other.write(bytes(512))
+    with pytest.raises(OutputError, match="No space left on device"):
+        writer.write(alarm(20, noise=True))
+        writer.close()
+    writer.close()
+    assert len(list(FileSource(small_disk / f"a.{ending}").frames())) >= 19
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_a_disk_that_is_full(ending: str, small_disk: Path) -> None:
     """Every output tells the reason; what was written before can be read; a summary of before is kept."""
