@@ -6,7 +6,7 @@ from realtime_polyp.viewer.player import Player
 
 SetKeepPace = Callable[[bool], None]
 _LIVE = "A live source keeps its pace always: what cannot be analysed in time is skipped"
-_ON = "Pace is kept: what cannot be analysed in time is shown without analysis of its own; G analyses every frame"
+_ON = "Full speed: a frame that is not analysed in time may lack its overlay; G analyses every frame"
 _OFF = "Every frame is analysed, however long that takes; G keeps pace"
 
 
