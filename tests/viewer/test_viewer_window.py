@@ -342,7 +342,7 @@ class TestStatus:
         status.resize(1280, 40)
         status.show()
         assert not status.labels["fps"].isHidden()
-        status.show_message("The report is written: /data/colonoscopy/sessions/20261127T151359Z-demo.mp4/report, 18 files")
+        status.show_message("The report is written: /data/scope/sessions/20261127T151359Z-demo.mp4/report, 18 files")
         assert status.labels["fps"].isHidden()
         assert not status.labels["state"].isHidden() and not status.labels["polyps"].isHidden()
         status.clear_message()
