@@ -53,7 +53,7 @@ class ReportLink:
             self._say(self._news.popleft())
         page, self._page = self._page, None
         if page and self._opens:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(page)))
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(page.absolute())))  # no browser finds a relative one
 
     def _write(self, folder: Path) -> None:
         lower_thread_priority()

@@ -1,6 +1,9 @@
 from pathlib import Path
 
+import pytest
 from fakes import wait_until
+from PyQt5.QtCore import QUrl
+from PyQt5.QtGui import QDesktopServices
 from recorded_toys import make_session
 
 from realtime_polyp.viewer.report_link import ReportLink
@@ -17,6 +20,26 @@ def test_report_is_written_in_the_background_and_told(tmp_path: Path) -> None:
 
     wait_until(told)
     assert (folder / "report" / "report.html").is_file() and (folder / "report" / "report.pdf").is_file()
+
+
+def test_page_of_a_session_that_was_named_from_the_current_folder_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[QUrl] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
+    folder = make_session(tmp_path / "session", 5)
+    monkeypatch.chdir(tmp_path)
+    link = ReportLink(Path(folder.name), print)
+    link.start()
+
+    def is_opened() -> bool:
+        link.show_news()
+        return bool(opened)
+
+    wait_until(is_opened)
+    assert [Path(url.toLocalFile()) for url in opened] == [folder / "report" / "report.html"]
+    assert link._thread is not None
+    link._thread.join(30)
 
 
 def test_without_a_session_the_key_says_what_a_report_is_of() -> None:
