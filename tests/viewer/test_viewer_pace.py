@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from fakes import tried_again
 from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Feeds, picture
 
 from realtime_polyp.outputs.every_picture import OVERLAY_LIMIT_S
@@ -119,6 +120,7 @@ def start() -> Iterator[Callable[..., Show]]:
         show.feeds.check_accounts()
 
 
+@tried_again
 def test_a_model_that_is_too_slow_does_not_slow_the_recording(start: Callable[..., Show]) -> None:
     """60 pictures at 50 Hz, analyses of 70 ms: the model would need 4.2 s for all of them."""
     show = start(60, 0.07)
@@ -187,6 +189,7 @@ def test_a_screen_that_is_too_slow_leaves_pictures_out_and_counts_them(start: Ca
     assert show.indices[-1] == 59
 
 
+@tried_again
 def test_no_overlay_of_the_scene_before_a_cut(start: Callable[..., Show]) -> None:
     """An edited video: at picture 30 the scene is upside down and in other colours."""
 
