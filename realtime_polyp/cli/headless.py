@@ -21,7 +21,7 @@ from realtime_polyp.recording.start import start_recorder
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import Paced, Source
-from realtime_polyp.telemetry.summary import closing_text, write_summary
+from realtime_polyp.telemetry.summary import closing_text, summarise, write_summary
 from realtime_polyp.watchdog import Stall
 
 
@@ -114,6 +114,7 @@ def open_recorder(source: Source, text: str, pipeline: Pipeline, options: Option
 def note_end(recorder: SessionRecorder | None, session: Session) -> None:
     """Tell the recorder how the session ended, before it is closed."""
     if recorder:
+        recorder.set_fact("summary", summarise(session))
         recorder.note_end(session.state, session.source.warning)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av.error
 
@@ -50,11 +51,13 @@ class RecordingControl:
     """Owned by the window's thread; `capture` and `write` are called on the session's threads.
 
     say: shows a message to the user; called on any thread.
+    summary: what `--summary` would say now, for the session's facts: its delays and drops; None: nothing yet.
     """
 
     def __init__(self, spec: RecordSpec, pipeline: Pipeline, say: Callable[[str], None] = lambda text: None) -> None:
         self.spec, self.say = spec, say
         self.error: OutputError | None = None
+        self.summary: Callable[[], dict[str, Any] | None] = lambda: None
         self._pipeline = pipeline
         self._source: Source | None = None
         self._feed: PacketFeed | None = None
@@ -196,7 +199,7 @@ class RecordingControl:
         recorder, self._recorder = self._recorder, None
         if recorder:
             try:
-                recorder.close()
+                self._close(recorder)
                 self.say(f"Recorded in {printable(recorder.folder)}")
             finally:
                 if self._keeps_past:
@@ -205,9 +208,14 @@ class RecordingControl:
     def _stop_all(self) -> None:
         recorder, self._recorder = self._recorder, None
         if recorder:
-            recorder.close()
+            self._close(recorder)
         if self._feed:
             self._feed.finish()
+
+    def _close(self, recorder: SessionRecorder) -> None:
+        if summary := self.summary():
+            recorder.set_fact("summary", summary)
+        recorder.close()
 
     def _mark(self, back_s: float, began: bool) -> None:
         recorder = self._recorder

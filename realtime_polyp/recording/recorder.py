@@ -190,6 +190,10 @@ class SessionRecorder:
         """Pictures that are missing in the original because it could not keep up."""
         return self._original.dropped
 
+    def set_fact(self, name: str, value: Any) -> None:
+        """Record what is known about the session as a whole. value: JSON types."""
+        self.submit(lambda: self._store.set_fact(name, value))
+
     def note_end(self, state: str, warning: str | None = None) -> None:
         """Take note of how the session ended, before `close`. warning: the source's."""
         self.end = state

@@ -170,6 +170,14 @@ def _events_table(session: RecordedSession) -> Facts:
         one = json_object(detail)
         drops[str(one.get("what", "?"))] = drops.get(str(one.get("what", "?")), 0) + int(one.get("count", 0))
     rows += [(f"{what} not recorded", str(count)) for what, count in sorted(drops.items())]
+    summary = session.facts.get("summary", {})
+    rows += [
+        (f"frames {name}", str(summary[f"frames_{name}"]))
+        for name in ("captured", "shown")
+        if summary.get(f"frames_{name}")
+    ]
+    for stage, reasons in summary.get("dropped", {}).items():
+        rows += [(f"dropped in {stage}: {reason}", str(count)) for reason, count in reasons.items() if count]
     return Facts("Events and drops", tuple(rows) or (("none", ""),))
 
 
@@ -183,11 +191,12 @@ def _delays_table(session: RecordedSession) -> Facts:
         (f"{name}, ms", " / ".join(f"{value:.1f}" for value in np.percentile(values, _PERCENTILES)))
         for name, values in times.items()
     ]
-    summary = session.facts.get("summary")
-    for name in ("video_delay_ms", "annotation_delay_ms"):
-        if isinstance(summary, dict) and isinstance(summary.get(name), dict):
-            rows.append((name.replace("_", " ").replace(" ms", ", ms"), _percentiles_text(summary[name])))
-    return Facts("Delays: median / 95 % / 99 %", tuple(rows) or (("not recorded", ""),))
+    summary = session.facts.get("summary", {})
+    for name, what in (("video_delay_ms", "picture on the screen after"), ("annotation_delay_ms", "overlay after")):
+        if not session.facts.get("source", {}).get("live", False):
+            break  # a recording is shown when it is due: no delay
+        rows += [(f"{what}, ms", text) for text in [_percentiles_text(summary.get(name, {}))] if text]
+    return Facts("Times: median / 95 % / 99 %", tuple(rows) or (("not recorded", ""),))
 
 
 def _percentiles_text(summary: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import GRACE_S, finish
@@ -22,7 +23,7 @@ from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Display, Session
 from realtime_polyp.sources import Paced, Source, open_source
 from realtime_polyp.sources.continued import Continued, LastFrame
-from realtime_polyp.telemetry.summary import write_summary
+from realtime_polyp.telemetry.summary import summarise, write_summary
 from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.viewer.ahead import file_of, job_of
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
@@ -198,6 +199,10 @@ class SessionFactory:
             return []
         return [] if is_closed else [Stall("output", self.session.last_delivered if self.session else 0, GRACE_S)]
 
+    def summarise(self) -> dict[str, Any] | None:
+        """What `--summary` would say now, without alarms; None before the first session."""
+        return summarise(self.session, before=self.totals, recorder=self.recorder) if self.session else None
+
     def _write_summary(self, session: Session, path: Path, outputs: Sequence[Output]) -> None:
         write_summary(session, path, alarm_figures(outputs), before=self.totals, recorder=self.recorder)
 
@@ -251,6 +256,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     recorder = Recorder(outputs, live=not waits, every_picture=not waits) if outputs else None
     sessions = SessionFactory(source, pipeline, options, recorder, keep_pace=options.keep_pace)
     sessions.control = open_control(options, pipeline, host.settings.sessions)
+    sessions.control.summary = sessions.summarise
     host.sessions = sessions.control.spec.folder
     duration_s = options.end_s or source.duration_s
     rate_hz = float(source.rate_hz) if source.rate_hz else None

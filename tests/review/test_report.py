@@ -83,6 +83,17 @@ def test_polyp_is_reported_with_its_alarms_and_what_persons_said(folder):
     assert report.marks == ((2.0, "look at this later"),)
 
 
+def test_delays_and_drops_of_a_live_session_are_reported(tmp_path):
+    folder = make_session(tmp_path / "session", 5)
+    session = RecordedSession(folder)
+    delays = {"p50": 8.04, "p95": 11.0, "p99": 20.5, "max": 30.0}
+    summary = {"frames_captured": 7, "annotation_delay_ms": delays, "dropped": {"queue": {"newer frame": 2}}}
+    session.facts |= {"source": {"name": "scope", "live": True}, "summary": summary}
+    tables = {table.title: dict(table.rows) for table in gather(session, judge(())).tables}
+    assert tables["Times: median / 95 % / 99 %"]["overlay after, ms"] == "8.0 / 11.0 / 20.5"
+    assert tables["Events and drops"]["dropped in queue: newer frame"] == "2"
+
+
 def test_rejected_polyps_stand_last_and_the_same_polyp_once(folder):
     say(folder, MARKED, SamePolyp(-1, 1), Verdict(1, accepted=False))
     assert [one.verdict for one in report_of(folder).polyps] == [False]
