@@ -52,8 +52,9 @@ class ReportLink:
         while self._news:
             self._say(self._news.popleft())
         page, self._page = self._page, None
-        if page and self._opens:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(page.absolute())))  # no browser finds a relative one
+        # No browser finds a relative path.
+        if page and self._opens and not QDesktopServices.openUrl(QUrl.fromLocalFile(str(page.absolute()))):
+            self._say(f"No browser could be opened: the report is {printable(page.absolute())}")
 
     def _write(self, folder: Path) -> None:
         lower_thread_priority()
