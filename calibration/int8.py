@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from calibration.quantisation.card import section, write_section
 from calibration.quantisation.frames import choose_stills, format_table, measure_lights
-from calibration.quantisation.layers import float_names
+from calibration.quantisation.layers import body, float_names, module_of
 from calibration.quantisation.sensitivity import Choice, choose_float_layers, float_weights
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import Task
@@ -37,7 +37,8 @@ _SCAN_FRAMES = 100  # of the calibration frames, to measure ranges for the sensi
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
   python -m calibration.int8 --model lowrank-lite2 --frames 500 --data DATA
-  python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, more accurate and slower"""
+  python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, more accurate and slower
+  python -m calibration.int8 --model gflv2-lite0 --keep detector.backbone.stem.1    these layers, without a search"""
 Pixels = NDArray[np.uint8]
 
 
@@ -58,6 +59,9 @@ def command_line() -> argparse.ArgumentParser:
         "--held-out", type=int, default=48, help="stills to measure sensitivity on (default: %(default)s)"
     )
     parser.add_argument("--bound", type=float, help=f"highest error of the outputs (default: {BOUNDS} by task)")
+    parser.add_argument(
+        "--keep", nargs="+", default=[], metavar="MODULE", help="leave these layers in float32, whatever the bound"
+    )
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="weights folder (default: %(default)s)")
     return parser
 
@@ -77,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
     frames, held_out_frames = (_read_frames([stills[i] for i in some], weights.size) for some in (chosen, held_out))
     # The float model as a graph to quantise: no engine is opened.
     graph = convert(load_module(weights), weights.size)
-    choice = find_sensitive_layers(graph, frames, held_out_frames, weights.task, bound)
+    choice = find_sensitive_layers(graph, frames, held_out_frames, weights.task, bound, options.keep)
     save(quantize(graph, frames, [layer.name for layer in choice.kept]), weights)
     text = section(choice, bound, table, command_of(options))
     print(text)
@@ -95,22 +99,30 @@ def training_stills(data: Path) -> list[Still]:
 def command_of(options: argparse.Namespace) -> str:
     """Return the command that reproduces the engine."""
     words = [f"python -m calibration.int8 --model {options.model} --frames {options.frames}"]
-    return " ".join(words + ([] if options.bound is None else [f"--bound {options.bound:g}"]))
+    words += [] if options.bound is None else [f"--bound {options.bound:g}"]
+    return " ".join([*words, "--keep", *options.keep] if options.keep else words)
 
 
 def find_sensitive_layers(
-    graph: ov.Model, frames: Sequence[Pixels], held_out: Sequence[Pixels], task: Task, bound: float
+    graph: ov.Model,
+    frames: Sequence[Pixels],
+    held_out: Sequence[Pixels],
+    task: Task,
+    bound: float,
+    named: Sequence[str] = (),
 ) -> Choice:
     """Choose the layers to leave in float32.
 
-    frames: some of them set the ranges during the scan. held_out: sensitivity is measured on these. Raises ValueError
-    if there are none.
+    frames: some of them set the ranges during the scan. held_out: sensitivity is measured on these. named: modules of
+    the layers to leave, instead of a scan. Raises ValueError if there are no held-out stills or no such modules.
     """
     if not held_out:
         raise ValueError("no training stills are left to measure sensitivity on: lower --frames")
+    if unknown := sorted(set(named) - {module_of(node) for node in body(graph)}):
+        raise ValueError(f"--keep {unknown[0]} is not a convolution of the model, such as {module_of(body(graph)[0])}")
     few = frames[:: max(1, len(frames) // _SCAN_FRAMES)]
     everything = quantize(graph, few, [], correct_biases=False)
-    return choose_float_layers(everything, float_weights(graph), held_out, task, bound)
+    return choose_float_layers(everything, float_weights(graph), held_out, task, bound, named)
 
 
 def quantize(
@@ -119,7 +131,8 @@ def quantize(
     """Quantise the graph to INT8, except for the layers `kept` and the operations after the body.
 
     Ranges are the minimum and maximum over all frames. NNCF's default averages them over frames, which clips
-    activations that occur in a few frames only and doubled the displacement of boxes.
+    activations that occur in a few frames only and doubled the displacement of boxes. Weights have 7 bits, so that no
+    CPU saturates (`engines.vector_units`).
     """
     return nncf.quantize(
         graph.clone(),
@@ -131,6 +144,7 @@ def quantize(
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             disable_bias_correction=not correct_biases,
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            overflow_fix=nncf.OverflowFix.ENABLE,
         ),
     )
 

@@ -16,7 +16,8 @@ def section(choice: Choice, bound: float, frames: str, command: str) -> str:
     return "\n".join(
         [
             TITLE,
-            f"`{command}`: NNCF, minimum-maximum ranges over the frames below, biases corrected layer by layer. The "
+            f"`{command}`: NNCF, minimum-maximum ranges over the frames below, biases corrected layer by layer. "
+            "Weights have 7 bits, except for depthwise convolutions, so that every CPU computes the same integers. The "
             "operations after backbone, neck and towers (of a segmenter: after its projection) stay in float32.",
             "",
             frames,
@@ -35,8 +36,9 @@ def _summary(choice: Choice, bound: float) -> str:
     steps = ", ".join(f"{error:.4f}" for error in choice.errors)
     reached = "reached" if choice.errors[-1] <= bound else "not reached"
     return (
-        f"{len(choice.kept)} of {len(choice.layers)} layers stay in float32. Error of the outputs on held-out training "
-        f"stills, before bias correction, with 0, 1, 2, ... layers in float32: {steps}; bound {bound:g}, {reached}. "
+        f"{len(choice.kept)} layers stay in float32, of {len(choice.layers)} that were measured. Error of the outputs "
+        "on held-out training stills, before bias correction, with 0, 1, 2, ... layers in float32: "
+        f"{steps}; bound {bound:g}, {reached}. "
         "The error is the root mean square of 1 - IoU with the float model's boxes for a detector, and of the change "
         "in probability for a segmenter. The most sensitive layers, each alone in INT8:"
     )

@@ -65,10 +65,13 @@ class Choice:
     errors: tuple[float, ...]
 
 
-def choose_float_layers(int8: ov.Model, weights: Weights, frames: Frames, task: Task, bound: float) -> Choice:
+def choose_float_layers(
+    int8: ov.Model, weights: Weights, frames: Frames, task: Task, bound: float, named: Sequence[str] = ()
+) -> Choice:
     """Choose the layers to leave in float32 so that the outputs' error on `frames` is at most `bound`.
 
-    Layers are added in descending order of `error_per_element`; if all are not enough, all of them are chosen.
+    Layers are added in descending order of `error_per_element`; if all are not enough, all of them are chosen. named:
+    modules of the layers to choose, all of them and no others; only these are measured.
     weights: `float_weights` of the float graph. Errors are measured without bias correction, which reduces them.
     """
     error, reference = ERRORS[task], run_model(quantise_only(int8, weights, frozenset()), frames)
@@ -76,15 +79,17 @@ def choose_float_layers(int8: ov.Model, weights: Weights, frames: Frames, task: 
     def error_of(names: frozenset[str]) -> float:
         return error(reference, run_model(quantise_only(int8, weights, names), frames))
 
+    every = find_quantised_layers(int8)
     layers = [
         Layer(node.get_friendly_name(), module_of(node), node.get_type_name(), error_of(frozenset({name})), moved)
-        for node, name, moved in tqdm(find_quantised_layers(int8), desc="sensitivity", unit="layer")
+        for node, name, moved in tqdm(every, desc="sensitivity", unit="layer")
+        if not named or module_of(node) in named
     ]
     ranked = sorted(layers, key=lambda layer: -layer.error_per_element)
-    quantised, kept = {layer.name for layer in layers}, []
+    quantised, kept = {name for _, name, _ in every}, []
     errors = [error_of(frozenset(quantised))]
     for layer in ranked:
-        if errors[-1] <= bound:
+        if errors[-1] <= bound and not named:
             break
         quantised.remove(layer.name)
         kept.append(layer)

@@ -1,6 +1,7 @@
 """Engines: models compiled by one of several backends, behind one interface. `open_engine` opens them."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypedDict, Unpack, cast
@@ -94,8 +95,7 @@ def open_engine(
         from realtime_polyp.engines.fallback import open_best
 
         return open_best(weights, chosen_device, hint, ENGINES, allow_unverified=allow_unverified)
-    chosen = _choose_engine(weights) if engine == "auto" else engine
-    return ENGINES[chosen](weights, chosen_device, hint)
+    return _open_best_on_cpu(weights, hint) if engine == "auto" else ENGINES[engine](weights, chosen_device, hint)
 
 
 class OpenOptions(TypedDict, total=False):
@@ -119,10 +119,24 @@ def open_segmenter(
     return cast(SegmenterEngine, open_engine(model, "segmenter", engine, device, **options))
 
 
-def _choose_engine(weights: Weights) -> str:
-    """Choose the engine for a CPU: INT8 if the weights include it and the gate has not rejected it."""
-    int8 = "openvino-int8"
-    return int8 if "int8-xml" in weights.files and not is_rejected(weights.model, int8) else "openvino"
+def _open_best_on_cpu(weights: Weights, hint: Hint) -> Engine:
+    """Open INT8 if the weights include it, the gate has not rejected it and its sums do not saturate; else float32.
+
+    The engine's `notes` say if they would saturate.
+    """
+    name, notes = "openvino-int8", list[str]()
+    if "int8-xml" in weights.files and not is_rejected(weights.model, name):
+        from realtime_polyp.engines.vector_units import SaturationError  # imports OpenVINO
+
+        try:
+            return ENGINES[name](weights, "cpu", hint)
+        except SaturationError as error:
+            notes.append(f"{error}; continuing without {name}")
+            print(f"{weights.model}: {notes[0]}", file=sys.stderr)
+    engine = ENGINES["openvino"](weights, "cpu", hint)
+    if notes:
+        engine.notes = tuple(notes)
+    return engine
 
 
 def decoding_device(device: str) -> str | None:

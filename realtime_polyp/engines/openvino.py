@@ -16,6 +16,7 @@ from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Hint, Pixels, RawPredictions
+from realtime_polyp.engines.vector_units import check_sums
 from realtime_polyp.engines.weights import Weights, engine_key
 from realtime_polyp.telemetry.priority import with_low_priority
 
@@ -108,7 +109,7 @@ def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
     """Compile the shipped INT8 model.
 
     Raises EngineError if it has none, if the file passes its checksum and is damaged or of another model, or if
-    `device` is not "cpu".
+    `device` is not "cpu"; SaturationError if its sums would saturate on this CPU.
     """
     _require_cpu("openvino-int8", device)
     weights.path("int8-bin")  # verifies the file, which OpenVINO reads together with the graph
@@ -117,6 +118,7 @@ def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
         graph = ov.Core().read_model(path)
         if problem := graph_problem(graph, weights):
             raise RuntimeError(problem)
+        check_sums(graph, weights.model)
         return _open("openvino-int8", graph, weights, ("int8-xml", "int8-bin"), hint)
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter where OpenVINO's own message quotes the file
         raise weights.refuse("int8-xml", error) from error

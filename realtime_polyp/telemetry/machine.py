@@ -16,18 +16,22 @@ _RELEVANT_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", 
 
 def machine_facts() -> dict[str, Any]:
     """Return processor, usable cores, memory, system, load average, commit and versions."""
-    described = _cpu_description()
-    flags = described.get("flags", "").split()
     return {
-        "cpu": described.get("model name", platform.processor() or "unknown"),
+        "cpu": _cpu_description().get("model name", platform.processor() or "unknown"),
         "cores": cores(),
-        "cpu_flags": [flag for flag in _RELEVANT_FLAGS if flag in flags],
+        "cpu_flags": cpu_flags(),
         "memory_mb": _memory_mb(),
         "system": platform.platform(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "commit": _commit(),
         "versions": versions(),
     }
+
+
+def cpu_flags() -> list[str]:
+    """Return which of `_RELEVANT_FLAGS` the processor has; none where the system does not say."""
+    flags = _cpu_description().get("flags", "").split()
+    return [flag for flag in _RELEVANT_FLAGS if flag in flags]
 
 
 def cores() -> int:

@@ -30,6 +30,7 @@ from calibration.quantisation.sensitivity import (
     run_model,
 )
 from realtime_polyp.engines.openvino import convert, open_int8
+from realtime_polyp.engines.vector_units import saturating_layers
 from realtime_polyp.engines.weights import add_to_manifest, find_weights
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
@@ -213,6 +214,28 @@ def test_fewest_float_layers_that_reach_the_bound(
     assert [layer.error_per_element for layer in tight.layers] == sorted(
         (layer.error_per_element for layer in tight.layers), reverse=True
     )
+
+
+def test_named_layers_are_kept_whatever_the_bound(
+    graphs: tuple[ov.Model, ov.Model], frames: list[NDArray[np.uint8]]
+) -> None:
+    graph, _ = graphs
+    first = module_of(body(graph)[0])
+    named = int8.find_sensitive_layers(graph, frames, frames, "segmenter", 1.0, [first])
+    assert [layer.module for layer in named.kept] == [first] == [layer.module for layer in named.layers]
+    assert len(named.errors) == 2 and named.errors[1] < named.errors[0]
+    with pytest.raises(ValueError, match="--keep stem is not a convolution of the model, such as "):
+        int8.find_sensitive_layers(graph, frames, frames, "segmenter", 1.0, ["stem"])
+
+
+def test_weights_have_seven_bits(graphs: tuple[ov.Model, ov.Model], tmp_path: Path) -> None:
+    ov.save_model(graphs[1], tmp_path / "toy.xml")  # stores the weights as bytes
+    saved = ov.Core().read_model(tmp_path / "toy.xml")
+    stored = [
+        node.data for node in saved.get_ops() if node.get_type_name() == "Constant" and node.data.dtype == np.int8
+    ]
+    assert stored and not list(saturating_layers(saved))
+    assert max(np.abs(one.astype(int)).max() for one in stored) > 32  # the range is used
 
 
 def test_kept_layer_is_not_quantised(graphs: tuple[ov.Model, ov.Model], frames: list[NDArray[np.uint8]]) -> None:
