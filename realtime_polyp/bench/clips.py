@@ -15,6 +15,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.folders import asset
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources import FileSource, Source
+from realtime_polyp.sources.wrapper import SourceWrapper
 
 DEMO = asset("demo.mp4")
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}  # (width, height) px
@@ -75,20 +76,20 @@ class MemorySource:
         """Do nothing: there is nothing to free."""
 
 
-class TimeLimited:
+class TimeLimited(SourceWrapper):
     """Another source, ended when its clock reaches `length_s`."""
 
     def __init__(self, source: Source, length_s: float) -> None:
-        self._source, self._length_s = source, length_s
-        self.name, self.live, self.size, self.rate_hz = source.name, source.live, source.size, source.rate_hz
-        self.decoder, self.reads_ahead = source.decoder, source.reads_ahead
-        self.frames_total: int | None = None
-        self.duration_s: float | None = length_s
-        self.close = source.close
+        super().__init__(source)
+        self._length_s = length_s
 
     @property
-    def warning(self) -> str | None:
-        return self._source.warning
+    def frames_total(self) -> int | None:
+        return None
+
+    @property
+    def duration_s(self) -> float | None:
+        return self._length_s
 
     def frames(self) -> Iterator[Frame]:
-        return itertools.takewhile(lambda frame: frame.pts_s < self._length_s, self._source.frames())
+        return itertools.takewhile(lambda frame: frame.pts_s < self._length_s, self.source.frames())

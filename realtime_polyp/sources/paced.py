@@ -4,10 +4,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import Source
+from realtime_polyp.sources.wrapper import SourceWrapper
 
 
 class Pacer:
@@ -25,53 +25,34 @@ class Pacer:
         return not (self._stop.wait(due_s) if due_s > 0 else self._stop.is_set())
 
 
-class Paced:
+class Paced(SourceWrapper):
     """Yields another source's frames in real time. `close` ends a wait at once.
 
     It is live, so a slow consumer misses frames. `captured_s` is the time when the frame is handed over.
     """
 
-    live = reads_ahead = True
-
     def __init__(self, source: Source) -> None:
-        self._source = source
+        super().__init__(source)
         self._stop = threading.Event()
-        self.name = source.name
 
     @property
-    def size(self) -> tuple[int, int]:
-        return self._source.size
+    def live(self) -> bool:
+        return True
 
     @property
-    def decoder(self) -> str | None:
-        return self._source.decoder
-
-    @property
-    def rate_hz(self) -> Fraction | None:
-        return self._source.rate_hz
-
-    @property
-    def frames_total(self) -> int | None:
-        return self._source.frames_total
-
-    @property
-    def duration_s(self) -> float | None:
-        return self._source.duration_s
-
-    @property
-    def warning(self) -> str | None:
-        return self._source.warning
+    def reads_ahead(self) -> bool:
+        return True
 
     def frames(self) -> Iterator[Frame]:
         pacer = Pacer(self._stop)
         try:
-            for frame in self._source.frames():
+            for frame in self.source.frames():
                 if not pacer.wait(frame.pts_s):
                     return
                 yield replace(frame, captured_s=time.monotonic())
         finally:
-            self._source.close()
+            self.source.close()
 
     def close(self) -> None:
         self._stop.set()
-        self._source.close()
+        self.source.close()
