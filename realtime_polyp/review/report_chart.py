@@ -8,7 +8,8 @@ from html import escape
 
 import numpy as np
 
-from realtime_polyp.review.report_data import Report, clock
+from realtime_polyp.review.report_data import Report
+from realtime_polyp.telemetry.summary import clock
 
 WIDTH, LEFT, RIGHT = 1000, 70, 10
 _TOP, _CURVE, _ROW, _GAP = 8, 90, 14, 6

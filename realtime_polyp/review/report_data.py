@@ -14,6 +14,7 @@ from realtime_polyp.review.alarms import SessionAlarm, find_alarms, frame_period
 from realtime_polyp.review.polyps import Polyp, list_polyps
 from realtime_polyp.review.recorded import FrameTable, RecordedSession, SessionFileError
 from realtime_polyp.review.tracks import recorded_tracks
+from realtime_polyp.telemetry.summary import clock
 
 VERDICTS = {True: "accepted", False: "rejected", None: "not judged"}
 _PERCENTILES = (50, 95, 99)
@@ -253,13 +254,6 @@ def _problems(session: RecordedSession, picture_problem: str | None) -> tuple[st
 def json_object(text: str) -> dict[str, Any]:
     """Parse a JSON object of the session file. Raises SessionFileError."""
     return parse_json(text, dict[str, Any], "the session file", "a JSON object", SessionFileError)
-
-
-def clock(time_s: float) -> str:
-    """A time as "1:02:03.4", or "2:03.4" below an hour."""
-    tenths = max(0, round(time_s * 10))
-    hours, minutes, seconds = tenths // 36000, tenths // 600 % 60, tenths % 600 / 10
-    return f"{hours}:{minutes:02d}:{seconds:04.1f}" if hours else f"{minutes}:{seconds:04.1f}"
 
 
 def percent(share: float) -> str:

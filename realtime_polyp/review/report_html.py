@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from realtime_polyp.outputs.sharing import CAPTION
 from realtime_polyp.review.report_chart import draw_timeline, quality_legend
-from realtime_polyp.review.report_data import VERDICTS, Report, clock, spans_text
+from realtime_polyp.review.report_data import VERDICTS, Report, spans_text
+from realtime_polyp.telemetry.summary import clock
 
 FIELD_NAMES = {"site": "site", "size_mm": "size, mm", "paris": "Paris class", "histology": "histology"}
 

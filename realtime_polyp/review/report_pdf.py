@@ -9,8 +9,9 @@ from fpdf import FPDF
 from realtime_polyp.outputs.sharing import CAPTION
 from realtime_polyp.review.polyps import Polyp
 from realtime_polyp.review.report_chart import draw_timeline, quality_legend
-from realtime_polyp.review.report_data import VERDICTS, Facts, Report, clock, spans_text
+from realtime_polyp.review.report_data import VERDICTS, Facts, Report, spans_text
 from realtime_polyp.review.report_html import FIELD_NAMES, when_text
+from realtime_polyp.telemetry.summary import clock
 
 _WIDTH_MM, _MARGIN_MM, _LINE_MM = 180.0, 15.0, 5.0
 _PICTURE_MM = 70.0

@@ -25,9 +25,10 @@ from realtime_polyp.review.actions import (
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.report import ReportOptions, main, write_report
 from realtime_polyp.review.report_chart import draw_timeline
-from realtime_polyp.review.report_data import Report, clock, gather
+from realtime_polyp.review.report_data import Report, gather
 from realtime_polyp.review.report_html import format_html
 from realtime_polyp.review.report_pdf import format_pdf
+from realtime_polyp.telemetry.summary import clock
 
 COUNT = 100
 MARKED = Stretch(-1, (30, 32), tuple((number, (10.0, 10.0, 40.0, 40.0)) for number in range(30, 33)))
