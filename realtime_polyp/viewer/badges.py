@@ -63,6 +63,11 @@ class BadgeLayer:
             ]
         return [(rect.left(), rect.top(), rect.right(), rect.bottom()) for rect, _ in self._badges]
 
+    @property
+    def areas(self) -> list[QRectF]:
+        """Where the badges lie, px of the canvas."""
+        return [rect for rect, _ in self._badges]
+
     def paint(self, painter: QPainter) -> None:
         for rect, pixmap in self._badges:
             painter.drawPixmap(rect.topLeft(), pixmap)

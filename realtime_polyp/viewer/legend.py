@@ -43,7 +43,7 @@ class Legend(QWidget):
 
     def open(self) -> None:
         self.fit()
-        self.avoid(self._canvas.boxes_on_widget())
+        self.avoid(self._canvas.areas_to_see())
         self.show()
         self._canvas.update()
 
@@ -52,12 +52,13 @@ class Legend(QWidget):
         self._on_close()
         self._canvas.update()
 
-    def avoid(self, polyps: Sequence[QRectF]) -> None:
-        """Go to another corner where a polyp would lie under the legend. polyps: boxes on the canvas."""
-        corners = [QRect(corner, self.size()) for corner in self._corners()]
-        free = [corner for corner in corners if not any(QRectF(corner).intersects(polyp) for polyp in polyps)]
-        if free and self.geometry() not in free:
-            self.move(free[0].topLeft())
+    def avoid(self, areas: Sequence[QRectF]) -> None:
+        """Go to the corner where the legend covers least of these areas: badges and polyps, in px of the canvas."""
+        corners = [self.pos(), *self._corners()]  # where it lies comes first: it only moves for less
+        covered = [sum(_common_px(QRectF(QRect(corner, self.size())), area) for area in areas) for corner in corners]
+        best = corners[covered.index(min(covered))]
+        if best != self.pos():
+            self.move(best)
             self._canvas.update()
 
     def fit(self) -> None:
@@ -100,6 +101,12 @@ class Legend(QWidget):
         texts = [(title, size, True) for _, title, _ in _ROWS] + [(meaning, size * 0.9, False) for *_, meaning in _ROWS]
         widths = [QFontMetricsF(font_px(font, bold=bold)).horizontalAdvance(text) for text, font, bold in texts]
         return float(7.5 * size + max(widths))
+
+
+def _common_px(a: QRectF, b: QRectF) -> float:
+    """The area that two rectangles share, px."""
+    common = a.intersected(b)
+    return float(common.width() * common.height())
 
 
 def _write(painter: QPainter, text: str, x: float, y: float, *, font: float, colour: str, bold: bool = False) -> None:

@@ -284,7 +284,7 @@ class ViewerWindow(QWidget):
         self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
         painted = self.canvas.show_frame(displayed)
         if self.legend.isVisible():
-            self.legend.avoid(self.canvas.boxes_on_widget())
+            self.legend.avoid(self.canvas.areas_to_see())
         self.timeline.watch(None if displayed.again else displayed.result)
         self.judge.on_frame(displayed)
         if self.replay:

@@ -106,6 +106,7 @@ class TestLive:
     def test_polyps_are_counted_by_their_numbers(self, window, qtbot):
         one = window([result(i, BOX, (10, 10, 60, 60)) for i in range(400)], live=True)
         qtbot.waitUntil(lambda: one.status.labels["polyps"].text() == "polyps so far 2")
+        assert one.alarms.polyps == 2
 
 
 class TestFullScreen:
@@ -140,6 +141,18 @@ class TestLegend:
         qtbot.waitUntil(lambda: one.canvas.boxes_on_widget() != [])
         (box,) = one.canvas.boxes_on_widget()
         qtbot.waitUntil(lambda: not QRectF(one.legend.geometry()).intersects(box))
+        assert one.legend.isVisible()
+
+    def test_it_covers_no_badge(self, window, qtbot):
+        one = window([result(i, (20, 150, 90, 230)) for i in range(400)], legend=True)
+        qtbot.keyClick(one, Qt.Key_O)  # the badge lies in the upper left corner, the polyp in the lower left one
+
+        def is_clear() -> bool:
+            legend = QRectF(one.legend.geometry())
+            return bool(badges(one)) and not any(legend.intersects(area) for area in one.canvas.areas_to_see())
+
+        qtbot.waitUntil(is_clear)
+        assert one.legend.isVisible()
 
     @pytest.mark.parametrize("size", [(800, 600), (1280, 800)])
     def test_it_fits_on_the_picture(self, window, size):
