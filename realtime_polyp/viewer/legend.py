@@ -1,6 +1,6 @@
 """The legend: what the number, the per cent and the colours over the picture mean. Key L; open at the first start."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from PyQt5.QtCore import QPoint, QPointF, QRect, QRectF, Qt
@@ -43,8 +43,8 @@ class Legend(QWidget):
 
     def open(self) -> None:
         self.fit()
-        self.avoid(self._canvas.areas_to_see())
         self.show()
+        self.make_way()
         self._canvas.update()
 
     def dismiss(self) -> None:
@@ -52,8 +52,11 @@ class Legend(QWidget):
         self._on_close()
         self._canvas.update()
 
-    def avoid(self, areas: Sequence[QRectF]) -> None:
-        """Go to the corner where the legend covers least of these areas: badges and polyps, in px of the canvas."""
+    def make_way(self) -> None:
+        """While it is open: go to the corner where it covers least of badges and polyps."""
+        if self.isHidden():
+            return
+        areas = self._canvas.areas_to_see()
         corners = [self.pos(), *self._corners()]  # where it lies comes first: it only moves for less
         covered = [sum(_common_px(QRectF(QRect(corner, self.size())), area) for area in areas) for corner in corners]
         best = corners[covered.index(min(covered))]

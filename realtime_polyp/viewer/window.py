@@ -187,6 +187,7 @@ class ViewerWindow(QWidget):
     def refresh(self) -> None:
         """Update everything around the picture from the player's state."""
         self._refresh_condition()
+        self.legend.make_way()
         self.record.show_news()
         self.report.show_news()
         self.controls.show_recording(self.record.is_on)
@@ -283,8 +284,7 @@ class ViewerWindow(QWidget):
         started = 0 if self.judge.hides_models else started
         self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
         painted = self.canvas.show_frame(displayed)
-        if self.legend.isVisible():
-            self.legend.avoid(self.canvas.areas_to_see())
+        self.legend.make_way()
         self.timeline.watch(None if displayed.again else displayed.result)
         self.judge.on_frame(displayed)
         if self.replay:
