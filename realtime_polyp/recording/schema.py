@@ -21,7 +21,16 @@ SESSION_FILE = "session.sqlite"
 ORIGINAL_STEM = "original"
 ORIGINAL_FILE = f"{ORIGINAL_STEM}.mkv"
 
-TABLES = """
+TRACK_COLUMNS = """number INTEGER NOT NULL REFERENCES frames,
+    id INTEGER NOT NULL,
+    x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
+    score REAL NOT NULL,
+    state TEXT NOT NULL,
+    age_s REAL NOT NULL,
+    unseen_s REAL NOT NULL"""
+"""One track in one frame."""
+
+TABLES = f"""
 CREATE TABLE facts (             -- what is known about the session as a whole
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL          -- JSON
@@ -61,13 +70,7 @@ CREATE TABLE cues (              -- FilterCues of an analysed frame; narrow, so 
 );
 
 CREATE TABLE tracks (            -- Result.tracks
-    number INTEGER NOT NULL REFERENCES frames,
-    id INTEGER NOT NULL,
-    x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
-    score REAL NOT NULL,
-    state TEXT NOT NULL,
-    age_s REAL NOT NULL,
-    unseen_s REAL NOT NULL,
+    {TRACK_COLUMNS},
     PRIMARY KEY (number, id)
 ) WITHOUT ROWID;
 CREATE INDEX tracks_by_id ON tracks (id, number);

@@ -16,14 +16,14 @@ import numpy as np
 
 from realtime_polyp.json_files import parse_json
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.recording.schema import SESSION_FILE
+from realtime_polyp.recording.schema import SESSION_FILE, TRACK_COLUMNS
 from realtime_polyp.recording.store import add_to_chain, content_hash, utc_now
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
 from realtime_polyp.review.session_pictures import SessionPictures
-from realtime_polyp.review.tracks import STATES, TrackTable, table_of
+from realtime_polyp.review.tracks import STATES, TrackTable, read_tracks, table_of
 from realtime_polyp.sources.base import SourceError
 
-TABLES = """
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS reanalyses (        -- one row per further analysis of the session
     analysis INTEGER PRIMARY KEY,
     utc TEXT NOT NULL,
@@ -31,17 +31,10 @@ CREATE TABLE IF NOT EXISTS reanalyses (        -- one row per further analysis o
 );
 CREATE TABLE IF NOT EXISTS reanalysed_tracks ( -- as table tracks
     analysis INTEGER NOT NULL REFERENCES reanalyses,
-    number INTEGER NOT NULL REFERENCES frames,
-    id INTEGER NOT NULL,
-    x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
-    score REAL NOT NULL,
-    state TEXT NOT NULL,
-    age_s REAL NOT NULL,
-    unseen_s REAL NOT NULL,
+    {TRACK_COLUMNS},
     PRIMARY KEY (analysis, number, id)
 ) WITHOUT ROWID;
 """
-_COLUMNS = "number, id, x1, y1, x2, y2, score, CASE state WHEN 'tentative' THEN 0 WHEN 'shown' THEN 1 ELSE 2 END"
 
 
 class SessionSource:
@@ -136,8 +129,7 @@ def list_analyses(session: RecordedSession) -> tuple[Analysis, ...]:
 
 def reanalysed_tracks(session: RecordedSession, analysis: int) -> TrackTable:
     """Return the tracks of a further analysis. Raises sqlite3.Error."""
-    query = f"SELECT {_COLUMNS}, age_s, unseen_s FROM reanalysed_tracks WHERE analysis = ? ORDER BY number, id"
-    return table_of(np.array(session.database.execute(query, (analysis,)).fetchall(), np.float64).reshape(-1, 10))
+    return read_tracks(session, "reanalysed_tracks WHERE analysis = ?", (analysis,))
 
 
 def _store(database: sqlite3.Connection, rows: list[tuple[Any, ...]], detail: dict[str, Any]) -> None:

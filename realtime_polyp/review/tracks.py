@@ -11,7 +11,8 @@ from realtime_polyp.packets import Track, TrackStatus
 from realtime_polyp.review.recorded import RecordedSession
 
 STATES: tuple[TrackStatus, ...] = ("tentative", "shown", "held")
-_COLUMNS = "number, id, x1, y1, x2, y2, score, CASE state WHEN 'tentative' THEN 0 WHEN 'shown' THEN 1 ELSE 2 END"
+_STATE = "CASE state WHEN 'tentative' THEN 0 WHEN 'shown' THEN 1 ELSE 2 END"
+_COLUMNS = f"number, id, x1, y1, x2, y2, score, {_STATE}, age_s, unseen_s"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,15 @@ NO_TRACKS = table_of(np.zeros((0, 10)))
 
 def recorded_tracks(session: RecordedSession) -> TrackTable:
     """Read the tracks as they were recorded. Raises sqlite3.Error."""
-    query = f"SELECT {_COLUMNS}, age_s, unseen_s FROM tracks ORDER BY number, id"
-    rows = np.array(session.database.execute(query).fetchall(), np.float64)
-    return table_of(rows.reshape(-1, 10))
+    return read_tracks(session, "tracks")
+
+
+def read_tracks(session: RecordedSession, rows: str, values: tuple[int, ...] = ()) -> TrackTable:
+    """Read tracks in the order of the frames.
+
+    rows: a table with the columns of `tracks`, and a condition with `values`.
+
+    Raises sqlite3.Error.
+    """
+    found = session.database.execute(f"SELECT {_COLUMNS} FROM {rows} ORDER BY number, id", values).fetchall()
+    return table_of(np.array(found, np.float64).reshape(-1, 10))
