@@ -23,6 +23,7 @@ from realtime_polyp.image_files import MAX_PIXELS, ImageError, check_image_file,
 from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import check_address, hide_secrets, host_of
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.other_formats import explain_other_format
 from realtime_polyp.sources.paths import check_file, path_error
 
 # Containers and raw streams of recorders, cameras and video software, by FFmpeg's names.
@@ -164,8 +165,13 @@ def _limit_pictures(container: InputContainer, name: str) -> InputContainer:
 
 
 def _check_picture_file(path: Path) -> None:
-    """Raise SourceError for a still that is too large. A recording made of JPEGs is no still and may be large."""
+    """Raise SourceError for a still that is too large, and for a known format that is not read here.
+
+    A recording made of JPEGs is no still and may be large.
+    """
     head = _head(path)
+    if other := explain_other_format(path, head):
+        raise SourceError(other)
     if not is_image(head) or (head.startswith(_JPEG) and path.suffix.lower() not in _STILL_JPEGS):
         return
     try:
