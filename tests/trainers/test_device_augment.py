@@ -33,6 +33,7 @@ from trainers.data.augment import (
 from trainers.data.device import augment as device
 from trainers.data.device import geometry, operations
 from trainers.data.device.jpeg import jpeg
+from trainers.data.stain import COLUMNS, stain, stains
 
 SIZE = (64, 96)
 Image = NDArray[np.uint8]
@@ -74,6 +75,7 @@ def array(images: Tensor) -> NDArray[np.float32]:
 KERNEL = np.arange(25, dtype=np.float32).reshape(5, 5) / 300
 GAINS = np.array([0.913, 1.117, 1.043])
 SPOTS = np.random.default_rng(1).uniform([0, 0, 0.003, 0.2, 0], [1, 1, 0.02, 1, 180], (9, 5))
+STAINS = stains(np.random.default_rng(3).random((1, COLUMNS)))
 SINGLE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Image], Image]]] = {
     "gamma": (
         lambda images: operations.gamma(images, np.array([0.63])),
@@ -114,6 +116,10 @@ SINGLE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Image], Image]]] =
     "highlights": (
         lambda images: operations.specular(images, SPOTS[None], np.array([8])),
         lambda image: Specular(1.0).apply(image, SPOTS[:8]),
+    ),
+    "stain": (
+        lambda images: operations.stain(images, *STAINS),
+        lambda image: stain(image, *(values[0] for values in STAINS)),
     ),
     "lower resolution": (
         lambda images: operations.downscale(images, np.array([0.63])),
@@ -201,9 +207,10 @@ def test_boxes_of_specks_and_of_empty_maps_are_none() -> None:
 
 # whole recipes
 
-EVERY = replace(STRONG, crop=0.2, brightness_levels=10, sharpness_probability=0.3, noise_mean=(0.0, 0.02))
+EVERY = replace(STRONG, crop=0.2, brightness_levels=10, sharpness_probability=0.3, noise_mean=(0.0, 0.02), stain=0.15)
 ALONE = {
     "geometry": replace(NONE, flip_probability=0.5, geometry_probability=1.0, crop=0.2),
+    "stain": replace(NONE, stain=1.0),
     "gamma": replace(NONE, gamma_probability=1.0),
     "colour": replace(NONE, colour_probability=1.0),
     "balance": replace(NONE, grey_world=0.8, white_balance=0.15, brightness_levels=10),
@@ -269,8 +276,14 @@ def test_every_change_happens_as_often_as_the_recipe_says() -> None:
     draws = device.Uniforms(seeds)
     shape = device.draw_geometry(EVERY, draws, SIZE)
     colour, degradation = device.draw_colour(EVERY, draws), device.draw_degradation(EVERY, draws, seeds)
+    stained = device.draw_stain(EVERY, draws).chosen
     moved = (shape.matrices != np.eye(3)).any((1, 2))
-    expected = {"flip": (shape.flip, 0.5), "crop": (shape.cropped, 0.5), "affine": (moved, 0.9)}
+    expected = {
+        "flip": (shape.flip, 0.5),
+        "crop": (shape.cropped, 0.5),
+        "affine": (moved, 0.9),
+        "stain": (stained, 0.15),
+    }
     jitter = np.stack([step.chosen for step in colour[2:-3]])
     assert (jitter.sum(axis=0)[jitter.any(axis=0)] == 4).all()  # all four, each once
     rates = [(colour[0], 0.5), (colour[1], 0.5), (colour[-3], 0.3), (colour[-2], 0.25), (colour[-1], 0.5)]
@@ -320,6 +333,18 @@ def test_a_recipe_without_changes_changes_nothing() -> None:
     pixels, labels = tensor(IMAGE).to(torch.uint8), torch.from_numpy(LABELS)[None]
     images, numbers = device.augment(pixels, labels, NONE, np.array([1]))
     assert torch.equal(images, pixels) and torch.equal(numbers, labels)
+
+
+def test_settings_without_stains_give_the_images_that_they_gave_before_there_were_any() -> None:
+    """Results of trained weights can be repeated, and their runs resumed."""
+    plain = replace(EVERY, stain=0.0)
+    seeds = np.array([3, 4])
+    draws = device.Uniforms(seeds)
+    device.draw_geometry(plain, draws, SIZE)
+    device.draw_colour(plain, draws)
+    device.draw_degradation(plain, draws, seeds)
+    assert draws.between(0, 1)[0] == np.random.default_rng(3).random(172)[171]  # a stain's numbers come behind these
+    assert not Augment(plain).independent and Augment(EVERY).independent
 
 
 def test_the_workers_changes_coincide_unless_asked_to_be_independent() -> None:

@@ -35,8 +35,17 @@ def held(data: Path, config: AugmentConfig, size: tuple[int, int] = SIZE) -> Dev
     return DeviceStills(read_stills(data / "train.json", data), size, config, "cpu")
 
 
-@pytest.mark.parametrize("config", [replace(NONE, mosaic=0.6), replace(NONE, copy_paste=1.0), NONE])
-def test_mosaics_and_pasted_polyps_are_those_of_the_workers(data: Path, config: AugmentConfig) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(NONE, mosaic=0.6),
+        replace(NONE, copy_paste=1.0),
+        replace(NONE, second_picture=1.0),
+        replace(NONE, mosaic=0.3, copy_paste=1.0, second_picture=0.5),
+        NONE,
+    ],
+)
+def test_mosaics_pasted_polyps_and_second_pictures_are_those_of_the_workers(data: Path, config: AugmentConfig) -> None:
     size = (128, 192)
     ours = held(data, config, size)
     theirs = TrainingStills(read_stills(data / "train.json", data), size, Augment(config))
@@ -74,7 +83,7 @@ def test_batches_made_together_are_those_made_one_by_one(data: Path, monkeypatch
 
 @needs("cuda")
 def test_a_card_composes_the_images_of_the_cpu_and_tells_its_memory(data: Path) -> None:
-    config = replace(NONE, mosaic=0.3, copy_paste=1.0)
+    config = replace(NONE, mosaic=0.3, copy_paste=1.0, second_picture=0.5)
     stills = read_stills(data / "train.json", data)
     on_card = DeviceStills(stills, (128, 192), config, "cuda:0")
     for ours, theirs in zip(

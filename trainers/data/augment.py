@@ -1,6 +1,6 @@
 """Augmentation of the training stills: geometry, colour, image quality, and the settings of each recipe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -8,6 +8,8 @@ import albumentations as A
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from trainers.data.stain import COLUMNS, stain, stains
 
 Image = NDArray[np.uint8]
 
@@ -40,6 +42,8 @@ class AugmentConfig:
         coarse_probability: of JPEG compression or a lower resolution.
         copy_paste: probability that a polyp of another still is pasted in (`compose.py`).
         mosaic: probability of a mosaic with three other stills (`compose.py`).
+        stain: probability of an imitated virtual stain (`stain.py`).
+        second_picture: probability of a processor's small second picture (`second_picture.py`).
     """
 
     flip_probability: float = 0.5
@@ -68,6 +72,8 @@ class AugmentConfig:
     coarse_probability: float = 0.0
     copy_paste: float = 0.0
     mosaic: float = 0.0
+    stain: float = 0.0
+    second_picture: float = 0.0
 
 
 NONE = AugmentConfig(
@@ -79,6 +85,7 @@ STRONG = AugmentConfig(
     scale=(0.6, 1.5), white_balance=0.15, grey_world=0.8, specular_probability=0.2, blur_probability=0.2,
     coarse_probability=0.2, copy_paste=0.3, mosaic=0.05,
 )  # fmt: skip
+STRONG_STAINED = replace(STRONG, stain=0.15, second_picture=0.1)
 # The paper, section 3.1. The paper augments once, offline (rotation with probability 0.75, gamma, brightness); here the
 # changes are drawn again in each epoch.
 PAPER_DETECTOR = AugmentConfig(
@@ -98,12 +105,14 @@ class Augment:
     """Augment an image (h, w, 3) uint8 and its label map (h, w) uint8 together; the result depends on the seed only.
 
     independent: whether every change draws numbers of its own. Without it, all changes of an image begin with the same
-        random numbers: one of probability 0.15 happens only where one of 0.2 happens too.
+        random numbers: one of probability 0.15 happens only where one of 0.2 happens too. Settings with stains, newer
+        than the weights whose results this keeps, are always independent: stains would come with blur and noise only.
     """
 
     def __init__(self, config: AugmentConfig = AugmentConfig(), *, independent: bool = False) -> None:
-        self.config, self.independent = config, independent
-        self._transform = A.Compose([*_geometry(config), *_colour(config), *_degradation(config)])
+        self.config, self.independent = config, independent or config.stain > 0
+        stained = Stain(p=config.stain)
+        self._transform = A.Compose([*_geometry(config), stained, *_colour(config), *_degradation(config)])
 
     def __call__(self, image: Image, labels: Image, *, seed: int) -> tuple[Image, Image]:
         if self.independent:
@@ -163,6 +172,20 @@ def _degradation(config: AugmentConfig) -> list[Any]:
         ),
         A.GaussNoise(std_range=config.noise_std, mean_range=config.noise_mean, p=config.noise_probability),
     ]
+
+
+class Stain(A.ImageOnlyTransform):  # type: ignore[misc]
+    """Imitate a random virtual stain."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p=p)
+
+    def apply(self, img: Image, drawn: tuple[NDArray[np.float64], float, float], **_: Any) -> Image:
+        return stain(img, *drawn)
+
+    def get_params(self) -> dict[str, Any]:
+        matrices, brightness, exponents = stains(self.random_generator.random((1, COLUMNS)))
+        return {"drawn": (matrices[0], float(brightness[0]), float(exponents[0]))}
 
 
 class WhiteBalance(A.ImageOnlyTransform):  # type: ignore[misc]

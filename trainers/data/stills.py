@@ -22,6 +22,7 @@ from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from trainers.data.augment import Augment
 from trainers.data.coco_file import ImageEntry, read_coco_file
 from trainers.data.compose import Item, copy_paste, mosaic
+from trainers.data.second_picture import draw_second_picture, paste_second_picture
 
 ITEM_BYTES = 4  # three levels and one label per pixel
 _MAX_CACHED_BYTES = 4e9
@@ -168,7 +169,8 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         seed = item_seed(self._seed, self.epoch, index)
-        image, labels = self._augment(*self._compose(index, np.random.default_rng(seed)), seed=seed)
+        item = self._augment(*self._compose(index, np.random.default_rng(seed)), seed=seed)
+        image, labels = self._with_second_picture(index, item, seed)
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
         return pixels, torch.from_numpy(polyp_boxes(labels)), torch.from_numpy((labels > 0).astype(np.uint8))
 
@@ -187,6 +189,12 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
         if rng.random() < config.copy_paste:
             return copy_paste(item, self._item(int(rng.integers(len(self)))), rng)
         return item
+
+    def _with_second_picture(self, index: int, item: Item, seed: int) -> Item:
+        """Return the item, perhaps with a second picture: upright and sharp, for a processor adds it to the image."""
+        probability = self._augment.config.second_picture
+        drawn = draw_second_picture(index, len(self), self._size, probability=probability, seed=seed)
+        return item if drawn is None else paste_second_picture(item, self._item(drawn.donor)[0], drawn)
 
 
 def collate(items: list[tuple[Tensor, Tensor, Tensor]]) -> Batch:

@@ -21,10 +21,11 @@ from trainers.data.augment import AugmentConfig
 from trainers.data.device import operations
 from trainers.data.device.geometry import affine_matrices, crop, flip_matrix, warp
 from trainers.data.device.jpeg import jpeg
+from trainers.data.stain import COLUMNS, stains
 
 Numbers = NDArray[Any]
 
-_DRAWS = 192  # random numbers of an image, 151 of them used
+_DRAWS = 192  # random numbers of an image, 190 of them used
 _BLUR_PX = 9  # largest blur kernel
 _MOST_SPOTS = 24
 
@@ -89,7 +90,8 @@ def augment(images: Tensor, labels: Tensor, config: AugmentConfig, seeds: Number
     draws = Uniforms(seeds)
     size = (labels.shape[1], labels.shape[2])
     levels, numbers = change_geometry(images.float(), labels.float(), draw_geometry(config, draws, size))
-    for step in [*draw_colour(config, draws), *draw_degradation(config, draws, seeds)]:
+    colour, degradation = draw_colour(config, draws), draw_degradation(config, draws, seeds)
+    for step in [draw_stain(config, draws), *colour, *degradation]:
         levels = apply(step, levels)
     return levels.to(torch.uint8), numbers.to(torch.uint8)
 
@@ -198,6 +200,12 @@ def draw_degradation(config: AugmentConfig, draws: Uniforms, seeds: Numbers) -> 
         Step(operations.downscale, coarse & ~is_jpeg, (draws.between(0.4, 0.8),)),
         Step(operations.gaussian_noise, draws.happens(config.noise_probability), (*noise, seeds)),
     ]
+
+
+def draw_stain(config: AugmentConfig, draws: Uniforms) -> Step:
+    """Draw virtual stains: last, so that all other numbers stay those of settings without stains."""
+    chosen = draws.happens(config.stain)
+    return Step(operations.stain, chosen, stains(draws.between(0, 1, COLUMNS)))
 
 
 def _draw_highlights(config: AugmentConfig, draws: Uniforms) -> Step:

@@ -183,14 +183,14 @@ def mosaic(pixels: Tensor, labels: Tensor, split: tuple[int, int], most: list[in
     for number in range(4):
         rows = slice(0, split[0]) if number < 2 else slice(split[0], height)
         columns = slice(0, split[1]) if number % 2 == 0 else slice(split[1], width)
-        small, found = _shrink(pixels[number], labels[number], (rows.stop - rows.start, columns.stop - columns.start))
+        small, found = shrink(pixels[number], labels[number], (rows.stop - rows.start, columns.stop - columns.start))
         image[:, rows, columns] = small
         numbers[rows, columns] = torch.where(found > 0, found + used, 0)
         used += most[number]
     return image, numbers
 
 
-def _shrink(pixels: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def shrink(pixels: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Shrink an image by area and its label map to the nearest pixel, as `cv2.resize` does."""
     levels = pixels.float()
     rows, columns = (on_device(_areas(old, new), levels) for old, new in zip(labels.shape, size, strict=True))

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from trainers.data.stain import DARK, MOST_GAIN
+
 Numbers = NDArray[Any]
 
-_DARK = 12  # levels; darker pixels are the black surround
 _DIM = 60  # levels; darker places show no specular highlights
 _RIM_PX = 1.2  # standard deviation of the soft rim of a highlight
 
@@ -120,11 +121,22 @@ def soften(maps: Tensor, sigma_px: float) -> Tensor:
 
 def grey_world(images: Tensor, share: Numbers) -> Tensor:
     """Correct a share of the difference between the channels' means; the black surround is ignored."""
-    lit = (images.amax(1, keepdim=True) > _DARK).float()
+    lit = (images.amax(1, keepdim=True) > DARK).float()
     count = lit.sum((2, 3), keepdim=True)
     means = (images * lit).sum((2, 3), keepdim=True) / count.clamp(min=1)
     gains = (means.mean(1, keepdim=True) / means.clamp(min=1)).pow(_per_image(share, images))
     return cut(images * torch.where(count > 0, gains, torch.ones_like(gains)))
+
+
+def stain(images: Tensor, matrices: Numbers, brightness: Numbers, exponent: Numbers) -> Tensor:
+    """Imitate virtual stains: mix the channels by (n, 3, 3), keep the mean level, change the gamma (`stain.py`)."""
+    lit = (images.amax(1, keepdim=True) > DARK).float()
+    mixed = torch.einsum("nij,njhw->nihw", on_device(matrices, images), images).clamp_(min=0)
+    count = 3 * lit.sum((1, 2, 3), keepdim=True).clamp(min=1)
+    before, after = ((levels * lit).sum((1, 2, 3), keepdim=True) / count for levels in (images, mixed))
+    gain = (_per_image(brightness, images) * before / after.clamp(min=1)).clamp_(max=MOST_GAIN)
+    mixed *= torch.where(before > 0, gain, torch.ones_like(gain))
+    return rounded((mixed.clamp_(max=255) / 255).pow_(_per_image(exponent, images)).mul_(255))
 
 
 def specular(images: Tensor, spots: Numbers, count: Numbers) -> Tensor:

@@ -13,6 +13,8 @@ from trainers.data.device.augment import augment
 from trainers.data.device.compose import Paste, Polyps, draw_paste, draw_split, measure_polyps, mosaic, paste
 from trainers.data.device.geometry import polyp_boxes
 from trainers.data.device.operations import Numbers
+from trainers.data.device.second_picture import paste_second_pictures
+from trainers.data.second_picture import draw_second_picture
 from trainers.data.stills import ITEM_BYTES, Batch, Still, item_seed, read_items
 
 _MEMORY = Path("/proc/meminfo")
@@ -74,6 +76,7 @@ class DeviceStills:
         """Return an augmented batch on the device."""
         seeds = np.array([item_seed(self._seed, self.epoch, index) for index in indices])
         images, labels = augment(*self._compose(indices, seeds), self._config, seeds)
+        images, labels = self._with_second_pictures(indices, seeds, images, labels)
         return images, polyp_boxes(labels), (labels > 0).to(torch.uint8)
 
     def _compose(self, indices: list[int], seeds: Numbers) -> tuple[Tensor, Tensor]:
@@ -90,6 +93,17 @@ class DeviceStills:
                 drawn = draw_paste(place, self._most[index], donor, self._polyps[donor], self._size, rng)
                 pastes += [drawn] if drawn else []
         return paste(images, labels, self._pixels, self._labels, pastes)
+
+    def _with_second_pictures(
+        self, indices: list[int], seeds: Numbers, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        probability, count = self._config.second_picture, len(self)
+        drawn = {
+            place: draw_second_picture(index, count, self._size, probability=probability, seed=seed)
+            for place, (index, seed) in enumerate(zip(indices, seeds.tolist(), strict=True))
+        }
+        pictures = {place: one for place, one in drawn.items() if one is not None}
+        return paste_second_pictures(images, labels, self._pixels, self._labels, pictures)
 
     def _mosaic(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         four = [index, *(int(other) for other in rng.integers(len(self), size=3))]
