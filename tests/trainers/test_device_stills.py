@@ -159,6 +159,6 @@ def test_a_recipe_records_where_it_augments_and_a_resumed_run_repeats_it(
     assert end.value.code == 2 and "began with another augment_on device, not workers" in said
     train_segmenter.main([*words, "--resume", "--augment-on", "device"])
     old = json.loads((tmp_path / "recipe.json").read_text())
-    del old["augment_on"]  # as earlier versions wrote it
+    del old["augment_on"], old["augment"]["stain"], old["augment"]["second_picture"]  # as earlier versions wrote it
     (tmp_path / "recipe.json").write_text(json.dumps(old))
     train_segmenter.main([*words, "--resume"])

@@ -227,6 +227,7 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
     now = json.loads(json.dumps(now))  # tuples become lists, as in the file
     before = {"augment_on": "workers", **before}  # earlier versions had no other place
     before = {"backbone": PAPER_BACKBONE, **before}  # nor another backbone
+    before["augment"] = {"stain": 0.0, "second_picture": 0.0, **before.get("augment", {})}  # nor these two changes
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
