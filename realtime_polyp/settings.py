@@ -8,8 +8,8 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from realtime_polyp.messages import printable, quoted
 from realtime_polyp.private_files import make_private_folder
 
 SETTINGS_FILE = "settings.toml"
+OPTIONS_SECTION = "options"
+"""Options of the command line, by their long names: `cli/config_file.py`. Only in a file that --settings names."""
 _BYTES_LIMIT = 1 << 20
 _HEADER = (
     "# Settings of realtime-polyp. The settings window (Ctrl+,) writes this file; edit it while no window is open.\n"
@@ -47,6 +49,7 @@ class Settings:
         blank_outside_events: and out of the pictures of alarms.
         shown_colour, held_colour, outline_colour: of a box, of a box without a detection in this frame, and of the
             outline, "#rrggbb"; None: the default.
+        options: the section [options], as it is in the file.
     """
 
     threshold: float | None = None
@@ -63,6 +66,7 @@ class Settings:
     shown_colour: str | None = None
     held_colour: str | None = None
     outline_colour: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ def settings_path() -> Path:
 def read_settings(path: Path, *, required: bool = False) -> Settings:
     """Read the settings; a file that is missing gives the defaults, unless it is required.
 
+    required: --settings names the file, so that it may hold options too.
     Raises SettingsError for a file that cannot be read, is no TOML, or holds an unknown key or a wrong value.
     """
     try:
@@ -172,7 +177,15 @@ def read_settings(path: Path, *, required: bool = False) -> Settings:
         content = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"the settings {printable(path)} are not valid TOML: {error}") from error
-    return _settings_of(content, path)
+    options = content.pop(OPTIONS_SECTION, {})
+    if not isinstance(options, dict):
+        raise SettingsError(f"the settings {printable(path)} need a section [{OPTIONS_SECTION}], not a value")
+    if options and not required:
+        raise SettingsError(
+            f"the settings {printable(path)} have a section [{OPTIONS_SECTION}], which holds only where the command "
+            "line names the file: --settings FILE.toml"
+        )
+    return replace(_settings_of(content, path), options=options)
 
 
 def write_settings(path: Path, settings: Settings) -> Path | None:
@@ -200,7 +213,9 @@ def to_toml(settings: Settings) -> str:
             lines.append(f"[{section}]")
         value = getattr(settings, key.field)
         lines.append(f"# {key.comment}")
-        lines.append(f"# {key.name} = {_EXAMPLES[key.field]}" if value is None else f"{key.name} = {_to_value(value)}")
+        lines.append(f"# {key.name} = {_EXAMPLES[key.field]}" if value is None else f"{key.name} = {to_value(value)}")
+    if settings.options:
+        lines += [f"[{OPTIONS_SECTION}]", *(f"{name} = {to_value(value)}" for name, value in settings.options.items())]
     return "\n".join(lines).replace("\n[", "\n\n[") + "\n"
 
 
@@ -215,7 +230,7 @@ def _settings_of(content: dict[str, Any], path: Path) -> Settings:
     for section, table in content.items():
         names = [key.name for key in _KEYS if key.section == section]
         if not names:
-            sections = ", ".join(dict.fromkeys(f"[{key.section}]" for key in _KEYS))
+            sections = ", ".join(f"[{one}]" for one in (*dict.fromkeys(key.section for key in _KEYS), OPTIONS_SECTION))
             raise SettingsError(f"the settings {printable(path)} have an unknown key {quoted(section)}: use {sections}")
         if not isinstance(table, dict):
             raise SettingsError(f"the settings {printable(path)} need a section [{section}], not a value")
@@ -238,7 +253,7 @@ def _settings_of(content: dict[str, Any], path: Path) -> Settings:
 def _keep_broken(path: Path) -> Path | None:
     """Rename a file that cannot be read as settings, so that it is not lost; returns its new name."""
     try:
-        read_settings(path)
+        read_settings(path, required=True)
     except SettingsError:
         if not path.exists():
             return None
@@ -250,10 +265,13 @@ def _keep_broken(path: Path) -> Path | None:
     return kept
 
 
-def _to_value(value: Any) -> str:
+def to_value(value: Any) -> str:
+    """Write a value, or a list of values, as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
+    if isinstance(value, int | float):
         return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(to_value(one) for one in value)}]"
     # A JSON string is a TOML string, but for one control character.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
