@@ -8,7 +8,6 @@ import argparse
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
@@ -22,7 +21,7 @@ from trainers.evaluation.plots import write_plots
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
 from trainers.evaluation.tables import format_report
-from trainers.training.run import engine_of_run
+from trainers.training.run import engines_of_run
 from trainers.training.run_folder import read_recipe
 
 _NONE = "none"
@@ -124,6 +123,8 @@ def find_origin(options: argparse.Namespace) -> Origin:
         ValueError: two models are evaluated; a result file holds one.
     """
     named = [name for name in (options.detector, options.segmenter) if name != _NONE]
+    if options.run and read_recipe(options.run)["task"] == "joint":
+        raise ValueError(f"--result holds one model, and {options.run} trained a detector and a segmenter in one")
     if options.run:
         return origin_of_run(options.run, format_command(options), multi_scale=options.multi_scale)
     if len(named) != 1:
@@ -171,7 +172,7 @@ def select_stills(options: argparse.Namespace) -> tuple[list[Still], int]:
     stills = every[: options.limit]
     if not stills:
         raise ValueError(f"{options.data} has no images: nothing to evaluate")
-    segments = read_recipe(options.run)["task"] == "segmenter" if options.run else options.segmenter != _NONE
+    segments = read_recipe(options.run)["task"] != "detector" if options.run else options.segmenter != _NONE
     check_files(stills, masks=segments or options.gallery is not None)
     return stills, len(every)
 
@@ -183,8 +184,7 @@ def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, Se
         EngineError, ValueError: an engine cannot be opened, or no model is selected.
     """
     if options.run:
-        engine: Any = engine_of_run(options.run)  # its task decides which protocol it implements
-        return (engine, None) if engine.task == "detector" else (None, engine)
+        return engines_of_run(options.run)
     if options.detector == options.segmenter == _NONE:
         raise ValueError("--detector and --segmenter are both none: nothing to evaluate")
     # Not `open_runtime`: it compiles engines for throughput or for shared cores, which may change low-order bits, and

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from realtime_polyp.engines.base import Task
 from realtime_polyp.models.hrnet import HRNET_W48
 from realtime_polyp.models.resnet import R50
-from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
-from trainers.data.augment import OURS, PAPER_DETECTOR, PAPER_SEGMENTER, STRONG, AugmentConfig
+from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
+from trainers import joint
+from trainers.data.augment import OURS, PAPER_DETECTOR, PAPER_SEGMENTER, STRONG, STRONG_STAINED, AugmentConfig
 from trainers.detectors import (
     atss,
     cascade_rcnn,
@@ -27,7 +27,7 @@ from trainers.detectors import (
     retinanet,
 )
 from trainers.segmenters import acfnet, acsnet, hrnet, lowrank, pranet, unetpp
-from trainers.training.contract import Loss
+from trainers.training.contract import Loss, ModelTask
 from trainers.training.schedule import LoopConfig
 
 
@@ -37,7 +37,7 @@ class Recipe:
 
     Attributes:
         name: value of `--config`.
-        task: "detector" or "segmenter".
+        task: "detector", "segmenter" or "joint", which is both.
         config: configuration of the net; has `size`, the input (h, w) px.
         build: makes the net from `config`.
         loss: loss function of the net.
@@ -48,7 +48,7 @@ class Recipe:
     """
 
     name: str
-    task: Task
+    task: ModelTask
     config: Any
     build: Callable[[Any], nn.Module]
     loss: Loss
@@ -90,8 +90,9 @@ def _paper_segmenter(name: str, module: Any, config: Any) -> Recipe:
     return Recipe(name, "segmenter", config, module.build, module.loss, PAPER_SEGMENTER_LOOP, PAPER_SEGMENTER)
 
 
-def _ours(name: str, module: Any, task: Task, loop: LoopConfig, augment: AugmentConfig) -> Recipe:
-    config = (DETECTORS if task == "detector" else SEGMENTERS)[name]
+def _ours(name: str, module: Any, task: ModelTask, loop: LoopConfig, augment: AugmentConfig) -> Recipe:
+    configs: dict[ModelTask, dict[str, Any]] = {"detector": DETECTORS, "segmenter": SEGMENTERS, "joint": JOINTS}
+    config = configs[task][name]
     return Recipe(name, task, config, module.build, module.loss, loop, augment, paper=False)
 
 
@@ -136,10 +137,18 @@ _ALL = (
         replace(OUR_AVERAGED_LOOP, epochs=26, validate_every=4),
         STRONG,
     ),
-    _ours("lowrank-hrnet-w18s", lowrank, "segmenter", replace(OUR_LOOP, epochs=5, backbone_factor=1.0), OURS),
+    _ours(
+        "lowrank-hrnet-w18s",  # from random weights: more epochs, one rate for all layers
+        lowrank,
+        "segmenter",
+        replace(OUR_AVERAGED_LOOP, epochs=100, validate_every=10, backbone_factor=1.0),
+        STRONG,
+    ),
+    _ours("polyp-lite0", joint, "joint", replace(OUR_AVERAGED_LOOP, epochs=26, validate_every=4), STRONG_STAINED),
+    _ours("polyp-lite2", joint, "joint", replace(OUR_AVERAGED_LOOP, epochs=26, validate_every=4), STRONG_STAINED),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 
 
-def recipes_of(task: Task) -> dict[str, Recipe]:
+def recipes_of(task: ModelTask) -> dict[str, Recipe]:
     return {name: recipe for name, recipe in RECIPES.items() if recipe.task == task}

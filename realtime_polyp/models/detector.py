@@ -108,7 +108,7 @@ class GFLHead(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         levels, channels = len(config.strides), config.neck.channels
-        self.bins = config.reg_max + 1
+        self.bins, self.strides = config.reg_max + 1, config.strides
         self.cls_tower = SharedTower(channels, config.stacked_convs, levels, config.norm)
         self.reg_tower = SharedTower(channels, config.stacked_convs, levels, config.norm)
         self.cls = nn.Conv2d(channels, 1, 3, padding=1)
@@ -128,6 +128,34 @@ class GFLHead(nn.Module):
         classes = self.cls(self.cls_tower(x, level)).flatten(1)
         distributions = self.reg(self.reg_tower(x, level)) * self.reg_scale[level]
         return classes.sigmoid(), distributions.flatten(2).transpose(1, 2).unflatten(2, (4, self.bins))
+
+    def maps(self, levels: list[Tensor]) -> DetectorMaps:
+        """Return the outputs at all locations of a pyramid's levels, each (N, C, h, w)."""
+        outputs = [self(x, level) for level, x in enumerate(levels)]
+        points, strides = points_of([x.shape[-2:] for x in levels], self.strides, levels[0].device)
+        return DetectorMaps(
+            torch.cat([scores for scores, _ in outputs], dim=1),
+            torch.cat([distributions for _, distributions in outputs], dim=1),
+            points,
+            strides,
+        )
+
+    def best(self, levels: list[Tensor], count: int) -> tuple[Tensor, Tensor]:
+        """Return boxes (N, count, 4) and scores (N, count) of the `count` locations with the highest class probability.
+
+        They are sorted by class probability. Compiled engines run this, because boxes are decoded and the localisation
+        quality is computed at these locations only. A score never exceeds its class probability, so an omitted location
+        scores no more than the lowest class probability selected.
+        """
+        outputs = [self.raw(x, level) for level, x in enumerate(levels)]
+        classes, locations = torch.cat([scores for scores, _ in outputs], dim=1).topk(count, dim=1)
+        distributions = torch.cat([logits for _, logits in outputs], dim=1).flatten(2)
+        selected = distributions.gather(1, locations[..., None].expand(-1, -1, distributions.shape[-1]))
+        probability = selected.reshape(*locations.shape, 4, self.bins).softmax(-1)
+        grid = points_of([x.shape[-2:] for x in levels], self.strides, levels[0].device)
+        points, strides = (x[locations] for x in grid)
+        boxes = from_distances(points, mean_distance(probability) * strides[..., None])
+        return boxes, classes * self.localisation_quality(probability)
 
     def localisation_quality(self, probability: Tensor) -> Tensor:
         """Estimate the localisation quality (DGQP): distributions (N, P, 4, reg_max + 1) -> (N, P) in 0..1.
@@ -162,34 +190,16 @@ class Detector(nn.Module):
         return decode(maps), maps.scores
 
     def best(self, pixels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Return boxes (N, count, 4) and scores (N, count) of the `count` locations with the highest class probability.
-
-        They are sorted by class probability. Compiled engines run this, because boxes are decoded and the localisation
-        quality is computed at these locations only. A score never exceeds its class probability, so an omitted location
-        scores no more than the lowest class probability selected.
-        """
-        levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
-        outputs = [self.head.raw(x, level) for level, x in enumerate(levels)]
-        classes, locations = torch.cat([scores for scores, _ in outputs], dim=1).topk(count, dim=1)
-        distributions = torch.cat([logits for _, logits in outputs], dim=1).flatten(2)
-        selected = distributions.gather(1, locations[..., None].expand(-1, -1, distributions.shape[-1]))
-        probability = selected.reshape(*locations.shape, 4, self.head.bins).softmax(-1)
-        grid = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
-        points, strides = (x[locations] for x in grid)
-        boxes = from_distances(points, mean_distance(probability) * strides[..., None])
-        return boxes, classes * self.head.localisation_quality(probability)
+        """Return boxes (N, count, 4) and scores (N, count) of the likeliest locations: `GFLHead.best`."""
+        return self.head.best(self.levels(pixels), count)
 
     def maps(self, pixels: Tensor) -> DetectorMaps:
         """Return the outputs at all locations, for the losses."""
-        levels = self.pyramid(self.backbone(pixels)[self.config.neck.start :])
-        outputs = [self.head(x, level) for level, x in enumerate(levels)]
-        points, strides = points_of([x.shape[-2:] for x in levels], self.config.strides, pixels.device)
-        return DetectorMaps(
-            torch.cat([scores for scores, _ in outputs], dim=1),
-            torch.cat([distributions for _, distributions in outputs], dim=1),
-            points,
-            strides,
-        )
+        return self.head.maps(self.levels(pixels))
+
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """Return the levels of the pyramid, finest first."""
+        return self.pyramid(self.backbone(pixels)[self.config.neck.start :])  # type: ignore[no-any-return]
 
 
 def decode(maps: DetectorMaps) -> Tensor:

@@ -29,6 +29,7 @@ class NeckConfig:
         relu_before_extra: apply ReLU before each of these convolutions, except before one on the backbone's feature.
         relu_before_first_extra: also before the first one; False in FCOS and in mmdetection's necks.
         repeats: number of BiFPN layers.
+        smooth_from: index of FPN's first level that is smoothed; finer ones are left to what reads them.
     """
 
     kind: Kind = "fpn"
@@ -39,6 +40,7 @@ class NeckConfig:
     relu_before_extra: bool = False
     relu_before_first_extra: bool = True
     repeats: int = 3
+    smooth_from: int = 0
 
 
 def build_neck(inputs: tuple[int, ...], config: NeckConfig) -> nn.Module:
@@ -54,7 +56,10 @@ class FPN(nn.Module):
         channels = config.channels
         self.config = config
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in inputs)
-        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in inputs)
+        self.smooth = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) if level >= config.smooth_from else nn.Identity()
+            for level in range(len(inputs))
+        )
         self.extra = _extra_levels(inputs[-1], len(inputs), config)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:

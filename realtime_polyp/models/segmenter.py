@@ -14,17 +14,30 @@ from realtime_polyp.models.hrnet import HRNet, HRNetConfig
 
 
 @dataclass(frozen=True)
+class PyramidConfig:
+    """A feature pyramid in the backbone's place, whose levels are computed elsewhere.
+
+    Attributes:
+        channels: of every level.
+        branch: channels of each resolution before the fusion.
+    """
+
+    channels: int = 64
+    branch: int = 48
+
+
+@dataclass(frozen=True)
 class SegmenterConfig:
     """Structure of a segmenter.
 
     Attributes:
-        backbone: EfficientNet-Lite with multi-resolution fusion, or HRNet.
+        backbone: EfficientNet-Lite with multi-resolution fusion, HRNet, or a pyramid that it shares.
         size: input (h, w), px.
         width: channels of the features F_p.
         bases: number of bases D, which bounds the rank.
     """
 
-    backbone: LiteConfig | HRNetConfig = LITE0
+    backbone: LiteConfig | HRNetConfig | PyramidConfig = LITE0
     size: tuple[int, int] = (320, 384)
     width: int = 96
     bases: int = 16
@@ -73,17 +86,35 @@ class LiteFusion(nn.Module):
         super().__init__()
         self.backbone = EfficientNetLite(config)
         self.lateral = nn.ModuleList(conv_bn(width, branch, 1) for width in self.backbone.channels)
-        self.mix = nn.ModuleList(
-            nn.Sequential(conv_bn(branch, branch, 5, groups=branch), conv_bn(branch, branch, 1)) for _ in range(4)
-        )
+        self.mix = nn.ModuleList(_mix(branch, branch) for _ in range(4))
         self.channels = 4 * branch
 
     def forward(self, x: Tensor) -> Tensor:
         branches = [conv(x) for conv, x in zip(self.lateral, self.backbone(x), strict=True)]
         for fine in (2, 1, 0):
             branches[fine] = branches[fine] + _resize(branches[fine + 1], branches[fine])
-        mixed = [mix(branch) for mix, branch in zip(self.mix, branches, strict=True)]
-        return torch.cat([mixed[0], *(_resize(branch, mixed[0]) for branch in mixed[1:])], dim=1)
+        return _fuse(self.mix, branches)
+
+
+class PyramidFusion(nn.Module):
+    """The four levels of a pyramid, each (N, C, h, w), strides 4 to 32 -> features (N, 4 * branch, h/4, w/4)."""
+
+    def __init__(self, config: PyramidConfig) -> None:
+        super().__init__()
+        self.mix = nn.ModuleList(_mix(config.channels, config.branch) for _ in range(4))
+        self.channels = 4 * config.branch
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        return _fuse(self.mix, levels)
+
+
+def _mix(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(conv_bn(inputs, inputs, 5, groups=inputs), conv_bn(inputs, outputs, 1))
+
+
+def _fuse(layers: nn.ModuleList, branches: list[Tensor]) -> Tensor:
+    mixed = [mix(branch) for mix, branch in zip(layers, branches, strict=True)]
+    return torch.cat([mixed[0], *(_resize(branch, mixed[0]) for branch in mixed[1:])], dim=1)
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
@@ -91,27 +122,32 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 
 class Segmenter(nn.Module):
-    """Pixels (N, 3, h, w) in [0, 255] -> polyp probability (N, h/4, w/4)."""
+    """Pixels (N, 3, h, w) in [0, 255] -> polyp probability (N, h/4, w/4).
+
+    On a `PyramidConfig`, it takes the levels of the pyramid instead of pixels.
+    """
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
-        self.fusion: LiteFusion | HRNet
-        if isinstance(config.backbone, LiteConfig):
-            self.fusion = LiteFusion(config.backbone)
-        else:
-            self.fusion = HRNet(config.backbone)
+        self.fusion = _fusion(config.backbone)
         self.project = conv_bn(self.fusion.channels, config.width, 1)
         self.low_rank = LowRank(config.width, config.bases)
         self.full_head = nn.Conv2d(config.width, 1, 1)
         self.low_rank_head = nn.Conv2d(config.width, 1, 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor | list[Tensor]) -> Tensor:
         full = self.project(self.fusion(pixels))
         logits: Tensor = self.low_rank.apply_head(self.low_rank_head, full)
         return logits[:, 0].sigmoid()
 
-    def logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def logits(self, pixels: Tensor | list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits (N, h/4, w/4) from F_p and from F_l. Both are supervised; the second is the prediction."""
         full = self.project(self.fusion(pixels))
         return self.full_head(full)[:, 0], self.low_rank_head(self.low_rank(full))[:, 0]
+
+
+def _fusion(config: LiteConfig | HRNetConfig | PyramidConfig) -> LiteFusion | HRNet | PyramidFusion:
+    if isinstance(config, LiteConfig):
+        return LiteFusion(config)
+    return PyramidFusion(config) if isinstance(config, PyramidConfig) else HRNet(config)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from realtime_polyp.models.detector import DetectorConfig
 from realtime_polyp.models.efficientnet_lite import LITE2
 from realtime_polyp.models.hrnet import HRNET_W18, HRNET_W18_SMALL, HRNET_W32, HRNET_W48
+from realtime_polyp.models.joint import JointConfig
 from realtime_polyp.models.necks import NeckConfig
 from realtime_polyp.models.resnet import R50, R101, X101, Deform, ResNetConfig
 from realtime_polyp.models.segmenter import SegmenterConfig
@@ -45,4 +46,9 @@ SEGMENTERS = {
     "lowrank-hrnet-w18": SegmenterConfig(backbone=HRNET_W18, size=(512, 512), width=270, bases=32),
     "lowrank-hrnet-w32": SegmenterConfig(backbone=HRNET_W32, size=(512, 512), width=480, bases=32),
     "lowrank-hrnet-w48": SegmenterConfig(backbone=HRNET_W48, size=(512, 512), width=720, bases=32),
+}
+# Each is a detector and a segmenter on one backbone.
+JOINTS = {
+    "polyp-lite0": JointConfig(),
+    "polyp-lite2": JointConfig(backbone=LITE2),
 }

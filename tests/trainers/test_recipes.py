@@ -20,7 +20,7 @@ from trainers.evaluation.predict import evaluate
 from trainers.recipes import RECIPES, Recipe
 from trainers.training.contract import Losses, Targets
 from trainers.training.loop import Run, fit
-from trainers.training.run import engine_of, task_of
+from trainers.training.run import engines_of, task_of
 
 pytestmark = pytest.mark.usefixtures("quick_loop")
 BREAKS_AT = 9  # in the middle of an epoch of two steps
@@ -96,14 +96,12 @@ def test_it_learns_resumes_to_the_bit_and_evaluates(
 
     net = recipe.build(recipe.config)
     net.load_state_dict(load_file(tmp_path / loop.BEST))
-    engine = engine_of(recipe, net)
     stills = few_stills(data)
-    roles = (engine, None) if recipe.task == "detector" else (None, engine)
-    cases = evaluate(stills, *roles)
+    cases = evaluate(stills, *engines_of(recipe, net))
     assert len(cases) == len(stills)
     for case in cases:
-        found = case.detections if recipe.task == "detector" else case.segmentation
-        assert found is not None
+        assert (case.detections is not None) == (recipe.task != "segmenter")
+        assert (case.segmentation is not None) == (recipe.task != "detector")
 
 
 def test_every_row_of_the_paper_s_tables_is_a_recipe_and_no_recipe_is_named_twice() -> None:

@@ -1,17 +1,20 @@
 """The interface that all models and their training share.
 
 The forward of a net returns what an engine returns: pixels (N, 3, h, w) in 0..255 -> boxes (N, P, 4) in input px and
-scores (N, P), or polyp probabilities (N, h', w'). A loss function compares the net with the truth. `ModelWithLoss`
-combines both: `model(images, targets) -> {"loss": sum, name of each part: value}`.
+scores (N, P), or polyp probabilities (N, h', w'); a joint model returns all three. A loss function compares the net
+with the truth. `ModelWithLoss` combines both: `model(images, targets) -> {"loss": sum, name of each part: value}`.
 """
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+# What a model is trained for. A joint model is a detector and a segmenter: engines know only these two.
+ModelTask = Literal["detector", "segmenter", "joint"]
 
 
 @dataclass(frozen=True)

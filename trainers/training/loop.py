@@ -80,9 +80,54 @@ class CheckpointState(Struct):
     config: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class AveragedTensors:
+    """The tensors of the average beside those of the net, in the same order. They share memory with both.
+
+    Lists, because a card takes them in one call: one call per tensor takes longer than a step of a small net.
+
+    Attributes:
+        means, values: floating-point tensors of the average and of the net.
+        counts, current: their integer tensors, such as the number of batches that a batch norm has seen.
+    """
+
+    means: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    counts: list[Tensor] = field(default_factory=list)
+    current: list[Tensor] = field(default_factory=list)
+
+
+def _pairs_of(average: nn.Module, net: nn.Module) -> AveragedTensors:
+    pairs = list(zip(average.state_dict().values(), net.state_dict().values(), strict=True))
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    others = [pair for pair in pairs if not pair[0].is_floating_point()]
+    return AveragedTensors(*_columns(floats), *_columns(others))
+
+
+def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [mean for mean, _ in pairs], [value for _, value in pairs]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time that a run has: its schedules then follow the clock, and it ends when the time is over.
+
+    Attributes:
+        began_s: monotonic time.
+        length_s: of the run.
+    """
+
+    began_s: float
+    length_s: float
+
+    def share(self) -> float:
+        """Return the share of the time that is over, 0..1."""
+        return min(1.0, (time.monotonic() - self.began_s) / self.length_s)
+
+
 @dataclass
 class Run:
-    """The state of one training run: everything that a checkpoint stores."""
+    """The state of one training run: everything that a checkpoint stores, and the time it has, if that ends it."""
 
     task: Task
     config: LoopConfig
@@ -92,6 +137,7 @@ class Run:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     best: float = -1.0
+    clock: "Clock | None" = None
 
     def __post_init__(self) -> None:
         net = self.task.model.net
@@ -100,6 +146,7 @@ class Run:
         self.average.to(self.group.device)
         self.optimizer = _optimizer(self.task, self.config)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "float16")
+        self.averaged = _pairs_of(self.average, net) if self.average is not net else AveragedTensors()
         if self.group.device == "cpu":
             use_fast_depthwise(net)
         self.model = wrap_model(self.task.model, self.group)
@@ -111,6 +158,15 @@ class Run:
     @property
     def total_steps(self) -> int:
         return self.config.epochs * self.steps_per_epoch
+
+    def share(self) -> float | None:
+        """Return the share of the time that is over; None for a run whose epochs end it."""
+        return self.clock.share() if self.clock else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left: the last epoch or the time has ended."""
+        return self.step >= self.total_steps or (self.clock is not None and self.clock.share() >= 1.0)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -148,25 +204,36 @@ def fit(
     *,
     resume: bool = False,
     group: ProcessGroup = ProcessGroup(),
+    minutes: float | None = None,
 ) -> Run:
     """Train to the last epoch; with `resume`, continue from the checkpoint in the folder.
+
+    minutes: the run also ends after this time, before its last validation; its schedules follow the clock.
 
     Raises:
         FloatingPointError: the loss is not finite.
         FileNotFoundError: there is no checkpoint to resume from.
-        ValueError: the processes cannot share the batch evenly, or the checkpoint is of another configuration.
+        ValueError: the processes cannot share the batch evenly, or the checkpoint is of another configuration, or a run
+            that ends by the clock is to be resumed or has several processes, whose clocks would differ.
     """
     if config.batch % group.size:
         raise ValueError(f"a batch of {config.batch} cannot be shared by {group.size} processes: choose a multiple")
+    if minutes is not None and (resume or group.size > 1):
+        raise ValueError("--minutes ends a run of one process by the clock: it cannot be resumed or shared")
     folder.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed)
     run = Run(task, config, group, max(1, len(stills) // config.batch))
+    if minutes is not None:
+        run.clock = Clock(time.monotonic(), 60 * minutes)
     if resume:
         restore_from(folder / CHECKPOINT, run)
     with SummaryWriter(str(folder)) if group.is_main else _NullWriter() as board:
         for epoch in range(len(run.history), config.epochs):
             train_epoch(run, stills, epoch, folder)
-            finish_epoch(run, epoch, board, folder)
+            is_last = run.is_over  # asked once: the clock goes on while the last epoch is validated
+            finish_epoch(run, epoch, board, folder, is_last=is_last)
+            if is_last:
+                break
     return run
 
 
@@ -201,7 +268,7 @@ def train_epoch(run: Run, stills: TrainingStills | DeviceStills, epoch: int, fol
     title = f"epoch {epoch + 1}/{run.config.epochs}"
     bar = tqdm(loader, initial=done, total=run.steps_per_epoch, desc=title, disable=not run.group.is_main)
     for pixels, boxes, masks in bar:
-        scale = image_scale(run.config, run.step, epoch)
+        scale = image_scale(run.config, run.step, epoch, run.share())
         losses = train_step(run, *resize_batch(pixels, boxes, masks, scale, run.group.device), folder)
         for name, value in losses.items():
             run.sums[name] = run.sums.get(name, 0.0) + value
@@ -209,6 +276,8 @@ def train_epoch(run: Run, stills: TrainingStills | DeviceStills, epoch: int, fol
         if time.monotonic() - saved_s > run.config.checkpoint_s:
             save_checkpoint(run, folder / CHECKPOINT)
             saved_s = time.monotonic()
+        if run.is_over:
+            break
 
 
 def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict[str, float]:
@@ -216,7 +285,7 @@ def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict
     # Random numbers within a step (region sampling, dropout) depend on the step only, also after a resume.
     torch.manual_seed(_combine_seeds(run.config.seed, run.step, run.group.rank))
     for group in run.optimizer.param_groups:
-        group["lr"] = group["factor"] * learning_rate(run.config, run.step, run.total_steps)
+        group["lr"] = group["factor"] * learning_rate(run.config, run.step, run.total_steps, run.share())
     device = run.group.device.split(":")[0]
     precision = PRECISIONS.get(run.config.precision)
     with torch.autocast(device, dtype=precision, enabled=precision is not None):
@@ -268,11 +337,9 @@ def update_average(run: Run) -> None:
         return
     decay = min(run.config.average_decay, (1 + run.step) / (10 + run.step))
     with torch.no_grad():
-        for mean, value in zip(run.average.state_dict().values(), run.net.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
+        torch._foreach_lerp_(run.averaged.means, run.averaged.values, 1 - decay)
+        if run.averaged.counts:
+            torch._foreach_copy_(run.averaged.counts, run.averaged.current)
 
 
 def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
@@ -291,11 +358,12 @@ def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def finish_epoch(run: Run, epoch: int, board: Any, folder: Path) -> None:
-    """Validate if due, and record the epoch; the other processes wait."""
+def finish_epoch(run: Run, epoch: int, board: Any, folder: Path, *, is_last: bool) -> None:
+    """Validate if due or after the last epoch, and record the epoch; the other processes wait."""
     if run.group.is_main:
-        figures = {"epoch": epoch + 1.0, **{name: value / run.steps_per_epoch for name, value in run.sums.items()}}
-        if (epoch + 1) % run.config.validate_every == 0 or epoch + 1 == run.config.epochs:
+        steps = max(1, run.step - epoch * run.steps_per_epoch)  # the clock may end an epoch early
+        figures = {"epoch": epoch + 1.0, **{name: value / steps for name, value in run.sums.items()}}
+        if (epoch + 1) % run.config.validate_every == 0 or is_last:
             figures |= run.task.validate(run.average)
             save_if_best(run, figures, folder)
         record_epoch(run, figures, board, folder)

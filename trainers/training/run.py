@@ -1,34 +1,35 @@
-"""Train one of the named recipes: the code behind the commands `train_detector` and `train_segmenter`."""
+"""Train one of the named recipes: the code behind the commands `train_detector`, `train_segmenter`, `train_joint`."""
 
 import argparse
 import json
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from realtime_polyp.engines.base import Task as ModelTask
 from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.metrics.segmentation import mean_scores, scores_of
+from realtime_polyp.models.joint import DetectorView, JointModel, SegmenterView
 from trainers import check_data
 from trainers.backbone_recipes import BACKBONE_NAMES, recipe_on
 from trainers.command import command_parser, report_bad_input
 from trainers.data.augment import Augment
 from trainers.data.device.stills import DeviceStills
+from trainers.data.negatives import read_negatives
 from trainers.data.stills import Still, TrainingStills, read_stills
 from trainers.evaluation.paper_tables import PAPER_BACKBONE
-from trainers.evaluation.predict import evaluate
+from trainers.evaluation.predict import Case, evaluate
 from trainers.recipes import RECIPES, Recipe, recipes_of
 from trainers.report import write_report
 from trainers.training.checkpoint_file import read_tensors
-from trainers.training.contract import ModelWithLoss
+from trainers.training.contract import ModelTask, ModelWithLoss
 from trainers.training.distributed import ProcessGroup, barrier, init_process_group
 from trainers.training.initialise import backbone_of, initialise, load_part, mode_setter
 from trainers.training.loop import Task, fit, seed_everything
@@ -37,8 +38,10 @@ from trainers.training.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
-_MUST_MATCH = ("config", "backbone", "size", "images", "also", "processes", "augment", "augment_on", "loop")
-_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "processes", "augment_on")
+_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "negatives", "processes", "augment_on")
+_MUST_MATCH = (*_NAMED_WITH_VALUE, "augment", "loop")
+_WHAT = {"detector": "polyp detector", "segmenter": "polyp segmenter", "joint": "polyp detector and segmenter in one"}
+Engines = tuple[Any, Any]  # a detector and a segmenter as eager engines; None for the one that was not trained
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,20 @@ class TrainingSets:
         moments: more training images, taken from clips rendered from these stills.
         validation: stills that select the best weights.
         also: name and checksum of the file of the moments; None without moments.
+        negatives: more training images, frames of video without a polyp.
+        negatives_file: name and checksum of their file; None without negatives.
     """
 
     stills: list[Still]
     moments: list[Still]
     validation: list[Still]
     also: str | None
+    negatives: list[Still] = field(default_factory=list)
+    negatives_file: str | None = None
 
     @property
     def training(self) -> list[Still]:
-        return [*self.stills, *self.moments]
+        return [*self.stills, *self.moments, *self.negatives]
 
 
 def command(task: ModelTask, default: str, examples: str, arguments: list[str] | None) -> None:
@@ -73,7 +80,7 @@ def command(task: ModelTask, default: str, examples: str, arguments: list[str] |
 def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentParser:
     parser = command_parser(
         f"trainers.train_{task}",
-        description=f"Train a polyp {task} by one of the named recipes (trainers/recipes.py).",
+        description=f"Train a {_WHAT[task]} by one of the named recipes (trainers/recipes.py).",
         epilog=f"examples:\n{examples}",
     )
     add = parser.add_argument
@@ -90,6 +97,8 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     )
     add("--root", type=Path, help="folder that image paths are relative to (default: --data)")
     add("--also", type=Path, metavar="FILE.json", help="more training images, written by trainers.clip_stills")
+    add("--negatives", type=Path, metavar="FILE.json",
+        help="frames without a polyp to train on, too; only those of the training sequences are used")  # fmt: skip
     add("--init", type=Path, metavar="FILE", help="initial weights: from import_weights, or of a run")
     add("--backbone-of", "--trunk-of", dest="backbone_of", type=Path, metavar="FILE",
         help="initialise the backbone from this trained detector")  # fmt: skip
@@ -104,6 +113,9 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--precision", choices=["float32", "bfloat16", "float16"], help="default: the recipe's")
     add("--validate-every", type=int, metavar="N", help="epochs between validations (default: the recipe's)")
     add("--checkpoint-minutes", type=float, metavar="N", help="minutes between checkpoints (default: 3)")
+    add("--minutes", type=float, metavar="N",
+        help="end after N minutes, before the last validation, if the epochs have not ended; the schedule follows the "
+        "clock")  # fmt: skip
     add("--workers", type=int, help="loading processes of each training process")
     add("--augment-on", choices=["workers", "device"], default="workers",
         help="where images are augmented: by loading processes, or by the device that trains, which then holds all "
@@ -129,13 +141,14 @@ def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> N
     # The checkpoint of a resumed run holds its weights; its recipe records how they were initialised.
     init = before["init"] if before else initialise(net, options.init, options.backbone_of)
     content = describe_run(recipe, init, sets, group, options.augment_on)
+    content |= {} if options.minutes is None else {"minutes": options.minutes}
     if before:
         check_same_run(before, content, options.out)
     elif group.is_main:
         write_recipe(content, options.out)
     data = training_data(recipe, sets.training, options.augment_on, group)
     task = task_of(recipe, net, sets.validation, pretrained=init != "random", device=group.device)
-    fit(task, data, recipe.loop, options.out, resume=options.resume, group=group)
+    fit(task, data, recipe.loop, options.out, resume=options.resume, group=group, minutes=options.minutes)
     if group.is_main:
         print(f"weights: {options.out / BEST}; report: {write_report(options.out)}")
 
@@ -157,6 +170,8 @@ def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if options.minutes is not None and not options.minutes > 0:
+        raise ValueError(f"--minutes must be above 0, got {options.minutes:g}")
     if options.size:
         check_size(options.size)
         recipe = recipe.sized((options.size[0], options.size[1]))
@@ -189,8 +204,12 @@ def read_training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
         raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
     if not validation:
         raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
-    also = f"{options.also.name} {sha256_of(options.also)[:12]}" if options.also else None
-    return TrainingSets(stills, moments, validation, also)
+    negatives = read_negatives(options.negatives, root)[: options.limit] if options.negatives else []
+    return TrainingSets(stills, moments, validation, _name_file(options.also), negatives, _name_file(options.negatives))
+
+
+def _name_file(path: Path | None) -> str | None:
+    return f"{path.name} {sha256_of(path)[:12]}" if path else None
 
 
 def read_moments(path: Path, stills: list[Still]) -> list[Still]:
@@ -243,15 +262,21 @@ def task_of(recipe: Recipe, net: nn.Module, validation: list[Still], *, pretrain
     return Task(
         model=ModelWithLoss(net, recipe.loss),
         backbone=backbone_of(net),
-        validate=lambda average: _VALIDATE[recipe.task](engine_of(recipe, average, device), validation),
+        validate=lambda average: validate(engines_of(recipe, average, device), validation),
         score=_SCORE[recipe.task],
         set_mode=mode_setter(net, task=recipe.task, pretrained=pretrained),
     )
 
 
-def engine_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> EagerEngine:
-    """Wrap a net as an engine, so that it is validated by the same pipeline that runs live."""
-    return EagerEngine(net, recipe.name, recipe.task, recipe.config.size, device)
+def engines_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> Engines:
+    """Wrap a net as a detector, a segmenter or both, so that it is validated by the same pipeline that runs live."""
+    name, size = recipe.name, recipe.config.size
+    if isinstance(net, JointModel):
+        detector = EagerEngine(DetectorView(net), name, "detector", size, device)
+        return detector, EagerEngine(SegmenterView(net), name, "segmenter", size, device)
+    if recipe.task == "detector":
+        return EagerEngine(net, name, "detector", size, device), None
+    return None, EagerEngine(net, name, "segmenter", size, device)
 
 
 def recipe_of_run(run: Path) -> Recipe:
@@ -264,7 +289,18 @@ def recipe_of_run(run: Path) -> Recipe:
 
 
 def engine_of_run(run: Path) -> EagerEngine:
-    """Load the best weights of a run as an eager engine, on a GPU if there is one.
+    """Load the best weights of a detector's or a segmenter's run as an eager engine, on a GPU if there is one.
+
+    Raises as `engines_of_run` does, and ValueError for a joint model, which has two.
+    """
+    engines = [engine for engine in engines_of_run(run) if engine is not None]
+    if len(engines) > 1:
+        raise ValueError(f"{run} trained a joint model, a detector and a segmenter in one: one of them is needed here")
+    return engines[0]
+
+
+def engines_of_run(run: Path) -> Engines:
+    """Load the best weights of a run as eager engines: a detector, a segmenter or both.
 
     Raises FileNotFoundError or ValueError for a folder without usable weights.
     """
@@ -278,27 +314,32 @@ def engine_of_run(run: Path) -> EagerEngine:
     if missing:
         raise ValueError(f"{best} is damaged: it lacks {len(missing)} tensors of {recipe.name}, such as {missing[0]}")
     load_part(net, state, best)
-    return engine_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
+    return engines_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _validate_detector(engine: Any, stills: list[Still]) -> dict[str, float]:
-    """Return AP and AP50 over all raw detections, with the pipeline that `trainers.evaluate` measures."""
-    figures = coco_ap([case.boxes for case in evaluate(stills, engine, None)])
+def validate(engines: Engines, stills: list[Still]) -> dict[str, float]:
+    """Return the validation figures of the models there are, with the pipeline that `trainers.evaluate` measures.
+
+    Detector: AP and AP50 over all raw detections. Segmenter: Dice and mIoU per image at the stored size. Joint model:
+    also "joint", the mean of AP and Dice.
+    """
+    detector, segmenter = engines
+    cases = evaluate(stills, detector, segmenter)
+    figures = (_box_figures(cases) if detector else {}) | (_mask_figures(cases) if segmenter else {})
+    return figures | ({"joint": (figures["AP"] + figures["dice"]) / 2} if detector and segmenter else {})
+
+
+def _box_figures(cases: list[Case]) -> dict[str, float]:
+    figures = coco_ap([case.boxes for case in cases])
     return {name: figures[name] or 0.0 for name in ("AP", "AP50")}
 
 
-def _validate_segmenter(engine: Any, stills: list[Still]) -> dict[str, float]:
-    """Return Dice and mIoU per image at the stored size, with the pipeline that `trainers.evaluate` measures."""
-    cases = evaluate(stills, None, engine)
+def _mask_figures(cases: list[Case]) -> dict[str, float]:
     mean = mean_scores([scores_of(case.segmentation.counts) for case in cases if case.segmentation])
     return {"dice": mean.dice, "miou": mean.miou}
 
 
-_VALIDATE: dict[str, Callable[[Any, list[Still]], dict[str, float]]] = {
-    "detector": _validate_detector,
-    "segmenter": _validate_segmenter,
-}
-_SCORE = {"detector": "AP", "segmenter": "dice"}
+_SCORE: dict[ModelTask, str] = {"detector": "AP", "segmenter": "dice", "joint": "joint"}
 
 
 def describe_run(
@@ -313,6 +354,7 @@ def describe_run(
         "init": init,
         "images": len(sets.training),
         "also": sets.also,
+        "negatives": sets.negatives_file,
         "processes": group.size,
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),
@@ -327,6 +369,7 @@ def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]
     original = recipes_of(recipe.task)[recipe.name]
     centres = ", ".join(sorted({still.centre for still in sets.stills}))
     also = f" and {len(sets.moments):,} moments of clips over them" if sets.moments else ""
+    also += f" and {len(sets.negatives):,} frames without a polyp" if sets.negatives else ""
     found = {"data": f"{len(sets.stills):,} stills of {centres}{also}, not {_PAPER_DATA}"}
     if init != "ImageNet":
         found["init"] = "random, not ImageNet" if init == "random" else init

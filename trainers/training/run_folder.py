@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -10,11 +10,19 @@ from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.json_files import check_json, read_json
 from realtime_polyp.messages import quoted
 from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX
+from trainers.training.contract import ModelTask
 
 FORMAT = 1  # of the folder, stored in the recipe and in the checkpoint; folders of earlier versions have none
 RECIPE, HISTORY, CURVES = "recipe.json", "history.json", "curves.png"
 CHECKPOINT, BEST, BAD_BATCH = "checkpoint.pt", "best.safetensors", "bad_batch.pt"
-VALIDATION = ("AP", "AP50", "AP75", "dice", "miou")  # the validation figures in a history; all others are losses
+VALIDATION = (
+    "AP",
+    "AP50",
+    "AP75",
+    "dice",
+    "miou",
+    "joint",
+)  # the validation figures in a history; all others are losses
 _RECIPE = "the recipe of a training run"
 Side = Annotated[int, Meta(ge=1, le=LONGEST_SIDE_PX)]
 
@@ -23,7 +31,7 @@ class RecipeFile(Struct, kw_only=True):
     """What a recipe must hold: the model, its input size (h, w) px, how it was trained. Further keys are allowed."""
 
     config: str
-    task: Literal["detector", "segmenter"]
+    task: ModelTask
     size: tuple[Side, Side]
     init: str
     differs: dict[str, str]

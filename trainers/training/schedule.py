@@ -71,11 +71,15 @@ def scaled_down(config: LoopConfig, *, epochs: int | None = None, batch: int | N
     return replace(config, epochs=epochs or config.epochs, batch=batch, learning_rate=rate)
 
 
-def learning_rate(config: LoopConfig, step: int, total_steps: int) -> float:
-    """Return the learning rate of a step: a linear warm-up, then the schedule."""
+def learning_rate(config: LoopConfig, step: int, total_steps: int, share: float | None = None) -> float:
+    """Return the learning rate of a step: a linear warm-up, then the schedule.
+
+    share: of the run that is over, 0..1; None: that of the steps.
+    """
+    share = step / max(1, total_steps) if share is None else share
     warmup_steps = min(config.warmup_steps, total_steps // 10)  # a very short run must reach its learning rate too
     warmup = min(1.0, (step + 1) / max(1, warmup_steps))
-    return config.learning_rate * warmup * _SCHEDULES[config.schedule](config, step / max(1, total_steps))
+    return config.learning_rate * warmup * _SCHEDULES[config.schedule](config, share)
 
 
 def _step(config: LoopConfig, share: float) -> float:
@@ -93,8 +97,11 @@ def _poly(config: LoopConfig, share: float) -> float:
 _SCHEDULES = {"step": _step, "cosine": _cosine, "poly": _poly}
 
 
-def image_scale(config: LoopConfig, step: int, epoch: int) -> float:
-    """Return the relative image size of a step; it depends only on seed, step and epoch, in every process."""
-    if epoch < config.small_share * config.epochs:
+def image_scale(config: LoopConfig, step: int, epoch: int, share: float | None = None) -> float:
+    """Return the relative image size of a step; it depends only on seed, step and epoch, in every process.
+
+    share: of the run that is over, 0..1; None: that of the epochs.
+    """
+    if (epoch / config.epochs if share is None else share) < config.small_share:
         return config.small_scale
     return float(np.random.default_rng([config.seed, step]).choice(config.scales))

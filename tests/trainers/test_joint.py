@@ -1,0 +1,141 @@
+"""The joint model: its outputs, its halves, its training as a user starts it, and the frames without a polyp."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from stills import write_stills
+from toys import SIZE, toy
+
+from realtime_polyp.models.joint import DetectorView, JointModel, SegmenterView
+from trainers import train_joint
+from trainers.data.negatives import REPORTED_SEQUENCES, TRAINING_SEQUENCES, read_negatives
+from trainers.evaluate import main as evaluate_command
+from trainers.recipes import RECIPES
+from trainers.training.contract import ModelWithLoss, Targets
+from trainers.training.initialise import initialise
+from trainers.training.run import engine_of_run, engines_of_run
+
+NAME = "polyp-lite0"
+WORDS = ["--config", NAME, "--size", "64", "96", "--batch", "4", "--workers", "0", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_stills(tmp_path_factory.mktemp("stills"))
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch, quick_loop: None) -> Iterator[None]:
+    """The joint recipe at toy width under its own name."""
+    monkeypatch.setitem(RECIPES, NAME, replace(RECIPES[NAME], config=toy(RECIPES[NAME]).config))
+    return None
+
+
+def model(seed: int = 0) -> JointModel:
+    torch.manual_seed(seed)
+    return JointModel(RECIPES[NAME].config)
+
+
+def pixels(count: int = 2) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, *SIZE), generator=torch.Generator().manual_seed(1)).float()
+
+
+@torch.no_grad()
+def test_it_returns_boxes_scores_and_a_map_and_its_views_return_their_half() -> None:
+    net = model().eval()
+    boxes, scores, probability = net(pixels())
+    places = 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2  # strides 8 to 64
+    assert boxes.shape == (2, places, 4) and scores.shape == (2, places) and probability.shape == (2, 16, 24)
+    for found, wanted in zip(DetectorView(net)(pixels()), (boxes, scores), strict=True):
+        assert torch.equal(found, wanted)
+    assert torch.equal(SegmenterView(net)(pixels()), probability)
+    likeliest, best, same = net.best(pixels(), 20)
+    assert likeliest.shape == (2, 20, 4) and torch.equal(same, probability)
+    torch.testing.assert_close(best.amax(1), scores.amax(1))
+
+
+def test_its_loss_is_that_of_both_halves_and_the_weight_balances_them() -> None:
+    net, recipe = model(), RECIPES[NAME]
+    masks = torch.zeros(2, *SIZE)
+    masks[0, 20:44, 30:60] = 1
+    targets = Targets([torch.tensor([[30.0, 20, 60, 44]]), torch.zeros(0, 4)], masks)
+    losses = ModelWithLoss(net, recipe.loss)(pixels(), targets)
+    assert list(losses) == ["loss", "quality", "giou", "edges", "full", "low_rank"]
+    net.config = replace(net.config, mask_weight=3.0)
+    heavier = ModelWithLoss(net, recipe.loss)(pixels(), targets)
+    torch.testing.assert_close(heavier["full"], 3 * losses["full"])
+    torch.testing.assert_close(heavier["giou"], losses["giou"])
+    heavier["loss"].backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_its_backbone_is_taken_from_a_detector_s_weights(tmp_path: Path) -> None:
+    recipe = toy(RECIPES["gflv2-lite0"])
+    detector = recipe.build(recipe.config)
+    save_file(detector.state_dict(), tmp_path / "boxes.safetensors")
+    net = model()
+    assert initialise(net, None, tmp_path / "boxes.safetensors") == "backbone of boxes.safetensors"
+    wanted = detector.state_dict()
+    assert all(torch.equal(value, wanted[f"backbone.{name}"]) for name, value in net.backbone.state_dict().items())
+
+
+def test_it_is_trained_validated_resumed_and_evaluated_by_command(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, start = tmp_path / "out", tmp_path / "start.safetensors"
+    save_file(model().state_dict(), start)
+    negatives = write_negatives(data, tmp_path / "negative.json", ["seq05", "seq07", "seq04"])
+    words = [*WORDS, "--data", str(data), "--root", str(data), "--init", str(start), "--augment-on", "device"]
+    more = ["--negatives", str(negatives)]
+    train_joint.main([*words, *more, "--epochs", "2", "--out", str(out)])
+    recipe, history = json.loads((out / "recipe.json").read_text()), json.loads((out / "history.json").read_text())
+    assert recipe["task"] == "joint" and recipe["images"] == 10 and recipe["negatives"].startswith("negative.json ")
+    assert "and 2 frames without a polyp" in recipe["differs"]["data"]
+    last = history[-1]
+    assert last["joint"] == pytest.approx((last["AP"] + last["dice"]) / 2) and {"AP50", "miou", "giou"} <= set(last)
+
+    train_joint.main([*words, *more, "--epochs", "2", "--out", str(out), "--resume"])  # all done, nothing lost
+    with pytest.raises(SystemExit):
+        train_joint.main([*words, "--epochs", "2", "--out", str(out), "--resume"])
+    assert "began with another images 10, not 8, negatives negative.json" in capsys.readouterr().err
+
+    detector, segmenter = engines_of_run(out)
+    assert (detector.task, segmenter.task, detector.model) == ("detector", "segmenter", NAME)
+    with pytest.raises(ValueError, match="trained a joint model"):
+        engine_of_run(out)
+    report = tmp_path / "figures.json"
+    evaluate_command(["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--json", str(report)])
+    figures = json.loads(report.read_text())
+    assert figures["detection"]["AP"] == pytest.approx(last["AP"])  # the only epoch that was validated
+    assert figures["segmentation"]["dice"] == pytest.approx(last["dice"])
+    with pytest.raises(SystemExit):
+        evaluate_command(
+            ["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--result", str(tmp_path / "x")]
+        )
+    assert load_file(out / "best.safetensors").keys() == model().state_dict().keys()
+
+
+def write_negatives(data: Path, path: Path, groups: list[str], *, boxes: int = 0) -> Path:
+    """A COCO file of one still without a polyp for each group."""
+    content = json.loads((data / "train.json").read_text())
+    empty = content["images"][2]
+    images = [{**empty, "id": place, "group": f"polypgen_negative/{name}"} for place, name in enumerate(groups)]
+    annotations = [{"image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 9]}] * boxes
+    path.write_text(json.dumps({**content, "images": images, "annotations": annotations}))
+    return path
+
+
+def test_frames_of_held_back_sequences_are_never_trained_on(data: Path, tmp_path: Path) -> None:
+    every = [*sorted(TRAINING_SEQUENCES | REPORTED_SEQUENCES), "seq01"]
+    used = read_negatives(write_negatives(data, tmp_path / "a.json", every), data)
+    assert [one.group for one in used] == [f"polypgen_negative/{name}" for name in sorted(TRAINING_SEQUENCES)]
+    assert not TRAINING_SEQUENCES & REPORTED_SEQUENCES
+    with pytest.raises(ValueError, match="has no frame that may train: its groups must end with seq05, seq07"):
+        read_negatives(write_negatives(data, tmp_path / "b.json", sorted(REPORTED_SEQUENCES)), data)
+    with pytest.raises(ValueError, match="shows polyps in 1 of its 2 images, such as 2.png: --negatives takes"):
+        read_negatives(write_negatives(data, tmp_path / "c.json", ["seq05", "seq07"], boxes=2), data)
