@@ -3,12 +3,9 @@
 import threading
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
-import av
 import av.error
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -20,14 +17,16 @@ from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.gaps import Gap, StampLog
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
+from realtime_polyp.sources.index import begin_s, read_index, stored_duration_s
 from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.packet_scan import PacketScan, Start, scan_packets
 from realtime_polyp.sources.paths import check_file
 from realtime_polyp.sources.picture import RgbConverter
-from realtime_polyp.sources.reader import Clock, Reader
+from realtime_polyp.sources.pieces import FileClock, clock_of, has_real_clock
+from realtime_polyp.sources.reader import Reader
 
 Timed = tuple[float, VideoFrame]  # seconds since the stream's start, picture
 
-_DURATION_STORED = {"mov", "matroska", "avi", "asf", "flv"}  # containers that store a duration; others estimate it
 _SEEK_MARGINS_S = (
     0.0,
     2.0,
@@ -36,6 +35,7 @@ _SEEK_MARGINS_S = (
 _SAME_TIME_S = 1e-6
 _ONLY_KEYS = {"mjpeg", "ffv1", "rawvideo", "dvvideo", "prores", "dnxhd", "huffyuv", "ffvhuff", "jpeg2000", "png"}
 _READ_ERRORS_ALLOWED = 3  # consecutive
+_PACKETS_TO_JOIN = 1  # between a packet that is marked where recordings were joined, and the join
 
 
 class FileSource:
@@ -87,9 +87,13 @@ class FileSource:
         self.rate_hz = self.reader.rate_hz
         self.decoder = decoder_name(stream.codec_context.name, self._hwaccel, hardware)
         whole = start_s == 0 and end_s is None and not loop
-        self.frames_total: int | None = (stream.frames or None) if whole else None
+        self._index = read_index(self.reader)
+        self.frames_total: int | None = self._index.count if whole else None
         self._to_rgb = RgbConverter()
         self._damage, self._stamps = Damage(), StampLog(float(self.reader.time_base))
+        self._read_s = 0.0  # time of the newest picture that was decoded, s
+        self._flags: list[tuple[int, float]] = []  # packets marked as incomplete: how many may follow, and their times
+        self._before_is_key = False
         self._jumped = False  # the clock began anew with the newest picture
         self._own_s = 0.0  # time of the newest picture in the file, s
         self._first_pass: Iterator[Timed] | None = self._one_pass()
@@ -135,7 +139,7 @@ class FileSource:
         """Open a reader at the file's start; also return the stored duration, s, where there is one."""
         container = open_file(self._path, allow_playlists=self._allow_playlists, hwaccel=self._hwaccel)
         reader = Reader(container, self._stop, name=str(self._path), thread_type=self._thread_type)
-        return reader, _stored_duration_s(container, reader)
+        return reader, stored_duration_s(container, reader)
 
     def _first_picture(self, first_pass: Iterator[Timed]) -> Timed:
         first = next(first_pass, None)
@@ -178,7 +182,7 @@ class FileSource:
             yield pts_s, picture
             count, end_s = count + 1, pts_s + self._shown_s(picture)
         else:
-            self._damage.check_begin(_begin_s(self.reader), self.duration_s)
+            self._damage.check_begin(begin_s(self.reader), self.duration_s)
             self._damage.check_end(end_s, self.duration_s)
             self._damage.check_packets(end_s, self.reader.container_name, self._path.stat().st_size)
         self._damage.gaps = self._find_gaps()
@@ -202,7 +206,7 @@ class FileSource:
             from_file_start = from_file_start or (dropped == 0 and pts_s <= _SAME_TIME_S)
             if pts_s >= self._start_s - _SAME_TIME_S:
                 if self._first_index is None:
-                    self._first_index = dropped if from_file_start else self._number(pts_s, picture)
+                    self._first_index = dropped if from_file_start else self._number(pts_s)
                 if self._start_s > 0:
                     self._damage = Damage()  # pictures after a seek may lack their references: the file is not damaged
                     self._stamps.forget_pictures()
@@ -212,87 +216,114 @@ class FileSource:
             dropped += 1
         yield from pictures
 
-    def _number(self, pts_s: float, picture: VideoFrame) -> int:
+    def _number(self, pts_s: float) -> int:
         """Return the picture's number in the file; see the class's docstring."""
-        period_s = _even_period_s(self.reader)
-        return self._count_before(picture) if period_s is None else round(pts_s / period_s)
+        period_s = self._index.period_s
+        return self._scan().count_before(pts_s - _SAME_TIME_S) if period_s is None else round(pts_s / period_s)
 
-    def _count_before(self, picture: VideoFrame) -> int:
-        """Count the packets that are shown before the picture. Reads the file from its start, decodes nothing."""
-        reader, _ = self._open()
-        count, until = 0, picture.pts or 0
-        try:
-            while (packet := reader.packet()) is not None:
-                if packet.dts is not None and packet.dts >= until:
-                    break  # a packet is never shown before it is decoded
-                shown_at = packet.dts if packet.pts is None else packet.pts
-                count += shown_at is not None and shown_at < until and not packet.is_discard
-        except av.error.FFmpegError:
-            pass  # a damaged file: the count covers what can be read
-        finally:
-            reader.free()
-        return count
+    def _scan(self) -> PacketScan:
+        """Return the packets up to `start_s`. Reads the file from its start, decodes nothing."""
+        return scan_packets(self._path, lambda: self._open()[0], until_s=self._start_s)
 
     def _seek(self) -> Iterator[Timed]:
-        """Yield pictures from a key picture at or before `start_s` on."""
-        for margin_s in _SEEK_MARGINS_S:
+        """Yield pictures from a key picture at or before `start_s` on.
+
+        A seek by time may land in another piece of a joined recording. Unless the container lists every picture, the
+        packets up to there are therefore read before, and a seek that lands anywhere else is not used.
+        """
+        scan = None if self._index.period_s else self._scan()
+        lead_s = clock_of(self.reader).lead_s
+        for margin_s in _SEEK_MARGINS_S if scan is None or len(scan.pieces) == 1 else ():
             try:
-                self.reader.seek(max(0.0, self._start_s - margin_s))
+                self.reader.seek(max(0.0, self._start_s - lead_s - margin_s))
+                landed = self.reader.packet()
             except av.error.FFmpegError:
                 break
-            pictures = self._decode()
+            if landed is None or (scan is not None and not scan.is_in_first_piece(landed)):
+                continue
+            pictures = self._decode(landed)
             first = next(pictures, None)
             if first is not None and first[1].pts is not None and first[0] <= self._start_s + _SAME_TIME_S:
                 yield first
                 yield from pictures
                 return
         self._reopen()
-        yield from self._decode()
+        start = None if scan is None else scan.start_before(self._start_s - lead_s)
+        yield from self._decode(start=start)
 
-    def _decode(self) -> Iterator[Timed]:
-        """Yield every picture that can be decoded from the reader's position on; record the damage."""
-        reader, errors = self.reader, 0
-        clock, last_s = Clock(reader.time_base, reader.start_pts, reader.period_s, ends_s=self.duration_s), 0.0
-        self._damage, self._stamps = Damage(), StampLog(float(reader.time_base))
+    def _decode(self, landed: "Packet[VideoStream] | None" = None, start: Start | None = None) -> Iterator[Timed]:
+        """Yield every picture that can be decoded from the reader's position on; record the damage.
+
+        landed: the packet that was read after a seek. start: where decoding begins; the reader is at the file's start.
+        """
+        reader = self.reader
+        clock = clock_of(reader, start.piece if start else None)
+        self._read_s, self._flags, self._before_is_key = 0.0, [], False
+        self._damage, self._stamps = Damage(), StampLog(float(reader.time_base), keeps_pauses=has_real_clock(reader))
+        for packet in self._packets(landed, skipped=start.packets if start else 0):
+            is_join = packet is not None and clock.add_packet(packet)
+            if packet is not None:
+                self._stamps.add_packet(packet, is_join=is_join)
+            self._note_flags(packet, is_join=is_join)
+            for picture in self._decode_packet(packet, clock):
+                self._read_s = pts_s = clock.at(picture)
+                self._jumped = clock.jumped
+                self._to_rgb.set_aspect(reader.take_aspect(picture))
+                self._note_stamp(pts_s, picture)
+                yield pts_s, picture
+        self._note_flags(None, is_join=False)
+
+    def _packets(self, landed: "Packet[VideoStream] | None", *, skipped: int) -> "Iterator[Packet[VideoStream] | None]":
+        """Yield packets, and None where reading failed: the decoder is then flushed. skipped: how many to pass over."""
+        errors, count = 0, 0
         while errors < _READ_ERRORS_ALLOWED:
             try:
-                packet = reader.packet()
+                packet, landed = landed or self.reader.packet(), None
                 errors = 0
             except av.error.FFmpegError as error:
-                self._damage.add_lost_packet(last_s, error)
+                self._damage.add_lost_packet(self._read_s, error)
                 errors += 1
                 continue
             if packet is None:
                 return
-            self._stamps.add_packet(packet.dts, packet.pts, is_discard=packet.is_discard)
-            for picture in self._decode_packet(packet, last_s):
-                last_s = clock.at(picture.pts)
-                self._jumped = clock.jumped
-                self._to_rgb.set_aspect(reader.take_aspect(picture))
-                self._note_stamp(last_s, picture)
-                yield last_s, picture
-        for picture in self._decode_packet(None, last_s):  # flush the decoder
-            last_s = clock.at(picture.pts)
-            self._jumped = clock.jumped
-            self._to_rgb.set_aspect(reader.take_aspect(picture))
-            self._note_stamp(last_s, picture)
-            yield last_s, picture
+            count += bool(packet.size)
+            if count > skipped or not packet.size:
+                yield packet
+        yield None
 
     def _note_stamp(self, pts_s: float, picture: VideoFrame) -> None:
-        self._stamps.add_picture(picture.pts, pts_s, is_key=picture.key_frame)
+        is_avi = self.reader.container_name == "avi"  # its pictures carry times of other pictures
+        pts = round(pts_s / self.reader.time_base) if is_avi else picture.pts
+        self._stamps.add_picture(pts, pts_s, is_key=picture.key_frame)
 
-    def _decode_packet(self, packet: "Packet[VideoStream] | None", last_s: float) -> list[VideoFrame]:
+    def _decode_packet(self, packet: "Packet[VideoStream] | None", clock: FileClock) -> list[VideoFrame]:
         """Decode one packet, or flush the decoder (None)."""
         try:
             pictures = self.reader.decode(packet)
         except av.error.EOFError:
             return []
         except av.error.FFmpegError as error:
-            self._damage.add_lost_packet(last_s, error)
+            self._damage.add_lost_packet(self._read_s, error)
+            if packet is not None:
+                clock.note_lost(packet)
             return []
-        if (packet is not None and packet.is_corrupt) or any(picture.is_corrupt for picture in pictures):
-            self._damage.add_incomplete_picture(last_s)
+        if any(picture.is_corrupt for picture in pictures):
+            self._damage.add_incomplete_picture(self._read_s)
         return pictures
+
+    def _note_flags(self, packet: "Packet[VideoStream] | None", *, is_join: bool) -> None:
+        """Record a picture whose packet lacks data, if the next two packets do not begin a key picture. Where
+        recordings were joined, the count of the transport stream's packets breaks off, and FFmpeg marks the last
+        pictures before: they lack nothing, unless their decoder says so."""
+        is_key = packet is not None and packet.is_keyframe
+        if is_join or (is_key and not self._before_is_key):
+            self._flags.clear()
+        while self._flags and (packet is None or self._flags[0][0] <= 0):
+            self._damage.add_incomplete_picture(self._flags.pop(0)[1])
+        self._flags = [(packets - 1, at_s) for packets, at_s in self._flags]
+        if packet is not None and packet.is_corrupt and not is_join:
+            self._flags.append((_PACKETS_TO_JOIN, self._read_s))
+        self._before_is_key = is_key
 
 
 def check_span(start_s: float, end_s: float | None) -> None:
@@ -301,42 +332,3 @@ def check_span(start_s: float, end_s: float | None) -> None:
         raise SourceError(f"The start must be 0 s or later, got {start_s:g} s.")
     if end_s is not None and not end_s > start_s:
         raise SourceError(f"The end must come after the start at {start_s:g} s, got {end_s:g} s.")
-
-
-def _even_period_s(reader: Reader) -> float | None:
-    """Return the time between frames, s, if the container's index lists all of them at an even rate, else None."""
-    stream = reader.stream
-    times = [entry.timestamp for entry in stream.index_entries]
-    if len(times) < 2 or len(times) != stream.frames:
-        return None
-    mean = (times[-1] - times[0]) / (len(times) - 1)
-    even = all(abs(after - before - mean) <= 1 for before, after in pairwise(times))  # timestamps are rounded
-    return mean * float(reader.time_base) if even else None
-
-
-def _stored_duration_s(container: InputContainer, reader: Reader) -> float | None:
-    """Return the video stream's stored duration, s; None if the container only estimates one."""
-    if not _DURATION_STORED & set(container.format.name.split(",")):
-        return None
-    if reader.stream.duration is not None:
-        return float(reader.stream.duration * reader.time_base)
-    if len(container.streams) == 1 and container.duration:
-        return container.duration / av.time_base - _begin_s(reader)
-    duration_s = _parse_duration_s(reader.stream.metadata.get("DURATION", ""))
-    return None if duration_s is None else duration_s - _begin_s(reader)
-
-
-def _begin_s(reader: Reader) -> float:
-    """Return when a Matroska file's first picture comes, s: its stored durations count from 0. 0.0 for any other."""
-    if not reader.container_name.startswith("matroska"):
-        return 0.0
-    return max(0.0, float((reader.start_pts or 0) * reader.time_base))
-
-
-def _parse_duration_s(text: str) -> float | None:
-    """Parse Matroska's duration tag, such as "00:01:02.500000000", to seconds; None if it is malformed."""
-    try:
-        hours, minutes, seconds = text.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
-        return None

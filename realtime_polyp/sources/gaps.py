@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 _LEAST_STEPS = 8  # fewer steps do not show the frame rate
@@ -19,7 +21,8 @@ _TAIL, _TAIL_PERIODS = 4, 3.5  # steps, periods; a truncated video lacks picture
 _LONG_S, _LONG_STEP = 0.5, 5.0  # the shortest gap where periods vary a little, s and periods
 _LIVE_STAMPS = 600
 _RESTART_AHEAD_S = 60.0
-_RESTART_S = 1.0  # timestamps that go back further begin a new piece
+_PAUSE_S = 60.0  # a recorder was stopped, or waited for a signal, where a longer step leaves no bytes free
+_PICTURES_SHARE = 0.25  # of the bytes that pictures take in that time; sound goes on in a pause
 
 
 @dataclass(frozen=True)
@@ -41,29 +44,45 @@ class Gap:
 
 @dataclass
 class StampLog:
-    """The timestamps of one video, in pieces; a new piece begins where timestamps jump back.
+    """The timestamps of one video, in the pieces that it is joined from.
 
     Attributes:
         time_base_s: length of a tick, s.
+        keeps_pauses: the container stores the times of the recording, where a pause of the recorder is a long step.
     """
 
     time_base_s: float
+    keeps_pauses: bool = False
     _pieces: "list[_Piece]" = field(default_factory=list)
-    _newest_dts: int | None = None
+    _dts: int | None = None
+    _end_at: int | None = None  # place after the newest packet, bytes
+    _bytes: int = 0
+    _seconds: float = 0.0
+    _lacks_bytes: bool = False  # a long step in which there is room for pictures
 
-    def add_packet(self, dts: int | None, pts: int | None, *, is_discard: bool = False) -> None:
-        """Add a packet in the order of the file. is_discard: an edit list hides its picture."""
-        stamp = pts if dts is None else dts
+    def add_packet(self, packet: "Packet[VideoStream]", *, is_join: bool = False) -> None:
+        """Add a packet in the order of the file. is_join: a piece begins with it."""
+        stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is None:
             return
-        if self._newest_dts is None or (stamp - self._newest_dts) * self.time_base_s < -_RESTART_S:
+        if is_join or not self._pieces:
             self._pieces.append(_Piece())
-        self._newest_dts = stamp
-        piece = self._pieces[-1]
-        piece.newest = max(piece.newest, stamp if pts is None else pts)
-        if is_discard:
-            piece.stamps.append(stamp if pts is None else pts)
+        self._note_place(packet, stamp, is_join=is_join)
+        piece, shown = self._pieces[-1], stamp if packet.pts is None else packet.pts
+        piece.newest = max(piece.newest, shown)
+        if packet.is_discard:  # an edit list hides its picture
+            piece.stamps.append(shown)
             piece.keys.append(False)
+
+    def _note_place(self, packet: "Packet[VideoStream]", stamp: int, *, is_join: bool) -> None:
+        """Compare a long step with the bytes that the file holds there: lost pictures leave their place."""
+        step_s = 0.0 if self._dts is None or is_join else (stamp - self._dts) * self.time_base_s
+        if step_s <= _PAUSE_S:
+            self._bytes, self._seconds = self._bytes + packet.size, self._seconds + max(0.0, step_s)
+        elif packet.pos is not None and self._end_at is not None and self._seconds > 0:
+            room = _PICTURES_SHARE * step_s * self._bytes / self._seconds
+            self._lacks_bytes = self._lacks_bytes or packet.pos - self._end_at > room
+        self._dts, self._end_at = stamp, None if packet.pos is None else packet.pos + packet.size
 
     def add_picture(self, pts: int | None, shown_at_s: float, *, is_key: bool) -> None:
         """Add a decoded picture. shown_at_s: its time on the reader's clock, s."""
@@ -84,7 +103,9 @@ class StampLog:
     def gaps(self, *, joins_begin_with_keys: bool, least_s: float = 0.0) -> list[Gap]:
         """Return the gaps; see `find_gaps`."""
         pieces = [piece.sorted(self.time_base_s) for piece in self._pieces if len(piece.stamps) > 1]
-        return find_gaps(pieces, joins_begin_with_keys=joins_begin_with_keys, least_s=least_s)
+        found = find_gaps(pieces, joins_begin_with_keys=joins_begin_with_keys, least_s=least_s)
+        keeps = self.keeps_pauses and not self._lacks_bytes
+        return [gap for gap in found if not keeps or gap.missing_s <= _PAUSE_S]
 
 
 class LiveGaps:

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import av.error
-from av.codec.context import ThreadType
+from av.codec.context import Flags, ThreadType
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
@@ -17,10 +18,13 @@ from av.video.stream import VideoStream
 from realtime_polyp.image_files import MAX_PIXELS
 from realtime_polyp.sources.aspects import PixelAspects
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.fields import FieldPairs
 
 _NOT_A_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_JUMP_BACK_S, _JUMP_AHEAD_S = 1.0, 60.0  # a step beyond these is a reset of the clock, not a gap
+JUMP_BACK_S, JUMP_AHEAD_S = 1.0, 60.0  # a step beyond these is a reset of the clock, not a gap
 _LIKELY_PERIOD_S = 0.04
+_HIGHEST_RATE_HZ = 1000  # FFmpeg says 60,000 for raw DV
+_CLOCKLESS = {"mjpeg", "mpjpeg", "jpeg_pipe"}  # pictures one after the other: FFmpeg makes up 25 a second
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
@@ -58,9 +62,12 @@ class Reader:
             container.close()
             raise
         stream.thread_type = ThreadType[thread_type]
+        stream.codec_context.flags |= Flags.copy_opaque  # pictures carry what their packets do (`sources.pieces`)
         self.stop, self.stream = stop, stream
         self.time_base = stream.time_base or Fraction(1, 1_000_000)
         self.start_pts = stream.start_time
+        self.is_clockless = container.format.name in _CLOCKLESS
+        self.ends_s = container.duration / av.time_base if container.duration else None  # as the container says
         self.rate_hz = _rate(container, stream)
         self.period_s = float(1 / self.rate_hz) if self.rate_hz else _LIKELY_PERIOD_S
         self.container_name = container.format.name
@@ -180,7 +187,7 @@ class Clock:
             return last_s + self._period_s
         step_s = self._seconds(pts) - last_s
         within = self._ends_s is not None and last_s < self._seconds(pts) <= self._ends_s
-        if not (within or -_JUMP_BACK_S < step_s < _JUMP_AHEAD_S):
+        if not (within or -JUMP_BACK_S < step_s < JUMP_AHEAD_S):
             self.jumped = True
             self._shift_s += self._period_s - step_s
         return max(self._seconds(pts), last_s + float(self._time_base))
@@ -217,6 +224,21 @@ def _kinds(container: InputContainer) -> str:
 
 
 def _rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """Return frames/s. FFmpeg's average is the better estimate, but invented if the container has no clock."""
-    guesses = (stream.average_rate, stream.guessed_rate)
-    return next((rate for rate in (guesses if container.duration else guesses[::-1]) if rate), None)
+    """Return frames/s. FFmpeg's average is the better estimate, but invented if the container has no clock, too high
+    where AVI lists empty frames, and that of the fields where each has a packet."""
+    guesses = (
+        [stream.average_rate, stream.guessed_rate] if container.duration else [stream.guessed_rate, stream.average_rate]
+    )
+    if container.format.name == "avi":
+        guesses.insert(0, _indexed_rate(stream))
+    rate = next((Fraction(rate) for rate in guesses if rate and rate <= _HIGHEST_RATE_HZ), None)
+    header_rate = stream.codec_context.framerate
+    counts_fields = rate and header_rate and rate == 2 * header_rate and FieldPairs(stream).may_occur
+    return Fraction(header_rate) if counts_fields and header_rate else rate
+
+
+def _indexed_rate(stream: VideoStream) -> Fraction | None:
+    """Return frames/s from the usual step of the container's index; None without one."""
+    times = [entry.timestamp for entry in stream.index_entries]
+    steps = sorted(after - before for before, after in pairwise(times) if after > before)
+    return 1 / (steps[len(steps) // 2] * stream.time_base) if steps and stream.time_base else None

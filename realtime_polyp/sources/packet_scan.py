@@ -1,0 +1,187 @@
+"""Reads the packets of a recording without decoding them: the time of every picture, and where decoding can begin.
+
+Containers without a complete index (MPEG-TS, MPEG-PS, Matroska) do not say which number a picture has. Where a
+recording is joined from pieces, a seek by time may land in any of them. Both are known once the packets up to there
+were read.
+"""
+
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from realtime_polyp.sources.fields import FieldPairs
+from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.pieces import Piece, PieceClock
+from realtime_polyp.sources.reader import Reader
+
+_ERRORS_ALLOWED = 3  # consecutive
+_MOST_KEPT = 4  # recordings whose packets are remembered
+_NO_STAMP = -(1 << 63)
+_KEY, _SHOWN = 1, 2
+
+
+@dataclass(frozen=True)
+class Start:
+    """A key picture. packets: how many packets of the video come before it in the file. piece: that it belongs to."""
+
+    time_s: float
+    packets: int
+    piece: Piece
+
+
+@dataclass
+class PacketScan:
+    """The packets of a recording from its beginning on.
+
+    Attributes:
+        until_s: every picture before this time is known, s; infinite: all are.
+        pieces: that are joined in this recording.
+        by_order: its DTS are the times, as in AVI.
+    """
+
+    until_s: float = -1.0
+    pieces: list[Piece] = field(default_factory=list)
+    by_order: bool = False
+    _stamps: "array[int]" = field(default_factory=lambda: array("q"))
+    _at: "array[int]" = field(default_factory=lambda: array("q"))  # places in the file, bytes
+    _numbers: "array[int]" = field(default_factory=lambda: array("l"))  # of the pieces
+    _kinds: bytearray = field(default_factory=bytearray)
+    _times_s: "NDArray[np.float64]" = field(default_factory=lambda: np.zeros(0))  # by packet; NaN: no time
+
+    @property
+    def times_s(self) -> "NDArray[np.float64]":
+        """The times of the pictures, rising, s."""
+        shown = (np.frombuffer(self._kinds, np.uint8) & _SHOWN > 0) & ~np.isnan(self._times_s)
+        return np.sort(self._times_s[shown])
+
+    def count_before(self, time_s: float) -> int:
+        """Return how many pictures come before this time."""
+        return int(np.searchsorted(self.times_s, time_s))
+
+    def start_before(self, time_s: float) -> Start | None:
+        """Return the last key picture at or before this time; None without one."""
+        keys = (np.frombuffer(self._kinds, np.uint8) & _KEY > 0) & (self._times_s <= time_s)
+        if not keys.any():
+            return None
+        at = int(np.flatnonzero(keys)[-1])
+        return Start(float(self._times_s[at]), at, replace(self.pieces[self._numbers[at]]))
+
+    def is_in_first_piece(self, packet: "Packet[VideoStream]") -> bool:
+        """Whether a packet that was read anywhere is known, and of the first piece."""
+        stamp = self._stamp_of(packet)
+        if stamp is None or packet.pos is None:
+            return False
+        same = (np.array(self._stamps, np.int64) == stamp) & (np.array(self._at, np.int64) == packet.pos)
+        return any(self._numbers[place] == 0 for place in np.flatnonzero(same).tolist())
+
+    def _stamp_of(self, packet: "Packet[VideoStream]") -> int | None:
+        """Return the PTS; AVI has only an order, see `OrderClock`."""
+        return packet.dts if self.by_order or packet.pts is None else packet.pts
+
+    def add(self, packet: "Packet[VideoStream]", piece: Piece, *, is_shown: bool) -> None:
+        """Note the next packet of the file."""
+        stamp = self._stamp_of(packet)
+        self._stamps.append(_NO_STAMP if stamp is None else stamp)
+        self._at.append(-1 if packet.pos is None else packet.pos)
+        self._numbers.append(piece.number)
+        self._kinds.append(_KEY * packet.is_keyframe | _SHOWN * is_shown)
+
+    def finish(self, clock: PieceClock, tick_s: float) -> None:
+        """Give every packet its time."""
+        clock.place(clock.pieces[-1])
+        self.pieces = clock.pieces
+        firsts = np.array([one.first or 0 for one in self.pieces], np.int64)
+        begins_s = np.array([one.begin_s or 0.0 for one in self.pieces])
+        numbers, stamps = np.array(self._numbers, np.int64), np.array(self._stamps, np.int64)
+        known = stamps != _NO_STAMP
+        times_s = (np.where(known, stamps, 0) - firsts[numbers]) * tick_s + begins_s[numbers]
+        self._times_s = np.where(known, times_s, np.nan)
+
+
+_kept: "OrderedDict[tuple[str, int, int], PacketScan]" = OrderedDict()
+_lock = threading.Lock()
+
+
+def scan_packets(
+    path: Path,
+    open_reader: Callable[[], Reader],
+    *,
+    until_s: float = np.inf,
+) -> PacketScan:
+    """Return the packets of a recording up to this time; they are remembered while the file stays as it is.
+
+    open_reader: opens it at its beginning, with a `stop` that ends the scan. A damaged file: what can be read.
+    """
+    info = path.stat()
+    key = (str(path.absolute()), info.st_size, info.st_mtime_ns)
+    with _lock:
+        known = _kept.get(key)
+    if known is not None and known.until_s >= until_s:
+        return known
+    reader = open_reader()
+    try:
+        found = _scan(reader, until_s)
+    finally:
+        reader.free()
+    if not reader.stop.is_set():
+        with _lock:
+            _kept[key] = found
+            _kept.move_to_end(key)
+            while len(_kept) > _MOST_KEPT:
+                _kept.popitem(last=False)
+    return found
+
+
+def scan_file(path: Path) -> PacketScan:
+    """Return the packets of a whole recording. Raises SourceError if it cannot be opened."""
+    return scan_packets(path, lambda: Reader(open_file(path), threading.Event(), name=str(path)))
+
+
+def _scan(reader: Reader, until_s: float) -> PacketScan:
+    by_order = reader.container_name == "avi"
+    scan, clock, fields, errors = (
+        PacketScan(until_s, by_order=by_order),
+        PieceClock(reader),
+        FieldPairs(reader.stream),
+        0,
+    )
+    while errors < _ERRORS_ALLOWED:
+        try:
+            packet = reader.packet()
+            errors = 0
+        except av.error.FFmpegError:
+            errors += 1
+            continue
+        if packet is None:
+            scan.until_s = np.inf
+            break
+        if not packet.size:
+            continue
+        clock.add_packet(packet)
+        piece = clock.pieces[-1]
+        scan.add(packet, piece, is_shown=not (packet.is_discard or fields.is_second(packet)))
+        # A packet is never shown before it is decoded.
+        if packet.dts is not None and until_s < np.inf and _is_past(clock, piece, packet.dts, reader, until_s):
+            break
+    scan.finish(clock, float(reader.time_base))
+    return scan
+
+
+def _is_past(clock: PieceClock, piece: Piece, dts: int, reader: Reader, until_s: float) -> bool:
+    """Whether a packet comes later than a time, whatever its piece's first picture turns out to be."""
+    is_placed = piece.begin_s is not None
+    if not is_placed:
+        clock.place(piece)
+    time_s = piece.time_s(dts, reader.time_base)
+    if not is_placed:
+        piece.begin_s = None  # until all of its packets are known
+    return time_s > until_s
