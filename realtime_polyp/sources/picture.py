@@ -14,6 +14,8 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.image_files import ImageError, check_picture_size
 from realtime_polyp.nv12 import MATRICES, Nv12, matrix_of_size, nv12_of
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.hdr import RGB_FORMAT as HDR_RGB
+from realtime_polyp.sources.hdr import Transfer, tone_map, transfer_of
 from realtime_polyp.sources.placement import Placement
 
 # Side data that FFmpeg knows and PyAV does not, such as EXIF: PyAV then reads none of a frame's (ValueError)
@@ -21,6 +23,7 @@ _UNKNOWN_SIDE_DATA = sorted(set(range(128)) - {one.value for one in SideDataType
 
 # Matrix numbers as in ITU-T H.273. FFmpeg's scaler accepts only these; anything else is guessed from the size.
 _MATRIX_NUMBERS = {"bt709": 1, "bt601": 5}
+_BT2020 = 9
 _FULL_RANGE = 2
 _KNOWN_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
 
@@ -49,6 +52,7 @@ class RgbConverter:
         self._scaler = VideoReformatter()  # reuses its tables while the format stays the same
         self._splitter = VideoReformatter()
         self._orientation: _Orientation | None = None
+        self.transfer: Transfer | None = None
 
     def set_aspect(self, aspect: Fraction | None) -> None:
         """Set the pixel aspect of the pictures from now on; None: square."""
@@ -61,8 +65,12 @@ class RgbConverter:
 
     def __call__(self, frame: VideoFrame) -> Image:
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
-        rgb = _scale(self._scaler, self._split_chroma(frame), width, height)
-        return self._orientation_of(frame).apply(_to_array(rgb))
+        self.transfer = transfer_of(frame)
+        if self.transfer:
+            image = tone_map(_scale(self._scaler, frame, width, height, HDR_RGB), self.transfer)
+        else:
+            image = _to_array(_scale(self._scaler, self._split_chroma(frame), width, height))
+        return self._orientation_of(frame).apply(image)
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
         """Return (width, height) px of the converted frame."""
@@ -138,11 +146,13 @@ def _drop_unknown_side_data(frame: VideoFrame) -> VideoFrame:
         return filtered
 
 
-def _scale(scaler: VideoReformatter, frame: VideoFrame, width: int, height: int) -> VideoFrame:
-    """Convert the frame to rgb24 of this size. Raises SourceError if FFmpeg cannot convert its pixel format."""
+def _scale(
+    scaler: VideoReformatter, frame: VideoFrame, width: int, height: int, rgb_format: str = "rgb24"
+) -> VideoFrame:
+    """Convert the frame to RGB of this size. Raises SourceError if FFmpeg cannot convert its pixel format."""
     try:
         return scaler.reformat(
-            frame, width, height, "rgb24", src_colorspace=_matrix(frame), dst_color_range=_FULL_RANGE, threads=1
+            frame, width, height, rgb_format, src_colorspace=_matrix(frame), dst_color_range=_FULL_RANGE, threads=1
         )
     except av.error.FFmpegError as error:
         raise SourceError(
@@ -154,7 +164,7 @@ def _matrix(frame: VideoFrame) -> int | None:
     """Return the frame's YUV matrix; None for RGB."""
     if frame.format.is_rgb:
         return None
-    usual = _MATRIX_NUMBERS[matrix_of_size(frame.width, frame.height)]
+    usual = _BT2020 if transfer_of(frame) else _MATRIX_NUMBERS[matrix_of_size(frame.width, frame.height)]
     return _KNOWN_MATRICES.get(int(frame.colorspace), usual)
 
 
