@@ -22,6 +22,7 @@ setup(
     package_dir={"realtime_polyp.assets": "assets"},
     package_data={
         "realtime_polyp": ["py.typed"],
+        "realtime_polyp.remote": ["static/*"],
         "realtime_polyp.review": ["templates/*.html"],
         "realtime_polyp.assets": ["calibration.json", "fusion.json", "quality.json"],
         "realtime_polyp.assets.weights": ["*.json", "*.md", "*.safetensors", "*.int8.xml", "*.int8.bin"],

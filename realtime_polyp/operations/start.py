@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from realtime_polyp.messages import printable
 from realtime_polyp.telemetry.board import Board
+
+if TYPE_CHECKING:
+    from realtime_polyp.remote.server import RemoteServer
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,24 @@ def open_operations(config: OperationsConfig) -> Iterator[Operations]:
 
             writer = LogWriter(operations.board, EventLog(config.log))
             stack.callback(lambda: writer.close(operations.code))
+        if config.remote is not None:
+            stack.callback(_open_remote(config, operations.board).close)
         yield operations
+
+
+def _open_remote(config: OperationsConfig, board: Board) -> "RemoteServer":
+    from realtime_polyp.remote.server import RemoteServer
+
+    assert config.remote is not None
+    where = {"host": config.remote_host, "token_file": config.remote_token}
+    server = RemoteServer(board, config.remote, **where, blank=config.blank_outside)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        say(f"remote page at {server.address}?token={server.token}")
+    else:  # a file or a journal, which others may read
+        say(f"remote page at {server.address}; its token is in {printable(server.token_file)}")
+    if server.is_open:
+        say("the remote page is open to the network, and its picture is not encrypted")
+    return server
 
 
 def say(text: str) -> None:

@@ -6,8 +6,8 @@ import threading
 import time
 
 from realtime_polyp.operations.event_log import ERROR, INFO, WARNING, EventLog, Level, Value
-from realtime_polyp.telemetry.board import Board, Status
-from realtime_polyp.telemetry.histogram import DELAY_PERCENTS, Histogram
+from realtime_polyp.telemetry.board import Board, Status, recent_delays
+from realtime_polyp.telemetry.histogram import DELAY_PERCENTS
 from realtime_polyp.telemetry.machine import resident_mb
 from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.telemetry.summary import package_version
@@ -88,7 +88,7 @@ class LogWriter:
         """Counts since the start, and delays since the last such line."""
         before = self._figures.get(status.stream)
         self._figures[status.stream] = status
-        video, annotation = _recent(status, before)
+        video, annotation = recent_delays(status, before)
         self._log.write(
             "figures",
             stream=status.stream,
@@ -104,11 +104,3 @@ class LogWriter:
             memory_mb=round(resident_mb(), 1),
             threads=threading.active_count(),
         )
-
-
-def _recent(status: Status, before: Status | None) -> tuple[Histogram, Histogram]:
-    """Video and annotation delays since an earlier status; all of them where another source has begun since."""
-    now = (status.video_delay_ms, status.annotation_delay_ms)
-    if before is None or before.pictures.captured > status.pictures.captured:
-        return now
-    return now[0].since(before.video_delay_ms), now[1].since(before.annotation_delay_ms)

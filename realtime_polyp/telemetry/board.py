@@ -205,17 +205,25 @@ class Stream:
         while len(self._polyps) > _MOST_POLYPS:
             self._polyps.popitem(last=False)
 
+    def condition(self) -> Condition:
+        """Its state now; cheaper than a snapshot."""
+        now_s = time.monotonic()
+        condition = self._condition_now(self.session, now_s)
+        if condition != self._condition:
+            self._condition, self._since_s = condition, now_s
+        return condition
+
+    def since_s(self) -> float:
+        """How long it has been in this state, s, as far as anybody has asked."""
+        return time.monotonic() - self._since_s
+
     def snapshot(self) -> Status:
         """Its status now."""
         with self._lock:
             session, before = self.session, self._before
             shown, count = tuple(reversed(self._polyps.values())), self._count
             picture = self.picture
-        now_s = time.monotonic()
-        condition = self._condition_now(session, now_s)
-        if condition != self._condition:
-            self._condition, self._since_s = condition, now_s
-        status = Status(self.name, condition, now_s - self._since_s)
+        status = Status(self.name, self.condition(), self.since_s())
         if session is None:
             return status
         position_s = picture.pts_s if picture else None
@@ -242,11 +250,24 @@ class Board:
         with self._lock:
             return self._streams.setdefault(name, Stream(name))
 
+    def names(self) -> list[str]:
+        """The names of the streams that there are."""
+        with self._lock:
+            return list(self._streams)
+
     def snapshot(self) -> tuple[Status, ...]:
         """The status of every stream; of one that idles where there is none."""
         with self._lock:
             streams = list(self._streams.values())
         return tuple(one.snapshot() for one in streams) or (Status("1"),)
+
+
+def recent_delays(now: Status, before: Status | None) -> tuple[Histogram, Histogram]:
+    """Video and annotation delays since an earlier status; all of them where another source has begun since."""
+    delays = (now.video_delay_ms, now.annotation_delay_ms)
+    if before is None or before.pictures.captured > now.pictures.captured:
+        return delays
+    return delays[0].since(before.video_delay_ms), delays[1].since(before.annotation_delay_ms)
 
 
 def condition_of(session: Session, newest: Result | None, no_picture_s: float) -> Condition:

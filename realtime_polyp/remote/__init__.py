@@ -1,0 +1,1 @@
+"""A read-only page with the annotated picture for a second screen (docs/operations.md)."""
