@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from realtime_polyp.engines.base import Engine
+from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.packets import Frame
 from realtime_polyp.postprocess.fusion import LEAST_SCORE, Fusion, fusion_for
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD, WEAK_THRESHOLD
@@ -27,6 +28,7 @@ class PipelineConfig:
         frame_quality: tells clear frames from unclear ones, in which detections count less; None: every frame is clear.
         hflip: every second frame of a video is shown to the models flipped left to right, so that a detection seen in
             only one orientation earns half the evidence.
+        field: rectangle that holds the endoscope's picture, source px; None: it is found (`preprocess.field_finder`).
     """
 
     score_threshold: float = SCORE_THRESHOLD
@@ -37,6 +39,7 @@ class PipelineConfig:
     fusion: Fusion | None = None
     frame_quality: FrameQualityClassifier | None = None
     hflip: bool = False
+    field: FieldOfView | None = None
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "weak_threshold", "nms_iou"):

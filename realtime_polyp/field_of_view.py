@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
+LEAST_SIDE_PX = 32
+"""Of a field of view that a person names."""
+
 _SEARCH_WIDTH_PX = 240
 _LIT_LEVEL = 32  # of 255, brightest channel; recorders paint the surround up to about 20
 _MIN_AREA = 0.08  # of the frame; anything smaller is not the picture
@@ -54,6 +57,20 @@ class FieldOfView:
             and other.x2 <= self.x2 + slack_px
             and other.y2 <= self.y2 + slack_px
         )
+
+
+def parse_field(text: str) -> FieldOfView:
+    """Read "x1,y1,x2,y2", px. Raises ValueError with one sentence for anything else, or a side under 32 px."""
+    try:
+        x1, y1, x2, y2 = (int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text!r} is no field of view: give x1,y1,x2,y2 in px, such as 100,0,740,576") from None
+    if x1 < 0 or y1 < 0 or x2 - x1 < LEAST_SIDE_PX or y2 - y1 < LEAST_SIDE_PX:
+        raise ValueError(
+            f"{text!r} is no field of view: its corners must not be negative, x2 and y2 at least {LEAST_SIDE_PX} px "
+            "behind x1 and y1"
+        )
+    return FieldOfView(x1, y1, x2, y2)
 
 
 def whole(image: Image) -> FieldOfView:

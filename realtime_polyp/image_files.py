@@ -47,6 +47,11 @@ def check_image_file(path: Path) -> None:
     check_picture_size(*_stored_size(_read(path)))
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) px as stored, from the header alone. Raises ImageError for a file that is not an image."""
+    return _stored_size(_read(path))
+
+
 def check_picture_size(width: int, height: int) -> None:
     """Raise ImageError for a picture with no pixels or too many. width, height: px."""
     if width < 1 or height < 1:

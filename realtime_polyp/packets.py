@@ -41,7 +41,7 @@ class Frame:
         is_still: a single picture that continues no other frame.
         continues: it follows the source's frame before it without a cut (`sources.continuity`).
         planes: the same picture as NV12 when a GPU decoded it, else None.
-        file_name: the file that holds a still; None for video.
+        file_name: the picture's file in a folder of pictures; None for a video file.
         pixel_aspect: width over height of a stored pixel. Those of `image` are square: it was stretched by this.
         stamp_s: the picture's time in its file, or its timestamp in its stream, s: `pts_s` before repetitions of a
             recording and jumps of a stream's clock were joined. None: not known.

@@ -11,6 +11,7 @@ from realtime_polyp.engines import decoding_device, open_detector, open_segmente
 from realtime_polyp.engines.base import DetectorEngine, Engine, Hint, SegmenterEngine
 from realtime_polyp.engines.gate import check_gate, gate_problem
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.notebook import with_progress, without_pictures
@@ -43,6 +44,7 @@ class RuntimeConfig:
         hflip: show the models every second frame flipped left to right.
         confirm_s, hold_s, release_s: see `TemporalConfig`, s.
         allow_unverified: accept an engine that has not passed the accuracy gate.
+        field: rectangle that holds the endoscope's picture, source px; None: it is found.
     """
 
     detector: str | None = DEFAULT_DETECTOR
@@ -60,6 +62,7 @@ class RuntimeConfig:
     hold_s: float | None = None
     release_s: float | None = None
     allow_unverified: bool = False
+    field: FieldOfView | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,7 @@ def _assemble(
         fusion=fusion,
         frame_quality=read_frame_quality() if config.temporal else None,
         hflip=config.temporal and config.hflip,
+        field=config.field,
     )
     inference = inference or _open_inference(detector, segmenter, trace)
     doubts = (tuple(unverified), tuple(cautions))

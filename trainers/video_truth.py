@@ -9,6 +9,7 @@ from pathlib import Path
 
 from realtime_polyp.metrics.truth import VideoTruth, write_truth
 from trainers.command import command_parser, run_command
+from trainers.video.folder_clock import leave_out_missing, read_folder_clock
 from trainers.video.labels import Clock, Labelling, check_frames, read_clock, truth_of
 from trainers.video.truth_coco import read_coco_video
 from trainers.video.truth_cvat import read_cvat
@@ -39,7 +40,14 @@ def command_line() -> argparse.ArgumentParser:
     source.add_argument("--coco-video", type=Path, metavar="FILE.json", help="a file in CocoVID or YouTube-VIS format")
     source.add_argument("--labelme", type=Path, metavar="DIR", help="a folder of LabelMe's files, one per frame")
     source.add_argument("--yolo", type=Path, metavar="DIR", help="a folder of YOLO's text files, one per frame")
-    add("--video", type=Path, required=True, metavar="V.mp4", help="the video that was labelled")
+    add(
+        "--video",
+        type=Path,
+        required=True,
+        metavar="V.mp4",
+        help="the video that was labelled, or the folder of its frames",
+    )
+    add("--rate", type=float, metavar="HZ", help="of a folder of frames: its frames per second (default: 25)")
     add("--out", type=Path, required=True, metavar="T.json", help="the truth file to write")
     add(
         "--cut",
@@ -78,8 +86,10 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         OSError, ValueError: bad input, in one sentence.
     """
-    clock = replace(read_clock(options.video), first=options.first_frame, pixels=options.pixels)
+    clock = replace(_read_clock(options), pixels=options.pixels)
     found = read_labels(options, clock)
+    if options.video.is_dir():
+        found = leave_out_missing(found, options.video)
     check_frames(options.cut, clock)
     try:
         truth = truth_of(found, clock, name=options.out.name, cuts=options.cut)
@@ -87,6 +97,19 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"{_labels_path(options)}: {error}") from error
     write_truth(truth, options.out, video=options.video.name)
     print("\n".join([*found.notes, describe_truth(truth), f"truth: {options.out}"]))
+
+
+def _read_clock(options: argparse.Namespace) -> Clock:
+    """Files of LabelMe and YOLO are named as the frames of a folder are; other labels count from 0 unless told."""
+    if not options.video.is_dir():
+        if options.rate is not None:
+            raise ValueError(f"{options.video} has a rate of its own: --rate is for a folder of frames")
+        return replace(read_clock(options.video), first=options.first_frame)
+    if options.rate is not None and not 0 < options.rate <= 1000:
+        raise ValueError(f"--rate must lie above 0 and be at most 1000 Hz, got {options.rate:g}")
+    clock = read_folder_clock(options.video, options.rate)
+    named_alike = options.first_frame is None and (options.labelme or options.yolo)
+    return clock if named_alike else replace(clock, first=options.first_frame)
 
 
 def read_labels(options: argparse.Namespace, clock: Clock) -> Labelling:

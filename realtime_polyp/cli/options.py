@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from realtime_polyp.cli.source_options import add_picture_options
 from realtime_polyp.console import EXIT_BAD_INPUT
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.outputs import OutputSpec
 from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.outputs.video import VIDEO_NAMES
@@ -29,6 +31,8 @@ _NOT_IN_REVIEW = (
     "source",
     "place",
     "streams",
+    "rate",
+    "field",
     "record",
     "save",
     "results",
@@ -106,6 +110,8 @@ class Options:
     start_s: float
     end_s: float | None
     loop: bool
+    rate: float | None
+    field: FieldOfView | None
     allow_playlists: bool
     ahead: bool | None
     display: Literal["synced", "immediate"] | None
@@ -160,6 +166,7 @@ class Options:
             hold_s=self.hold_s,
             release_s=self.release_s,
             allow_unverified=self.allow_unverified,
+            field=self.field,
         )
 
 
@@ -299,6 +306,7 @@ def _add_source(parser: Parser) -> None:
     group.add_argument("--start-s", type=float, default=0.0, metavar="S", help="start of the part to analyse, s")
     group.add_argument("--end-s", type=float, metavar="S", help="end of the part to analyse, s")
     group.add_argument("--loop", action="store_true", help="repeat a recording for ever")
+    add_picture_options(group)
     group.add_argument(
         "--allow-playlists",
         action="store_true",

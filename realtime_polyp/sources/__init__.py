@@ -37,6 +37,7 @@ class SourceOptions:
     device_format: str | None = None
     hardware: str | None = None
     allow_playlists: bool = False
+    rate_hz: float | None = None
 
 
 def open_source(
@@ -48,6 +49,7 @@ def open_source(
     device_format: str | None = None,
     hardware: str | None = None,
     allow_playlists: bool = False,
+    rate_hz: float | None = None,
 ) -> Source:
     """Open a video file, a folder of stills, a camera (`0`, `/dev/video0`, `device:NAME`), a URL or `pattern[...]`.
 
@@ -58,12 +60,16 @@ def open_source(
         device_format: FFmpeg's device format for a camera, such as "decklink".
         hardware: "cuda" decodes files on a GPU if it supports them.
         allow_playlists: a playlist may lead to other files, a network playlist or a redirect to other hosts.
+        rate_hz: a folder of stills is a video of so many frames per second; 0: it is none. None: its names tell.
 
     Raises SourceError if the text names nothing that can be opened, or for an option that does not fit.
     """
-    options = SourceOptions(start_s, end_s, loop, device_format, hardware, allow_playlists)
+    options = SourceOptions(start_s, end_s, loop, device_format, hardware, allow_playlists, rate_hz)
     for recognises, build in _KINDS:
         if recognises(text):
+            if rate_hz is not None and build is not _folder:
+                name = shorten_path(hide_secrets(text))
+                raise SourceError(f"{name} is no folder of stills: a rate is only for their frames.")
             return build(text, options)
     raise SourceError("The source is empty: give a video file, a folder of stills, a camera, a URL or pattern.")
 
@@ -82,7 +88,15 @@ def _file(text: str, options: SourceOptions) -> Source:
 
 
 def _folder(text: str, options: SourceOptions) -> Source:
-    return ImageFolderSource(text, start_s=options.start_s, end_s=options.end_s, loop=options.loop)
+    video = None if options.rate_hz is None else options.rate_hz > 0
+    return ImageFolderSource(
+        text,
+        rate_hz=options.rate_hz or None,
+        video=video,
+        start_s=options.start_s,
+        end_s=options.end_s,
+        loop=options.loop,
+    )
 
 
 def _device(text: str, options: SourceOptions) -> Source:
