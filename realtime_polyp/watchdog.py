@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 ANSWER_LIMIT_S = 10.0
 """A stage that works longer than this on one frame is reported, s."""
@@ -31,6 +32,29 @@ class Stall:
         """The message to show while the stage hangs."""
         what = "picture" if self.stage == "source" else "answer"
         return f"no {what} from the {self.stage} for {self.seconds:.0f} s (frame {self.frame_index})"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that failed and is started again by itself, while everything else goes on.
+
+    Attributes:
+        part: "source"; "decoder", where data come and no picture can be decoded; or "model".
+        reason: what is wrong, one sentence or clause.
+        since_s: time.monotonic() of the last picture, or of the model's failure, s.
+        attempts: how often it was started again since.
+        next_s: time.monotonic() of the next attempt, s; None: one is under way.
+    """
+
+    part: Literal["source", "decoder", "model"]
+    reason: str
+    since_s: float
+    attempts: int = 0
+    next_s: float | None = None
+
+    def age_s(self, now_s: float | None = None) -> float:
+        """How long it has lasted, s."""
+        return (time.monotonic() if now_s is None else now_s) - self.since_s
 
 
 class StalledError(RuntimeError):

@@ -13,6 +13,7 @@ from realtime_polyp.cli.waiting import finish, run_to_end
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from realtime_polyp.outputs import Output, OutputError, OutputGroup, OutputSpec, alarm_figures, open_outputs
 from realtime_polyp.outputs.base import PictureOutput
+from realtime_polyp.outputs.jumps import Jump
 from realtime_polyp.outputs.recorder import Recorder
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
@@ -21,7 +22,9 @@ from realtime_polyp.recording.start import start_recorder
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import Paced, Source
+from realtime_polyp.sources.reconnecting import Reconnecting
 from realtime_polyp.telemetry.summary import closing_text, summarise, write_summary
+from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.watchdog import Stall
 
 
@@ -38,7 +41,9 @@ def run_headless(source: Source, runtime: Runtime, options: Options) -> int:
     alarms = alarm_figures(outputs)
     summary, troubles = options.summary, len(errors) + len(stalls)
     if (path := summary) is not None:
-        stalls += finish_output(lambda: write_summary(session, path, alarms), session, errors)
+        stalls += finish_output(
+            lambda: write_summary(session, path, alarms, before=returns_of(session)), session, errors
+        )
         summary = path if len(errors) + len(stalls) == troubles else None  # an older one may still be there
     # Files are written first, because printing may fail.
     written = written_files(spec, summary, options.trace) + ([recorder.folder] if recorder and recorder.folder else [])
@@ -114,8 +119,16 @@ def open_recorder(source: Source, text: str, pipeline: Pipeline, options: Option
 def note_end(recorder: SessionRecorder | None, session: Session) -> None:
     """Tell the recorder how the session ended, before it is closed."""
     if recorder:
-        recorder.set_fact("summary", summarise(session))
+        recorder.set_fact("summary", summarise(session, before=returns_of(session)))
         recorder.note_end(session.state, session.source.warning)
+
+
+def returns_of(session: Session) -> Totals:
+    """How often a live source was opened again, as jumps; everything else is of the one session."""
+    totals, source = Totals(), session.source
+    for one in source.returns if isinstance(source, Reconnecting) else ():
+        totals.add_jump(Jump("reconnect", one.from_s, one.to_s, one.session_s))
+    return totals
 
 
 def close_outputs(group: OutputGroup | Recorder, session: Session) -> list[Stall]:

@@ -4,10 +4,10 @@ import sys
 
 from realtime_polyp.cli.headless import run_headless
 from realtime_polyp.cli.multi import run_multi_session
+from realtime_polyp.cli.opening import open_named
 from realtime_polyp.cli.options import Options, parse
 from realtime_polyp.cli.preferences import apply_settings
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
-from realtime_polyp.engines import decoding_device
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.outputs import OutputError
 from realtime_polyp.outputs.paths import check_outputs
@@ -18,7 +18,7 @@ from realtime_polyp.review.recorded import SessionFileError
 from realtime_polyp.runtime import Runtime, open_runtime
 from realtime_polyp.session import SessionError
 from realtime_polyp.settings import SettingsError, read_settings
-from realtime_polyp.sources import SourceError, open_source
+from realtime_polyp.sources import SourceError
 from realtime_polyp.telemetry.summary import write_trace
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.frame_quality import QualityError
@@ -88,17 +88,7 @@ def run(options: Options, trace: Trace | None) -> int:
         )
     if options.settings:
         options = apply_settings(options, read_settings(options.settings, required=True))
-    sources = [
-        open_source(
-            text,
-            start_s=options.start_s,
-            end_s=options.end_s,
-            loop=options.loop,
-            hardware=decoding_device(options.device),
-            allow_playlists=options.allow_playlists,
-        )
-        for text in options.sources
-    ]
+    sources = [open_named(options, text, start_s=options.start_s, loop=options.loop) for text in options.sources]
     runtime = open_runtime(options.runtime_config(live=sources[0].live), trace=trace)
     warn(runtime)
     if problem:

@@ -112,6 +112,7 @@ class Options:
     loop: bool
     rate: float | None
     field: FieldOfView | None
+    give_up_after: float | None
     allow_playlists: bool
     ahead: bool | None
     display: Literal["synced", "immediate"] | None
@@ -205,6 +206,9 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
     _check_review(parser, found)
     _check_alarms(parser, found)
     _check_display(parser, found)
+    give_up = found["give_up_after"]
+    if give_up is not None and not (math.isfinite(give_up) and give_up >= 0):
+        parser.error(f"--give-up-after must be 0 or more seconds, got {give_up:g}")
     sources, streams = _sources(parser, found), found.pop("streams")
     if streams is not None and (streams < 1 or len(sources) not in (1, streams)):
         parser.error(f"--streams must be 1 or more, and as many as there are sources if several: got {streams}")
@@ -307,6 +311,12 @@ def _add_source(parser: Parser) -> None:
     group.add_argument("--end-s", type=float, metavar="S", help="end of the part to analyse, s")
     group.add_argument("--loop", action="store_true", help="repeat a recording for ever")
     add_picture_options(group)
+    group.add_argument(
+        "--give-up-after",
+        type=float,
+        metavar="S",
+        help="end when a live source was away for S seconds; 0: at once (default: try for ever to open it again)",
+    )
     group.add_argument(
         "--allow-playlists",
         action="store_true",

@@ -92,6 +92,19 @@ def fit(image: Image, size: tuple[int, int]) -> Image:
     return fitted
 
 
+def unfit(image: Image, size: tuple[int, int]) -> Image:
+    """Undo `fit`: return the part of an image (H, W, 3) that held a picture of size (h, w), at that size."""
+    if image.shape[:2] == size:
+        return image
+    if image.shape[:2] == (size[0] + size[0] % 2, size[1] + size[1] % 2):
+        return image[: size[0], : size[1]]
+    scale = min(image.shape[0] / size[0], image.shape[1] / size[1])
+    height, width = (max(1, round(length * scale)) for length in size)
+    top, left = ((outer - inner) // 4 * 2 for outer, inner in zip(image.shape[:2], (height, width), strict=True))
+    found = image[top : top + height, left : left + width]
+    return cv2.resize(found, size[::-1], interpolation=cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
 def pad_to_even(image: Image) -> Image:
     """Repeat the last row or column where their number is odd: H.264 stores colour for pairs of pixels."""
     height, width = image.shape[:2]

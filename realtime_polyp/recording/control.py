@@ -72,8 +72,10 @@ class RecordingControl:
         """A source is about to be played, for the first time or again. source: not wrapped."""
         self._source = source
         reader = reader_of(source)
-        if isinstance(self._feed, CopiedPackets) and reader:
-            self._feed.attach(reader)
+        if isinstance(self._feed, CopiedPackets):
+            if told := self._feed.attach(reader):
+                self.say(told)
+                self.add_event("format changed", text=told)
         elif self._feed is None and reader:  # costs little: recording then begins with a whole picture at any moment
             self._feed = self._open_feed(source)
         if self._recorder is None and self._is_on:  # it was asked for before: record from the first frame on
@@ -91,6 +93,11 @@ class RecordingControl:
         if recorder := self._recorder:
             with suppress(OutputError):  # it stays in `problem`
                 recorder.write(result)
+
+    def add_event(self, kind: str, **detail: Any) -> None:
+        """Record something that happened now, on any thread. detail: JSON types."""
+        if recorder := self._recorder:
+            recorder.add_event(kind, **detail)
 
     def seek(self, to_s: float) -> None:
         """The session goes on elsewhere; call it while no frame is captured."""

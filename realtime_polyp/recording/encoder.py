@@ -4,6 +4,7 @@ import io
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -54,14 +55,52 @@ def open_encoder(size: tuple[int, int], rate_hz: Fraction) -> VideoStream:
     return _open(_SOFTWARE, options, size, rate_hz)
 
 
-def _open(name: str, options: dict[str, str], size: tuple[int, int], rate_hz: Fraction) -> VideoStream:
-    container = av.open(io.BytesIO(), "w", format="matroska")
+# What follows pictures of these codecs in one file, by FFmpeg's names. The H.264 has a number of its own for its
+# parameters: else a player that seeks back to earlier pictures would decode them with the later ones.
+_SAME_CODEC: dict[str, tuple[str, dict[str, str]]] = {
+    "h264": (
+        _SOFTWARE,
+        {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "crf": "14",
+            "bf": "0",
+            "x264-params": "sps-id=9:repeat-headers=1",
+        },
+    ),
+    "mjpeg": ("mjpeg", {"qmin": "2", "qmax": "4"}),
+    "mpeg2video": ("mpeg2video", {"qmin": "2", "qmax": "4", "g": "12"}),
+}
+
+
+def open_same_codec(codec: str, size: tuple[int, int], rate_hz: Fraction) -> VideoStream:
+    """Open an encoder whose pictures may follow those of this codec in one file. Raises ValueError if there is none."""
+    if codec not in _SAME_CODEC:
+        raise ValueError(f"pictures cannot be encoded as {codec}")
+    name, options = _SAME_CODEC[codec]
+    return _open(name, options, size, rate_hz, headers_in_packets=True)
+
+
+def _open(
+    name: str,
+    options: dict[str, str],
+    size: tuple[int, int],
+    rate_hz: Fraction,
+    *,
+    headers_in_packets: bool = False,
+) -> VideoStream:
+    container = av.open(io.BytesIO(), "w", format="avi" if headers_in_packets else "matroska")
     stream = cast(VideoStream, container.add_stream(name, rate=rate_hz, options=options))
     stream.width, stream.height, stream.pix_fmt = *size, PIXEL_FORMAT
     stream.codec_context.time_base, stream.codec_context.sample_aspect_ratio = _MS, Fraction(1)
-    Colours.of_size(*size).tag(stream.codec_context)
+    _colours(name, size).tag(stream.codec_context)
     container.start_encoding()  # opens the encoder
     return stream
+
+
+def _colours(encoder: str, size: tuple[int, int]) -> Colours:
+    """JPEG is of full range."""
+    return Colours.of_size(*size, full_range=encoder == "mjpeg")
 
 
 def _black(size: tuple[int, int]) -> av.VideoFrame:
@@ -75,20 +114,30 @@ class EncodedPackets:
     """Encodes the pictures that are captured, on a thread of its own. A picture that finds the queue full is left out.
 
     size: (width, height) of the first picture, px; others are fitted into it. rate_hz: nominal. live: the source is.
-    keep_ms, folder: see `RecentPackets`. Raises FFmpegError where no encoder opens.
+    keep_ms, folder: see `RecentPackets`. codec: that of earlier pictures in the same file; None: the best there is.
+    hand_over: takes each packet in place of `recent`. Raises FFmpegError or ValueError where no encoder opens.
     """
 
     is_encoded = True
 
     def __init__(
-        self, size: tuple[int, int], rate_hz: Fraction, *, live: bool, keep_ms: int = 0, folder: Path | None = None
+        self,
+        size: tuple[int, int],
+        rate_hz: Fraction,
+        *,
+        live: bool,
+        keep_ms: int = 0,
+        folder: Path | None = None,
+        codec: str | None = None,
+        hand_over: Callable[[StoredPacket], None] | None = None,
     ) -> None:
         self.recent, self.dropped = RecentPackets(keep_ms, folder), 0
+        self._take_packet = hand_over or self.recent.add
         self.error: Exception | None = None
         self._size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        self._stream = open_encoder(self._size, rate_hz)
+        self._stream = open_same_codec(codec, self._size, rate_hz) if codec else open_encoder(self._size, rate_hz)
         self._encoder = self._stream.codec_context
-        self._to_yuv = YuvConverter(*self._size, Colours.of_size(*self._size))
+        self._to_yuv = YuvConverter(*self._size, _colours(self._encoder.name, self._size))
         self._queue: deque[tuple[Image, int]] = deque()
         self._changed = threading.Condition()
         self._finishing = self._busy = False
@@ -155,4 +204,5 @@ class EncodedPackets:
         for packet in packets:
             time_ms = packet.pts or 0
             dts_ms = time_ms if packet.dts is None else packet.dts
-            self.recent.add(StoredPacket(bytes(packet), time_ms, dts_ms, packet.duration or 0, packet.is_keyframe))
+            stored = StoredPacket(bytes(packet), time_ms, dts_ms, packet.duration or 0, packet.is_keyframe)
+            self._take_packet(stored)

@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
@@ -21,8 +21,11 @@ from realtime_polyp.outputs.output_file import DisplacedError, OutputFile, Place
 from realtime_polyp.packets import Frame
 from realtime_polyp.private_files import make_private_folder, open_private
 from realtime_polyp.recording.original import NoOriginal
-from realtime_polyp.recording.packets import PacketFeed, StoredPacket
+from realtime_polyp.recording.packets import CopiedPackets, PacketFeed, StoredPacket
 from realtime_polyp.recording.schema import ORIGINAL_FILE
+
+if TYPE_CHECKING:
+    from realtime_polyp.sources.reader import Reader
 
 _OPTIONS = {"cluster_time_limit": "0", "flush_packets": "1", "avoid_negative_ts": "disabled"}
 _MOST_BYTES = 64 << 20  # waiting for the disk; then packets are dropped up to the next keyframe
@@ -96,6 +99,11 @@ class LiveOriginal:
         self._thread.start()
         feed.recent.listen(self._put, back_ms=round(back_s * 1000))
         self._has_past = True
+
+    def attach(self, reader: "Reader | None") -> str | None:
+        """Go on with the same source, opened again; see `CopiedPackets.attach`. reader: None where it sends raw
+        pictures."""
+        return self._feed.attach(reader) if isinstance(self._feed, CopiedPackets) else None
 
     def place(self, frame: Frame) -> float | None:
         place = self._feed.place(frame)

@@ -5,10 +5,12 @@ with what has just passed.
 """
 
 import io
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,12 +24,15 @@ from realtime_polyp.packets import Frame
 from realtime_polyp.recording.spill import LARGEST_BYTES, Spilled, SpillFile
 
 if TYPE_CHECKING:
+    from realtime_polyp.recording.encoder import EncodedPackets
     from realtime_polyp.sources.reader import Reader
 
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v210x", "v308", "v408", "v410", "r210", "bitpacked", "yuv4")
 _MOST_BYTES = 256 << 20  # kept in memory; then the oldest go
 _SPILL_BYTES = 64 << 20  # in memory; then the oldest go to the disk
 _MOST_PLACES = 4096
+_LIKELY_RATE_HZ = 30
+_START_CODE = re.compile(rb"\x00*\x00\x00\x01")
 _JUMP_BACK_MS, _JUMP_AHEAD_MS = -1000, 60_000  # a step beyond these is a reset of the sender's clock
 
 
@@ -204,41 +209,89 @@ class RecentPackets:
 
 
 class CopiedPackets:
-    """The packets of a live source, copied as they were sent. reader: of the source. keep_ms, folder: see
-    `RecentPackets`."""
+    """The packets of a live source, copied as they were sent. Pictures of another format, after the source was opened
+    again, are encoded: fitted into the first size, with the first codec. keep_ms, folder: see `RecentPackets`.
+    reader: of the source."""
 
-    dropped, is_encoded = 0, False
+    is_encoded = False
 
     def __init__(self, reader: "Reader", *, keep_ms: int = 0, folder: Path | None = None) -> None:
         self.recent = RecentPackets(keep_ms, folder)
         self._reader, self._form = reader, _form_of(reader)
+        self._template = reader
+        self._encoder: EncodedPackets | None = None
+        self._begin_ms, self._lost = 0, 0
         self._places: dict[float, int] = {}
         self._shift_ms, self._last_ms, self._last_dts_ms = 0, 0, -1
         self._begins = True
-        self.attach(reader)
+        reader.tap = self._add
 
-    def attach(self, reader: "Reader") -> None:
-        """Go on with the same source, opened again. Its packets are left out if their format has changed."""
-        self._reader, self._begins = reader, True
+    def attach(self, reader: "Reader | None") -> str | None:
+        """Go on with the same source, opened again. None: its packets cannot be copied.
+
+        Returns what became of the picture if its format has changed, one sentence.
+        """
+        self._reader.tap = None
+        self._begins = True
         self._places.clear()
-        if _form_of(reader) == self._form:
+        self._end_encoding()
+        if reader is not None and _form_of(reader) == self._form:
+            self._reader = reader
             reader.tap = self._add
+            return None
+        return self._begin_encoding(reader)
+
+    def _begin_encoding(self, reader: "Reader | None") -> str:
+        from realtime_polyp.recording.encoder import EncodedPackets  # it is built on this module
+
+        codec, width, height, _ = self._form
+        self._begin_ms = self._last_ms + round(self._reader.period_s * 1000)
+        rate_hz = (reader or self._reader).rate_hz or Fraction(_LIKELY_RATE_HZ)
+        try:
+            size = (width, height)
+            self._encoder = EncodedPackets(size, rate_hz, live=True, codec=codec, hand_over=self._take_encoded)
+        except (av.error.FFmpegError, ValueError) as error:
+            return f"The source has another format, and its picture is not recorded any more ({error}): record anew (R)"
+        return f"The source has another format: its picture is recorded as {codec}, {width} x {height}"
+
+    def _end_encoding(self) -> None:
+        encoder, self._encoder = self._encoder, None
+        if encoder:
+            encoder.finish()
+            self._lost += encoder.dropped
+
+    @property
+    def dropped(self) -> int:
+        return self._lost + (self._encoder.dropped if self._encoder else 0)
 
     def add_stream(self, container: OutputContainer) -> VideoStream:
-        stream: VideoStream = container.add_stream_from_template(self._reader.stream, opaque=True)
+        stream: VideoStream = container.add_stream_from_template(self._template.stream, opaque=True)
         return stream
 
     def place(self, frame: Frame) -> float | None:
+        if self._encoder:
+            place = self._encoder.place(frame)
+            return None if place is None else self._begin_ms + place
         return None if frame.stamp_s is None else self._places.get(frame.stamp_s)
 
     def describe(self) -> dict[str, Any]:
         return {"how": "packets", "codec": self._form[0]}
 
     def settle(self, within_s: float) -> None:
-        return
+        if self._encoder:
+            self._encoder.settle(within_s)
 
     def finish(self) -> None:
         self._reader.tap = None
+        self._end_encoding()
+
+    def _take_encoded(self, packet: StoredPacket) -> None:
+        """On the encoder's thread: pass a picture on, in the form of the packets before it."""
+        time_ms = self._begin_ms + packet.time_ms
+        self._last_ms, self._last_dts_ms = max(self._last_ms, time_ms), max(self._last_dts_ms + 1, time_ms)
+        assert isinstance(packet.data, bytes)
+        data = _with_lengths(packet.data, self._form)
+        self.recent.add(replace(packet, data=data, time_ms=time_ms, dts_ms=self._last_dts_ms))
 
     def _add(self, packet: "Packet[VideoStream]") -> None:
         """On the thread that reads: copy a packet. One without a timestamp cannot be placed."""
@@ -276,6 +329,16 @@ def can_be_copied(reader: "Reader") -> bool:
         return True
     except (av.error.FFmpegError, ValueError):
         return False
+
+
+def _with_lengths(data: bytes, form: tuple[str, int, int, bytes]) -> bytes:
+    """H.264 in the form of an earlier stream: with a length before each unit where that had them, as in FLV and MP4."""
+    codec, _, _, extradata = form
+    if codec != "h264" or extradata[:1] != b"\x01":
+        return data
+    length_bytes = (extradata[4] & 3) + 1
+    units = [unit for unit in _START_CODE.split(data) if unit]
+    return b"".join(len(unit).to_bytes(length_bytes, "big") + unit for unit in units)
 
 
 def _form_of(reader: "Reader") -> tuple[str, int, int, bytes]:

@@ -1,5 +1,6 @@
 """Starts the recording of a session: makes its folder, and chooses how its picture is kept."""
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.capture import CaptureSource
 from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.reader import Reader
+from realtime_polyp.sources.reconnecting import Reconnecting, inner
 
 _LIKELY_RATE_HZ = 30
 
@@ -45,7 +47,7 @@ def start_recorder(
         original = _choose_original(text, source, place, copies_source)
     except (OSError, av.error.FFmpegError, ValueError) as error:  # ValueError: no encoder
         raise OutputError(f"cannot record to {printable(place)}: {reason_of(error)}") from error
-    return SessionRecorder(
+    recorder = SessionRecorder(
         place,
         describe_session(text, source, pipeline, start_s=start_s),
         original,
@@ -54,6 +56,20 @@ def start_recorder(
         waits=waits and not source.live,
         threshold=lambda: pipeline.config.score_threshold,
     )
+    if isinstance(source, Reconnecting) and isinstance(original, LiveOriginal):
+        _follow(source, original, recorder)
+    return recorder
+
+
+def _follow(source: Reconnecting, original: LiveOriginal, recorder: SessionRecorder) -> None:
+    """Record the picture of a source also after it was opened again."""
+
+    def attach(opened: Source) -> None:
+        if told := original.attach(reader_of(opened)):
+            print(f"realtime-polyp: {told}", file=sys.stderr)
+            recorder.add_event("format changed", text=told)
+
+    source.on_open = attach
 
 
 def period_of(source: Source) -> float:
@@ -63,6 +79,7 @@ def period_of(source: Source) -> float:
 
 def reader_of(source: Source) -> Reader | None:
     """The reader of a source whose packets can be copied; None for any other."""
+    source = inner(source)
     if isinstance(source, CaptureSource | NetworkSource) and can_be_copied(source.reader):
         return source.reader
     return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.json_files import parse_json
+from realtime_polyp.outputs.video_picture import unfit
 from realtime_polyp.packets import FilterCues, Frame, RawResult, Result, Track
 from realtime_polyp.recording import blobs
 from realtime_polyp.recording.missing import find_problems
@@ -115,7 +116,8 @@ class RecordedSession:
         return find_problems(self)
 
     def frame(self, number: int, image: Image | None = None) -> Frame:
-        """Return one frame. image: its picture (H, W, 3); None: a black one that takes no memory.
+        """Return one frame. image: its picture (H, W, 3), also as it was fitted into a recording of another size; None:
+        a black one that takes no memory.
 
         Raises KeyError for a number that is not in the session.
         """
@@ -124,7 +126,7 @@ class RecordedSession:
         if row is None:
             raise KeyError(number)
         index, pts_s, session_s, continues, width, height = row
-        picture = image if image is not None else np.broadcast_to(np.uint8(0), (height, width, 3))
+        picture = np.broadcast_to(np.uint8(0), (height, width, 3)) if image is None else unfit(image, (height, width))
         aspect = self._database.execute("SELECT aspect FROM outputs WHERE number = ?", (number,)).fetchone()
         square = Fraction(aspect[0] if aspect else 1)
         return Frame(index, pts_s, session_s, picture, continues=bool(continues), pixel_aspect=square)

@@ -9,10 +9,14 @@ from realtime_polyp.packets import Frame
 
 
 class SourceError(ValueError):
-    """The source cannot be opened or read. The message is one sentence for the user."""
+    """The source cannot be opened or read. The message is one sentence for the user.
 
-    def __init__(self, message: str) -> None:
+    is_away: nobody answered, so that asking again soon costs nothing.
+    """
+
+    def __init__(self, message: str, *, is_away: bool = False) -> None:
         super().__init__(printable(message))
+        self.is_away = is_away
 
 
 class Source(Protocol):

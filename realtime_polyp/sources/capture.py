@@ -52,6 +52,8 @@ _CAUSES = {
     av.error.DemuxerNotFoundError: "this build of PyAV does not support the device format",
 }
 
+_AWAY = (av.error.FileNotFoundError, av.error.ExitError, av.error.OSError)  # unplugged, without a signal, or busy
+
 
 class CaptureSource:
     """Live frames of a capture device. `close` ends `frames` within a few milliseconds, even without a signal.
@@ -89,7 +91,7 @@ class CaptureSource:
         device_name = _device_name(device, platform)
         self.name = printable(device)
         self._silence_s = silence_s
-        self._damage = Damage()
+        self.damage = Damage()
         options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
         try:
             container = open_device(
@@ -99,7 +101,8 @@ class CaptureSource:
                 timeout_s=(open_timeout_s, silence_s),
             )
         except (av.error.FFmpegError, ValueError) as error:  # ValueError: unknown format
-            raise SourceError(_explain_open_error(device_name, format or platform.format, options, error)) from error
+            why = _explain_open_error(device_name, format or platform.format, options, error)
+            raise SourceError(why, is_away=isinstance(error, _AWAY)) from error
         self.reader = Reader(container, threading.Event(), name=device_name)
         self.rate_hz = self.reader.rate_hz
         self.size = (self.reader.stream.width, self.reader.stream.height)
@@ -108,11 +111,11 @@ class CaptureSource:
         """Yield frames as they arrive. Raises SourceError if they stop."""
         if self.reader.container_name == _MADE_ON_DEMAND:
             return read_all(self.reader, name=self.name, silence_s=self._silence_s)
-        return read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
+        return read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage)
 
     @property
     def warning(self) -> str | None:
-        return self._damage.describe_live(self.name)
+        return self.damage.describe_live(self.name)
 
     def close(self) -> None:
         self.reader.stop.set()

@@ -25,6 +25,7 @@ class Damage:
         announced_s: stored duration of a file that ends earlier; None: it does not.
         cut: whether the file ends in the middle of a packet.
         late_s: how long after its own beginning the first picture of a file with a stored duration comes, s.
+        undecoded: of a live source, packets since the last picture that gave none.
     """
 
     reason: str = ""
@@ -35,6 +36,7 @@ class Damage:
     announced_s: float | None = None
     cut: bool = False
     late_s: float = 0.0
+    undecoded: int = 0
 
     def add_lost_packet(self, at_s: float, error: av.error.FFmpegError | None = None) -> None:
         if error is not None:

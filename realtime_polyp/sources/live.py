@@ -17,13 +17,22 @@ from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.gaps import Gap, LiveGaps
 from realtime_polyp.sources.lateness import DueClock
+from realtime_polyp.sources.paced import BurstPacer
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.reader import Clock, Reader
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 
+LEAST_UNDECODED = 8
+"""So many packets in a row without a picture are a failure of the decoder: some hold a few pictures back."""
+
 _POLL_S = 0.002  # between two polls of a device; small beside a frame's 17 to 40 ms
 _WAKE_S = 0.02  # between two checks whether the source was closed
+_BURSTS = ("hls", "dash")  # a segment of some seconds at a time
+_CLOCKLESS = (  # FFmpeg invents 25 pictures per second for them
+    "h264 hevc vvc evc av1 obu apv mjpeg mpjpeg mjpeg_2000 mpegvideo m4v h261 h263 vc1 dirac dnxhd cavsvideo avs2 avs3 "
+    "rawvideo"
+).split()
 _LAST_READ_S = 0.5  # a read of the network gives up after silence_s, and only then hands out the last pictures
 
 
@@ -31,7 +40,8 @@ def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | N
     """Yield frames as they arrive, until the sender ends the stream or `reader.stop` is set. Frees the reader.
 
     A thread reads packets continuously, so that none waits in a socket. Packets that wait too long for the decoder are
-    skipped (`sources.backlog`). `Frame.index` counts all pictures from the first one on, including skipped ones.
+    skipped (`sources.backlog`). Streams that come in bursts are paced by their timestamps; those without a clock take
+    the times of arrival. `Frame.index` counts all pictures from the first one on, including skipped ones.
     `Frame.captured_s` is when the picture was due (`sources.lateness`). `pts_s` is 0 at the first frame.
 
     name: for error messages. damage: receives lost and incomplete pictures. Raises SourceError after
@@ -51,7 +61,7 @@ def read_all(reader: Reader, *, name: str, silence_s: float) -> Iterator[Frame]:
 def _convert(reader: Reader, name: str, silence_s: float, damage: Damage) -> Iterator[Frame]:
     backlog: Backlog[VideoPacket] = Backlog()
     decoding = _Decoding(reader, damage)
-    failures: list[av.error.FFmpegError] = []
+    failures: list[Exception] = []
     threading.Thread(
         target=_read_packets, args=(reader, backlog, decoding.due, failures), name="packets", daemon=True
     ).start()
@@ -64,26 +74,29 @@ def _convert(reader: Reader, name: str, silence_s: float, damage: Damage) -> Ite
                 silent_from_s = time.monotonic()
             if taken.next is not None:
                 since_s = time.monotonic()
+                damage.undecoded += 1
                 for frame in decoding.decode(taken.next):
+                    damage.undecoded = 0
                     yield frame
                     silent_from_s = time.monotonic()
                 backlog.add_cost(time.monotonic() - since_s)
             elif taken.ended:
                 yield from decoding.flush()
-                _check_ending(reader, name, silence_s, failures)
+                _check_ending(reader, name, silence_s, failures, damage)
                 return
             if not reader.stop.is_set() and time.monotonic() > silent_from_s + silence_s + _LAST_READ_S:
                 yield from decoding.flush()
-                raise _silence(name, silence_s)
+                raise _silence(name, silence_s, damage)
     finally:
         backlog.stop()
         reader.free()
 
 
 def _read_packets(
-    reader: Reader, backlog: Backlog[VideoPacket], due: DueClock, failures: list[av.error.FFmpegError]
+    reader: Reader, backlog: Backlog[VideoPacket], due: DueClock, failures: list[Exception]
 ) -> None:
     """Move packets from the container to the backlog until the stream ends or fails, or the backlog is stopped."""
+    pacer = BurstPacer() if reader.container_name in _BURSTS else None
     try:
         while not backlog.stopped:
             try:
@@ -94,12 +107,17 @@ def _read_packets(
             if packet is None:
                 return
             if packet.size:  # the last one is empty
+                now_s = time.monotonic()
+                if reader.container_name in _CLOCKLESS:
+                    packet.pts = packet.dts = round(now_s / reader.time_base)
                 stamp = packet.pts if packet.dts is None else packet.dts
                 stamp_s = None if stamp is None else float(stamp * reader.time_base)
-                now_s = time.monotonic()
+                if pacer:
+                    reader.stop.wait(pacer.due_s(stamp_s, now_s) - now_s)
+                    now_s = time.monotonic()
                 due.add(stamp_s, now_s)
                 backlog.put(Waiting(packet, packet.is_keyframe, stamp_s, now_s, packet.size))
-    except av.error.FFmpegError as error:
+    except Exception as error:  # noqa: BLE001 - whatever a device raises, it reaches the thread that waits for packets
         failures.append(error)
     finally:
         backlog.close()
@@ -196,20 +214,25 @@ class _Decoding:
             self._damage.gaps.append(Gap(begin_s, begin_s + gap.missing_s))
 
 
-def _check_ending(reader: Reader, name: str, silence_s: float, failures: list[av.error.FFmpegError]) -> None:
+def _check_ending(
+    reader: Reader, name: str, silence_s: float, failures: list[Exception], damage: Damage
+) -> None:
     """Raise SourceError if the stream failed; return if it ended."""
     if not failures or reader.stop.is_set():
         return
-    raise _failure(failures[0], name, silence_s)
+    raise _failure(failures[0], name, silence_s, damage)
 
 
-def _failure(error: av.error.FFmpegError, name: str, silence_s: float) -> SourceError:
+def _failure(error: Exception, name: str, silence_s: float, damage: Damage | None = None) -> SourceError:
     if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):  # the read timeout of the container
-        return _silence(name, silence_s)
-    return SourceError(f"{name} stopped delivering pictures: {str(error.strerror).lower()}.")
+        return _silence(name, silence_s, damage)
+    reason = str(getattr(error, "strerror", None) or error)
+    return SourceError(f"{name} stopped delivering pictures: {reason.lower()}.")
 
 
-def _silence(name: str, silence_s: float) -> SourceError:
+def _silence(name: str, silence_s: float, damage: Damage | None = None) -> SourceError:
+    if damage and damage.undecoded >= LEAST_UNDECODED:
+        return SourceError(f"{name} sends data, but for {silence_s:g} s no picture of it could be decoded.")
     return SourceError(f"{name} has sent no picture for {silence_s:g} s: check its signal and its cable.")
 
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import av.error
 
@@ -47,6 +48,18 @@ _CURES = {
     av.error.InvalidDataError: "what arrives is not a video that can be read",
 }
 
+_SEGMENT_SILENCE_S = 15.0  # two of the usual segments of HLS
+
+_AWAY = (  # nobody is there, or has nothing to send yet
+    av.error.ExitError,
+    av.error.TimeoutError,
+    av.error.ConnectionRefusedError,
+    av.error.ConnectionResetError,
+    av.error.HTTPNotFoundError,
+    av.error.EOFError,
+    av.error.OSError,
+)
+
 
 class NetworkSource:
     """A network stream. An HTTP address of a recording with a known duration is not live: it can wait.
@@ -81,7 +94,9 @@ class NetworkSource:
     ) -> None:
         scheme = network_scheme(url)
         self.name = printable(hide_secrets(url))
-        self._damage, self._ending = Damage(), ""
+        self.damage, self._ending = Damage(), ""
+        if _leads_to_segments(url):
+            silence_s = max(silence_s, _SEGMENT_SILENCE_S)
         self._silence_s = silence_s
         probe = {"analyzeduration": str(round(probe_s * 1e6))}
         try:
@@ -92,7 +107,8 @@ class NetworkSource:
                 allow_playlists=allow_playlists,
             )
         except av.error.FFmpegError as error:  # it holds the address with its secrets: not shown as the cause
-            raise SourceError(f"{self.name} cannot be opened: {_explain_open_error(error, open_timeout_s)}.") from None
+            why = _explain_open_error(error, open_timeout_s)
+            raise SourceError(f"{self.name} cannot be opened: {why}.", is_away=isinstance(error, _AWAY)) from None
         self.live = not (scheme in ("http", "https") and container.duration)
         self.reader = Reader(container, threading.Event(), name=self.name)
         self.rate_hz = self.reader.rate_hz
@@ -104,18 +120,23 @@ class NetworkSource:
             yield from read_all(self.reader, name=self.name, silence_s=self._silence_s)
             return
         begin_s = time.monotonic()
-        yield from read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self._damage)
+        yield from read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage)
         if not self.reader.stop.is_set():
             self._ending = f"{self.name} was ended by its sender after {time.monotonic() - begin_s:.1f} s."
 
     @property
     def warning(self) -> str | None:
-        lost = self._damage.describe_live(self.name) or ""
+        lost = self.damage.describe_live(self.name) or ""
         return f"{lost} {self._ending}".strip() or None
 
     def close(self) -> None:
         self.reader.stop.set()
         self.reader.free()
+
+
+def _leads_to_segments(url: str) -> bool:
+    """Whether an address is that of a playlist whose segments come every few seconds."""
+    return urlsplit(url).path.lower().endswith((".m3u8", ".mpd"))
 
 
 def _explain_open_error(error: av.error.FFmpegError, open_timeout_s: float) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from realtime_polyp.cli.opening import open_named, print_return, print_trouble
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import GRACE_S, finish
 from realtime_polyp.console import EXIT_FAILED
-from realtime_polyp.engines import decoding_device
 from realtime_polyp.folders import settings_folder
 from realtime_polyp.outputs import Output, OutputError, alarm_figures, open_outputs
 from realtime_polyp.outputs.jumps import Jump, JumpKind
@@ -21,8 +21,9 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.recording.control import RecordingControl, RecordSpec
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Display, Session
-from realtime_polyp.sources import Paced, Source, open_source
-from realtime_polyp.sources.continued import Continued, LastFrame
+from realtime_polyp.sources import Paced, Source
+from realtime_polyp.sources.continued import LastFrame
+from realtime_polyp.sources.reconnecting import Reconnecting
 from realtime_polyp.telemetry.summary import summarise, write_summary
 from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.viewer.ahead import file_of, job_of
@@ -31,7 +32,7 @@ from realtime_polyp.viewer.feed import SessionFeed
 from realtime_polyp.viewer.first_start import legend_is_new, remember_legend
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.recording import Recording
-from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, StalledError, StallReport
+from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, StalledError, StallReport, Trouble
 
 _SESSIONS = "sessions"
 _SAME_PLACE_S = 0.5  # playing on after a failure
@@ -213,19 +214,36 @@ class SessionFactory:
             return first
         if first is not None:
             first.close()
-        source = open_source(
-            self.options.source,
-            start_s=start_s,
-            end_s=self.options.end_s,
-            hardware=decoding_device(self.options.device),
-            allow_playlists=self.options.allow_playlists,
-        )
+        source = open_named(self.options, self.options.source, start_s=start_s, last=self._last)
         self._attach(source)
-        return Continued(source, self._last) if source.live and self._last else source
+        return source
 
     def _attach(self, source: Source) -> None:
+        if isinstance(source, Reconnecting):
+            source.on_open, source.on_trouble, source.on_return = self._reattach, self._note_away, self._note_return
+        self._reattach(source)
+
+    def _reattach(self, source: Source) -> None:
         if self.control:
             self.control.attach(source)
+
+    def _note_away(self, trouble: Trouble) -> None:
+        """On the decode thread: the source stopped, and is opened again."""
+        print_trouble(trouble)
+        if self.control:
+            self.control.add_event("source away", text=trouble.reason)
+
+    def _note_return(self, frame: Frame, last: LastFrame, trouble: Trouble) -> None:
+        """On the decode thread: the source was opened again; its index and clock go on."""
+        print_return(frame, last, trouble)
+        every_picture = self.session is not None and self.session.display != "synced"
+        jump = Jump("reconnect", last.pts_s, frame.pts_s, time.monotonic() - self._began_s, every_picture)
+        self.totals.add_jump(jump)
+        if self.recorder:
+            self.recorder.jump(jump)
+        if self.control:
+            away_s = round(frame.pts_s - last.pts_s, 3)
+            self.control.add_event("source back", away_s=away_s, attempts=trouble.attempts)
 
 
 def _kind_of(feed: SessionFeed, before: SessionFeed, start_s: float, *, changes_pace: bool) -> JumpKind:

@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from realtime_polyp.cli.main import PROGRAM, USER_ERRORS, report, warn
+from realtime_polyp.cli.opening import open_named
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.preferences import apply_settings
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-from realtime_polyp.engines import decoding_device
 from realtime_polyp.outputs import OutputError
 from realtime_polyp.recent import Recent, recent_path
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime, reconfigure
 from realtime_polyp.settings import Settings, SettingsError, read_settings, settings_path
-from realtime_polyp.sources import Source, open_source
+from realtime_polyp.sources import Source
 from realtime_polyp.sources.paths import exists
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.viewer.app import run_start_page
@@ -164,13 +164,7 @@ class Shell:
         return show_session(folder, options, self.host)
 
     def _open(self, options: Options) -> Source:
-        return open_source(
-            options.source,
-            start_s=options.start_s,
-            end_s=options.end_s,
-            hardware=decoding_device(options.device),
-            allow_playlists=options.allow_playlists,
-        )
+        return open_named(options, options.source, start_s=options.start_s)
 
     def _with_settings(self) -> Options:
         return apply_settings(self.options, self.host.settings)

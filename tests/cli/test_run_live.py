@@ -478,7 +478,7 @@ import run_live
 from realtime_polyp import runtime
 from realtime_polyp.cli import main
 from fakes import ScriptedSource, FakeDetector, FakeSegmenter
-main.open_source = lambda *a, **k: ScriptedSource(10**6)
+main.open_named = lambda *a, **k: ScriptedSource(10**6)
 runtime.open_detector = lambda *a, **k: FakeDetector(delay_s=0.004)
 runtime.open_segmenter = lambda *a, **k: FakeSegmenter()
 runtime.check_gate = lambda engine: None

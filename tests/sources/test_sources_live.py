@@ -205,7 +205,7 @@ class ScriptedPacket:
 class ScriptedReader:
     """Stands in for a device: each step is a packet, or an error to raise; after the last, it has nothing yet."""
 
-    time_base, period_s = Fraction(1, 25), 0.04
+    time_base, period_s, container_name = Fraction(1, 25), 0.04, "v4l2"
 
     def __init__(self, script: list[object]) -> None:
         self.stop = threading.Event()

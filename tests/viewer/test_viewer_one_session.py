@@ -200,7 +200,7 @@ def test_a_live_source_that_is_opened_anew_goes_on_with_index_clock_and_numbers(
     def opened() -> FakeSource:
         return FakeSource(30, live=True, fails_at=25, failure=SourceError("no picture for 5 s"))
 
-    monkeypatch.setattr(session_factory, "open_source", lambda *_, **__: opened())
+    monkeypatch.setattr(session_factory, "open_named", lambda *_, last, **__: Continued(opened(), last))
     show = Show("pattern:160x128@50", tmp_path, live=True, opened=opened())
     show.run_out()
     show.player.toggle_pause()
