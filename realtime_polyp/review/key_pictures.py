@@ -10,6 +10,7 @@ import av.error
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.picture import RgbConverter
+from realtime_polyp.sources.pieces import PieceClock
 from realtime_polyp.sources.reader import Reader
 
 _ERRORS_ALLOWED = 3  # consecutive
@@ -27,10 +28,13 @@ def key_frames(
     reader, to_rgb = Reader(container, stop, name=str(path)), RgbConverter()
     reader.stream.codec_context.skip_frame = "NONKEY"
     errors = index = 0
+    clock = PieceClock(reader)
     try:
         while errors < _ERRORS_ALLOWED:
             try:
                 packet = reader.packet()
+                if packet is not None:
+                    clock.add_packet(packet)
                 pictures = reader.decode(packet) if packet is None or packet.is_keyframe else []
                 errors = 0
             except av.error.EOFError:
@@ -39,8 +43,7 @@ def key_frames(
                 errors += 1
                 continue
             for picture in pictures:
-                begin = reader.start_pts or 0
-                pts_s = float(((picture.pts if picture.pts is not None else begin) - begin) * reader.time_base)
+                pts_s = clock.at(picture)
                 if end_s is not None and pts_s >= end_s:
                     return
                 to_rgb.set_aspect(reader.take_aspect(picture))

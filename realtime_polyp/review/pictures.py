@@ -12,13 +12,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import av.error
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.packet_scan import Start, scan_packets
 from realtime_polyp.sources.paths import check_file
 from realtime_polyp.sources.picture import RgbConverter
-from realtime_polyp.sources.reader import Clock, Reader
+from realtime_polyp.sources.pieces import clock_of, has_real_clock
+from realtime_polyp.sources.reader import Reader
 
 MEMORY_BYTES = 192 << 20
 """Decoded pictures that are kept around the position: 60 of 1080p."""
@@ -111,16 +115,20 @@ class PictureFile:
 
     # Where the decoder is: right after the last picture that is kept
 
-    def _open(self) -> None:
-        container = open_file(self.path, allow_playlists=self._allow_playlists)
-        self._reader = Reader(container, self._stop, name=str(self.path), thread_type=self._threads)
+    def _open(self, start: Start | None = None) -> None:
+        self._reader = self._open_reader()
+        self._listed_s = _listed_s(self._reader)
         self._clear()
+        self._pictures = self._decode(start=start)
+
+    def _open_reader(self) -> Reader:
+        container = open_file(self.path, allow_playlists=self._allow_playlists)
+        return Reader(container, self._stop, name=str(self.path), thread_type=self._threads)
 
     def _clear(self) -> None:
         self._times_s: list[float] = []
         self._kept: list[tuple[VideoFrame, Fraction | None]] = []  # with its pixel aspect
         self._bytes, self._is_over, self._skip_until_s = 0, False, 0.0
-        self._pictures = self._decode()
 
     def _reached(self, time_s: float) -> bool:
         """Whether everything up to this time was decoded."""
@@ -146,22 +154,32 @@ class PictureFile:
         skips: pictures long before this time are neither kept nor, where no other picture needs them, decoded.
         """
         lead_s = max(_LEAD_S, _LEAD_PICTURES * self._reader.period_s)
-        for margin_s in _SEEK_MARGINS_S:
+        begin_s = time_s - clock_of(self._reader).lead_s
+        scan = None if self._is_listed(time_s) else scan_packets(self.path, self._open_reader, until_s=time_s)
+        for margin_s in _SEEK_MARGINS_S if scan is None or len(scan.pieces) == 1 else ():
             self._clear()
-            target_s = time_s - margin_s
-            if target_s <= 0:
+            if begin_s - margin_s <= 0:
                 break
             try:
-                self._reader.seek(target_s)
+                self._reader.seek(begin_s - margin_s)
+                landed = self._reader.packet()
             except av.error.FFmpegError:
                 break
+            if landed is None or (scan is not None and not scan.is_in_first_piece(landed)):
+                continue
+            self._pictures = self._decode(landed)
             self._skip_until_s = time_s - lead_s if skips else 0.0
             first_s = self._decode_one()
             if first_s is not None and first_s <= (time_s if strictly else time_s + SAME_TIME_S):
                 return
         self._reader.free()
-        self._open()
+        self._open(scan.start_before(begin_s - SAME_TIME_S) if scan else None)
         self._decode_one()
+
+    def _is_listed(self, time_s: float) -> bool:
+        """Whether the container's index leads to this time. A seek by time may else land in another piece of a joined
+        recording, so the packets up to there are read before."""
+        return time_s <= self._listed_s
 
     def _decode_one(self) -> float | None:
         """Decode the next picture and keep it, unless it is skipped; returns its time, or None at the end."""
@@ -180,16 +198,27 @@ class PictureFile:
             del self._times_s[0], self._kept[0]
         return time_s
 
-    def _decode(self) -> Iterator[tuple[float, VideoFrame, Fraction | None]]:
-        """Yield pictures with their times and pixel aspects, from the reader's position on."""
+    def _decode(
+        self, landed: "Packet[VideoStream] | None" = None, start: Start | None = None
+    ) -> Iterator[tuple[float, VideoFrame, Fraction | None]]:
+        """Yield pictures with their times and pixel aspects, from the reader's position on.
+
+        landed: the packet that was read after a seek. start: where decoding begins; the reader is at the file's start.
+        """
         reader, errors = self._reader, 0
-        clock = Clock(reader.time_base, reader.start_pts, reader.period_s)
+        clock = clock_of(reader, start.piece if start else None)
+        skips = start is None and not clock.lead_s  # times of this piece; a clock by order needs every picture
+        skipped = start.packets if start else 0
         while errors < _ERRORS_ALLOWED:
             try:
-                packet = reader.packet()
+                packet, landed = landed or reader.packet(), None
                 if packet is None:
                     return
-                reader.skip_unneeded(packet, until_s=self._skip_until_s)
+                skipped -= bool(packet.size)
+                if skipped >= 0 and packet.size:
+                    continue
+                skips = not clock.add_packet(packet) and skips
+                reader.skip_unneeded(packet, until_s=self._skip_until_s if skips else 0.0)
                 pictures = reader.decode(packet)
                 errors = 0
             except av.error.EOFError:
@@ -198,7 +227,7 @@ class PictureFile:
                 errors += 1
                 continue
             for picture in pictures:
-                yield clock.at(picture.pts), picture, reader.take_aspect(picture)
+                yield clock.at(picture), picture, reader.take_aspect(picture)
 
     def _convert(self, index: int) -> Picture:
         picture, aspect = self._kept[index]
@@ -208,3 +237,11 @@ class PictureFile:
 
 def _size_of(picture: VideoFrame) -> int:
     return sum(plane.buffer_size for plane in picture.planes)
+
+
+def _listed_s(reader: Reader) -> float:
+    """Return the time of the last picture in the container's index, s."""
+    times = reader.stream.index_entries
+    if not has_real_clock(reader) or not len(times):
+        return -1.0
+    return float((times[len(times) - 1].timestamp - (reader.start_pts or 0)) * reader.time_base)

@@ -11,7 +11,8 @@ import numpy as np
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.opening import open_file
-from realtime_polyp.sources.reader import Reader, packets_of
+from realtime_polyp.sources.packet_scan import scan_file
+from realtime_polyp.sources.reader import Reader
 
 
 class ExportError(ValueError):
@@ -42,8 +43,8 @@ def read_video_clock(session: RecordedSession) -> VideoClock:
     try:
         container = open_file(path)
         reader = Reader(container, threading.Event(), name=str(path))
-        count = sum(packet.pts is not None for packet in packets_of(container, reader.stream))
         reader.free()
+        count = len(scan_file(path).times_s)
     except av.error.FFmpegError as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
     if not reader.rate_hz:

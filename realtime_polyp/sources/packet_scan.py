@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.sources.fields import FieldPairs
 from realtime_polyp.sources.opening import open_file
-from realtime_polyp.sources.pieces import Piece, PieceClock
+from realtime_polyp.sources.pieces import MOST_REORDERED, Piece, PieceClock
 from realtime_polyp.sources.reader import Reader
 
 _ERRORS_ALLOWED = 3  # consecutive
@@ -147,7 +147,7 @@ def scan_file(path: Path) -> PacketScan:
 
 
 def _scan(reader: Reader, until_s: float) -> PacketScan:
-    by_order = reader.container_name == "avi"
+    by_order, past = reader.container_name == "avi", 0
     scan, clock, fields, errors = (
         PacketScan(until_s, by_order=by_order),
         PieceClock(reader),
@@ -169,8 +169,9 @@ def _scan(reader: Reader, until_s: float) -> PacketScan:
         clock.add_packet(packet)
         piece = clock.pieces[-1]
         scan.add(packet, piece, is_shown=not (packet.is_discard or fields.is_second(packet)))
-        # A packet is never shown before it is decoded.
-        if packet.dts is not None and until_s < np.inf and _is_past(clock, piece, packet.dts, reader, until_s):
+        # A packet is never shown before it is decoded. FFmpeg's DTS are wrong for some packets of joined Matroska.
+        past += packet.dts is not None and until_s < np.inf and _is_past(clock, piece, packet.dts, reader, until_s)
+        if past > MOST_REORDERED:
             break
     scan.finish(clock, float(reader.time_base))
     return scan

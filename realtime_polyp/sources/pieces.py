@@ -18,8 +18,10 @@ from realtime_polyp.sources.fields import FieldPairs
 from realtime_polyp.sources.reader import JUMP_AHEAD_S, JUMP_BACK_S, Reader
 
 _REAL_CLOCKS = {"mov", "matroska", "avi", "asf", "flv", "nut", "ogg", "mxf"}  # they store times, not a sender's clock
+_DTS_BACK_S = 0.25  # DTS rise; bad multiplexers may be wrong by a few pictures
 _LONGEST_PAUSE_S = 86_400.0  # where the end is not known; a longer step is a damaged timestamp
-_MOST_REORDERED = 16  # pictures between decoding and display, in H.264
+MOST_REORDERED = 16
+"""Pictures between decoding and display, in H.264."""
 
 
 @dataclass
@@ -82,8 +84,8 @@ def has_real_clock(reader: Reader) -> bool:
 
 
 class PieceClock:
-    """Times from timestamps. A piece begins where DTS go back more than 1 s, or ahead more than 60 s in a container
-    without times of its own."""
+    """Times from timestamps. A piece begins where DTS go back more than 0.25 s and 4 periods, or ahead more than 60 s
+    in a container without times of its own."""
 
     lead_s = 0.0
 
@@ -156,7 +158,8 @@ class PieceClock:
 
     def _is_jump(self, before: int, after: int) -> bool:
         time_s = self.pieces[-1].time_s(after, self._time_base)
-        return self._steps_wrong(float((after - before) * self._time_base), time_s)
+        step_s = float((after - before) * self._time_base)
+        return step_s < -max(_DTS_BACK_S, 4 * self._period_s) or self._steps_wrong(step_s, time_s)
 
     def _steps_wrong(self, step_s: float, time_s: float) -> bool:
         if -JUMP_BACK_S < step_s < JUMP_AHEAD_S:
@@ -174,7 +177,7 @@ class OrderClock:
 
     def __init__(self, reader: Reader) -> None:
         self.jumped = False
-        self.lead_s = 3 * _MOST_REORDERED * reader.period_s if reader.stream.codec_context.has_b_frames else 0.0
+        self.lead_s = 3 * MOST_REORDERED * reader.period_s if reader.stream.codec_context.has_b_frames else 0.0
         self._time_base, self._period_s, self._origin = reader.time_base, reader.period_s, reader.start_pts or 0
         self._fields = FieldPairs(reader.stream)
         self._times: deque[int] = deque()  # not yet given to a picture, ticks
@@ -192,13 +195,13 @@ class OrderClock:
         return False
 
     def note_lost(self, packet: "Packet[VideoStream]") -> None:
-        if packet.dts in self._inside:
+        if packet.dts is not None and packet.dts in self._inside:
             del self._inside[packet.dts]
             self._times.remove(packet.dts)
 
     def at(self, picture: VideoFrame) -> float:
         self._newest = max(self._newest, self._inside.pop(_carried(picture), 0))
-        for dts in [one for one, place in self._inside.items() if place < self._newest - _MOST_REORDERED]:
+        for dts in [one for one, place in self._inside.items() if place < self._newest - MOST_REORDERED]:
             del self._inside[dts]  # the decoder gave no picture for it
             self._times.popleft()
         least_s = -1.0 if self._last_s is None else self._last_s + float(self._time_base)
