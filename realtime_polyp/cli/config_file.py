@@ -12,6 +12,7 @@ from realtime_polyp.sources.addresses import hide_secrets
 
 _ONLY_TYPED = ("help", "version", "settings", "print-config")
 _NAMES_A_SOURCE = ("place", "source", "review")
+_PLAIN = (None, int, float, Path)
 
 
 def with_settings_file(parser: argparse.ArgumentParser, arguments: list[str]) -> list[str]:
@@ -36,11 +37,12 @@ def with_settings_file(parser: argparse.ArgumentParser, arguments: list[str]) ->
     return [*tokens, *arguments]
 
 
-def config_text(parser: argparse.ArgumentParser, found: Mapping[str, Any]) -> str:
+def config_text(parser: argparse.ArgumentParser, arguments: list[str]) -> str:
     """What --print-config prints: a settings file with every option as it is now, and the other settings.
 
     Passwords in addresses are hidden. An option without a value stands behind #.
     """
+    found = _as_written(parser, arguments)
     path = found["settings"]
     settings = read_settings(path, required=True) if path else Settings()
     lines = [f"[{OPTIONS_SECTION}]"]
@@ -51,6 +53,18 @@ def config_text(parser: argparse.ArgumentParser, found: Mapping[str, Any]) -> st
             value = not value if isinstance(value, bool) else None
         lines.append(f"# {name} =" if value in (None, []) else f"{name} = {to_value(_hidden(value))}")
     return f"{to_toml(replace(settings, options={}))}\n" + "\n".join(lines)
+
+
+def _as_written(parser: argparse.ArgumentParser, arguments: list[str]) -> Mapping[str, Any]:
+    """What the arguments come to, with values of kinds of our own as they were written."""
+    kinds = {action: action.type for action in parser._actions}
+    try:
+        for action in parser._actions:
+            action.type = action.type if action.type in _PLAIN else None
+        return vars(parser.parse_args(arguments))
+    finally:
+        for action, kind in kinds.items():
+            action.type = kind
 
 
 def _typed(parser: argparse.ArgumentParser, arguments: list[str]) -> dict[str, Any]:
@@ -101,6 +115,8 @@ def _tokens(action: argparse.Action, name: str, value: Any, path: Path) -> list[
         is_number = isinstance(value, int if action.type is int else int | float) and not isinstance(value, bool)
         if not is_number:
             raise _wrong(path, name, value, "a whole number" if action.type is int else "a number")
+        return [f"{option}={value}"]
+    if action.type not in _PLAIN and isinstance(value, int | float) and not isinstance(value, bool):
         return [f"{option}={value}"]
     if not isinstance(value, str) or "\0" in value:
         raise _wrong(path, name, value, "a text in quotes")

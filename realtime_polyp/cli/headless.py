@@ -23,21 +23,25 @@ from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import Paced, Source
 from realtime_polyp.sources.reconnecting import Reconnecting
+from realtime_polyp.telemetry.board import Stream
 from realtime_polyp.telemetry.summary import closing_text, summarise, write_summary
 from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.watchdog import Stall
 
 
-def run_headless(source: Source, runtime: Runtime, options: Options) -> int:
+def run_headless(source: Source, runtime: Runtime, options: Options, stream: Stream | None = None) -> int:
     """Analyse one source to its end and print what was found; returns the exit code.
 
-    Raises SessionError when a stage failed, and OutputError when an output did; the others are complete then.
+    stream: tells whoever watches the program. Raises SessionError when a stage failed, and OutputError when an output
+    did; the others are complete then.
     """
     spec, pipeline = options.output_specs[0], runtime.pipeline()  # warmed up before any output is begun
     outputs = open_outputs(spec, source.rate_hz)
     paced = options.display == "immediate" and not source.live  # a recording treated as if it were live
     recorder = open_recorder(source, options.source, pipeline, options)
-    session, errors, stalls = analyse_to_outputs(Paced(source) if paced else source, pipeline, outputs, recorder)
+    session, errors, stalls = analyse_to_outputs(
+        Paced(source) if paced else source, pipeline, outputs, recorder, stream
+    )
     alarms = alarm_figures(outputs)
     summary, troubles = options.summary, len(errors) + len(stalls)
     if (path := summary) is not None:
@@ -52,20 +56,24 @@ def run_headless(source: Source, runtime: Runtime, options: Options) -> int:
 
 
 def analyse_to_outputs(
-    source: Source, pipeline: Pipeline, outputs: list[Output], recorder: SessionRecorder | None = None
+    source: Source,
+    pipeline: Pipeline,
+    outputs: list[Output],
+    recorder: SessionRecorder | None = None,
+    stream: Stream | None = None,
 ) -> tuple[Session, list[OutputError], list[Stall]]:
     """Run a session to its end, every result to every output, and close them whatever happens.
 
     A saved video of a live source keeps every captured picture, also those that are not analysed.
 
-    recorder: records the session as well. Ctrl-C and SIGTERM end it early; everything written so far is kept. The
-    session's `error` holds its failure. Returns the session, one error for each output that failed, and the stages
-    that hang and were abandoned.
+    recorder: records the session as well. stream: tells whoever watches the program. Ctrl-C and SIGTERM end it early;
+    everything written so far is kept. The session's `error` holds its failure. Returns the session, one error for each
+    output that failed, and the stages that hang and were abandoned.
     """
     group = open_group(source, [*outputs, recorder] if recorder else outputs)
     # disable=None: on a terminal only; elsewhere standard error holds nothing but errors.
     bar = tqdm(total=source.frames_total, unit="frame", desc=source.name, dynamic_ncols=True, disable=None)
-    session = Session(source, pipeline, deliver_to(group, bar), on_frame=capture_to(group, recorder))
+    session = followed_session(source, pipeline, deliver_to(group, bar), capture_to(group, recorder), stream)
     try:
         stalls = run_to_end([session])
     finally:
@@ -73,6 +81,20 @@ def analyse_to_outputs(
         note_end(recorder, session)
         stalls_at_end = close_outputs(group, session)
     return session, group.errors, stalls + stalls_at_end
+
+
+def followed_session(
+    source: Source,
+    pipeline: Pipeline,
+    show: Callable[[Result], None],
+    on_frame: Callable[[Frame], None] | None,
+    stream: Stream | None,
+) -> Session:
+    """A session that has not been started; `stream` tells whoever watches the program how it goes."""
+    stream = stream or Stream("1")
+    session = Session(source, pipeline, stream.results_to(show), on_frame=stream.frames_to(on_frame))
+    stream.attach(session)
+    return session
 
 
 def open_group(source: Source, outputs: Sequence[Output]) -> OutputGroup | Recorder:

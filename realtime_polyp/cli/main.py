@@ -5,10 +5,13 @@ import sys
 from realtime_polyp.cli.headless import run_headless
 from realtime_polyp.cli.multi import run_multi_session
 from realtime_polyp.cli.opening import open_named
+from realtime_polyp.cli.operating import check_log, operations_config
 from realtime_polyp.cli.options import Options, parse
 from realtime_polyp.cli.preferences import apply_settings
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from realtime_polyp.engines.base import EngineError
+from realtime_polyp.operations.errors import OperationsError
+from realtime_polyp.operations.start import open_operations
 from realtime_polyp.outputs import OutputError
 from realtime_polyp.outputs.paths import check_outputs
 from realtime_polyp.postprocess.fusion import FusionError
@@ -19,6 +22,7 @@ from realtime_polyp.runtime import Runtime, open_runtime
 from realtime_polyp.session import SessionError
 from realtime_polyp.settings import SettingsError, read_settings
 from realtime_polyp.sources import SourceError
+from realtime_polyp.telemetry.board import Board
 from realtime_polyp.telemetry.summary import write_trace
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.temporal.frame_quality import QualityError
@@ -51,9 +55,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_and_report(options: Options, trace: Trace | None) -> int:
-    """Run, and print one sentence for what failed; returns the exit code."""
+    """Run, watched by what was asked for, and print one sentence for what failed; returns the exit code."""
     try:
-        return run(options, trace)
+        check_log(options)
+        with open_operations(operations_config(options)) as operations:
+            operations.code = _run_watched(options, trace, operations.board)
+            return operations.code
+    except (OperationsError, OutputError) as error:
+        return report(error, EXIT_BAD_INPUT)
+
+
+def _run_watched(options: Options, trace: Trace | None, board: Board) -> int:
+    try:
+        return run(options, trace, board)
     except USER_ERRORS as error:
         return report(error, EXIT_BAD_INPUT)
     except KeyboardInterrupt:
@@ -64,7 +78,7 @@ def _run_and_report(options: Options, trace: Trace | None) -> int:
         return report(error, EXIT_FAILED)
 
 
-def run(options: Options, trace: Trace | None) -> int:
+def run(options: Options, trace: Trace | None, board: Board) -> int:
     """Check the outputs, and choose window, headless or multi-session; open sources and runtime for the last two."""
     check_outputs(options.sources, options.output_specs, options.files, overwrite=options.overwrite)
     if options.record:
@@ -74,7 +88,7 @@ def run(options: Options, trace: Trace | None) -> int:
     if not (options.headless or several or problem or options.reanalyse or options.report):
         from realtime_polyp.viewer.shell import run_windows  # Qt is imported only where there is a screen
 
-        return run_windows(options, trace)
+        return run_windows(options, trace, board)
     if options.review:
         from realtime_polyp.cli.review import print_session, reanalyse, write_session_report
 
@@ -95,8 +109,8 @@ def run(options: Options, trace: Trace | None) -> int:
         advice = "" if options.save or options.results else "; --save OUT.mp4 keeps the video with its overlay"
         print(f"{PROGRAM}: {problem}; running headless{advice}", file=sys.stderr)
     if several:
-        return run_multi_session(sources, runtime, options)
-    return run_headless(sources[0], runtime, options)
+        return run_multi_session(sources, runtime, options, board)
+    return run_headless(sources[0], runtime, options, board.stream())
 
 
 def warn(runtime: Runtime) -> None:

@@ -12,6 +12,7 @@ from realtime_polyp.cli.headless import (
     deliver_to,
     exit_code,
     finish_output,
+    followed_session,
     note_end,
     open_group,
     open_recorder,
@@ -25,6 +26,7 @@ from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.runtime import Runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import Source
+from realtime_polyp.telemetry.board import Board
 from realtime_polyp.telemetry.summary import SUMMARY_FORMAT, measure_fps, summarise, write_json
 from realtime_polyp.watchdog import Stall
 
@@ -72,12 +74,12 @@ class MultiSession:
         }
 
 
-def run_multi_session(sources: Sequence[Source], runtime: Runtime, options: Options) -> int:
+def run_multi_session(sources: Sequence[Source], runtime: Runtime, options: Options, board: Board | None = None) -> int:
     """Analyse all sources together and print how it went; returns the exit code. Raises as `run_headless`."""
     specs = options.output_specs
     runtime.pipeline()  # warms up the models, which the sessions share, before any output is begun
     outputs = [open_outputs(spec, source.rate_hz) for spec, source in zip(specs, sources, strict=True)]
-    went = analyse_together(sources, outputs, runtime, options)
+    went = analyse_together(sources, outputs, runtime, options, board)
     if (path := options.summary) is not None:
         write = lambda: write_json(went.to_dict(), path, "the summary")  # noqa: E731
         went.stalls += finish_output(write, went.sessions[0], went.output_errors)
@@ -86,12 +88,17 @@ def run_multi_session(sources: Sequence[Source], runtime: Runtime, options: Opti
 
 
 def analyse_together(
-    sources: Sequence[Source], outputs: Sequence[Sequence[Output]], runtime: Runtime, options: Options | None = None
+    sources: Sequence[Source],
+    outputs: Sequence[Sequence[Output]],
+    runtime: Runtime,
+    options: Options | None = None,
+    board: Board | None = None,
 ) -> MultiSession:
     """Analyse all sources to their ends. outputs: of each source. Ctrl-C and SIGTERM end all; everything is kept.
 
-    options: the command line, which may ask for recordings.
+    options: the command line, which may ask for recordings. board: follows all of them.
     """
+    board = board or Board()
     went, groups = MultiSession(), list[OutputGroup | Recorder]()
     recorders: list[SessionRecorder | None] = []
     totals = [source.frames_total for source in sources]
@@ -103,8 +110,8 @@ def analyse_together(
             text = options.sources[number - 1] if options else source.name
             recorder = open_recorder(source, text, pipeline, options) if options else None
             group = open_group(source, [*one, recorder] if recorder else one)
-            on_frame = capture_to(group, recorder)
-            went.sessions.append(Session(source, pipeline, deliver_to(group, bar), on_frame=on_frame))
+            follow = deliver_to(group, bar), capture_to(group, recorder), board.stream(f"{number}")
+            went.sessions.append(followed_session(source, pipeline, *follow))
             groups.append(group)
             recorders.append(recorder)
         went.stalls = run_to_end(went.sessions)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from realtime_polyp.cli.config_file import config_text, with_settings_file
+from realtime_polyp.cli.operating import add_operations, check_operations
 from realtime_polyp.cli.source_options import add_picture_options
 from realtime_polyp.console import EXIT_BAD_INPUT
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES
@@ -17,6 +19,7 @@ from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.outputs.video import VIDEO_NAMES
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
 from realtime_polyp.runtime import RuntimeConfig
+from realtime_polyp.settings import SettingsError
 from realtime_polyp.telemetry.summary import package_version
 from realtime_polyp.temporal.config import TemporalConfig
 
@@ -120,6 +123,11 @@ class Options:
     full_screen: bool
     sound: bool | None
     verbose: bool
+    metrics: int | None
+    log: Path | None
+    remote: int | None
+    remote_host: str | None
+    remote_token: Path | None
     style: OverlayStyle = OverlayStyle()
 
     @property
@@ -195,7 +203,13 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
     _add_source(parser)
     _add_models(parser)
     _add_outputs(parser)
-    found = vars(parser.parse_args(arguments))
+    add_operations(parser)
+    try:
+        given = with_settings_file(parser, sys.argv[1:] if arguments is None else arguments)
+    except SettingsError as error:
+        parser.error(str(error))
+    found = vars(parser.parse_args(given))
+    config = config_text(parser, given) if found.pop("print_config") else None
     for name in ("score_threshold", "nms_iou"):
         if found[name] is not None and not 0 <= found[name] <= 1:
             parser.error(f"{_option(name)} must lie in [0, 1], got {found[name]:g}")
@@ -206,12 +220,16 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
     _check_review(parser, found)
     _check_alarms(parser, found)
     _check_display(parser, found)
+    check_operations(parser, found)
     give_up = found["give_up_after"]
     if give_up is not None and not (math.isfinite(give_up) and give_up >= 0):
         parser.error(f"--give-up-after must be 0 or more seconds, got {give_up:g}")
     sources, streams = _sources(parser, found), found.pop("streams")
     if streams is not None and (streams < 1 or len(sources) not in (1, streams)):
         parser.error(f"--streams must be 1 or more, and as many as there are sources if several: got {streams}")
+    if config:
+        print(config)
+        raise SystemExit(0)
     found["sources"] = tuple(sources) * (streams or 1) if len(sources) == 1 else tuple(sources)
     return Options(**found)
 
@@ -402,7 +420,10 @@ def _add_outputs(parser: Parser) -> None:
         "--settings",
         type=Path,
         metavar="FILE.toml",
-        help="use these settings; without it, the window uses the user's own",
+        help="use these settings and options (docs/operations.md); without it, the window uses the user's own settings",
+    )
+    group.add_argument(
+        "--print-config", action="store_true", help="print all options and settings as such a file, and end"
     )
     group.add_argument("--save", type=Path, metavar="OUT.mp4", help=f"write the video with its overlay ({VIDEO_NAMES})")
     group.add_argument("--results", type=Path, metavar="OUT.jsonl", help="write one JSON line for each analysed frame")

@@ -219,7 +219,7 @@ def _shown(status: Status, before: Status | None) -> dict[str, Any]:
             "first_s": round(one.first_s, 2),
             "last_s": round(one.last_s, 2),
             "score": round(one.score, 3),
-            "visible": one.visible,
+            "visible": one.visible and not status.condition.blanks,
         }
         for one in status.shown
     ]

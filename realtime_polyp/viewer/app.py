@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from PyQt5.QtCore import QMetaObject, Qt
+from PyQt5.QtCore import QMetaObject, Qt, QTimer
 from PyQt5.QtWidgets import QWidget
 
 from realtime_polyp.console import EXIT_FAILED, EXIT_INTERRUPTED
@@ -14,7 +14,9 @@ from realtime_polyp.interrupts import on_interrupt
 from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.recording.control import RecordingControl
 from realtime_polyp.review.timeline_data import TimelineData
+from realtime_polyp.telemetry import board
 from realtime_polyp.viewer.ahead import Job
+from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
 from realtime_polyp.viewer.host import Host
@@ -28,6 +30,7 @@ from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
 __all__ = ["OpenFeed", "SourceInfo", "run_start_page", "run_viewer"]
 
 _STYLE = OverlayStyle()
+_WATCHED_MS = 250
 
 
 def run_viewer(
@@ -88,6 +91,9 @@ def run_viewer(
     window = ViewerWindow(open_feed, info, options)
     window.alerting.sound.volume = host.settings.sound_volume
     host.place(window)
+    watched = QTimer(window)
+    watched.timeout.connect(lambda: host.board.stream().set_condition(watched_condition(window.condition)))
+    watched.start(_WATCHED_MS)
     try:
         with _close_on_interrupt(window) as outcome:
             window.start(full_screen=full_screen or window.isFullScreen())
@@ -119,6 +125,11 @@ def run_start_page(host: Host) -> int:
     if outcome.error:
         raise outcome.error
     return EXIT_INTERRUPTED if outcome.interrupted else 0
+
+
+def watched_condition(condition: Condition) -> board.Condition:
+    """What the window shows, for whoever watches the program."""
+    return board.Condition(condition.name, condition.tone, condition.blanks)
 
 
 class _Outcome:

@@ -1,6 +1,7 @@
 """What the windows of one process share: the settings, the list of recent sources, and what is to be opened next."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ from PyQt5.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from realtime_polyp.recent import Recent, add_recent, forget_recent, read_recent
 from realtime_polyp.settings import Settings, SettingsError, write_settings
+from realtime_polyp.telemetry.board import Board
 from realtime_polyp.viewer.theme import BACKGROUND, DIM
 
 START_PAGE: Literal["start page"] = "start page"
@@ -25,6 +27,7 @@ class Host:
         request: what is to be opened when the window has closed; None ends the program.
         message: what the next window says first; "" for nothing.
         set_times: applies new times to the running session.
+        board: what watches the program asks it.
         sessions: folder in which sessions were recorded last; None: not known.
     """
 
@@ -38,6 +41,7 @@ class Host:
         blank_outside: bool | None = None,
     ) -> None:
         self.settings, self.message = settings, problem
+        self.board = Board()
         self.request: Request | None = None
         self.set_times: Callable[[Settings], None] = _ignore
         self.sessions: Path | None = None
@@ -50,6 +54,7 @@ class Host:
 
     def save(self, settings: Settings) -> str:
         """Use these settings from now on and write them; returns a sentence for the window."""
+        settings = replace(settings, options=self.settings.options)  # the dialog does not show them
         self.settings = settings
         if not settings.remember_recent:
             self.forget()

@@ -24,6 +24,7 @@ from realtime_polyp.session import Display, Session
 from realtime_polyp.sources import Paced, Source
 from realtime_polyp.sources.continued import LastFrame
 from realtime_polyp.sources.reconnecting import Reconnecting
+from realtime_polyp.telemetry.board import Stream
 from realtime_polyp.telemetry.summary import summarise, write_summary
 from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.viewer.ahead import file_of, job_of
@@ -53,6 +54,7 @@ class SessionFactory:
         totals: the stretches before the newest.
         keep_pace: of a recording, analysis is skipped rather than time, from the next stretch on.
         control: records sessions.
+        stream: tells whoever watches the program.
     """
 
     source: Source | None
@@ -64,6 +66,7 @@ class SessionFactory:
     totals: Totals = field(default_factory=Totals)
     keep_pace: bool = False
     control: RecordingControl | None = None
+    stream: Stream = field(default_factory=lambda: Stream("1"))
     _feed: SessionFeed | None = None
     _last: LastFrame | None = None  # of a live source
     _changes_pace: bool = False
@@ -92,6 +95,7 @@ class SessionFactory:
             may_thin=not (recorder and recorder.on_disk),
         )
         self.session = self._feed.session
+        self.stream.attach(self.session, self.totals)
         return self._feed
 
     def set_keep_pace(self, keep_pace: bool) -> None:
@@ -137,6 +141,7 @@ class SessionFactory:
     def _take_frame(self, frame: Frame, *, offers: bool) -> None:
         """On the decode thread: note a captured picture, and offer it to the outputs where the display does not wait
         for results."""
+        self.stream.take_frame(frame)
         self._last = LastFrame(frame.index, frame.pts_s, frame.captured_s)
         if self.control:
             self.control.capture(frame)
@@ -145,6 +150,7 @@ class SessionFactory:
 
     def _take_result(self, result: Result) -> None:
         """On the deliver thread."""
+        self.stream.take_result(result)
         if self.control:
             self.control.write(result)
         if self.recorder:
@@ -273,6 +279,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     waits = not source.live and options.display != "immediate" and not options.keep_pace
     recorder = Recorder(outputs, live=not waits, every_picture=not waits) if outputs else None
     sessions = SessionFactory(source, pipeline, options, recorder, keep_pace=options.keep_pace)
+    sessions.stream = host.board.stream()
     sessions.control = open_control(options, pipeline, host.settings.sessions)
     sessions.control.summary = sessions.summarise
     host.sessions = sessions.control.spec.folder
@@ -305,4 +312,5 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
         )
     finally:
         stalls = sessions.close(outputs)
+        sessions.stream.detach()
     return (code or EXIT_FAILED) if stalls else code

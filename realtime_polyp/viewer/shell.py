@@ -16,13 +16,14 @@ from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime, reconfi
 from realtime_polyp.settings import Settings, SettingsError, read_settings, settings_path
 from realtime_polyp.sources import Source
 from realtime_polyp.sources.paths import exists
+from realtime_polyp.telemetry.board import Board
 from realtime_polyp.telemetry.trace import Trace
 from realtime_polyp.viewer.app import run_start_page
 from realtime_polyp.viewer.host import START_PAGE, Host, Request
 from realtime_polyp.viewer.opening import check, is_session
 
 
-def run_windows(options: Options, trace: Trace | None) -> int:
+def run_windows(options: Options, trace: Trace | None, board: Board | None = None) -> int:
     """Show what the command line names, else the start page, and then whatever the user opens; returns the exit code.
 
     Raises what `open_source` and `open_runtime` raise for the source of the command line, OutputError when one of its
@@ -30,6 +31,7 @@ def run_windows(options: Options, trace: Trace | None) -> int:
     the window from opening: what is wrong with them is shown.
     """
     host = open_host(options)
+    host.board = board or host.board
     shell = Shell(options, host, Runtimes(trace))
     request: Request | None = first_request(options)
     try:
