@@ -7,7 +7,7 @@ import av.error
 
 from realtime_polyp.sources.gaps import Gap
 
-_EARLY_END_S = 0.5  # a file that ends this much before its stored duration is truncated; less may be rounding
+EARLY_END_S = 0.5  # a file that ends this much before its stored duration is truncated; less may be rounding
 _TS_PACKETS_BYTES = (188, 192, 204)  # plain, with timestamps, with error correction
 _MOST_PLACES = 3
 
@@ -47,11 +47,11 @@ class Damage:
         self.incomplete_at_s.append(at_s)
 
     def check_begin(self, begin_s: float, announced_s: float | None) -> None:
-        if announced_s is not None and begin_s > _EARLY_END_S:
+        if announced_s is not None and begin_s > EARLY_END_S:
             self.late_s = begin_s
 
     def check_end(self, end_s: float, announced_s: float | None) -> None:
-        if announced_s is not None and end_s < announced_s - _EARLY_END_S:
+        if announced_s is not None and end_s < announced_s - EARLY_END_S:
             self.end_s, self.announced_s = end_s, announced_s
 
     def check_packets(self, end_s: float, container_name: str, size_bytes: int) -> None:

@@ -14,10 +14,10 @@ from realtime_polyp.messages import printable
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.continuity import mark_continuity
-from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.damage import EARLY_END_S, Damage
 from realtime_polyp.sources.gaps import Gap, StampLog
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
-from realtime_polyp.sources.index import begin_s, read_index, stored_duration_s
+from realtime_polyp.sources.index import begin_s, read_index, sound_end_s, stored_duration_s
 from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.packet_scan import PacketScan, Start, scan_packets
 from realtime_polyp.sources.paths import check_file
@@ -183,11 +183,19 @@ class FileSource:
             count, end_s = count + 1, pts_s + self._shown_s(picture)
         else:
             self._damage.check_begin(begin_s(self.reader), self.duration_s)
-            self._damage.check_end(end_s, self.duration_s)
+            self._damage.check_end(end_s, self._announced_s(end_s))
             self._damage.check_packets(end_s, self.reader.container_name, self._path.stat().st_size)
         self._damage.gaps = self._find_gaps()
         if self.warning is None and count and not self._stop.is_set():
             self.warning = self._damage.describe(self.name, count)
+
+    def _announced_s(self, end_s: float) -> float | None:
+        """Return how long the picture should last, s: up to its end at `end_s` where the sound lasts longer."""
+        announced_s = self.duration_s
+        if announced_s is None or end_s > announced_s - EARLY_END_S:
+            return announced_s
+        container = open_file(self._path, allow_playlists=self._allow_playlists)
+        return end_s if sound_end_s(container, end_s) > announced_s - EARLY_END_S else announced_s
 
     def _find_gaps(self) -> list[Gap]:
         """Return where pictures are missing. AVI stores a dropped picture as nothing, which repeats the one before."""

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import av
+import av.error
 from av.container import InputContainer
 
 from realtime_polyp.sources.fields import FieldPairs
@@ -50,6 +51,23 @@ def stored_duration_s(container: InputContainer, reader: Reader) -> float | None
         return container.duration / av.time_base - begin_s(reader)
     duration_s = _parse_duration_s(reader.stream.metadata.get("DURATION", ""))
     return None if duration_s is None else duration_s - begin_s(reader)
+
+
+def sound_end_s(container: InputContainer, after_s: float) -> float:
+    """Return when the last packet of sound after this time ends, s; 0.0 without one. Closes the container.
+
+    ASF stores one duration for all of its streams, so a picture that ends before it is cut off only if the sound is.
+    """
+    end_s = 0.0
+    with container:
+        try:
+            container.seek(int(after_s * av.time_base))
+            for packet in container.demux(audio=tuple(range(len(container.streams.audio)))):
+                if packet.pts is not None and packet.time_base is not None:
+                    end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        except (av.error.FFmpegError, IndexError):  # what could be read counts
+            pass
+    return end_s
 
 
 def begin_s(reader: Reader) -> float:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from email.message import Message
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
@@ -24,6 +25,7 @@ from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import check_address, hide_secrets, host_of
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.other_formats import explain_other_format
+from realtime_polyp.sources.gif import add_delays
 from realtime_polyp.sources.paths import check_file, path_error
 
 # Containers and raw streams of recorders, cameras and video software, by FFmpeg's names.
@@ -59,6 +61,7 @@ _FILE_PLAYLIST_STARTS = (b"#extm3u", b"ffconcat")
 _OTHER_STARTS = (b"<mpd", b"[playlist]", b"v=0", b"<smil", b"<asx", b"[reference]")
 _XML_ROOTS = (b"<mpd", b"<compositionplaylist", b"<smil", b"<playlist")
 _JPEG, _STILL_JPEGS = b"\xff\xd8", (".jpg", ".jpeg")
+_LARGEST_GIF_BYTES = 1 << 28
 _CURE = "add --allow-playlists to open it anyway"
 
 NOT_ALLOWED = f"the stream leads to other addresses (a playlist or a redirect), or is not a video; {_CURE}"
@@ -73,7 +76,7 @@ def open_file(path: Path, *, allow_playlists: bool = False, hwaccel: HWAccel | N
     options = _limits(formats, "file,crypto,data" if allow_playlists else "file")
     try:
         container = av.open(
-            f"file:{path}",  # a name such as a:b.mp4 or http:x is still a file
+            _gif_with_delays(path) or f"file:{path}",  # a name such as a:b.mp4 or http:x is still a file
             "r",
             format=_picture_format(path),
             options=options,
@@ -185,6 +188,14 @@ def _picture_format(path: Path) -> str | None:
     kinds = {b"\xff\xd8": "jpeg_pipe", b"\x89P": "png_pipe", b"BM": "bmp_pipe", b"II": "tiff_pipe", b"MM": "tiff_pipe"}
     head = _head(path)
     return kinds.get(head[:2], "webp_pipe") if "%" in path.name and is_image(head) else None
+
+
+def _gif_with_delays(path: Path) -> BytesIO | None:
+    """Return a GIF file whose pictures had no delay; None for any other file."""
+    if not _head(path).startswith(b"GIF8") or path.stat().st_size > _LARGEST_GIF_BYTES:
+        return None
+    data = add_delays(path.read_bytes())
+    return None if data is None else BytesIO(data)
 
 
 def _head(path: Path) -> bytes:
