@@ -24,8 +24,8 @@ from realtime_polyp.image_files import MAX_PIXELS, ImageError, check_image_file,
 from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import check_address, hide_secrets, host_of
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.sources.other_formats import explain_other_format
 from realtime_polyp.sources.gif import add_delays
+from realtime_polyp.sources.other_formats import explain_other_format
 from realtime_polyp.sources.paths import check_file, path_error
 
 # Containers and raw streams of recorders, cameras and video software, by FFmpeg's names.
