@@ -24,7 +24,6 @@ _NOT_A_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposit
 JUMP_BACK_S, JUMP_AHEAD_S = 1.0, 60.0  # a step beyond these is a reset of the clock, not a gap
 _LIKELY_PERIOD_S = 0.04
 _HIGHEST_RATE_HZ = 1000  # FFmpeg says 60,000 for raw DV
-_CLOCKLESS = {"mjpeg", "mpjpeg", "jpeg_pipe"}  # pictures one after the other: FFmpeg makes up 25 a second
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
@@ -66,7 +65,6 @@ class Reader:
         self.stop, self.stream = stop, stream
         self.time_base = stream.time_base or Fraction(1, 1_000_000)
         self.start_pts = stream.start_time
-        self.is_clockless = container.format.name in _CLOCKLESS
         self.ends_s = container.duration / av.time_base if container.duration else None  # as the container says
         self.rate_hz = _rate(container, stream)
         self.period_s = float(1 / self.rate_hz) if self.rate_hz else _LIKELY_PERIOD_S
