@@ -87,7 +87,7 @@ def _tables(transfer: Transfer) -> _Tables:
     nits = np.maximum(steps**2, steps[1] ** 2) * _PEAK_NITS
     tone_gain = tone_curve(nits) / nits * (_PEAK_NITS / REFERENCE_WHITE_NITS)
     sdr = np.round(255 * steps ** (2 / _SDR_GAMMA)).astype(np.uint8)
-    return _Tables(*(one.astype(np.float32) for one in (_TOP * light, display_gain, tone_gain)), sdr)
+    return _Tables(_TOP * light.astype(np.float32), display_gain.astype(np.float32), tone_gain.astype(np.float32), sdr)
 
 
 def pq_to_nits(code: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Converts decoded frames to RGB as displayed: colour matrix and range, pixel aspect ratio, orientation."""
+"""Converts decoded frames to RGB as displayed: colours, whole pictures instead of fields, pixel aspect, orientation."""
 
 from fractions import Fraction
 
@@ -14,6 +14,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.image_files import ImageError, check_picture_size
 from realtime_polyp.nv12 import MATRICES, Nv12, matrix_of_size, nv12_of
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.deinterlace import Deinterlacer, Mode
 from realtime_polyp.sources.hdr import RGB_FORMAT as HDR_RGB
 from realtime_polyp.sources.hdr import Transfer, tone_map, transfer_of
 from realtime_polyp.sources.placement import Placement
@@ -38,6 +39,8 @@ class RgbConverter:
 
     aspect: pixel width over pixel height, until `set_aspect` changes it. Wide pixels widen the image and tall pixels
     heighten it, so no line is lost.
+    deinterlace: see `Deinterlacer`. HDR becomes SDR (`sources.hdr`). `conversions` says what the newest image needed.
+
     Quarter turns and flips stored in the file are applied, other angles are not. Untagged frames are BT.709 from 720
     lines on, else BT.601, and limited range. Calling it raises SourceError for a pixel format that FFmpeg cannot
     convert.
@@ -47,12 +50,13 @@ class RgbConverter:
     ignores the matrix. `cv2.cvtColor(..., COLOR_YUV2RGB_I420)` takes 0.8 ms, for BT.601 in limited range only.
     """
 
-    def __init__(self, aspect: Fraction | None = None) -> None:
+    def __init__(self, aspect: Fraction | None = None, *, deinterlace: Mode = "auto") -> None:
         self.set_aspect(aspect)
+        self._deinterlacer = Deinterlacer(deinterlace)
         self._scaler = VideoReformatter()  # reuses its tables while the format stays the same
         self._splitter = VideoReformatter()
         self._orientation: _Orientation | None = None
-        self.transfer: Transfer | None = None
+        self._transfer: Transfer | None = None
 
     def set_aspect(self, aspect: Fraction | None) -> None:
         """Set the pixel aspect of the pictures from now on; None: square."""
@@ -64,10 +68,29 @@ class RgbConverter:
         return self._aspect
 
     def __call__(self, frame: VideoFrame) -> Image:
+        """Convert the next frame of the stream; of an interlaced one, the first field."""
+        return self._convert(self._deinterlacer(frame))
+
+    def second_field(self) -> Image | None:
+        """Convert the second field of the frame that was converted last; None if it was not de-interlaced."""
+        second = self._deinterlacer.second_field()
+        return None if second is None else self._convert(second)
+
+    def set_before(self, frame: VideoFrame | None) -> None:
+        """Name the frame before the next one, where it is not the one that was converted last."""
+        self._deinterlacer.set_before(frame)
+
+    @property
+    def conversions(self) -> tuple[str, ...]:
+        """What was done to the frame that was converted last, beyond colour and shape."""
+        fields = ("de-interlaced",) if self._deinterlacer.is_active else ()
+        return (*fields, f"{self._transfer} shown as SDR") if self._transfer else fields
+
+    def _convert(self, frame: VideoFrame) -> Image:
         width, height = _square_pixels(frame.width, frame.height, self._aspect)
-        self.transfer = transfer_of(frame)
-        if self.transfer:
-            image = tone_map(_scale(self._scaler, frame, width, height, HDR_RGB), self.transfer)
+        self._transfer = transfer_of(frame)
+        if self._transfer:
+            image = tone_map(_scale(self._scaler, frame, width, height, HDR_RGB), self._transfer)
         else:
             image = _to_array(_scale(self._scaler, self._split_chroma(frame), width, height))
         return self._orientation_of(frame).apply(image)
@@ -84,7 +107,9 @@ class RgbConverter:
         return Placement((frame.width, frame.height), scaled, orientation.transposed, *orientation.flips)
 
     def planes(self, frame: VideoFrame) -> Nv12 | None:
-        """Return the frame as NV12 if a GPU decoded it and it is displayed as stored, else None."""
+        """Return a frame that was just converted as NV12, if a GPU decoded it and it is shown as stored, else None."""
+        if self.conversions:
+            return None
         orientation, matrix = self._orientation_of(frame), MATRICES.get(_matrix(frame) or 0)
         if frame.format.name != "nv12" or matrix is None or not orientation.is_identity or self._aspect != 1:
             return None

@@ -1,0 +1,171 @@
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from interlaced_toys import combed_share, frame_of, luma_of, scene, weave
+
+from realtime_polyp.sources.combing import measure_combing
+from realtime_polyp.sources.deinterlace import Deinterlacer
+from realtime_polyp.sources.picture import RgbConverter
+
+MOMENTS = range(6)
+
+
+def error(picture: np.ndarray, truth: np.ndarray) -> float:
+    """Mean difference, levels of 255."""
+    return float(np.abs(picture.astype(int) - truth).mean())
+
+
+def test_the_toy_is_combed_and_its_moments_are_not() -> None:
+    assert combed_share(weave(3)) > 0.04
+    assert combed_share(scene(3)) < 0.001
+
+
+@pytest.mark.parametrize("flags", ["tff", "bff"])
+def test_flagged_pictures_show_the_moment_of_their_first_field(flags: str) -> None:
+    deinterlace = Deinterlacer()
+    for moment in MOMENTS:
+        filled = luma_of(deinterlace(frame_of(weave(moment, top_first=flags == "tff"), flags)))
+        assert deinterlace.is_active
+        assert combed_share(filled) < 0.005
+        assert error(filled, scene(moment)) < 2 < error(weave(moment), scene(moment))
+
+
+@pytest.mark.parametrize("top_first", [True, False])
+def test_combs_overrule_flags_and_tell_which_field_comes_first(top_first: bool) -> None:
+    deinterlace = Deinterlacer()
+    for moment in MOMENTS:
+        filled = luma_of(deinterlace(frame_of(weave(moment, top_first=top_first))))
+        assert combed_share(filled) < 0.005
+        if moment:
+            assert deinterlace.interlacing.top_first == top_first
+            assert error(filled, scene(moment)) < 2
+
+
+def test_combs_that_begin_later_are_removed_from_the_first_one_on() -> None:
+    deinterlace = Deinterlacer()
+    for moment in MOMENTS:
+        assert deinterlace(still := frame_of(weave(moment, speed=0))) is still
+    assert combed_share(luma_of(deinterlace(frame_of(weave(1))))) < 0.005
+
+
+def test_what_stands_still_keeps_all_its_lines() -> None:
+    deinterlace = Deinterlacer()
+    still = weave(0, speed=0)
+    for _ in range(3):
+        filled = luma_of(deinterlace(frame_of(still, "tff")))
+    assert deinterlace.is_active and np.array_equal(filled, still)
+
+
+def test_progressive_pictures_are_not_touched() -> None:
+    deinterlace = Deinterlacer()
+    for moment in MOMENTS:
+        frame = frame_of(scene(moment))
+        assert deinterlace(frame) is frame and not deinterlace.is_active and deinterlace.second_field() is None
+
+
+def test_still_horizontal_lines_are_no_combs() -> None:
+    lines = np.full((128, 192), 60, np.uint8)
+    lines[::2] = 180
+    deinterlace = Deinterlacer()
+    assert measure_combing(frame_of(lines), None).combed == 1
+    deinterlace.set_before(frame_of(lines))
+    for _ in range(4):
+        assert deinterlace(frame := frame_of(lines)) is frame
+
+
+def test_progressive_video_that_is_flagged_as_interlaced_is_soon_left_whole() -> None:
+    deinterlace = Deinterlacer()
+    frames = [frame_of(scene(moment), "tff") for moment in range(4)]
+    active = [deinterlace(frames[number % 4]) is not frames[number % 4] for number in range(120)]
+    assert active[:90] == [True] * 90 and not any(active[-10:])
+    assert combed_share(luma_of(deinterlace(frame_of(weave(9), "tff")))) < 0.005  # flags count again
+
+
+def test_video_that_is_flagged_as_progressive_is_soon_left_whole_after_its_last_combs() -> None:
+    deinterlace = Deinterlacer()
+    for moment in MOMENTS:
+        deinterlace(frame_of(weave(moment)))
+    frames = [frame_of(scene(moment)) for moment in range(4)]
+    active = [deinterlace(frames[number % 4]) is not frames[number % 4] for number in range(120)]
+    assert all(active[:90]) and not any(active[-10:])
+
+
+@pytest.mark.parametrize("flags", ["tff", "bff", "prog"])
+def test_the_second_field_is_half_a_period_later(flags: str) -> None:
+    deinterlace = Deinterlacer("field-rate")
+    for moment in MOMENTS:
+        first = luma_of(deinterlace(frame_of(weave(moment, top_first=flags != "bff"), flags)))
+        second = deinterlace.second_field()
+        assert second is not None
+        if moment:
+            assert error(first, scene(moment)) < 2 and error(luma_of(second), scene(moment + 0.5)) < 2
+            assert combed_share(luma_of(second)) < 0.005
+
+
+def test_off_leaves_combs() -> None:
+    deinterlace = Deinterlacer("off")
+    frame = frame_of(weave(1), "tff")
+    assert deinterlace(frame) is frame and not deinterlace.is_active
+
+
+def test_any_picture_alone_is_as_it_is_in_order() -> None:
+    frames = [frame_of(weave(moment), "tff") for moment in MOMENTS]
+    in_order = Deinterlacer()
+    expected = [luma_of(in_order(frame)).copy() for frame in frames]
+    alone = Deinterlacer()
+    for number in (4, 2, 3, 5):
+        alone.set_before(frames[number - 1])
+        assert np.array_equal(luma_of(alone(frames[number])), expected[number])
+
+
+@pytest.mark.parametrize("pix_fmt", ["nv12", "yuv422p10le", "yuyv422", "gray", "rgb24"])
+def test_every_pixel_format_is_de_interlaced(pix_fmt: str) -> None:
+    to_rgb = RgbConverter()
+    for moment in MOMENTS:
+        image = to_rgb(frame_of(weave(moment), pix_fmt=pix_fmt))
+    truth = RgbConverter()(frame_of(scene(moment)))
+    assert to_rgb.conversions == ("de-interlaced",)
+    assert error(image, truth) < 3 and combed_share(image[..., 1]) < 0.005
+
+
+def test_pictures_of_a_gpu_are_not_handed_on_with_combs() -> None:
+    to_rgb = RgbConverter()
+    for moment in MOMENTS:
+        frame = frame_of(weave(moment), pix_fmt="nv12")
+        frame.colorspace = 1
+        to_rgb(frame)
+    assert to_rgb.planes(frame) is None and RgbConverter().planes(frame) is not None
+
+
+def test_a_change_of_size_begins_anew() -> None:
+    deinterlace = Deinterlacer()
+    for size in ((192, 128), (128, 96), (192, 128), (16, 4)):
+        for moment in range(2):
+            frame = deinterlace(frame_of(weave(moment, size=size), "tff"))
+            assert (frame.width, frame.height) == size
+            assert size == (16, 4) or combed_share(luma_of(frame)) < 0.005
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 14), (17, 15), (1, 1)])
+def test_tiny_pictures_are_no_failure(size: tuple[int, int]) -> None:
+    luma = np.full(size[::-1], 100, np.uint8)
+    assert measure_combing(frame_of(luma), frame_of(luma)).combed == 0
+    assert Deinterlacer()(frame_of(luma)) is not None
+
+
+def write_interlaced(path: Path, *, count: int = 12, flagged: bool = True) -> Path:
+    """A recording of the scene at 25 frames, 50 fields per second."""
+    with av.open(path, "w") as container:
+        params = "tff=1" if flagged else "bframes=0"
+        stream = container.add_stream("libx264", rate=25, options={"crf": "8", "x264-params": params})
+        stream.width, stream.height, stream.pix_fmt = 192, 128, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 25)
+        for moment in range(count):
+            frame = frame_of(weave(moment), "tff" if flagged else "prog")
+            frame.pts, frame.time_base = moment, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
