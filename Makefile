@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # What is installed is what environment.yml names, torch first: a later package that needs it then finds it there.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: setup demo test unit fuzz bench memory lint clean help
+.PHONY: setup demo test unit fuzz bench memory soak audit lint clean help
 
 help:
 	@echo "make demo    play the demo clip in a window; without a display, analyse it headless"
@@ -17,6 +17,8 @@ help:
 	@echo "make fuzz    2,000 mutated files for every reader; make fuzz FUZZ='--seconds 60' ends sooner"
 	@echo "make bench   frames/s and stage times on this machine; make bench BENCH=--steps for what each step contributes"
 	@echo "make memory  memory over 20 minutes of video"
+	@echo "make soak    delay, memory, threads and files over an hour of live video; make soak SOAK='--hours 8 --rate 25 60'"
+	@echo "make audit   known vulnerabilities, list of parts and licences of .venv, in build/audit; make audit AUDIT=--offline"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove .venv, caches and builds"
 
@@ -65,6 +67,17 @@ bench: $(READY_DEMO)
 
 memory: $(READY_DEMO)
 	$(BIN)/python -m realtime_polyp.bench --memory-minutes 20
+
+soak: $(READY_DEMO)
+	$(BIN)/python -m realtime_polyp.bench --soak $(SOAK)
+
+# The tools have an environment of their own: what they need is no part of what they audit.
+AUDIT_TOOLS := build/audit/tools
+audit: $(READY_DEMO)
+	test -x $(AUDIT_TOOLS)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT_TOOLS) && \
+		sed -n '/^audit = /s/^[^[]*\[\(.*\)\].*/\1/p' pyproject.toml | tr -d '" ' | tr ',' '\n' > build/audit/tools.txt && \
+		$(AUDIT_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r build/audit/tools.txt; }
+	$(BIN)/python -m realtime_polyp.operations.audit --tools $(AUDIT_TOOLS)/bin $(AUDIT)
 
 lint: $(READY)
 	$(BIN)/ruff check .
