@@ -22,6 +22,9 @@ Affine = NDArray[
     np.float64
 ]  # (2, 3): [[a, b, tx], [c, d, ty]], a point (x, y) goes to (a x + b y + tx, c x + d y + ty)
 
+LAST_FRAMES = 4
+"""Some of the last frames may be missing where a video was cut: those that are stored after later ones."""
+
 _WHAT = "a truth file (docs/video_truth.md)"
 _MOST_BYTES = 256 << 20  # two hours with masks
 _RATES_HZ = (0.001, 10_000.0)
@@ -110,11 +113,17 @@ class VideoTruth:
         """Raise ValueError for a frame after the truth's last, or at another time."""
         if index >= len(self.frames):
             raise ValueError(f"{self.name} describes {len(self.frames)} frames and the video has more: another video?")
-        if abs(pts_s - self.pts_s(index)) > self.period_s:
+        periods = 1 if index < first_of_last(len(self.frames)) else LAST_FRAMES
+        if abs(pts_s - self.pts_s(index)) > periods * self.period_s:
             raise ValueError(
                 f"frame {index} is at {self.pts_s(index):.3f} s in {self.name} and at {pts_s:.3f} s in the video: "
                 "another rate, or frames left out"
             )
+
+
+def first_of_last(count: int) -> int:
+    """Return the first frame whose time may be later because of missing ones, of a video of `count` frames."""
+    return count - LAST_FRAMES if count > 2 * LAST_FRAMES else count
 
 
 def read_truth(path: Path) -> VideoTruth:

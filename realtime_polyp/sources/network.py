@@ -12,6 +12,7 @@ from realtime_polyp.packets import Frame
 from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import NOT_ALLOWED, network_scheme, open_network
 from realtime_polyp.sources.reader import Reader
@@ -71,6 +72,7 @@ class NetworkSource:
         probe_s: how much of the stream is probed for its format, s.
         options: further FFmpeg options.
         allow_playlists: a playlist or a redirect may lead to other hosts.
+        deinterlace: see `Deinterlacer`.
 
     `close` ends `frames` of a live stream at once; a read blocked in FFmpeg cannot be woken, so its connection may stay
     open up to `silence_s` longer. `warning` tells what a live stream lost, and when its sender ended it. Raises
@@ -91,13 +93,14 @@ class NetworkSource:
         probe_s: float = 2.0,
         options: dict[str, str] | None = None,
         allow_playlists: bool = False,
+        deinterlace: Mode = "auto",
     ) -> None:
         scheme = network_scheme(url)
         self.name = printable(hide_secrets(url))
         self.damage, self._ending = Damage(), ""
         if _leads_to_segments(url):
             silence_s = max(silence_s, _SEGMENT_SILENCE_S)
-        self._silence_s = silence_s
+        self._silence_s, self._deinterlace = silence_s, deinterlace
         probe = {"analyzeduration": str(round(probe_s * 1e6))}
         try:
             container = open_network(
@@ -111,16 +114,20 @@ class NetworkSource:
             raise SourceError(f"{self.name} cannot be opened: {why}.", is_away=isinstance(error, _AWAY)) from None
         self.live = not (scheme in ("http", "https") and container.duration)
         self.reader = Reader(container, threading.Event(), name=self.name)
-        self.rate_hz = self.reader.rate_hz
+        # FFmpeg says 25 Hz of pictures that are sent one by one; their times are those of arrival.
+        is_named = not (self.live and self.reader.container_name in ("mjpeg", "mpjpeg"))
+        self.rate_hz = self.reader.rate_hz if is_named else None
         self.size = (self.reader.stream.width, self.reader.stream.height)
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop without an end of the stream."""
         if not self.live:
-            yield from read_all(self.reader, name=self.name, silence_s=self._silence_s)
+            yield from read_all(self.reader, name=self.name, silence_s=self._silence_s, deinterlace=self._deinterlace)
             return
         begin_s = time.monotonic()
-        yield from read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage)
+        yield from read_live(
+            self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage, deinterlace=self._deinterlace
+        )
         if not self.reader.stop.is_set():
             self._ending = f"{self.name} was ended by its sender after {time.monotonic() - begin_s:.1f} s."
 

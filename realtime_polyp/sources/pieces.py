@@ -18,7 +18,7 @@ from realtime_polyp.sources.fields import FieldPairs
 from realtime_polyp.sources.reader import JUMP_AHEAD_S, JUMP_BACK_S, Reader
 
 _REAL_CLOCKS = {"mov", "matroska", "avi", "asf", "flv", "nut", "ogg", "mxf"}  # they store times, not a sender's clock
-_DTS_BACK_S = 0.25  # DTS rise; bad multiplexers may be wrong by a few pictures
+_DTS_BACK_S = 0.25
 _LONGEST_PAUSE_S = 86_400.0  # where the end is not known; a longer step is a damaged timestamp
 MOST_REORDERED = 16
 """Pictures between decoding and display, in H.264."""
@@ -84,8 +84,8 @@ def has_real_clock(reader: Reader) -> bool:
 
 
 class PieceClock:
-    """Times from timestamps. A piece begins where DTS go back more than 0.25 s and 4 periods, or ahead more than 60 s
-    in a container without times of its own."""
+    """Times from timestamps. A piece begins with a key picture whose DTS do not rise, where DTS go back more than 0.25 s
+    and 4 periods, or ahead more than 60 s in a container without times of its own."""
 
     lead_s = 0.0
 
@@ -96,11 +96,15 @@ class PieceClock:
         self._carries_number = not reader.stream.codec_context.is_hwaccel
         self.pieces = [replace(begin) if begin else Piece(first=reader.start_pts, begin_s=0.0)]
         self._dts: int | None = None
+        self._before_is_key = False
         self._last_s: float | None = None
         self._piece: Piece | None = None
 
     def add_packet(self, packet: "Packet[VideoStream]") -> bool:
         begins = packet.dts is not None and self._dts is not None and self._is_jump(self._dts, packet.dts)
+        if packet.is_keyframe and not self._before_is_key and packet.dts is not None and self._dts is not None:
+            begins = begins or packet.dts <= self._dts  # DTS rise, but bad multiplexers may be wrong by a little
+        self._before_is_key = packet.is_keyframe
         if begins:
             self.pieces.append(Piece(self.pieces[-1].number + 1))
         self._dts = self._dts if packet.dts is None else packet.dts

@@ -22,7 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 RATE = {"a.vob": 25}
 COUNT = 30
-LENGTHS = [(20, 10), (10, 20), (10, 10, 10)]
+LENGTHS = [(20, 10), (3, 27), (10, 10, 10)]
 CASES = [(name, lengths) for name in KINDS for lengths in LENGTHS if name != "a.mkv" or len(lengths) == 2]
 
 

@@ -1,5 +1,6 @@
 """Labels that a person drew on the frames of a video, whatever the tool, and the ground truth made of them."""
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,12 +13,13 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from realtime_polyp.metrics.run_lengths import RunLengths, encode, fill_polygons
-from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
+from realtime_polyp.metrics.truth import LAST_FRAMES, TrueFrame, VideoTruth, first_of_last
 from realtime_polyp.packets import Boxes
 from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.packet_scan import scan_file
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.placement import Placement
-from realtime_polyp.sources.reader import packets_of
+from realtime_polyp.sources.reader import Reader
 
 _LEAST_INSIDE = 0.5  # share of a box that lies inside the picture; less is an error in the labels, not an overhang
 
@@ -92,20 +94,20 @@ def read_clock(path: Path) -> Clock:
             if not isinstance(stream, VideoStream):
                 raise ValueError(f"{path} holds no video")
             stored = (stream.codec_context.width, stream.codec_context.height)
-            step_s = stream.time_base or Fraction(0)
-            times = sorted(Fraction(one.pts * step_s) for one in packets_of(container, stream) if one.pts is not None)
-            rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
+            reader = Reader(container, threading.Event(), name=str(path))
+            rates = [rate for rate in (stream.guessed_rate, reader.rate_hz, stream.base_rate) if rate]
+        times_s = scan_file(path).times_s
         placement = _read_placement(path)
     except av.error.FFmpegError as error:
         raise ValueError(f"{path} is not a video that can be read: {error}") from error
-    even = [rate for rate in rates if _fits(times, rate)]
+    even = [rate for rate in rates if _fits(times_s, rate)]
     if not even:
         raise ValueError(
             f"{path} has no even rate, which a truth file needs: make one with `ffmpeg -i IN -fps_mode cfr OUT`"
         )
     if placement is None or (placement.shown == placement.stored and not placement.turned):
-        return Clock(placement.shown if placement else stored, Fraction(even[0]), len(times))
-    return Clock(placement.shown, Fraction(even[0]), len(times), placement=placement)
+        return Clock(placement.shown if placement else stored, Fraction(even[0]), len(times_s))
+    return Clock(placement.shown, Fraction(even[0]), len(times_s), placement=placement)
 
 
 def _read_placement(path: Path) -> Placement | None:
@@ -117,9 +119,16 @@ def _read_placement(path: Path) -> Placement | None:
         return None if frame is None else RgbConverter(stream.sample_aspect_ratio).placement(frame)
 
 
-def _fits(times: Sequence[Fraction], rate_hz: Fraction) -> bool:
-    """Whether every frame's time is within half a period of the time that the rate implies."""
-    return bool(times) and all(abs((one - times[0]) * rate_hz - place) <= 0.5 for place, one in enumerate(times))
+def _fits(times_s: NDArray[np.float64], rate_hz: Fraction) -> bool:
+    """Whether every frame's time is within half a period of the time that the rate implies.
+
+    Of the last frames some may be missing: where a video was cut, those that are stored after later ones.
+    """
+    if not len(times_s):
+        return False
+    off = np.abs((times_s - times_s[0]) * float(rate_hz) - np.arange(len(times_s)))
+    allowed = [0.5 if one < first_of_last(len(off)) else LAST_FRAMES - 0.5 for one in range(len(off))]
+    return bool((off <= np.array(allowed)).all())
 
 
 def truth_of(found: Labelling, clock: Clock, *, name: str, cuts: Sequence[int] = ()) -> VideoTruth:
