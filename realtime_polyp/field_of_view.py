@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.picture_content import Region, mucosa_score, mucosa_share, split_at_seams, surround_of
+
 Image = NDArray[np.uint8]
 
 LEAST_SIDE_PX = 32
@@ -17,6 +19,9 @@ LEAST_SIDE_PX = 32
 _SEARCH_WIDTH_PX = 240
 _LIT_LEVEL = 32  # of 255, brightest channel; recorders paint the surround up to about 20
 _MIN_AREA = 0.08  # of the frame; anything smaller is not the picture
+_CLEARLY_MUCOSA = 0.75  # share of mucosa of a region that is certainly no more than the endoscope's picture
+_CLEARLY_BETTER = 0.25  # difference of scores by which a smaller picture is taken for the endoscope's
+_RIVAL_AREA = 0.4  # of the chosen picture's: a smaller one is no rival
 _MIN_COVERED = 0.08  # of the tallest column (row): thinner spurs of the lit region are text or a touching inset
 
 
@@ -44,6 +49,17 @@ class FieldOfView:
     def crop(self, image: Image) -> Image:
         """Crop an image (H, W, 3) to the field of view, without copying."""
         return image[self.y1 : self.y2, self.x1 : self.x2]
+
+    def overlap_px(self, other: "FieldOfView") -> int:
+        """Area of the part that both share, px."""
+        wide = min(self.x2, other.x2) - max(self.x1, other.x1)
+        high = min(self.y2, other.y2) - max(self.y1, other.y1)
+        return max(0, wide) * max(0, high)
+
+    def inside(self, width: int, height: int) -> "FieldOfView | None":
+        """Cut it to a picture of this size; None where nothing is left."""
+        x1, y1, x2, y2 = min(self.x1, width), min(self.y1, height), min(self.x2, width), min(self.y2, height)
+        return FieldOfView(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
     def union(self, other: "FieldOfView") -> "FieldOfView":
         return FieldOfView(
@@ -79,16 +95,49 @@ def whole(image: Image) -> FieldOfView:
     return FieldOfView(0, 0, width, height)
 
 
+@dataclass(frozen=True)
+class FieldSearch:
+    """The field of view that was found in a frame.
+
+    Attributes:
+        field: the rectangle.
+        rival: that of another picture in the frame, which may as well be the endoscope's; None: there is none.
+    """
+
+    field: FieldOfView
+    rival: FieldOfView | None = None
+
+
 def find_field(image: Image) -> FieldOfView | None:
-    """Find the bounding rectangle of the largest lit region of an image (H, W, 3) RGB; None if all of it is dark."""
+    """Find the rectangle of an image (H, W, 3) RGB that holds the endoscope's picture; None if all of it is dark."""
+    found = search_field(image)
+    return found.field if found else None
+
+
+def search_field(image: Image) -> FieldSearch | None:
+    """Find the endoscope's picture in an image (H, W, 3) RGB; None if all of it is dark.
+
+    It is the largest lit region, without a bright surround. Where several are large, or the largest has little of the
+    colours of mucosa, colours and shape decide (`picture_content`).
+    """
     step = max(1, image.shape[1] // _SEARCH_WIDTH_PX)
-    small = image[::step, ::step]
-    region = _largest_region(small.max(axis=2) > _LIT_LEVEL)
-    if region is None or region.sum() < _MIN_AREA * region.size:
+    small = np.ascontiguousarray(image[::step, ::step])
+    lit = np.maximum(np.maximum(small[..., 0], small[..., 1]), small[..., 2]) > _LIT_LEVEL
+    surround = surround_of(small, _LIT_LEVEL)
+    regions = _large_regions(lit & ~surround) if surround is not None else []
+    regions = regions or _large_regions(lit)
+    if not regions:
         return None
+    region, rival = _choose(small, regions)
+    shape = image.shape
+    return FieldSearch(_rectangle(region, step, shape), None if rival is None else _rectangle(rival, step, shape))
+
+
+def _rectangle(region: Region, step: int, shape: tuple[int, ...]) -> FieldOfView:
+    """The bounding rectangle of a region of the subsampled image. shape: of the image (H, W, 3)."""
     left, right = _covered_span(region.sum(axis=0))
     top, bottom = _covered_span(region.sum(axis=1))
-    height, width = image.shape[:2]
+    height, width = shape[:2]
     # One search cell of margin: the threshold cuts off the region's rim.
     return FieldOfView(
         max(0, (left - 1) * step),
@@ -98,13 +147,36 @@ def find_field(image: Image) -> FieldOfView | None:
     )
 
 
-def _largest_region(lit: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def _choose(small: Image, regions: list[Region]) -> tuple[Region, Region | None]:
+    """Choose the endoscope's picture among regions, the largest first, and the one that may be it as well."""
+    if len(regions) == 1:
+        if mucosa_share(small, regions[0]) >= _CLEARLY_MUCOSA:
+            return regions[0], None
+        parts = [part for part in split_at_seams(small, regions[0]) if part.sum() >= _MIN_AREA * part.size]
+        if len(parts) < 2:
+            return regions[0], None
+        regions = sorted(parts, key=lambda part: -int(part.sum()))
+    scores = [mucosa_score(small, region) for region in regions]
+    best = max(range(len(regions)), key=lambda place: scores[place])
+    chosen = best if scores[best] - scores[0] > _CLEARLY_BETTER else 0
+    rivals = [
+        place
+        for place in range(len(regions))
+        if place != chosen
+        and abs(scores[place] - scores[chosen]) <= _CLEARLY_BETTER
+        and regions[place].sum() >= _RIVAL_AREA * regions[chosen].sum()
+    ]
+    return regions[chosen], regions[rivals[0]] if rivals else None
+
+
+def _large_regions(lit: Region) -> list[Region]:
+    """Return the connected lit regions that are large enough for the picture, the largest first."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     opened = cv2.morphologyEx(lit.astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-    if count < 2:
-        return None
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    large = [place for place in np.argsort(-areas, kind="stable") if areas[place] >= _MIN_AREA * lit.size]
+    return [np.asarray(labels == 1 + place) for place in large]
 
 
 def _covered_span(counts: NDArray[np.int64]) -> tuple[int, int]:

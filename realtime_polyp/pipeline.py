@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,11 +37,17 @@ class Analyzer:
         self.inference, self.config = inference, config
         self._trace, self._name = trace, name
         self._candidates: int | None = None  # boxes per image in the first output of the detector
+        self.field_doubt: tuple[FieldOfView, FieldOfView] | None = None  # the field, and what may be it as well
         self.reset()
 
     def reset(self) -> None:
         """Forget the field of view: another video begins, or the same one at another place."""
-        self._fields, self._signal = FieldFinder(), SignalMonitor()
+        self._fields, self._signal = FieldFinder(self.config.field), SignalMonitor()
+
+    @property
+    def field_rival(self) -> FieldOfView | None:
+        """Another picture in the newest frames that may be the endoscope's; `field_doubt` remembers the last one."""
+        return self._fields.rival
 
     def submit(self, frames: Sequence[Frame]) -> Pending[list[RawResult]]:
         """Start on a batch of at least one frame.
@@ -88,9 +95,11 @@ class Analyzer:
 
     def _find_field(self, frame: Frame) -> tuple[FieldOfView, Signal]:
         """The field of view and whether the picture is alive; a still has no past."""
-        if frame.is_still:
+        if frame.is_still or self._fields.named != self.config.field:
             self.reset()
         field = self._fields.update(frame.image, frame.pts_s)
+        if self._fields.rival:
+            self.field_doubt = field, self._fields.rival
         return field, self._signal.update(field.crop(frame.image), frame.pts_s)
 
     def _detections(self, outputs: ModelOutputs, count: int) -> list[Detections]:
@@ -163,6 +172,11 @@ class Pipeline:
         """For the frames to come; may be called from another thread. None: the default."""
         self.filter.set_times(confirm_s, hold_s)
         self.analyzer.config = self.filter.config
+
+    def set_field(self, field: FieldOfView | None) -> None:
+        """For the frames to come; may be called from another thread. None: the field is found."""
+        self.filter.config = replace(self.filter.config, field=field)
+        self.analyzer.config, self.analyzer.field_doubt = self.filter.config, None
 
     def warm_up(self) -> None:
         """Run a black frame through, so that the first real one does not wait for just-in-time compilation.

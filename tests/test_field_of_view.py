@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime_polyp.field_of_view import FieldOfView, find_field, whole
+from realtime_polyp.field_of_view import FieldOfView, find_field, parse_field, search_field, whole
 
 H, W = 720, 1280
 SLACK_PX = 16  # a search cell (1280 / 240 rounds to 5 px) and what rounding a corner takes
@@ -125,3 +125,76 @@ def test_cropping_unions_and_containment() -> None:
     assert field.union(other) == FieldOfView(3, 2, 20, 10) == other.union(field)
     assert field.union(other).contains(field) and not field.contains(other)
     assert FieldOfView(4, 5, 12, 9).contains(field, slack_px=1) and not FieldOfView(4, 5, 12, 9).contains(field)
+
+
+COLOURS = {"white": (238, 238, 238), "blue": (20, 40, 140), "grey": (128, 128, 128), "navy": (0, 0, 70)}
+
+
+def encoded(image: np.ndarray) -> np.ndarray:
+    """As JPEG leaves it."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("box", [BOX, [500, 120, 1000, 614], [640, 0, 1280, 720]])
+def test_a_bright_surround_of_one_colour_is_not_picture(colour: str, box: list[int]) -> None:
+    x1, y1, x2, y2 = box
+    plain = np.full((H, W, 3), COLOURS[colour], np.uint8)
+    boxed, shape = plain.copy(), octagon(*box, 110) > 0
+    boxed[y1:y2, x1:x2] = 0
+    boxed[shape] = tissue(H, W)[shape]
+    plain[y1:y2, x1:x2] = tissue(H, W)[y1:y2, x1:x2]
+    for image in (boxed, plain):
+        found = search_field(encoded(image))
+        assert found and found.rival is None
+        assert_near(found.field, box)
+
+
+def room(*, coloured: bool) -> np.ndarray:
+    """What a camera in the room may see: soft shapes, grey or of all colours."""
+    noise = np.random.default_rng(0).integers(0, 255, (H // 8, W // 8, 3), np.uint8)
+    soft = cv2.resize(cv2.GaussianBlur(noise, (0, 0), 3), (W, H))
+    soft = cv2.normalize(soft, None, 40, 230, cv2.NORM_MINMAX)
+    return np.asarray(soft if coloured else np.repeat(soft[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("coloured", [False, True])
+@pytest.mark.parametrize("gap_px", [0, 40])
+@pytest.mark.parametrize("shape", ["octagon", "rectangle"])
+def test_of_two_pictures_the_endoscope_s_is_chosen_by_its_content(coloured: bool, gap_px: int, shape: str) -> None:
+    image = room(coloured=coloured)
+    image[:, : 520 + gap_px] = 0
+    box = [10, 150, 520, 570] if shape == "octagon" else [0, 0, 520, 720]
+    x1, y1, x2, y2 = box
+    mask = octagon(*box, 110) if shape == "octagon" else cv2.rectangle(image[..., 0] * 0, (x1, y1), (x2, y2), 255, -1)
+    image[mask > 0] = tissue(H, W)[mask > 0]
+    for mirrored in (False, True):
+        found = search_field(encoded(image[:, ::-1] if mirrored else image))
+        assert found and found.rival is None
+        assert_near(found.field, [W - x2, y1, W - x1, y2] if mirrored else box)
+
+
+def test_two_pictures_of_mucosa_are_doubtful_and_the_larger_is_taken() -> None:
+    image = np.zeros((H, W, 3), np.uint8)
+    image[:, :680], image[:, 720:] = tissue(H, W)[:, :680], tissue(H, W, seed=1)[:, 720:]
+    found = search_field(image)
+    assert found
+    assert_near(found.field, [0, 0, 680, 720])
+    assert_near(found.rival, [720, 0, 1280, 720])
+    image[:, 980:] = 0
+    found = search_field(image)
+    assert found and found.rival is None  # a small one is a picture in the picture
+
+
+@pytest.mark.parametrize("text, field", [("1,2,101,202", [1, 2, 101, 202]), (" 0, 0, 32 ,32", [0, 0, 32, 32])])
+def test_a_field_is_read(text: str, field: list[int]) -> None:
+    assert parse_field(text).box == field
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1,2,3", "a,b,c,d", "0,0,640,480,1", "0.5,0,640,480", "-1,0,640,480", "9,0,40,99"]
+)
+def test_what_is_no_field_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="is no field of view"):
+        parse_field(text)

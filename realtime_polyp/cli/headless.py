@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from realtime_polyp.cli.options import Options
+from realtime_polyp.cli.source_options import print_doubt
 from realtime_polyp.cli.waiting import finish, run_to_end
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from realtime_polyp.outputs import Output, OutputError, OutputGroup, OutputSpec, alarm_figures, open_outputs
@@ -52,6 +53,7 @@ def run_headless(source: Source, runtime: Runtime, options: Options, stream: Str
     # Files are written first, because printing may fail.
     written = written_files(spec, summary, options.trace) + ([recorder.folder] if recorder and recorder.folder else [])
     print(closing_text(session, alarms, written, verbose=options.verbose))
+    print_doubt(pipeline)
     return exit_code([session], errors, stalls)
 
 

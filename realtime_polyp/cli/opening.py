@@ -7,9 +7,10 @@ from functools import partial
 from tqdm import tqdm
 
 from realtime_polyp.cli.options import Options
+from realtime_polyp.cli.source_options import check_pictures
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources import ImageFolderSource, Source, open_source
+from realtime_polyp.sources import Source, open_source
 from realtime_polyp.sources.continued import LastFrame
 from realtime_polyp.sources.reconnecting import Reconnecting, keep_open
 from realtime_polyp.watchdog import Trouble
@@ -28,13 +29,13 @@ def open_named(
         hardware=decoding_device(options.device),
         allow_playlists=options.allow_playlists,
         rate_hz=options.rate,
+        deinterlace=options.deinterlace,
     )
     source = keep_open(open_it, give_up_after_s=options.give_up_after, last=last)
     if isinstance(source, Reconnecting):
         source.on_trouble = print_trouble
         source.on_return = print_return
-    if isinstance(source, ImageFolderSource) and source.is_video and options.rate is None:
-        print(f"realtime-polyp: {source.name}: {source.explanation}", file=sys.stderr)
+    check_pictures(source, rate_hz=options.rate, field=options.field)
     return source
 
 

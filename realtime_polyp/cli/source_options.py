@@ -2,13 +2,19 @@
 
 import argparse
 import math
+import sys
 
 from realtime_polyp.field_of_view import FieldOfView, parse_field
+from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.preprocess.field_finder import doubt_text
+from realtime_polyp.sources.base import Source, SourceError
+from realtime_polyp.sources.images import ImageFolderSource
+from realtime_polyp.sources.deinterlace import MODES
 from realtime_polyp.sources.numbered import USUAL_RATE_HZ
 
 
 def add_picture_options(group: argparse._ArgumentGroup) -> None:
-    """Add --rate and --field."""
+    """Add --rate, --field and --deinterlace."""
     group.add_argument(
         "--rate",
         type=_rate,
@@ -22,6 +28,30 @@ def add_picture_options(group: argparse._ArgumentGroup) -> None:
         metavar="X1,Y1,X2,Y2",
         help="rectangle of the frame that holds the endoscope's picture, px (default: it is found)",
     )
+    group.add_argument(
+        "--deinterlace",
+        choices=MODES,
+        default=MODES[0],
+        help="auto: make whole pictures of interlaced ones (default); field-rate: of a file, two of each, half a period "
+        "apart; off: leave them combed",
+    )
+
+
+def check_pictures(source: Source, *, rate_hz: float | None, field: FieldOfView | None) -> None:
+    """Say how a folder is read where nobody said it. Raises SourceError for a field that the picture does not hold."""
+    if isinstance(source, ImageFolderSource) and source.is_video and rate_hz is None:
+        print(f"realtime-polyp: {source.name}: {source.explanation}", file=sys.stderr)
+    width, height = source.size
+    if field and field.inside(width, height) != field:
+        source.close()
+        named = ",".join(str(side) for side in field.box)
+        raise SourceError(f"--field {named} reaches beyond the picture of {source.name}, {width} x {height} px.")
+
+
+def print_doubt(pipeline: Pipeline) -> None:
+    """Say on standard error that another picture of the frame may be the endoscope's."""
+    if pipeline.analyzer.field_doubt:
+        print(f"realtime-polyp: {doubt_text(*pipeline.analyzer.field_doubt)}", file=sys.stderr)
 
 
 def _rate(text: str) -> float:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from fakes import pipeline_of
 
 from realtime_polyp.field_of_view import FieldOfView, whole
-from realtime_polyp.preprocess.field_finder import FieldFinder
+from realtime_polyp.packets import Frame
+from realtime_polyp.preprocess.field_finder import FieldFinder, doubt_text
 from realtime_polyp.preprocess.signal import SignalMonitor
 
 
@@ -103,3 +105,45 @@ def test_the_picture_is_not_kept() -> None:
     for index in range(30):
         image[:] = np.roll(image, 5, axis=0)
         assert watch.update(image, index / 10) == "ok"
+
+
+def test_a_named_field_is_kept_inside_any_frame() -> None:
+    finder = FieldFinder(FieldOfView(10, 20, 200, 180))
+    assert finder.update(WIDE, 0.0) == finder.update(NARROW, 5.0) == FieldOfView(10, 20, 200, 180)
+    assert finder.update(WIDE[:100, :150], 6.0) == FieldOfView(10, 20, 150, 100)
+    assert finder.update(WIDE[:10, :10], 7.0) == FieldOfView(0, 0, 10, 10)
+
+
+def test_a_picture_elsewhere_must_be_found_again_and_again() -> None:
+    finder, left, right = FieldFinder(), lit(0, 20, 140, 220), lit(180, 20, 320, 220)
+    first = finder.update(left, 0.0)
+    assert boxes(finder, right, [0.5, 1.0, 1.5]) == [first] * 3
+    assert near(finder.update(right, 2.0), [180, 20, 320, 220])
+
+
+def two_pictures() -> np.ndarray:
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[:, :150] = image[:, 170:] = (180, 110, 90)
+    return image
+
+
+def test_a_second_picture_that_may_be_the_endoscope_s_is_told() -> None:
+    finder = FieldFinder()
+    field = finder.update(two_pictures(), 0.0)
+    assert finder.rival and {field.x1, finder.rival.x1} == {0, 169}
+    finder.update(WIDE, 0.5)
+    assert finder.rival is None
+    sentence = doubt_text(FieldOfView(0, 0, 151, 240), FieldOfView(169, 0, 320, 240))
+    assert "0,0,151,240 was analysed" in sentence and "--field 169,0,320,240" in sentence
+
+
+def test_a_pipeline_takes_a_field_at_once_and_forgets_the_doubt() -> None:
+    pipeline, image = pipeline_of(), two_pictures()
+    frames = (Frame(number, number / 25, 0.0, image) for number in range(3))
+    found = pipeline.analyse([next(frames)])[0].field_of_view
+    assert pipeline.analyzer.field_doubt == (found, pipeline.analyzer.field_rival) and found.width < 160
+    pipeline.set_field(FieldOfView(170, 0, 320, 240))
+    assert pipeline.analyse([next(frames)])[0].field_of_view == FieldOfView(170, 0, 320, 240)
+    assert pipeline.analyzer.field_doubt is pipeline.analyzer.field_rival is None
+    pipeline.set_field(None)
+    assert pipeline.analyse([next(frames)])[0].field_of_view == found
