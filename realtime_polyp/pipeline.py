@@ -49,6 +49,10 @@ class Analyzer:
         """Another picture in the newest frames that may be the endoscope's; `field_doubt` remembers the last one."""
         return self._fields.rival
 
+    def forget_engine(self) -> None:
+        """Another engine may give another number of boxes per image."""
+        self._candidates = None
+
     def submit(self, frames: Sequence[Frame]) -> Pending[list[RawResult]]:
         """Start on a batch of at least one frame.
 
@@ -144,7 +148,6 @@ class Pipeline:
         """Either engine may be absent. inference: how the engines run; by default on the host. name: the trace's
         row."""
         self.inference: Inference = inference or HostInference(detector, segmenter)
-        self.detector, self.segmenter = detector, segmenter
         self.trace, self.name = trace, name
         self.analyzer = Analyzer(self.inference, config, trace=trace, name=name)
         self.filter = TemporalFilter(config, trace=trace, track=name)
@@ -152,6 +155,18 @@ class Pipeline:
     @property
     def config(self) -> PipelineConfig:
         return self.filter.config
+
+    @property
+    def detector(self) -> DetectorEngine | None:
+        return self.inference.detector
+
+    @property
+    def segmenter(self) -> SegmenterEngine | None:
+        return self.inference.segmenter
+
+    def engine_changed(self) -> None:
+        """Another engine runs the models: it may give another number of candidates."""
+        self.analyzer.forget_engine()
 
     def reset(self) -> None:
         """Forget the past: another video begins."""

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import decoding_device, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, Hint, SegmenterEngine
+from realtime_polyp.engines.fallback import engines_after
 from realtime_polyp.engines.gate import check_gate, gate_problem
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import Inference
+from realtime_polyp.inference.guarded import GuardedInference, Ladder, unguarded
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.notebook import with_progress, without_pictures
 from realtime_polyp.packets import Result
@@ -156,7 +158,7 @@ class Runtime:
         return {
             "detector": _describe_engine(self.detector),
             "segmenter": _describe_engine(self.segmenter),
-            "inference": type(self.inference).__name__,
+            "inference": type(unguarded(self.inference)).__name__,
             "pipeline": self.pipeline_config,
         }
 
@@ -210,7 +212,7 @@ def _assemble(
         hflip=config.temporal and config.hflip,
         field=config.field,
     )
-    inference = inference or _open_inference(detector, segmenter, trace)
+    inference = inference or _guarded(config, _open_inference(detector, segmenter, trace), trace)
     doubts = (tuple(unverified), tuple(cautions))
     return Runtime(config, detector, segmenter, inference, pipeline_config, *doubts, trace, usual_score)
 
@@ -278,6 +280,25 @@ def _open_inference(
     from realtime_polyp.inference.cuda import CudaInference  # torch takes seconds to import, and a CPU does not need it
 
     return CudaInference(detector, segmenter, trace=trace)
+
+
+def _guarded(config: RuntimeConfig, inference: Inference, trace: Trace | None) -> Inference:
+    """For live pictures, which go on while the models are started again. Others end with the first failure."""
+    first = inference.detector or inference.segmenter
+    if not config.live or first is None:
+        return inference
+    names = [(config.engine, config.device), *engines_after(first.name, first.device)]
+
+    def open_level(level: int) -> Inference:
+        engine, device = names[level]
+        chosen = replace(config, engine=engine, device=device)
+        detector, segmenter = _open_engines(chosen)
+        for one in (detector, segmenter):
+            if one is not None and not config.allow_unverified:
+                check_gate(one)
+        return _open_inference(detector, segmenter, trace)
+
+    return GuardedInference(inference, Ladder(open_level, [first.device, *(device for _, device in names[1:])]))
 
 
 def _resolve_fusion(

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Literal
 
+from realtime_polyp.analysis_rate import AnalysisRate
 from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.inference.base import Pending
 from realtime_polyp.inference.checked import ModelOutputError
+from realtime_polyp.inference.guarded import EngineFailure, GuardedInference
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.telemetry.histogram import Histogram
@@ -60,8 +62,9 @@ class Session:
     paints: whoever paints calls `shown(frame)` and `annotated(result)`; otherwise that happens when `show` returns.
     on_frame: called with each captured frame on the decode thread; it must not block.
 
-    A live source drops the oldest waiting frame; a file waits. Raises ValueError for another display than synced
-    without a viewer that paints.
+    A live source drops the oldest waiting frame; a file waits. Where the models cannot keep up with a live source,
+    every n-th frame is analysed (`every`). Raises ValueError for another display than synced without a viewer that
+    paints.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Session:
         self.stages_ms: dict[str, Histogram] = {}
         self.state: State = "ready"
         self.first_captured_s = self.last_analysed_s = 0.0
+        self.conversions: tuple[str, ...] = ()  # of any picture so far
         self.screen = self._open_screen(display)
         live = source.live or display != "synced"
         capacity = _QUEUED_PACED if display == "paced" else _QUEUED_LIVE if live else _QUEUED_FILE
@@ -94,6 +98,7 @@ class Session:
         self._at: dict[str, int] = {}
         self._next_index: int | None = None
         self._progress, self._stopped_s = Progress(), 0.0
+        self._rate = AnalysisRate() if live and display != "paced" else None
         self._position, self._analysis_s = (-float("inf"), 0.0), 0.0
         stages = {"decode": self._decode_all, "analyse": self._analyse_all, "deliver": self._deliver_all}
         self._threads = [  # daemons: a device read that nothing can wake must not keep the process alive
@@ -197,6 +202,11 @@ class Session:
         """Index of the newest frame whose result was delivered; 0 before the first."""
         return self._at.get("deliver", 0)
 
+    @property
+    def every(self) -> int:
+        """Every n-th frame is analysed: more than 1 where the models cannot keep up with a live source."""
+        return self._rate.every if self._rate else 1
+
     def tally(self) -> Tally:
         return self.pictures.tally()
 
@@ -216,15 +226,21 @@ class Session:
             self._trace("decode", read_since, frame.index)
             self._at["decode"] = frame.index + 1  # the one that is read next
             self.first_captured_s = self.first_captured_s or frame.captured_s
+            if frame.conversions:
+                self.conversions = tuple(dict.fromkeys(self.conversions + frame.conversions))
             self._count_late(frame.index)
             self.pictures.captured(frame.index)
             self.analyses.captured(frame.index)
             self._next_index = frame.index + 1
+            frame, is_analysed = self._rate.choose(frame) if self._rate else (frame, True)
             if self._on_frame:
                 self._on_frame(frame)
             if self.screen:
                 self.screen.put(frame)
-            self.frames.put(frame)
+            if is_analysed:
+                self.frames.put(frame)
+            else:
+                self._skip(frame, "analysis", "even rate")
             read_since = time.perf_counter()
         self.frames.close()
         if self.screen:
@@ -256,12 +272,16 @@ class Session:
         under_way: list[_Submitted] = []
         try:
             for frames in self._batches():
+                since_s = time.monotonic()
                 self._at["analyse"] = frames[0].index
-                with self._progress.working("model", frames[0].index):
-                    pending = self.pipeline.submit(frames)
+                pending = self._submit(frames)
+                if pending is None:
+                    continue
                 under_way.append((frames, pending))
                 if len(under_way) > ahead:
                     self._collect(*under_way.pop(0))
+                if self._rate:
+                    self._rate.add_duration(time.monotonic() - since_s)
             while under_way:
                 self._collect(*under_way.pop(0))
         finally:
@@ -269,6 +289,29 @@ class Session:
                 with self._progress.working("model", frames[0].index), suppress(BaseException):
                     pending.result()
         self.results.close()
+
+    def _submit(self, frames: list[Frame]) -> Pending[list[Result]] | None:
+        """Start on a batch; None where the models failed and are started again."""
+        try:
+            with self._progress.working("model", frames[0].index):
+                return self.pipeline.submit(frames)
+        except EngineFailure as error:
+            if not self._recover(frames, error):
+                raise error.cause or error from None
+            return None
+
+    def _recover(self, frames: list[Frame], error: Exception) -> bool:
+        """Start the models again after a failure; the picture of a live source goes on. False: nothing can."""
+        guard = self.pipeline.inference
+        is_live = self.source.live and not self.source.reads_ahead  # else it is a recording
+        if not (isinstance(guard, GuardedInference) and is_live):
+            return False
+        for frame in frames:
+            self._skip(frame, "analysis", "model failed")
+        is_started = guard.recover(error, stops=lambda: self.state != "running")
+        if is_started:
+            self.pipeline.engine_changed()
+        return is_started or guard.has_answered or guard.may_start_again
 
     def _batches(self) -> Iterator[list[Frame]]:
         """The frames to analyse. Of a paced display, those that can be analysed before they are due."""
@@ -286,8 +329,15 @@ class Session:
 
     def _collect(self, frames: list[Frame], pending: Pending[list[Result]]) -> None:
         self._at["analyse"] = frames[0].index
-        with self._progress.working("model", frames[0].index):
-            results = pending.result()
+        try:
+            with self._progress.working("model", frames[0].index):
+                results = pending.result()
+        except ModelOutputError as error:
+            if not self._recover(frames, error):
+                raise
+            return
+        if isinstance(self.pipeline.inference, GuardedInference):
+            self.pipeline.inference.note_answer()
         for result in results:
             for stage, duration_ms in result.stages_ms.items():
                 self._time(stage, duration_ms)

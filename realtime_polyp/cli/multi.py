@@ -19,6 +19,7 @@ from realtime_polyp.cli.headless import (
 )
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import run_to_end
+from realtime_polyp.inference.guarded import unguarded
 from realtime_polyp.inference.shared import SharedInference
 from realtime_polyp.outputs import AlarmFigures, Output, OutputError, OutputGroup, alarm_figures, open_outputs
 from realtime_polyp.outputs.recorder import Recorder
@@ -103,7 +104,7 @@ def analyse_together(
     recorders: list[SessionRecorder | None] = []
     totals = [source.frames_total for source in sources]
     total = None if None in totals else sum(one for one in totals if one is not None)
-    shared = SharedInference(runtime.inference)
+    shared = SharedInference(unguarded(runtime.inference))
     with tqdm(total=total, unit="frame", desc=f"{len(sources)} streams", disable=None) as bar:
         for number, (source, one) in enumerate(zip(sources, outputs, strict=True), 1):
             pipeline = runtime.pipeline(inference=shared, name=f"{number}", warm=False)

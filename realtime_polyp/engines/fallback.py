@@ -1,4 +1,7 @@
-"""Engine `auto` on a GPU: the fastest engine that is available and has passed its gate. Each fallback is printed."""
+"""Engine `auto` on a GPU: the fastest engine that is available and has passed its gate. Each fallback is printed.
+
+`engines_after` is the way down from there, for a model that fails while it runs.
+"""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -6,7 +9,6 @@ from typing import Any
 
 from realtime_polyp.engines.base import EngineError, Hint
 from realtime_polyp.engines.gate import REFERENCE, failure_reason
-from realtime_polyp.engines.static import require_device
 from realtime_polyp.engines.weights import Weights
 
 Open = Callable[[Weights, str, Hint], Any]
@@ -38,6 +40,8 @@ def open_best(
 
     allow_unverified: also accept engines whose gate failed or was not run. Raises EngineError if the device is missing.
     """
+    from realtime_polyp.engines.static import require_device  # it imports torch
+
     require_device(device)  # otherwise each engine would report this again
     notes: list[str] = []
     for name, key_of in LADDER:
@@ -54,3 +58,23 @@ def open_best(
     engine = engines[REFERENCE](weights, device, hint)
     engine.notes = tuple(notes)
     return engine
+
+
+_CPU_LADDER = ("openvino-int8", "openvino", REFERENCE)
+
+
+def engines_after(name: str, device: str) -> list[tuple[str, str]]:
+    """Return the engines to try when this one fails again and again: (name, device), the best first.
+
+    On a GPU the rest of LADDER and the reference, then those of the CPU, which also run where the GPU is lost.
+    """
+    on_cpu = [(one, "cpu") for one in _CPU_LADDER]
+    if device != "cuda":
+        return _below((name, "cpu"), on_cpu)
+    on_gpu = [*((one, "cuda") for one, _ in LADDER), (REFERENCE, "cuda")]
+    return _below((name, "cuda"), on_gpu) + on_cpu
+
+
+def _below(engine: tuple[str, str], ladder: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What comes after an engine; all of it for one that is not on the ladder."""
+    return ladder[ladder.index(engine) + 1 :] if engine in ladder else ladder

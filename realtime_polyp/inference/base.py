@@ -44,7 +44,7 @@ class ModelOutputs:
 
 
 class Inference(Protocol):
-    """Runs both models on batches; owned by one thread at a time.
+    """Runs both models on batches; owned by one thread at a time. Plain attributes may implement the properties.
 
     Attributes:
         detector, segmenter: the engines; either may be absent.
@@ -52,10 +52,17 @@ class Inference(Protocol):
         overlaps: a second batch may be submitted before the first is collected.
     """
 
-    detector: DetectorEngine | None
-    segmenter: SegmenterEngine | None
-    takes_planes: bool
-    overlaps: bool
+    @property
+    def detector(self) -> DetectorEngine | None: ...
+
+    @property
+    def segmenter(self) -> SegmenterEngine | None: ...
+
+    @property
+    def takes_planes(self) -> bool: ...
+
+    @property
+    def overlaps(self) -> bool: ...
 
     def submit(
         self, images: Sequence[Any], fields: Sequence[FieldOfView], *, hflip: Sequence[bool] = ()

@@ -1,0 +1,300 @@
+"""Both models under a watchdog: what fails or hangs is started again, then replaced by the next engine of the ladder.
+
+For live pictures, which go on meanwhile. The models run on a thread of their own, because nothing can end a call that
+hangs: that thread is then abandoned.
+"""
+
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
+from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.inference.base import Inference, ModelOutputs, Pending
+from realtime_polyp.watchdog import Trouble
+
+T = TypeVar("T")
+
+RESTARTS = 5
+"""So many times per minute an engine is started again; then the next one of the ladder takes its place."""
+
+PER_S = 60.0
+
+ANSWER_S = 3.0
+"""An answer that takes longer than this, and ten times as long as usual, never comes."""
+
+FIRST_ANSWER_S = 120.0
+"""The same of the first answer after a start: engines compile what they need then."""
+
+_TIMES_USUAL = 10.0
+_USUAL_SHARE = 0.1
+_POLL_S = 0.05
+# What CUDA says when the device or its context is lost: every later call on it fails too.
+_DEVICE_LOST = (
+    "cuda error",
+    "cudaerror",
+    "device-side assert",
+    "illegal memory access",
+    "no cuda-capable device",
+    "unspecified launch failure",
+    "cuda driver",
+)
+
+
+class EngineFailure(RuntimeError):
+    """A model failed or hangs, and its answer is lost. The message is the reason.
+
+    cause: what the model raised; None where it hangs.
+    """
+
+    def __init__(self, message: str, cause: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Ladder:
+    """The engines to use, the one that was chosen first.
+
+    open_level: opens both models on the engine of this level anew; may take minutes and raise anything.
+    devices: of each level, "cuda" or "cpu".
+    """
+
+    def __init__(self, open_level: Callable[[int], Inference], devices: Sequence[str]) -> None:
+        self.open_level, self.devices = open_level, devices
+
+    def after(self, level: int, *, device_lost: bool) -> int:
+        """The next level; the same one where it is the last. device_lost: no other engine runs on that device."""
+        later = range(level + 1, len(self.devices))
+        return next((one for one in later if not device_lost or self.devices[one] != self.devices[level]), level)
+
+
+class GuardedInference:
+    """An Inference that can be started again: after `submit` or a check of its outputs failed, call `recover`.
+
+    inference: the one that was opened first. say: takes sentences for the log.
+
+    Attributes:
+        trouble: what is wrong; None while answers come.
+        has_answered: an answer was good since the start.
+    """
+
+    overlaps = False
+
+    def __init__(
+        self,
+        inference: Inference,
+        ladder: Ladder,
+        *,
+        answer_s: float = ANSWER_S,
+        first_answer_s: float = FIRST_ANSWER_S,
+        say: Callable[[str], None] = lambda text: print(f"realtime-polyp: {text}", file=sys.stderr),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.trouble: Trouble | None = None
+        self.has_answered = False
+        self.level = 0
+        self._inner, self._ladder, self._say, self._clock = inference, ladder, say, clock
+        self._answer_s, self._first_answer_s = answer_s, first_answer_s
+        self._usual_s: float | None = None
+        self._is_down = False
+        self._starts: deque[float] = deque()  # when this level's engine was started again
+        self._worker = _Worker()
+
+    @property
+    def detector(self) -> DetectorEngine | None:
+        return self._inner.detector
+
+    @property
+    def segmenter(self) -> SegmenterEngine | None:
+        return self._inner.segmenter
+
+    @property
+    def takes_planes(self) -> bool:
+        return self._inner.takes_planes
+
+    @property
+    def inner(self) -> Inference:
+        """The inference that runs now."""
+        return self._inner
+
+    def submit(
+        self, images: Sequence[Any], fields: Sequence[FieldOfView], *, hflip: Sequence[bool] = ()
+    ) -> Pending[ModelOutputs]:
+        """Run a batch. Raises EngineFailure where the models fail, hang, or have not been started again yet."""
+        if self._is_down:
+            raise EngineFailure(self.trouble.reason if self.trouble else "it was not started again")
+        inner, began_s = self._inner, self._clock()
+        try:
+            outputs = self._worker.run(lambda: inner.submit(images, fields, hflip=hflip).result(), self._limit_s())
+        except TimeoutError as error:
+            self._worker = _Worker()  # the other one hangs
+            raise EngineFailure(f"no answer for {self._clock() - began_s:.1f} s") from error
+        except BaseException as error:  # noqa: BLE001 - a model may raise anything, on a thread of its own
+            raise EngineFailure(_describe(error), error) from error
+        self._learn(self._clock() - began_s)
+        return Pending(lambda: outputs)
+
+    def note_answer(self) -> None:
+        """The answer was good."""
+        self.has_answered = True
+        if self.trouble:
+            self._say(f"the model answers again after {self.trouble.age_s(self._clock()):.1f} s")
+            self.trouble = None
+
+    def recover(self, error: Exception, stops: Callable[[], bool] = lambda: False) -> bool:
+        """Start the models again after an error, or the next engine; False: not now, call it again at the next frame.
+
+        stops: returns whether to give up waiting. Frames that come meanwhile are lost to the analysis.
+        """
+        self._is_down = True
+        reason, now_s = str(error), self._clock()
+        if self.trouble is None:
+            self._say(f"the model failed: {reason}; starting it again")
+        before = self.trouble or Trouble("model", reason, now_s)
+        level = self._choose_level(error)
+        if level is None:
+            self.trouble = Trouble("model", before.reason, before.since_s, before.attempts, self._starts[0] + PER_S)
+            return False
+        self.trouble = Trouble("model", reason, before.since_s, before.attempts + 1)
+        if level != self.level:
+            self.level = level
+            self._starts.clear()
+        self._starts.append(now_s)
+        return self._start(stops)
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether an engine was not started too often yet."""
+        is_last = self._ladder.after(self.level, device_lost=False) == self.level
+        return not is_last or len(self._starts) < RESTARTS
+
+    def close(self) -> None:
+        """End the thread of the models."""
+        self._worker.end()
+
+    def _choose_level(self, error: Exception) -> int | None:
+        """The engine to start: the same one, or the next; None: the last one was started too often."""
+        while self._starts and self._clock() - self._starts[0] >= PER_S:
+            self._starts.popleft()
+        lost = any(word in str(error).lower() for word in _DEVICE_LOST)
+        if len(self._starts) < RESTARTS and not lost:
+            return self.level
+        following = self._ladder.after(self.level, device_lost=lost)
+        return following if following != self.level or len(self._starts) < RESTARTS else None
+
+    def _start(self, stops: Callable[[], bool]) -> bool:
+        _free_device_memory()
+        level, ladder = self.level, self._ladder
+        try:
+            inner = self._worker.run(lambda: ladder.open_level(level), self._first_answer_s, stops)
+        except TimeoutError:
+            self._worker = _Worker()
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises, the picture goes on
+            self._say(f"the model could not be started again: {_describe(error)}")
+            return False
+        changed = _names(inner) != _names(self._inner)
+        self._inner, self._is_down, self._usual_s = inner, False, None
+        if changed:
+            self._say(f"the model runs on another engine now: {_names(inner)}")
+        return True
+
+    def _limit_s(self) -> float:
+        if self._usual_s is None:
+            return self._first_answer_s
+        return max(self._answer_s, _TIMES_USUAL * self._usual_s)
+
+    def _learn(self, took_s: float) -> None:
+        usual_s = min(took_s, self._answer_s) if self._usual_s is None else self._usual_s
+        self._usual_s = usual_s + _USUAL_SHARE * (took_s - usual_s)
+
+
+def unguarded(inference: Inference) -> Inference:
+    """The inference itself, where it is under a watchdog."""
+    return inference.inner if isinstance(inference, GuardedInference) else inference
+
+
+class _Call(Generic[T]):
+    """One call on the worker's thread."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.done = threading.Event()
+        self._work = work
+        self._found: T | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._found = self._work()
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            self._error = error
+        self.done.set()
+
+    def result(self) -> T:
+        if self._error:
+            raise self._error
+        return self._found  # type: ignore[return-value]
+
+
+class _Worker:
+    """A thread that makes one call after the other, as CUDA graphs require. After a call that hangs, it is abandoned:
+    it ends when that call returns. It starts with the first call."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def run(self, work: Callable[[], T], limit_s: float, stops: Callable[[], bool] = lambda: False) -> T:
+        """Make a call and return its result. Raises what it raises, or TimeoutError after `limit_s` or once `stops`."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=_serve, args=(self._calls,), name="models", daemon=True)
+            self._thread.start()
+        call, until_s = _Call(work), time.monotonic() + limit_s
+        self._calls.put(call)
+        while not call.done.wait(min(_POLL_S, max(0.0, until_s - time.monotonic()))):
+            if time.monotonic() >= until_s or stops():
+                self.end()
+                raise TimeoutError
+        return call.result()
+
+    def end(self) -> None:
+        """Let the thread end after its present call."""
+        if self._thread:
+            self._calls.put(None)
+            self._thread = None
+
+    def __del__(self) -> None:
+        self.end()
+
+
+def _serve(calls: "queue.SimpleQueue[_Call[Any] | None]") -> None:
+    while (call := calls.get()) is not None:
+        call.run()
+        del call  # it holds pictures
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - a model may raise anything
+        message = ""
+    return message or type(error).__name__
+
+
+def _names(inference: Inference) -> str:
+    engines = [engine for engine in (inference.detector, inference.segmenter) if engine is not None]
+    return " + ".join(dict.fromkeys(f"{engine.name} ({engine.device})" for engine in engines))
+
+
+def _free_device_memory() -> None:
+    """Give back what torch keeps of the GPU's memory; what failed may have held most of it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        try:
+            torch.cuda.empty_cache()
+        except Exception:  # noqa: BLE001 - the device is lost
+            return
