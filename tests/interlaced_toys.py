@@ -1,5 +1,8 @@
 """Interlaced pictures of a scene whose every moment is known."""
 
+from fractions import Fraction
+from pathlib import Path
+
 import av
 import numpy as np
 from numpy.typing import NDArray
@@ -53,3 +56,18 @@ def combed_share(picture: Luma) -> float:
     first, second = line - above, line - below
     differs = ((first > 9) & (second > 9)) | ((first < -9) & (second < -9))
     return float(np.mean(differs & (np.abs(above2 + 4 * line + below2 - 3 * (above + below)) > 54)))
+
+
+def write_interlaced(path: Path, *, count: int = 12, flagged: bool = True) -> Path:
+    """A recording of the scene at 25 frames, 50 fields per second."""
+    with av.open(path, "w") as container:
+        params = "tff=1" if flagged else "bframes=0"
+        stream = container.add_stream("libx264", rate=25, options={"crf": "8", "x264-params": params})
+        stream.width, stream.height, stream.pix_fmt = 192, 128, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 25)
+        for moment in range(count):
+            frame = frame_of(weave(moment), "tff" if flagged else "prog")
+            frame.pts, frame.time_base = moment, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

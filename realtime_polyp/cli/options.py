@@ -20,6 +20,7 @@ from realtime_polyp.outputs.video import VIDEO_NAMES
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
 from realtime_polyp.runtime import RuntimeConfig
 from realtime_polyp.settings import SettingsError
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.telemetry.summary import package_version
 from realtime_polyp.temporal.config import TemporalConfig
 
@@ -117,6 +118,7 @@ class Options:
     field: FieldOfView | None
     give_up_after: float | None
     allow_playlists: bool
+    deinterlace: Mode
     ahead: bool | None
     display: Literal["synced", "immediate"] | None
     keep_pace: bool

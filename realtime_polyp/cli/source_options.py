@@ -8,8 +8,8 @@ from realtime_polyp.field_of_view import FieldOfView, parse_field
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.preprocess.field_finder import doubt_text
 from realtime_polyp.sources.base import Source, SourceError
-from realtime_polyp.sources.images import ImageFolderSource
 from realtime_polyp.sources.deinterlace import MODES
+from realtime_polyp.sources.images import ImageFolderSource
 from realtime_polyp.sources.numbered import USUAL_RATE_HZ
 
 
@@ -32,8 +32,8 @@ def add_picture_options(group: argparse._ArgumentGroup) -> None:
         "--deinterlace",
         choices=MODES,
         default=MODES[0],
-        help="auto: make whole pictures of interlaced ones (default); field-rate: of a file, two of each, half a period "
-        "apart; off: leave them combed",
+        help="auto: make whole pictures of interlaced ones (default); field-rate: of a file, two of each, half a "
+        "period apart; off: leave them combed",
     )
 
 

@@ -47,6 +47,7 @@ def key_frames(
                 if end_s is not None and pts_s >= end_s:
                     return
                 to_rgb.set_aspect(reader.take_aspect(picture))
+                to_rgb.set_before(None)
                 if pts_s >= start_s:
                     yield Frame(index, pts_s, time.monotonic(), to_rgb(picture), continues=False)
                     index += 1

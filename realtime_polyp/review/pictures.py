@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.packet_scan import Start, scan_packets
 from realtime_polyp.sources.paths import check_file
@@ -48,6 +49,7 @@ class PictureFile:
     """The pictures of one video file. Use it on one thread.
 
     memory_bytes: bound of what is kept decoded; at least two pictures are kept. threads: FFmpeg's, SLICE or AUTO.
+    deinterlace: see `Deinterlacer`.
 
     Raises SourceError for a file that cannot be opened or has no video. A damaged part has no pictures.
     """
@@ -59,11 +61,12 @@ class PictureFile:
         memory_bytes: int = MEMORY_BYTES,
         threads: str = "AUTO",
         allow_playlists: bool = False,
+        deinterlace: Mode = "auto",
     ) -> None:
         self.path = check_file(Path(path))
         self._allow_playlists, self._threads, self._memory_bytes = allow_playlists, threads, memory_bytes
         self._stop = threading.Event()
-        self._to_rgb = RgbConverter()
+        self._to_rgb = RgbConverter(deinterlace=deinterlace)
         self._open()
 
     @property
@@ -77,11 +80,26 @@ class PictureFile:
         return self._reader.period_s
 
     def at(self, time_s: float) -> Picture | None:
-        """Return the picture of this time, to within SAME_TIME_S; None where there is none."""
+        """Return the picture of this time, to within SAME_TIME_S; None where there is none.
+
+        Half a period after an interlaced picture, its second field is returned.
+        """
         self._go_to(time_s)
+        index = self._index_at(time_s)
+        if index is not None:
+            return self._convert(index)
+        index = self._index_at(time_s - self.period_s / 2)
+        return None if index is None else self._second_field(index)
+
+    def _index_at(self, time_s: float) -> int | None:
         index = bisect_left(self._times_s, time_s - SAME_TIME_S)
         near = [one for one in range(index, len(self._times_s)) if self._times_s[one] <= time_s + SAME_TIME_S]
-        return self._convert(min(near, key=lambda one: abs(self._times_s[one] - time_s))) if near else None
+        return min(near, key=lambda one: abs(self._times_s[one] - time_s)) if near else None
+
+    def _second_field(self, index: int) -> Picture | None:
+        first = self._convert(index)
+        image = self._to_rgb.second_field()
+        return None if image is None else Picture(first.time_s + self.period_s / 2, image)
 
     def shown_at(self, time_s: float) -> Picture | None:
         """Return the picture that a player shows at this time: the last one that is not later, else the first."""
@@ -232,6 +250,7 @@ class PictureFile:
     def _convert(self, index: int) -> Picture:
         picture, aspect = self._kept[index]
         self._to_rgb.set_aspect(aspect)
+        self._to_rgb.set_before(self._kept[index - 1][0] if index else None)
         return Picture(self._times_s[index], self._to_rgb(picture))
 
 

@@ -7,6 +7,7 @@ from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import Source, SourceError
 from realtime_polyp.sources.capture import CaptureSource, is_number
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.file import FileSource
 from realtime_polyp.sources.images import ImageFolderSource
 from realtime_polyp.sources.network import NetworkSource
@@ -38,6 +39,7 @@ class SourceOptions:
     hardware: str | None = None
     allow_playlists: bool = False
     rate_hz: float | None = None
+    deinterlace: Mode = "auto"
 
 
 def open_source(
@@ -50,6 +52,7 @@ def open_source(
     hardware: str | None = None,
     allow_playlists: bool = False,
     rate_hz: float | None = None,
+    deinterlace: Mode = "auto",
 ) -> Source:
     """Open a video file, a folder of stills, a camera (`0`, `/dev/video0`, `device:NAME`), a URL or `pattern[...]`.
 
@@ -61,10 +64,12 @@ def open_source(
         hardware: "cuda" decodes files on a GPU if it supports them.
         allow_playlists: a playlist may lead to other files, a network playlist or a redirect to other hosts.
         rate_hz: a folder of stills is a video of so many frames per second; 0: it is none. None: its names tell.
+        deinterlace: "auto" makes whole pictures of interlaced ones, "off" leaves them; "field-rate" makes two of each,
+            of files only.
 
     Raises SourceError if the text names nothing that can be opened, or for an option that does not fit.
     """
-    options = SourceOptions(start_s, end_s, loop, device_format, hardware, allow_playlists, rate_hz)
+    options = SourceOptions(start_s, end_s, loop, device_format, hardware, allow_playlists, rate_hz, deinterlace)
     for recognises, build in _KINDS:
         if recognises(text):
             if rate_hz is not None and build is not _folder:
@@ -84,6 +89,7 @@ def _file(text: str, options: SourceOptions) -> Source:
         loop=options.loop,
         hardware=options.hardware,
         allow_playlists=options.allow_playlists,
+        deinterlace=options.deinterlace,
     )
 
 
@@ -104,12 +110,12 @@ def _device(text: str, options: SourceOptions) -> Source:
     name = text.removeprefix("device:")
     if not name.strip():
         raise SourceError("device: names no device: write device:NAME, a number, or a path such as /dev/video0.")
-    return CaptureSource(name, format=options.device_format)
+    return CaptureSource(name, format=options.device_format, deinterlace=options.deinterlace)
 
 
 def _network(text: str, options: SourceOptions) -> Source:
     _check_live_options(text, options)
-    return NetworkSource(text, allow_playlists=options.allow_playlists)
+    return NetworkSource(text, allow_playlists=options.allow_playlists, deinterlace=options.deinterlace)
 
 
 def _pattern(text: str, options: SourceOptions) -> Source:

@@ -13,6 +13,7 @@ from realtime_polyp.messages import printable, shorten_path
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import open_device
 from realtime_polyp.sources.reader import Reader
@@ -66,6 +67,7 @@ class CaptureSource:
         pixel_format: to request, such as "mjpeg" or "yuyv422"; default: chosen by the device.
         open_timeout_s: time limit for opening, s.
         silence_s: time without a frame after which `frames` raises SourceError, s.
+        deinterlace: see `Deinterlacer`.
 
     If the device changes its picture size while running, the frames have the new size. Raises SourceError if the device
     cannot be opened.
@@ -86,11 +88,12 @@ class CaptureSource:
         pixel_format: str | None = None,
         open_timeout_s: float = 10.0,
         silence_s: float = 3.0,
+        deinterlace: Mode = "auto",
     ) -> None:
         platform = _PLATFORMS.get(sys.platform, _PLATFORMS["linux"])
         device_name = _device_name(device, platform)
         self.name = printable(device)
-        self._silence_s = silence_s
+        self._silence_s, self._deinterlace = silence_s, deinterlace
         self.damage = Damage()
         options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
         try:
@@ -110,8 +113,10 @@ class CaptureSource:
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop."""
         if self.reader.container_name == _MADE_ON_DEMAND:
-            return read_all(self.reader, name=self.name, silence_s=self._silence_s)
-        return read_live(self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage)
+            return read_all(self.reader, name=self.name, silence_s=self._silence_s, deinterlace=self._deinterlace)
+        return read_live(
+            self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage, deinterlace=self._deinterlace
+        )
 
     @property
     def warning(self) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from realtime_polyp.sources.combing import Combing, is_alike, measure_combing
+from realtime_polyp.sources.reader import Reader
 
 Mode = Literal["auto", "off", "field-rate"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -23,6 +24,7 @@ _COMBED = 0.01  # share of cells; whole pictures have none, interlaced ones in m
 _CONFIRMED = 0.5  # share of the combed cells whose order of fields is clear
 _COMBED_ALONE = 0.05  # where there is no picture before
 _CLEAN, _MOVING = 0.002, 0.05
+_FIRST_PICTURES = 25  # of a file, that tell whether it has a rate of fields
 _LEAST_PX = 16  # bwdif takes no smaller picture
 _CLEAN_PICTURES = 100  # in motion, until pictures without combs are taken for whole
 
@@ -65,6 +67,22 @@ class Interlacing:
             return combing.combed > _COMBED_ALONE
         is_clear = combing.top_first + combing.bottom_first >= _CONFIRMED * combing.combed
         return combing.combed > _COMBED and is_clear
+
+
+def begins_interlaced(reader: Reader) -> bool:
+    """Return whether one of a file's first pictures is interlaced. Frees the reader, which is at the file's start."""
+    interlacing, before, count = Interlacing(), None, 0
+    try:
+        while count < _FIRST_PICTURES and (packet := reader.packet()) is not None:
+            for picture in reader.decode(packet):
+                if interlacing.is_interlaced(picture, before):
+                    return True
+                before, count = picture, count + 1
+    except av.error.FFmpegError:  # damaged: what was read decides
+        pass
+    finally:
+        reader.free()
+    return False
 
 
 class Deinterlacer:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av.error
@@ -15,6 +16,7 @@ from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.damage import EARLY_END_S, Damage
+from realtime_polyp.sources.deinterlace import Mode, begins_interlaced
 from realtime_polyp.sources.gaps import Gap, StampLog
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
 from realtime_polyp.sources.index import begin_s, read_index, sound_end_s, stored_duration_s
@@ -49,6 +51,8 @@ class FileSource:
             of a few frames.
         hardware: "cuda" decodes on a GPU if the GPU supports the file; `decoder` tells which decoder is used.
         allow_playlists: a playlist may lead to other files.
+        deinterlace: see `Deinterlacer`. "field-rate" makes two frames of each picture of a file that begins interlaced:
+            those of picture n have the numbers 2n and 2n + 1, and `rate_hz` is doubled.
 
     `Frame.index` is the frame's number in the file, also after a seek to `start_s`. If the container's index lists
     every frame at an even rate (most MP4 and AVI files), the number is `pts_s` over the period. Otherwise (a variable
@@ -73,6 +77,7 @@ class FileSource:
         thread_type: str = "SLICE",
         hardware: str | None = None,
         allow_playlists: bool = False,
+        deinterlace: Mode = "auto",
     ) -> None:
         check_span(start_s, end_s)
         self._path, self._allow_playlists = check_file(Path(path)), allow_playlists
@@ -89,7 +94,11 @@ class FileSource:
         whole = start_s == 0 and end_s is None and not loop
         self._index = read_index(self.reader)
         self.frames_total: int | None = self._index.count if whole else None
-        self._to_rgb = RgbConverter()
+        self._to_rgb = RgbConverter(deinterlace=deinterlace)
+        self._doubles = deinterlace == "field-rate" and begins_interlaced(self._open()[0])
+        if self._doubles:
+            self.rate_hz = self.rate_hz and 2 * self.rate_hz
+            self.frames_total = self.frames_total and 2 * self.frames_total
         self._damage, self._stamps = Damage(), StampLog(float(self.reader.time_base))
         self._read_s = 0.0  # time of the newest picture that was decoded, s
         self._flags: list[tuple[int, float]] = []  # packets marked as incomplete: how many may follow, and their times
@@ -124,7 +133,7 @@ class FileSource:
             planes = self._to_rgb.planes(picture) if self._hwaccel else None
             continues = not self._jumped
             aspect = self._to_rgb.aspect
-            yield Frame(
+            frame = Frame(
                 index,
                 pts_s,
                 time.monotonic(),
@@ -133,7 +142,27 @@ class FileSource:
                 planes=planes,
                 pixel_aspect=aspect,
                 stamp_s=self._own_s,
+                conversions=self._to_rgb.conversions,
             )
+            if self._doubles:
+                yield from self._fields(frame)
+            else:
+                yield frame
+
+    def _fields(self, first: Frame) -> Iterator[Frame]:
+        """Yield two frames of a picture, given as the first; a progressive picture is shown twice."""
+        first = replace(first, index=2 * first.index)
+        yield first
+        image, later_s = self._to_rgb.second_field(), self.reader.period_s / 2
+        yield replace(
+            first,
+            index=first.index + 1,
+            pts_s=first.pts_s + later_s,
+            stamp_s=self._own_s + later_s,
+            captured_s=time.monotonic(),
+            image=first.image if image is None else image,
+            continues=True,
+        )
 
     def _open(self) -> tuple[Reader, float | None]:
         """Open a reader at the file's start; also return the stored duration, s, where there is one."""
@@ -221,6 +250,7 @@ class FileSource:
                     self._note_stamp(pts_s, picture)
                 yield pts_s, picture
                 break
+            self._to_rgb.set_before(picture)
             dropped += 1
         yield from pictures
 

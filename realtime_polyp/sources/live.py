@@ -15,6 +15,7 @@ from realtime_polyp.sources.backlog import Backlog, Waiting
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.continuity import mark_continuity
 from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.gaps import Gap, LiveGaps
 from realtime_polyp.sources.lateness import DueClock
 from realtime_polyp.sources.paced import BurstPacer
@@ -36,7 +37,9 @@ _CLOCKLESS = (  # FFmpeg invents 25 pictures per second for them
 _LAST_READ_S = 0.5  # a read of the network gives up after silence_s, and only then hands out the last pictures
 
 
-def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | None = None) -> Iterator[Frame]:
+def read_live(
+    reader: Reader, *, name: str, silence_s: float, damage: Damage | None = None, deinterlace: Mode = "auto"
+) -> Iterator[Frame]:
     """Yield frames as they arrive, until the sender ends the stream or `reader.stop` is set. Frees the reader.
 
     A thread reads packets continuously, so that none waits in a socket. Packets that wait too long for the decoder are
@@ -47,20 +50,20 @@ def read_live(reader: Reader, *, name: str, silence_s: float, damage: Damage | N
     name: for error messages. damage: receives lost and incomplete pictures. Raises SourceError after
     `silence_s` without a picture (at most 0.5 s later), or if the device or connection fails: after the last picture.
     """
-    return mark_continuity(_convert(reader, name, silence_s, damage or Damage()))
+    return mark_continuity(_convert(reader, name, silence_s, damage or Damage(), deinterlace))
 
 
-def read_all(reader: Reader, *, name: str, silence_s: float) -> Iterator[Frame]:
+def read_all(reader: Reader, *, name: str, silence_s: float, deinterlace: Mode = "auto") -> Iterator[Frame]:
     """Yield every frame of a recording that comes over the network. Frees the reader.
 
     No packet is skipped: the sender waits for the consumer. Raises SourceError as `read_live` does.
     """
-    return mark_continuity(_convert_all(reader, name, silence_s))
+    return mark_continuity(_convert_all(reader, name, silence_s, deinterlace))
 
 
-def _convert(reader: Reader, name: str, silence_s: float, damage: Damage) -> Iterator[Frame]:
+def _convert(reader: Reader, name: str, silence_s: float, damage: Damage, deinterlace: Mode) -> Iterator[Frame]:
     backlog: Backlog[VideoPacket] = Backlog()
-    decoding = _Decoding(reader, damage)
+    decoding = _Decoding(reader, damage, deinterlace)
     failures: list[Exception] = []
     threading.Thread(
         target=_read_packets, args=(reader, backlog, decoding.due, failures), name="packets", daemon=True
@@ -126,11 +129,11 @@ def _read_packets(
 class _Decoding:
     """Decodes the packets of a live stream; gives each picture its index and times."""
 
-    def __init__(self, reader: Reader, damage: Damage) -> None:
+    def __init__(self, reader: Reader, damage: Damage, deinterlace: Mode) -> None:
         self.due = DueClock()
         self._reader, self._damage = reader, damage
         self._clock = Clock(reader.time_base, None, reader.period_s)
-        self._to_rgb = RgbConverter()
+        self._to_rgb = RgbConverter(deinterlace=deinterlace)
         self._gaps = LiveGaps()
         self._inside: dict[int, Waiting[VideoPacket]] = {}  # packets in the decoder, by PTS
         self._index = 0
@@ -202,7 +205,16 @@ class _Decoding:
         captured_s = self.due.due_s(item.stamp_s, item.arrived_s)
         image, continues, aspect = self._to_rgb(picture), not self._clock.jumped, self._to_rgb.aspect
         stamp_s = None if pts is None else float(pts * self._reader.time_base)
-        return Frame(number, self._last_s, captured_s, image, continues=continues, pixel_aspect=aspect, stamp_s=stamp_s)
+        return Frame(
+            number,
+            self._last_s,
+            captured_s,
+            image,
+            continues=continues,
+            pixel_aspect=aspect,
+            stamp_s=stamp_s,
+            conversions=self._to_rgb.conversions,
+        )
 
     def _note_packet(self, item: Waiting[VideoPacket]) -> None:
         """Add a packet in the order of arrival. A jump of the timestamps means that packets were lost."""
@@ -236,9 +248,9 @@ def _silence(name: str, silence_s: float, damage: Damage | None = None) -> Sourc
     return SourceError(f"{name} has sent no picture for {silence_s:g} s: check its signal and its cable.")
 
 
-def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]:
+def _convert_all(reader: Reader, name: str, silence_s: float, deinterlace: Mode) -> Iterator[Frame]:
     clock = Clock(reader.time_base, None, reader.period_s)
-    to_rgb = RgbConverter()
+    to_rgb = RgbConverter(deinterlace=deinterlace)
     index = 0
     try:
         while not reader.stop.is_set():
@@ -253,8 +265,9 @@ def _convert_all(reader: Reader, name: str, silence_s: float) -> Iterator[Frame]
             for picture in _decode(reader, packet):
                 to_rgb.set_aspect(reader.take_aspect(picture))
                 stamp_s = None if picture.pts is None else float(picture.pts * reader.time_base)
-                when, aspect = (clock.at(picture.pts), time.monotonic()), to_rgb.aspect
-                yield Frame(index, *when, to_rgb(picture), pixel_aspect=aspect, stamp_s=stamp_s)
+                when, image, aspect = (clock.at(picture.pts), time.monotonic()), to_rgb(picture), to_rgb.aspect
+                done = to_rgb.conversions
+                yield Frame(index, *when, image, pixel_aspect=aspect, stamp_s=stamp_s, conversions=done)
                 index += 1
     finally:
         reader.free()

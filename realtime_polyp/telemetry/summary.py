@@ -42,6 +42,7 @@ def summarise(
         "format": SUMMARY_FORMAT,
         "source": session.source.name,
         "decoder": session.source.decoder,
+        "conversions": list(session.conversions),
         "state": session.state,
         "warning": " ".join(totals.warnings) or None,
         "frames_captured": tally.captured,

@@ -20,6 +20,7 @@ from realtime_polyp.review.key_pictures import key_frames
 from realtime_polyp.review.look_ahead import Report, look_ahead
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.sources import open_source
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.telemetry.priority import lower_thread_priority
 from realtime_polyp.viewer.findings import Findings
 from realtime_polyp.viewer.thinned import Thinned
@@ -39,6 +40,7 @@ class Job:
         config: how; the same as for playing.
         start_s, end_s: the part, s.
         allow_playlists: a playlist may lead to other files.
+        deinterlace: as for playing; at most the rate of pictures.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Job:
     start_s: float
     end_s: float
     allow_playlists: bool = False
+    deinterlace: Mode = "auto"
 
 
 def file_of(source: str) -> Path | None:
@@ -64,7 +67,8 @@ def job_of(runtime: Runtime, options: Options, duration_s: float | None) -> Job 
     config = runtime.config
     if runtime.detector.device == "cuda":
         config = replace(config, device="cpu", engine="auto")
-    return Job(options.source, config, options.start_s, duration_s, options.allow_playlists)
+    deinterlace: Mode = "off" if options.deinterlace == "off" else "auto"
+    return Job(options.source, config, options.start_s, duration_s, options.allow_playlists, deinterlace)
 
 
 class Ahead:
@@ -138,7 +142,11 @@ def _reports(job: Job) -> Iterator[Report]:
     runtime = open_runtime(job.config)
 
     def open_part(start_s: float, end_s: float | None) -> Thinned:
-        return Thinned(open_source(job.source, start_s=start_s, end_s=end_s, allow_playlists=job.allow_playlists))
+        playlists, deinterlace = job.allow_playlists, job.deinterlace
+        source = open_source(
+            job.source, start_s=start_s, end_s=end_s, allow_playlists=playlists, deinterlace=deinterlace
+        )
+        return Thinned(source)
 
     def thin(source: object, step_s: float) -> Thinned:
         assert isinstance(source, Thinned)

@@ -179,7 +179,8 @@ class SessionFeed:
 
     @property
     def engines_text(self) -> str:
-        return engines_text(self.session.pipeline.detector, self.session.pipeline.segmenter)
+        engines = engines_text(self.session.pipeline.detector, self.session.pipeline.segmenter)
+        return "    ".join((*self.session.conversions, engines))
 
     @property
     def warning(self) -> str | None:

@@ -1,13 +1,15 @@
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from interlaced_toys import combed_share, frame_of, luma_of, scene, weave
+from interlaced_toys import combed_share, frame_of, luma_of, scene, weave, write_interlaced
+from media import write_clip
 
+from realtime_polyp.review.pictures import PictureFile
+from realtime_polyp.sources import FileSource
 from realtime_polyp.sources.combing import measure_combing
-from realtime_polyp.sources.deinterlace import Deinterlacer
+from realtime_polyp.sources.deinterlace import Deinterlacer, Mode
 from realtime_polyp.sources.picture import RgbConverter
 
 MOMENTS = range(6)
@@ -156,16 +158,65 @@ def test_tiny_pictures_are_no_failure(size: tuple[int, int]) -> None:
     assert Deinterlacer()(frame_of(luma)) is not None
 
 
-def write_interlaced(path: Path, *, count: int = 12, flagged: bool = True) -> Path:
-    """A recording of the scene at 25 frames, 50 fields per second."""
-    with av.open(path, "w") as container:
-        params = "tff=1" if flagged else "bframes=0"
-        stream = container.add_stream("libx264", rate=25, options={"crf": "8", "x264-params": params})
-        stream.width, stream.height, stream.pix_fmt = 192, 128, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 25)
-        for moment in range(count):
-            frame = frame_of(weave(moment), "tff" if flagged else "prog")
-            frame.pts, frame.time_base = moment, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+def test_a_flagged_file_is_de_interlaced_at_its_own_times(tmp_path: Path) -> None:
+    frames = list(FileSource(write_interlaced(tmp_path / "a.mp4")).frames())
+    assert [frame.index for frame in frames] == list(range(12))
+    assert [frame.pts_s for frame in frames] == pytest.approx([n / 25 for n in range(12)])
+    assert {frame.conversions for frame in frames} == {("de-interlaced",)}
+    assert max(combed_share(frame.image[..., 1]) for frame in frames) < 0.01
+
+
+def test_a_file_whose_flags_lie_is_de_interlaced(tmp_path: Path) -> None:
+    frames = list(FileSource(write_interlaced(tmp_path / "a.mp4", flagged=False)).frames())
+    assert max(combed_share(frame.image[..., 1]) for frame in frames) < 0.01
+
+
+def test_off_shows_a_file_as_it_is_stored(tmp_path: Path) -> None:
+    frames = list(FileSource(write_interlaced(tmp_path / "a.mp4"), deinterlace="off").frames())
+    assert min(combed_share(frame.image[..., 1]) for frame in frames) > 0.03
+    assert {frame.conversions for frame in frames} == {()}
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_the_rate_of_fields_doubles_frames_and_their_numbers(tmp_path: Path, flagged: bool) -> None:
+    path = write_interlaced(tmp_path / "a.mp4", flagged=flagged)
+    source = FileSource(path, deinterlace="field-rate")
+    assert (source.rate_hz, source.frames_total) == (50, 24)
+    frames = list(source.frames())
+    assert [frame.index for frame in frames] == list(range(24))
+    assert [frame.pts_s for frame in frames] == pytest.approx([n / 50 for n in range(24)])
+    assert [frame.stamp_s for frame in frames] == pytest.approx([n / 50 for n in range(24)])
+    truth = RgbConverter()(frame_of(scene(4.5)))
+    assert error(frames[9].image, truth) < 3 and error(frames[8].image, truth) > 4
+
+
+def test_the_rate_of_fields_changes_nothing_of_progressive_video(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", count=5)
+    source = FileSource(path, deinterlace="field-rate")
+    plain = FileSource(path)
+    assert source.rate_hz == plain.rate_hz
+    assert [frame.index for frame in source.frames()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", ["auto", "field-rate"])
+def test_pictures_after_a_seek_and_in_the_review_are_the_same(tmp_path: Path, mode: Mode) -> None:
+    path = write_interlaced(tmp_path / "a.mp4", count=14)
+    frames = list(FileSource(path, deinterlace=mode).frames())
+    later = list(FileSource(path, deinterlace=mode, start_s=6 / 25).frames())
+    pictures = PictureFile(path)
+    assert [frame.index for frame in later] == [frame.index for frame in frames[-len(later) :]]
+    for frame, same in zip(later, frames[-len(later) :], strict=True):
+        found = pictures.at(same.stamp_s or 0.0)
+        assert np.array_equal(frame.image, same.image)
+        assert found is not None and np.array_equal(found.image, same.image)
+    pictures.close()
+
+
+def test_a_stream_is_de_interlaced_without_a_delay(tmp_path: Path) -> None:
+    """Each picture comes out of its own packet: none waits for the one after it."""
+    path = write_interlaced(tmp_path / "a.ts", flagged=False)
+    with av.open(str(path)) as container:
+        to_rgb = RgbConverter()
+        for count, packet in enumerate(container.demux(video=0)):
+            images = [to_rgb(picture) for picture in packet.decode()]
+            assert len(images) == 1 or count > 9
