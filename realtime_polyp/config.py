@@ -70,9 +70,9 @@ class PipelineConfig:
         return PROBABILITIES if self.fusion or (fitted and fitted.map) else DETECTOR_SCORES
 
     def flips(self, frame: Frame) -> bool:
-        """Whether the models see this frame flipped. Depends on the frame's index alone, so that batching does not
-        change it. A live line that analyses exactly every second frame sees all of them in one orientation."""
-        return self.hflip and not frame.is_still and frame.index % 2 == 1
+        """Whether the models see this frame flipped. Depends on the frame alone, so that batching does not change it."""
+        flipped = frame.index % 2 == 1 if frame.flipped is None else frame.flipped
+        return self.hflip and not frame.is_still and flipped
 
 
 def default_config(detector: Engine | None, segmenter: Engine | None) -> PipelineConfig:

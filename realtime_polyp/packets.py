@@ -45,6 +45,7 @@ class Frame:
         pixel_aspect: width over height of a stored pixel. Those of `image` are square: it was stretched by this.
         stamp_s: the picture's time in its file, or its timestamp in its stream, s: `pts_s` before repetitions of a
             recording and jumps of a stream's clock were joined. None: not known.
+        flipped: the models see it flipped left to right, where they see frames so at all; None: where `index` is odd.
         conversions: what was done to the picture beyond colour and shape, such as "de-interlaced".
     """
 
@@ -58,6 +59,7 @@ class Frame:
     file_name: str | None = None
     pixel_aspect: Fraction = Fraction(1)
     stamp_s: float | None = None
+    flipped: bool | None = None
     conversions: tuple[str, ...] = ()
 
     @property

@@ -20,13 +20,13 @@ def with_settings_file(parser: argparse.ArgumentParser, arguments: list[str]) ->
 
     What the arguments say themselves is left out of the file's. Raises SettingsError.
     """
-    typed = _typed(parser, arguments)
-    if (path := typed.get("settings")) is None:
+    path = parser.parse_args(arguments).settings  # --help and mistakes end here
+    if path is None:
         return arguments
     settings = read_settings(path, required=True)
     if not settings.options:
         return arguments
-    named = set(typed)
+    named = set(_typed(parser, arguments))
     if named & set(_NAMES_A_SOURCE):
         named |= set(_NAMES_A_SOURCE)
     tokens: list[str] = []

@@ -303,6 +303,7 @@ def _describe(status: Status, session: Session, before: Totals | None) -> Status
         live=session.source.live,
         rate_hz=float(rate_hz) if rate_hz else None,
         size=session.source.size,
+        every=session.every,
         pictures=totals.pictures,
         analyses=totals.analyses,
         video_delay_ms=totals.video_delay_ms,
