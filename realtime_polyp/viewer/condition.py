@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from realtime_polyp.analysis_rate import ordinal
 from realtime_polyp.packets import FrameQuality, Signal
 from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall
 
@@ -88,6 +89,7 @@ class PlayerState:
         is_slow: that has been too little for a while.
         keeps_pace: analysis is skipped rather than time.
         analysed: share of the last pictures that were shown with their own result, where pace is kept; else None.
+        every: every n-th frame of a live source is analysed: more than 1 where the models cannot keep up.
         signal, frame_quality: of the newest analysed frame.
         format_change: the last change of the picture's size.
         failure: why playing failed.
@@ -106,6 +108,7 @@ class PlayerState:
     is_slow: bool = False
     keeps_pace: bool = False
     analysed: float | None = None
+    every: int = 1
     signal: Signal = "ok"
     frame_quality: FrameQuality = "clear"
     format_change: FormatChange | None = None
@@ -197,6 +200,8 @@ def measured_text(speed: float) -> str:
 
 def pace_badges(state: PlayerState) -> tuple[str, ...]:
     """What stays on the picture while frames are shown without analysis of their own."""
+    if state.live and state.every > 1 and state.phase == "playing":
+        return (f"Every {ordinal(state.every)} picture is analysed",)
     if not state.keeps_pace or state.analysed is None or state.analysed > _MOSTLY_ANALYSED:
         return ()
     return ("Analysis skipped \u2013 press G",)

@@ -50,6 +50,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def every(self) -> int:
+        """Every n-th frame is analysed: more than 1 where the models cannot keep up with a live source."""
+        ...
+
+    @property
     def engines_text(self) -> str:
         """The engines and models, for the status line."""
         ...
@@ -176,6 +181,10 @@ class SessionFeed:
     @property
     def tracks_polyps(self) -> bool:
         return self.session.pipeline.config.temporal is not None
+
+    @property
+    def every(self) -> int:
+        return self.session.every
 
     @property
     def engines_text(self) -> str:

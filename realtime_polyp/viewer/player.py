@@ -261,6 +261,7 @@ class Player:
             speed=self._meter.read(now_s) if is_playing else None,
             is_slow=is_playing and self._meter.is_slow(now_s, self.speed),
             keeps_pace=display == "paced",
+            every=self.feed.every if self.feed else 1,
             analysed=self._rates.analysed(now_s) if is_playing and display == "paced" else None,
             signal=newest.signal if newest else "ok",
             frame_quality=newest.frame_quality if newest else "clear",

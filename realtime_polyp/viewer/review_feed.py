@@ -34,6 +34,7 @@ class ReviewFeed:
 
     display: Display = "synced"
     filters_again = True
+    every = 1
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ function show(status) {
   const state = section.querySelector(".state");
   state.textContent = status.state[0].toUpperCase() + status.state.slice(1);
   state.className = `state ${status.tone}`;
-  const every = status.analysed_every > 1 ? `\nevery ${status.analysed_every}th picture is analysed` : "";
+  const every = status.analysed_every > 1 ? `\none picture in ${status.analysed_every} is analysed` : "";
   section.querySelector(".numbers").textContent =
     `polyps so far ${status.polyps}\npicture ${milliseconds(status.video_delay_ms)}\n` +
     `overlay ${milliseconds(status.annotation_delay_ms)}\ndropped ${status.frames_dropped} of ${status.frames_captured}${every}`;
