@@ -20,8 +20,9 @@ from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.quantized import fake_quantize_int8, measure_ranges, quantize
 from realtime_polyp.engines.weights import find_weights, read_manifest
 from realtime_polyp.models.detector import Detector
+from realtime_polyp.models.joint import JointModel
 from realtime_polyp.models.segmenter import Segmenter
-from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
 from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
 
@@ -87,7 +88,9 @@ def module_of(name: str) -> nn.Module:
         return Detector(DETECTORS[name]).eval()
     if name in SEGMENTERS:
         return Segmenter(SEGMENTERS[name]).eval()
-    raise ValueError(f"unknown model {name!r}: choose from {', '.join([*DETECTORS, *SEGMENTERS])}")
+    if name in JOINTS:
+        return JointModel(JOINTS[name]).eval()
+    raise ValueError(f"unknown model {name!r}: choose from {', '.join([*DETECTORS, *SEGMENTERS, *JOINTS])}")
 
 
 def prove(name: str, module: nn.Module, precision: str = "fp32", *, size: tuple[int, int] | None = None) -> Proof:

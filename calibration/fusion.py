@@ -45,6 +45,7 @@ from calibration.scores import labelled_stills
 from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
+from realtime_polyp.engines.halves import other_half
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
 from realtime_polyp.metrics.matches import match
@@ -118,7 +119,7 @@ def run(options: argparse.Namespace) -> None:
     check_files([*sets[0], *sets[1], *unseen], masks=True)
     # The engines alone, without a pipeline: they run on augmented views of stills.
     detector = open_detector(options.detector, options.engine)
-    segmenter = open_segmenter(options.segmenter, options.engine)
+    segmenter = other_half(detector, options.segmenter) or open_segmenter(options.segmenter, options.engine)
     samples = training_samples(sets[0], detector, segmenter, stills_count=options.stills, background=options.free)
     fusion = fit_fusion(samples, detector, segmenter, options.out.name)
     total = len(sets[1])

@@ -19,6 +19,7 @@ from calibration.accuracy.table import table
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES, open_engine
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.engines.gate import REFERENCE, GateRecord
+from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
 from trainers.command import command_parser, run_command
@@ -49,7 +50,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="NAME", help="installed weights of a detector or a segmenter")
+    add("--model", required=True, metavar="NAME", help="installed weights")
     add("--engine", required=True, metavar="NAME", help=", ".join(name for name in ENGINE_NAMES if name != REFERENCE))
     add("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     add("--data", type=Path, default=_DATA / "val.json", metavar="FILE.json", help="default: %(default)s")
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> GateRecord:
     """Compare, print and record. Raises OSError or ValueError with a one-sentence cure."""
     stills = read_gate_stills(options.data, options.root)[: options.limit]
     engine, reference = open_pair(options.model, options.engine, options.device)
-    check_files(stills, masks=engine.task == "segmenter")
+    check_files(stills, masks=engine.task != "detector")
     compared = measure(engine, reference, stills)
     record = record_of(engine, compared, f"{options.data.name}, {len(stills)} images")
     print(table(record, compared))
@@ -104,7 +105,7 @@ def read_gate_stills(path: Path, root: Path) -> list[Still]:
 def open_pair(model: str, engine: str, device: str) -> tuple[Engine, Engine]:
     """Open the engine and the reference of the same model. Raises ValueError if the engine is the reference.
 
-    The gate measures one model alone, of either task, so that it does not start at `open_runtime`.
+    The gate measures one model alone, of any task, so that it does not start at `open_runtime`.
     """
     if engine == REFERENCE:
         raise ValueError(f"--engine {REFERENCE} is the reference itself: choose another engine")
@@ -125,8 +126,7 @@ def measure(engine: Engine, reference: Engine, stills: list[Still]) -> dict[str,
 
 
 def _evaluate(engine: Engine, stills: list[Still]) -> list[Case]:
-    roles = (engine, None) if engine.task == "detector" else (None, engine)
-    return evaluate(stills, *roles, progress=True)
+    return evaluate(stills, *roles_of(engine), progress=True)
 
 
 if __name__ == "__main__":

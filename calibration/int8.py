@@ -18,7 +18,7 @@ from tqdm import tqdm
 from calibration.quantisation.card import section, write_section
 from calibration.quantisation.frames import choose_stills, format_table, measure_lights
 from calibration.quantisation.layers import body, float_names, module_of
-from calibration.quantisation.sensitivity import Choice, choose_float_layers, float_weights
+from calibration.quantisation.sensitivity import BOUNDS, Choice, choose_float_layers, float_weights
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import load_module
@@ -30,9 +30,6 @@ from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_image, read_stills
 from trainers.leave_one_out import UNSEEN
 
-# Highest error of an INT8 model's outputs, by `sensitivity.ERRORS`. With these bounds the default models pass the gate
-# on val; a lower bound keeps more layers in float32 and makes the model slower.
-BOUNDS: dict[Task, float] = {"detector": 0.029, "segmenter": 0.013}
 _SCAN_FRAMES = 100  # of the calibration frames, to measure ranges for the sensitivity scan
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0

@@ -20,6 +20,7 @@ from calibration.fitting.fit import FITS, FOLDS, FitResult, Samples, cross_valid
 from calibration.fitting.plots import draw_reliability
 from realtime_polyp.engines import ENGINE_NAMES, open_engine
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
+from realtime_polyp.engines.halves import JointHalf, roles_of
 from realtime_polyp.field_of_view import find_field, whole
 from realtime_polyp.metrics.detection import COCO_RANGES
 from realtime_polyp.metrics.matches import match
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         epilog=_EPILOG,
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="NAME", help="installed weights of a detector or a segmenter")
+    add("--model", required=True, metavar="NAME", help="installed weights")
     add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of labelled stills")
     add("--root", type=Path, required=True, metavar="DIR", help="folder that image paths are relative to")
     add(
@@ -70,26 +71,40 @@ def main(arguments: list[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """Fit the map and write it. Raises OSError or ValueError with a one-sentence cure."""
     document = load_or_create(options.out)
-    # One model alone, of either task: `open_runtime` opens a detector and a segmenter for the pipeline.
-    engine = open_engine(options.model, None, options.engine)
-    if engine.task == "segmenter" and options.method != "temperature":
+    # One model alone, of any task: `open_runtime` opens a detector and a segmenter for the pipeline.
+    engines = [one for one in roles_of(open_engine(options.model, None, options.engine)) if one is not None]
+    if engines[-1].task == "segmenter" and options.method != "temperature":
         raise ValueError(
             f"--method {options.method} is for detectors: a segmenter's map must leave 0.5 unchanged, as --method "
             "temperature does"
         )
     stills = labelled_stills(options.data, options.root, options.limit)
-    check_files(stills, masks=engine.task == "segmenter")
+    check_files(stills, masks=engines[-1].task == "segmenter")
+    data = f"{options.data.name}, {len(stills)} images"
+    for engine in engines:
+        document = _fit_one(engine, stills, document, data, options)
+    save(options.out, document)
+    print(f"calibration: {options.out}")
+
+
+def _fit_one(
+    engine: Any, stills: list[Still], document: dict[str, Any], data: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Return the document with the map of one engine, after printing its figures and drawing its picture.
+
+    A joint model has two pictures: the segmenter's name ends with "-mask".
+    """
     found = fit_boxes(engine, stills, options.method) if engine.task == "detector" else fit_cells(engine, stills)
     things = "boxes" if engine.task == "detector" else "cells"
-    data = f"{options.data.name}, {len(stills)} images"
-    save(options.out, with_scores(document, engine, score_entry(found, things, data)))
     print(summary(found, engine, things, data))
     if "operating_point" in document and engine.task == "detector":
         print("the operating point was chosen for other scores and is removed: run calibration.operating_point again")
     if options.picture:
-        draw_reliability(found, options.picture, title=f"{engine.model}, {engine.name}, on {data}", things=things)
-        print(f"picture: {options.picture}")
-    print(f"calibration: {options.out}")
+        both = isinstance(engine, JointHalf) and engine.task == "segmenter"
+        path = options.picture.with_stem(options.picture.stem + "-mask") if both else options.picture
+        draw_reliability(found, path, title=f"{engine.model}, {engine.name}, on {data}", things=things)
+        print(f"picture: {path}")
+    return with_scores(document, engine, score_entry(found, things, data))
 
 
 def labelled_stills(data: Path, root: Path, limit: int | None = None) -> list[Still]:

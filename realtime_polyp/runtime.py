@@ -11,6 +11,7 @@ from realtime_polyp.engines import decoding_device, open_detector, open_segmente
 from realtime_polyp.engines.base import DetectorEngine, Engine, Hint, SegmenterEngine
 from realtime_polyp.engines.fallback import engines_after
 from realtime_polyp.engines.gate import check_gate, gate_problem
+from realtime_polyp.engines.halves import engines_of, other_half
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import Inference
@@ -191,13 +192,14 @@ def _assemble(
     trace: Trace | None,
 ) -> Runtime:
     """inference: that of the engines; None opens it."""
-    engines: list[Engine] = [engine for engine in (detector, segmenter) if engine is not None]
+    engines: list[Engine] = engines_of(detector, segmenter)
     if not config.allow_unverified:
         for engine in engines:
             check_gate(engine)
     unverified = [problem for engine in engines if config.allow_unverified and (problem := gate_problem(engine))]
     calibration = read_calibration(config.calibration) if config.calibration else Calibration("none")
-    cautions = [caution for engine in engines if (caution := calibration.check(engine))]
+    roles = (engine for engine in (detector, segmenter) if engine is not None)
+    cautions = [caution for engine in roles if (caution := calibration.check(engine))]
     fusion = _resolve_fusion(config, calibration, detector, segmenter)
     if detector and segmenter and config.fusion and calibration.fuses and fusion is None:
         cautions += unfused_cautions(detector.model, segmenter.model)
@@ -261,13 +263,19 @@ def analyse(
 
 
 def _open_engines(config: RuntimeConfig) -> tuple[DetectorEngine | None, SegmenterEngine | None]:
-    low_delay: Hint = "shared latency" if config.detector and config.segmenter else "latency"
+    # One name for both is a joint model: it runs alone, and the segmenter is its other half.
+    two = config.detector and config.segmenter and config.detector != config.segmenter
+    low_delay: Hint = "shared latency" if two else "latency"
     hint = low_delay if config.live else "throughput"
     chosen, unverified = (config.engine, config.device), config.allow_unverified
-    return (
-        open_detector(config.detector, *chosen, hint=hint, allow_unverified=unverified) if config.detector else None,
-        open_segmenter(config.segmenter, *chosen, hint=hint, allow_unverified=unverified) if config.segmenter else None,
-    )
+    detector: Any = None
+    segmenter: Any = None
+    if config.detector:
+        detector = open_detector(config.detector, *chosen, hint=hint, allow_unverified=unverified)
+    if config.segmenter:
+        segmenter = other_half(detector, config.segmenter)
+        segmenter = segmenter or open_segmenter(config.segmenter, *chosen, hint=hint, allow_unverified=unverified)
+    return detector, segmenter
 
 
 def _open_inference(

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from realtime_polyp.engines import open_engine
+from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import read_manifest
 from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, means_of, weights_of
 from realtime_polyp.metrics.matches import match
@@ -23,10 +24,9 @@ from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.tables import SEGMENTATION
 from trainers.training.run import engine_of_run
 
-_SHOWN = {
-    "detector": ("AP", "AP50", "AP75", "AP_s", "AP_m", "AP_l"),
-    "segmenter": ("dice", "miou", "iou_p", "sensitivity", "specificity", "hd95_px"),
-}
+_BOXES = ("AP", "AP50", "AP75", "AP_s", "AP_m", "AP_l")
+_MASKS = ("dice", "miou", "iou_p", "sensitivity", "specificity", "hd95_px")
+_SHOWN = {"detector": _BOXES, "segmenter": _MASKS, "joint": (*_BOXES, *_MASKS)}
 _EPILOG = """examples:
   python -m trainers.compare runs/gflv2-r50 runs/atss-r50 --data DATA/val.json --root DATA
   python -m trainers.compare lowrank-lite2 runs/unetpp --data DATA/val.json --root DATA"""
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> str:
             f"{options.first} is a {engines[0].task}, {options.second} a {engines[1].task}: not comparable"
         )
     stills = read_stills(options.data, options.root)[: options.limit]
-    check_files(stills, masks=engines[0].task == "segmenter")
+    check_files(stills, masks=engines[0].task != "detector")
     compared = compare_models([_evaluate_model(engine, stills) for engine in engines], engines[0].task, options.draws)
     return format_comparison(compared, options.first, options.second, f"{options.data.name}, {len(stills)} images")
 
@@ -88,8 +88,7 @@ def open_model(name: str, engine: str) -> Any:
 
 
 def _evaluate_model(engine: Any, stills: list[Still]) -> list[Case]:
-    roles = (engine, None) if engine.task == "detector" else (None, engine)
-    return evaluate(stills, *roles, progress=True)
+    return evaluate(stills, *roles_of(engine), progress=True)
 
 
 def compare_models(sides: list[list[Case]], task: str, count: int) -> dict[str, tuple[Figures, Any]]:
@@ -109,6 +108,9 @@ def compare_models(sides: list[list[Case]], task: str, count: int) -> dict[str, 
 
 def _figures_on_draws(cases: list[Case], task: str) -> Callable[[Any], Figures]:
     """Return a function from a draw of image indices to the model's figures on these images."""
+    if task == "joint":
+        halves = _figures_on_draws(cases, "detector"), _figures_on_draws(cases, "segmenter")
+        return lambda draw: halves[0](draw) | halves[1](draw)
     if task == "detector":
         matches = match([case.boxes for case in cases])
         return lambda draw: matches.figures(weights_of(draw, len(cases)))

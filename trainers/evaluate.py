@@ -11,6 +11,7 @@ from pathlib import Path
 
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
+from realtime_polyp.engines.halves import other_half, roles_of
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_stills
@@ -21,7 +22,7 @@ from trainers.evaluation.plots import write_plots
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
 from trainers.evaluation.tables import format_report
-from trainers.training.run import engines_of_run
+from trainers.training.run import engine_of_run
 from trainers.training.run_folder import read_recipe
 
 _NONE = "none"
@@ -184,15 +185,16 @@ def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, Se
         EngineError, ValueError: an engine cannot be opened, or no model is selected.
     """
     if options.run:
-        return engines_of_run(options.run)
+        return roles_of(engine_of_run(options.run))
     if options.detector == options.segmenter == _NONE:
         raise ValueError("--detector and --segmenter are both none: nothing to evaluate")
     # Not `open_runtime`: it compiles engines for throughput or for shared cores, which may change low-order bits, and
     # sets up inference, fusion and frame quality. Here each engine runs alone at batch size 1, compiled for latency.
     name = choose_engine(options)
     detector = None if options.detector == _NONE else open_detector(options.detector, name)
-    segmenter = None if options.segmenter == _NONE else open_segmenter(options.segmenter, name)
-    return detector, segmenter
+    if options.segmenter == _NONE:
+        return detector, None
+    return detector, other_half(detector, options.segmenter) or open_segmenter(options.segmenter, name)
 
 
 def choose_engine(options: argparse.Namespace) -> str:

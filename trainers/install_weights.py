@@ -7,6 +7,7 @@ float32. Every engine reads them as float32.
 """
 
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -16,7 +17,7 @@ from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
 from realtime_polyp.messages import shorten
 from realtime_polyp.models.state_file import to_half
-from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
 from trainers.command import command_parser, report_bad_input
 from trainers.training.checkpoint_file import read_tensors
 from trainers.training.run_folder import BEST, RECIPE, read_recipe
@@ -25,7 +26,7 @@ from trainers.training.run_folder import BEST, RECIPE, read_recipe
 def main(arguments: list[str] | None = None) -> None:
     parser = command_parser("trainers.install_weights", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
-    parser.add_argument("--model", choices=[*DETECTORS, *SEGMENTERS], required=True)
+    parser.add_argument("--model", choices=[*DETECTORS, *SEGMENTERS, *JOINTS], required=True)
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="default: %(default)s")
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
@@ -40,8 +41,9 @@ def install(run: Path, model: str, folder: Path) -> None:
     best = run / BEST
     if not best.is_file():
         raise FileNotFoundError(f"{run} has no {BEST}: has it trained to a first validation?")
-    task: Task = "detector" if model in DETECTORS else "segmenter"
-    size = DETECTORS[model].size if task == "detector" else SEGMENTERS[model].size
+    task: Task = "joint" if model in JOINTS else "detector" if model in DETECTORS else "segmenter"
+    configs: dict[str, Any] = {**DETECTORS, **SEGMENTERS, **JOINTS}
+    size = configs[model].size
     check_model(run, model, size)
     stored = read_as_stored(best)
     folder.mkdir(parents=True, exist_ok=True)

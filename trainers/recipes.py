@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from realtime_polyp.engines.base import Task
 from realtime_polyp.models.hrnet import HRNET_W48
 from realtime_polyp.models.resnet import R50
 from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
@@ -27,7 +28,7 @@ from trainers.detectors import (
     retinanet,
 )
 from trainers.segmenters import acfnet, acsnet, hrnet, lowrank, pranet, unetpp
-from trainers.training.contract import Loss, ModelTask
+from trainers.training.contract import Loss
 from trainers.training.schedule import LoopConfig
 
 
@@ -48,7 +49,7 @@ class Recipe:
     """
 
     name: str
-    task: ModelTask
+    task: Task
     config: Any
     build: Callable[[Any], nn.Module]
     loss: Loss
@@ -90,8 +91,8 @@ def _paper_segmenter(name: str, module: Any, config: Any) -> Recipe:
     return Recipe(name, "segmenter", config, module.build, module.loss, PAPER_SEGMENTER_LOOP, PAPER_SEGMENTER)
 
 
-def _ours(name: str, module: Any, task: ModelTask, loop: LoopConfig, augment: AugmentConfig) -> Recipe:
-    configs: dict[ModelTask, dict[str, Any]] = {"detector": DETECTORS, "segmenter": SEGMENTERS, "joint": JOINTS}
+def _ours(name: str, module: Any, task: Task, loop: LoopConfig, augment: AugmentConfig) -> Recipe:
+    configs: dict[Task, dict[str, Any]] = {"detector": DETECTORS, "segmenter": SEGMENTERS, "joint": JOINTS}
     config = configs[task][name]
     return Recipe(name, task, config, module.build, module.loss, loop, augment, paper=False)
 
@@ -150,5 +151,5 @@ _ALL = (
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 
 
-def recipes_of(task: ModelTask) -> dict[str, Recipe]:
+def recipes_of(task: Task) -> dict[str, Recipe]:
     return {name: recipe for name, recipe in RECIPES.items() if recipe.task == task}

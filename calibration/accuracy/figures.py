@@ -1,6 +1,6 @@
 """The figures that the gate compares between an engine and the reference, and their limits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,7 @@ class Comparison:
 
 def compare(reference: Sequence[Case], engine: Sequence[Case], task: Task) -> dict[str, Comparison]:
     """Compare two engines on the same stills; returns {"overall" or centre: comparison}."""
-    compare_group = _compare_boxes if task == "detector" else _compare_masks
+    compare_group = _COMPARE[task]
     centres = np.array([case.still.centre for case in reference])
     groups = {
         OVERALL: list(range(len(centres))),
@@ -147,6 +147,24 @@ def _compare_masks(reference: Sequence[Case], engine: Sequence[Case]) -> Compari
         "alarms_gone": int((empty & (after > before)).sum()),
     }
     return Comparison(len(reference), outline_figures(reference), outline_figures(engine), agreement)
+
+
+def _compare_both(reference: Sequence[Case], engine: Sequence[Case]) -> Comparison:
+    boxes, masks = _compare_boxes(reference, engine), _compare_masks(reference, engine)
+    return Comparison(
+        boxes.images,
+        boxes.reference | masks.reference,
+        boxes.engine | masks.engine,
+        boxes.agreement | masks.agreement,
+        boxes.polyps,
+    )
+
+
+_COMPARE: dict[Task, Callable[[Sequence[Case], Sequence[Case]], Comparison]] = {
+    "detector": _compare_boxes,
+    "segmenter": _compare_masks,
+    "joint": _compare_both,
+}
 
 
 def outline_figures(cases: Sequence[Case]) -> Figures:

@@ -4,12 +4,13 @@ import hashlib
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.atomic_write import replacing
-from realtime_polyp.engines.base import BaseEngine, Engine, Pixels, RawPredictions
+from realtime_polyp.engines.base import BaseEngine, Engine, Pixels, as_answer
 from realtime_polyp.folders import cache_folder
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)  # of np.load
@@ -30,17 +31,16 @@ class CachedEngine(BaseEngine):
         self._known = _read(self.path)
         self._saved = len(self._known)
 
-    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> Any:
         """Run a batch of one image."""
         checksum = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
         if checksum not in self._known:
             self._known[checksum] = self._run(pixels)
-        columns = self._known[checksum]
-        return (columns[0], columns[1]) if self.task == "detector" else columns[0]
+        return as_answer(self._known[checksum])
 
     def _run(self, pixels: Pixels) -> list[NDArray[np.float32]]:
         outputs = self._engine(pixels)  # type: ignore[operator]
-        return list(outputs) if self.task == "detector" else [outputs]
+        return list(outputs) if isinstance(outputs, tuple) else [outputs]
 
     def save(self) -> None:
         """Write new outputs to the cache file, atomically."""

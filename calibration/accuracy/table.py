@@ -68,13 +68,16 @@ def _value(name: str, value: float | int | None) -> str:
 
 def _notes(figures: list[str]) -> list[str]:
     """Return the legend of the columns."""
+    notes = []
     if "AP" in figures:
-        return [
+        notes += [
             "percent and change by the engine; AP_s: below 32² stored px, *: below 100² original px",
             "boxes: of the reference at score 0.3; px: displacement of the edge that moved most, in the stored still",
         ]
-    return [
-        "percent and change by the engine; worst: lowest Dice of a still with a polyp",
-        "worst loss: largest loss of Dice on a still where the reference has 50 or more",
-        "alarms: stills without a polyp on which Dice fell (new) or rose (gone)",
-    ]
+    if "dice" in figures:
+        notes += [
+            "percent and change by the engine; worst: lowest Dice of a still with a polyp",
+            "worst loss: largest loss of Dice on a still where the reference has 50 or more",
+            "alarms: stills without a polyp on which Dice fell (new) or rose (gone)",
+        ]
+    return notes

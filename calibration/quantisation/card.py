@@ -18,7 +18,7 @@ def section(choice: Choice, bound: float, frames: str, command: str) -> str:
             TITLE,
             f"`{command}`: NNCF, minimum-maximum ranges over the frames below, biases corrected layer by layer. "
             "Weights have 7 bits, except for depthwise convolutions, so that every CPU computes the same integers. The "
-            "operations after backbone, neck and towers (of a segmenter: after its projection) stay in float32.",
+            "operations after backbone, neck and towers (of a mask: after its projection) stay in float32.",
             "",
             frames,
             "",
@@ -40,7 +40,8 @@ def _summary(choice: Choice, bound: float) -> str:
         "on held-out training stills, before bias correction, with 0, 1, 2, ... layers in float32: "
         f"{steps}; bound {bound:g}, {reached}. "
         "The error is the root mean square of 1 - IoU with the float model's boxes for a detector, and of the change "
-        "in probability for a segmenter. The most sensitive layers, each alone in INT8:"
+        "in probability for a segmenter; for a joint model the larger of the two, each as a share of its bound. The "
+        "most sensitive layers, each alone in INT8:"
     )
 
 

@@ -8,10 +8,11 @@ import openvino as ov
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _MODULE = "__module."
-# Backbone, neck and towers of a detector; backbone, fusion and projection of a segmenter (`trunk` in older graphs).
+# Backbone, neck and towers of a detector; backbone, fusion and projection of a segmenter (`trunk` in older graphs). A
+# joint model has both; its segmenter's part is called `mask`.
 # The operations after them compute box distances, scores and mask probabilities: they take almost no time, and INT8
 # costs points of AP there.
-_BODY = re.compile(r"(?:detector\.)?(?:backbone|trunk|pyramid|head\.(?:cls|reg)_tower|fusion|project)\b")
+_BODY = re.compile(r"(?:detector\.)?(?:mask\.)?(?:backbone|trunk|pyramid|head\.(?:cls|reg)_tower|fusion|project)\b")
 
 
 def module_of(node: ov.Node) -> str:

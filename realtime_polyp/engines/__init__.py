@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, Hint, SegmenterEngine, Task
 from realtime_polyp.engines.gate import is_rejected
+from realtime_polyp.engines.halves import halves_of
 from realtime_polyp.engines.weights import Weights, find_weights
 
 _NVIDIA_DRIVER = "/proc/driver/nvidia/version"
@@ -76,7 +77,8 @@ def open_engine(
 
     Args:
         model: name of the weights.
-        task: the required task; None accepts both.
+        task: the required task: a joint model is opened as the half that has it. None accepts all; a joint model is
+            then opened as it is (`halves.roles_of`).
         engine: one of ENGINE_NAMES. "auto" chooses the fastest that has passed its gate.
         device: one of DEVICES. "auto" chooses the GPU if torch and the engine can use it.
         hint: what to optimise for: latency or throughput.
@@ -94,8 +96,12 @@ def open_engine(
     if engine == "auto" and chosen_device == "cuda":
         from realtime_polyp.engines.fallback import open_best
 
-        return open_best(weights, chosen_device, hint, ENGINES, allow_unverified=allow_unverified)
-    return _open_best_on_cpu(weights, hint) if engine == "auto" else ENGINES[engine](weights, chosen_device, hint)
+        opened = open_best(weights, chosen_device, hint, ENGINES, allow_unverified=allow_unverified)
+    elif engine == "auto":
+        opened = _open_best_on_cpu(weights, hint)
+    else:
+        opened = ENGINES[engine](weights, chosen_device, hint)
+    return opened if task in (None, weights.task) else halves_of(opened)[task == "segmenter"]
 
 
 class OpenOptions(TypedDict, total=False):

@@ -1,7 +1,7 @@
 """The interface of a compiled model: `DetectorEngine` and `SegmenterEngine`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 RawPredictions = tuple[NDArray[np.float32], NDArray[np.float32]]
-Task = Literal["detector", "segmenter"]
+# A joint model is a detector and a segmenter in one graph; the line sees it as two engines (`halves.py`).
+Task = Literal["detector", "segmenter", "joint"]
 # "latency": each result as soon as possible, on all cores. "shared latency": the same on half of the cores, because
 # another model runs at the same time. "throughput": as many results per second as possible.
 Hint = Literal["latency", "shared latency", "throughput"]
@@ -28,7 +29,7 @@ class Engine(Protocol):
     Attributes:
         name: the engine, such as "openvino-int8".
         model: name of the weights.
-        task: "detector" or "segmenter".
+        task: "detector" or "segmenter"; "joint" for both in one.
         size: input (h, w), px.
         device: "cpu" or "cuda".
         key: identifies exactly what was compiled (`weights.engine_key`).
@@ -51,8 +52,8 @@ class Engine(Protocol):
         """Run on pixels that are on the device already, and leave the outputs there.
 
         pixels: (N, 3, h, w), values 0..255. Returns float32 boxes (N, P, 4) and scores (N, P), or probability
-        (N, h', w'). The work is queued on the current stream and never waits for the device, so a CUDA graph can
-        capture it. Raises EngineError where `device_resident` is False.
+        (N, h', w'), or all three. The work is queued on the current stream and never waits for the device, so a CUDA
+        graph can capture it. Raises EngineError where `device_resident` is False.
         """
         ...
 
@@ -82,6 +83,11 @@ class SegmenterEngine(Engine, Protocol):
     def start(self, pixels: Pixels) -> Callable[[], NDArray[np.float32]]:
         """Start a batch. The function returned waits for what `__call__` returns; call it exactly once."""
         ...
+
+
+def as_answer(columns: Sequence[NDArray[np.float32]]) -> Any:
+    """Return a model's outputs as its engine does: a single one itself, several as a tuple."""
+    return columns[0] if len(columns) == 1 else tuple(columns)
 
 
 class BaseEngine(ABC):

@@ -6,24 +6,28 @@ import torch
 from torch import Tensor, nn
 
 from realtime_polyp.models.detector import Detector
+from realtime_polyp.models.joint import JointModel
 from realtime_polyp.models.segmenter import Segmenter
 
 _MIN_CANDIDATES, _MAX_CANDIDATES = 300, 1000
 
 
 class BestCandidates(nn.Module):
-    """A detector that returns its `count` likeliest locations: pixels (N, 3, h, w) -> (N, count, 4), (N, count)."""
+    """A detector that returns its `count` likeliest locations: pixels (N, 3, h, w) -> (N, count, 4), (N, count).
 
-    def __init__(self, detector: Detector, count: int) -> None:
+    A joint model also returns its probability.
+    """
+
+    def __init__(self, detector: Detector | JointModel, count: int) -> None:
         super().__init__()
         self.detector, self.count = detector, count
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         return self.detector.best(pixels, self.count)
 
 
 class AtPrecision(nn.Module):
-    """Pixels (N, 3, h, w) in 0..255, in the weights' type -> a tuple of float32 outputs: boxes and scores, or a map."""
+    """Pixels (N, 3, h, w) in 0..255, in the weights' type -> a tuple of float32 outputs: boxes, scores, a map."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -39,7 +43,7 @@ def to_deployable(module: nn.Module) -> nn.Module:
 
     A detector keeps a tenth of its locations, 300 to 1000: NMS keeps only a few, and less data leaves the device.
     """
-    if not isinstance(module, Detector):
+    if not isinstance(module, Detector | JointModel):
         return module
     height, width = module.config.size
     locations = sum(-(-height // stride) * -(-width // stride) for stride in module.config.strides)
@@ -57,7 +61,7 @@ def at_precision(module: nn.Module, dtype: torch.dtype) -> AtPrecision:
     if dtype != torch.float32:
         for layer in _logit_layers(module):
             layer.register_forward_hook(_to_float32)
-    if isinstance(module, Detector) and module.head.quality is not None:
+    if isinstance(module, Detector | JointModel) and module.head.quality is not None:
         module.head.quality.float()  # its input, probabilities, is float32
     return AtPrecision(to_deployable(module))
 
@@ -65,6 +69,8 @@ def at_precision(module: nn.Module, dtype: torch.dtype) -> AtPrecision:
 def _logit_layers(module: nn.Module) -> list[nn.Module]:
     if isinstance(module, Detector):
         return [module.head.cls, module.head.reg]
+    if isinstance(module, JointModel):
+        return [module.head.cls, module.head.reg, module.mask.low_rank.phi]
     return [module.low_rank.phi] if isinstance(module, Segmenter) else []
 
 

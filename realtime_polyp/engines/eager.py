@@ -1,18 +1,22 @@
 """The models in plain torch. In float32, this is the reference that all other engines are compared with."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import nn
 
-from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions, Task
+from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, Task, as_answer
 from realtime_polyp.engines.deployable import at_precision, emulate_precision
 from realtime_polyp.engines.weights import Weights, engine_key
 from realtime_polyp.models.detector import Detector
+from realtime_polyp.models.joint import JointModel
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.state_file import read_state
-from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
 
 SHORT = {"float16": "fp16", "bfloat16": "bf16"}
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -26,7 +30,7 @@ class EagerEngine(BaseEngine):
     Args:
         module: the model; outputs are float32.
         model: name of the weights.
-        task: "detector" or "segmenter".
+        task: "detector", "segmenter" or "joint".
         size: input (h, w), px.
         device: "cpu" or "cuda".
         name: of the engine.
@@ -52,11 +56,10 @@ class EagerEngine(BaseEngine):
         self._dtype = dtype
         self._module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> Any:
         size = len(pixels) if self.device == "cuda" else 1
         parts = [self._infer(pixels[start : start + size]) for start in range(0, len(pixels), size)]
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return (columns[0], columns[1]) if self.task == "detector" else columns[0]
+        return as_answer([np.concatenate(column) for column in zip(*parts, strict=True)])
 
     @torch.inference_mode()
     def on_device(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -110,9 +113,12 @@ def load_module(weights: Weights) -> nn.Module:
 
 
 def _new_module(weights: Weights) -> nn.Module:
-    known = DETECTORS if weights.task == "detector" else SEGMENTERS
+    kinds: dict[Task, tuple[Callable[[Any], nn.Module], dict[str, Any]]] = {
+        "detector": (Detector, DETECTORS),
+        "segmenter": (Segmenter, SEGMENTERS),
+        "joint": (JointModel, JOINTS),
+    }
+    build, known = kinds[weights.task]
     if weights.model not in known:
         raise weights.refuse("safetensors", f"this program knows no {weights.task} of that name")
-    if weights.task == "detector":
-        return Detector(DETECTORS[weights.model])
-    return Segmenter(SEGMENTERS[weights.model])
+    return build(known[weights.model])

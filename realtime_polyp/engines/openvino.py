@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino as ov
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
-from realtime_polyp.engines.base import BaseEngine, EngineError, Hint, Pixels, RawPredictions
+from realtime_polyp.engines.base import BaseEngine, EngineError, Hint, Pixels, Task, as_answer
 from realtime_polyp.engines.vector_units import check_sums
 from realtime_polyp.engines.weights import Weights, engine_key
 from realtime_polyp.telemetry.priority import with_low_priority
@@ -23,6 +23,7 @@ from realtime_polyp.telemetry.priority import with_low_priority
 if TYPE_CHECKING:
     from torch import nn
 
+_OUTPUTS: dict[Task, int] = {"detector": 2, "segmenter": 1, "joint": 3}
 # On some CPUs OpenVINO would choose bfloat16, which is slower for these models and less accurate.
 _COMPILE_OPTIONS = {properties.hint.inference_precision: ov.Type.f32}
 
@@ -37,7 +38,7 @@ class OpenVinoEngine(BaseEngine):
         self._idle: list[ov.InferRequest] = []  # infer requests that no batch is using
         self._outputs = range(len(compiled.outputs))
 
-    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
+    def __call__(self, pixels: Pixels) -> Any:
         return self._concatenate([self._infer(image) for image in _split_images(pixels)])
 
     def _infer(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -54,9 +55,8 @@ class OpenVinoEngine(BaseEngine):
     def _copy_outputs(self, request: ov.InferRequest) -> list[NDArray[np.float32]]:
         return [request.get_output_tensor(index).data.copy() for index in self._outputs]
 
-    def _concatenate(self, rows: list[list[NDArray[np.float32]]]) -> RawPredictions | NDArray[np.float32]:
-        columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
-        return (columns[0], columns[1]) if self.task == "detector" else columns[0]
+    def _concatenate(self, rows: list[list[NDArray[np.float32]]]) -> Any:
+        return as_answer([np.concatenate(column) for column in zip(*rows, strict=True)])
 
 
 class OverlappingOpenVinoEngine(OpenVinoEngine):
@@ -64,7 +64,7 @@ class OverlappingOpenVinoEngine(OpenVinoEngine):
 
     overlaps = True
 
-    def start(self, pixels: Pixels) -> Callable[[], RawPredictions | NDArray[np.float32]]:
+    def start(self, pixels: Pixels) -> Callable[[], Any]:
         """Start a batch. The function returned waits for what `__call__` returns; call it exactly once.
 
         Several batches may run at the same time.
@@ -74,7 +74,7 @@ class OverlappingOpenVinoEngine(OpenVinoEngine):
         for request, image in zip(running, images, strict=True):
             request.start_async({0: image}, share_inputs=True)
 
-        def collect() -> RawPredictions | NDArray[np.float32]:
+        def collect() -> Any:
             _wait_for_all(running)
             del images[:]  # the requests read them until here
             outputs = self._concatenate([self._copy_outputs(request) for request in running])
@@ -126,7 +126,7 @@ def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
 
 def graph_problem(graph: ov.Model, weights: Weights) -> str | None:
     """Return what is wrong with a graph that was read from a file; None if it is of the model and finite."""
-    (height, width), outputs = weights.size, 2 if weights.task == "detector" else 1
+    (height, width), outputs = weights.size, _OUTPUTS[weights.task]
     shapes = [port.partial_shape for port in graph.inputs]
     if shapes != [ov.PartialShape([1, height, width, 3])] or graph.inputs[0].element_type != ov.Type.u8:
         return f"its input is not 1 x {height} x {width} x 3 in 8 bits"

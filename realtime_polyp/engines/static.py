@@ -1,13 +1,12 @@
 """An engine with fixed batch sizes: the common part of compiled and TensorRT engines."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, RawPredictions
+from realtime_polyp.engines.base import BaseEngine, EngineError, Pixels, as_answer
 from realtime_polyp.engines.cuda_graphs import CudaGraphOfBatch
 from realtime_polyp.engines.weights import Weights
 
@@ -41,9 +40,8 @@ class StaticEngine(BaseEngine):
         self.device, self.key = device, key
         self._dtype, self._runs, self._replays = dtype, runs, replays or runs
 
-    def __call__(self, pixels: Pixels) -> RawPredictions | NDArray[np.float32]:
-        columns = [output.cpu().numpy() for output in self._run(torch.from_numpy(pixels), self._replays)]
-        return (columns[0], columns[1]) if self.task == "detector" else columns[0]
+    def __call__(self, pixels: Pixels) -> Any:
+        return as_answer([output.cpu().numpy() for output in self._run(torch.from_numpy(pixels), self._replays)])
 
     def on_device(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """As `Engine.on_device`; without CUDA graphs of its own, so that another graph can capture it."""

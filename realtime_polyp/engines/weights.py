@@ -41,7 +41,7 @@ class Weights:
 
     Attributes:
         model: name of the weights.
-        task: "detector" or "segmenter".
+        task: "detector", "segmenter" or "joint", which is both.
         size: input (h, w), px.
         folder: where the files are.
         files: {kind: file name}; kinds are "safetensors", "int8-xml", "int8-bin" and "ranges".
@@ -83,10 +83,10 @@ class Weights:
 def find_weights(model: str, task: Task | None = None, folder: Path = WEIGHTS_FOLDER) -> Weights:
     """Return the weights named `model`. Raises EngineError that lists the choices if there are none.
 
-    task: the required task; None accepts both.
+    task: the required task, which a joint model has too; None accepts all.
     """
     known = read_manifest(folder)
-    names = sorted(name for name, entry in known.items() if task in (None, entry["task"]))
+    names = sorted(name for name, entry in known.items() if task in (None, entry["task"]) or entry["task"] == "joint")
     if model not in names:
         choice = ", ".join(names) or "none installed"
         raise EngineError(f"unknown {task or 'model'} {model!r}: choose from {choice}{', or none' if task else ''}")

@@ -7,7 +7,8 @@
     segmenter                                                   graph
     download                                                                             copy
 
-Each stream waits for the one above it through an event; the host waits for the download.
+A joint model runs on one stream in place of both. Each stream waits for the one above it through an event; the host
+waits for the download.
 """
 
 import time
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from realtime_polyp.engines.base import DetectorEngine, EngineError, SegmenterEngine
+from realtime_polyp.engines.halves import engines_of
 from realtime_polyp.engines.static import BUCKETS, bucket_for, split_batch
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import ModelOutputs, Pending
@@ -135,13 +137,12 @@ class CudaInference:
     @torch.inference_mode()
     def _open(self, most_candidates: int) -> list[DeviceModel]:
         models = []
-        for engine in (self.detector, self.segmenter):
-            if engine is not None:
-                require_on_device(engine, self._streams.device)
-                try:
-                    models.append(DeviceModel(engine, self._streams, self._buckets, most_candidates=most_candidates))
-                except ModelOutputError as error:
-                    raise EngineError(f"the model cannot be used: {error}; choose another --engine") from error
+        for engine in engines_of(self.detector, self.segmenter):
+            require_on_device(engine, self._streams.device)
+            try:
+                models.append(DeviceModel(engine, self._streams, self._buckets, most_candidates=most_candidates))
+            except ModelOutputError as error:
+                raise EngineError(f"the model cannot be used: {error}; choose another --engine") from error
         return models
 
     @torch.inference_mode()

@@ -54,8 +54,8 @@ class DeviceModel:
         _check_shapes(outputs, self.engine, len(pixels))
         if self.engine.task == "segmenter":
             return outputs
-        boxes, scores = outputs
-        return keep_best(boxes, scores, self._most_candidates)
+        boxes, scores, *probability = outputs
+        return (*keep_best(boxes, scores, self._most_candidates), *probability)
 
 
 def keep_best(boxes: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -75,6 +75,9 @@ def _check_shapes(outputs: Any, engine: Any, count: int) -> None:
         outputs = tuple(np.broadcast_to(np.float32(0), tuple(output.shape)) for output in outputs)
     if engine.task == "detector":
         check_shapes(ModelOutputs(outputs, None), engine, None, count)
+    elif engine.task == "joint":
+        three = isinstance(outputs, tuple) and len(outputs) == 3
+        check_shapes(ModelOutputs(*((outputs[:2], outputs[2]) if three else (outputs, None))), engine, engine, count)
     else:
         one = isinstance(outputs, tuple) and len(outputs) == 1
         check_shapes(ModelOutputs(None, outputs[0] if one else outputs), None, engine, count)

@@ -21,8 +21,6 @@ from realtime_polyp.models.efficientnet_lite import LITE0, EfficientNetLite, Lit
 from realtime_polyp.models.necks import FPN, NeckConfig
 from realtime_polyp.models.segmenter import PyramidConfig, Segmenter, SegmenterConfig
 
-Boxes = tuple[Tensor, Tensor]
-
 
 @dataclass(frozen=True)
 class JointConfig:
@@ -90,7 +88,8 @@ class JointModel(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels = self.levels(pixels)
-        return (*_all_boxes(self.head, levels), self.mask(levels[:4]))
+        maps = self.head.maps(levels[1:])
+        return decode(maps), maps.scores, self.mask(levels[:4])
 
     def best(self, pixels: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return what `forward` does, but boxes and scores of the `count` likeliest locations: `GFLHead.best`."""
@@ -102,41 +101,6 @@ class JointModel(nn.Module):
         levels = self.levels(pixels)
         return self.head.maps(levels[1:]), self.mask.logits(levels[:4])
 
-    def detect(self, pixels: Tensor) -> Boxes:
-        """Return boxes and scores alone."""
-        return _all_boxes(self.head, self.levels(pixels))
-
-    def segment(self, pixels: Tensor) -> Tensor:
-        """Return the probability alone."""
-        return self.mask(self.levels(pixels)[:4])  # type: ignore[no-any-return]
-
     def levels(self, pixels: Tensor) -> list[Tensor]:
         """Return the levels of the pyramid, at strides 4 to 64."""
         return self.pyramid(self.backbone(pixels))  # type: ignore[no-any-return]
-
-
-class DetectorView(nn.Module):
-    """A joint model as a detector: pixels -> boxes (N, P, 4) and scores (N, P). It shares the model's weights."""
-
-    def __init__(self, joint: JointModel) -> None:
-        super().__init__()
-        self.joint = joint
-
-    def forward(self, pixels: Tensor) -> Boxes:
-        return self.joint.detect(pixels)
-
-
-class SegmenterView(nn.Module):
-    """A joint model as a segmenter: pixels -> probability (N, h/4, w/4). It shares the model's weights."""
-
-    def __init__(self, joint: JointModel) -> None:
-        super().__init__()
-        self.joint = joint
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.joint.segment(pixels)
-
-
-def _all_boxes(head: GFLHead, levels: list[Tensor]) -> Boxes:
-    maps = head.maps(levels[1:])
-    return decode(maps), maps.scores

@@ -11,14 +11,16 @@ from safetensors.torch import load_file, save_file
 from stills import write_stills
 from toys import SIZE, toy
 
-from realtime_polyp.models.joint import DetectorView, JointModel, SegmenterView
+from realtime_polyp.models.joint import JointModel
 from trainers import train_joint
 from trainers.data.negatives import REPORTED_SEQUENCES, TRAINING_SEQUENCES, read_negatives
 from trainers.evaluate import main as evaluate_command
 from trainers.recipes import RECIPES
 from trainers.training.contract import ModelWithLoss, Targets
+from trainers.training.distributed import ProcessGroup
 from trainers.training.initialise import initialise
-from trainers.training.run import engine_of_run, engines_of_run
+from trainers.training.loop import Run, update_average
+from trainers.training.run import engine_of_run, task_of
 
 NAME = "polyp-lite0"
 WORDS = ["--config", NAME, "--size", "64", "96", "--batch", "4", "--workers", "0", "--device", "cpu"]
@@ -46,14 +48,11 @@ def pixels(count: int = 2) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_it_returns_boxes_scores_and_a_map_and_its_views_return_their_half() -> None:
+def test_it_returns_boxes_scores_and_a_map() -> None:
     net = model().eval()
     boxes, scores, probability = net(pixels())
     places = 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2  # strides 8 to 64
     assert boxes.shape == (2, places, 4) and scores.shape == (2, places) and probability.shape == (2, 16, 24)
-    for found, wanted in zip(DetectorView(net)(pixels()), (boxes, scores), strict=True):
-        assert torch.equal(found, wanted)
-    assert torch.equal(SegmenterView(net)(pixels()), probability)
     likeliest, best, same = net.best(pixels(), 20)
     assert likeliest.shape == (2, 20, 4) and torch.equal(same, probability)
     torch.testing.assert_close(best.amax(1), scores.amax(1))
@@ -104,10 +103,7 @@ def test_it_is_trained_validated_resumed_and_evaluated_by_command(
         train_joint.main([*words, "--epochs", "2", "--out", str(out), "--resume"])
     assert "began with another images 10, not 8, negatives negative.json" in capsys.readouterr().err
 
-    detector, segmenter = engines_of_run(out)
-    assert (detector.task, segmenter.task, detector.model) == ("detector", "segmenter", NAME)
-    with pytest.raises(ValueError, match="trained a joint model"):
-        engine_of_run(out)
+    assert (engine_of_run(out).task, engine_of_run(out).model) == ("joint", NAME)
     report = tmp_path / "figures.json"
     evaluate_command(["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--json", str(report)])
     figures = json.loads(report.read_text())
@@ -139,3 +135,20 @@ def test_frames_of_held_back_sequences_are_never_trained_on(data: Path, tmp_path
         read_negatives(write_negatives(data, tmp_path / "b.json", sorted(REPORTED_SEQUENCES)), data)
     with pytest.raises(ValueError, match="shows polyps in 1 of its 2 images, such as 2.png: --negatives takes"):
         read_negatives(write_negatives(data, tmp_path / "c.json", ["seq05", "seq07"], boxes=2), data)
+
+
+def test_the_average_follows_every_tensor_wherever_a_validation_left_it(data: Path) -> None:
+    """Equal to the bit to one tensor after the other, on a CPU."""
+    recipe = RECIPES[NAME]
+    task = task_of(recipe, model(), [], pretrained=False)
+    run = Run(task, recipe.loop, ProcessGroup(), steps_per_epoch=1, step=100)
+    run.average.to(torch.float64).to(torch.float32)  # every tensor is moved
+    before = {name: value.clone() for name, value in run.average.state_dict().items()}
+    for value in run.net.state_dict().values():
+        value.add_(1)
+    run.list_averaged()
+    update_average(run)
+    weight = 1 - min(recipe.loop.average_decay or 0, 101 / 110)
+    for name, found in run.average.state_dict().items():
+        new = run.net.state_dict()[name]
+        assert torch.equal(found, torch.lerp(before[name], new, weight) if new.is_floating_point() else new), name

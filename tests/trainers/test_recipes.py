@@ -12,6 +12,7 @@ from stills import write_stills
 from toys import SIZE, toy
 
 import trainers.training.loop as loop
+from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from trainers.data.augment import NONE, Augment
 from trainers.data.stills import Still, TrainingStills, read_stills
@@ -20,7 +21,7 @@ from trainers.evaluation.predict import evaluate
 from trainers.recipes import RECIPES, Recipe
 from trainers.training.contract import Losses, Targets
 from trainers.training.loop import Run, fit
-from trainers.training.run import engines_of, task_of
+from trainers.training.run import engine_of, task_of
 
 pytestmark = pytest.mark.usefixtures("quick_loop")
 BREAKS_AT = 9  # in the middle of an epoch of two steps
@@ -97,7 +98,7 @@ def test_it_learns_resumes_to_the_bit_and_evaluates(
     net = recipe.build(recipe.config)
     net.load_state_dict(load_file(tmp_path / loop.BEST))
     stills = few_stills(data)
-    cases = evaluate(stills, *engines_of(recipe, net))
+    cases = evaluate(stills, *roles_of(engine_of(recipe, net)))
     assert len(cases) == len(stills)
     for case in cases:
         assert (case.detections is not None) == (recipe.task != "segmenter")

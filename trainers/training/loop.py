@@ -146,10 +146,14 @@ class Run:
         self.average.to(self.group.device)
         self.optimizer = _optimizer(self.task, self.config)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "float16")
-        self.averaged = _pairs_of(self.average, net) if self.average is not net else AveragedTensors()
+        self.list_averaged()
         if self.group.device == "cpu":
             use_fast_depthwise(net)
         self.model = wrap_model(self.task.model, self.group)
+
+    def list_averaged(self) -> None:
+        """List the tensors again: a validation may have moved the average to other memory."""
+        self.averaged = _pairs_of(self.average, self.net) if self.average is not self.net else AveragedTensors()
 
     @property
     def net(self) -> nn.Module:
@@ -257,6 +261,7 @@ def restore_from(path: Path, run: Run) -> None:
 def train_epoch(run: Run, stills: TrainingStills | DeviceStills, epoch: int, folder: Path) -> None:
     """Train the rest of an epoch, from the current step of the run."""
     run.task.set_mode(run.net)
+    run.list_averaged()
     stills.epoch = epoch
     done = run.step - epoch * run.steps_per_epoch
     if done == 0:

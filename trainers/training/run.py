@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from realtime_polyp.engines.base import Task as ModelTask
 from realtime_polyp.engines.eager import EagerEngine
+from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.detection import coco_ap
 from realtime_polyp.metrics.segmentation import mean_scores, scores_of
-from realtime_polyp.models.joint import DetectorView, JointModel, SegmenterView
 from trainers import check_data
 from trainers.backbone_recipes import BACKBONE_NAMES, recipe_on
 from trainers.command import command_parser, report_bad_input
@@ -29,7 +30,7 @@ from trainers.evaluation.predict import Case, evaluate
 from trainers.recipes import RECIPES, Recipe, recipes_of
 from trainers.report import write_report
 from trainers.training.checkpoint_file import read_tensors
-from trainers.training.contract import ModelTask, ModelWithLoss
+from trainers.training.contract import ModelWithLoss
 from trainers.training.distributed import ProcessGroup, barrier, init_process_group
 from trainers.training.initialise import backbone_of, initialise, load_part, mode_setter
 from trainers.training.loop import Task, fit, seed_everything
@@ -41,7 +42,6 @@ _PAPER_DATA = "1,062 stills of EndoCV2021"
 _NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "negatives", "processes", "augment_on")
 _MUST_MATCH = (*_NAMED_WITH_VALUE, "augment", "loop")
 _WHAT = {"detector": "polyp detector", "segmenter": "polyp segmenter", "joint": "polyp detector and segmenter in one"}
-Engines = tuple[Any, Any]  # a detector and a segmenter as eager engines; None for the one that was not trained
 
 
 @dataclass(frozen=True)
@@ -262,21 +262,15 @@ def task_of(recipe: Recipe, net: nn.Module, validation: list[Still], *, pretrain
     return Task(
         model=ModelWithLoss(net, recipe.loss),
         backbone=backbone_of(net),
-        validate=lambda average: validate(engines_of(recipe, average, device), validation),
+        validate=lambda average: validate(engine_of(recipe, average, device), validation),
         score=_SCORE[recipe.task],
         set_mode=mode_setter(net, task=recipe.task, pretrained=pretrained),
     )
 
 
-def engines_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> Engines:
-    """Wrap a net as a detector, a segmenter or both, so that it is validated by the same pipeline that runs live."""
-    name, size = recipe.name, recipe.config.size
-    if isinstance(net, JointModel):
-        detector = EagerEngine(DetectorView(net), name, "detector", size, device)
-        return detector, EagerEngine(SegmenterView(net), name, "segmenter", size, device)
-    if recipe.task == "detector":
-        return EagerEngine(net, name, "detector", size, device), None
-    return None, EagerEngine(net, name, "segmenter", size, device)
+def engine_of(recipe: Recipe, net: nn.Module, device: str = "cpu") -> EagerEngine:
+    """Wrap a net as an engine, so that it is validated by the same pipeline that runs live."""
+    return EagerEngine(net, recipe.name, recipe.task, recipe.config.size, device)
 
 
 def recipe_of_run(run: Path) -> Recipe:
@@ -289,18 +283,7 @@ def recipe_of_run(run: Path) -> Recipe:
 
 
 def engine_of_run(run: Path) -> EagerEngine:
-    """Load the best weights of a detector's or a segmenter's run as an eager engine, on a GPU if there is one.
-
-    Raises as `engines_of_run` does, and ValueError for a joint model, which has two.
-    """
-    engines = [engine for engine in engines_of_run(run) if engine is not None]
-    if len(engines) > 1:
-        raise ValueError(f"{run} trained a joint model, a detector and a segmenter in one: one of them is needed here")
-    return engines[0]
-
-
-def engines_of_run(run: Path) -> Engines:
-    """Load the best weights of a run as eager engines: a detector, a segmenter or both.
+    """Load the best weights of a run as an eager engine, on a GPU if there is one.
 
     Raises FileNotFoundError or ValueError for a folder without usable weights.
     """
@@ -314,16 +297,16 @@ def engines_of_run(run: Path) -> Engines:
     if missing:
         raise ValueError(f"{best} is damaged: it lacks {len(missing)} tensors of {recipe.name}, such as {missing[0]}")
     load_part(net, state, best)
-    return engines_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
+    return engine_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def validate(engines: Engines, stills: list[Still]) -> dict[str, float]:
-    """Return the validation figures of the models there are, with the pipeline that `trainers.evaluate` measures.
+def validate(engine: EagerEngine, stills: list[Still]) -> dict[str, float]:
+    """Return the validation figures of a model, with the pipeline that `trainers.evaluate` measures.
 
     Detector: AP and AP50 over all raw detections. Segmenter: Dice and mIoU per image at the stored size. Joint model:
     also "joint", the mean of AP and Dice.
     """
-    detector, segmenter = engines
+    detector, segmenter = roles_of(engine)
     cases = evaluate(stills, detector, segmenter)
     figures = (_box_figures(cases) if detector else {}) | (_mask_figures(cases) if segmenter else {})
     return figures | ({"joint": (figures["AP"] + figures["dice"]) / 2} if detector and segmenter else {})

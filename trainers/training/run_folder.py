@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.engines.base import Task
 from realtime_polyp.json_files import check_json, read_json
 from realtime_polyp.messages import quoted
 from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX
-from trainers.training.contract import ModelTask
 
 FORMAT = 1  # of the folder, stored in the recipe and in the checkpoint; folders of earlier versions have none
 RECIPE, HISTORY, CURVES = "recipe.json", "history.json", "curves.png"
@@ -31,7 +31,7 @@ class RecipeFile(Struct, kw_only=True):
     """What a recipe must hold: the model, its input size (h, w) px, how it was trained. Further keys are allowed."""
 
     config: str
-    task: ModelTask
+    task: Task
     size: tuple[Side, Side]
     init: str
     differs: dict[str, str]
