@@ -46,6 +46,10 @@ class FieldOfView:
     def box(self) -> list[int]:
         return [self.x1, self.y1, self.x2, self.y2]
 
+    def __str__(self) -> str:
+        """As `parse_field` reads it."""
+        return f"{self.x1},{self.y1},{self.x2},{self.y2}"
+
     def crop(self, image: Image) -> Image:
         """Crop an image (H, W, 3) to the field of view, without copying."""
         return image[self.y1 : self.y2, self.x1 : self.x2]

@@ -44,8 +44,7 @@ def check_pictures(source: Source, *, rate_hz: float | None, field: FieldOfView 
     width, height = source.size
     if field and field.inside(width, height) != field:
         source.close()
-        named = ",".join(str(side) for side in field.box)
-        raise SourceError(f"--field {named} reaches beyond the picture of {source.name}, {width} x {height} px.")
+        raise SourceError(f"--field {field} reaches beyond the picture of {source.name}, {width} x {height} px.")
 
 
 def print_doubt(pipeline: Pipeline) -> None:

@@ -9,10 +9,7 @@ _ELSEWHERE = 0.5  # of the smaller field: two fields that share less are two pic
 
 def doubt_text(field: FieldOfView, rival: FieldOfView) -> str:
     """One sentence for a person who was not asked which of two pictures is the endoscope's."""
-    taken, other = (",".join(str(side) for side in one.box) for one in (field, rival))
-    return (
-        f"two pictures in the frame may be the endoscope's: {taken} was analysed; --field {other} takes the other one"
-    )
+    return f"two pictures in the frame may be the endoscope's: {field} was analysed; --field {rival} takes the other"
 
 
 class FieldFinder:

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from realtime_polyp.cli.options import Options
+from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.review.key_pictures import key_frames
 from realtime_polyp.review.look_ahead import Report, look_ahead
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
@@ -57,14 +58,16 @@ def file_of(source: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def job_of(runtime: Runtime, options: Options, duration_s: float | None) -> Job | None:
+def job_of(
+    runtime: Runtime, options: Options, duration_s: float | None, field: FieldOfView | None = None
+) -> Job | None:
     """What is analysed ahead of the player; None where it was switched off, or nothing would be found.
 
-    A GPU is the player's alone.
+    field: the field of view that a person named. A GPU is the player's alone.
     """
     if options.ahead is False or duration_s is None or runtime.detector is None:
         return None
-    config = runtime.config
+    config = replace(runtime.config, field=field or runtime.config.field)
     if runtime.detector.device == "cuda":
         config = replace(config, device="cpu", engine="auto")
     deinterlace: Mode = "off" if options.deinterlace == "off" else "auto"

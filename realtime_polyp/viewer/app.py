@@ -19,6 +19,7 @@ from realtime_polyp.viewer.ahead import Job
 from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
+from realtime_polyp.viewer.field_control import FieldControl
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.keep_pace import SetKeepPace
@@ -57,6 +58,7 @@ def run_viewer(
     session: Path | None = None,
     judging: Judging | None = None,
     host: Host | None = None,
+    field_control: FieldControl | None = None,
 ) -> int:
     """Show a source until the window is closed; returns 0, 1 when playing failed, or 130 after a signal.
 
@@ -87,6 +89,7 @@ def run_viewer(
         session=session,
         judging=judging,
         host=host,
+        field_control=field_control,
     )
     window = ViewerWindow(open_feed, info, options)
     window.alerting.sound.volume = host.settings.sound_volume

@@ -8,6 +8,7 @@ from typing import Literal
 from PyQt5.QtCore import QRect, Qt
 from PyQt5.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
+from realtime_polyp.field_memory import FIELDS_FILE
 from realtime_polyp.recent import Recent, add_recent, forget_recent, read_recent
 from realtime_polyp.settings import Settings, SettingsError, write_settings
 from realtime_polyp.telemetry.board import Board
@@ -86,10 +87,16 @@ class Host:
         if self._recent and self.settings.remember_recent:
             add_recent(self._recent, opened)
 
+    @property
+    def fields(self) -> Path | None:
+        """The file of the fields of view that were drawn; None: they are not remembered."""
+        return self._recent.with_name(FIELDS_FILE) if self._recent and self.settings.remember_recent else None
+
     def forget(self) -> None:
-        """Delete the list of recent sources."""
+        """Delete the list of recent sources, and the fields of view that were drawn in them."""
         if self._recent:
             forget_recent(self._recent)
+            forget_recent(self._recent.with_name(FIELDS_FILE))
 
     # One window after another
 

@@ -12,7 +12,7 @@ Action = Literal[
     "usual threshold", "sound", "louder", "quieter", "legend", "snapshot", "full screen", "leave", "help", "quit",
     "step back", "start", "end", "slower", "faster", "loop start", "loop end", "next alarm", "previous alarm", "replay",
     "zoom in", "zoom out", "pan left", "pan right", "keep pace",
-    "record", "keep", "mark", "withdrawal", "polyp list",
+    "record", "keep", "mark", "withdrawal", "polyp list", "field",
     "accept", "reject", "two frames", "outline tool", "delete box", "fields", "undo", "redo", "blind",
     "open", "open folder", "open session", "open address", "start page", "settings", "report",
 ]  # fmt: skip
@@ -102,6 +102,7 @@ KEYS = (
     Key("outline", (Qt.Key_U,), "U", "show or hide the outlines"),
     Key("labels", (Qt.Key_T,), "T", "show or hide the labels"),
     Key("fill", (Qt.Key_I,), "I", "tint the inside of the outlines, or not"),
+    Key("field", (Qt.Key_V,), "V", "draw the field of view; again: find it by itself"),
     Key("stricter", (Qt.Key_Plus, Qt.Key_Equal), "+", "raise the threshold: fewer boxes"),
     Key("looser", (Qt.Key_Minus, Qt.Key_Underscore), "\u2212", "lower the threshold: more boxes"),
     Key("usual threshold", (Qt.Key_D,), "D", "the usual threshold, and back to the last one"),

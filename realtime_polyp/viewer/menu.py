@@ -20,7 +20,9 @@ _MENUS: dict[str, tuple[str, ...]] = {
         "record|keep|mark|withdrawal|accept|reject|two frames|outline tool|delete box|fields|undo|redo|blind".split("|")
     ),
     "View": tuple(
-        "overlay|boxes|outline|labels|fill|stricter|looser|usual threshold|polyp list|full screen|leave".split("|")
+        "overlay|boxes|outline|labels|fill|field|stricter|looser|usual threshold|polyp list|full screen|leave".split(
+            "|"
+        )
     ),
     "Sound": ("sound", "louder", "quieter"),
     "Help": ("help", "legend"),

@@ -12,6 +12,7 @@ from realtime_polyp.cli.opening import open_named, print_return, print_trouble
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.waiting import GRACE_S, finish
 from realtime_polyp.console import EXIT_FAILED
+from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.folders import settings_folder
 from realtime_polyp.outputs import Output, OutputError, alarm_figures, open_outputs
 from realtime_polyp.outputs.jumps import Jump, JumpKind
@@ -30,6 +31,7 @@ from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.viewer.ahead import file_of, job_of
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
 from realtime_polyp.viewer.feed import SessionFeed
+from realtime_polyp.viewer.field_control import FieldControl, place_of
 from realtime_polyp.viewer.first_start import legend_is_new, remember_legend
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.recording import Recording
@@ -155,6 +157,11 @@ class SessionFactory:
             self.control.write(result)
         if self.recorder:
             self.recorder.write(result)
+
+    def note_field(self, field: FieldOfView | None) -> None:
+        """Record that a person named the field of view, or lets it be found again."""
+        if self.control:
+            self.control.add_event("field of view", text=str(field) if field else "found")
 
     def watch(self) -> str | None:
         """Report a stage that hangs on standard error; return what is wrong with the recording, or None.
@@ -287,6 +294,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     rate_hz = float(source.rate_hz) if source.rate_hz else None
     path = file_of(options.source) if not source.live else None
     info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop, rate_hz, path)
+    field = FieldControl(pipeline, place_of(options.source), source.size, host.fields, sessions.note_field)
     host.set_times = lambda settings: pipeline.set_times(settings.confirm_s, settings.hold_s)
     try:
         if options.record:
@@ -307,8 +315,9 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
             usual_score=runtime.usual_score,
             legend=legend_is_new(settings_folder()),
             on_legend_closed=lambda: remember_legend(settings_folder()),
-            ahead=job_of(runtime, options, duration_s) if path else None,
+            ahead=job_of(runtime, options, duration_s, field.named) if path else None,
             host=host,
+            field_control=field,
         )
     finally:
         stalls = sessions.close(outputs)

@@ -175,7 +175,7 @@ class Shell:
 def without_outputs(options: Options) -> Options:
     """The options for what is opened later: the command line's outputs and times belong to its own source."""
     outputs = {"results": None, "save": None, "events": None, "events_pictures": None, "summary": None}
-    return replace(options, **outputs, start_s=0.0, end_s=None)  # type: ignore[arg-type]
+    return replace(options, **outputs, start_s=0.0, end_s=None, rate=None, field=None)  # type: ignore[arg-type]
 
 
 def absolute(request: Recent) -> Recent:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.packets import Result
 from realtime_polyp.review.look_ahead import Report, best_score, gaps, join
 from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
@@ -110,6 +111,14 @@ class TimelineLink:
         if self._job and not self._ahead and self._player.displayed and time.monotonic() - self._opened_s > _START_S:
             self._ahead = Ahead(self._job, findings)
             self._ahead.start()
+
+    def use_field(self, field: FieldOfView | None) -> None:
+        """Forget what was analysed in another field of view, and analyse all of it again in this one."""
+        if self._ahead:
+            self._ahead.close()
+        if self._job:
+            self._job = replace(self._job, config=replace(self._job.config, field=field))
+        self._ahead = self._findings = None
 
     def actions(self) -> dict[Action, Callable[[], None]]:
         """What the keys of the timeline do."""

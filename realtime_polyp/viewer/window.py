@@ -24,6 +24,8 @@ from realtime_polyp.viewer.condition import READY, Condition, condition_of, pace
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
+from realtime_polyp.viewer.field_control import FieldControl
+from realtime_polyp.viewer.field_tool import FieldTool
 from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.help_panel import HelpPanel
 from realtime_polyp.viewer.host import Host
@@ -79,6 +81,7 @@ class ViewerOptions:
         legend: start with the legend open. on_legend_closed: called when the user closes it.
         judging: the recorded session that is shown, to be judged; None: a source plays.
         host: what the program's windows share.
+        field_control: names the source's field of view; None: a recorded session is shown.
     """
 
     title: str
@@ -100,6 +103,7 @@ class ViewerOptions:
     session: Path | None = None
     judging: Judging | None = None
     host: Host = field(default_factory=Host)
+    field_control: FieldControl | None = None
 
 
 class ViewerWindow(QWidget):
@@ -135,6 +139,9 @@ class ViewerWindow(QWidget):
         self.record = RecordLink(options.record, self.show_message)
         self.report = ReportLink(options.session, self.show_message, source_at=info.path)
         self.judge = JudgeLink(self, options.judging)
+        self.field = FieldTool(
+            options.field_control, self.player, self.canvas, self._say, lambda named: self.timeline.use_field(named)
+        )
         self.opener = make_opener(self)
         self._actions: dict[Action, Callable[[], None]] = self._make_actions() | self.opener.actions()
         self._tick_timer, self._refresh_timer, self._message_timer = QTimer(self), QTimer(self), QTimer(self)
@@ -221,6 +228,7 @@ class ViewerWindow(QWidget):
             **self.record.actions(),
             **self.judge.actions(),
             **self.report.actions(),
+            **self.field.actions(),
             "keep pace": self.keep_pace.toggle,
             "legend": lambda: self.legend.toggle(),
             "snapshot": self._snapshot,
@@ -316,7 +324,7 @@ class ViewerWindow(QWidget):
         """Bring the badges on the picture up to date."""
         alerts = self.alerting.alerts
         skipped = pace_badges(self.player.state())
-        mutes = (*mutes_of(alerts), *skipped, *self.transport.badges())
+        mutes = (*mutes_of(alerts), *skipped, *self.transport.badges(), *self.field.badges())
         notes = Notes(mutes, writing=recording_text(self.options.recording()))
         tone = "warn" if (hidden_of(alerts) or skipped) and self.condition.tone == "good" else self.condition.tone
         self.status.show_tone(tone)
@@ -376,7 +384,7 @@ class ViewerWindow(QWidget):
             self.showNormal()
 
     def _leave_full_screen(self) -> None:
-        if self.judge.leave():
+        if self.judge.leave() or self.field.leave():
             return
         if self.help.isVisible():
             self.help.hide()
