@@ -19,6 +19,7 @@ from realtime_polyp.metrics.video_table import table
 from realtime_polyp.outputs.results_reader import ShownFrame, check_results, read_results
 from trainers.command import command_parser, run_command
 from trainers.video.pictures import write_video_pictures
+from trainers.video.true_colon_figures import TrueColon, to_dict, to_text, true_colon
 
 _EPILOG = """examples:
   python run_live.py --source assets/demo.mp4 --headless --results out.jsonl
@@ -69,9 +70,16 @@ def run(options: argparse.Namespace) -> None:
     print("".join(map(_describe_unlabelled, (truth for truth, _ in videos))), end="")
     columns = {f"{number} {one.names[0]}": one for number, one in enumerate(reports, 1)}
     print(table({**columns, "all": whole} if len(reports) > 1 else {whole.names[0]: whole}))
+    protocol = [true_colon(truth, shown) for truth, shown in videos]
+    print(to_text(sum(protocol, TrueColon((), ()))))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        report = {"all": figures(whole), "videos": [figures(one) for one in reports]}
+        report = {
+            "all": {**figures(whole), "true_colon": to_dict(sum(protocol, TrueColon((), ())))},
+            "videos": [
+                {**figures(one), "true_colon": to_dict(other)} for one, other in zip(reports, protocol, strict=True)
+            ],
+        }
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         print(f"figures: {options.json}")
     if options.pictures:
