@@ -17,7 +17,7 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.telemetry.histogram import Histogram
 from realtime_polyp.telemetry.ledger import Ledger, Tally
 from realtime_polyp.telemetry.priority import lower_thread_priority
-from realtime_polyp.watchdog import Progress, Stall
+from realtime_polyp.watchdog import Progress, Stall, Trouble, troubles_of
 
 if TYPE_CHECKING:  # its package imports PyAV, which frames from elsewhere do not need
     from realtime_polyp.sources.base import Source
@@ -139,6 +139,11 @@ class Session:
         """
         idle = {"source"} if self.source.live else set()
         return next((one for one in self._progress.stalled(limit_s) if one.stage not in idle), None)
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What failed and is started again by itself: the source, then the models."""
+        return troubles_of(self.source, self.pipeline.inference)
 
     def left_behind(self, after_s: float = 0.0) -> Stall | None:
         """Return a stage that still runs `after_s` after the session stopped or failed; None if all have ended."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 ANSWER_LIMIT_S = 10.0
 """A stage that works longer than this on one frame is reported, s."""
@@ -55,6 +55,22 @@ class Trouble:
     def age_s(self, now_s: float | None = None) -> float:
         """How long it has lasted, s."""
         return (time.monotonic() if now_s is None else now_s) - self.since_s
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """A part of the line that starts itself again."""
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What is wrong now; None while it works. From any thread."""
+        ...
+
+
+def troubles_of(*parts: object) -> tuple[Trouble, ...]:
+    """What is wrong now with the parts that start themselves again."""
+    found = [part.trouble for part in parts if isinstance(part, Troubled)]
+    return tuple(one for one in found if one)
 
 
 class StalledError(RuntimeError):

@@ -123,6 +123,13 @@ class RecordingControl:
         found = (recorder and (recorder.error or recorder.warning)) or self.error
         return str(found) if found else None
 
+    @property
+    def failure(self) -> str | None:
+        """Why nothing, or no picture, is recorded any more, one sentence, until the next recording begins."""
+        recorder = self._recorder if self._is_on else None
+        found = (recorder and (recorder.error or recorder.picture_lost)) or self.error
+        return str(found) if found else None
+
     def toggle(self) -> None:
         """Start to record, or end the recording."""
         self.stop() if self._is_on else self.start()

@@ -58,6 +58,7 @@ class SessionRecorder:
     Attributes:
         error: why recording ended early, one sentence; None while it goes on.
         warning: what is lost or happened to the recording while it goes on, one sentence; None: nothing.
+        picture_lost: why the picture is not recorded any more, one sentence; None: it is.
         dropped: results that were not recorded.
         end: how the session ended, for fact `ended`: "ended", "stopped" or "failed".
 
@@ -81,6 +82,7 @@ class SessionRecorder:
         self.folder, self._facts, self._keep_s = folder, facts, keep_s
         self.error: OutputError | None = None
         self.warning: str | None = None
+        self.picture_lost: str | None = None
         self.dropped, self.end = 0, "ended"
         self._synced = threading.Event()
         self._original: Original = original or NoOriginal()
@@ -376,7 +378,7 @@ class SessionRecorder:
 
     def _lose_original(self, error: Exception) -> None:
         self._told["original"] = "lost"
-        self.warning = f"the original picture is no longer recorded: {_reason(error)}"
+        self.warning = self.picture_lost = f"the original picture is no longer recorded: {_reason(error)}"
         self._store.add_event("picture lost", session_s=self._clock.now_s, reason=_reason(error))
 
     def _note_drops(self) -> None:

@@ -20,6 +20,7 @@ from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
 from realtime_polyp.viewer.field_control import FieldControl
+from realtime_polyp.viewer.health import Watched
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.keep_pace import SetKeepPace
@@ -44,6 +45,7 @@ def run_viewer(
     full_screen: bool = False,
     quit_at_end: bool = False,
     recording_error: Callable[[], str | None] = lambda: None,
+    watched: Watched = Watched(),
     recording: Callable[[], Recording | None] = lambda: None,
     set_keep_pace: SetKeepPace | None = None,
     keep_pace: bool = False,
@@ -75,6 +77,7 @@ def run_viewer(
         snapshot_folder,
         quit_at_end,
         recording_error,
+        watched,
         recording=recording,
         set_keep_pace=set_keep_pace,
         keep_pace=keep_pace,
@@ -94,9 +97,9 @@ def run_viewer(
     window = ViewerWindow(open_feed, info, options)
     window.alerting.sound.volume = host.settings.sound_volume
     host.place(window)
-    watched = QTimer(window)
-    watched.timeout.connect(lambda: host.board.stream().set_condition(watched_condition(window.condition)))
-    watched.start(_WATCHED_MS)
+    board_timer = QTimer(window)
+    board_timer.timeout.connect(lambda: host.board.stream().set_condition(watched_condition(window.condition)))
+    board_timer.start(_WATCHED_MS)
     try:
         with _close_on_interrupt(window) as outcome:
             window.start(full_screen=full_screen or window.isFullScreen())

@@ -12,6 +12,7 @@ from realtime_polyp.viewer.theme import BACKGROUND, TEXT, TONES
 
 _SIZE_PER_AREA = 1 / 34  # height of the font, of the smaller side of the canvas
 _LEAST_PX = 14.0
+_LARGER: dict[Tone, float] = {"bad": 1.5, "warn": 1.2}  # to be seen from across the room
 _NOT_ON_PICTURE = ("running", "seeking")  # conditions that only the status shows
 
 
@@ -82,7 +83,7 @@ def _lay_out(area: QRectF, picture: QRectF, condition: Condition, notes: Notes) 
     if condition.name not in _NOT_ON_PICTURE and not condition.covers:
         text = f"{condition.title}  \u2013  {condition.detail}" if condition.detail else condition.title
         badge = _Badge(text, TONES[condition.tone], BACKGROUND, dot=TONES[condition.tone])
-        rect = _rect_of(badge, size, area.width() * 0.92)
+        rect = _rect_of(badge, size * _LARGER.get(condition.tone, 1.0), area.width() * 0.92)
         rect.moveCenter(QPointF(picture.center().x(), max(area.top(), picture.top()) + gap + rect.height() / 2))
         laid.append((rect, badge))
     for text in notes.mutes:

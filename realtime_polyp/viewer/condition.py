@@ -5,7 +5,7 @@ from typing import Literal
 
 from realtime_polyp.analysis_rate import ordinal
 from realtime_polyp.packets import FrameQuality, Signal
-from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall
+from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, Trouble
 
 Phase = Literal["ready", "playing", "seeking", "ended", "failed", "closed"]
 Tone = Literal["good", "busy", "warn", "bad"]
@@ -18,16 +18,19 @@ Name = Literal[
     "model not answering",
     "source not answering",
     "no signal",
+    "reconnecting",
     "black picture",
     "frozen picture",
     "view not clear",
     "format changed",
     "picture late",
-    "overlay late",
+    "model slow",
     "playing slowly",
     "decoder failed",
     "model failed",
     "output failed",
+    "recording failed",
+    "disk low",
     "stopped",
 ]
 
@@ -37,7 +40,7 @@ NO_SIGNAL_S = 1.0
 PICTURE_LATE_S = 0.3
 """A live picture that is shown later than this is reported."""
 
-_OVERLAY_LATE_S = 1.0  # in immediate display, an analysis older than this is reported
+_OVERLAY_LATE_S = 0.8  # for so long without an overlay that is recent enough, the model is slow
 _FORMAT_CHANGE_SHOWN_S = 4.0
 _MOSTLY_ANALYSED = 0.95
 _SLOWEST_IN_TENTHS = 0.095
@@ -83,8 +86,8 @@ class PlayerState:
         has_picture: there is a picture on the screen.
         no_picture_s: time since the last picture arrived, s.
         late_s: how late a live picture was when it was shown, s.
-        overlay_age_s: where pictures do not wait for results: time since the newest analysed frame was captured (of a
-            recording: its distance on the video's clock), s; else None.
+        overlay_age_s: where pictures do not wait for results: time since a picture had a result recent enough to be
+            drawn over it (where pace is kept: distance of the newest one on the video's clock), s; else None.
         speed: seconds of a recording per second, over the last moments; None where it is not known.
         is_slow: that has been too little for a while.
         keeps_pace: analysis is skipped rather than time.
@@ -95,6 +98,9 @@ class PlayerState:
         failure: why playing failed.
         warning: why a recording ended early, in one sentence.
         stall: the stage that has worked on one frame for longer than NO_SIGNAL_S, if any.
+        troubles: what failed and is started again by itself.
+        recording_failed: why nothing is recorded any more, one sentence; "" while all is well.
+        disk_low: how little room the disk that is written to has, one sentence; "" while it has enough.
     """
 
     phase: Phase
@@ -115,6 +121,9 @@ class PlayerState:
     failure: Failure | None = None
     warning: str | None = None
     stall: Stall | None = None
+    troubles: tuple[Trouble, ...] = ()
+    recording_failed: str = ""
+    disk_low: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,9 @@ def condition_of(state: PlayerState) -> Condition:
     if state.paused and state.has_picture:
         return Condition("paused", "Paused", tone="busy")
     is_without_picture = state.live and state.no_picture_s > NO_SIGNAL_S
-    if state.stall and (is_without_picture or state.stall.seconds >= ANSWER_LIMIT_S):
+    if found := next((_without_source(one, state) for one in state.troubles if one.part != "model"), None):
+        return found
+    if state.stall and (is_without_picture or state.live or state.stall.seconds >= ANSWER_LIMIT_S):
         return _stalled(state.stall, covers=is_without_picture or not state.live)
     if is_without_picture:
         detail = f"No picture for {state.no_picture_s:.0f} s: check the endoscope and the video cable"
@@ -221,6 +232,22 @@ def _stalled(stall: Stall, *, covers: bool) -> Condition:
     return Condition("source not answering", "Source not answering", detail, "bad", covers=covers, blanks=True)
 
 
+def _without_source(trouble: Trouble, state: PlayerState) -> Condition:
+    """The condition of a source that is opened again, or whose data cannot be decoded."""
+    reason = trouble.reason if "://" in trouble.reason.split(" ")[0] else trouble.reason[:1].upper() + trouble.reason[1:]
+    since = f"No picture for {state.no_picture_s:.0f} s"
+    if trouble.part == "decoder":
+        return Condition("decoder failed", "Decoder failed", f"{reason}\n{since}", "bad", covers=True, blanks=True)
+    attempts = f"{since}; trying again, attempt {trouble.attempts + (trouble.next_s is not None)}"
+    return Condition("reconnecting", "Reconnecting", f"{reason}\n{attempts}", "bad", covers=True, blanks=True)
+
+
+def _without_model(trouble: Trouble) -> Condition:
+    """The condition of models that are started again while the picture goes on."""
+    tried = "starting it again" if trouble.next_s is None else f"started {trouble.attempts} times without success"
+    return Condition("model failed", "Model failed", f"{trouble.reason} \u2013 {tried}", "bad", blanks=True)
+
+
 def _ended(state: PlayerState) -> Condition:
     if not state.has_picture:
         detail = state.warning or "The video contains no pictures"
@@ -229,8 +256,12 @@ def _ended(state: PlayerState) -> Condition:
 
 
 def _running(state: PlayerState) -> Condition:
+    if model := next((one for one in state.troubles if one.part == "model"), None):
+        return _without_model(model)
     if state.signal != "ok":
         return _SIGNALS[state.signal]
+    if state.recording_failed:
+        return Condition("recording failed", "Recording failed", state.recording_failed, "bad")
     if state.live and state.late_s > PICTURE_LATE_S:
         return Condition("picture late", "Picture late", f"The picture is {state.late_s:.1f} s late", "bad")
     change = state.format_change
@@ -238,9 +269,11 @@ def _running(state: PlayerState) -> Condition:
         (old_width, old_height), (width, height) = change.before, change.after
         detail = f"from {old_width} x {old_height} to {width} x {height} pixels"
         return Condition("format changed", "Format changed", detail, "warn")
+    if state.disk_low:
+        return Condition("disk low", "Disk low", state.disk_low, "bad")
     if state.overlay_age_s is not None and state.overlay_age_s > _OVERLAY_LATE_S:
-        detail = f"The latest analysis is {state.overlay_age_s:.0f} s old and is not shown"
-        return Condition("overlay late", "Overlay late", detail, "warn")
+        detail = f"No result was recent enough to be shown for {state.overlay_age_s:.0f} s"
+        return Condition("model slow", "Model slow", detail, "warn")
     if state.is_slow and state.speed is not None:
         return _slow(state.speed, state.keeps_pace)
     if state.frame_quality != "clear":

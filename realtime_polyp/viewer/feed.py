@@ -14,7 +14,7 @@ from realtime_polyp.telemetry.ledger import Tally
 from realtime_polyp.temporal.association import match
 from realtime_polyp.temporal.filter import detections_at
 from realtime_polyp.viewer.thinned import Thinned
-from realtime_polyp.watchdog import Stall
+from realtime_polyp.watchdog import Stall, Trouble
 
 _WAITING: dict[Display, tuple[int, bool]] = {"synced": (2, False), "immediate": (1, True), "paced": (16, True)}
 _ROUNDING_S = 1e-3
@@ -66,6 +66,11 @@ class Feed(Protocol):
 
     def stalled(self, limit_s: float) -> Stall | None:
         """Return the stage that has worked on one frame for `limit_s` or longer; None if none has."""
+        ...
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What failed and is started again by itself."""
         ...
 
     def start(self) -> None:
@@ -197,6 +202,10 @@ class SessionFeed:
 
     def stalled(self, limit_s: float) -> Stall | None:
         return self.session.stalled(limit_s)
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        return self.session.troubles
 
     def start(self) -> None:
         self._on_start(self)

@@ -77,6 +77,7 @@ class Player:
         self._deadline_s = 0.0
         self._last_picture_s = clock()
         self._format_change: tuple[Size, Size, float] | None = None  # before, after, and when
+        self._annotated_s = 0.0  # when a picture was last shown with a result that may be drawn over it
         self._late_s = 0.0  # of the picture on the screen, when it was shown
 
     # What the user asks for
@@ -100,7 +101,7 @@ class Player:
         self._steps = 1 if self.paused else 0
         self._awaits_first = not self.info.live
         self._stride.restart()
-        self._last_picture_s = self._clock()
+        self._last_picture_s = self._annotated_s = self._clock()
         self._restart_clock()
         feed.start()
 
@@ -269,13 +270,14 @@ class Player:
             failure=self.failure,
             warning=self.feed.warning if self.feed else None,
             stall=self.feed.stalled(NO_SIGNAL_S) if self.feed and self.phase == "playing" else None,
+            troubles=self.feed.troubles if self.feed and self.phase == "playing" else (),
         )
 
     def _overlay_age_s(self, display: Display, now_s: float) -> float | None:
         newest = self._newest
         if display == "paced" and self.displayed:
             return self.displayed.frame.pts_s - (newest.frame.pts_s if newest else self._start_s)
-        return now_s - newest.frame.captured_s if display == "immediate" and newest else None
+        return now_s - self._annotated_s if display == "immediate" and newest else None
 
     def reading(self) -> Reading:
         """The rates of the last moments; empty while nothing moves."""
@@ -464,6 +466,7 @@ class Player:
         self._scene.update(picture)
         if newest is None or not self._scene.is_usable(newest, picture, self._clock() - newest.frame.captured_s):
             return None
+        self._annotated_s = self._clock()
         return newest
 
     def _show(self, feed: Feed, shown: DisplayedFrame, *, new_picture: bool, new_overlay: bool) -> None:

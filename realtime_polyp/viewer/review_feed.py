@@ -19,7 +19,7 @@ from realtime_polyp.review.session_pictures import SessionPictures
 from realtime_polyp.review.session_tracks import SessionTracks
 from realtime_polyp.session import Display, SessionError
 from realtime_polyp.telemetry.ledger import Ledger, Tally
-from realtime_polyp.watchdog import Progress, Stall
+from realtime_polyp.watchdog import Progress, Stall, Trouble
 
 _WAITING_RESULTS = 2
 _ROUNDING_S = 1e-6
@@ -71,6 +71,10 @@ class ReviewFeed:
     def engines_text(self) -> str:
         names = [name for name in self._session.facts.get("models", {}).values() if name]
         return f"recorded    {' + '.join(names) or 'without models'}"
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        return ()
 
     def stalled(self, limit_s: float) -> Stall | None:
         return next(iter(self._progress.stalled(limit_s)), None)

@@ -30,9 +30,11 @@ from realtime_polyp.telemetry.summary import summarise, write_summary
 from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.viewer.ahead import file_of, job_of
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
+from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.feed import SessionFeed
 from realtime_polyp.viewer.field_control import FieldControl, place_of
 from realtime_polyp.viewer.first_start import legend_is_new, remember_legend
+from realtime_polyp.viewer.health import Watched
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.watchdog import ANSWER_LIMIT_S, Stall, StalledError, StallReport, Trouble
@@ -181,6 +183,23 @@ class SessionFactory:
         notices = " ".join(self.recorder.notices) if self.recorder else ""
         return f"{notices[:1].upper()}{notices[1:]}" or None
 
+    def recording_failure(self) -> str:
+        """Why nothing is recorded any more, one sentence; "" while all is well. Called at every picture."""
+        failed = (self.recorder and self.recorder.error) or (self.control and self.control.failure)
+        return str(failed) if failed else ""
+
+    def written_folders(self) -> list[Path]:
+        """The folders that are written to now."""
+        session = self.control.recorder if self.control else None
+        files = (self.options.save, self.options.results, self.options.events)
+        outputs = [path.parent for path in files if path] if self.recorder and self.recorder.on_disk else []
+        return outputs + ([session.folder] if session and session.folder else [])
+
+    def log(self, condition: Condition) -> None:
+        """Record what the window said of picture, models or recording."""
+        if self.control:
+            self.control.add_event("condition", name=condition.name, detail=condition.detail)
+
     def close(self, outputs: Sequence[Output]) -> list[Stall]:
         """Close the outputs, then write the summary, also when a recording failed. Raises the first OutputError.
 
@@ -306,6 +325,7 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
             info=info,
             full_screen=options.full_screen,
             recording_error=sessions.watch,
+            watched=Watched(sessions.recording_failure, sessions.written_folders, sessions.log),
             recording=sessions.recording,
             record=sessions.control,
             set_keep_pace=None if source.live else sessions.set_keep_pace,

@@ -20,13 +20,14 @@ from realtime_polyp.viewer.badges import Notes
 from realtime_polyp.viewer.banner import make_top
 from realtime_polyp.viewer.bars import Bars
 from realtime_polyp.viewer.canvas import Canvas
-from realtime_polyp.viewer.condition import READY, Condition, condition_of, pace_badges
+from realtime_polyp.viewer.condition import READY, Condition, pace_badges
 from realtime_polyp.viewer.controls import Controls
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import OpenFeed
 from realtime_polyp.viewer.field_control import FieldControl
 from realtime_polyp.viewer.field_tool import FieldTool
 from realtime_polyp.viewer.forms import FORM_STYLE
+from realtime_polyp.viewer.health import Health, Watched
 from realtime_polyp.viewer.help_panel import HelpPanel
 from realtime_polyp.viewer.host import Host
 from realtime_polyp.viewer.judge_link import JudgeLink
@@ -68,6 +69,7 @@ class ViewerOptions:
         snapshot_folder: created when the first snapshot is saved.
         quit_at_end: close the window when the video ends or fails.
         recording_error: returns why the recording stopped, in one sentence, or None; called several times per second.
+        watched: what is watched besides the player.
         recording: returns what is being written, or None; called several times per second.
         set_keep_pace: chooses for the feeds that are opened next whether a recording is played at its own rate, though
             not every frame can be analysed; None: the source cannot. keep_pace: how it starts.
@@ -89,6 +91,7 @@ class ViewerOptions:
     snapshot_folder: Path = Path("snapshots")
     quit_at_end: bool = False
     recording_error: Callable[[], str | None] = lambda: None
+    watched: Watched = Watched()
     recording: Callable[[], Recording | None] = lambda: None
     set_keep_pace: SetKeepPace | None = None
     keep_pace: bool = False
@@ -128,6 +131,7 @@ class ViewerWindow(QWidget):
         self.alarms = ShownAlarms()
         self.alerting = Alerting(self.player, self.canvas, self.controls, options.style, self._say)
         self.condition: Condition = READY
+        self.health = Health(self.player, options.watched)
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._saving: Future[Saved] | None = None
         self.replay = LiveReplay(self.canvas) if info.live else None
@@ -287,7 +291,7 @@ class ViewerWindow(QWidget):
         self._tick_timer.start(max(0, int(wait_s * 1000)))
 
     def _paint(self, displayed: DisplayedFrame) -> Painted:
-        self.canvas.set_condition(condition_of(self.player.state()))
+        self.canvas.set_condition(self.health.condition())
         started = 0 if displayed.again else self.alarms.update(displayed.result, self.overlay_style.min_score)
         started = 0 if self.judge.hides_models else started
         self.canvas.signals.start(alarm.best.box for alarm in self.alarms.started[:started])
@@ -301,8 +305,10 @@ class ViewerWindow(QWidget):
         return painted
 
     def _refresh_condition(self) -> None:
-        condition = condition_of(self.player.state())
+        condition = self.health.condition()
         if condition != self.condition:
+            if condition.name != self.condition.name:
+                self.health.log(condition)
             self.condition = condition
             self.canvas.set_condition(condition)
             self.status.show_condition(condition)

@@ -24,6 +24,7 @@ from realtime_polyp.viewer.displayed import DisplayedFrame
 from realtime_polyp.viewer.feed import add_detections
 from realtime_polyp.viewer.pacing import PlaybackClock
 from realtime_polyp.viewer.rates import Rates
+from realtime_polyp.watchdog import Stall, Trouble
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678000)
 
@@ -83,7 +84,14 @@ class TestCondition:
             ({"format_change": FormatChange((640, 480), (320, 240), 0.5)}, "format changed", False),
             ({"format_change": FormatChange((640, 480), (320, 240), 60.0)}, "running", False),
             ({"overlay_age_s": 0.1}, "running", False),
-            ({"overlay_age_s": 3.0}, "overlay late", False),
+            ({"overlay_age_s": 3.0}, "model slow", False),
+            ({"troubles": (Trouble("source", "refused", 0.0),)}, "reconnecting", True),
+            ({"troubles": (Trouble("decoder", "no picture", 0.0),)}, "decoder failed", True),
+            ({"troubles": (Trouble("model", "out of memory", 0.0),)}, "model failed", True),
+            ({"stall": Stall("model", 7, 1.2)}, "model not answering", True),
+            ({"recording_failed": "the disk is full"}, "recording failed", False),
+            ({"disk_low": "1 GB left"}, "disk low", False),
+            ({"disk_low": "1 GB left", "signal": "frozen"}, "frozen picture", True),
             ({"late_s": 0.4}, "picture late", False),
             ({"phase": "ended"}, "ended", False),
             ({"phase": "seeking"}, "seeking", False),
