@@ -66,15 +66,15 @@ class AnalysisRate:
         period_s = median(later - earlier for earlier, later in pairwise(tuple(self._times_s)))
         needed = max(1, math.ceil(usual_s / (_TOLERANCE * period_s) - 1e-9))
         self._slow_since_s = _since(self._slow_since_s, needed > self.every, now_s)
-        is_fast = self.every > 1 and usual_s < _SPARE * (self.every - 1) * period_s
-        self._fast_since_s = _since(self._fast_since_s, is_fast, now_s)
+        enough = max(1, math.ceil(usual_s / (_SPARE * period_s) - 1e-9))
+        self._fast_since_s = _since(self._fast_since_s, enough < self.every, now_s)
         if self._slow_since_s is not None and now_s - self._slow_since_s >= _LATER_S:
             has_failed = now_s - self._tried_s < _FAILED_S
             self._sooner_s = min(2 * self._sooner_s, _LONGEST_S) if has_failed else _SOONER_S
             self._change(needed)
         elif self._fast_since_s is not None and now_s - self._fast_since_s >= self._sooner_s:
             self._tried_s = now_s
-            self._change(self.every - 1)
+            self._change(enough)
 
     def _change(self, every: int) -> None:
         self.every = every

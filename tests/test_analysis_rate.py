@@ -83,6 +83,10 @@ def test_it_comes_back_when_the_models_are_fast_again() -> None:
     assert rate.every == 3
     simulation.run(20, 0.01)
     assert rate.every == 1
+    simulation.run(20, 0.4)
+    assert rate.every == 10
+    simulation.run(20, 0.045)
+    assert rate.every == 2
 
 
 def test_models_that_are_fast_only_while_little_is_asked_do_not_make_it_swing() -> None:

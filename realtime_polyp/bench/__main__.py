@@ -19,6 +19,7 @@ from realtime_polyp.bench.peers import PEERS, check_peers, compare_with
 from realtime_polyp.bench.record_faults import faults_table, measure_faults
 from realtime_polyp.bench.recording import hours_text, measure_hours, measure_recording
 from realtime_polyp.bench.review import measure_review, review_table
+from realtime_polyp.bench.soak import measure_soak, soak_table
 from realtime_polyp.bench.throughput import measure_throughput
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs.paths import check_paths
@@ -32,6 +33,7 @@ _EPILOG = """examples:
   python -m realtime_polyp.bench --source video.mp4 --engine openvino
   python -m realtime_polyp.bench --against naive ultralytics --peer-python peer/bin/python
   python -m realtime_polyp.bench --live --minutes 10                  the viewer at the clip's rate: drops and delays
+  python -m realtime_polyp.bench --soak --hours 1 --rate 25 30 50 60  the program for hours: what grows, what is late
   python -m realtime_polyp.bench --steps                              what each design choice buys
   python -m realtime_polyp.bench --steps engines hints
   python -m realtime_polyp.bench --review                             open, seek and re-threshold an hour's session
@@ -77,6 +79,8 @@ def run(options: argparse.Namespace, command: str) -> None:
                 print("\n" + write(name, reports[name][what]), flush=True)
     if options.json:
         write_json({"command": command, "machine": facts, "reports": reports}, options.json, "the figures")
+    if options.soak and any(one["verdicts"] for report in reports.values() for one in report["soak"].values()):
+        raise RuntimeError("the soak has failed")
 
 
 _OLD_NAMES = {"steadying": "temporal"}
@@ -88,6 +92,8 @@ def _measures(options: argparse.Namespace) -> dict[str, tuple[Measure, Write]]:
     """Return the requested measurements in order, each with the function that prints it."""
     if options.live:
         return {"live": (_live, table.live_table)}
+    if options.soak:
+        return {"soak": (_soak, soak_table)}
     if options.steps is not None:
         return {"steps": (_steps, table.steps_table)}
     if options.review:
@@ -110,6 +116,10 @@ def _against(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> 
 
 def _live(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> dict[str, Any]:
     return run_live_viewer(config, clip, options.minutes, full_screen=options.full_screen)
+
+
+def _soak(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> dict[str, Any]:
+    return measure_soak(config, clip, options.hours, options.rate)
 
 
 def _steps(config: RuntimeConfig, clip: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -137,11 +147,18 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--runs must be at least 1, got {options.runs}")
     if options.record_faults is not None and options.record_faults < 1:
         raise ValueError(f"--record-faults must be at least 1, got {options.record_faults}")
-    for name in ("seconds", "minutes", "memory_minutes", "record_hours", "review"):
+    for name in ("seconds", "minutes", "hours", "memory_minutes", "record_hours", "review"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
-    modes = {"--live": options.live, "--steps": options.steps is not None, "--memory-minutes": options.memory_minutes}
+    if not all(1 <= rate <= 240 for rate in options.rate):
+        raise ValueError(f"--rate must be from 1 to 240 frames/s, got {', '.join(map(str, options.rate))}")
+    modes = {
+        "--live": options.live,
+        "--soak": options.soak,
+        "--steps": options.steps is not None,
+        "--memory-minutes": options.memory_minutes,
+    }
     modes["--review"] = options.review
     chosen = [name for name, given in (modes | {"--against": bool(options.against)}).items() if given]
     if len(chosen) > 1:
@@ -175,6 +192,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--live", action="store_true", help="play the clip at its own rate in the viewer")
     add("--minutes", type=float, default=1.0, help="duration of --live (default: %(default)g)")
     add("--full-screen", action="store_true", help="with --live: full-screen window")
+    add("--soak", action="store_true", help="a recorded live stream in the window: delay, memory, threads, deadlines")
+    add("--hours", type=float, default=1.0, metavar="H", help="duration of --soak at each rate (default: %(default)g)")
+    add("--rate", type=int, nargs="+", default=[30], metavar="R", help="frames/s of --soak (default: 30)")
     add(
         "--steps",
         nargs="*",
