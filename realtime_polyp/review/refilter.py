@@ -70,7 +70,7 @@ class Refilter:
         return Tracker(self._settings.temporal) if self._settings.temporal else None
 
     def _start_of(self, entry: int) -> int:
-        """Return the latest entry up to `entry` at which nothing is followed or remembered; LEAD_S back at most."""
+        """Return the latest entry up to `entry` after which nothing is followed or remembered; LEAD_S back at most."""
         cues, temporal = self._cues, self._settings.temporal
         if temporal is None or not 0 < entry < len(cues):
             return entry
@@ -78,7 +78,7 @@ class Refilter:
         part = slice(first, entry + 1)
         steps = np.diff(cues.pts_s[part], prepend=cues.pts_s[first])
         fresh = np.flatnonzero((steps < 0) | (steps > LONGEST_STEP_S))
-        return first + int(fresh[-1]) if len(fresh) else first
+        return first + max(0, int(fresh[-1]) - 2) if len(fresh) else first  # two steps tell the frame rate
 
     def _piece(self, tracker: Tracker | None, start: int, begin: int, end: int) -> Piece:
         """Filter the entries from `start` to `end`, and return those from `begin` on."""

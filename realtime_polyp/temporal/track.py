@@ -47,6 +47,10 @@ COLUMNS = 33
 APPEARANCE_EVERY_S = 0.25
 """How often a track's appearance is refreshed."""
 
+SINGLE_S = 0.2
+"""What a box is worth that starts a track at a low frame rate: evidence of so many seconds, if it has full weight."""
+
+_LOW_RATE_S, _UNKNOWN_RATE_S = 0.15, 5.0  # two steps between these, s, are a low frame rate
 _ROUNDING_S = 1e-6
 _SCORE_S = 0.15  # time constant of a track's score
 _WEAK_NOISE = 3.0  # measurement noise of a box with score 0, relative to one with score 1
@@ -152,12 +156,13 @@ def to_track(row: Rows, pts_s: float) -> Track:
 @compiled()
 def advance(
     tracks: Rows, lost: Rows, boxes: Boxes, scores: NDArray[np.float32], camera: NDArray[np.float32], zoom: float,
-    is_clear: bool, pts_s: float, step_s: float, next_key: int, rules: Rules,
+    is_clear: bool, pts_s: float, step_s: float, single_s: float, next_key: int, rules: Rules,
 ) -> tuple[Rows, Rows, int]:  # fmt: skip
     """Predict, associate and update all tracks by a frame, and start new ones.
 
     tracks, lost: (n, COLUMNS) and (m, COLUMNS); those in `lost` are only remembered. boxes (k, 4), scores (k,): the
-    frame's detections. camera (2, 3), zoom: see `Motion`. Returns the tracks, the lost ones and the next free key.
+    frame's detections. camera (2, 3), zoom: see `Motion`. single_s: see `evidence_of_one`. Returns the tracks, the lost
+    ones and the next free key.
     """
     alive = np.empty((len(tracks) + len(scores), COLUMNS))
     remembered = np.empty((len(lost) + len(tracks), COLUMNS))
@@ -182,7 +187,7 @@ def advance(
         if track_of[index] >= 0:
             _update(alive[track_of[index]], boxes[index], float(scores[index]), is_clear, pts_s, step_s, rules)
         elif scores[index] >= np.float32(rules.start_score):
-            _start(alive[n_alive], boxes[index], float(scores[index]), pts_s, next_key, rules)
+            _start(alive[n_alive], boxes[index], float(scores[index]), is_clear, pts_s, single_s, next_key, rules)
             n_alive, next_key = n_alive + 1, next_key + 1
     for i in range(n_alive):
         _update_visibility(alive[i], pts_s, rules)
@@ -191,21 +196,21 @@ def advance(
 
 @compiled()
 def run(
-    tracks: Rows, lost: Rows, next_key: int, now_s: float, entry: int, end: int, batch: Batch, floor: float,
-    rules: Rules, out: Rows,
-) -> tuple[Rows, Rows, int, float, int, int, bool]:  # fmt: skip
+    tracks: Rows, lost: Rows, next_key: int, before_s: float, now_s: float, entry: int, end: int, batch: Batch,
+    floor: float, rules: Rules, out: Rows,
+) -> tuple[Rows, Rows, int, float, float, int, int, bool]:  # fmt: skip
     """Filter the frames `entry` to `end` of a batch, as `Tracker.update` does, until a track needs a number.
 
-    now_s: time of the frame before; NaN: there is none. floor: lowest score of a box that is used. out: (r, _OUT) takes
-    the tracks of each frame; where it is full, the function returns.
+    before_s, now_s: times of the two frames before; NaN: there is none. floor: lowest score of a box that is used. out:
+    (r, _OUT) takes the tracks of each frame; where it is full, the function returns.
 
-    Returns tracks, lost, next_key, now_s, the frame that is next, the rows of `out` that are used, and whether a track
-    of the frame before that one needs a number. Its rows are not in `out` then.
+    Returns tracks, lost, next_key, before_s, now_s, the frame that is next, the rows of `out` that are used, and
+    whether a track of the frame before that one needs a number. Its rows are not in `out` then.
     """
     used = 0
     while entry < end:
         if batch.resets[entry]:
-            tracks, lost, now_s = tracks[:0], lost[:0], math.nan
+            tracks, lost, before_s, now_s = tracks[:0], lost[:0], math.nan, math.nan
         first, last = batch.starts[entry], batch.starts[entry + 1]
         while last > first and batch.scores[last - 1] < np.float32(floor):
             last -= 1
@@ -214,23 +219,37 @@ def run(
             and not len(lost)
             and not (last > first and batch.scores[first] >= np.float32(rules.start_score))
         ):
-            now_s, entry = batch.pts_s[entry], entry + 1
+            before_s, now_s, entry = now_s, batch.pts_s[entry], entry + 1
             continue  # nothing is followed or remembered, and only a strong box begins something
         if used + len(tracks) + last - first > len(out):
-            return tracks, lost, next_key, now_s, entry, used, False
+            return tracks, lost, next_key, before_s, now_s, entry, used, False
         pts_s = batch.pts_s[entry]
+        single_s = evidence_of_one(before_s, now_s, pts_s)
         step_s, tracks, lost = keep_time(tracks, lost, now_s, pts_s, batch.cut[entry])
-        now_s = pts_s
+        before_s, now_s = now_s, pts_s
         tracks, lost, next_key = advance(
             tracks, lost, batch.boxes[first:last], batch.scores[first:last], batch.camera[entry], batch.zooms[entry],
-            batch.is_clear[entry], pts_s, step_s, next_key, rules,
+            batch.is_clear[entry], pts_s, step_s, single_s, next_key, rules,
         )  # fmt: skip
         entry += 1
         if needs_number(tracks):
-            return tracks, lost, next_key, now_s, entry, used, True
+            return tracks, lost, next_key, before_s, now_s, entry, used, True
         _note_appearances(tracks, entry - 1, pts_s, batch.is_clear[entry - 1], batch.can_see[entry - 1])
         used = write_rows(tracks, entry - 1, pts_s, out, used)
-    return tracks, lost, next_key, now_s, entry, used, False
+    return tracks, lost, next_key, before_s, now_s, entry, used, False
+
+
+@compiled()
+def evidence_of_one(before_s: float, now_s: float, pts_s: float) -> float:
+    """Return the evidence of a track's first box with full weight, s.
+
+    before_s, now_s: times of the two frames before; NaN: there is none. At usual rates the first box counts nothing:
+    neighbouring frames show the same, and only what lasts is shown. Frames that are far apart are independent, and a
+    polyp may be in one of them alone.
+    """
+    step_s, step_before_s = pts_s - now_s, now_s - before_s
+    is_low = _LOW_RATE_S <= step_s <= _UNKNOWN_RATE_S and _LOW_RATE_S <= step_before_s <= _UNKNOWN_RATE_S
+    return SINGLE_S if is_low else 0.0
 
 
 @compiled()
@@ -379,12 +398,18 @@ def _update(track: Rows, box: Boxes, score: float, is_clear: bool, pts_s: float,
 
 
 @compiled()
-def _start(track: Rows, box: Boxes, score: float, pts_s: float, key: int, rules: Rules) -> None:
+def _start(
+    track: Rows, box: Boxes, score: float, is_clear: bool, pts_s: float, single_s: float, key: int, rules: Rules
+) -> None:
     """Start a tentative track from a detection."""
     for column in range(COLUMNS):
         track[column] = 0.0
     kalman.initiate(track, box, rules.measurement_noise)
     track[SCORE], track[FIRST_S], track[SEEN_S], track[KEY], track[APPEARANCE_AT] = score, pts_s, pts_s, key, -1
+    if single_s > 0:
+        weight = evidence_weight(score, rules.start_score, rules.sure_score, rules.power, rules.penalty)
+        weight *= 1.0 if is_clear else rules.unclear_weight
+        track[EVIDENCE_S] = min(max(0.0, weight * single_s), max(rules.confirm_s, rules.hold_s))
 
 
 @compiled()

@@ -35,6 +35,7 @@ from realtime_polyp.temporal.track import (
     TrackerInput,
     advance,
     box_of,
+    evidence_of_one,
     keep_time,
     needs_appearance,
     needs_number,
@@ -71,7 +72,7 @@ class Tracker:
         self._tracks: Rows = NO_ROWS
         self._lost: Rows = NO_ROWS
         self._appearances: dict[tuple[float, float], Appearance] = {}  # by key of the track and time
-        self._now_s = math.nan
+        self._before_s = self._now_s = math.nan  # times of the two frames before
         self._mask.reset()
 
     def seek(self) -> None:
@@ -88,15 +89,16 @@ class Tracker:
     def update(self, frame: TrackerInput) -> tuple[tuple[Track, ...], Mask | None]:
         """Return the tracks and the filtered mask of the frame; the mask is None where the input has none."""
         pts_s, rules = frame.pts_s, rules_of(self.config, frame.evidence, frame.start_score)
+        single_s = evidence_of_one(self._before_s, self._now_s, pts_s)
         step_s, self._tracks, self._lost = keep_time(self._tracks, self._lost, self._now_s, pts_s, frame.motion.cut)
         if frame.motion.cut or not len(self._tracks):
             self._mask.reset()
-        self._now_s = pts_s
+        self._before_s, self._now_s = self._now_s, pts_s
         before = self._tracks
         found, motion = frame.detections, frame.motion
         self._tracks, self._lost, self._next_key = advance(
             before, self._lost, found.boxes, found.scores, motion.matrix, motion.zoom, frame.is_clear, pts_s, step_s,
-            self._next_key, rules,
+            single_s, self._next_key, rules,
         )  # fmt: skip
         self._assign_numbers(pts_s, frame.is_clear, _Live(self._appearances, frame.extract))
         filtered = self._mask.update(frame.mask, self._motions(before, step_s), motion, step_s)
@@ -115,9 +117,10 @@ class Tracker:
         parts, entry = [], first
         out = np.empty((max(_LEAST_ROWS, 2 * (last - first)), 10))
         while entry < last:
-            self._tracks, self._lost, self._next_key, self._now_s, entry, used, stops = run(
-                self._tracks, self._lost, self._next_key, self._now_s, entry, last, batch, floor, rules, out
-            )
+            self._tracks, self._lost, self._next_key, self._before_s, self._now_s, entry, used, stops = run(
+                self._tracks, self._lost, self._next_key, self._before_s, self._now_s, entry, last, batch, floor,
+                rules, out,
+            )  # fmt: skip
             if stops:
                 done = entry - 1
                 self._assign_numbers(
