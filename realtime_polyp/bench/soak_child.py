@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,14 +55,22 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def soak(given: _Given) -> dict[str, Any]:
-    """Show and record the stream for its time; returns the figures. Raises what the program raises."""
+def end_by_signal() -> None:
+    """End the window as a supervisor does."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def soak(given: _Given, end: Callable[[], None] = end_by_signal) -> dict[str, Any]:
+    """Show and record the stream for its time; returns the figures. Raises what the program raises.
+
+    end: closes the window; called on another thread.
+    """
     folder = Path(given.folder)
     options = parse([given.source, "--record", str(folder), "--no-sound"])
     runtime = open_runtime(RuntimeConfig(**given.config | {"live": True}))
     runtime.pipeline()
     host = Host()
-    sampler = Sampler(host.board, given.length_s)
+    sampler = Sampler(host.board, given.length_s, end)
     began_cpu_s, began_s = time.process_time(), time.monotonic()
     code = show_source(open_named(options, given.source), runtime, options, host)
     busy = (time.process_time() - began_cpu_s) / (time.monotonic() - began_s)
@@ -82,8 +91,8 @@ def soak(given: _Given) -> dict[str, Any]:
 class Sampler:
     """Asks the board from a thread of its own, and ends the window when the time is over."""
 
-    def __init__(self, board: Board, length_s: float) -> None:
-        self._stream, self._length_s = board.stream(), length_s
+    def __init__(self, board: Board, length_s: float, end: Callable[[], None]) -> None:
+        self._stream, self._length_s, self._end = board.stream(), length_s, end
         self.warm_s = min(_LONGEST_WARM_S, length_s / 5)
         self.samples: list[dict[str, float]] = []
         self.statuses: list[tuple[float, Status]] = []
@@ -99,7 +108,7 @@ class Sampler:
             now_s = time.monotonic() - began_s
             self.statuses.append((now_s, self._stream.snapshot()))
             self.samples.append({"s": round(now_s, 1), "memory_mb": round(resident_mb(), 1), **_handles()})
-        os.kill(os.getpid(), signal.SIGTERM)  # as a supervisor ends it
+        self._end()
 
     def report(self, rate_hz: int) -> dict[str, Any]:
         """The figures, as JSON types. Deadlines count from the end of the warm-up."""

@@ -12,7 +12,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.overlay import draw, shapes_of
 from realtime_polyp.outputs.sharing import add_caption, blank_outside
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.telemetry.board import Condition, Stream
+from realtime_polyp.telemetry.board import NO_SIGNAL_S, Condition, Stream
 from realtime_polyp.telemetry.priority import lower_thread_priority
 
 MOST_PER_S = 10.0
@@ -25,7 +25,7 @@ _CARD = (720, 1280)  # height, width, px
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK = {"bad": (255, 96, 96), "warn": (255, 208, 64), "busy": (200, 200, 200), "good": (200, 200, 200)}
 _FAILED = Condition("remote picture failed", "bad", blanks=True)
-_NO_PICTURE = ("idle", "ready")
+_NO_PICTURE = ("idle", "ready", "no signal", "reconnecting", "decoder failed", "source not answering")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class PictureMaker:
 
     def _make(self) -> None:
         condition = self._stream.condition()
-        frame, result = choose(self._stream.newest, self._stream.picture, condition, time.monotonic())
+        newest, picture = self._stream.newest, self._stream.picture
+        is_lost = condition.tone == "bad" and self._stream.no_picture_s() > NO_SIGNAL_S
+        frame, result = (None, None) if is_lost else choose(newest, picture, condition, time.monotonic())
         before, self._shown = self._shown, (condition, frame, result)
         is_same = before is not None and before[0] == condition and before[1] is frame and before[2] is result
         if is_same and frame is not None:  # of a state the seconds go on
@@ -112,8 +114,10 @@ def choose(
 
     A result is drawn over its own frame only.
     """
-    if condition.tone == "bad" or condition.name in _NO_PICTURE:
+    if condition.name in _NO_PICTURE:
         return None, None
+    if condition.blanks and picture is not None:
+        return picture, None
     is_late = newest is not None and condition.tone != "busy" and now_s - newest.analysed_s > _RESULT_LIMIT_S
     if newest is None or (is_late and picture is not None):
         return picture, None

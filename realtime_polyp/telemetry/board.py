@@ -48,6 +48,7 @@ _STATES = {
     "ended": Condition("ended", "busy"),
     "stopped": Condition("stopped", "busy", blanks=True),
 }
+_TROUBLES = {"source": "reconnecting", "decoder": "decoder failed", "model": "model failed"}
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,10 @@ class Stream:
             self._condition, self._since_s = condition, now_s
         return condition
 
+    def no_picture_s(self) -> float:
+        """Time since the last picture, s."""
+        return time.monotonic() - self._last_picture_s
+
     def since_s(self) -> float:
         """How long it has been in this state, s, as far as anybody has asked."""
         return time.monotonic() - self._since_s
@@ -282,6 +287,8 @@ def condition_of(session: Session, newest: Result | None, no_picture_s: float) -
         return Condition("no signal" if lost else f"{session.error.stage} failed", "bad", blanks=True)
     if session.state in _STATES:
         return _STATES[session.state]
+    if troubles := [_TROUBLES[one.part] for one in session.troubles]:
+        return Condition(troubles[0], "bad", blanks=True)
     stall = session.stalled(ANSWER_LIMIT_S)
     if stall:
         return Condition(f"{stall.stage} not answering", "bad", blanks=True)

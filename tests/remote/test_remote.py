@@ -179,7 +179,9 @@ def test_a_result_is_drawn_over_its_own_frame_and_never_in_a_bad_state() -> None
     assert choose(result, later, RUNNING, now_s) == (result.frame, result)
     assert choose(result, later, RUNNING, now_s + 5) == (later, None)
     assert choose(result, later, Condition("paused", "busy"), now_s + 60) == (result.frame, result)
-    assert choose(result, later, Condition("frozen picture", "warn", blanks=True), now_s) == (result.frame, None)
+    assert choose(result, later, Condition("frozen picture", "warn", blanks=True), now_s) == (later, None)
+    assert choose(result, later, Condition("model failed", "bad", blanks=True), now_s) == (later, None)
+    assert choose(result, later, Condition("disk low", "bad"), now_s) == (result.frame, result)
     assert choose(result, later, LOST, now_s) == (None, None)
 
 

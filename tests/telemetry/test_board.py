@@ -1,6 +1,7 @@
 """What the board says of a session: its state, accounts, delays and polyps; and what a deadline miss is."""
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from fakes import ScriptedSource, pipeline_of
@@ -12,6 +13,7 @@ from realtime_polyp.telemetry.board import Board, Condition, Stream, condition_o
 from realtime_polyp.telemetry.deadlines import limits_ms, misses_of
 from realtime_polyp.telemetry.histogram import Histogram
 from realtime_polyp.telemetry.ledger import Tally
+from realtime_polyp.watchdog import Trouble
 
 
 def followed(source: ScriptedSource, board: Board) -> tuple[Session, list[Frame], list[Result]]:
@@ -66,6 +68,15 @@ def test_a_live_source_without_pictures_has_no_signal_and_a_recording_has() -> N
         session = Session(ScriptedSource(1, live=live), pipeline_of(), lambda result: None)
         session.state = "running"
         assert condition_of(session, None, 1.5).name == state
+
+
+@pytest.mark.parametrize(("part", "state"), [("source", "reconnecting"), ("model", "model failed")])
+def test_what_is_started_again_by_itself_is_a_bad_state(monkeypatch: pytest.MonkeyPatch, part: Any, state: str) -> None:
+    monkeypatch.setattr(Session, "troubles", (Trouble(part, "why", 0.0),))
+    session = Session(ScriptedSource(1, live=True), pipeline_of(), lambda result: None)
+    session.state = "running"
+    found = condition_of(session, None, 0.0)
+    assert (found.name, found.tone, found.blanks) == (state, "bad", True)
 
 
 def test_the_window_has_the_word_as_long_as_it_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
