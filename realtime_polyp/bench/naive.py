@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
 def loop(
     clip: Path, models: list[Model], sizes: list[tuple[int, int]], *, most_frames: int | None = None
 ) -> dict[str, Any]:
-    """Run detector and segmenter, of input `sizes` (h, w), on every frame of the clip."""
+    """Run detector and segmenter, of input `sizes` (h, w), on every frame of the clip; a joint model runs once."""
     detector, segmenter = models
     open_file(clip).close()  # OpenCV would follow a playlist
     since_s, count, timer = time.perf_counter(), 0, StageTimer()
@@ -55,9 +55,9 @@ def loop(
         timer.lap("read")
         pixels = {size: prepare(frame, size) for size in set(sizes)}  # once if both sizes are equal
         timer.lap("resize")
-        boxes, scores = detector(pixels[sizes[0]])
+        boxes, scores, *masks = detector(pixels[sizes[0]])
         timer.lap("detect")
-        probability = segmenter(pixels[sizes[1]])[0][0]
+        probability = (masks or segmenter(pixels[sizes[1]]))[0][0]
         timer.lap("segment")
         draw(frame, filter_boxes(boxes[0], scores[0], sizes[0], frame.shape), probability)
         timer.lap("NMS and draw")
