@@ -10,6 +10,7 @@ from typing import Any
 
 from realtime_polyp.bench import table
 from realtime_polyp.bench.ablations import ABLATIONS, AblationInput
+from realtime_polyp.bench.bad_day import run_bad_days
 from realtime_polyp.bench.clips import DEMO, SIZES, images_of, make_clip
 from realtime_polyp.bench.commands import exit_on_error
 from realtime_polyp.bench.comparisons import measure_ablation
@@ -41,6 +42,7 @@ _EPILOG = """examples:
   python -m realtime_polyp.bench --record --source video.mp4          what recording a session costs
   python -m realtime_polyp.bench --memory-minutes 20 --record         memory while a session is recorded
   python -m realtime_polyp.bench --record-hours 2                     memory while two hours are recorded
+  python -m realtime_polyp.bench --bad-day 20                         a live source and models that fail in every way
   python -m realtime_polyp.bench --record-faults 50                   recordings killed, copied, on a full disk, ..."""
 
 
@@ -56,6 +58,9 @@ def run(options: argparse.Namespace, command: str) -> None:
     check(options)
     if options.record_faults:
         print(faults_table(measure_faults(options.record_faults)))
+        return
+    if options.bad_day is not None:
+        run_bad_days(options.bad_day, options.seed)
         return
     if options.record_hours:
         print(hours_text(measure_hours(options.record_hours)))
@@ -147,6 +152,8 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--runs must be at least 1, got {options.runs}")
     if options.record_faults is not None and options.record_faults < 1:
         raise ValueError(f"--record-faults must be at least 1, got {options.record_faults}")
+    if options.bad_day is not None and options.bad_day < 0:
+        raise ValueError(f"--bad-day must be 0 or more, got {options.bad_day}")
     for name in ("seconds", "minutes", "hours", "memory_minutes", "record_hours", "review"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
@@ -215,6 +222,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--record", action="store_true", help="throughput with and without recording the session, in turn")
     add("--record-hours", type=float, metavar="H", help="memory while H hours of video are recorded, without models")
     add("--record-faults", type=int, metavar="N", help="harm N recordings in each way, and tell what is left of them")
+    add("--bad-day", type=int, metavar="N", help="N random sequences of faults of a live source and its models")
+    add("--seed", type=int, default=1, help="of --bad-day (default: %(default)s)")
     add("--runs", type=int, default=3, help="rounds; medians are reported (default: %(default)s)")
     add = parser.add_argument_group("models and output").add_argument
     add("--engine", default="auto", help="default: %(default)s")

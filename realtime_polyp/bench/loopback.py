@@ -30,7 +30,7 @@ SIZE: Size = (160, 128)
 OTHER_SIZE: Size = (192, 144)
 _KEY_EVERY = 15
 _TICKS_HZ = 90_000
-_ENCODER = {"preset": "ultrafast", "tune": "zerolatency", "crf": "28", "g": str(_KEY_EVERY), "bf": "0"}
+_ENCODER = {"preset": "ultrafast", "tune": "zerolatency", "crf": "16", "g": str(_KEY_EVERY), "bf": "0"}
 _HLS = {"hls_time": "0.5", "hls_list_size": "6", "hls_flags": "delete_segments+temp_file+omit_endlist+append_list"}
 _SEND_LIMIT_S = 2.0
 

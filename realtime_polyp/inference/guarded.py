@@ -24,6 +24,9 @@ RESTARTS = 5
 
 PER_S = 60.0
 
+FIRST_WAIT_S = 0.25
+"""Before the second start within a minute; twice as long before each further one."""
+
 ANSWER_S = 3.0
 """An answer that takes longer than this, and ten times as long as usual, never comes."""
 
@@ -156,8 +159,9 @@ class GuardedInference:
             self._say(f"the model failed: {reason}; starting it again")
         before = self.trouble or Trouble("model", reason, now_s)
         level = self._choose_level(error)
-        if level is None:
-            self.trouble = Trouble("model", before.reason, before.since_s, before.attempts, self._starts[0] + PER_S)
+        if level is None or now_s < self._next_s(level):
+            next_s = self._starts[0] + PER_S if level is None else self._next_s(level)
+            self.trouble = Trouble("model", before.reason, before.since_s, before.attempts, next_s)
             return False
         self.trouble = Trouble("model", reason, before.since_s, before.attempts + 1)
         if level != self.level:
@@ -185,6 +189,11 @@ class GuardedInference:
             return self.level
         following = self._ladder.after(self.level, device_lost=lost)
         return following if following != self.level or len(self._starts) < RESTARTS else None
+
+    def _next_s(self, level: int) -> float:
+        """When an engine may be started: what failed for a moment gets a moment. Another engine may at once."""
+        count = len(self._starts)
+        return self._starts[-1] + FIRST_WAIT_S * 2 ** (count - 1) if count and level == self.level else 0.0
 
     def _start(self, stops: Callable[[], bool]) -> bool:
         _free_device_memory()

@@ -79,12 +79,18 @@ def test_after_five_starts_in_a_minute_the_next_engine_takes_over_and_the_last_o
 
     ladder = Ladder(open_level, ["cuda", "cuda"])
     guard = GuardedInference(inference_of(Detector(fails)), ladder, clock=clock, say=lambda text: None)
-    while guard.recover(RuntimeError("it failed")):
-        pass
-    assert opened == [0] * RESTARTS + [1] * RESTARTS and guard.trouble and guard.trouble.next_s == PER_S
+    begun_s = []
+    while clock.now_s < 10.0:
+        if guard.recover(RuntimeError("it failed")):
+            begun_s.append(clock.now_s)
+        clock.now_s += 0.25
+    assert opened == [0] * RESTARTS + [1] * RESTARTS
+    waits = [0.25, 0.5, 1.0, 2.0]
+    assert np.diff(begun_s[:RESTARTS]).tolist() == np.diff(begun_s[RESTARTS:]).tolist() == waits
+    assert guard.trouble and guard.trouble.next_s == begun_s[RESTARTS] + PER_S
     with pytest.raises(EngineFailure, match="it failed"):
         ask(guard)
-    clock.now_s = PER_S
+    clock.now_s = guard.trouble.next_s
     assert guard.recover(RuntimeError("it failed")) and opened[-1] == 1
     assert guard.detector and guard.detector.name == "engine 1" and not guard.has_answered
     guard.close()
