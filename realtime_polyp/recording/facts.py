@@ -14,6 +14,11 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.recording import filter_settings
 from realtime_polyp.recording.chain import utc_now
 from realtime_polyp.sources.base import Source
+from realtime_polyp.sources.capture import CaptureSource
+from realtime_polyp.sources.deinterlace import Mode
+from realtime_polyp.sources.file import FileSource
+from realtime_polyp.sources.network import NetworkSource
+from realtime_polyp.sources.reconnecting import inner
 from realtime_polyp.telemetry.summary import versions
 
 Facts = dict[str, Any]
@@ -58,8 +63,15 @@ def _describe_source(text: str, source: Source, start_s: float) -> Facts:
         "rate_hz": str(source.rate_hz) if source.rate_hz else None,
         "duration_s": source.duration_s,
         "decoder": source.decoder,
+        "deinterlace": deinterlace_of(source),
         "start_s": start_s,
     }
+
+
+def deinterlace_of(source: Source) -> Mode:
+    """How a source's interlaced pictures are shown."""
+    opened = inner(source)
+    return opened.deinterlace if isinstance(opened, FileSource | NetworkSource | CaptureSource) else "auto"
 
 
 def describe_engine(engine: Engine) -> Facts:

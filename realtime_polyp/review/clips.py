@@ -54,7 +54,7 @@ def _frames(
     session: RecordedSession, original: Path, start_s: float, end_s: float
 ) -> Iterator[tuple[Frame, Result | None]]:
     """Frames whose picture is at hand, with the result of that frame or None; their time is the session's clock."""
-    pictures = PictureFile(original)
+    pictures = PictureFile(original, deinterlace=session.deinterlace)
     try:
         for row in range(*np.searchsorted(session.frames.session_s, (start_s, end_s))):
             number, picture_s = int(session.frames.number[row]), float(session.frames.picture_s[row])

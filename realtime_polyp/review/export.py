@@ -81,7 +81,7 @@ def export_coco(session: RecordedSession, labels: SessionLabels, folder: Path, r
     if coco.exists():
         raise ExportError(f"{coco} exists, and nothing is overwritten: name another folder, or another --split")
     wanted, left_out = _choose(session, labels, rules)
-    pictures = PictureFile(video_of(session))
+    pictures = PictureFile(video_of(session), deinterlace=session.deinterlace)
     for part in ("images", "masks"):
         make_private_folder(folder / part)
     images: list[dict[str, Any]] = []

@@ -20,6 +20,7 @@ from realtime_polyp.recording import blobs
 from realtime_polyp.recording.missing import find_problems
 from realtime_polyp.recording.opening import open_session_file
 from realtime_polyp.recording.schema import ORIGINAL_FILE, SESSION_FILE, SESSION_FORMAT
+from realtime_polyp.sources.deinterlace import MODES, Mode
 
 _MEMORY_BYTES = 64 << 20
 
@@ -104,6 +105,12 @@ class RecordedSession:
             return own
         named = self.facts.get("source", {}).get("path")
         return Path(named) if named and Path(named).is_file() else None
+
+    @property
+    def deinterlace(self) -> Mode:
+        """How interlaced pictures were shown; "auto" for sessions of before there was a choice."""
+        named = self.facts.get("source", {}).get("deinterlace")
+        return next((mode for mode in MODES if mode == named), "auto")
 
     @property
     def ended(self) -> bool:

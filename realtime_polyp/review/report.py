@@ -130,7 +130,7 @@ def best_pictures(
         return {}
     found: dict[int, bytes] = {}
     try:
-        pictures = PictureFile(original)
+        pictures = PictureFile(original, deinterlace=session.deinterlace)
     except SourceError:
         return {}
     try:

@@ -34,7 +34,7 @@ class SessionPictures:
         self.path, self.problem = find_original(session, at)
         if self.path is not None:
             try:
-                self._file = PictureFile(self.path, memory_bytes=memory_bytes)
+                self._file = PictureFile(self.path, memory_bytes=memory_bytes, deinterlace=session.deinterlace)
             except SourceError as error:
                 self.path = None
                 self.problem = f"The picture cannot be shown: {error}"

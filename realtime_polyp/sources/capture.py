@@ -93,7 +93,7 @@ class CaptureSource:
         platform = _PLATFORMS.get(sys.platform, _PLATFORMS["linux"])
         device_name = _device_name(device, platform)
         self.name = printable(device)
-        self._silence_s, self._deinterlace = silence_s, deinterlace
+        self._silence_s, self.deinterlace = silence_s, deinterlace
         self.damage = Damage()
         options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
         try:
@@ -113,9 +113,9 @@ class CaptureSource:
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop."""
         if self.reader.container_name == _MADE_ON_DEMAND:
-            return read_all(self.reader, name=self.name, silence_s=self._silence_s, deinterlace=self._deinterlace)
+            return read_all(self.reader, name=self.name, silence_s=self._silence_s, deinterlace=self.deinterlace)
         return read_live(
-            self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage, deinterlace=self._deinterlace
+            self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage, deinterlace=self.deinterlace
         )
 
     @property

@@ -94,7 +94,7 @@ class FileSource:
         whole = start_s == 0 and end_s is None and not loop
         self._index = read_index(self.reader)
         self.frames_total: int | None = self._index.count if whole else None
-        self._to_rgb = RgbConverter(deinterlace=deinterlace)
+        self.deinterlace, self._to_rgb = deinterlace, RgbConverter(deinterlace=deinterlace)
         self._doubles = deinterlace == "field-rate" and begins_interlaced(self._open()[0])
         if self._doubles:
             self.rate_hz = self.rate_hz and 2 * self.rate_hz

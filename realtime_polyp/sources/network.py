@@ -100,7 +100,7 @@ class NetworkSource:
         self.damage, self._ending = Damage(), ""
         if _leads_to_segments(url):
             silence_s = max(silence_s, _SEGMENT_SILENCE_S)
-        self._silence_s, self._deinterlace = silence_s, deinterlace
+        self._silence_s, self.deinterlace = silence_s, deinterlace
         probe = {"analyzeduration": str(round(probe_s * 1e6))}
         try:
             container = open_network(
@@ -122,11 +122,11 @@ class NetworkSource:
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop without an end of the stream."""
         if not self.live:
-            yield from read_all(self.reader, name=self.name, silence_s=self._silence_s, deinterlace=self._deinterlace)
+            yield from read_all(self.reader, name=self.name, silence_s=self._silence_s, deinterlace=self.deinterlace)
             return
         begin_s = time.monotonic()
         yield from read_live(
-            self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage, deinterlace=self._deinterlace
+            self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage, deinterlace=self.deinterlace
         )
         if not self.reader.stop.is_set():
             self._ending = f"{self.name} was ended by its sender after {time.monotonic() - begin_s:.1f} s."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realtime_polyp.packets import Frame, Result
+from realtime_polyp.sources.deinterlace import Mode
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class SourceInfo:
         loop: start again at `start_s` when the recording ends.
         rate_hz: frames per second of a recording; None where unknown.
         path: the file that can be read a second time, for steps back and thumbnails; None without one.
+        deinterlace: how that file's interlaced pictures are shown.
         time_in_file: returns where the picture of a moment is in that file, s; None where it is not in it.
     """
 
@@ -29,6 +31,7 @@ class SourceInfo:
     loop: bool = False
     rate_hz: float | None = None
     path: Path | None = None
+    deinterlace: Mode = "auto"
     time_in_file: Callable[[float], float | None] = float
 
 

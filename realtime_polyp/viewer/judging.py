@@ -124,7 +124,7 @@ class Judging:
         session = self.session.again()
         file: PictureFile | None = None
         try:
-            file = PictureFile(self._picture) if self._picture else None
+            file = PictureFile(self._picture, deinterlace=session.deinterlace) if self._picture else None
         except SourceError:
             file = None  # the recorded camera motion has to do
         try:

@@ -15,6 +15,7 @@ from realtime_polyp.geometry import shrink
 from realtime_polyp.packets import Frame
 from realtime_polyp.review.pictures import PictureFile
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.telemetry.priority import lower_thread_priority
 
 THUMBNAIL_PX = 200
@@ -71,10 +72,10 @@ class _Newest:
 
 
 class StepPictures:
-    """Finds the picture of a frame; see `stepping.PicturesOf`. path: the file; start_s: frame times count from here."""
+    """Finds the picture of a frame; see `stepping.PicturesOf`. path: the file; the rest: see `SourceInfo`."""
 
-    def __init__(self, path: Path, time_in_file: TimeInFile = float) -> None:
-        self._path, self._time_in_file = path, time_in_file
+    def __init__(self, path: Path, time_in_file: TimeInFile = float, deinterlace: Mode = "auto") -> None:
+        self._path, self._time_in_file, self._deinterlace = path, time_in_file, deinterlace
         self._file: PictureFile | None = None
         self._found: OrderedDict[float, Image | None] = OrderedDict()
         self._asked_s: float | None = None
@@ -98,7 +99,9 @@ class StepPictures:
         self._worker.close()
 
     def _find(self, time_s: float) -> None:
-        self._file = self._file or PictureFile(self._path, memory_bytes=_STEP_MEMORY_BYTES)
+        self._file = self._file or PictureFile(
+            self._path, memory_bytes=_STEP_MEMORY_BYTES, deinterlace=self._deinterlace
+        )
         file_s = self._time_in_file(time_s)
         picture = None if file_s is None else self._file.at(file_s)
         self._found[time_s] = picture.image if picture else None

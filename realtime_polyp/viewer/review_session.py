@@ -54,6 +54,7 @@ class ReviewSession:
             duration_s=self.session.frames.duration_s,
             rate_hz=self._rate_hz,
             path=self.pictures.path,
+            deinterlace=self.session.deinterlace,
             time_in_file=self.time_in_file,
         )
 

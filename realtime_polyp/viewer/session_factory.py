@@ -312,7 +312,8 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     duration_s = options.end_s or source.duration_s
     rate_hz = float(source.rate_hz) if source.rate_hz else None
     path = file_of(options.source) if not source.live else None
-    info = SourceInfo(source.name, source.live, duration_s, options.start_s, options.loop, rate_hz, path)
+    played = (duration_s, options.start_s, options.loop, rate_hz, path, options.deinterlace)
+    info = SourceInfo(source.name, source.live, *played)
     field = FieldControl(pipeline, place_of(options.source), source.size, host.fields, sessions.note_field)
     host.set_times = lambda settings: pipeline.set_times(settings.confirm_s, settings.hold_s)
     try:

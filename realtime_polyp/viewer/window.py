@@ -116,7 +116,7 @@ class ViewerWindow(QWidget):
         super().__init__()
         self.options = options
         self.canvas = Canvas(options.style)
-        pictures = StepPictures(info.path, info.time_in_file) if info.path else no_pictures
+        pictures = StepPictures(info.path, info.time_in_file, info.deinterlace) if info.path else no_pictures
         self.player = Player(open_feed, info, self._paint, pictures=pictures)
         self.controls = Controls(
             live=info.live,
