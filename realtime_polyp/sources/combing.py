@@ -68,6 +68,8 @@ def _samples(picture: VideoFrame) -> Samples | None:
     if layout.has_palette or layout.is_bit_stream or layout.is_big_endian or not 8 <= bits <= 16:
         return None
     plane, dtype = picture.planes[0], np.uint8 if bits == 8 else np.uint16
+    if plane.line_size < 0:  # stored upside down, as by AMV, which has no fields
+        return None
     count = picture.width if layout.is_planar else picture.width * layout.padded_bits_per_pixel // 8 // dtype().itemsize
     lines = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype().itemsize)  # type: ignore[call-overload]
     return lines[: picture.height, :count]  # type: ignore[no-any-return]

@@ -39,6 +39,7 @@ class Interlacing:
 
     def __init__(self) -> None:
         self._seen: bool | None = None  # overrules the flags
+        self._is_guess = False  # it was seen in one picture alone, which a pattern of lines or dithering may resemble
         self._clean = 0
         self._order = 0.0  # above 0: the top field comes first
 
@@ -48,7 +49,9 @@ class Interlacing:
         combing = measure_combing(picture, before)
         if self._is_combed(combing, before):
             self._order = 0.8 * self._order + combing.top_first - combing.bottom_first
-            self._seen, self._clean = (None if flagged else True), 0
+            self._seen, self._clean, self._is_guess = (None if flagged else True), 0, before is None
+        elif self._is_guess and combing.combed > _COMBED:
+            self._seen, self._is_guess = None, False  # it is as combed without an order of fields
         elif combing.combed > _CLEAN:
             self._clean = 0
         elif combing.moving > _MOVING:

@@ -78,6 +78,15 @@ def test_still_horizontal_lines_are_no_combs() -> None:
         assert deinterlace(frame := frame_of(lines)) is frame
 
 
+def test_a_first_picture_that_looks_combed_decides_nothing_about_the_next_ones() -> None:
+    lines = np.full((128, 192), 60, np.uint8)
+    lines[::2] = 180
+    deinterlace = Deinterlacer()
+    assert deinterlace(first := frame_of(lines)) is not first
+    for _ in range(3):
+        assert deinterlace(frame := frame_of(lines)) is frame
+
+
 def test_progressive_video_that_is_flagged_as_interlaced_is_soon_left_whole() -> None:
     deinterlace = Deinterlacer()
     frames = [frame_of(scene(moment), "tff") for moment in range(4)]
