@@ -53,6 +53,7 @@ class _Reference:
 
     images: list[Image]
     stored: str
+    off_s: float
 
 
 def check_case(case: FormatCase, folder: Path) -> FormatCheck:
@@ -80,14 +81,19 @@ def check_file(case: FormatCase, path: Path) -> FormatCheck:
         frames = list(source.frames())
     except SourceError as error:
         return FormatCheck(case.name, "refused", str(error).replace(str(path), path.name), stored=reference.stored)
-    times = [frame.pts_s for frame in frames]
-    off_s = max((abs(time_s - number / RATE_HZ) for number, time_s in enumerate(times)), default=0.0)
-    psnr_db = _worst_psnr([frame.image for frame in frames], reference.images)
+    off_s = _off([frame.pts_s for frame in frames])
+    images = [frame.image for frame in frames]
+    psnr_db = _worst_psnr(images, reference.images)
+    if case.field_order != "progressive" and "field order" not in reference.stored:  # the picture alone can tell
+        fields = (_read_with_ffmpeg(path, fields=order) for order in ("tff", "bff"))
+        # Which field comes first is known from the second picture on.
+        psnr_db = max(psnr_db, *(_worst_psnr(images[1:], one.images[1:]) for one in fields))
     problems = []
     if len(frames) != FRAMES:
         problems.append(f"{len(frames)} of {FRAMES} frames (FFmpeg: {len(reference.images)})")
     if off_s > TIME_LIMIT_S:
-        problems.append(f"times are off by up to {off_s * 1e3:.1f} ms")
+        own = f" (FFmpeg's too, {reference.off_s * 1e3:.1f} ms)" if reference.off_s > TIME_LIMIT_S else ""
+        problems.append(f"times are off by up to {off_s * 1e3:.1f} ms{own}")
     if psnr_db < LEAST_DB:
         problems.append(f"pictures differ from FFmpeg's: {psnr_db:.1f} dB")
     if source.warning:
@@ -96,10 +102,11 @@ def check_file(case: FormatCase, path: Path) -> FormatCheck:
     return FormatCheck(case.name, outcome, "; ".join(problems), len(frames), off_s, psnr_db, reference.stored)
 
 
-def _read_with_ffmpeg(path: Path) -> _Reference:
+def _read_with_ffmpeg(path: Path, *, fields: str = "") -> _Reference:
     """Read a file as FFmpeg's own command does: decoded, de-interlaced where flagged, turned, scaled to square pixels.
 
-    Raises FFmpegError, or ValueError where it holds no picture.
+    fields: "tff" or "bff" de-interlaces all pictures, with this field first. Raises FFmpegError, or ValueError where it
+    holds no picture.
     """
     with av.open(str(path)) as container:
         if not container.streams.video:
@@ -109,20 +116,23 @@ def _read_with_ffmpeg(path: Path) -> _Reference:
         if not frames:
             raise ValueError("no picture")
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-        images = list(_convert(frames, stream, aspect))
+        images = list(_convert(frames, stream, aspect, fields))
         first = frames[0]
         facts = {"rotation": first.rotation, "aspect": aspect != 1, "field order": first.interlaced_frame}
-        return _Reference(images, ", ".join(name for name, is_stored in facts.items() if is_stored))
+        times = [frame.time - (first.time or 0.0) for frame in frames if frame.time is not None]
+        return _Reference(images, ", ".join(name for name, is_stored in facts.items() if is_stored), _off(times))
 
 
-def _convert(frames: list[VideoFrame], stream: VideoStream, aspect: Fraction) -> Iterator[Image]:
+def _convert(frames: list[VideoFrame], stream: VideoStream, aspect: Fraction, fields: str) -> Iterator[Image]:
     """Run the filters of FFmpeg's command line: bwdif, scale with the colour tags, transpose, rgb24."""
     graph = av.filter.Graph()
     first = frames[0]
     buffer = graph.add_buffer(
         width=first.width, height=first.height, format=first.format, time_base=stream.time_base or Fraction(1, 1000)
     )
-    steps = [graph.add("bwdif", "mode=send_frame:deint=interlaced")] if first.interlaced_frame else []
+    steps = [graph.add("bwdif", "mode=send_frame:deint=interlaced")] if first.interlaced_frame and not fields else []
+    if fields:
+        steps.append(graph.add("bwdif", f"mode=send_frame:deint=all:parity={fields}"))
     steps.append(graph.add("scale", _scale_options(first, aspect)))
     steps.append(graph.add("format", "rgb24"))
     steps += [graph.add(name, option) for name, option in _turns(first.rotation)]
@@ -158,6 +168,11 @@ def _turns(rotation: int) -> list[tuple[str, str]]:
     """The filters that FFmpeg inserts for a display matrix. rotation: as PyAV tells it, degrees counter-clockwise."""
     clock, cclock = ("transpose", "clock"), ("transpose", "cclock")
     return {0: [], 90: [cclock], -90: [clock], 270: [clock], 180: [clock, clock], -180: [clock, clock]}[rotation]
+
+
+def _off(times_s: list[float]) -> float:
+    """Return the largest distance of a frame's time from the time that was written, s."""
+    return max((abs(time_s - number / RATE_HZ) for number, time_s in enumerate(times_s)), default=0.0)
 
 
 def _worst_psnr(images: list[Image], others: list[Image]) -> float:

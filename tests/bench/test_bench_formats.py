@@ -27,7 +27,8 @@ SAMPLE = [
     FormatCase("rawvideo", "nut", "uyvy422"),
     FormatCase("huffyuv", "avi", "yuv422p"),
     FormatCase("wmv2", "asf", "yuv420p"),
-    FormatCase("gif", "gif", "bgr8"),
+    FormatCase("gif", "gif", "gray"),
+    FormatCase("amv", "avi", "yuvj420p"),
     FormatCase("libvpx-vp9", "webm", "yuv420p"),
 ]
 
