@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,15 +26,15 @@ def check_outputs(
     Raises OutputError, and nothing else, for a path that is a source, another output (also through a hard or symbolic
     link) or where the program's own words go; a folder; a device, unless it is the null device or a full one; in no
     writable folder; that the system refuses for any other reason; or a file that exists unless `overwrite`; for a
-    folder of pictures that holds those of another run unless `overwrite`; and for a video whose name asks for a
-    container that cannot be written.
+    folder of pictures that holds those of another run unless `overwrite`, or is a source; and for a video whose name
+    asks for a container that cannot be written.
     """
     files = [path for spec in specs for path in (spec.results, spec.save, spec.events)]
     check_paths(sources, [*files, *others], overwrite=overwrite)
     for spec in specs:
         if spec.save:
             container_of(spec.save)
-        check_folder(spec.pictures, overwrite=overwrite)
+        check_folder(spec.pictures, overwrite=overwrite, sources=sources)
 
 
 def check_paths(sources: Sequence[str], paths: Sequence[Path | None], *, overwrite: bool = False) -> None:
@@ -49,10 +50,16 @@ def check_paths(sources: Sequence[str], paths: Sequence[Path | None], *, overwri
             raise OutputError(f"cannot write to {printable(path)}: {reason_of(error)}") from error
 
 
-def check_folder(folder: Path | None, *, overwrite: bool = False) -> None:
-    """Raises OutputError for a folder of pictures that is a file, cannot be written in, or holds another run's."""
+def check_folder(folder: Path | None, *, overwrite: bool = False, sources: Sequence[str] = ()) -> None:
+    """Raises OutputError for a folder of pictures that is a file, a source, cannot be written in, or holds another
+    run's."""
     if folder is None:
         return
+    if any(_is_same(folder, source) for source in sources):
+        raise OutputError(
+            f"cannot write pictures to {printable(folder)}: it is the source, and they would be read as its pictures; "
+            "name another folder"
+        )
     try:
         old = _old_pictures(folder)
     except OSError as error:
@@ -65,14 +72,10 @@ def check_folder(folder: Path | None, *, overwrite: bool = False) -> None:
 
 
 def _check_path(path: Path, taken: dict[str | _Identity, str], *, overwrite: bool) -> None:
-    names = _identities(path)
-    for name in names:
-        if name in taken:
-            raise OutputError(f"cannot write to {printable(path)}: it is {taken[name]}")
-    taken |= dict.fromkeys(names, "another output")
+    _claim(path, _identities(path), taken)
     status = _status(path)
     if status is None:
-        _check_new(path)
+        _claim(path, _check_new(path), taken)
     elif stat.S_ISDIR(status.st_mode):
         raise OutputError(f"cannot write to {printable(path)}: it is a folder; name a file in it")
     elif not stat.S_ISREG(status.st_mode):
@@ -83,8 +86,19 @@ def _check_path(path: Path, taken: dict[str | _Identity, str], *, overwrite: boo
         os.close(os.open(path, os.O_WRONLY))  # the system gives its own reason
 
 
-def _check_new(path: Path) -> None:
-    """Create the file and remove it again: only the system knows every reason why it cannot be."""
+def _claim(path: Path, names: Iterable[str | _Identity], taken: dict[str | _Identity, str]) -> None:
+    """Note that an output has these names. Raises OutputError if one of them is taken."""
+    for name in names:
+        if name in taken:
+            raise OutputError(f"cannot write to {printable(path)}: it is {taken[name]}")
+        taken[name] = "another output"
+
+
+def _check_new(path: Path) -> list[str]:
+    """Create the file and remove it again: only the system knows every reason why it cannot be.
+
+    Returns the name that it shares with other spellings of it, if the file system ignores case.
+    """
     folder = Path(os.path.realpath(path)).parent  # where a link leads
     status = _status(folder)
     if status is None or not stat.S_ISDIR(status.st_mode):
@@ -92,7 +106,25 @@ def _check_new(path: Path) -> None:
         raise OutputError(f"cannot write to {printable(path)}: there is no folder {printable(missing)}")
     target = folder / os.path.basename(os.path.realpath(path))
     os.close(open_private(target, new=True))
-    os.unlink(target)
+    try:
+        spelling = unicodedata.normalize("NFC", target.name).casefold()
+        return [f"{folder}{os.sep}{spelling} in any case"] if _ignores_case(target) else []
+    finally:
+        os.unlink(target)
+
+
+def _ignores_case(path: Path) -> bool:
+    """Whether another spelling of a file's name leads to it, as on most disks of macOS and Windows."""
+    other = path.with_name(path.name.swapcase())
+    return other.name != path.name and _is_same(path, other)
+
+
+def _is_same(path: Path, other: str | Path) -> bool:
+    """Whether both lead to one file or folder; False where that cannot be found out."""
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
 
 
 def _check_special(path: Path, status: os.stat_result) -> None:
