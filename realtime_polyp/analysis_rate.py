@@ -14,6 +14,9 @@ from realtime_polyp.packets import Frame
 
 _TOLERANCE = 1.25  # of the time between two analysed frames: so little too slow costs single frames, and no step
 _SPARE = 0.75  # of the time between them: so fast must the models be before more frames are analysed
+_LONGEST_STEP_S = (
+    0.5  # between two analysed frames; slower models than that get the newest frame whenever they are free
+)
 _LATER_S = 1.0  # how long they must have been too slow
 _SOONER_S, _LONGEST_S = 2.0, 60.0  # how long they must have been fast; twice as long after each attempt that failed
 _FAILED_S = 15.0  # an attempt has failed when it did not last so long
@@ -65,6 +68,7 @@ class AnalysisRate:
         usual_s = durations[len(durations) * 3 // 4]
         period_s = median(later - earlier for earlier, later in pairwise(tuple(self._times_s)))
         needed = max(1, math.ceil(usual_s / (_TOLERANCE * period_s) - 1e-9))
+        needed = min(needed, max(1, int(_LONGEST_STEP_S / period_s)))
         self._slow_since_s = _since(self._slow_since_s, needed > self.every, now_s)
         enough = max(1, math.ceil(usual_s / (_SPARE * period_s) - 1e-9))
         self._fast_since_s = _since(self._fast_since_s, enough < self.every, now_s)

@@ -89,6 +89,15 @@ def test_it_comes_back_when_the_models_are_fast_again() -> None:
     assert rate.every == 2
 
 
+def test_a_machine_that_stood_still_is_soon_back() -> None:
+    rate = AnalysisRate()
+    simulation = Simulation(rate)
+    simulation.run(30, 3.0)
+    assert rate.every <= 15
+    simulation.run(12, 0.01)
+    assert rate.every == 1
+
+
 def test_models_that_are_fast_only_while_little_is_asked_do_not_make_it_swing() -> None:
     rate = AnalysisRate()
     simulation, changes, before = Simulation(rate), 0, 1

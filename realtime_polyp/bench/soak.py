@@ -101,7 +101,7 @@ def _table(name: str, report: dict[str, Any]) -> str:
             f"deadline misses: {misses}",
             f"memory {first['memory_mb']:.0f} to {last['memory_mb']:.0f} MB, threads {first['threads']} to "
             f"{last['threads']}, open files {first['files']} to {last['files']}; cores busy {report['cores_busy']:.2f}",
-            f"recording: {report['recording']['frames']} frames",
+            f"recording: {report['recording']['frames']} frames; left out: {report['recording']['left_out']}",
             align(("delay, ms", "p50", "p99", "max"), rows),
             *(f"FAILED: {verdict}" for verdict in report["verdicts"]),
             *([] if report["verdicts"] else ["passed"]),

@@ -43,6 +43,13 @@ class _Given(msgspec.Struct, frozen=True):
     folder: str
 
 
+class _Drop(msgspec.Struct, frozen=True):
+    """How many results or pictures the recorder left out, because the disk or the encoder was too slow."""
+
+    what: str
+    count: int
+
+
 def main(arguments: list[str]) -> int:
     try:
         given = parse_json(" ".join(arguments), _Given, "the argument", "a description of a run in JSON")
@@ -172,7 +179,10 @@ def _recording(folder: Path) -> dict[str, Any]:
     (name,) = [one for one in folder.iterdir() if one.is_dir()]
     session = RecordedSession(name)
     try:
-        return {"frames": len(session.frames), "problems": list(session.problems)}
+        rows = session.database.execute("SELECT detail FROM events WHERE kind = 'drop'").fetchall()
+        drops = [parse_json(text, _Drop, "an event", "a drop") for (text,) in rows]
+        left_out = {name: sum(one.count for one in drops if one.what == name) for name in ("results", "pictures")}
+        return {"frames": len(session.frames), "left_out": left_out, "problems": list(session.problems)}
     finally:
         session.close()
 

@@ -33,7 +33,7 @@ def report_of(**changes: Any) -> dict[str, Any]:
         "pictures": tally,
         "analyses": tally,
         "cores_busy": 1.5,
-        "recording": {"frames": 100, "problems": []},
+        "recording": {"frames": 100, "left_out": {"results": 0, "pictures": 0}, "problems": []},
         "rate_hz": 30,
         "hours": 1.0,
         "screen": "memory",
@@ -126,4 +126,5 @@ def test_a_short_soak_gives_every_figure(tmp_path: Path, fake_engines: object) -
     assert verdicts_of(report | {"samples": report_of()["samples"], "last": report["first"]}) == []
     assert report["pictures"]["captured"] > 20 and report["recording"]["frames"] > 20
     assert set(report["misses"]) == {"period", "100 ms"} and report["first"]["overlays"] > 0
+    assert report["recording"]["left_out"].keys() == {"results", "pictures"}
     assert len(report["samples"]) > 100 and report["samples"][-1]["files"] > 3
