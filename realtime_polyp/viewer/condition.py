@@ -92,7 +92,7 @@ class PlayerState:
         is_slow: that has been too little for a while.
         keeps_pace: analysis is skipped rather than time.
         analysed: share of the last pictures that were shown with their own result, where pace is kept; else None.
-        every: every n-th frame of a live source is analysed: more than 1 where the models cannot keep up.
+        every: every n-th frame is analysed: more than 1 where the models cannot keep up and pictures do not wait.
         signal, frame_quality: of the newest analysed frame.
         format_change: the last change of the picture's size.
         failure: why playing failed.
@@ -211,7 +211,7 @@ def measured_text(speed: float) -> str:
 
 def pace_badges(state: PlayerState) -> tuple[str, ...]:
     """What stays on the picture while frames are shown without analysis of their own."""
-    if state.live and state.every > 1 and state.phase == "playing":
+    if state.every > 1 and state.phase == "playing":
         return (f"Every {ordinal(state.every)} picture is analysed",)
     if not state.keeps_pace or state.analysed is None or state.analysed > _MOSTLY_ANALYSED:
         return ()

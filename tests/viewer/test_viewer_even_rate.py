@@ -9,4 +9,4 @@ def test_a_badge_says_how_many_pictures_are_analysed() -> None:
 
     assert badges() == ("Every 2nd picture is analysed",)
     assert badges(every=3) == ("Every 3rd picture is analysed",)
-    assert badges(every=1) == badges(live=False) == badges(phase="failed") == ()
+    assert badges(every=1) == badges(phase="failed") == ()

@@ -68,7 +68,7 @@ function show(status) {
   state.className = `state ${status.tone}`;
   const every = status.analysed_every > 1 ? `\none picture in ${status.analysed_every} is analysed` : "";
   section.querySelector(".numbers").textContent =
-    `polyps so far ${status.polyps}\npicture ${milliseconds(status.video_delay_ms)}\n` +
+    `polyps found ${status.polyps}\npicture ${milliseconds(status.video_delay_ms)}\n` +
     `overlay ${milliseconds(status.annotation_delay_ms)}\ndropped ${status.frames_dropped} of ${status.frames_captured}${every}`;
   const rows = status.shown.slice(0, 12).map((polyp) => {
     const row = document.createElement("tr");
