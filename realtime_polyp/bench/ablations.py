@@ -17,7 +17,7 @@ from realtime_polyp.bench.clips import MemorySource
 from realtime_polyp.bench.comparisons import Ablation, calls_per_s
 from realtime_polyp.bench.sessions import run_session
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.engines.weights import Weights, find_weights
+from realtime_polyp.engines.weights import Weights, find_weights, read_manifest
 from realtime_polyp.field_of_view import FieldOfView, Image, find_field, whole
 from realtime_polyp.packets import RawResult
 from realtime_polyp.pipeline import Pipeline, run_inline
@@ -129,6 +129,16 @@ def engines(given: AblationInput) -> Ablation:
     return Ablation("the whole pipeline", {name: partial(_run_session, given, one) for name, one in opened.items()})
 
 
+def joint(given: AblationInput) -> Ablation:
+    """The pair of models that was chosen, and every joint model that is installed, verified or not."""
+    names = [name for name, entry in read_manifest().items() if entry["task"] == "joint"]
+    opened = {f"{given.config.detector} and {given.config.segmenter}": given.open_runtime().pipeline()}
+    for name in names:
+        config = replace(given.config, detector=name, segmenter=name, allow_unverified=True)
+        opened[name] = replace(given, config=config).open_runtime().pipeline()
+    return Ablation("the whole pipeline", {name: partial(_run_session, given, one) for name, one in opened.items()})
+
+
 def hints(given: AblationInput) -> Ablation:
     opened = {name: given.open_runtime(live=name == "delay").pipeline() for name in ("delay", "throughput")}
     variants = {f"compiled for {name}": partial(_run_session, given, one) for name, one in opened.items()}
@@ -161,6 +171,7 @@ ABLATIONS: dict[str, Callable[[AblationInput], Ablation]] = {
     "pixels-in-graph": pixels_in_graph,
     "candidates": candidates,
     "engines": engines,
+    "joint": joint,
     "hints": hints,
     "batches": batches,
     "temporal": temporal,

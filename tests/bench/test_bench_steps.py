@@ -45,6 +45,7 @@ def scene(tmp_path: Path, fake_engines: object, monkeypatch: pytest.MonkeyPatch,
     weights = Weights("fake", "detector", TOY.size, tmp_path, {"safetensors": path.name}, {path.name: sha256_of(path)})
     monkeypatch.setitem(DETECTORS, "fake", TOY)
     monkeypatch.setattr(ablations, "find_weights", lambda model, task: weights)
+    monkeypatch.setattr(ablations, "read_manifest", lambda: {"fake": {"task": "joint"}})
     monkeypatch.setattr(ablations, "calls_per_s", partial(calls_per_s, least_s=0.01))
     clip = write_clip(tmp_path / "clip.mp4", count=12, size=(256, 192), rate=30, draw=picture)
     return AblationInput(RuntimeConfig("fake", "fake", "openvino"), clip, images_of(clip))
