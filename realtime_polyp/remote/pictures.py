@@ -131,7 +131,8 @@ def annotate(frame: Frame, result: Result | None, condition: Condition, blank: b
     scale = _WIDEST_PX / image.shape[1]
     if scale < 1:
         size = (_WIDEST_PX, max(1, round(image.shape[0] * scale)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        how = cv2.INTER_AREA if scale <= 0.5 else cv2.INTER_LINEAR  # of 1080p, the area takes ten times as long
+        image = cv2.resize(image, size, interpolation=how)  # type: ignore[assignment]
     add_caption(image)
     if condition.tone != "good":
         write(image, condition.name.capitalize(), _INK[condition.tone], 0.02, 0.08, image.shape[0] / 700)
