@@ -16,10 +16,13 @@ CONTAINERS = {
     "mov": (".mov", "mov", "libx264", "yuv420p"),
     "mkv": (".mkv", "matroska", "libx264", "yuv420p"),
     "avi": (".avi", "avi", "mpeg4", "yuv420p"),
+    "gif": (".gif", "gif", "gif", "rgb8"),
+    "vob": (".vob", "vob", "mpeg1video", "yuv420p"),
     "ts": (".ts", "mpegts", "mpeg2video", "yuv420p"),
     "webm": (".webm", "webm", "libvpx-vp9", "yuv420p"),
     "mjpeg": (".mkv", "matroska", "mjpeg", "yuvj420p"),
 }
+_RATES_HZ = {"mpeg1video": 25}
 STILLS = (".png", ".jpg", ".tif", ".bmp", ".webp")
 
 
@@ -44,7 +47,7 @@ def _picture(number: int) -> NDArray[np.uint8]:
 
 def _write_clip(path: Path, format_: str, codec: str, pixels: str) -> None:
     with av.open(str(path), "w", format=format_) as container:
-        stream = container.add_stream(codec, rate=10)
+        stream = container.add_stream(codec, rate=_RATES_HZ.get(codec, 10))
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = *_SIZE, pixels
         stream.time_base = Fraction(1, 10)

@@ -36,6 +36,7 @@ from trainers.training.run_folder import read_recipe
 from trainers.video.labels import Clock
 from trainers.video.truth_coco import read_coco_video
 from trainers.video.truth_cvat import read_cvat
+from trainers.video.truth_stills import read_labelme, read_yolo
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 _MOST_FRAMES = 60
@@ -145,6 +146,8 @@ TARGETS: dict[str, Target] = {
     "coco_centres": Target(read_coco),
     "coco_video": Target(lambda path: read_coco_video(path, _CLOCK, video="c")),
     "cvat": Target(partial(read_cvat, clock=_CLOCK)),
+    "labelme": Target(lambda path: read_labelme(path.parent, _CLOCK), file_name="frame_000003.json"),
+    "yolo": Target(lambda path: read_yolo(path.parent, _CLOCK, classes=["0"]), file_name="frame_000003.txt"),
     "recipe": Target(lambda path: read_recipe(path.parent), file_name="recipe.json"),
     "history": Target(lambda path: read_run(path.parent), file_name="history.json"),
     "figures": Target(_report, file_name="figures.json"),

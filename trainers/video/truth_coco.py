@@ -33,6 +33,8 @@ class Entry(Struct, kw_only=True):
     frame_id: Count | None = None
     width: Count | None = None
     height: Count | None = None
+    length: Count | None = None
+    file_names: list[str] | None = None
 
 
 class Annotation(Struct, kw_only=True):
@@ -96,7 +98,7 @@ def _labelling(content: Content, video: Entry | None, clock: Clock, space: Pixel
     if content.images:
         frames = _image_frames(content, video, clock)
         found = _read_images(content, frames, polyps)
-        labelled: frozenset[int] | None = frozenset(frames.values())
+        labelled = frozenset(frames.values())
     else:
         found, labelled = _read_tracks(content, video, polyps, clock)
     numbers = numbers_of(one.key for one in found)
@@ -226,31 +228,54 @@ def _checked_key(found: Any, place: str) -> int | str:
 
 def _read_tracks(
     content: Content, video: Entry | None, polyps: _Polyps, clock: Clock
-) -> tuple[list[_Found], frozenset[int] | None]:
+) -> tuple[list[_Found], frozenset[int]]:
     """Return the same from YouTube-VIS, which lists a box and an outline, or null, per frame; and those frames."""
-    known = {str(one.id) for one in content.videos}
+    for index, one in enumerate(content.annotations):
+        if video is not None and str(one.video_id) not in {str(entry.id) for entry in content.videos}:
+            raise ValueError(f"{_place(one, index)} is of video {_named(one.video_id)}, which is not listed")
+    here = [one for one in content.annotations if video is None or str(one.video_id) == str(video.id)]
+    without = next((place for place, one in polyps.annotations.items() if one.bboxes is None and one in here), None)
+    if without is not None:
+        raise ValueError(f"{without} has no bboxes, and the file lists no images")
+    frames = _track_frames(here, video, clock)
     found: list[_Found] = []
-    length = 0
     for place, track in polyps.annotations.items():
-        if video is not None and str(track.video_id) not in known:
-            raise ValueError(f"{place} is of video {_named(track.video_id)}, which is not listed")
-        if video is not None and str(track.video_id) != str(video.id):
-            continue
-        found += _read_track(track, place)
-        length = max(length, len(track.bboxes or ()))
+        if any(track is one for one in here):
+            found += _read_track(track, place, frames)
+    return found, frozenset(frames)
+
+
+def _track_frames(tracks: Sequence[Annotation], video: Entry | None, clock: Clock) -> list[int]:
+    """Return the frame of each entry of the tracks' lists: those of all classes were labelled, with or without a polyp.
+
+    Raises ValueError if the file does not tell which frames those are.
+    """
+    if video is not None and video.file_names:
+        numbers = {name: number_in_name(name) for name in video.file_names}
+        unnumbered = next((name for name, number in numbers.items() if number is None), None)
+        if unnumbered is not None:
+            raise ValueError(f"{quoted(unnumbered)} has no number of a frame in its name")
+        frames = frames_of({name: number or 0 for name, number in numbers.items()}, clock)
+        return [frames[name] for name in video.file_names]
+    stated = video.length if video is not None else None
+    length = max([stated or 0, *(len(one.bboxes or ()) for one in tracks)])
+    if not length:
+        raise ValueError("it does not say which frames were labelled: it lists no images, no length and no tracks")
     if length > clock.count:
         raise ValueError(f"its tracks list {length} frames, and the video has {clock.count}: another video?")
-    return found, frozenset(range(length)) if length else None
+    return list(range(length))
 
 
-def _read_track(track: Annotation, place: str) -> Iterable[_Found]:
+def _read_track(track: Annotation, place: str, frames: Sequence[int]) -> Iterable[_Found]:
     if track.bboxes is None:
-        raise ValueError(f"{place} has no bboxes, and the file lists no images")
+        return
+    if len(track.bboxes) > len(frames):
+        raise ValueError(f"{place} has {len(track.bboxes)} bboxes, and its video lists {len(frames)} frames")
     key = _checked_key(track.id, place)
     outlines = track.segmentations or [None] * len(track.bboxes)
     if len(outlines) != len(track.bboxes):
         raise ValueError(f"{place} has {len(track.bboxes)} bboxes and {len(outlines)} segmentations")
-    for frame, (box, outline) in enumerate(zip(track.bboxes, outlines, strict=True)):
+    for frame, box, outline in zip(frames, track.bboxes, outlines, strict=False):
         if box or outline:
             one = Annotation(id=track.id, attributes=track.attributes, faint=track.faint, bbox=box)
             one.segmentation = outline

@@ -22,6 +22,7 @@ POLYP_NUMBER = "polyp"  # an attribute: several tracks of one polyp that left an
 Labels = dict[int, list[Label]]
 _SHAPES = ("box", "polygon", "mask")
 _MOST_PER_FRAME = 100  # labels, on average over the video
+_MOST_BEYOND = 0.5  # of the video's frames that are labelled beyond its end, as in a copy that was cut; more: another
 _WHAT = "an export in the format 'CVAT for video 1.1'"
 
 
@@ -36,13 +37,25 @@ def read_cvat(path: Path, clock: Clock, *, classes: Sequence[str] = ()) -> Label
     """
     root = _root(path)
     try:
-        space, labelled = _check_video(root, clock)
-        found = _labelling(list(root.iter("track")), root, clock, space, Classes(classes))
-        return replace(found, labelled=labelled)
+        space, labelled, count = _check_video(root, clock)
+        whole = replace(clock, count=max(clock.count, count))
+        found = _labelling(list(root.iter("track")), root, whole, space, Classes(classes))
+        return _up_to_end(replace(found, labelled=labelled), clock, count)
     except KeyError as error:
         raise ValueError(f"{path} is not a readable CVAT export: {error} is missing") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _up_to_end(found: Labelling, clock: Clock, count: int) -> Labelling:
+    """Leave out what lies beyond the video's end, and name it. count: of the task's frames."""
+    if count <= clock.count:
+        return found
+    labels = {frame: one for frame, one in found.labels.items() if frame < clock.count}
+    labelled = None if found.labelled is None else frozenset(one for one in found.labelled if one < clock.count)
+    cuts = [one for one in found.cuts if one < clock.count]
+    note = f"the labels are of {count} frames and the video has {clock.count}: what lies beyond its end is left out"
+    return Labelling(labels, labelled, cuts, [*found.notes, note])
 
 
 def _labelling(
@@ -80,15 +93,16 @@ def _root(path: Path) -> Element:
     return root
 
 
-def _check_video(root: Element, clock: Clock) -> tuple[PixelSpace, frozenset[int] | None]:
+def _check_video(root: Element, clock: Clock) -> tuple[PixelSpace, frozenset[int] | None, int]:
     """Check that the labels cover this video, from start to end, if the file says so.
 
-    Returns the pixels that they are in, and the frames that the annotator saw; None: all.
+    Returns the pixels that they are in; the frames that the annotator saw, None: all; and the number of the task's
+    frames, 0: it is not known.
     """
     meta = root.find("meta")
     about = None if meta is None else next((one for name in ("task", "job") for one in meta.iter(name)), None)
     if about is None:
-        return space_of((), clock), None
+        return space_of((), clock), None, 0
     width, height = about.findtext("original_size/width"), about.findtext("original_size/height", "0")
     space = space_of([(_whole(width), _whole(height))] if width else [], clock)
     step = _whole((about.findtext("frame_filter") or "step=1").removeprefix("step="))
@@ -99,7 +113,9 @@ def _check_video(root: Element, clock: Clock) -> tuple[PixelSpace, frozenset[int
             f"frames {first} to {last} of {clock.count} are labelled: the truth of the others is unknown; "
             "trim the video to the labelled frames"
         )
-    return space, None if step == 1 else frozenset(range(first, last + 1, step))
+    if last + 1 > (1 + _MOST_BEYOND) * clock.count:
+        raise ValueError(f"the labels are of {last + 1} frames, and the video has {clock.count}: another video?")
+    return space, None if step == 1 else frozenset(range(first, last + 1, step)), last + 1
 
 
 def _read_track(
