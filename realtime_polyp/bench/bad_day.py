@@ -132,7 +132,7 @@ FIXED: tuple[tuple[str, tuple[tuple[Fault, float], ...]], ...] = (  # played bef
     ("tcp", ((_NAMED["silent"], 10.0), (_NAMED["server killed"], 10.0), (_NAMED["model hangs"], 5.0))),
     ("device", ((_NAMED["silent"], 10.0), (_NAMED["unplugged"], 10.0), (_NAMED["read blocks"], 10.0))),
     ("udp", ((_NAMED["corrupted"], 5.0), (_NAMED["frozen"], 5.0), (_NAMED["other size"], 2.0))),
-    ("device", ((STOPPED, 20.0), (_NAMED["black"], 5.0), (_NAMED["model raises"], 8.0))),
+    ("device", ((STOPPED, 20.0), (_NAMED["black"], 5.0), (_NAMED["model raises"], 2.5))),
 )
 
 

@@ -22,6 +22,7 @@ from realtime_polyp.runtime import Runtime, open_runtime
 from realtime_polyp.session import SessionError
 from realtime_polyp.settings import SettingsError, read_settings
 from realtime_polyp.sources import SourceError
+from realtime_polyp.sources.devices import describe_devices
 from realtime_polyp.telemetry.board import Board
 from realtime_polyp.telemetry.summary import write_trace
 from realtime_polyp.telemetry.trace import Trace
@@ -80,6 +81,9 @@ def _run_watched(options: Options, trace: Trace | None, board: Board) -> int:
 
 def run(options: Options, trace: Trace | None, board: Board) -> int:
     """Check the outputs, and choose window, headless or multi-session; open sources and runtime for the last two."""
+    if options.list_devices:
+        print(describe_devices())
+        return 0
     check_outputs(options.sources, options.output_specs, options.files, overwrite=options.overwrite)
     if options.record:
         check_record(options.record, options.sources)

@@ -10,9 +10,9 @@ from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.source_options import check_pictures
 from realtime_polyp.engines import decoding_device
 from realtime_polyp.packets import Frame
-from realtime_polyp.sources import Source, open_source
+from realtime_polyp.sources import CaptureSource, Source, open_source
 from realtime_polyp.sources.continued import LastFrame
-from realtime_polyp.sources.reconnecting import Reconnecting, keep_open
+from realtime_polyp.sources.reconnecting import Reconnecting, inner, keep_open
 from realtime_polyp.watchdog import Trouble
 
 
@@ -30,13 +30,22 @@ def open_named(
         allow_playlists=options.allow_playlists,
         rate_hz=options.rate,
         deinterlace=options.deinterlace,
+        capture=options.capture,
     )
     source = keep_open(open_it, give_up_after_s=options.give_up_after, last=last)
     if isinstance(source, Reconnecting):
         source.on_trouble = print_trouble
         source.on_return = print_return
+    if explanation := capture_text(source):
+        print(f"realtime-polyp: {explanation}", file=sys.stderr)
     check_pictures(source, rate_hz=options.rate, field=options.field)
     return source
+
+
+def capture_text(source: Source) -> str:
+    """What a capture device sends, and what was asked for and not got; "" of any other source."""
+    found = inner(source)
+    return found.explanation if isinstance(found, CaptureSource) else ""
 
 
 def print_trouble(trouble: Trouble) -> None:

@@ -4,9 +4,11 @@ import argparse
 import math
 import sys
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from realtime_polyp.cli.capture_options import add_capture_options
 from realtime_polyp.cli.config_file import config_text, with_settings_file
 from realtime_polyp.cli.operating import add_operations, check_operations
 from realtime_polyp.cli.source_options import add_picture_options
@@ -20,6 +22,7 @@ from realtime_polyp.outputs.video import VIDEO_NAMES
 from realtime_polyp.postprocess.nms import NMS_IOU, SCORE_THRESHOLD
 from realtime_polyp.runtime import RuntimeConfig
 from realtime_polyp.settings import SettingsError
+from realtime_polyp.sources.capture_modes import CaptureRequest
 from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.telemetry.summary import package_version
 from realtime_polyp.temporal.config import TemporalConfig
@@ -117,6 +120,11 @@ class Options:
     rate: float | None
     field: FieldOfView | None
     give_up_after: float | None
+    list_devices: bool
+    capture_size: tuple[int, int] | None
+    capture_rate: Fraction | None
+    capture_format: str | None
+    capture_input: int | None
     allow_playlists: bool
     deinterlace: Mode
     ahead: bool | None
@@ -136,6 +144,11 @@ class Options:
     def source(self) -> str:
         """The first one; the only one in a window."""
         return self.sources[0]
+
+    @property
+    def capture(self) -> CaptureRequest:
+        """What is asked of a capture device."""
+        return CaptureRequest(self.capture_size, self.capture_rate, self.capture_format, self.capture_input)
 
     @property
     def output_specs(self) -> list[OutputSpec]:
@@ -245,7 +258,7 @@ def _sources(parser: Parser, found: dict[str, Any]) -> list[str]:
     named, alone = found.pop("source"), found.pop("place")
     if named and alone:
         parser.error(f"name the source once: --source {named[0]}, or {alone[0]} alone")
-    if found["headless"] and not (named or alone or found["review"]):
+    if found["headless"] and not (named or alone or found["review"] or found["list_devices"]):
         parser.error("--headless needs a source: name a video, a folder of stills, a device or a URL")
     return list(named or alone)
 
@@ -331,6 +344,7 @@ def _add_source(parser: Parser) -> None:
     group.add_argument("--end-s", type=float, metavar="S", help="end of the part to analyse, s")
     group.add_argument("--loop", action="store_true", help="repeat a recording for ever")
     add_picture_options(group)
+    add_capture_options(group)
     group.add_argument(
         "--give-up-after",
         type=float,

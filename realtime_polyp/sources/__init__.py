@@ -7,9 +7,11 @@ from realtime_polyp.messages import shorten_path
 from realtime_polyp.sources.addresses import hide_secrets
 from realtime_polyp.sources.base import Source, SourceError
 from realtime_polyp.sources.capture import CaptureSource, is_number
+from realtime_polyp.sources.capture_modes import CaptureRequest
 from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.file import FileSource
 from realtime_polyp.sources.images import ImageFolderSource
+from realtime_polyp.sources.negotiation import open_capture
 from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.paced import Paced
 from realtime_polyp.sources.paths import exists, is_folder
@@ -24,6 +26,7 @@ __all__ = [
     "PatternSource",
     "Source",
     "SourceError",
+    "is_device",
     "open_source",
 ]
 
@@ -40,6 +43,7 @@ class SourceOptions:
     allow_playlists: bool = False
     rate_hz: float | None = None
     deinterlace: Mode = "auto"
+    capture: CaptureRequest = CaptureRequest()
 
 
 def open_source(
@@ -53,6 +57,7 @@ def open_source(
     allow_playlists: bool = False,
     rate_hz: float | None = None,
     deinterlace: Mode = "auto",
+    capture: CaptureRequest = CaptureRequest(),
 ) -> Source:
     """Open a video file, a folder of stills, a camera (`0`, `/dev/video0`, `device:NAME`), a URL or `pattern[...]`.
 
@@ -66,12 +71,17 @@ def open_source(
         rate_hz: a folder of stills is a video of so many frames per second; 0: it is none. None: its names tell.
         deinterlace: "auto" makes whole pictures of interlaced ones, "off" leaves them; "field-rate" makes two of each,
             of files only.
+        capture: size, rate, format and input to ask of a camera or card; None of them: the best that it offers.
 
     Raises SourceError if the text names nothing that can be opened, or for an option that does not fit.
     """
-    options = SourceOptions(start_s, end_s, loop, device_format, hardware, allow_playlists, rate_hz, deinterlace)
+    folder = (hardware, allow_playlists, rate_hz)
+    options = SourceOptions(start_s, end_s, loop, device_format, *folder, deinterlace, capture)
     for recognises, build in _KINDS:
         if recognises(text):
+            if capture != CaptureRequest() and build is not _device:
+                name = shorten_path(hide_secrets(text))
+                raise SourceError(f"{name} is no capture device: --capture options are only for cameras and cards.")
             if rate_hz is not None and build is not _folder:
                 name = shorten_path(hide_secrets(text))
                 raise SourceError(f"{name} is no folder of stills: a rate is only for their frames.")
@@ -110,7 +120,7 @@ def _device(text: str, options: SourceOptions) -> Source:
     name = text.removeprefix("device:")
     if not name.strip():
         raise SourceError("device: names no device: write device:NAME, a number, or a path such as /dev/video0.")
-    return CaptureSource(name, format=options.device_format, deinterlace=options.deinterlace)
+    return open_capture(name, options.capture, format=options.device_format, deinterlace=options.deinterlace)
 
 
 def _network(text: str, options: SourceOptions) -> Source:
@@ -128,13 +138,14 @@ def _check_live_options(text: str, options: SourceOptions) -> None:
         raise SourceError(f"{shorten_path(hide_secrets(text))} is live: start, end and loop apply to recordings only.")
 
 
-def _is_device(text: str) -> bool:
+def is_device(text: str) -> bool:
+    """Whether a text names a camera or a card."""
     return "\0" not in text and (text.startswith(("device:", "/dev/video")) or is_number(text))
 
 
 # Checked in order. A path that exists wins over what its name looks like, except for devices, which exist too.
 _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str, SourceOptions], Source]], ...] = (
-    (_is_device, _device),
+    (is_device, _device),
     (lambda text: bool(text.strip()) and is_folder(text), _folder),
     (lambda text: bool(text.strip()) and exists(text), _file),
     (lambda text: "://" in text, _network),

@@ -27,17 +27,19 @@ class _Platform:
         format: FFmpeg's device format.
         name_template: FFmpeg's name of the device with a number.
         pixel_format_option: FFmpeg's option for the pixel format.
+        input_option: FFmpeg's option for the number of a card's input.
     """
 
     format: str
     name_template: str
     pixel_format_option: str
+    input_option: str = "channel"
 
 
 _PLATFORMS = {
     "linux": _Platform("v4l2", "/dev/video{}", "input_format"),
     "darwin": _Platform("avfoundation", "{}:none", "pixel_format"),
-    "win32": _Platform("dshow", "video={}", "pixel_format"),
+    "win32": _Platform("dshow", "video={}", "pixel_format", "crossbar_video_input_pin_number"),
 }
 
 # 4 is AVFMT_FLAG_NONBLOCK, which FFmpeg's options have no name for: a read that blocks in a driver cannot be
@@ -65,14 +67,20 @@ class CaptureSource:
         size: (width, height) px to request; default: chosen by the device.
         rate_hz: frames per second to request; default: chosen by the device.
         pixel_format: to request, such as "mjpeg" or "yuyv422"; default: chosen by the device.
+        input: number of a card's input; default: the one that is set.
         open_timeout_s: time limit for opening, s.
         silence_s: time without a frame after which `frames` raises SourceError, s.
         deinterlace: see `Deinterlacer`.
 
     If the device changes its picture size while running, the frames have the new size. Raises SourceError if the device
     cannot be opened.
+
+    Attributes:
+        format: FFmpeg's name of what it sends: a pixel format, or a codec such as "mjpeg".
+        explanation: what it sends, and what was asked for and not got, one sentence; "" where nobody asked.
     """
 
+    explanation = ""
     live, reads_ahead = True, False
     frames_total: int | None = None
     duration_s: float | None = None
@@ -86,6 +94,7 @@ class CaptureSource:
         size: tuple[int, int] | None = None,
         rate_hz: Fraction | float | None = None,
         pixel_format: str | None = None,
+        input: int | None = None,
         open_timeout_s: float = 10.0,
         silence_s: float = 3.0,
         deinterlace: Mode = "auto",
@@ -95,7 +104,9 @@ class CaptureSource:
         self.name = printable(device)
         self._silence_s, self.deinterlace = silence_s, deinterlace
         self.damage = Damage()
-        options = _device_options(size, rate_hz, {platform.pixel_format_option: pixel_format})
+        number = None if input is None else str(input)
+        others = {_format_option(platform, pixel_format): pixel_format, platform.input_option: number}
+        options = _device_options(size, rate_hz, others)
         try:
             container = open_device(
                 device_name,
@@ -109,6 +120,8 @@ class CaptureSource:
         self.reader = Reader(container, threading.Event(), name=device_name)
         self.rate_hz = self.reader.rate_hz
         self.size = (self.reader.stream.width, self.reader.stream.height)
+        context = self.reader.stream.codec_context
+        self.format = (context.pix_fmt if context.name == "rawvideo" else None) or context.name
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop."""
@@ -132,6 +145,16 @@ def find_devices() -> list[str]:
     return sorted(str(path) for path in Path("/dev").glob("video*"))
 
 
+def device_format() -> str:
+    """FFmpeg's device format of this operating system."""
+    return _PLATFORMS.get(sys.platform, _PLATFORMS["linux"]).format
+
+
+def device_name(device: str) -> str:
+    """FFmpeg's name of a device on this operating system."""
+    return _device_name(device, _PLATFORMS.get(sys.platform, _PLATFORMS["linux"]))
+
+
 def is_number(text: str) -> bool:
     """Whether the text is the number of a device."""
     return text.isascii() and text.isdecimal()
@@ -140,6 +163,12 @@ def is_number(text: str) -> bool:
 def _device_name(device: str | int, platform: _Platform) -> str:
     """Return FFmpeg's name of the device."""
     return platform.name_template.format(device) if is_number(str(device)) else str(device)
+
+
+def _format_option(platform: _Platform, pixel_format: str | None) -> str:
+    """DirectShow has an option of its own for compressed pictures."""
+    is_compressed = pixel_format in ("mjpeg", "h264", "hevc")
+    return "vcodec" if is_compressed and platform.format == "dshow" else platform.pixel_format_option
 
 
 def _device_options(

@@ -234,7 +234,8 @@ def _stalled(stall: Stall, *, covers: bool) -> Condition:
 
 def _without_source(trouble: Trouble, state: PlayerState) -> Condition:
     """The condition of a source that is opened again, or whose data cannot be decoded."""
-    reason = trouble.reason if "://" in trouble.reason.split(" ")[0] else trouble.reason[:1].upper() + trouble.reason[1:]
+    is_address = "://" in trouble.reason.split(" ")[0]
+    reason = trouble.reason if is_address else trouble.reason[:1].upper() + trouble.reason[1:]
     since = f"No picture for {state.no_picture_s:.0f} s"
     if trouble.part == "decoder":
         return Condition("decoder failed", "Decoder failed", f"{reason}\n{since}", "bad", covers=True, blanks=True)

@@ -11,6 +11,7 @@ from PyQt5.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 from realtime_polyp.field_memory import FIELDS_FILE
 from realtime_polyp.recent import Recent, add_recent, forget_recent, read_recent
 from realtime_polyp.settings import Settings, SettingsError, write_settings
+from realtime_polyp.sources.capture_modes import CaptureRequest
 from realtime_polyp.telemetry.board import Board
 from realtime_polyp.viewer.theme import BACKGROUND, DIM
 
@@ -29,6 +30,7 @@ class Host:
         message: what the next window says first; "" for nothing.
         set_times: applies new times to the running session.
         board: what watches the program asks it.
+        capture: what the device that is opened next is asked for, as it was chosen; None: what the command line says.
         sessions: folder in which sessions were recorded last; None: not known.
     """
 
@@ -46,6 +48,7 @@ class Host:
         self.request: Request | None = None
         self.set_times: Callable[[Settings], None] = _ignore
         self.sessions: Path | None = None
+        self.capture: CaptureRequest | None = None
         self._path, self._recent, self._blank = path, recent, blank_outside
         self._geometry: QRect | None = None
         self._state = Qt.WindowStates()

@@ -14,7 +14,7 @@ Action = Literal[
     "zoom in", "zoom out", "pan left", "pan right", "keep pace",
     "record", "keep", "mark", "withdrawal", "polyp list", "field",
     "accept", "reject", "two frames", "outline tool", "delete box", "fields", "undo", "redo", "blind",
-    "open", "open folder", "open session", "open address", "start page", "settings", "report",
+    "open", "open folder", "open session", "open address", "devices", "start page", "settings", "report",
 ]  # fmt: skip
 SEEK_STEP_S = 5.0
 REPLAY_S = 10.0
@@ -116,6 +116,7 @@ KEYS = (
     Key("open session", (Qt.CTRL + Qt.Key_R,), "Ctrl+R", "open a recorded session"),
     Key("report", (Qt.CTRL + Qt.Key_P,), "Ctrl+P", "write the report of a recorded session", recordings_only=True),
     Key("open address", (Qt.CTRL + Qt.Key_L,), "Ctrl+L", "open a stream or a device"),
+    Key("devices", (Qt.CTRL + Qt.Key_I,), "Ctrl+I", "cards and cameras: inputs, formats, sizes, rates"),
     Key("start page", (Qt.CTRL + Qt.Key_W,), "Ctrl+W", "close, back to the start page"),
     Key("settings", (Qt.CTRL + Qt.Key_Comma,), "Ctrl+,", "settings"),
     Key("full screen", (Qt.Key_F, Qt.Key_F11), "F", "full screen"),

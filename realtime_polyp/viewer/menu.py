@@ -11,7 +11,9 @@ from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.keys import KEYS, Action, Key
 
 _MENUS: dict[str, tuple[str, ...]] = {
-    "File": tuple("open|open folder|open session|open address|snapshot|report|settings|start page|quit".split("|")),
+    "File": tuple(
+        "open|open folder|open session|open address|devices|snapshot|report|settings|start page|quit".split("|")
+    ),
     "Play": tuple(
         "pause|step|step back|forward|back|start|end|faster|slower|keep pace|loop start|loop end|replay".split("|")
     ),

@@ -13,6 +13,7 @@ from realtime_polyp.recording.schema import SESSION_FILE
 from realtime_polyp.settings import Settings
 from realtime_polyp.sources import SourceError, open_source
 from realtime_polyp.sources.addresses import hide_secrets
+from realtime_polyp.viewer.device_page import ask_device
 from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.host import START_PAGE, Host, Request
 from realtime_polyp.viewer.keys import Action
@@ -59,6 +60,7 @@ class Opener(QObject):
             "open folder": self.ask_folder,
             "open session": self.ask_session,
             "open address": self.ask_address,
+            "devices": self.ask_device,
             "start page": lambda: self.go(START_PAGE),
             "settings": self.ask_settings,
         }
@@ -85,6 +87,12 @@ class Opener(QObject):
         dialog.setMinimumWidth(520)
         if dialog.exec_():
             self._open_chosen("source", dialog.textValue().strip())
+
+    def ask_device(self) -> None:
+        chosen = ask_device(self._window)
+        if chosen is not None:
+            self._host.capture = chosen.request
+            self.open(Recent("source", chosen.place))
 
     def ask_settings(self) -> None:
         settings = ask_settings(self._window, self._host.settings, self._host.settings_place)

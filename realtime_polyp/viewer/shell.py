@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from realtime_polyp.cli.main import PROGRAM, USER_ERRORS, report, warn
-from realtime_polyp.cli.opening import open_named
+from realtime_polyp.cli.opening import capture_text, open_named
 from realtime_polyp.cli.options import Options
 from realtime_polyp.cli.preferences import apply_settings
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED
@@ -14,7 +14,8 @@ from realtime_polyp.outputs import OutputError
 from realtime_polyp.recent import Recent, recent_path
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime, reconfigure
 from realtime_polyp.settings import Settings, SettingsError, read_settings, settings_path
-from realtime_polyp.sources import Source
+from realtime_polyp.sources import Source, is_device
+from realtime_polyp.sources.capture_modes import CaptureRequest
 from realtime_polyp.sources.paths import exists
 from realtime_polyp.telemetry.board import Board
 from realtime_polyp.telemetry.trace import Trace
@@ -144,7 +145,7 @@ class Shell:
         """Show a video, folder of stills, device or address until its window is closed; returns the exit code."""
         from realtime_polyp.viewer.session_factory import show_source
 
-        options = replace(self._with_settings(), sources=(request.place,))
+        options = with_capture(replace(self._with_settings(), sources=(request.place,)), self.host, named=self._named)
         source = self._open(options)
         try:
             runtime = self.runtimes.get(options.runtime_config(live=source.live))
@@ -152,6 +153,7 @@ class Shell:
             source.close()
             raise
         self.host.add_recent(absolute(request))
+        self.host.message = self.host.message or capture_text(source)
         self.options = without_outputs(self.options)
         return show_source(source, runtime, options, self.host)
 
@@ -170,6 +172,21 @@ class Shell:
 
     def _with_settings(self) -> Options:
         return apply_settings(self.options, self.host.settings)
+
+
+def with_capture(options: Options, host: Host, *, named: bool) -> Options:
+    """The options with what was chosen for a device in the window. named: the source is the command line's."""
+    chosen, host.capture = host.capture, None
+    asked = options.capture if named or is_device(options.source) else CaptureRequest()
+    if chosen and is_device(options.source):
+        asked = chosen
+    return replace(
+        options,
+        capture_size=asked.size,
+        capture_rate=asked.rate_hz,
+        capture_format=asked.format,
+        capture_input=asked.input,
+    )
 
 
 def without_outputs(options: Options) -> Options:

@@ -126,6 +126,7 @@ class StartPage(QWidget):
             column.addWidget(_choice(device.name, device.place, open_it))
         if not devices:
             column.addWidget(_label("No capture device was found.", "dim"))
+        column.addWidget(_choice("Cards and cameras, with their formats", "Ctrl+I", self._actions["devices"]))
         column.addLayout(self._address_row())
         column.addStretch(1)
         return column
