@@ -163,8 +163,8 @@ def _kept_field(picture: VideoFrame, filled: VideoFrame, otherwise: bool) -> boo
 
 
 def _has_same_lines(one: VideoFrame, other: VideoFrame, first: int) -> bool:
-    if not is_alike(one, other):  # bwdif does not know the format
-        return False
+    if not is_alike(one, other) or min(one.planes[0].line_size, other.planes[0].line_size) < 0:
+        return False  # bwdif does not know the format, or it is stored upside down
     fields = [np.frombuffer(each.planes[0], np.uint8).reshape(-1, each.planes[0].line_size) for each in (one, other)]  # type: ignore[call-overload]
     return all(
         np.array_equal(*(lines[row, : one.width] for lines in fields)) for row in range(first, one.height - 1, 16)

@@ -9,7 +9,7 @@ from media import write_clip
 from realtime_polyp.review.pictures import PictureFile
 from realtime_polyp.sources import FileSource
 from realtime_polyp.sources.combing import measure_combing
-from realtime_polyp.sources.deinterlace import Deinterlacer, Mode
+from realtime_polyp.sources.deinterlace import Deinterlacer, Mode, SimpleFilter
 from realtime_polyp.sources.picture import RgbConverter
 
 MOMENTS = range(6)
@@ -85,6 +85,23 @@ def test_a_first_picture_that_looks_combed_decides_nothing_about_the_next_ones()
     assert deinterlace(first := frame_of(lines)) is not first
     for _ in range(3):
         assert deinterlace(frame := frame_of(lines)) is frame
+
+
+def test_still_lines_at_the_start_are_no_combs_from_the_second_picture_on() -> None:
+    lines = np.full((128, 192), 60, np.uint8)
+    lines[::2] = 180
+    deinterlace = Deinterlacer()
+    active = [deinterlace(frame := frame_of(lines)) is not frame for _ in range(4)]
+    assert active[1:] == [False, False, False]
+
+
+def test_pictures_that_are_stored_upside_down_are_no_failure() -> None:
+    deinterlace = Deinterlacer("field-rate")
+    for moment in MOMENTS:
+        frame = SimpleFilter(like := frame_of(weave(moment), "tff"), "vflip", "").push(like)[0]
+        assert frame.planes[0].line_size < 0
+        assert luma_of(deinterlace(frame)).shape == (128, 192)
+        deinterlace.second_field()
 
 
 def test_progressive_video_that_is_flagged_as_interlaced_is_soon_left_whole() -> None:

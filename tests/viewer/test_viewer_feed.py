@@ -131,6 +131,8 @@ def test_a_session_feed_gives_each_result_to_the_recorder_and_to_the_player() ->
     assert taken == recorded and [result.frame.index for result in taken] == list(range(5))
     assert feed.tally().shown == 5 and feed.next_picture() is None and feed.warning is None
     assert feed.tracks_polyps and feed.engines_text == "fake    GFLv2 fake + low-rank fake"
+    feed.session.conversions = ("de-interlaced",)
+    assert feed.engines_text == "de-interlaced    fake    GFLv2 fake + low-rank fake"
 
 
 def test_a_session_feed_reanalyses_from_the_raw_outputs_without_a_model() -> None:
