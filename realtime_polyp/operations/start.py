@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from realtime_polyp.console import EXIT_FAILED
 from realtime_polyp.messages import printable
 from realtime_polyp.telemetry.board import Board
 
@@ -39,7 +40,7 @@ class Operations:
 
     def __init__(self) -> None:
         self.board = Board()
-        self.code = 0
+        self.code = EXIT_FAILED
 
 
 @contextmanager

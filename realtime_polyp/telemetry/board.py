@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -147,10 +148,10 @@ class Stream:
 
     def attach(self, session: Session, before: Totals | None = None) -> None:
         """Follow a session from now on. before: what the stretches before it come to; None: another source begins."""
+        before = deepcopy(before)  # the caller adds to it, and a session must not be counted twice meanwhile
         with self._lock:
             if before is None:
-                self._polyps.clear()
-                self._count = 0
+                self._forget()
             self.session, self._before = session, before
             self.newest = self.picture = None
             self._last_picture_s = time.monotonic()
@@ -159,6 +160,11 @@ class Stream:
         """The session is over: nothing runs."""
         with self._lock:
             self.session = self.newest = self.picture = self._window = None
+            self._forget()
+
+    def _forget(self) -> None:
+        self._polyps.clear()
+        self._count = 0
 
     def set_condition(self, condition: Condition) -> None:
         """What the window shows. It is called several times per second: otherwise it is forgotten."""

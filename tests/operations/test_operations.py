@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from conftest import Run
-from fakes import ScriptedSource, pipeline_of
+from fakes import ScriptedSource, picture, pipeline_of
+from media import write_clip
 
 from realtime_polyp.cli.options import parse
 from realtime_polyp.operations import errors
@@ -209,6 +210,25 @@ def test_options_that_do_not_fit_are_refused(
     with pytest.raises(SystemExit):
         parse(["v.mp4", *arguments])
     assert says in capsys.readouterr().err
+
+
+def test_a_whole_run_is_in_the_log_and_nothing_in_it_names_a_patient(tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / NAME
+    folder.mkdir()
+    video = write_clip(folder / f"{NAME}.mkv", count=12, size=(96, 72), rate=25, draw=picture)
+    log = tmp_path / "log.jsonl"
+    code, _, said = run("--source", video, video, "--no-fusion", "--log", log, "--metrics", "0")
+    assert code == 0 and "metrics at" in said
+    told = lines_of(log)
+    assert (told[-1]["event"], told[-1]["exit_code"]) == ("end", 0) and NAME not in log.read_text()
+    figures = {line["stream"]: line for line in told if line["event"] == "figures"}
+    assert [figures[name]["captured"] for name in ("1", "2")] == [12, 12]
+
+
+def test_a_run_that_is_refused_is_in_the_log_too(tmp_path: Path, run: Run) -> None:
+    log = tmp_path / "log.jsonl"
+    assert run("--source", tmp_path / f"{NAME}.mp4", "--log", log)[0] == 2
+    assert lines_of(log)[-1]["exit_code"] == 2 and NAME not in log.read_text()
 
 
 def test_the_log_never_replaces_the_source_or_another_output(tmp_path: Path, run: Run) -> None:

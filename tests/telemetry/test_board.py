@@ -13,6 +13,7 @@ from realtime_polyp.telemetry.board import Board, Condition, Stream, condition_o
 from realtime_polyp.telemetry.deadlines import limits_ms, misses_of
 from realtime_polyp.telemetry.histogram import Histogram
 from realtime_polyp.telemetry.ledger import Tally
+from realtime_polyp.telemetry.totals import Totals
 from realtime_polyp.watchdog import Trouble
 
 
@@ -101,6 +102,14 @@ def test_another_source_begins_with_no_polyps_and_a_seek_keeps_them() -> None:
     assert status.polyps == before.polyps > 0 and status.pictures.captured == 60
     stream.attach(session)
     assert stream.snapshot().polyps == 0
+
+
+def test_what_is_added_to_the_stretches_before_later_is_not_counted_twice() -> None:
+    board, before = Board(), Totals()
+    session, _, _ = followed(ScriptedSource(10), board)
+    board.stream().attach(session, before)
+    before.add(session)
+    assert board.snapshot()[0].pictures.captured == 10
 
 
 def test_a_deadline_is_missed_by_what_is_late_and_by_what_never_comes() -> None:
