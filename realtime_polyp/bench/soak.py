@@ -22,7 +22,7 @@ import av.error
 
 from realtime_polyp.bench.commands import module_command, run_json_command
 from realtime_polyp.bench.paced import screen
-from realtime_polyp.bench.table import align
+from realtime_polyp.bench.table import align, misses_text
 from realtime_polyp.runtime import RuntimeConfig
 
 MOST_DELAY_GROWTH = 1.10
@@ -80,9 +80,6 @@ def soak_table(name: str, reports: dict[str, Any]) -> str:
 def _table(name: str, report: dict[str, Any]) -> str:
     samples = [one for one in report["samples"] if one["s"] >= report["warm_s"]]
     first, last = samples[0], samples[-1]
-    misses = ", ".join(
-        f"{one['share']:.2%} later than {one['limit_ms']:.1f} ms or never" for one in report["misses"].values()
-    )
     rows = [
         (what, *(_ms(report[part][delay][percent]) for percent in ("p50", "p99", "max")))
         for what, part, delay in (
@@ -98,7 +95,7 @@ def _table(name: str, report: dict[str, Any]) -> str:
             f"{name} at {report['rate_hz']} frames/s, {report['hours']:g} h, recorded, screen: {report['screen']}",
             f"captured {pictures['captured']}, shown {pictures['shown']}, analysed {analyses['shown']}; at the end one "
             f"frame in {report['every']} is analysed",
-            f"deadline misses: {misses}",
+            f"deadline misses: {misses_text(report['misses'])}",
             f"memory {first['memory_mb']:.0f} to {last['memory_mb']:.0f} MB, threads {first['threads']} to "
             f"{last['threads']}, open files {first['files']} to {last['files']}; cores busy {report['cores_busy']:.2f}",
             f"recording: {report['recording']['frames']} frames; left out: {report['recording']['left_out']}",

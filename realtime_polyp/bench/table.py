@@ -47,6 +47,7 @@ def live_table(name: str, report: dict[str, Any]) -> str:
         f"captured {report['frames_captured']}, shown {report['frames_shown']}, analysed {report['frames_analysed']}, "
         f"overlays painted {report['overlays_painted']}",
         f"dropped: {dropped}; not analysed: {report['not_analysed'] or 'nothing'}",
+        f"deadline misses: {misses_text(report['misses'])}",
         f"cores busy {report['cores_busy']:.2f}; memory {report['memory_mb'][0][1]:.0f} MB at the start, "
         f"{report['memory_mb'][-1][1]:.0f} MB at the end, {report['peak_mb']:.0f} MB peak",
         "",
@@ -57,6 +58,15 @@ def live_table(name: str, report: dict[str, Any]) -> str:
         "decode includes the wait for the next frame",
     ]
     return "\n".join(lines)
+
+
+def misses_text(misses: dict[str, Any]) -> str:
+    """Shares of frames by deadline, such as "3.20% later than 33.3 ms or never"."""
+
+    def share(one: dict[str, Any]) -> str:
+        return "-" if one["share"] is None else f"{one['share']:.2%}"
+
+    return ", ".join(f"{share(one)} later than {one['limit_ms']:.1f} ms or never" for one in misses.values())
 
 
 def memory_table(name: str, report: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from realtime_polyp.packets import Result
 from realtime_polyp.runtime import RuntimeConfig, open_runtime
 from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource, Paced
+from realtime_polyp.telemetry.deadlines import limits_ms, misses_of
 from realtime_polyp.telemetry.machine import peak_mb, resident_mb
 from realtime_polyp.telemetry.summary import summarise
 from realtime_polyp.viewer.app import SourceInfo, run_viewer
@@ -101,13 +102,15 @@ class Progress:
 
 
 def extend_summary(session: Session) -> dict[str, Any]:
-    """Return the summary with jitter and the number of overlays that were painted."""
-    summary = summarise(session)
+    """Return the summary with jitter, deadline misses and the number of overlays that were painted."""
+    summary, delays = summarise(session), session.annotation_delay_ms
+    limits = limits_ms(session.source.rate_hz)
     return {
         **summary,
         "video_delay_ms": add_jitter(summary["video_delay_ms"]),
         "annotation_delay_ms": add_jitter(summary["annotation_delay_ms"]),
-        "overlays_painted": session.annotation_delay_ms.count,
+        "misses": {name: misses_of(session.tally(), delays, limit).to_dict() for name, limit in limits.items()},
+        "overlays_painted": delays.count,
     }
 
 

@@ -222,6 +222,7 @@ def test_a_delay_without_figures_is_a_dash() -> None:
         "frames_shown": 28,
         "frames_analysed": 27,
         "overlays_painted": 0,
+        "misses": {"100 ms": {"limit_ms": 100.0, "share": None, "share_of_painted": None}},
         "dropped": {"screen": {"newer frame": 2}},
         "not_analysed": {},
         "cores_busy": 1.5,
