@@ -9,7 +9,6 @@ from typing import Any
 
 import av.error
 import numpy as np
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from realtime_polyp.metrics.run_lengths import RunLengths, encode, fill_polygons
@@ -90,11 +89,9 @@ def read_clock(path: Path) -> Clock:
         raise FileNotFoundError(f"no such video: {path}")
     try:
         with open_file(path) as container:
-            stream = container.streams.best("video")
-            if not isinstance(stream, VideoStream):
-                raise ValueError(f"{path} holds no video")
-            stored = (stream.codec_context.width, stream.codec_context.height)
             reader = Reader(container, threading.Event(), name=str(path))
+            stream = reader.stream
+            stored = (stream.codec_context.width, stream.codec_context.height)
             rates = [rate for rate in (stream.guessed_rate, reader.rate_hz, stream.base_rate) if rate]
         times_s = scan_file(path).times_s
         placement = _read_placement(path)
@@ -113,8 +110,7 @@ def read_clock(path: Path) -> Clock:
 def _read_placement(path: Path) -> Placement | None:
     """Return how the first picture is shown; None if there is none."""
     with open_file(path) as container:
-        stream = container.streams.best("video")
-        assert isinstance(stream, VideoStream)
+        stream = Reader(container, threading.Event(), name=str(path)).stream
         frame = next(container.decode(stream), None)
         return None if frame is None else RgbConverter(stream.sample_aspect_ratio).placement(frame)
 
