@@ -80,6 +80,8 @@ def command_line() -> argparse.ArgumentParser:
     add("--parallel", type=int, default=1, metavar="N", help="rows at the same time, on shared cores (default: 1)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
     add("--workers", type=int, help="loading processes of a run (default: the recipe's)")
+    add("--augment-on", choices=["workers", "device"], default="workers",
+        help="where images are augmented: device on a card (default: %(default)s)")  # fmt: skip
     add("--draws", type=int, default=1000, help="bootstrap draws of an interval (default: %(default)s)")
     add("--limit", type=int, help="use only the first N images of each set, for a quick test")
     add("--checkpoint-minutes", type=float, default=2.0, metavar="N", help="default: %(default)s")
@@ -116,7 +118,8 @@ def budget_of(options: argparse.Namespace) -> Budget:
     if any(seed < 0 for seed in options.seeds) or len(set(options.seeds)) < len(options.seeds):
         raise ValueError(f"--seeds {' '.join(map(str, options.seeds))}: different numbers from 0 on are allowed")
     size = tuple(options.size) if options.size else None
-    return Budget(options.backbone, size, options.epochs, options.batch, tuple(options.seeds), options.limit)
+    seeds = tuple(options.seeds)
+    return Budget(options.backbone, size, options.epochs, options.batch, seeds, options.limit, options.augment_on)
 
 
 def chosen_configs(options: argparse.Namespace) -> list[str]:
@@ -229,6 +232,7 @@ def command_of(options: argparse.Namespace) -> str:
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    words += ["--augment-on", options.augment_on] if options.augment_on != "workers" else []
     return shlex.join(words)
 
 

@@ -178,19 +178,14 @@ class Variant:
 
 
 def _eager(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:
-    detector, segmenter = (
-        EagerEngine(
-            copy.deepcopy(one.module),
-            one.name,
-            one.task,
-            one.size,
-            opening.device,
-            name=name,
-            dtype=PRECISIONS[variant.precision],
-        )
-        for one in opening.pair
-    )
+    detector, segmenter = (_eager_engine(one, opening.device, variant.precision, name) for one in opening.pair)
     return (detector, segmenter), opening.buckets
+
+
+def _eager_engine(model: Model, device: str, precision: str, name: str) -> EagerEngine:
+    module, dtype = copy.deepcopy(model.module), PRECISIONS[precision]
+    module = module if precision == "float32" else at_precision(module, dtype)
+    return EagerEngine(module, model.name, model.task, model.size, device, name=name, dtype=dtype)
 
 
 def _compiled(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:

@@ -57,7 +57,8 @@ def deform_conv2d(
     kernel = weight.shape[-1]
     taps = kernel * kernel
     out_height, out_width = offsets.shape[-2:]
-    at_least_float32 = torch.promote_types(x.dtype, torch.float32)
+    # Not torch.promote_types: torch.compile of torch 2.11 refuses it.
+    at_least_float32 = torch.float64 if x.dtype == torch.float64 else torch.float32
     by_tap = offsets.to(at_least_float32).reshape(count, taps, 2, out_height, out_width)
     locations = _tap_locations(kernel, stride, out_height, out_width, x.device).to(by_tap) + by_tap
     # grid_sample's coordinates are -1 and 1 at the outer borders: the centre of pixel i is at (2 i + 1) / size - 1.

@@ -13,7 +13,7 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
 from trainers.gpu import day as gpu_day
-from trainers.gpu.landing import MOST_EPOCHS, Pace, epochs_within, read_figures
+from trainers.gpu.landing import averaged_weights, read_figures
 from trainers.gpu.planner import Outcome, Step, run_steps
 from trainers.gpu.processes import Command, last_line, run_all
 from trainers.gpu.steps import GPU_TESTS, STEP_NAMES, Day, count_results, read_bench, steps_of
@@ -73,7 +73,7 @@ def test_a_step_that_fails_does_not_end_the_day() -> None:
 def test_the_day_has_the_four_steps_in_order_of_value(tmp_path: Path) -> None:
     steps = steps_of(Day("cuda", None, tmp_path, tmp_path))
     assert tuple(step.name for step in steps) == STEP_NAMES
-    assert steps[0].most_s == 90 and sum(step.least_s for step in steps) < 9.5 * 60
+    assert steps[0].most_s == 110 and sum(step.least_s for step in steps) < 9.5 * 60
 
 
 def test_every_file_with_tests_of_a_card_is_run_but_the_one_that_decodes() -> None:
@@ -88,21 +88,11 @@ def test_every_file_with_tests_of_a_card_is_run_but_the_one_that_decodes() -> No
 # training
 
 
-def test_the_number_of_epochs_follows_from_the_time_that_is_left() -> None:
-    assert epochs_within(200, 10, 1.0, 2.0) == 144  # 0.85 * 200 - 10 - 8 * 2
-    assert epochs_within(20, 30, 1.0, 2.0) == 1 and epochs_within(1e6, 0, 0.1, 0) == MOST_EPOCHS
-
-
-def test_the_pace_is_read_off_the_history(tmp_path: Path) -> None:
-    pace = Pace(tmp_path / "history.json", began_s=0.0)
-    pace.look()
-    with pytest.raises(RuntimeError, match="the probe of .* did not end"):
-        pace.costs()
-    for epochs in (1, 2, 2, 3):
-        pace.history.write_text(json.dumps([{}] * epochs))
-        pace.look()
-    assert len(pace.written_s) == 3
-    assert Pace(pace.history, 0.0, [12.0, 14.0, 19.0]).costs() == (10.0, 2.0, 3.0)
+def test_a_run_that_was_stopped_before_its_validation_brings_the_average_of_its_last_epoch(tmp_path: Path) -> None:
+    torch.save({"averaged": {"weight": torch.ones(2)}}, tmp_path / "checkpoint.pt")
+    assert averaged_weights(tmp_path)["weight"].tolist() == [1, 1]
+    save_file({"weight": torch.zeros(2)}, tmp_path / "best.safetensors")
+    assert averaged_weights(tmp_path)["weight"].tolist() == [0, 0]
 
 
 def test_figures_come_with_their_intervals(tmp_path: Path) -> None:
@@ -182,7 +172,7 @@ def test_the_summary_names_the_card_and_every_step(tmp_path: Path) -> None:
 
 def test_weights_come_back_in_half_precision_and_folders_as_archives(tmp_path: Path) -> None:
     save_file({"w": torch.tensor([[1.5, -2.0]]), "n": torch.tensor([3])}, tmp_path / "best.safetensors")
-    bring_half(tmp_path / "best.safetensors", tmp_path / "half.safetensors")
+    bring_half(load_file(tmp_path / "best.safetensors"), tmp_path / "half.safetensors")
     state = load_file(tmp_path / "half.safetensors")
     assert state["w"].dtype == torch.float16 and state["w"].tolist() == [[1.5, -2.0]]
     assert state["n"].dtype == torch.int64
@@ -200,7 +190,7 @@ def test_weights_come_back_in_half_precision_and_folders_as_archives(tmp_path: P
 def test_a_day_without_trips_says_so_and_does_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def steps(day: Day) -> list[Step]:
+    def steps(day: Day, names: list[str]) -> list[Step]:
         return [
             Step("tests", "tests", 0, 60, 1.0, lambda limit_s: {"passed": 3}),
             Step("train", "training", 0, 60, 1.0, lambda limit_s: {"data": str(day.stills())}),

@@ -1,6 +1,7 @@
 """The loop on a made-up data set of eight stills, with toy models: it learns, resumes to the bit, and never loses a
 checkpoint."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from trainers.training.contract import Losses, Targets
 from trainers.training.distributed import ProcessGroup
 from trainers.training.loop import Run, Task, fit, save_checkpoint
 from trainers.training.run import task_of
+from trainers.training.run_folder import BEST
 from trainers.training.schedule import LoopConfig, image_scale, learning_rate, scaled_down
 
 pytestmark = pytest.mark.usefixtures("quick_loop")
@@ -71,6 +73,20 @@ def test_frames_without_a_polyp_are_used(data: Path, tmp_path: Path, name: str) 
     seen = watched(task(data, name), lambda step, targets, losses: counts.extend(len(one) for one in targets.boxes))
     fit(seen, stills_of(data), replace(LOOP, epochs=1), tmp_path)
     assert sorted(counts) == [0] * len(WITHOUT_POLYP) + [1] * (COUNT - len(WITHOUT_POLYP))
+
+
+def test_a_run_by_the_clock_ends_in_the_middle_of_an_epoch_and_is_validated(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_s = itertools.count()  # a second passes each time that the clock is read
+    monkeypatch.setattr("trainers.training.loop.time.monotonic", lambda: float(next(times_s)))
+    config = replace(LOOP, epochs=600, validate_every=600)
+    run = fit(task(data, NAMES[0]), stills_of(data), config, tmp_path, minutes=0.5)
+    assert 0 < run.step < run.total_steps and run.is_over
+    assert "AP" in run.history[-1] and (tmp_path / BEST).is_file()
+    assert run.optimizer.param_groups[0]["lr"] < 0.1 * LOOP.learning_rate  # the schedule has landed
+    with pytest.raises(ValueError, match="^--minutes ends a run of one process by the clock"):
+        fit(task(data, NAMES[0]), stills_of(data), config, tmp_path, resume=True, minutes=0.5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,6 +22,7 @@ from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from trainers.data.augment import Augment
 from trainers.data.coco_file import ImageEntry, read_coco_file
 from trainers.data.compose import Item, copy_paste, mosaic
+from trainers.data.item_cache import cached_items
 from trainers.data.second_picture import draw_second_picture, paste_second_picture
 
 ITEM_BYTES = 4  # three levels and one label per pixel
@@ -136,8 +137,15 @@ def letterboxed(still: Still, size: tuple[int, int]) -> tuple[NDArray[np.uint8],
     return batch.pixels[0].transpose(1, 2, 0), placed
 
 
-def read_items(stills: list[Still], size: tuple[int, int]) -> Iterator[Item]:
-    """Yield the stills at model size, read by several threads."""
+def read_items(stills: list[Still], size: tuple[int, int], cache: Path | None = None) -> Iterable[Item]:
+    """Return the stills at model size, read by several threads. cache: folder that keeps them for the next run."""
+    if cache is None:
+        return _read_items(stills, size)
+    files = [path for still in stills for path in (still.image_path, still.mask_path)]
+    return cached_items(_read_items(stills, size), files, size, cache)
+
+
+def _read_items(stills: list[Still], size: tuple[int, int]) -> Iterator[Item]:
     with ThreadPoolExecutor() as pool:
         jobs = pool.map(lambda still: letterboxed(still, size), stills)
         yield from tqdm(jobs, total=len(stills), desc="reading stills", unit="image")
@@ -155,12 +163,14 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
     index, so a resumed run sees the same items as an uninterrupted one.
     """
 
-    def __init__(self, stills: list[Still], size: tuple[int, int], augment: Augment, *, seed: int = 0) -> None:
+    def __init__(
+        self, stills: list[Still], size: tuple[int, int], augment: Augment, *, seed: int = 0, cache: Path | None = None
+    ) -> None:
         self._stills, self._size, self._augment, self._seed = stills, size, augment, seed
         self.epoch = 0
         self._cached: list[Item] | None = None
         if len(stills) * size[0] * size[1] * ITEM_BYTES <= _MAX_CACHED_BYTES:
-            self._cached = list(read_items(stills, size))
+            self._cached = list(read_items(stills, size, cache))
         else:
             print(f"{len(stills)} images do not fit into {_MAX_CACHED_BYTES / 1e9:g} GB: each epoch reads them again")
 

@@ -15,6 +15,7 @@ import torch
 
 from realtime_polyp.bench.gpu_figures import card_facts
 from trainers.command import command_parser, run_command
+from trainers.gpu.landing import MODELS
 from trainers.gpu.pack import KIT, STILLS
 from trainers.gpu.planner import Outcome, run_steps
 from trainers.gpu.steps import STEP_NAMES, Day, steps_of
@@ -23,7 +24,7 @@ from trainers.gpu.summary import bring_folder, enforce_limits, write_summary
 from trainers.gpu.trips import join_file
 
 _PACKING_S = 8.0  # at the end, for the logs and the summary
-_LOGS = "logs.tar.gz"
+_LOGS, _RUNS = "logs.tar.gz", "runs.tar.gz"
 _LEAST_MINUTES, _MOST_MINUTES = 0.5, 60.0
 
 
@@ -38,6 +39,9 @@ def command_line() -> argparse.ArgumentParser:
     add("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a rehearsal at toy size (default: %(default)s)")
     add("--steps", nargs="+", choices=STEP_NAMES, default=list(STEP_NAMES), metavar="NAME",
         help=f"of {', '.join(STEP_NAMES)} (default: all)")  # fmt: skip
+    add("--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="NAME",
+        help=f"to train, of {', '.join(MODELS)} (default: all)")  # fmt: skip
+    add("--parallel", type=int, default=8, help="rows of the tables at the same time (default: %(default)s)")
     add("--kit", type=Path, default=KIT, help="folder of the trips (default: %(default)s)")
     add("--out", type=Path, required=True, help="folder of the files that come back")
     add("--began", type=float, metavar="S", help="when the day began, s since 1970 (default: now)")
@@ -55,14 +59,16 @@ def run(options: argparse.Namespace) -> None:
     offset_s = time.monotonic() - (max(0.0, time.time() - options.began) if options.began else 0.0)
     options.out.mkdir(parents=True, exist_ok=True)
     notes: list[str] = []
-    day = Day(options.device, unpack(options.kit, notes), options.kit / "work", options.out)
+    data, work = unpack(options.kit, notes), options.kit / "work"
+    day = Day(options.device, data, work, options.out, tuple(options.models), options.parallel)
     day.work.mkdir(parents=True, exist_ok=True)
     head = describe(options, time.monotonic() - offset_s)
-    steps = [step for step in steps_of(day) if step.name in options.steps]
+    steps = steps_of(day, options.steps)
 
     def report(outcomes: Sequence[Outcome]) -> None:
         print(f"{outcomes[-1].state}: {outcomes[-1].sentence}", flush=True)
         bring_folder(day.logs, options.out / _LOGS, (".txt",))
+        bring_folder(day.work / "train", options.out / _RUNS, (".json",))
         write_summary(options.out, head, outcomes, notes + enforce_limits(options.out))
 
     outcomes = run_steps(steps, 60 * options.minutes - _PACKING_S, lambda: time.monotonic() - offset_s, report=report)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from realtime_polyp.json_files import read_json
-from trainers.gpu.landing import train_models
+from trainers.gpu.landing import MODELS, averaged_weights, train_models
 from trainers.gpu.planner import Step
 from trainers.gpu.processes import Command, log_of, run_all
 from trainers.gpu.summary import bring_compressed, bring_folder, bring_half
-from trainers.training.run_folder import BEST
+from trainers.training.run_folder import BEST, CHECKPOINT
 
 STEP_NAMES = ("tests", "bench", "train", "reproduce")
 # Not tests/sources/test_sources_hardware.py: it decodes on the card, which needs av.
@@ -23,9 +23,8 @@ GPU_TESTS = [
     "tests/engines/test_engines_gpu.py",
     "tests/bench/test_bench_gpu.py",
 ]
-_SIZES = {"detector": (800, 1344), "segmenter": (512, 512)}
-_TABLES = {"detector": ("3", "1", "2"), "segmenter": ("4",)}
 _TOY_SIZE = (64, 96)
+_ROW_EPOCHS = 8
 _RESULT = re.compile(r"\s(PASSED|FAILED|ERROR|SKIPPED)\b")
 _TRACE = "trace.json.gz"
 
@@ -39,12 +38,16 @@ class Day:
         data: folder of the unpacked stills; None if they did not come.
         work: folder of logs and runs, which stays behind.
         out: folder of the files that come back.
+        models: of `landing.MODELS`, to train.
+        parallel: rows of the tables at the same time.
     """
 
     device: Literal["cuda", "cpu"]
     data: Path | None
     work: Path
     out: Path
+    models: tuple[str, ...] = tuple(MODELS)
+    parallel: int = 8
 
     @property
     def logs(self) -> Path:
@@ -61,12 +64,12 @@ class Day:
         return self.data
 
 
-def steps_of(day: Day) -> list[Step]:
-    """Return the steps in order of value, with their time budgets."""
+def steps_of(day: Day, names: Sequence[str] = STEP_NAMES) -> list[Step]:
+    """Return the named steps in order of value, with their time budgets."""
     scale = 0.1 if day.is_toy else 1.0
-    return [
-        Step("tests", "GPU tests", 20 * scale, 30 if day.is_toy else 90, 1.0, lambda limit_s: test(day, limit_s)),
-        Step("bench", "benchmarks", 40 * scale, 25 if day.is_toy else 120, 1.0, lambda limit_s: bench(day, limit_s)),
+    steps = [
+        Step("tests", "GPU tests", 20 * scale, 30 if day.is_toy else 110, 1.0, lambda limit_s: test(day, limit_s)),
+        Step("bench", "benchmarks", 40 * scale, 25 if day.is_toy else 150, 1.0, lambda limit_s: bench(day, limit_s)),
         Step(
             "train",
             "training that lands",
@@ -77,6 +80,7 @@ def steps_of(day: Day) -> list[Step]:
         ),
         Step("reproduce", "the tables' queue", 60 * scale, 1e9, 1.0, lambda limit_s: reproduce(day, limit_s)),
     ]
+    return [step for step in steps if step.name in names]
 
 
 # a. tests
@@ -88,7 +92,7 @@ def test(day: Day, limit_s: float) -> dict[str, Any]:
     if day.is_toy:
         commands = [Command("tests", [*words, "-k", "cpu", GPU_TESTS[1]], {})]
     else:
-        commands = [Command("tests", [*words, "-n", "4", "-m", "needs", *GPU_TESTS], {"REQUIRE": "cuda"})]
+        commands = [Command("tests", [*words, "-n", "8", "-m", "needs", *GPU_TESTS], {"REQUIRE": "cuda"})]
         commands.append(_bench(day, "compile-paper", "paper", ["compiled-fp16"], 0.9 * limit_s, quick=True))
     ended = run_all(commands, limit_s, day.logs)
     found = count_results(log_of("tests", day.logs).read_text(errors="replace"))
@@ -113,9 +117,10 @@ def bench(day: Day, limit_s: float) -> dict[str, Any]:
         plan = [("toy", "toy", ["eager"], 1.0)]
     else:
         plan = [
-            ("default", "default", ["compiled-fp16", "eager-fp16-graphs", "eager-fp16"], 0.35),
-            ("paper", "paper", ["eager-fp16-graphs", "eager-fp16"], 0.3),
-            ("paper-compiled", "paper", ["compiled-fp16", "eager-fp16"], 0.35),
+            ("default", "default", ["eager-fp16-graphs", "eager-fp16"], 0.2),
+            ("paper", "paper", ["eager-fp16-graphs", "eager-fp16"], 0.25),
+            ("paper-compiled", "paper", ["compiled-fp16", "eager-fp16"], 0.3),
+            ("default-compiled", "default", ["compiled-fp16", "eager-fp16"], 0.25),
         ]
     figures: dict[str, Any] = {}
     for name, pair, variants, share in plan:
@@ -161,14 +166,14 @@ def read_bench(path: Path) -> dict[str, Any]:
 
 
 def train(day: Day, limit_s: float) -> dict[str, Any]:
-    """Train the shipped models on from their weights, for as many epochs as end in time; bring them in float16."""
+    """Train models for as long as there is time, and bring their weights in float16."""
     runs = day.work / "train"
-    found = train_models(day.stills(), runs, day.logs, limit_s, device=day.device, toy=day.is_toy)
-    trained = [model for model in found if (runs / model / BEST).exists()]
+    found = train_models(day.models, day.stills(), runs, day.logs, limit_s, device=day.device, toy=day.is_toy)
+    trained = [model for model in found if any((runs / model / name).exists() for name in (BEST, CHECKPOINT))]
     if not trained:
         raise RuntimeError("; ".join(figures["training"] for figures in found.values()))
     for model in trained:
-        bring_half(runs / model / BEST, day.out / f"{model}.fp16.safetensors")
+        bring_half(averaged_weights(runs / model), day.out / f"{model}.fp16.safetensors")
     return found
 
 
@@ -176,22 +181,18 @@ def train(day: Day, limit_s: float) -> dict[str, Any]:
 
 
 def reproduce(day: Day, limit_s: float) -> dict[str, Any]:
-    """Run the queue of detectors and that of segmenters at the paper's sizes, at the same time."""
-    commands = [_queue(day, task, limit_s) for task in _SIZES]
-    ended = run_all(commands, limit_s - 2, day.logs)
+    """Run the queue of the tables' rows on EfficientNet-Lite0 at 320x384 px. Table 1 takes longest and comes last."""
     folder = day.work / "reproduce"
-    bring_folder(folder, day.out / "reproduce.tar.gz", (".json", ".txt"))
+    words = ["trainers.reproduce", "--tables", "3", "4", "2", "1", "--backbone", "lite0"]
+    words += ["--data", str(day.stills()), "--out", str(folder / "queue"), "--results", str(folder / "results")]
+    words += ["--device", day.device, "--augment-on", "device", "--workers", "0", "--checkpoint-minutes", "60"]
+    words += ["--hours", f"{(limit_s - 6) / 3600:.5f}", "--parallel", str(1 if day.is_toy else day.parallel)]
+    if day.is_toy:
+        words += ["--size", *map(str, _TOY_SIZE), "--epochs", "1", "--limit", "16", "--batch", "4", "--draws", "200"]
+    else:
+        words += ["--batch", "16", "--epochs", str(_ROW_EPOCHS)]
+    words += ["--resume"] if (folder / "queue").exists() else []
+    ended = run_all([Command("reproduce", words, {})], limit_s, day.logs)
+    bring_folder(folder, day.out / "reproduce.tar.gz", (".json", ".txt", ".npz"))
     finished = sorted(path.name for path in (folder / "results").glob("*.json"))
-    if found := sorted(folder.rglob(BEST), key=lambda path: path.stat().st_mtime):
-        bring_half(found[0], day.out / f"reproduce-{found[0].parent.name}.fp16.safetensors")
     return {"ended": [one.sentence for one in ended], "results": finished}
-
-
-def _queue(day: Day, task: str, limit_s: float) -> Command:
-    size = _TOY_SIZE if day.is_toy else _SIZES[task]
-    folder = day.work / "reproduce"
-    words = ["trainers.reproduce", "--tables", *_TABLES[task], "--backbone", "lite0", "--size", *map(str, size)]
-    words += ["--data", str(day.stills()), "--out", str(folder / task), "--results", str(folder / "results")]
-    words += ["--device", day.device, "--draws", "200", "--hours", f"{(limit_s - 12) / 3600:.5f}"]
-    words += ["--epochs", "1", "--limit", "16", "--batch", "4"] if day.is_toy else ["--epochs", "4"]
-    return Command(f"reproduce-{task}", words + (["--resume"] if (folder / task).exists() else []), {})

@@ -27,9 +27,11 @@ from tqdm import tqdm
 from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing
 from realtime_polyp.field_of_view import find_field, whole
 from trainers.data.coco_file import check_coco_file, read_document
+from trainers.data.negatives import TRAINING_SEQUENCES
 from trainers.data.stills import read_image, read_mask
 
 SMALLER = ("train",)
+NEGATIVE = "negative"  # frames without a polyp; only those that may train travel
 AS_STORED = ("val", "unseen_C6")
 _LOSSLESS = 101  # cv2's WebP quality for lossless
 _SUFFIX = ".webp"
@@ -62,11 +64,12 @@ def write_stills(data: Path, folder: Path, wanted: StillFormat, *, limit: int | 
     Raises:
         OSError, ValueError: the data set is incomplete or damaged, in one sentence.
     """
-    for split in (*SMALLER, *AS_STORED):
-        document = _read_split(data / f"{split}.json", limit)
+    negatives = (NEGATIVE,) if (data / f"{NEGATIVE}.json").exists() else ()
+    for split in (*SMALLER, *negatives, *AS_STORED):
+        document = _read_split(data / f"{split}.json", limit, training_only=split == NEGATIVE)
         for name in {Path(image[key]).parent for image in document["images"] for key in ("file_name", "mask_name")}:
             (folder / name).mkdir(parents=True, exist_ok=True)
-        if split in SMALLER:
+        if split not in AS_STORED:
             document = _write_smaller(document, data, folder, wanted)
         else:
             _copy_files(document, data, folder)
@@ -89,10 +92,13 @@ def _copy_files(document: dict[str, Any], data: Path, folder: Path) -> None:
                 shutil.copyfile(data / name, path)
 
 
-def _read_split(path: Path, limit: int | None) -> dict[str, Any]:
+def _read_split(path: Path, limit: int | None, *, training_only: bool = False) -> dict[str, Any]:
     document = read_document(path)
     check_coco_file(document, path)
-    images = document["images"][:limit]
+    images = document["images"]
+    if training_only:
+        images = [image for image in images if image["group"].rsplit("/", 1)[-1] in TRAINING_SEQUENCES]
+    images = images[:limit]
     ids = {image["id"] for image in images}
     return {**document, "images": images, "annotations": [a for a in document["annotations"] if a["image_id"] in ids]}
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing
-from realtime_polyp.models.state_file import read_state, to_half
+from realtime_polyp.models.state_file import to_half
 from trainers.gpu.planner import Outcome
 
 MOST_FILES = 8
@@ -54,10 +55,10 @@ def _cell(text: str) -> str:
     return text.replace("|", "/")
 
 
-def bring_half(weights: Path, target: Path) -> None:
+def bring_half(state: dict[str, Tensor], target: Path) -> None:
     """Write trained weights as installed ones are stored. Raises ValueError if half precision cannot hold them."""
     with replacing(target) as path:
-        save_file(to_half(read_state(weights)), path, {"precision": "float16"})
+        save_file(to_half(state), path, {"precision": "float16"})
 
 
 def bring_compressed(source: Path, target: Path) -> None:

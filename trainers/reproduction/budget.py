@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +32,7 @@ class Budget:
         batch: images per step; None: the recipe's.
         seeds: each row is trained once with each.
         limit: use only the first images of each set; None: all.
+        augment_on: "workers" or "device", where images are augmented.
     """
 
     backbone: str = "lite0"
@@ -40,6 +41,7 @@ class Budget:
     batch: Count | None = None
     seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0,)
     limit: Count | None = None
+    augment_on: Literal["workers", "device"] = "workers"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ if sys.platform != "win32":
 SETS = ("val", "unseen_C6")
 _TRAIN = {"detector": train_detector.main, "segmenter": train_segmenter.main}
 _LOCK = "lock"
+ITEMS = "items"  # the images at model size, which all rows of a queue share
 _ORPHAN_CHECK_S = 0.5
 
 
@@ -121,7 +122,8 @@ def training_command(options: RowOptions) -> list[str]:
     words = ["--config", options.config, "--backbone", budget.backbone, "--size", *map(str, size)]
     words += ["--epochs", str(epochs_of(options.config, budget)), "--seed", str(options.seed)]
     words += ["--checkpoint-minutes", str(options.checkpoint_minutes), "--device", options.device]
-    words += ["--data", options.data, "--root", options.root, "--out", str(folder)]
+    words += ["--data", options.data, "--root", options.root, "--out", str(folder), "--augment-on", budget.augment_on]
+    words += ["--cache", str(folder.parent / ITEMS)]
     for name, value in (("batch", budget.batch), ("limit", budget.limit), ("workers", options.workers)):
         words += [] if value is None else [f"--{name}", str(value)]
     return [*words, *(["--resume"] if (folder / CHECKPOINT).exists() else [])]

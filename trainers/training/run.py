@@ -120,6 +120,7 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--augment-on", choices=["workers", "device"], default="workers",
         help="where images are augmented: by loading processes, or by the device that trains, which then holds all "
         "images (default: %(default)s)")  # fmt: skip
+    add("--cache", type=Path, metavar="DIR", help="keep the images at model size there, for the next run over them")
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
     add("--limit", type=int, help="use only the first N images of each set, for a quick test")
@@ -146,7 +147,7 @@ def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> N
         check_same_run(before, content, options.out)
     elif group.is_main:
         write_recipe(content, options.out)
-    data = training_data(recipe, sets.training, options.augment_on, group)
+    data = training_data(recipe, sets.training, options.augment_on, group, options.cache)
     task = task_of(recipe, net, sets.validation, pretrained=init != "random", device=group.device)
     fit(task, data, recipe.loop, options.out, resume=options.resume, group=group, minutes=options.minutes)
     if group.is_main:
@@ -154,13 +155,13 @@ def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> N
 
 
 def training_data(
-    recipe: Recipe, stills: list[Still], augment_on: str, group: ProcessGroup
+    recipe: Recipe, stills: list[Still], augment_on: str, group: ProcessGroup, cache: Path | None = None
 ) -> TrainingStills | DeviceStills:
     """Read the training images. Raises ValueError if the device is to hold them and cannot."""
     size, seed = recipe.config.size, recipe.loop.seed
     if augment_on == "device":
-        return DeviceStills(stills, size, recipe.augment, group.device, seed=seed)
-    return TrainingStills(stills, size, Augment(recipe.augment), seed=seed)
+        return DeviceStills(stills, size, recipe.augment, group.device, seed=seed, cache=cache)
+    return TrainingStills(stills, size, Augment(recipe.augment), seed=seed, cache=cache)
 
 
 def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:

@@ -30,9 +30,19 @@ class DeviceStills:
     """
 
     def __init__(
-        self, stills: list[Still], size: tuple[int, int], config: AugmentConfig, device: str, *, seed: int = 0
+        self,
+        stills: list[Still],
+        size: tuple[int, int],
+        config: AugmentConfig,
+        device: str,
+        *,
+        seed: int = 0,
+        cache: Path | None = None,
     ) -> None:
-        """Read the stills at `size` (h, w). Raises ValueError if they do not fit into the device's memory."""
+        """Read the stills at `size` (h, w), from `cache` if they are there.
+
+        Raises ValueError if they do not fit into the device's memory.
+        """
         check_memory(len(stills), size, device)
         self._config, self._seed, self._size = config, seed, size
         self.epoch = 0
@@ -40,7 +50,7 @@ class DeviceStills:
         self._labels = torch.empty((len(stills), *size), dtype=torch.uint8, device=device)
         self._polyps: list[Polyps] = []
         self._most: list[int] = []
-        for place, (image, labels) in enumerate(read_items(stills, size)):
+        for place, (image, labels) in enumerate(read_items(stills, size, cache)):
             self._store(place, (image, labels))
 
     def _store(self, place: int, item: Item) -> None:
