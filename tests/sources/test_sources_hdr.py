@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+import run_live
 from realtime_polyp.sources import FileSource
 from realtime_polyp.sources.hdr import nits_to_pq
 from realtime_polyp.sources.picture import RgbConverter
@@ -11,7 +13,7 @@ from realtime_polyp.sources.picture import RgbConverter
 BT2020, LIMITED, PQ, HLG = 9, 1, 16, 18
 LUMA = np.array([0.2627, 0.6780, 0.0593])  # of BT.2020
 TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])  # BT.2087
-SIZE = (64, 48)
+SIZE, COLOUR = (64, 48), (140, 80, 60)
 
 
 def pq_code(nits: np.ndarray) -> np.ndarray:
@@ -77,19 +79,35 @@ def test_bright_colours_keep_their_hue() -> None:
     assert light / light[0] == pytest.approx([1, 0.25, 1 / 6], abs=0.02)
 
 
-@pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_a_file_is_shown_as_sdr(tmp_path: Path, transfer: int) -> None:
-    path = tmp_path / "a.mkv"
+def write_hdr(path: Path, transfer: int) -> Path:
+    """Three frames of one colour."""
     with av.open(path, "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p10le"
         context = stream.codec_context
         context.colorspace, context.color_range, context.color_trc, context.color_primaries = 9, LIMITED, transfer, 9
         for index in range(3):
-            frame = hdr_frame(203 * (np.array([140, 80, 60]) / 255) ** 2.4, transfer)
+            frame = hdr_frame(203 * (np.array(COLOUR) / 255) ** 2.4, transfer)
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    frames = list(FileSource(path).frames())
+    return path
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+def test_a_file_is_shown_as_sdr(tmp_path: Path, transfer: int) -> None:
+    frames = list(FileSource(write_hdr(tmp_path / "a.mkv", transfer)).frames())
     assert len(frames) == 3
-    assert np.abs(frames[-1].image.astype(int) - (140, 80, 60)).max() <= 4
+    assert {frame.conversions for frame in frames} == {({PQ: "PQ", HLG: "HLG"}[transfer] + " shown as SDR",)}
+    assert np.abs(frames[-1].image.astype(int) - COLOUR).max() <= 4
+
+
+def test_saved_video_is_sdr_and_tagged_so(tmp_path: Path) -> None:
+    path, saved, summary = write_hdr(tmp_path / "a.mkv", PQ), tmp_path / "o.mp4", tmp_path / "s.json"
+    arguments = ["--headless", "--detector", "none", "--segmenter", "none", "--source", path]
+    assert run_live.main([str(one) for one in (*arguments, "--save", saved, "--summary", summary)]) == 0
+    assert json.loads(summary.read_text())["conversions"] == ["PQ shown as SDR"]
+    with av.open(str(saved)) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.color_trc, frame.color_primaries, frame.colorspace) == (6, 6, 6)  # BT.601, as its size is
+    assert np.abs(RgbConverter()(frame)[8, 8].astype(int) - COLOUR).max() <= 8
