@@ -9,7 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.picture_content import Region, mucosa_score, mucosa_share, split_at_seams, surround_of
+from realtime_polyp.picture_content import (
+    Region,
+    has_shape_of_picture,
+    mucosa_score,
+    mucosa_share,
+    split_at_seams,
+    surround_of,
+)
 
 Image = NDArray[np.uint8]
 
@@ -21,6 +28,7 @@ _LIT_LEVEL = 32  # of 255, brightest channel; recorders paint the surround up to
 _MIN_AREA = 0.08  # of the frame; anything smaller is not the picture
 _CLEARLY_MUCOSA = 0.75  # share of mucosa of a region that is certainly no more than the endoscope's picture
 _CLEARLY_BETTER = 0.25  # difference of scores by which a smaller picture is taken for the endoscope's
+_LEAST_RIVAL_PX = 64  # of a side: a smaller one is no picture that a person would look at
 _RIVAL_AREA = 0.4  # of the chosen picture's: a smaller one is no rival
 _MIN_COVERED = 0.08  # of the tallest column (row): thinner spurs of the lit region are text or a touching inset
 
@@ -133,8 +141,9 @@ def search_field(image: Image) -> FieldSearch | None:
     if not regions:
         return None
     region, rival = _choose(small, regions)
-    shape = image.shape
-    return FieldSearch(_rectangle(region, step, shape), None if rival is None else _rectangle(rival, step, shape))
+    field, other = (None if one is None else _rectangle(one, step, image.shape) for one in (region, rival))
+    assert field is not None
+    return FieldSearch(field, other if other and min(other.width, other.height) >= _LEAST_RIVAL_PX else None)
 
 
 def _rectangle(region: Region, step: int, shape: tuple[int, ...]) -> FieldOfView:
@@ -154,12 +163,8 @@ def _rectangle(region: Region, step: int, shape: tuple[int, ...]) -> FieldOfView
 def _choose(small: Image, regions: list[Region]) -> tuple[Region, Region | None]:
     """Choose the endoscope's picture among regions, the largest first, and the one that may be it as well."""
     if len(regions) == 1:
-        if mucosa_share(small, regions[0]) >= _CLEARLY_MUCOSA:
-            return regions[0], None
-        parts = [part for part in split_at_seams(small, regions[0]) if part.sum() >= _MIN_AREA * part.size]
-        if len(parts) < 2:
-            return regions[0], None
-        regions = sorted(parts, key=lambda part: -int(part.sum()))
+        return _cut_off_others(small, regions[0]), None
+    regions = [region for place, region in enumerate(regions) if place == 0 or has_shape_of_picture(region)]
     scores = [mucosa_score(small, region) for region in regions]
     best = max(range(len(regions)), key=lambda place: scores[place])
     chosen = best if scores[best] - scores[0] > _CLEARLY_BETTER else 0
@@ -171,6 +176,19 @@ def _choose(small: Image, regions: list[Region]) -> tuple[Region, Region | None]
         and regions[place].sum() >= _RIVAL_AREA * regions[chosen].sum()
     ]
     return regions[chosen], regions[rivals[0]] if rivals else None
+
+
+def _cut_off_others(small: Image, region: Region) -> Region:
+    """Cut off what touches the endoscope's picture along a straight edge, where one part is clearly that picture."""
+    if mucosa_share(small, region) >= _CLEARLY_MUCOSA:
+        return region
+    parts = [part for part in split_at_seams(small, region) if part.sum() >= _MIN_AREA * part.size]
+    if len(parts) < 2:
+        return region
+    ranked = sorted(((mucosa_score(small, part), place) for place, part in enumerate(parts)), reverse=True)
+    best = parts[ranked[0][1]]
+    is_clear = ranked[0][0] - ranked[1][0] > _CLEARLY_BETTER and mucosa_share(small, best) >= _CLEARLY_MUCOSA
+    return best if is_clear and has_shape_of_picture(best) else region
 
 
 def _large_regions(lit: Region) -> list[Region]:

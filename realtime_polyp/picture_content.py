@@ -18,6 +18,7 @@ _REDDISH = 1.12  # mucosa is redder than blue by this factor; a surround is not
 _CORNER = 8  # a corner of the bounding box is this part of its side
 _SEAM_LEVELS = 24  # change of colour across a seam
 _SEAM_LENGTH = 0.8  # of the region's side: shorter edges are folds and instruments
+_NARROWEST, _WIDEST = 0.5, 2.5  # width over height of a picture; endoscopes have 0.9 to 1.8
 _ROUND_WORTH = 0.3  # of a picture with cut corners, in shares of mucosa
 
 
@@ -54,6 +55,12 @@ def mucosa_share(small: Image, region: Region) -> float:
         return 0.0
     mucosa = (red >= green - 4) & (green >= blue - 12) & (red - blue > red // 6) & (green * 6 > red)
     return float((mucosa & lit).sum() / lit.sum())
+
+
+def has_shape_of_picture(region: Region) -> bool:
+    """Whether the region is not much wider or higher than an endoscope's picture: a banner is, and a list of names."""
+    ratio = int(region.any(axis=0).sum()) / int(region.any(axis=1).sum())
+    return _NARROWEST <= ratio <= _WIDEST
 
 
 def has_cut_corners(region: Region) -> bool:

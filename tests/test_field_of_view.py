@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime_polyp.field_of_view import FieldOfView, find_field, parse_field, search_field, whole
+from realtime_polyp.field_of_view import FieldOfView, FieldSearch, find_field, parse_field, search_field, whole
 
 H, W = 720, 1280
 SLACK_PX = 16  # a search cell (1280 / 240 rounds to 5 px) and what rounding a corner takes
@@ -198,3 +198,21 @@ def test_a_field_is_read(text: str, field: list[int]) -> None:
 def test_what_is_no_field_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="is no field of view"):
         parse_field(text)
+
+
+def test_what_touches_stays_one_where_no_part_is_clearly_the_picture() -> None:
+    image = np.full((H, W, 3), (90, 100, 110), np.uint8)
+    image[:, W // 2 :] = (200, 200, 190)
+    assert search_field(image) == FieldSearch(whole(image))
+    both = tissue(H, W)
+    both[:, W // 2 :] = both[:, W // 2 :] // 2
+    assert search_field(both) == FieldSearch(whole(both))
+
+
+def test_banners_and_tiny_pictures_are_no_rivals() -> None:
+    image = np.zeros((H, W, 3), np.uint8)
+    image[:300], image[420:] = tissue(300, W), tissue(300, W, seed=1)
+    found = search_field(image)
+    assert found and found.rival is None
+    tiny = search_field(image[::12, ::24])
+    assert tiny and tiny.rival is None
