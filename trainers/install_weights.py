@@ -44,6 +44,8 @@ def install(run: Path, model: str, folder: Path) -> None:
     task: Task = "joint" if model in JOINTS else "detector" if model in DETECTORS else "segmenter"
     configs: dict[str, Any] = {**DETECTORS, **SEGMENTERS, **JOINTS}
     size = configs[model].size
+    if task == "joint" and (run / RECIPE).is_file():  # its size is chosen by what was trained
+        size = tuple(read_recipe(run)["size"])
     check_model(run, model, size)
     stored = read_as_stored(best)
     folder.mkdir(parents=True, exist_ok=True)

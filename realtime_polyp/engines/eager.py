@@ -1,6 +1,7 @@
 """The models in plain torch. In float32, this is the reference that all other engines are compared with."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,4 +122,4 @@ def _new_module(weights: Weights) -> nn.Module:
     build, known = kinds[weights.task]
     if weights.model not in known:
         raise weights.refuse("safetensors", f"this program knows no {weights.task} of that name")
-    return build(known[weights.model])
+    return build(replace(known[weights.model], size=weights.size))

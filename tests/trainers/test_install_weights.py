@@ -70,3 +70,11 @@ def test_a_run_without_weights_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as end:
         main(["--run", str(tmp_path), "--model", "gflv2-lite0", "--folder", str(tmp_path / "weights")])
     assert end.value.code == 2 and "has no best.safetensors" in capsys.readouterr().err
+
+
+def test_a_joint_model_is_installed_as_both_at_the_size_it_was_trained_at(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", "polyp-lite2", [256, 320])
+    main(["--run", str(run), "--model", "polyp-lite2", "--folder", str(tmp_path / "weights")])
+    for task in (None, "detector", "segmenter"):
+        weights = find_weights("polyp-lite2", task, tmp_path / "weights")  # type: ignore[arg-type]
+        assert (weights.task, weights.size) == ("joint", (256, 320))
