@@ -149,6 +149,7 @@ class ScriptedFeed:
 
     display: Display = "synced"
     tracks_polyps, filters_again, engines_text, warning, every = True, False, "scripted", None, 1
+    troubles = ()
 
     def __init__(self, results: Sequence[Result], *, error: SessionError | None = None) -> None:
         self.score_threshold, self.shown_from_s = 0.3, 0.0
