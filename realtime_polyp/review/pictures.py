@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.opening import open_file
-from realtime_polyp.sources.packet_scan import Start, scan_packets
+from realtime_polyp.sources.packet_scan import PacketScan, Start, scan_packets
 from realtime_polyp.sources.paths import check_file
 from realtime_polyp.sources.picture import RgbConverter
 from realtime_polyp.sources.pieces import clock_of, has_real_clock
@@ -190,9 +190,21 @@ class PictureFile:
             first_s = self._decode_one()
             if first_s is not None and first_s <= (time_s if strictly else time_s + SAME_TIME_S):
                 return
-        self._reader.free()
-        self._open(scan.start_before(begin_s - SAME_TIME_S) if scan else None)
+        self._begin_at(scan, scan.start_before(begin_s - SAME_TIME_S) if scan else None)
         self._decode_one()
+
+    def _begin_at(self, scan: PacketScan | None, start: Start | None) -> None:
+        """Begin decoding at a start; None: at the file's start."""
+        try:
+            landed = scan.go_to(start, self._reader) if scan and start else None
+        except av.error.FFmpegError:
+            landed = None
+        if landed is None:
+            self._reader.free()
+            self._open(start)
+        else:
+            self._clear()
+            self._pictures = self._decode(landed, start)
 
     def _is_listed(self, time_s: float) -> bool:
         """Whether the container's index leads to this time. A seek by time may else land in another piece of a joined
@@ -221,12 +233,13 @@ class PictureFile:
     ) -> Iterator[tuple[float, VideoFrame, Fraction | None]]:
         """Yield pictures with their times and pixel aspects, from the reader's position on.
 
-        landed: the packet that was read after a seek. start: where decoding begins; the reader is at the file's start.
+        landed: the packet that was read after a seek. start: where decoding begins; without a packet that was read, the
+        reader is at the file's start.
         """
         reader, errors = self._reader, 0
         clock = clock_of(reader, start.piece if start else None)
         skips = start is None and not clock.lead_s  # times of this piece; a clock by order needs every picture
-        skipped = start.packets if start else 0
+        skipped = start.packets if start and landed is None else 0
         while errors < _ERRORS_ALLOWED:
             try:
                 packet, landed = landed or reader.packet(), None

@@ -285,20 +285,29 @@ class FileSource:
                 yield first
                 yield from pictures
                 return
-        self._reopen()
         start = None if scan is None else scan.start_before(self._start_s - lead_s)
-        yield from self._decode(start=start)
+        landed = self._go_to(scan, start) if scan and start else None
+        if landed is None:
+            self._reopen()
+        yield from self._decode(landed, start)
+
+    def _go_to(self, scan: PacketScan, start: Start) -> "Packet[VideoStream] | None":
+        try:
+            return scan.go_to(start, self.reader)
+        except av.error.FFmpegError:
+            return None
 
     def _decode(self, landed: "Packet[VideoStream] | None" = None, start: Start | None = None) -> Iterator[Timed]:
         """Yield every picture that can be decoded from the reader's position on; record the damage.
 
-        landed: the packet that was read after a seek. start: where decoding begins; the reader is at the file's start.
+        landed: the packet that was read after a seek. start: where decoding begins; without a packet that was read, the
+        reader is at the file's start.
         """
         reader = self.reader
         clock = clock_of(reader, start.piece if start else None)
         self._read_s, self._flags, self._before_is_key = 0.0, [], False
         self._damage, self._stamps = Damage(), StampLog(float(reader.time_base), keeps_pauses=has_real_clock(reader))
-        for packet in self._packets(landed, skipped=start.packets if start else 0):
+        for packet in self._packets(landed, skipped=start.packets if start and landed is None else 0):
             is_join = packet is not None and clock.add_packet(packet)
             if packet is not None:
                 self._stamps.add_packet(packet, is_join=is_join)

@@ -27,15 +27,27 @@ _ERRORS_ALLOWED = 3  # consecutive
 _MOST_KEPT = 4  # recordings whose packets are remembered
 _NO_STAMP = -(1 << 63)
 _KEY, _SHOWN = 1, 2
+_AHEAD_S = 60.0  # read beyond what is asked for, for the next look
+_BYTES_SOUGHT = {"mpegts", "mpeg"}  # containers in which reading can begin at any place
+_MOST_BEFORE = 3  # packets that FFmpeg may give before the one at the place that was sought
 
 
 @dataclass(frozen=True)
 class Start:
-    """A key picture. packets: how many packets of the video come before it in the file. piece: that it belongs to."""
+    """A key picture at which decoding can begin.
+
+    Attributes:
+        time_s: its time, s.
+        packets: how many packets of the video come before it in the file.
+        piece: that it belongs to.
+        stamp, at: its timestamp, ticks, and its place in the file, bytes; -1: not known.
+    """
 
     time_s: float
     packets: int
     piece: Piece
+    stamp: int
+    at: int
 
 
 @dataclass
@@ -73,7 +85,19 @@ class PacketScan:
         if not keys.any():
             return None
         at = int(np.flatnonzero(keys)[-1])
-        return Start(float(self._times_s[at]), at, replace(self.pieces[self._numbers[at]]))
+        piece = replace(self.pieces[self._numbers[at]])
+        return Start(float(self._times_s[at]), at, piece, self._stamps[at], self._at[at])
+
+    def go_to(self, start: Start, reader: Reader) -> "Packet[VideoStream] | None":
+        """Seek to the place of a start in the file and return its packet; None where that leads elsewhere."""
+        if start.at < 0 or reader.container_name not in _BYTES_SOUGHT:
+            return None
+        reader.seek_bytes(start.at)
+        for _ in range(_MOST_BEFORE):
+            packet = reader.packet()
+            if packet is None or (packet.pos == start.at and self._stamp_of(packet) == start.stamp):
+                return packet
+        return None
 
     def is_in_first_piece(self, packet: "Packet[VideoStream]") -> bool:
         """Whether a packet that was read anywhere is known, and of the first piece."""
@@ -129,7 +153,7 @@ def scan_packets(
         return known
     reader = open_reader()
     try:
-        found = _scan(reader, until_s)
+        found = _scan(reader, until_s + _AHEAD_S)
     finally:
         reader.free()
     if not reader.stop.is_set():

@@ -84,14 +84,18 @@ def has_real_clock(reader: Reader) -> bool:
 
 
 class PieceClock:
-    """Times from timestamps. A piece begins with a key picture whose DTS do not rise, where DTS go back more than 0.25 s
-    and 4 periods, or ahead more than 60 s in a container without times of its own."""
+    """Times from timestamps.
+
+    A piece begins with a key picture whose DTS do not rise, where DTS go back more than 0.25 s and 4 periods, or ahead
+    more than 60 s in a container without times of its own.
+    """
 
     lead_s = 0.0
 
     def __init__(self, reader: Reader, begin: Piece | None = None) -> None:
         self.jumped = False
         self._time_base, self._period_s = reader.time_base, reader.period_s
+        self._tick_s = float(reader.time_base)
         self._trusts_ahead, self._ends_s = has_real_clock(reader), reader.ends_s
         self._carries_number = not reader.stream.codec_context.is_hwaccel
         self.pieces = [replace(begin) if begin else Piece(first=reader.start_pts, begin_s=0.0)]
@@ -161,8 +165,10 @@ class PieceClock:
         return self.pieces[-2] if late else newest
 
     def _is_jump(self, before: int, after: int) -> bool:
+        step_s = (after - before) * self._tick_s
+        if 0 <= step_s < JUMP_AHEAD_S:
+            return False
         time_s = self.pieces[-1].time_s(after, self._time_base)
-        step_s = float((after - before) * self._time_base)
         return step_s < -max(_DTS_BACK_S, 4 * self._period_s) or self._steps_wrong(step_s, time_s)
 
     def _steps_wrong(self, step_s: float, time_s: float) -> bool:

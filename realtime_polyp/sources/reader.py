@@ -125,6 +125,14 @@ class Reader:
                 self._packets = packets_of(self._container, self.stream)
                 self._aspects.clear()
 
+    def seek_bytes(self, place: int) -> None:
+        """Go on reading at this place in the file, bytes; for containers that allow it."""
+        with self._reading, self._decoding, self._use() as usable:
+            if usable:
+                self._container.seek(place, unsupported_byte_offset=True)
+                self._packets = packets_of(self._container, self.stream)
+                self._aspects.clear()
+
     def free(self) -> None:
         """Close the container, or leave that to the call in progress. May be called repeatedly and from any thread."""
         with self._state:
