@@ -29,6 +29,7 @@ _WRONG_TOKEN_S = 0.5
 _COOKIE_S = 12 * 3600
 _FORM_LIMIT = 4096
 _DELAYS_S = 10.0  # delays on the page are those of the last seconds
+_STATUS_S = 0.8
 _BOUNDARY = "picture"
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -85,11 +86,14 @@ class Gallery:
             )
         return self._makers[name]
 
-    def _publish(self, name: str, picture: Picture) -> None:
+    def _publish(self, name: str, picture: Picture | None) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._take, name, picture)
 
-    def _take(self, name: str, picture: Picture) -> None:
+    def _take(self, name: str, picture: Picture | None) -> None:
+        if picture is None:
+            self._newest.pop(name, None)
+            return
         self._newest[name] = picture
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -165,10 +169,9 @@ class RemotePage:
     def _before(self, statuses: tuple[Status, ...]) -> tuple[Status, ...]:
         """The statuses of some seconds ago, or the oldest that are known."""
         now_s = time.monotonic()
-        self._earlier.append((now_s, statuses))
+        if not self._earlier or now_s - self._earlier[-1][0] >= _STATUS_S:  # many screens may ask
+            self._earlier.append((now_s, statuses))
         while len(self._earlier) > 2 and now_s - self._earlier[1][0] > _DELAYS_S:
-            self._earlier.popleft()
-        while len(self._earlier) > 200:  # many screens ask
             self._earlier.popleft()
         return self._earlier[0][1] if len(self._earlier) > 1 else ()
 

@@ -49,10 +49,11 @@ class Picture:
 class PictureMaker:
     """Draws the newest picture of a stream on a thread of its own, at low priority, while `want` is called.
 
-    publish: called with each new picture on that thread. blank: everything outside the field of view is black.
+    publish: called with each new picture on that thread, and with None where no more are made: the last one is then no
+    longer what is to be seen. blank: everything outside the field of view is black.
     """
 
-    def __init__(self, stream: Stream, publish: Callable[[Picture], None], *, blank: bool) -> None:
+    def __init__(self, stream: Stream, publish: Callable[[Picture | None], None], *, blank: bool) -> None:
         self._stream, self._publish, self._blank = stream, publish, blank
         self._wanted, self._closed, self._wanted_s = threading.Event(), False, 0.0
         self._number = 0
@@ -79,6 +80,8 @@ class PictureMaker:
             began_s = time.monotonic()
             if began_s - self._wanted_s > _WATCHED_S:
                 self._wanted.clear()
+                self._shown = None
+                self._publish(None)
                 continue
             try:
                 self._make()

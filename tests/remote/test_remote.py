@@ -230,6 +230,17 @@ def test_pictures_come_one_after_another_and_a_state_takes_their_place(server: R
     assert image.shape == (720, 1280, 3) and np.median(image) < 8, "the state, not the last picture"
 
 
+def test_whoever_comes_back_sees_no_picture_of_before(server: RemoteServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime_polyp.remote.pictures._WATCHED_S", 0.2)
+    number = int(ask(server, "/picture.jpg")[1]["x-picture"])
+    maker = next(iter(server._page.gallery._makers.values()))  # type: ignore[union-attr]
+    until_s = time.monotonic() + 30
+    while server._page.gallery._newest and time.monotonic() < until_s:  # type: ignore[union-attr]
+        time.sleep(0.02)
+    last = maker._number
+    assert last >= number and int(ask(server, "/picture.jpg")[1]["x-picture"]) > last
+
+
 def test_one_picture_that_cannot_be_drawn_does_not_end_the_later_ones(
     server: RemoteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
