@@ -121,11 +121,12 @@ def test_video_that_is_flagged_as_progressive_is_soon_left_whole_after_its_last_
     assert all(active[:90]) and not any(active[-10:])
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])
 @pytest.mark.parametrize("flags", ["tff", "bff", "prog"])
-def test_the_second_field_is_half_a_period_later(flags: str) -> None:
+def test_the_second_field_is_half_a_period_later(flags: str, pix_fmt: str) -> None:
     deinterlace = Deinterlacer("field-rate")
     for moment in MOMENTS:
-        first = luma_of(deinterlace(frame_of(weave(moment, top_first=flags != "bff"), flags)))
+        first = luma_of(deinterlace(frame_of(weave(moment, top_first=flags != "bff"), flags, pix_fmt)))
         second = deinterlace.second_field()
         assert second is not None
         if moment:
