@@ -20,7 +20,7 @@ from realtime_polyp.bench.peers import PEERS, check_peers, compare_with
 from realtime_polyp.bench.record_faults import faults_table, measure_faults
 from realtime_polyp.bench.recording import hours_text, measure_hours, measure_recording
 from realtime_polyp.bench.review import measure_review, review_table
-from realtime_polyp.bench.soak import measure_soak, soak_table
+from realtime_polyp.bench.soak import SOAK_KEY_EVERY, measure_soak, soak_table
 from realtime_polyp.bench.throughput import measure_throughput
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.outputs.paths import check_paths
@@ -78,7 +78,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     reports: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in [options.source.name] if options.source else options.size:
-            clip = options.source or make_clip(Path(folder), name, seconds=options.seconds)
+            keys = SOAK_KEY_EVERY if options.soak else None
+            clip = options.source or make_clip(Path(folder), name, seconds=options.seconds, key_every=keys)
             reports[name] = {}
             for what, (measure, write) in _measures(options).items():
                 reports[name][what] = measure(config, clip, options)

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +29,10 @@ MOST_DELAY_GROWTH = 1.10
 """p99 of the annotation delay in the last sixth, relative to the first sixth after the warm-up."""
 MOST_MEMORY_GROWTH_MB = 20.0
 """From the end of the warm-up to the end."""
+
+SOAK_KEY_EVERY = 30
+"""Frames from one keyframe of the clip to the next, as streams have them: packets that come too late are skipped up to
+the next one."""
 
 _TICKS_HZ = 90_000
 _CONNECT_S = 120.0
@@ -118,7 +122,7 @@ def _ends(samples: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dic
 
 @contextmanager
 def sent_over_loopback(clip: Path, rate_hz: int) -> Iterator[str]:
-    """Send a clip in a loop over TCP to the first client, at this frame rate; yields the address."""
+    """Send a clip in a loop over TCP, at this frame rate; yields the address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(_CONNECT_S)
         sender = _Sender(clip, rate_hz, listening)
@@ -129,7 +133,7 @@ def sent_over_loopback(clip: Path, rate_hz: int) -> Iterator[str]:
 
 
 class _Sender:
-    """Sends on a thread until the client goes or it is closed."""
+    """Sends on a thread, to one client after the other, until it is closed."""
 
     def __init__(self, clip: Path, rate_hz: int, listening: socket.socket) -> None:
         self._clip, self._rate_hz, self._listening = clip, rate_hz, listening
@@ -143,15 +147,17 @@ class _Sender:
         self._thread.join(5)
 
     def _run(self) -> None:
-        try:
-            client, _ = self._listening.accept()
-        except OSError:  # nobody came
-            return
-        with client, client.makefile("wb", buffering=0) as wire:
+        while not self._end.is_set():
             try:
-                self._send(wire)
-            except (OSError, av.error.FFmpegError, ValueError):
-                return  # the client has gone
+                client, _ = self._listening.accept()
+            except OSError:  # nobody came, or it is closed
+                return
+            with (
+                client,
+                client.makefile("wb", buffering=0) as wire,
+                suppress(OSError, av.error.FFmpegError, ValueError),
+            ):
+                self._send(wire)  # until the client goes; it may come back
 
     def _send(self, wire: Any) -> None:
         began_s, sent = time.monotonic(), 0

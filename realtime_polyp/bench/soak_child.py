@@ -31,6 +31,7 @@ from realtime_polyp.viewer.session_factory import show_source
 
 _SAMPLES = 120
 _LONGEST_WARM_S = 60.0
+_FIRST_PICTURE_S = 300.0
 
 
 class _Given(msgspec.Struct, frozen=True):
@@ -84,7 +85,8 @@ def soak(given: _Given, end: Callable[[], None] = end_by_signal) -> dict[str, An
     if code not in (0, EXIT_INTERRUPTED):
         raise RuntimeError(f"the window ended with code {code}")
     session = sampler.session
-    assert session
+    if session is None:
+        raise RuntimeError("the stream gave no picture")
     session.wait(5)
     return {
         **sampler.report(given.rate_hz),
@@ -107,8 +109,12 @@ class Sampler:
         threading.Thread(target=self._run, name="sampler", daemon=True).start()
 
     def _run(self) -> None:
-        while self._stream.picture is None:
+        until_s = time.monotonic() + _FIRST_PICTURE_S
+        while self._stream.picture is None and time.monotonic() < until_s:
             time.sleep(0.05)
+        if self._stream.picture is None:
+            self._end()
+            return
         self.session, began_s = self._stream.session, time.monotonic()
         for number in range(_SAMPLES + 1):
             time.sleep(max(0.0, began_s + number * self._length_s / _SAMPLES - time.monotonic()))
