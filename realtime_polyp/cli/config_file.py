@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from realtime_polyp.messages import printable, quoted
-from realtime_polyp.settings import OPTIONS_SECTION, Settings, SettingsError, read_settings, to_toml, to_value
+from realtime_polyp.settings import (
+    OPTIONS_SECTION,
+    Settings,
+    SettingsError,
+    read_settings,
+    settings_path,
+    to_toml,
+    to_value,
+)
 from realtime_polyp.sources.addresses import hide_secrets
 
 _ONLY_TYPED = ("help", "version", "settings", "print-config")
@@ -43,8 +51,7 @@ def config_text(parser: argparse.ArgumentParser, arguments: list[str]) -> str:
     Passwords in addresses are hidden. An option without a value stands behind #.
     """
     found = _as_written(parser, arguments)
-    path = found["settings"]
-    settings = read_settings(path, required=True) if path else Settings()
+    settings = _settings_of(found["settings"], is_window=not found["headless"])
     lines = [f"[{OPTIONS_SECTION}]"]
     for action in _settable(parser):
         name, value = _name(action), found[action.dest]
@@ -53,6 +60,16 @@ def config_text(parser: argparse.ArgumentParser, arguments: list[str]) -> str:
             value = not value if isinstance(value, bool) else None
         lines.append(f"# {name} =" if value in (None, []) else f"{name} = {to_value(_hidden(value))}")
     return f"{to_toml(replace(settings, options={}))}\n" + "\n".join(lines)
+
+
+def _settings_of(path: Path | None, *, is_window: bool) -> Settings:
+    """Those of the file, else what a window would use: the user's own, or the defaults where they cannot be read."""
+    if path:
+        return read_settings(path, required=True)
+    try:
+        return read_settings(settings_path()) if is_window else Settings()
+    except SettingsError:
+        return Settings()
 
 
 def _as_written(parser: argparse.ArgumentParser, arguments: list[str]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from realtime_polyp.cli.options import Options, parse
-from realtime_polyp.settings import SettingsError, read_settings, write_settings
+from realtime_polyp.settings import Settings, SettingsError, read_settings, settings_path, write_settings
 
 
 def written(folder: Path, text: str) -> Path:
@@ -100,6 +100,17 @@ def test_the_printed_file_holds_the_settings_too_and_no_password(
         parse(["--settings", str(path), "--print-config"])
     printed = capsys.readouterr().out
     assert 'shown = "#ff0000"' in printed and 'source = ["rtsp://host/1"]' in printed and "secret" not in printed
+
+
+def test_a_window_s_settings_are_printed_and_a_headless_run_has_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write_settings(settings_path(), Settings(threshold=0.45))
+    for arguments, is_there in (([], True), (["--headless"], False)):
+        with pytest.raises(SystemExit):
+            parse(["v.mp4", "--print-config", *arguments])
+        assert ("\nthreshold = 0.45" in capsys.readouterr().out) == is_there
 
 
 def test_saving_the_settings_keeps_the_options(tmp_path: Path) -> None:
