@@ -107,6 +107,7 @@ def run_viewer(
             if window.player.phase != "closed":
                 app.exec_()
     finally:
+        board_timer.stop()  # it must not outlive what it asks
         host.remember_place(window)
         window.close()
     if outcome.error:
