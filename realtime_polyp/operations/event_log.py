@@ -8,7 +8,9 @@ import io
 import json
 import logging
 import os
+import stat
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -35,10 +37,13 @@ class EventLog:
     def __init__(self, path: Path, *, file_bytes: int = FILE_BYTES, old_files: int = OLD_FILES) -> None:
         self.path = path
         try:
+            torn = _is_torn(path)
             self._handler = _PrivateHandler(path, file_bytes, old_files)
         except OSError as error:
             raise OperationsError(f"cannot write the log to {printable(path)}: {reason_of(error)}") from error
         self._handler.setFormatter(_JsonLines())
+        if torn:
+            self._handler.stream.write("\n")
 
     @property
     def lost(self) -> int:
@@ -59,6 +64,15 @@ class EventLog:
         self._handler.close()
 
 
+def _is_torn(path: Path) -> bool:
+    """Whether a file ends within a line, as a crash leaves it. Raises OSError."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -75,7 +89,11 @@ class _PrivateHandler(RotatingFileHandler):
 
     def _open(self) -> io.TextIOWrapper:
         def opener(name: str, flags: int) -> int:
-            return os.open(name, flags, 0o600)
+            handle = os.open(name, flags, 0o600)
+            if hasattr(os, "fchmod") and stat.S_ISREG(os.fstat(handle).st_mode):
+                with suppress(OSError):  # a file of another user
+                    os.fchmod(handle, 0o600)
+            return handle
 
         return open(self.baseFilename, self.mode, encoding=self.encoding, opener=opener)  # type: ignore[return-value]
 

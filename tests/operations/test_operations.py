@@ -171,6 +171,18 @@ def test_the_log_goes_on_where_it_ended_and_rotates(tmp_path: Path) -> None:
         assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
 
 
+def test_a_log_that_a_crash_cut_in_a_line_goes_on_in_a_new_one_and_becomes_private(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"time": "2026')
+    path.chmod(0o644)
+    log = EventLog(path)
+    log.write("state", state="running")
+    log.close()
+    cut, whole = path.read_text().splitlines()
+    assert cut == '{"time": "2026' and json.loads(whole)["state"] == "running"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 or os.name != "posix"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
 def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     log = EventLog(Path("/dev/full"))
