@@ -45,7 +45,7 @@ OLDEST_BOX_S = 1.3
 _SILENCE_S = 1.5
 _HANG_S = 0.6
 _GOOD = ("running", "view not clear", "format changed", "picture late", "model slow")
-_KINDS = ("device", "tcp", "udp")
+_KINDS = ("device", "tcp", "udp", "rtsp")
 _SETTLE_S = 8.0
 _MODEL_SIZE = (128, 160)
 
@@ -109,6 +109,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
         Fault("read blocks", (1.6, 4.0), _AWAY),
     ),
     "tcp": (Fault("server killed", (0.3, 3.0), ("reconnecting",)), Fault("silent", (1.6, 4.0), _AWAY)),
+    "rtsp": (Fault("server killed", (0.3, 3.0), ("reconnecting",)), Fault("silent", (1.6, 4.0), _AWAY)),
     "udp": (
         Fault("server killed", (1.6, 3.0), _AWAY),
         Fault("corrupted", (0.3, 1.5)),
@@ -131,6 +132,7 @@ _NAMED = {one.name: one for one in (*(fault for group in FAULTS.values() for fau
 FIXED: tuple[tuple[str, tuple[tuple[Fault, float], ...]], ...] = (  # played before the random ones
     ("tcp", ((_NAMED["silent"], 10.0), (_NAMED["server killed"], 10.0), (_NAMED["model hangs"], 5.0))),
     ("device", ((_NAMED["silent"], 10.0), (_NAMED["unplugged"], 10.0), (_NAMED["read blocks"], 10.0))),
+    ("rtsp", ((_NAMED["silent"], 10.0), *[(_NAMED["server killed"], 1.0)] * 10)),
     ("udp", ((_NAMED["corrupted"], 5.0), (_NAMED["frozen"], 5.0), (_NAMED["other size"], 2.0))),
     ("device", ((STOPPED, 20.0), (_NAMED["black"], 5.0), (_NAMED["model raises"], 2.5))),
 )
@@ -287,7 +289,7 @@ class Day:
 
 
 def play_day(kind: str, script: Sequence[tuple[Fault, float]], seed: int = 0) -> Day:
-    """Play faults one after the other on a new rig; kind: "device", "tcp" or "udp"."""
+    """Play faults one after the other on a new rig; kind: "device", "tcp", "udp" or "rtsp"."""
     day = Day(kind, [f"{fault.name} {seconds:.1f} s" for fault, seconds in script])
     before = _left_open()
     rig = Rig(kind, seed)

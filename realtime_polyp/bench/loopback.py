@@ -21,7 +21,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-Kind = Literal["tcp", "udp", "hls"]
+from realtime_polyp.bench.loopback_rtsp import serve_rtsp
+
+Kind = Literal["tcp", "udp", "hls", "rtsp"]
 Content = Literal["moving", "frozen", "black"]
 Size = tuple[int, int]
 
@@ -30,7 +32,14 @@ SIZE: Size = (160, 128)
 OTHER_SIZE: Size = (192, 144)
 _KEY_EVERY = 15
 _TICKS_HZ = 90_000
-_ENCODER = {"preset": "ultrafast", "tune": "zerolatency", "crf": "16", "g": str(_KEY_EVERY), "bf": "0"}
+_ENCODER = {
+    "preset": "ultrafast",
+    "tune": "zerolatency",
+    "crf": "16",
+    "g": str(_KEY_EVERY),
+    "bf": "0",
+    "x264-params": "repeat-headers=1",
+}
 _HLS = {"hls_time": "0.5", "hls_list_size": "6", "hls_flags": "delete_segments+temp_file+omit_endlist+append_list"}
 _SEND_LIMIT_S = 2.0
 
@@ -67,7 +76,7 @@ class Scene:
 
 
 class Server:
-    """Sends a scene as MPEG-TS over TCP or UDP, or as HLS, in real time. `start` and `kill` may alternate.
+    """Sends a scene as MPEG-TS over TCP or UDP, as HLS or over RTSP, in real time. `start` and `kill` may alternate.
 
     Attributes:
         scene: what is sent.
@@ -88,12 +97,13 @@ class Server:
     def url(self) -> str:
         if self.kind == "hls":
             return f"http://127.0.0.1:{self.port}/live.m3u8"
-        return f"{self.kind}://127.0.0.1:{self.port}"
+        return f"{self.kind}://127.0.0.1:{self.port}" + ("/live" if self.kind == "rtsp" else "")
 
     def start(self) -> None:
         self._stop = threading.Event()
-        work = {"tcp": self._serve_tcp, "udp": self._send_udp, "hls": self._write_hls}[self.kind]
-        if self.kind == "tcp":
+        kinds = {"tcp": self._serve_tcp, "rtsp": self._serve_tcp, "udp": self._send_udp, "hls": self._write_hls}
+        work = kinds[self.kind]
+        if self.kind in ("tcp", "rtsp"):
             self._listener = socket.socket()
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._listener.bind(("127.0.0.1", self.port))
@@ -130,8 +140,15 @@ class Server:
             with suppress(OSError):
                 connection, _ = listener.accept()
                 with connection:
+                    if self.kind == "rtsp":
+                        serve_rtsp(connection, stop, self._encode_rtp)
+                        continue
                     connection.settimeout(_SEND_LIMIT_S)
                     self._encode_to(_Pieces(connection.sendall, self._harm), stop)
+
+    def _encode_rtp(self, url: str, left: threading.Event) -> None:
+        self._encode_to(url, left)
+        left.set()
 
     def _send_udp(self, stop: threading.Event) -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as sender:
@@ -165,7 +182,9 @@ class Server:
 
     def _encode_to(self, file: "_Pieces | str", stop: threading.Event) -> None:
         """Encode and send until `stop`, until the size changes (a new stream begins then) or the receiver leaves."""
-        format, options = ("hls", _HLS) if isinstance(file, str) else ("mpegts", {"flush_packets": "1"})
+        format, options = "mpegts", {"flush_packets": "1"}
+        if isinstance(file, str):
+            format, options = ("rtp", {}) if file.startswith("rtp:") else ("hls", _HLS)
         size, last = self.scene.size, -1
         container = av.open(cast(Any, file), "w", format=format, options=options)
         try:

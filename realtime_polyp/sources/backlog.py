@@ -32,6 +32,7 @@ class Waiting(Generic[P]):
         arrived_s: time.monotonic() when it was read, s.
         size: bytes.
         shows: whether its picture is shown; if False, it is decoded only because later pictures refer to it.
+        held_back: it came long before, and was handed out when a read gave up.
     """
 
     packet: P
@@ -40,6 +41,7 @@ class Waiting(Generic[P]):
     arrived_s: float
     size: int = 0
     shows: bool = True
+    held_back: bool = False
 
 
 @dataclass

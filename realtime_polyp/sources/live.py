@@ -27,6 +27,7 @@ VideoPacket: TypeAlias = "Packet[VideoStream]"
 LEAST_UNDECODED = 8
 """So many packets in a row without a picture are a failure of the decoder: some hold a few pictures back."""
 
+_GAVE_UP, _HELD_BACK_S = 0.95, 0.02  # share of the silence: a read that took so long gave up; and for how long it shows
 _POLL_S = 0.002  # between two polls of a device; small beside a frame's 17 to 40 ms
 _WAKE_S = 0.02  # between two checks whether the source was closed
 _BURSTS = ("hls", "dash")  # a segment of some seconds at a time
@@ -66,7 +67,7 @@ def _convert(reader: Reader, name: str, silence_s: float, damage: Damage, deinte
     decoding = _Decoding(reader, damage, deinterlace)
     failures: list[Exception] = []
     threading.Thread(
-        target=_read_packets, args=(reader, backlog, decoding.due, failures), name="packets", daemon=True
+        target=_read_packets, args=(reader, backlog, decoding.due, silence_s, failures), name="packets", daemon=True
     ).start()
     silent_from_s = time.monotonic()
     try:
@@ -81,7 +82,7 @@ def _convert(reader: Reader, name: str, silence_s: float, damage: Damage, deinte
                 for frame in decoding.decode(taken.next):
                     damage.undecoded = 0
                     yield frame
-                    silent_from_s = time.monotonic()
+                    silent_from_s = silent_from_s if taken.next.held_back else time.monotonic()
                 backlog.add_cost(time.monotonic() - since_s)
             elif taken.ended:
                 yield from decoding.flush()
@@ -96,12 +97,17 @@ def _convert(reader: Reader, name: str, silence_s: float, damage: Damage, deinte
 
 
 def _read_packets(
-    reader: Reader, backlog: Backlog[VideoPacket], due: DueClock, failures: list[Exception]
+    reader: Reader, backlog: Backlog[VideoPacket], due: DueClock, silence_s: float, failures: list[Exception]
 ) -> None:
-    """Move packets from the container to the backlog until the stream ends or fails, or the backlog is stopped."""
+    """Move packets from the container to the backlog until the stream ends or fails, or the backlog is stopped.
+
+    A read that gives up after the silence may still hand out pictures that were held back: they do not end the silence.
+    """
+    gave_up_s = -_HELD_BACK_S
     pacer = BurstPacer() if reader.container_name in _BURSTS else None
     try:
         while not backlog.stopped:
+            asked_s = time.monotonic()
             try:
                 packet = reader.packet()
             except av.error.BlockingIOError:  # non-blocking device without data
@@ -111,6 +117,8 @@ def _read_packets(
                 return
             if packet.size:  # the last one is empty
                 now_s = time.monotonic()
+                gave_up_s = now_s if now_s - asked_s >= _GAVE_UP * silence_s else gave_up_s
+                held_back = now_s - gave_up_s < _HELD_BACK_S
                 if reader.container_name in _CLOCKLESS:
                     packet.pts = packet.dts = round(now_s / reader.time_base)
                 stamp = packet.pts if packet.dts is None else packet.dts
@@ -119,7 +127,7 @@ def _read_packets(
                     reader.stop.wait(pacer.due_s(stamp_s, now_s) - now_s)
                     now_s = time.monotonic()
                 due.add(stamp_s, now_s)
-                backlog.put(Waiting(packet, packet.is_keyframe, stamp_s, now_s, packet.size))
+                backlog.put(Waiting(packet, packet.is_keyframe, stamp_s, now_s, packet.size, held_back=held_back))
     except Exception as error:  # noqa: BLE001 - whatever a device raises, it reaches the thread that waits for packets
         failures.append(error)
     finally:
@@ -226,9 +234,7 @@ class _Decoding:
             self._damage.gaps.append(Gap(begin_s, begin_s + gap.missing_s))
 
 
-def _check_ending(
-    reader: Reader, name: str, silence_s: float, failures: list[Exception], damage: Damage
-) -> None:
+def _check_ending(reader: Reader, name: str, silence_s: float, failures: list[Exception], damage: Damage) -> None:
     """Raise SourceError if the stream failed; return if it ended."""
     if not failures or reader.stop.is_set():
         return
@@ -236,7 +242,7 @@ def _check_ending(
 
 
 def _failure(error: Exception, name: str, silence_s: float, damage: Damage | None = None) -> SourceError:
-    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):  # the read timeout of the container
+    if isinstance(error, (av.error.ExitError, TimeoutError)):  # the read timeout of the container
         return _silence(name, silence_s, damage)
     reason = str(getattr(error, "strerror", None) or error)
     return SourceError(f"{name} stopped delivering pictures: {reason.lower()}.")

@@ -171,7 +171,8 @@ def _pixmap(badge: _Badge, rect: QRectF, ratio: float) -> QPixmap:
         left += size
     painter.setPen(QColor(badge.ink))
     within = QRectF(left, 0, rect.width() - left - size * 0.3, rect.height())
-    text = QFontMetricsF(font).elidedText(badge.text, Qt.ElideMiddle, within.width() + 1)
+    mode = Qt.ElideRight if badge.dot else Qt.ElideMiddle  # a condition begins with its title
+    text = QFontMetricsF(font).elidedText(badge.text, mode, within.width() + 1)
     painter.drawText(within, int(Qt.AlignLeft | Qt.AlignVCenter), text)
     painter.end()
     return pixmap
