@@ -42,7 +42,7 @@ class EventLog:
         except OSError as error:
             raise OperationsError(f"cannot write the log to {printable(path)}: {reason_of(error)}") from error
         self._handler.setFormatter(_JsonLines())
-        if torn:
+        if torn and self._handler.stream:
             self._handler.stream.write("\n")
 
     @property
