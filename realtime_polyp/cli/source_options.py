@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from functools import cache
 
 from realtime_polyp.field_of_view import FieldOfView, parse_field
 from realtime_polyp.pipeline import Pipeline
@@ -40,11 +41,17 @@ def add_picture_options(group: argparse._ArgumentGroup) -> None:
 def check_pictures(source: Source, *, rate_hz: float | None, field: FieldOfView | None) -> None:
     """Say how a folder is read where nobody said it. Raises SourceError for a field that the picture does not hold."""
     if isinstance(source, ImageFolderSource) and source.is_video and rate_hz is None:
-        print(f"realtime-polyp: {source.name}: {source.explanation}", file=sys.stderr)
+        _say_once(f"{source.name}: {source.explanation}")
     width, height = source.size
     if field and field.inside(width, height) != field:
         source.close()
         raise SourceError(f"--field {field} reaches beyond the picture of {source.name}, {width} x {height} px.")
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    """Not again after each seek in a window."""
+    print(f"realtime-polyp: {sentence}", file=sys.stderr)
 
 
 def print_doubt(pipeline: Pipeline) -> None:
