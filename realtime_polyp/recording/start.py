@@ -8,6 +8,7 @@ import av.error
 
 from realtime_polyp.messages import printable
 from realtime_polyp.outputs.base import OutputError, reason_of
+from realtime_polyp.packets import Frame
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.recording.encoder import EncodedPackets
 from realtime_polyp.recording.facts import describe_session, source_file
@@ -18,9 +19,11 @@ from realtime_polyp.recording.packets import CopiedPackets, PacketFeed, can_be_c
 from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.capture import CaptureSource
+from realtime_polyp.sources.continued import LastFrame
 from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.reader import Reader
 from realtime_polyp.sources.reconnecting import Reconnecting, inner
+from realtime_polyp.watchdog import Trouble
 
 _LIKELY_RATE_HZ = 30
 
@@ -62,14 +65,24 @@ def start_recorder(
 
 
 def _follow(source: Reconnecting, original: LiveOriginal, recorder: SessionRecorder) -> None:
-    """Record the picture of a source also after it was opened again."""
+    """Record the picture of a source also after it was opened again, and that it was."""
 
     def attach(opened: Source) -> None:
         if told := original.attach(reader_of(opened)):
             print(f"realtime-polyp: {told}", file=sys.stderr)
             recorder.add_event("format changed", text=told)
 
-    source.on_open = attach
+    tell_away, tell_back = source.on_trouble, source.on_return
+
+    def note_away(trouble: Trouble) -> None:
+        tell_away(trouble)
+        recorder.add_event("source away", text=trouble.reason)
+
+    def note_back(frame: Frame, last: LastFrame, trouble: Trouble) -> None:
+        tell_back(frame, last, trouble)
+        recorder.add_event("source back", away_s=round(frame.pts_s - last.pts_s, 3), attempts=trouble.attempts)
+
+    source.on_open, source.on_trouble, source.on_return = attach, note_away, note_back
 
 
 def period_of(source: Source) -> float:
