@@ -6,7 +6,8 @@ decodes them (half the size of RGB): stepping back decodes a stretch once and th
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,7 @@ from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.packet_scan import PacketScan, Start, scan_packets
 from realtime_polyp.sources.paths import check_file
 from realtime_polyp.sources.picture import RgbConverter
-from realtime_polyp.sources.pieces import clock_of, has_real_clock
+from realtime_polyp.sources.pieces import clock_of
 from realtime_polyp.sources.reader import Reader
 
 MEMORY_BYTES = 192 << 20
@@ -34,6 +35,7 @@ SAME_TIME_S = 2e-3
 _SEEK_MARGINS_S = (0.0, 2.0, 10.0)  # a seek may land too late (MPEG-TS has no index): retry earlier
 _DECODE_ON_S = 3.0  # so far ahead, decoding on is not slower than a seek
 _LEAD_S, _LEAD_PICTURES = 0.5, 4  # kept before a picture after a seek; of earlier ones, only what it needs is decoded
+_LISTING = {"mov", "matroska", "avi", "flv", "asf"}  # containers whose index leads to a time
 _ERRORS_ALLOWED = 3  # consecutive
 
 
@@ -174,18 +176,18 @@ class PictureFile:
         lead_s = max(_LEAD_S, _LEAD_PICTURES * self._reader.period_s)
         begin_s = time_s - clock_of(self._reader).lead_s
         scan = None if self._is_listed(time_s) else scan_packets(self.path, self._open_reader, until_s=time_s)
-        for margin_s in _SEEK_MARGINS_S if scan is None or len(scan.pieces) == 1 else ():
+        for margin_s in _SEEK_MARGINS_S if scan is None or scan.leads_to_times else ():
             self._clear()
             if begin_s - margin_s <= 0:
                 break
             try:
                 self._reader.seek(begin_s - margin_s)
-                landed = self._reader.packet()
+                landed = scan.land(self._reader) if scan else []
             except av.error.FFmpegError:
                 break
-            if landed is None or (scan is not None and not scan.is_in_first_piece(landed)):
+            if scan and not landed:
                 continue
-            self._pictures = self._decode(landed)
+            self._pictures = self._decode(landed, scan.beginning if scan else None)
             self._skip_until_s = time_s - lead_s if skips else 0.0
             first_s = self._decode_one()
             if first_s is not None and first_s <= (time_s if strictly else time_s + SAME_TIME_S):
@@ -196,10 +198,10 @@ class PictureFile:
     def _begin_at(self, scan: PacketScan | None, start: Start | None) -> None:
         """Begin decoding at a start; None: at the file's start."""
         try:
-            landed = scan.go_to(start, self._reader) if scan and start else None
+            landed = scan.go_to(start, self._reader) if scan and start else []
         except av.error.FFmpegError:
-            landed = None
-        if landed is None:
+            landed = []
+        if not landed:
             self._reader.free()
             self._open(start)
         else:
@@ -229,20 +231,21 @@ class PictureFile:
         return time_s
 
     def _decode(
-        self, landed: "Packet[VideoStream] | None" = None, start: Start | None = None
+        self, landed: "Sequence[Packet[VideoStream]]" = (), start: Start | None = None
     ) -> Iterator[tuple[float, VideoFrame, Fraction | None]]:
         """Yield pictures with their times and pixel aspects, from the reader's position on.
 
-        landed: the packet that was read after a seek. start: where decoding begins; without a packet that was read, the
+        landed: packets that were read after a seek. start: where decoding begins; without packets that were read, the
         reader is at the file's start.
         """
         reader, errors = self._reader, 0
         clock = clock_of(reader, start.piece if start else None)
-        skips = start is None and not clock.lead_s  # times of this piece; a clock by order needs every picture
-        skipped = start.packets if start and landed is None else 0
+        in_first = start is None or start.piece.number == 0  # the reader counts from its beginning
+        skips = in_first and not clock.lead_s  # a clock by order needs every picture
+        skipped, read = start.packets if start and not landed else 0, deque(landed)
         while errors < _ERRORS_ALLOWED:
             try:
-                packet, landed = landed or reader.packet(), None
+                packet = read.popleft() if read else reader.packet()
                 if packet is None:
                     return
                 skipped -= bool(packet.size)
@@ -274,6 +277,6 @@ def _size_of(picture: VideoFrame) -> int:
 def _listed_s(reader: Reader) -> float:
     """Return the time of the last picture in the container's index, s."""
     times = reader.stream.index_entries
-    if not has_real_clock(reader) or not len(times):
+    if not _LISTING & set(reader.container_name.split(",")) or not len(times):
         return -1.0
     return float((times[len(times) - 1].timestamp - (reader.start_pts or 0)) * reader.time_base)

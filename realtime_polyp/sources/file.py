@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,7 +100,7 @@ class FileSource:
             self.rate_hz = self.rate_hz and 2 * self.rate_hz
             self.frames_total = self.frames_total and 2 * self.frames_total
         self._damage, self._stamps = Damage(), StampLog(float(self.reader.time_base))
-        self._read_s = 0.0  # time of the newest picture that was decoded, s
+        self._read_s, self._piece = 0.0, 0  # time of the newest picture that was decoded, s, and its piece
         self._flags: list[tuple[int, float]] = []  # packets marked as incomplete: how many may follow, and their times
         self._before_is_key = False
         self._jumped = False  # the clock began anew with the newest picture
@@ -271,61 +271,64 @@ class FileSource:
         """
         scan = None if self._index.period_s else self._scan()
         lead_s = clock_of(self.reader).lead_s
-        for margin_s in _SEEK_MARGINS_S if scan is None or len(scan.pieces) == 1 else ():
+        for margin_s in _SEEK_MARGINS_S if scan is None or scan.leads_to_times else ():
             try:
                 self.reader.seek(max(0.0, self._start_s - lead_s - margin_s))
-                landed = self.reader.packet()
+                landed = scan.land(self.reader) if scan else []
             except av.error.FFmpegError:
                 break
-            if landed is None or (scan is not None and not scan.is_in_first_piece(landed)):
+            if scan and not landed:
                 continue
-            pictures = self._decode(landed)
+            pictures = self._decode(landed, scan.beginning if scan else None)
             first = next(pictures, None)
             if first is not None and first[1].pts is not None and first[0] <= self._start_s + _SAME_TIME_S:
                 yield first
                 yield from pictures
                 return
         start = None if scan is None else scan.start_before(self._start_s - lead_s)
-        landed = self._go_to(scan, start) if scan and start else None
-        if landed is None:
+        landed = self._go_to(scan, start) if scan and start else []
+        if not landed:
             self._reopen()
         yield from self._decode(landed, start)
 
-    def _go_to(self, scan: PacketScan, start: Start) -> "Packet[VideoStream] | None":
+    def _go_to(self, scan: PacketScan, start: Start) -> "list[Packet[VideoStream]]":
         try:
             return scan.go_to(start, self.reader)
         except av.error.FFmpegError:
-            return None
+            return []
 
-    def _decode(self, landed: "Packet[VideoStream] | None" = None, start: Start | None = None) -> Iterator[Timed]:
+    def _decode(self, landed: "Sequence[Packet[VideoStream]]" = (), start: Start | None = None) -> Iterator[Timed]:
         """Yield every picture that can be decoded from the reader's position on; record the damage.
 
-        landed: the packet that was read after a seek. start: where decoding begins; without a packet that was read, the
+        landed: packets that were read after a seek. start: where decoding begins; without packets that were read, the
         reader is at the file's start.
         """
         reader = self.reader
         clock = clock_of(reader, start.piece if start else None)
         self._read_s, self._flags, self._before_is_key = 0.0, [], False
         self._damage, self._stamps = Damage(), StampLog(float(reader.time_base), keeps_pauses=has_real_clock(reader))
-        for packet in self._packets(landed, skipped=start.packets if start and landed is None else 0):
+        for packet in self._packets(landed, skipped=start.packets if start and not landed else 0):
             is_join = packet is not None and clock.add_packet(packet)
             if packet is not None:
-                self._stamps.add_packet(packet, is_join=is_join)
+                self._stamps.add_packet(packet, clock.packet_piece, is_join=is_join)
             self._note_flags(packet, is_join=is_join)
             for picture in self._decode_packet(packet, clock):
                 self._read_s = pts_s = clock.at(picture)
-                self._jumped = clock.jumped
+                self._jumped, self._piece = clock.jumped, clock.picture_piece
                 self._to_rgb.set_aspect(reader.take_aspect(picture))
                 self._note_stamp(pts_s, picture)
                 yield pts_s, picture
         self._note_flags(None, is_join=False)
 
-    def _packets(self, landed: "Packet[VideoStream] | None", *, skipped: int) -> "Iterator[Packet[VideoStream] | None]":
+    def _packets(
+        self, landed: "Sequence[Packet[VideoStream]]", *, skipped: int
+    ) -> "Iterator[Packet[VideoStream] | None]":
         """Yield packets, and None where reading failed: the decoder is then flushed. skipped: how many to pass over."""
+        yield from landed
         errors, count = 0, 0
         while errors < _READ_ERRORS_ALLOWED:
             try:
-                packet, landed = landed or self.reader.packet(), None
+                packet = self.reader.packet()
                 errors = 0
             except av.error.FFmpegError as error:
                 self._damage.add_lost_packet(self._read_s, error)
@@ -341,7 +344,7 @@ class FileSource:
     def _note_stamp(self, pts_s: float, picture: VideoFrame) -> None:
         is_avi = self.reader.container_name == "avi"  # its pictures carry times of other pictures
         pts = round(pts_s / self.reader.time_base) if is_avi else picture.pts
-        self._stamps.add_picture(pts, pts_s, is_key=picture.key_frame)
+        self._stamps.add_picture(pts, pts_s, self._piece, is_key=picture.key_frame)
 
     def _decode_packet(self, packet: "Packet[VideoStream] | None", clock: FileClock) -> list[VideoFrame]:
         """Decode one packet, or flush the decoder (None)."""

@@ -53,26 +53,21 @@ class StampLog:
 
     time_base_s: float
     keeps_pauses: bool = False
-    _pieces: "list[_Piece]" = field(default_factory=list)
+    _pieces: "dict[int, _Piece]" = field(default_factory=dict)
     _dts: int | None = None
     _end_at: int | None = None  # place after the newest packet, bytes
     _bytes: int = 0
     _seconds: float = 0.0
     _lacks_bytes: bool = False  # a long step in which there is room for pictures
 
-    def add_packet(self, packet: "Packet[VideoStream]", *, is_join: bool = False) -> None:
-        """Add a packet in the order of the file. is_join: a piece begins with it."""
+    def add_packet(self, packet: "Packet[VideoStream]", piece: int = 0, *, is_join: bool = False) -> None:
+        """Add a packet in the order of the file. piece: its number. is_join: the piece begins with it."""
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is None:
             return
-        if is_join or not self._pieces:
-            self._pieces.append(_Piece())
         self._note_place(packet, stamp, is_join=is_join)
-        piece, shown = self._pieces[-1], stamp if packet.pts is None else packet.pts
-        piece.newest = max(piece.newest, shown)
         if packet.is_discard:  # an edit list hides its picture
-            piece.stamps.append(shown)
-            piece.keys.append(False)
+            self._piece(piece).add(stamp if packet.pts is None else packet.pts, is_key=False)
 
     def _note_place(self, packet: "Packet[VideoStream]", stamp: int, *, is_join: bool) -> None:
         """Compare a long step with the bytes that the file holds there: lost pictures leave their place."""
@@ -84,25 +79,25 @@ class StampLog:
             self._lacks_bytes = self._lacks_bytes or packet.pos - self._end_at > room
         self._dts, self._end_at = stamp, None if packet.pos is None else packet.pos + packet.size
 
-    def add_picture(self, pts: int | None, shown_at_s: float, *, is_key: bool) -> None:
-        """Add a decoded picture. shown_at_s: its time on the reader's clock, s."""
-        if pts is None or not self._pieces:
+    def add_picture(self, pts: int | None, shown_at_s: float, piece: int = 0, *, is_key: bool) -> None:
+        """Add a decoded picture. shown_at_s: its time on the reader's clock, s. piece: its number."""
+        if pts is None:
             return
-        late = len(self._pieces) > 1 and pts > self._pieces[-1].newest  # it was still in the decoder
-        piece = self._pieces[-2 if late else -1]
-        if piece.origin_s is None:
-            piece.origin_s = shown_at_s - pts * self.time_base_s
-        piece.stamps.append(pts)
-        piece.keys.append(is_key)
+        part = self._piece(piece)
+        if part.origin_s is None:
+            part.origin_s = shown_at_s - pts * self.time_base_s
+        part.add(pts, is_key=is_key)
+
+    def _piece(self, number: int) -> "_Piece":
+        return self._pieces.setdefault(number, _Piece())
 
     def forget_pictures(self) -> None:
         """Forget all pictures, as after a seek."""
-        for piece in self._pieces:
-            piece.stamps, piece.keys, piece.origin_s = array("q"), bytearray(), None
+        self._pieces.clear()
 
     def gaps(self, *, joins_begin_with_keys: bool, least_s: float = 0.0) -> list[Gap]:
         """Return the gaps; see `find_gaps`."""
-        pieces = [piece.sorted(self.time_base_s) for piece in self._pieces if len(piece.stamps) > 1]
+        pieces = [piece.sorted(self.time_base_s) for piece in self._pieces.values() if len(piece.stamps) > 1]
         found = find_gaps(pieces, joins_begin_with_keys=joins_begin_with_keys, least_s=least_s)
         keeps = self.keeps_pauses and not self._lacks_bytes
         return [gap for gap in found if not keeps or gap.missing_s <= _PAUSE_S]
@@ -131,10 +126,13 @@ class LiveGaps:
 
 @dataclass
 class _Piece:
-    newest: int = -(1 << 63)
     origin_s: float | None = None
     stamps: "array[int]" = field(default_factory=lambda: array("q"))
     keys: bytearray = field(default_factory=bytearray)
+
+    def add(self, stamp: int, *, is_key: bool) -> None:
+        self.stamps.append(stamp)
+        self.keys.append(is_key)
 
     def sorted(self, time_base_s: float) -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
         stamps = np.array(self.stamps, np.int64)

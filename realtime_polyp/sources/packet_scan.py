@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.sources.fields import FieldPairs
 from realtime_polyp.sources.opening import open_file
-from realtime_polyp.sources.pieces import MOST_REORDERED, Piece, PieceClock
+from realtime_polyp.sources.pieces import MOST_REORDERED, Piece, PieceClock, has_real_clock
 from realtime_polyp.sources.reader import Reader
 
 _ERRORS_ALLOWED = 3  # consecutive
@@ -29,6 +29,7 @@ _NO_STAMP = -(1 << 63)
 _KEY, _SHOWN = 1, 2
 _AHEAD_S = 60.0  # read beyond what is asked for, for the next look
 _BYTES_SOUGHT = {"mpegts", "mpeg"}  # containers in which reading can begin at any place
+_COMPARED = 24  # packets behind a seek
 _MOST_BEFORE = 3  # packets that FFmpeg may give before the one at the place that was sought
 
 
@@ -58,16 +59,23 @@ class PacketScan:
         until_s: every picture before this time is known, s; infinite: all are.
         pieces: that are joined in this recording.
         by_order: its DTS are the times, as in AVI.
+        has_clock: its timestamps are stored, and not made up by FFmpeg as those of raw streams.
     """
 
     until_s: float = -1.0
     pieces: list[Piece] = field(default_factory=list)
     by_order: bool = False
+    has_clock: bool = True
     _stamps: "array[int]" = field(default_factory=lambda: array("q"))
     _at: "array[int]" = field(default_factory=lambda: array("q"))  # places in the file, bytes
     _numbers: "array[int]" = field(default_factory=lambda: array("l"))  # of the pieces
     _kinds: bytearray = field(default_factory=bytearray)
     _times_s: "NDArray[np.float64]" = field(default_factory=lambda: np.zeros(0))  # by packet; NaN: no time
+
+    @property
+    def leads_to_times(self) -> bool:
+        """Whether a seek by time may land at the right place."""
+        return self.has_clock and len(self.pieces) == 1
 
     @property
     def times_s(self) -> "NDArray[np.float64]":
@@ -88,24 +96,47 @@ class PacketScan:
         piece = replace(self.pieces[self._numbers[at]])
         return Start(float(self._times_s[at]), at, piece, self._stamps[at], self._at[at])
 
-    def go_to(self, start: Start, reader: Reader) -> "Packet[VideoStream] | None":
-        """Seek to the place of a start in the file and return its packet; None where that leads elsewhere."""
+    @property
+    def beginning(self) -> Start:
+        """The beginning of the file."""
+        return Start(0.0, 0, replace(self.pieces[0]), _NO_STAMP, -1)
+
+    def go_to(self, start: Start, reader: Reader) -> "list[Packet[VideoStream]]":
+        """Seek to the place of a start in the file; returns the first packets from it on, none if that leads
+        elsewhere. Raises FFmpegError."""
         if start.at < 0 or reader.container_name not in _BYTES_SOUGHT:
-            return None
+            return []
         reader.seek_bytes(start.at)
         for _ in range(_MOST_BEFORE):
             packet = reader.packet()
             if packet is None or (packet.pos == start.at and self._stamp_of(packet) == start.stamp):
-                return packet
-        return None
+                return [] if packet is None else self._follow(packet, start.packets, reader)
+        return []
 
-    def is_in_first_piece(self, packet: "Packet[VideoStream]") -> bool:
-        """Whether a packet that was read anywhere is known, and of the first piece."""
-        stamp = self._stamp_of(packet)
-        if stamp is None or packet.pos is None:
-            return False
-        same = (np.array(self._stamps, np.int64) == stamp) & (np.array(self._at, np.int64) == packet.pos)
-        return any(self._numbers[place] == 0 for place in np.flatnonzero(same).tolist())
+    def land(self, reader: Reader) -> "list[Packet[VideoStream]]":
+        """Read on after a seek by time; returns the first packets, none unless they are as they were read before, and
+        of the first piece. Raises FFmpegError."""
+        landed = reader.packet()
+        stamp = None if landed is None else self._stamp_of(landed)
+        if landed is None or stamp is None or landed.pos is None:
+            return []
+        same = (np.array(self._stamps, np.int64) == stamp) & (np.array(self._at, np.int64) == landed.pos)
+        places = [place for place in np.flatnonzero(same).tolist() if self._numbers[place] == 0]
+        return self._follow(landed, places[0], reader) if places else []
+
+    def _follow(self, landed: "Packet[VideoStream]", place: int, reader: Reader) -> "list[Packet[VideoStream]]":
+        """Read some more packets; FFmpeg makes up wrong timestamps behind some seeks. Returns none then."""
+        packets = [landed]
+        for known in range(place + 1, min(place + _COMPARED, len(self._stamps))):
+            packet = reader.packet()
+            if packet is None:
+                break
+            packets.append(packet)
+            if not packet.size:
+                break
+            if self._stamp_of(packet) != self._stamps[known] or (packet.pos or self._at[known]) != self._at[known]:
+                return []
+        return packets
 
     def _stamp_of(self, packet: "Packet[VideoStream]") -> int | None:
         """Return the PTS; AVI has only an order, see `OrderClock`."""
@@ -171,13 +202,9 @@ def scan_file(path: Path) -> PacketScan:
 
 
 def _scan(reader: Reader, until_s: float) -> PacketScan:
-    by_order, past = reader.container_name == "avi", 0
-    scan, clock, fields, errors = (
-        PacketScan(until_s, by_order=by_order),
-        PieceClock(reader),
-        FieldPairs(reader.stream),
-        0,
-    )
+    has_clock = has_real_clock(reader) or reader.container_name in _BYTES_SOUGHT
+    scan = PacketScan(until_s, by_order=reader.container_name == "avi", has_clock=has_clock)
+    clock, fields, errors, past = PieceClock(reader), FieldPairs(reader.stream), 0, 0
     while errors < _ERRORS_ALLOWED:
         try:
             packet = reader.packet()

@@ -60,6 +60,16 @@ class FileClock(Protocol):
     jumped: bool
     lead_s: float
 
+    @property
+    def packet_piece(self) -> int:
+        """Number of the piece that the newest packet belongs to."""
+        ...
+
+    @property
+    def picture_piece(self) -> int:
+        """Number of the piece that the newest picture belongs to."""
+        ...
+
     def add_packet(self, packet: "Packet[VideoStream]") -> bool:
         """Note a packet before it is decoded. Returns whether a piece begins with it."""
         ...
@@ -104,14 +114,24 @@ class PieceClock:
         self._last_s: float | None = None
         self._piece: Piece | None = None
 
+    @property
+    def packet_piece(self) -> int:
+        return self.pieces[-1].number
+
+    @property
+    def picture_piece(self) -> int:
+        return self._piece.number if self._piece else 0
+
     def add_packet(self, packet: "Packet[VideoStream]") -> bool:
-        begins = packet.dts is not None and self._dts is not None and self._is_jump(self._dts, packet.dts)
-        if packet.is_keyframe and not self._before_is_key and packet.dts is not None and self._dts is not None:
-            begins = begins or packet.dts <= self._dts  # DTS rise, but bad multiplexers may be wrong by a little
+        # FFmpeg gives the first packet of a raw stream's second piece a DTS that goes on, and a PTS that begins anew.
+        dts = packet.dts if packet.dts is None or packet.pts is None else min(packet.dts, packet.pts)
+        begins = dts is not None and self._dts is not None and self._is_jump(self._dts, dts)
+        if packet.is_keyframe and not self._before_is_key and dts is not None and self._dts is not None:
+            begins = begins or dts <= self._dts  # DTS rise, but bad multiplexers may be wrong by a little
         self._before_is_key = packet.is_keyframe
         if begins:
             self.pieces.append(Piece(self.pieces[-1].number + 1))
-        self._dts = self._dts if packet.dts is None else packet.dts
+        self._dts = self._dts if dts is None else dts
         piece, shown = self.pieces[-1], packet.dts if packet.pts is None else packet.pts
         if shown is not None and not packet.is_discard:
             piece.newest = shown if piece.newest is None else max(piece.newest, shown)
@@ -184,6 +204,8 @@ class OrderClock:
 
     AVI numbers pictures in the order of decoding. With B-frames, FFmpeg's times of them are late and out of order.
     """
+
+    packet_piece = picture_piece = 0
 
     def __init__(self, reader: Reader) -> None:
         self.jumped = False

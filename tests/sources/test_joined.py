@@ -19,6 +19,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "open.ts": {"options": {"g": "5", "bf": "2", "preset": "ultrafast", "x264-params": "open-gop=1"}},
     "a.vob": {"codec": "mpeg2video", "format": "vob", "options": {"g": "5", "bf": "0"}},
     "a.mkv": H264,
+    "a.m4v": {"codec": "mpeg4", "format": "m4v", "options": {"g": "5", "bf": "2"}},
 }
 RATE = {"a.vob": 25}
 COUNT = 30
@@ -78,6 +79,40 @@ def test_key_pictures_and_the_scan_have_the_same_times(tmp_path: Path, name: str
     for frame in key_frames(path):
         assert frame.pts_s == pytest.approx(number_of(frame.image) / rate, abs=2e-3)
     assert scan_file(path).times_s == pytest.approx([n / rate for n in range(COUNT)], abs=2e-3)
+
+
+def test_a_clock_that_jumps_ahead_begins_another_piece(tmp_path: Path) -> None:
+    parts = []
+    for first, start in ((0, 0), (12, 2000), (24, 1000)):  # s; a transport stream's clock says nothing about a pause
+        times_ms = [1000 * start + 100 * number for number in range(12)]
+        draw = lambda number, size, first=first: numbered(first + number, size)  # noqa: E731
+        path = write_clip(tmp_path / "piece.ts", count=12, times_ms=times_ms, draw=draw, **H264)
+        parts.append(path.read_bytes())
+    path = tmp_path / "a.ts"
+    path.write_bytes(b"".join(parts))
+    for begin in (0, 5, 12, 17, 30):
+        source = FileSource(path, start_s=max(0.0, begin / 10 - 0.01))
+        frames = list(source.frames())
+        assert [(frame.index, number_of(frame.image)) for frame in frames] == [(n, n) for n in range(begin, 36)]
+        assert [frame.pts_s for frame in frames] == pytest.approx([n / 10 for n in range(begin, 36)], abs=1e-3)
+        assert source.warning is None
+
+
+@pytest.mark.parametrize("name", ["a.vob", "a.m2v", "a.nut"])
+def test_times_that_ffmpeg_makes_up_behind_a_seek_are_not_used(tmp_path: Path, name: str) -> None:
+    kinds = {
+        "a.vob": {"codec": "mpeg2video", "format": "vob"},
+        "a.m2v": {"codec": "mpeg2video", "format": "mpeg2video"},
+    }
+    options = kinds.get(name, {"codec": "mpeg4"}) | {"options": {"g": "5", "bf": "2"}}
+    path = write_clip(tmp_path / name, count=40, rate=25, **options)
+    pictures = PictureFile(path)
+    for start in range(1, 40, 6):
+        frames = list(FileSource(path, start_s=start / 25 - 0.004).frames())
+        assert [(frame.index, number_of(frame.image)) for frame in frames] == [(n, n) for n in range(start, 40)]
+        found = pictures.at(start / 25)
+        assert found is not None and number_of(found.image) == start
+    pictures.close()
 
 
 def test_a_picture_that_lacks_data_at_a_join_is_told(tmp_path: Path) -> None:
