@@ -262,10 +262,11 @@ class _Worker:
         if self._thread is None:
             self._thread = threading.Thread(target=_serve, args=(self._calls,), name="models", daemon=True)
             self._thread.start()
-        call, until_s = _Call(work), time.monotonic() + limit_s
+        call, left_s = _Call(work), limit_s
         self._calls.put(call)
-        while not call.done.wait(min(_POLL_S, max(0.0, until_s - time.monotonic()))):
-            if time.monotonic() >= until_s or stops():
+        while not call.done.wait(min(_POLL_S, left_s)):
+            left_s -= _POLL_S  # not by the clock: a machine that was suspended is no model that hangs
+            if left_s <= 0 or stops():
                 self.end()
                 raise TimeoutError
         return call.result()

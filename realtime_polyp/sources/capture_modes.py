@@ -22,6 +22,7 @@ UNCOMPRESSED = (
 
 _USUAL_SIZE = (1920, 1080)  # the largest that is chosen by itself: more takes time and shows the models nothing
 _USUAL_RATE_HZ = Fraction(30)
+_USUAL_RATES = (25, 30, 50, 60)
 _SMOOTH_HZ = Fraction(24)  # a larger picture at fewer frames is not chosen by itself
 _SAME_RATE = Fraction(1, 20)  # 29.97 is as good as 30
 Size = tuple[int, int]  # width, height, px
@@ -127,6 +128,12 @@ def shortfall(request: CaptureRequest, size: Size, rate_hz: Fraction | None, for
     if request.format and format and request.format != format:
         found.append(f"{format} instead of {request.format}")
     return ", ".join(found)
+
+
+def rates_between(slowest_hz: Fraction, fastest_hz: Fraction) -> tuple[Fraction, ...]:
+    """The limits of a device that takes any rate, and the usual rates between them; the highest first."""
+    between = {Fraction(one) for one in _USUAL_RATES if slowest_hz <= one <= fastest_hz}
+    return tuple(sorted((one for one in {slowest_hz, fastest_hz} | between if one > 0), reverse=True))
 
 
 def rate_text(rate_hz: Fraction) -> str:

@@ -9,7 +9,7 @@ import av.error
 import av.logging
 
 from realtime_polyp.messages import one_line, shorten
-from realtime_polyp.sources.capture_modes import Details, Mode
+from realtime_polyp.sources.capture_modes import Details, Mode, rates_between
 
 _DSHOW = re.compile(
     r"(?:pixel_format|vcodec)=(?P<format>\w+)\s+min s=(?P<least>\d+x\d+) fps=(?P<slow>[\d.]+)"
@@ -69,5 +69,5 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _rates(slowest: str, fastest: str) -> tuple[Fraction, ...]:
-    rates_hz = {Fraction(one).limit_denominator(_FINEST) for one in (slowest, fastest)}
-    return tuple(sorted((one for one in rates_hz if one), reverse=True))
+    slowest_hz, fastest_hz = (Fraction(one).limit_denominator(_FINEST) for one in (slowest, fastest))
+    return rates_between(slowest_hz, fastest_hz)

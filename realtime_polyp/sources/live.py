@@ -28,6 +28,7 @@ LEAST_UNDECODED = 8
 """So many packets in a row without a picture are a failure of the decoder: some hold a few pictures back."""
 
 _GAVE_UP, _HELD_BACK_S = 0.95, 0.02  # share of the silence: a read that took so long gave up; and for how long it shows
+_ASLEEP_S = 0.5  # far longer than a wait for packets takes
 _POLL_S = 0.002  # between two polls of a device; small beside a frame's 17 to 40 ms
 _WAKE_S = 0.02  # between two checks whether the source was closed
 _BURSTS = ("hls", "dash")  # a segment of some seconds at a time
@@ -72,7 +73,10 @@ def _convert(reader: Reader, name: str, silence_s: float, damage: Damage, deinte
     silent_from_s = time.monotonic()
     try:
         while not reader.stop.is_set():
+            asked_s = time.monotonic()
             taken = backlog.take(_WAKE_S)
+            if (asleep_s := time.monotonic() - asked_s) > _ASLEEP_S:  # the machine was suspended: that is no silence
+                silent_from_s += asleep_s
             if taken.skipped:
                 decoding.skip(taken.skipped)
                 silent_from_s = time.monotonic()

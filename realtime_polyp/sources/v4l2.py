@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from realtime_polyp.messages import one_line, shorten
-from realtime_polyp.sources.capture_modes import Details, Input, Mode, Size
+from realtime_polyp.sources.capture_modes import Details, Input, Mode, Size, rates_between
 
 Ioctl = Callable[[int, int, bytearray], object]
 """(descriptor, request, argument, which is changed in place); raises OSError."""
@@ -141,13 +141,12 @@ def _modes(handle: int, ask: Ioctl, letters: int) -> Iterator[Mode]:
 
 
 def _rates(handle: int, ask: Ioctl, letters: int, size: Size) -> tuple[Fraction, ...]:
-    """Frames per second, the highest first; the limits where a device takes any."""
+    """Frames per second, the highest first."""
     found: set[Fraction] = set()
     for *_, kind, first, second, third, fourth, _, _, _, _ in _ask_all(handle, ask, ENUM_RATES, letters, *size):
-        found.add(_rate(first, second))
         if kind != _DISCRETE:
-            found.add(_rate(third, fourth))
-            break
+            return rates_between(_rate(third, fourth), _rate(first, second))
+        found.add(_rate(first, second))
     return tuple(sorted((one for one in found if one), reverse=True))
 
 

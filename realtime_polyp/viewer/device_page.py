@@ -15,7 +15,7 @@ from realtime_polyp.viewer.theme import BACKGROUND, LINE
 _STYLE = f"""{FORM_STYLE}
 QTreeWidget {{ background: {BACKGROUND}; border: 1px solid {LINE}; border-radius: 8px; padding: 4px; outline: none; }}
 QTreeWidget::item {{ padding: 5px 4px; }}
-QTreeWidget::item:selected, QTreeWidget::item:hover {{ background: {LINE}; }}
+QTreeWidget::item:selected, QTreeWidget::item:hover, QTreeWidget::branch:selected {{ background: {LINE}; }}
 """
 _POLL_MS = 50
 _SIZE = (720, 520)

@@ -72,11 +72,11 @@ def test_a_card_tells_inputs_formats_sizes_and_rates() -> None:
     assert [str(one) for one in details.modes] == [
         "yuyv422 1280x720 59.94 Hz, 30 Hz",
         "yuyv422 640x480 30 Hz",
-        "mjpeg 640x480 60 Hz, 5 Hz",
-        "mjpeg 720x576 60 Hz, 5 Hz",
-        "mjpeg 1280x720 60 Hz, 5 Hz",
-        "mjpeg 1920x1080 60 Hz, 5 Hz",
-        "mjpeg 640x480 to 1920x1080 60 Hz, 5 Hz",
+        "mjpeg 640x480 60 Hz, 50 Hz, 30 Hz, 25 Hz, 5 Hz",
+        "mjpeg 720x576 60 Hz, 50 Hz, 30 Hz, 25 Hz, 5 Hz",
+        "mjpeg 1280x720 60 Hz, 50 Hz, 30 Hz, 25 Hz, 5 Hz",
+        "mjpeg 1920x1080 60 Hz, 50 Hz, 30 Hz, 25 Hz, 5 Hz",
+        "mjpeg 640x480 to 1920x1080 60 Hz, 50 Hz, 30 Hz, 25 Hz, 5 Hz",
     ]
 
 
@@ -91,14 +91,14 @@ def test_what_is_no_capture_device_says_so() -> None:
 @pytest.mark.parametrize(
     ("asked", "chosen"),
     [
-        (CaptureRequest(), ("mjpeg", FULL, 60)),
+        (CaptureRequest(), ("mjpeg", FULL, 30)),
         (CaptureRequest(HD, Fraction(60)), ("yuyv422", HD, Fraction(60000, 1001))),
         (CaptureRequest(HD), ("yuyv422", HD, 30)),
         (CaptureRequest(HD, Fraction(60), "mjpeg"), ("mjpeg", HD, 60)),
         (CaptureRequest(VGA, Fraction(60)), ("mjpeg", VGA, 60)),
         (CaptureRequest(VGA, Fraction(30)), ("yuyv422", VGA, 30)),
-        (CaptureRequest((3840, 2160)), ("mjpeg", FULL, 60)),
-        (CaptureRequest(format="nv12"), ("mjpeg", FULL, 60)),
+        (CaptureRequest((3840, 2160)), ("mjpeg", FULL, 30)),
+        (CaptureRequest(format="nv12"), ("mjpeg", FULL, 30)),
         (CaptureRequest(format="yuyv422"), ("yuyv422", HD, 30)),
     ],
 )
@@ -180,7 +180,7 @@ def test_directshow_and_avfoundation_by_recorded_logs() -> None:
   vcodec=mjpeg  min s=1920x1080 fps=59.9402 max s=1920x1080 fps=59.9402
 """
     assert [str(one) for one in parse_modes(dshow, "dshow")] == [
-        "yuyv422 640x480 30 Hz, 5 Hz",
+        "yuyv422 640x480 30 Hz, 25 Hz, 5 Hz",
         "mjpeg 1920x1080 59.94 Hz",
     ]
     avfoundation = """Supported modes:
@@ -188,7 +188,7 @@ def test_directshow_and_avfoundation_by_recorded_logs() -> None:
 [avfoundation @ 0x1]   1920x1080@[30.000030 30.000030]fps
 """
     assert [str(one) for one in parse_modes(avfoundation, "avfoundation")] == [
-        "uyvy422 640x480 30 Hz, 15 Hz",
+        "uyvy422 640x480 30 Hz, 25 Hz, 15 Hz",
         "uyvy422 1920x1080 30 Hz",
     ]
 

@@ -158,8 +158,9 @@ def test_bytes_that_are_no_picture_are_a_failure_of_the_decoder() -> None:
     server.start()
     watched = Watched(keep_open(lambda: NetworkSource(server.url, silence_s=30, probe_s=0.5)))
     wait_until(lambda: len(watched.frames) > 5)
-    watched.source.source.damage.undecoded = 100  # type: ignore[attr-defined]
     server.scene.silent = True
+    wait_until(lambda: time.monotonic() - watched.frames[-1].captured_s > 0.3)
+    watched.source.source.damage.undecoded = 100  # type: ignore[attr-defined]
     wait_until(lambda: watched.source.trouble is not None)  # type: ignore[attr-defined]
     assert watched.source.trouble.part == "decoder"  # type: ignore[attr-defined]
     server.scene.silent = False
