@@ -46,7 +46,7 @@ class Interlacing:
     def is_interlaced(self, picture: VideoFrame, before: VideoFrame | None) -> bool:
         """Return whether a picture is. before: the one before it in the stream, if it is at hand."""
         flagged = picture.interlaced_frame
-        combing = measure_combing(picture, before)
+        combing = measure_combing(picture, before, motion=flagged or self._seen is not None)
         if self._is_combed(combing, before):
             self._order = 0.8 * self._order + combing.top_first - combing.bottom_first
             self._seen, self._clean, self._is_guess = (None if flagged else True), 0, before is None
