@@ -73,6 +73,10 @@ def verdicts_of(report: dict[str, Any]) -> list[str]:
         sums = tally["shown"] + tally["dropped"] + tally["pending"]
         if tally["captured"] != sums or tally["pending"]:
             found.append(f"the account of {name} is not exact: {tally}")
+    late = report["pictures"]["reasons"].get("decode", {}).get("late", 0)  # packets that were skipped: no pictures
+    lacking = report["pictures"]["captured"] - late - report["recording"]["frames"]
+    if lacking:
+        found.append(f"the recording lacks {lacking} of the frames that were captured")
     return [*found, *(f"the recording: {problem}" for problem in report["recording"]["problems"])]
 
 
@@ -99,6 +103,7 @@ def _table(name: str, report: dict[str, Any]) -> str:
             f"{name} at {report['rate_hz']} frames/s, {report['hours']:g} h, recorded, screen: {report['screen']}",
             f"captured {pictures['captured']}, shown {pictures['shown']}, analysed {analyses['shown']}; at the end one "
             f"frame in {report['every']} is analysed",
+            f"not shown: {pictures['reasons'] or 'nothing'}; not analysed: {analyses['reasons'] or 'nothing'}",
             f"deadline misses: {misses_text(report['misses'])}",
             f"memory {first['memory_mb']:.0f} to {last['memory_mb']:.0f} MB, threads {first['threads']} to "
             f"{last['threads']}, open files {first['files']} to {last['files']}; cores busy {report['cores_busy']:.2f}",

@@ -172,11 +172,12 @@ def _between(later: Tally, earlier: Tally) -> Tally:
     )
 
 
-def _account(tally: Tally) -> dict[str, int]:
+def _account(tally: Tally) -> dict[str, Any]:
     return {
         "captured": tally.captured,
         "shown": tally.shown,
         "dropped": tally.dropped_total,
+        "reasons": tally.dropped,
         "pending": tally.pending,
     }
 
