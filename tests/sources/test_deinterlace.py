@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -6,11 +8,14 @@ import pytest
 from interlaced_toys import combed_share, frame_of, luma_of, scene, weave, write_interlaced
 from media import write_clip
 
+from realtime_polyp.packets import Frame
 from realtime_polyp.review.pictures import PictureFile
 from realtime_polyp.sources import FileSource
 from realtime_polyp.sources.combing import measure_combing
 from realtime_polyp.sources.deinterlace import Deinterlacer, Mode, SimpleFilter
+from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.picture import RgbConverter
+from realtime_polyp.sources.reader import Reader
 
 MOMENTS = range(6)
 
@@ -237,6 +242,16 @@ def test_pictures_after_a_seek_and_in_the_review_are_the_same(tmp_path: Path, mo
         assert np.array_equal(frame.image, same.image)
         assert found is not None and np.array_equal(found.image, same.image)
     pictures.close()
+
+
+@pytest.mark.parametrize("read", [read_live, read_all])
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_live_pictures_are_de_interlaced(tmp_path: Path, read: Callable[..., Iterator[Frame]], mode: Mode) -> None:
+    path = write_interlaced(tmp_path / "a.ts")
+    reader = Reader(av.open(str(path)), threading.Event(), name="a")
+    frames = list(read(reader, name="a", silence_s=30.0, deinterlace=mode))
+    assert frames and {frame.conversions for frame in frames} == {("de-interlaced",) if mode == "auto" else ()}
+    assert (max(combed_share(frame.image[..., 1]) for frame in frames) > 0.03) == (mode == "off")
 
 
 def test_a_stream_is_de_interlaced_without_a_delay(tmp_path: Path) -> None:
