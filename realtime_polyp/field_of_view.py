@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.picture_content import (
     Region,
+    framed_mucosa,
     has_shape_of_picture,
     mucosa_score,
     mucosa_share,
@@ -26,10 +27,12 @@ LEAST_SIDE_PX = 32
 _SEARCH_WIDTH_PX = 240
 _LIT_LEVEL = 32  # of 255, brightest channel; recorders paint the surround up to about 20
 _MIN_AREA = 0.08  # of the frame; anything smaller is not the picture
-_CLEARLY_MUCOSA = 0.75  # share of mucosa of a region that is certainly no more than the endoscope's picture
+_CLEARLY_MUCOSA = 0.75  # share of mucosa of what is certainly the endoscope's picture
+_ALL_MUCOSA = 0.85  # and of a region that holds nothing else
 _CLEARLY_BETTER = 0.25  # difference of scores by which a smaller picture is taken for the endoscope's
 _LEAST_RIVAL_PX = 64  # of a side: a smaller one is no picture that a person would look at
 _RIVAL_AREA = 0.4  # of the chosen picture's: a smaller one is no rival
+_MORE_THAN_A_RIM = 0.95  # of a region: a picture that is framed in it is smaller
 _MIN_COVERED = 0.08  # of the tallest column (row): thinner spurs of the lit region are text or a touching inset
 
 
@@ -175,20 +178,28 @@ def _choose(small: Image, regions: list[Region]) -> tuple[Region, Region | None]
         and abs(scores[place] - scores[chosen]) <= _CLEARLY_BETTER
         and regions[place].sum() >= _RIVAL_AREA * regions[chosen].sum()
     ]
-    return regions[chosen], regions[rivals[0]] if rivals else None
+    return _cut_off_others(small, regions[chosen]), regions[rivals[0]] if rivals else None
 
 
 def _cut_off_others(small: Image, region: Region) -> Region:
     """Cut off what touches the endoscope's picture along a straight edge, where one part is clearly that picture."""
-    if mucosa_share(small, region) >= _CLEARLY_MUCOSA:
+    if mucosa_share(small, region) >= _ALL_MUCOSA:
         return region
     parts = [part for part in split_at_seams(small, region) if part.sum() >= _MIN_AREA * part.size]
     if len(parts) < 2:
-        return region
+        return _frame_mucosa(small, region)
     ranked = sorted(((mucosa_score(small, part), place) for place, part in enumerate(parts)), reverse=True)
     best = parts[ranked[0][1]]
     is_clear = ranked[0][0] - ranked[1][0] > _CLEARLY_BETTER and mucosa_share(small, best) >= _CLEARLY_MUCOSA
-    return best if is_clear and has_shape_of_picture(best) else region
+    return best if is_clear and has_shape_of_picture(best) else _frame_mucosa(small, region)
+
+
+def _frame_mucosa(small: Image, region: Region) -> Region:
+    """Cut off panels around the picture, such as a map of the endoscope that touches it; nothing that is only a rim."""
+    framed = framed_mucosa(small, region)
+    if framed is None or not has_shape_of_picture(framed):
+        return region
+    return framed if _MIN_AREA * framed.size <= framed.sum() < _MORE_THAN_A_RIM * region.sum() else region
 
 
 def _large_regions(lit: Region) -> list[Region]:

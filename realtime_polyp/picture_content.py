@@ -19,6 +19,8 @@ _CORNER = 8  # a corner of the bounding box is this part of its side
 _SEAM_LEVELS = 24  # change of colour across a seam
 _SEAM_LENGTH = 0.8  # of the region's side: shorter edges are folds and instruments
 _NARROWEST, _WIDEST = 0.5, 2.5  # width over height of a picture; endoscopes have 0.9 to 1.8
+_ALL_MUCOSA = 0.95  # of what has its colours must lie in the picture
+_EDGE_LENGTH = 0.6  # of a side of the picture: an octagon's sides are shorter than those of its bounding box
 _ROUND_WORTH = 0.3  # of a picture with cut corners, in shares of mucosa
 
 
@@ -49,12 +51,16 @@ def mucosa_score(small: Image, region: Region) -> float:
 def mucosa_share(small: Image, region: Region) -> float:
     """Return the share of a region's lit pixels that have a colour of mucosa: red to yellow, not too pale, 0..1."""
     every = (slice(None, None, 3), slice(None, None, 3))
-    red, green, blue = small[every][region[every]].T.astype(np.int16)
+    mucosa, lit = _mucosa(small[every][region[every]])
+    return float(mucosa.sum() / lit.sum()) if lit.any() else 0.0
+
+
+def _mucosa(pixels: Image) -> tuple[Region, Region]:
+    """Return which pixels (..., 3) have a colour of mucosa, and which are lit."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int16), -1, 0)
     lit = np.maximum(np.maximum(red, green), blue) > _DARK
-    if not lit.any():
-        return 0.0
     mucosa = (red >= green - 4) & (green >= blue - 12) & (red - blue > red // 6) & (green * 6 > red)
-    return float((mucosa & lit).sum() / lit.sum())
+    return mucosa & lit, lit
 
 
 def has_shape_of_picture(region: Region) -> bool:
@@ -70,6 +76,39 @@ def has_cut_corners(region: Region) -> bool:
     high, wide = max(1, box.shape[0] // _CORNER), max(1, box.shape[1] // _CORNER)
     corners = (box[:high, :wide], box[:high, -wide:], box[-high:, :wide], box[-high:, -wide:])
     return sum(bool(corner.mean() < 0.6) for corner in corners) >= 3
+
+
+def framed_mucosa(small: Image, region: Region) -> Region | None:
+    """Return the part of a region in the colours of mucosa, where straight edges frame it, as in a window of another
+    program; None where there is none."""
+    mucosa, _ = _mucosa(small)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    opened = cv2.morphologyEx((mucosa & region).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    if count < 2:
+        return None
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    left, top, wide, high = (int(one) for one in stats[largest, : cv2.CC_STAT_AREA])
+    rows, columns = slice(top, top + high), slice(left, left + wide)
+    if opened[rows, columns].sum() < _ALL_MUCOSA * opened.sum():
+        return None
+    pixels = small.astype(np.int16)
+    turned = pixels.transpose(1, 0, 2)
+    sides = [(pixels, top, columns), (pixels, top + high, columns), (turned, left, rows), (turned, left + wide, rows)]
+    if not all(_is_edge(*side) for side in sides):
+        return None
+    framed = np.zeros_like(region)
+    framed[rows, columns] = region[rows, columns]
+    return framed
+
+
+def _is_edge(pixels: NDArray[np.int16], place: int, along: slice) -> bool:
+    """Whether a straight edge lies between two rows, or within two rows of them; the sides of the frame are edges."""
+    if place <= 2 or place >= len(pixels) - 2:
+        return True
+    rows = range(max(2, place - 2), min(len(pixels) - 2, place + 3))
+    jumps = [np.abs(pixels[row + 1, along] - pixels[row - 2, along]).max(axis=1) > _SEAM_LEVELS for row in rows]
+    return max(float(jump.mean()) for jump in jumps) >= _EDGE_LENGTH
 
 
 def split_at_seams(small: Image, region: Region) -> list[Region]:

@@ -216,3 +216,19 @@ def test_banners_and_tiny_pictures_are_no_rivals() -> None:
     assert found and found.rival is None
     tiny = search_field(image[::12, ::24])
     assert tiny and tiny.rival is None
+
+
+@pytest.mark.parametrize("corners_cut", [0, 110])
+def test_panels_that_touch_the_picture_are_not_picture(corners_cut: int) -> None:
+    """A program's bars and lists, and a map of the endoscope that overlaps the picture's black corner."""
+    box = [300, 60, 1280, 720]
+    x1, y1, x2, y2 = box
+    image = np.full((H, W, 3), (60, 63, 65), np.uint8)
+    image[:60], image[y1:y2, x1:x2] = (20, 20, 90), 0
+    shape = octagon(*box, corners_cut) > 0
+    image[shape] = tissue(H, W)[shape]
+    if corners_cut:
+        image[600:, 200:400] = (40, 190, 150)
+    found = search_field(encoded(image))
+    assert found and found.rival is None
+    assert_near(found.field, box)
