@@ -94,7 +94,7 @@ class JointModel(nn.Module):
     def best(self, pixels: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return what `forward` does, but boxes and scores of the `count` likeliest locations: `GFLHead.best`."""
         levels = self.levels(pixels)
-        return (*self.head.best(levels[1:], count), self.mask(levels[:4]))
+        return (*self.head.best(levels[1:], count, gather=True), self.mask(levels[:4]))
 
     def train_outputs(self, pixels: Tensor) -> tuple[DetectorMaps, tuple[Tensor, Tensor]]:
         """Return what the losses need, from one pass: the head's maps, and the logits (N, h/4, w/4) of F_p and F_l."""

@@ -58,6 +58,20 @@ def test_it_returns_boxes_scores_and_a_map() -> None:
     torch.testing.assert_close(best.amax(1), scores.amax(1))
 
 
+@torch.no_grad()
+def test_distributions_at_the_likeliest_places_alone_are_those_computed_everywhere() -> None:
+    """Up to the border of every level, each with its own scale."""
+    net = model().eval()
+    net.head.reg_scale.copy_(torch.tensor([1.0, 1.3, 0.7, 0.9]))
+    net.head.reg.weight.mul_(20)
+    levels = net.levels(pixels())[1:]
+    for count in (20, 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2):
+        everywhere, gathered = net.head.best(levels, count), net.head.best(levels, count, gather=True)
+        for one, other in zip(everywhere, gathered, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+        assert everywhere[0].std() > 10
+
+
 def test_its_loss_is_that_of_both_halves_and_the_weight_balances_them() -> None:
     net, recipe = model(), RECIPES[NAME]
     masks = torch.zeros(2, *SIZE)
