@@ -111,7 +111,7 @@ sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from realtime_polyp import runtime
 from realtime_polyp.cli import entry, main
 from fakes import ScriptedSource, FakeDetector, FakeSegmenter
-main.open_source = lambda *a, **k: ScriptedSource(30)
+main.open_named = lambda *a, **k: ScriptedSource(30)
 runtime.open_detector = lambda *a, **k: FakeDetector()
 runtime.open_segmenter = lambda *a, **k: FakeSegmenter()
 runtime.check_gate = lambda engine: None

@@ -188,7 +188,7 @@ def test_a_summary_that_hangs_can_be_ended(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("realtime_polyp.cli.headless.write_summary", lambda *arguments: release.hang("output"))
+    monkeypatch.setattr("realtime_polyp.cli.headless.write_summary", lambda *arguments, **named: release.hang("output"))
     monkeypatch.setattr(waiting, "was_interrupted", told.is_set)
     code, stdout, stderr = run("--source", clip, "--no-fusion", "--summary", tmp_path / "a.json")
     assert code == 130 and assert_told(stderr, "output") == 59
@@ -357,7 +357,7 @@ from realtime_polyp.cli import entry, main, waiting
 from fakes import ScriptedSource, FakeSegmenter
 from test_hang import Hang, HangingDetector
 waiting.GRACE_S, waiting.ANSWER_LIMIT_S = 1.0, 0.2
-main.open_source = lambda *a, **k: ScriptedSource(10**6)
+main.open_named = lambda *a, **k: ScriptedSource(10**6)
 runtime.open_detector = lambda *a, **k: HangingDetector(Hang())
 runtime.open_segmenter = lambda *a, **k: FakeSegmenter()
 runtime.check_gate = lambda engine: None

@@ -280,11 +280,11 @@ def stop_process(seconds: float) -> None:
 
 @dataclass
 class Day:
-    """How a sequence went. back_s: times until the picture was back, by fault. problems: what was wrong."""
+    """How a sequence went. back_s: after each fault, the time until the picture was back. problems: what was wrong."""
 
     kind: str
     script: list[str]
-    back_s: dict[str, float] = field(default_factory=dict)
+    back_s: list[tuple[str, float]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -301,7 +301,7 @@ def play_day(kind: str, script: Sequence[tuple[Fault, float]], seed: int = 0) ->
             time.sleep(seconds)
             rig.check_shown(fault, began_s)
         rig.end(fault)
-        day.back_s[fault.name] = rig.wait_for_picture(BACK_S, f"after {fault.name}")
+        day.back_s.append((fault.name, rig.wait_for_picture(BACK_S, f"after {fault.name}")))
         if fault.name == "other size":
             rig.scene.size = SIZE
             rig.wait_for_picture(BACK_S, "after the usual size")
@@ -356,7 +356,7 @@ def bad_day_table(days: Sequence[Day]) -> str:
     """For each fault: how often, and how soon the picture was back."""
     found: dict[str, list[float]] = {}
     for day in days:
-        for name, back_s in day.back_s.items():
+        for name, back_s in day.back_s:
             found.setdefault(name, []).append(back_s)
     lines = [f"{'fault':28} {'times':>6} {'back after, median':>19} {'longest':>8}"]
     lines += [
