@@ -115,7 +115,7 @@ def test_the_server_ends_with_its_threads_and_only_loopback_reaches_it() -> None
     until_s = time.monotonic() + 20
     while threading.active_count() > before and time.monotonic() < until_s:
         time.sleep(0.05)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
 

@@ -293,7 +293,7 @@ def test_it_ends_with_its_threads_though_somebody_looks(board: Board, token_file
     until_s = time.monotonic() + 30
     while threading.active_count() > before and time.monotonic() < until_s:
         time.sleep(0.05)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_it_is_on_loopback_unless_told_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
