@@ -174,7 +174,7 @@ class GFLHead(nn.Module):
         """
         shapes = [x.shape[-2:] for x in features]
         places = torch.cat([F.pad(x, (1, 1, 1, 1)).flatten(2) for x in features], dim=2).transpose(1, 2)
-        first = torch.arange(len(places), device=places.device)[:, None, None] * places.shape[1]
+        first = torch.arange(places.shape[0], device=places.device)[:, None, None] * places.shape[1]
         taps = neighbours_of(shapes, places.device)[locations] + first  # (N, count, 9)
         patches = places.flatten(0, 1)[taps].flatten(2)
         weight = self.reg.weight.flatten(2).transpose(1, 2).flatten(1)  # (4 * bins, 9 * C)
