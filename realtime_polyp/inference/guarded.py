@@ -196,10 +196,14 @@ class GuardedInference:
         return self._starts[-1] + FIRST_WAIT_S * 2 ** (count - 1) if count and level == self.level else 0.0
 
     def _start(self, stops: Callable[[], bool]) -> bool:
-        _free_device_memory()
         level, ladder = self.level, self._ladder
+
+        def open_it() -> Inference:
+            _free_device_memory()  # here, because a lost device may hang
+            return ladder.open_level(level)
+
         try:
-            inner = self._worker.run(lambda: ladder.open_level(level), self._first_answer_s, stops)
+            inner = self._worker.run(open_it, self._first_answer_s, stops)
         except TimeoutError:
             self._worker = _Worker()
             return False

@@ -101,7 +101,7 @@ class Player:
         self._steps = 1 if self.paused else 0
         self._awaits_first = not self.info.live
         self._stride.restart()
-        self._last_picture_s = self._annotated_s = self._clock()
+        self._last_picture_s = self._clock()
         self._restart_clock()
         feed.start()
 
@@ -446,6 +446,7 @@ class Player:
         """Playing was interrupted: the next picture is due at once."""
         self._playback.restart()
         self._meter.restart()
+        self._annotated_s = self._clock()
         if self.feed and self.displayed:
             self.feed.set_position(self.displayed.frame.pts_s, 0.0 if self.paused else self.speed)
 
@@ -462,12 +463,12 @@ class Player:
 
     def _usable_result(self, picture: Frame) -> Result | None:
         """The newest result, unless it is too old, or its picture has another size or shows another scene."""
-        newest = self._newest
+        newest, now_s = self._newest, self._clock()
         self._scene.update(picture)
-        if newest is None or not self._scene.is_usable(newest, picture, self._clock() - newest.frame.captured_s):
-            return None
-        self._annotated_s = self._clock()
-        return newest
+        is_usable = newest is not None and self._scene.is_usable(newest, picture, now_s - newest.frame.captured_s)
+        if is_usable or not picture.continues:
+            self._annotated_s = now_s
+        return newest if is_usable else None
 
     def _show(self, feed: Feed, shown: DisplayedFrame, *, new_picture: bool, new_overlay: bool) -> None:
         """Paint, and account for what was painted."""
