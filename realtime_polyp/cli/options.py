@@ -312,7 +312,7 @@ def _check_review(parser: Parser, found: dict[str, Any]) -> None:
                 parser.error(f"{_option(name)} needs --review DIR")
         return
     for name in _NOT_IN_REVIEW:
-        if found[name]:
+        if found[name] and not (name == "field" and found["reanalyse"]):
             option = "the source" if name == "place" else _option(name)
             parser.error(f"--review shows a session as it was recorded: leave out {option}")
 

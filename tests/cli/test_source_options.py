@@ -8,6 +8,7 @@ import pytest
 from media import Picture, write_clip
 
 from realtime_polyp.cli.main import main
+from realtime_polyp.cli.options import parse
 from realtime_polyp.console import EXIT_BAD_INPUT
 
 MODELS = ["--detector", "none", "--segmenter", "none", "--headless"]
@@ -57,3 +58,11 @@ def test_what_is_no_field_is_refused(clip: Path, capsys: pytest.CaptureFixture[s
         code = ended.code  # type: ignore[assignment]
     error = capsys.readouterr().err
     assert code == EXIT_BAD_INPUT and said in error and error.count("\n") == 1
+
+
+def test_a_session_is_analysed_again_in_a_named_field_and_shown_in_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    field = parse(["--review", "session", "--reanalyse", "--field", "1,2,99,99"]).field
+    assert field is not None and field.box == [1, 2, 99, 99]
+    with pytest.raises(SystemExit):
+        parse(["--review", "session", "--field", "1,2,99,99"])
+    assert "leave out --field" in capsys.readouterr().err
