@@ -90,3 +90,21 @@ def test_folder_that_cannot_be_written_is_said_and_playing_goes_on(tmp_path):
     with pytest.raises(ValueError, match="it is a file"):
         play(RecordSpec(clip, str(clip)), {2: RecordingControl.start}, said=said)
     assert len(said) == 1 and "it is a file; name a folder" in said[0]
+
+
+def test_a_recording_that_failed_is_a_failure_until_another_one_begins(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", count=10)
+    source = open_source(str(clip))
+    control = RecordingControl(RecordSpec(clip, str(clip)), Pipeline(None, None))
+    control.attach(source)
+    assert control.failure is None
+    control.start()
+    deadline_s = time.monotonic() + 20
+    while control.failure is None and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert "it is a file; name a folder" in control.failure
+    control.spec = RecordSpec(tmp_path / "sessions", str(clip))
+    until_on(control)
+    assert control.failure is None and control.recorder is not None
+    assert control.close(20.0)
+    source.close()
