@@ -70,7 +70,7 @@ class PipelineConfig:
         return PROBABILITIES if self.fusion or (fitted and fitted.map) else DETECTOR_SCORES
 
     def flips(self, frame: Frame) -> bool:
-        """Whether the models see this frame flipped. Depends on the frame alone, so that batching does not change it."""
+        """Whether the models see this frame flipped. Depends on the frame alone: batching does not change it."""
         flipped = frame.index % 2 == 1 if frame.flipped is None else frame.flipped
         return self.hflip and not frame.is_still and flipped
 
