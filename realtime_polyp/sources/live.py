@@ -20,6 +20,7 @@ from realtime_polyp.sources.gaps import Gap, LiveGaps
 from realtime_polyp.sources.lateness import DueClock
 from realtime_polyp.sources.paced import BurstPacer
 from realtime_polyp.sources.picture import RgbConverter
+from realtime_polyp.sources.pieces import clock_of
 from realtime_polyp.sources.reader import Clock, Reader
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -259,9 +260,9 @@ def _silence(name: str, silence_s: float, damage: Damage | None = None) -> Sourc
 
 
 def _convert_all(reader: Reader, name: str, silence_s: float, deinterlace: Mode) -> Iterator[Frame]:
-    clock = Clock(reader.time_base, None, reader.period_s)
+    clock = clock_of(reader)
     to_rgb = RgbConverter(deinterlace=deinterlace)
-    index = 0
+    index, begin_s = 0, None
     try:
         while not reader.stop.is_set():
             try:
@@ -272,12 +273,18 @@ def _convert_all(reader: Reader, name: str, silence_s: float, deinterlace: Mode)
                 raise _failure(error, name, silence_s) from None  # the cause contains the address with its secrets
             if packet is None:
                 return
+            clock.add_packet(packet)
             for picture in _decode(reader, packet):
                 to_rgb.set_aspect(reader.take_aspect(picture))
                 stamp_s = None if picture.pts is None else float(picture.pts * reader.time_base)
-                when, image, aspect = (clock.at(picture.pts), time.monotonic()), to_rgb(picture), to_rgb.aspect
+                pts_s = clock.at(picture)
+                begin_s = pts_s if begin_s is None else begin_s
+                when, image, aspect = (pts_s - begin_s, time.monotonic()), to_rgb(picture), to_rgb.aspect
                 done = to_rgb.conversions
-                yield Frame(index, *when, image, pixel_aspect=aspect, stamp_s=stamp_s, conversions=done)
+                goes_on = not clock.jumped
+                yield Frame(
+                    index, *when, image, continues=goes_on, pixel_aspect=aspect, stamp_s=stamp_s, conversions=done
+                )
                 index += 1
     finally:
         reader.free()

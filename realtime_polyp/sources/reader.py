@@ -163,14 +163,11 @@ class Reader:
 class Clock:
     """Converts a stream's timestamps to rising seconds since its start. Fills missing ones and removes jumps.
 
-    A jump is a step of more than 1 s back or 60 s ahead.
-
-    ends_s: stored duration of a recording, s; a step ahead up to this time is not a jump. None: not known.
+    A jump is a step of more than 1 s back or 60 s ahead. Of live streams; recordings have `sources.pieces`.
     """
 
-    def __init__(self, time_base: Fraction, origin: int | None, period_s: float, ends_s: float | None = None) -> None:
+    def __init__(self, time_base: Fraction, origin: int | None, period_s: float) -> None:
         self._time_base, self._origin, self._period_s = time_base, origin, period_s
-        self._ends_s = ends_s
         self.jumped = False
         self._last_s: float | None = None
         self._shift_s = 0.0
@@ -192,8 +189,7 @@ class Clock:
         if pts is None:
             return last_s + self._period_s
         step_s = self._seconds(pts) - last_s
-        within = self._ends_s is not None and last_s < self._seconds(pts) <= self._ends_s
-        if not (within or -JUMP_BACK_S < step_s < JUMP_AHEAD_S):
+        if not -JUMP_BACK_S < step_s < JUMP_AHEAD_S:
             self.jumped = True
             self._shift_s += self._period_s - step_s
         return max(self._seconds(pts), last_s + float(self._time_base))

@@ -8,11 +8,12 @@ import av
 import numpy as np
 import pytest
 from field_coded import write_field_coded
-from media import number_of, numbered, spoil_bytes, write_clip
+from media import Sender, number_of, numbered, spoil_bytes, write_clip
 from PIL import Image
+from test_sources_live import served
 
 from realtime_polyp.review.pictures import PictureFile
-from realtime_polyp.sources import FileSource
+from realtime_polyp.sources import FileSource, NetworkSource
 from trainers.video.labels import read_clock
 
 MJPEG: dict[str, Any] = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
@@ -42,6 +43,23 @@ def test_a_pause_of_minutes_is_kept_and_is_no_damage(tmp_path: Path) -> None:
         pictures = PictureFile(path)
         assert number_of(pictures.at(76.4).image) == 35 and number_of(pictures.before(76.0).image) == 24  # type: ignore[union-attr]
         pictures.close()
+
+
+def test_a_pause_is_kept_in_a_recording_over_the_network(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", count=50, rate=25, times_ms=PAUSED_MS, **REORDERED)
+    with served(path.parent) as url:
+        source = NetworkSource(f"{url}/{path.name}")
+        assert not source.live
+        frames = list(source.frames())
+    assert [round(frame.pts_s * 1000) for frame in frames] == PAUSED_MS
+
+
+def test_no_rate_is_stated_of_live_pictures_without_a_clock(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mjpeg", count=40, rate=15, format="mjpeg", **MJPEG)
+    with Sender(path, "tcp", rounds=100, pause_s=0.001) as sender:
+        source = NetworkSource(sender.url, probe_s=0.2)
+        assert source.live and source.rate_hz is None
+        source.close()
 
 
 def test_a_minute_of_lost_bytes_is_damage(tmp_path: Path) -> None:
