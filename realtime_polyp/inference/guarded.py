@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
+from realtime_polyp.engines.base import DetectorEngine, EngineError, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import Inference, ModelOutputs, Pending
 from realtime_polyp.watchdog import Trouble
@@ -207,12 +207,17 @@ class GuardedInference:
         except TimeoutError:
             self._worker = _Worker()
             return False
+        except EngineError as error:  # it cannot be used here, however often it is tried
+            self._say(f"the model could not be started: {error}")
+            self._starts.extend([self._clock()] * (RESTARTS - len(self._starts)))
+            return False
         except Exception as error:  # noqa: BLE001 - whatever an engine raises, the picture goes on
-            self._say(f"the model could not be started again: {_describe(error)}")
+            self._say(f"the model could not be started: {_describe(error)}")
             return False
         changed = _names(inner) != _names(self._inner)
         self._inner, self._is_down, self._usual_s = inner, False, None
         if changed:
+            _add_note(inner, f"another engine failed ({self.trouble.reason if self.trouble else 'no reason'})")
             self._say(f"the model runs on another engine now: {_names(inner)}")
         return True
 
@@ -302,6 +307,13 @@ def _describe(error: BaseException) -> str:
 def _names(inference: Inference) -> str:
     engines = [engine for engine in (inference.detector, inference.segmenter) if engine is not None]
     return " + ".join(dict.fromkeys(f"{engine.name} ({engine.device})" for engine in engines))
+
+
+def _add_note(inference: Inference, note: str) -> None:
+    """Have the engines say why they run."""
+    for engine in (inference.detector, inference.segmenter):
+        if engine is not None:
+            engine.notes = (*engine.notes, note)
 
 
 def _free_device_memory() -> None:

@@ -9,6 +9,7 @@ import pytest
 from fakes import FakeDetector, FakeSegmenter, ScriptedSource, pipeline_of, wait_until
 from numpy.typing import NDArray
 
+from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.fallback import engines_after
 from realtime_polyp.field_of_view import whole
 from realtime_polyp.inference.guarded import PER_S, RESTARTS, EngineFailure, GuardedInference, Ladder, unguarded
@@ -93,6 +94,29 @@ def test_after_five_starts_in_a_minute_the_next_engine_takes_over_and_the_last_o
     clock.now_s = guard.trouble.next_s
     assert guard.recover(RuntimeError("it failed")) and opened[-1] == 1
     assert guard.detector and guard.detector.name == "engine 1" and not guard.has_answered
+    guard.close()
+
+
+def test_an_engine_that_cannot_be_used_is_passed_over_at_once() -> None:
+    opened: list[int] = []
+    clock = Clock()
+
+    def open_level(level: int) -> HostInference:
+        opened.append(level)
+        if level == 1:
+            raise EngineError("engine b was never compared with float32")
+        return inference_of(FakeDetector() if level == 0 else Detector(nan, name="c"))
+
+    guard = GuardedInference(
+        inference_of(), Ladder(open_level, ["cpu"] * 3), clock=clock, say=lambda text: None, answer_s=30.0
+    )
+    for _ in range(40):
+        guard.recover(RuntimeError("it failed"))
+        clock.now_s += 0.25
+        if opened[-1] == 2:
+            break
+    assert opened == [0] * RESTARTS + [1, 2]
+    assert guard.detector and guard.detector.notes == ("another engine failed (it failed)",)
     guard.close()
 
 
