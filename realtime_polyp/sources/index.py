@@ -31,7 +31,7 @@ class StoredIndex:
 def read_index(reader: Reader) -> StoredIndex:
     """Read the index. Two fields of a picture may have an entry each."""
     entries = list(reader.stream.index_entries)
-    if not _PICTURES_LISTED & set(reader.container_name.split(",")) or not entries:
+    if not _lists_all(reader, [entry.timestamp for entry in entries]):
         return StoredIndex(reader.stream.frames or None)
     step_s = _even_step_s([entry.timestamp for entry in entries], reader.time_base)
     per_picture = _entries_per_picture(step_s, reader)
@@ -75,6 +75,17 @@ def begin_s(reader: Reader) -> float:
     if not reader.container_name.startswith("matroska"):
         return 0.0
     return max(0.0, float((reader.start_pts or 0) * reader.time_base))
+
+
+def _lists_all(reader: Reader, times: list[int]) -> bool:
+    """Whether the index has an entry for every picture. AVI may announce empty frames that it does not list."""
+    stream = reader.stream
+    if not times or not _PICTURES_LISTED & set(reader.container_name.split(",")):
+        return False
+    if len(times) == stream.frames:
+        return True
+    usual = sorted(after - before for before, after in pairwise(times))[len(times) // 2 : len(times) // 2 + 1]
+    return reader.container_name == "avi" and bool(usual) and times[-1] + 2 * usual[0] >= (stream.duration or 0)
 
 
 def _even_step_s(times: list[int], time_base: Fraction) -> float | None:
