@@ -78,14 +78,15 @@ def begin_s(reader: Reader) -> float:
 
 
 def _lists_all(reader: Reader, times: list[int]) -> bool:
-    """Whether the index has an entry for every picture. AVI may announce empty frames that it does not list."""
+    """Whether the index has an entry for every picture that is shown. A fragmented MP4 counts none before it is read;
+    AVI may announce empty frames that it does not list."""
     stream = reader.stream
-    if not times or not _PICTURES_LISTED & set(reader.container_name.split(",")):
+    if not times or not stream.frames or not _PICTURES_LISTED & set(reader.container_name.split(",")):
         return False
-    if len(times) == stream.frames:
+    if reader.container_name != "avi" or len(times) == stream.frames:
         return True
-    usual = sorted(after - before for before, after in pairwise(times))[len(times) // 2 : len(times) // 2 + 1]
-    return reader.container_name == "avi" and bool(usual) and times[-1] + 2 * usual[0] >= (stream.duration or 0)
+    steps = sorted(after - before for before, after in pairwise(times))
+    return bool(steps) and times[-1] + 2 * steps[len(steps) // 2] >= (stream.duration or 0)
 
 
 def _even_step_s(times: list[int], time_base: Fraction) -> float | None:
