@@ -24,7 +24,7 @@ from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.packet_scan import PacketScan, Start, scan_packets
 from realtime_polyp.sources.paths import check_file
 from realtime_polyp.sources.picture import RgbConverter
-from realtime_polyp.sources.pieces import FileClock, clock_of, has_real_clock
+from realtime_polyp.sources.pieces import FileClock, clock_of, has_real_clock, is_by_order
 from realtime_polyp.sources.reader import Reader
 
 Timed = tuple[float, VideoFrame]  # seconds since the stream's start, picture
@@ -342,8 +342,8 @@ class FileSource:
         yield None
 
     def _note_stamp(self, pts_s: float, picture: VideoFrame) -> None:
-        is_avi = self.reader.container_name == "avi"  # its pictures carry times of other pictures
-        pts = round(pts_s / self.reader.time_base) if is_avi else picture.pts
+        by_order = is_by_order(self.reader)  # pictures carry times of others
+        pts = round(pts_s / self.reader.time_base) if by_order else picture.pts
         self._stamps.add_picture(pts, pts_s, self._piece, is_key=picture.key_frame)
 
     def _decode_packet(self, packet: "Packet[VideoStream] | None", clock: FileClock) -> list[VideoFrame]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.sources.fields import FieldPairs
 from realtime_polyp.sources.opening import open_file
-from realtime_polyp.sources.pieces import MOST_REORDERED, Piece, PieceClock, has_real_clock
+from realtime_polyp.sources.pieces import MOST_REORDERED, Piece, PieceClock, has_real_clock, is_by_order
 from realtime_polyp.sources.reader import Reader
 
 _ERRORS_ALLOWED = 3  # consecutive
@@ -58,7 +58,7 @@ class PacketScan:
     Attributes:
         until_s: every picture before this time is known, s; infinite: all are.
         pieces: that are joined in this recording.
-        by_order: its DTS are the times, as in AVI.
+        by_order: its DTS are the times (`is_by_order`).
         has_clock: its timestamps are stored, and not made up by FFmpeg as those of raw streams.
     """
 
@@ -139,7 +139,7 @@ class PacketScan:
         return packets
 
     def _stamp_of(self, packet: "Packet[VideoStream]") -> int | None:
-        """Return the PTS; AVI has only an order, see `OrderClock`."""
+        """Return the PTS, or the DTS where they are the times."""
         return packet.dts if self.by_order or packet.pts is None else packet.pts
 
     def add(self, packet: "Packet[VideoStream]", piece: Piece, *, is_shown: bool) -> None:
@@ -203,7 +203,7 @@ def scan_file(path: Path) -> PacketScan:
 
 def _scan(reader: Reader, until_s: float) -> PacketScan:
     has_clock = has_real_clock(reader) or reader.container_name in _BYTES_SOUGHT
-    scan = PacketScan(until_s, by_order=reader.container_name == "avi", has_clock=has_clock)
+    scan = PacketScan(until_s, by_order=is_by_order(reader), has_clock=has_clock)
     clock, fields, errors, past = PieceClock(reader), FieldPairs(reader.stream), 0, 0
     while errors < _ERRORS_ALLOWED:
         try:

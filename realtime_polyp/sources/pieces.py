@@ -5,9 +5,9 @@ Each piece then goes on one period after the one before. Packets carry the numbe
 (`opaque`), so a picture is never counted to another piece. AVI stores no times but an order: see `OrderClock`.
 """
 
-from collections import deque
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from av.packet import Packet
@@ -85,7 +85,13 @@ class FileClock(Protocol):
 
 def clock_of(reader: Reader, begin: Piece | None = None) -> FileClock:
     """Return the clock of a recording. begin: the piece in which reading begins; None: the first."""
-    return OrderClock(reader) if reader.container_name == "avi" else PieceClock(reader, begin)
+    return OrderClock(reader, begin) if is_by_order(reader) else PieceClock(reader, begin)
+
+
+def is_by_order(reader: Reader) -> bool:
+    """Whether FFmpeg reads no times of pictures with B-frames from this container, but the order of decoding."""
+    of_h264 = reader.container_name == "mxf" and reader.stream.codec_context.name == "h264"
+    return reader.container_name in ("avi", "asf") or of_h264
 
 
 def has_real_clock(reader: Reader) -> bool:
@@ -105,7 +111,7 @@ class PieceClock:
     def __init__(self, reader: Reader, begin: Piece | None = None) -> None:
         self.jumped = False
         self._time_base, self._period_s = reader.time_base, reader.period_s
-        self._tick_s = float(reader.time_base)
+        self._tick_s, self._by_order = float(reader.time_base), is_by_order(reader)
         self._trusts_ahead, self._ends_s = has_real_clock(reader), reader.ends_s
         self._carries_number = not reader.stream.codec_context.is_hwaccel
         self.pieces = [replace(begin) if begin else Piece(first=reader.start_pts, begin_s=0.0)]
@@ -132,7 +138,7 @@ class PieceClock:
         if begins:
             self.pieces.append(Piece(self.pieces[-1].number + 1))
         self._dts = self._dts if dts is None else dts
-        piece, shown = self.pieces[-1], packet.dts if packet.pts is None else packet.pts
+        piece, shown = self.pieces[-1], packet.dts if packet.pts is None or self._by_order else packet.pts
         if shown is not None and not packet.is_discard:
             piece.newest = shown if piece.newest is None else max(piece.newest, shown)
             if piece.begin_s is None or piece.first is None:
@@ -200,19 +206,21 @@ class PieceClock:
 
 
 class OrderClock:
-    """Times of AVI: the n-th picture that is shown has the time of the n-th that is stored.
+    """Times where only an order is stored: the n-th picture that is shown has the n-th time that is stored.
 
-    AVI numbers pictures in the order of decoding. With B-frames, FFmpeg's times of them are late and out of order.
+    AVI numbers pictures in the order of decoding, and FFmpeg reads ASF and H.264 in MXF so. Their times of B-frames are
+    late and out of order.
     """
 
     packet_piece = picture_piece = 0
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, begin: Piece | None = None) -> None:
         self.jumped = False
         self.lead_s = 3 * MOST_REORDERED * reader.period_s if reader.stream.codec_context.has_b_frames else 0.0
-        self._time_base, self._period_s, self._origin = reader.time_base, reader.period_s, reader.start_pts or 0
+        self._time_base, self._period_s = reader.time_base, reader.period_s
+        self._origin = begin.first if begin else reader.start_pts  # None: the first packet's
         self._fields = FieldPairs(reader.stream)
-        self._times: deque[int] = deque()  # not yet given to a picture, ticks
+        self._times: list[int] = []  # a heap: not yet given to a picture, ticks
         self._inside: dict[int | None, int] = {}  # the packets in the decoder: {DTS: how many came before}
         self._count = self._newest = 0
         self._last_s: float | None = None
@@ -220,7 +228,8 @@ class OrderClock:
     def add_packet(self, packet: "Packet[VideoStream]") -> bool:
         if packet.dts is None or packet.is_discard or not packet.size or self._fields.is_second(packet):
             return False
-        self._times.append(packet.dts)
+        self._origin = packet.dts if self._origin is None else self._origin
+        heappush(self._times, packet.dts)
         self._inside[packet.dts] = self._count
         packet.opaque = (packet.dts,)
         self._count += 1
@@ -230,15 +239,16 @@ class OrderClock:
         if packet.dts is not None and packet.dts in self._inside:
             del self._inside[packet.dts]
             self._times.remove(packet.dts)
+            heapify(self._times)
 
     def at(self, picture: VideoFrame) -> float:
         self._newest = max(self._newest, self._inside.pop(_carried(picture), 0))
         for dts in [one for one, place in self._inside.items() if place < self._newest - MOST_REORDERED]:
             del self._inside[dts]  # the decoder gave no picture for it
-            self._times.popleft()
+            heappop(self._times)
         least_s = -1.0 if self._last_s is None else self._last_s + float(self._time_base)
         if self._times:
-            self._last_s = max(least_s, float((self._times.popleft() - self._origin) * self._time_base))
+            self._last_s = max(least_s, float((heappop(self._times) - (self._origin or 0)) * self._time_base))
         else:
             self._last_s = 0.0 if self._last_s is None else self._last_s + self._period_s
         return self._last_s

@@ -95,6 +95,21 @@ def test_pictures_in_avi_have_even_times(tmp_path: Path, codec: str, ticks: int)
     assert (clock.rate_hz, clock.count) == (10, 40)
 
 
+@pytest.mark.parametrize("name", ["a.asf", "a.mxf"])
+def test_pictures_in_the_order_of_decoding_have_even_times(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name, count=40, rate=25, **REORDERED)
+    frames = list(FileSource(path).frames())
+    assert [number_of(frame.image) for frame in frames] == list(range(40))
+    assert [frame.pts_s for frame in frames] == pytest.approx([n / 25 for n in range(40)], abs=1e-6)
+    for start in (1, 12, 30):
+        frames = list(FileSource(path, start_s=start / 25 - 1e-3).frames())
+        assert [(frame.index, number_of(frame.image)) for frame in frames] == [(n, n) for n in range(start, 40)]
+        assert frames[0].pts_s == pytest.approx(start / 25, abs=1e-6)
+    pictures = PictureFile(path)
+    assert [number_of(pictures.at(number / 25).image) for number in (33, 12, 0, 39)] == [33, 12, 0, 39]  # type: ignore[union-attr]
+    pictures.close()
+
+
 def write_avi(path: Path, codec: str, ticks: int) -> Path:
     """An AVI file of 10 pictures per second; ticks: of its clock for each picture, of which it lists one."""
     kinds = {"libx264": REORDERED, "mpeg4": {"options": {"bf": "2", "g": "10"}}, "mjpeg": MJPEG}
