@@ -120,7 +120,11 @@ def pip_section() -> list[str]:
 
 def test_environment_yml_declares_what_pyproject_does() -> None:
     project = pyproject()["project"]
-    extras = [one for name in ("viewer", "report", "metrics", "remote", "train", "dev") for one in project["optional-dependencies"][name]]
+    extras = [
+        one
+        for name in ("viewer", "report", "metrics", "remote", "train", "dev")
+        for one in project["optional-dependencies"][name]
+    ]
     found = [text for text in pip_section() if not text.startswith("-")]  # options such as --extra-index-url aside
     assert sorted(found) == sorted(project["dependencies"] + extras)
 
