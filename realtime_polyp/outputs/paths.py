@@ -55,7 +55,7 @@ def check_folder(folder: Path | None, *, overwrite: bool = False, sources: Seque
     run's."""
     if folder is None:
         return
-    if any(_is_same(folder, source) for source in sources):
+    if any(_is_same(folder, source) for source in sources) and folder.is_dir():
         raise OutputError(
             f"cannot write pictures to {printable(folder)}: it is the source, and they would be read as its pictures; "
             "name another folder"

@@ -200,5 +200,5 @@ def test_files_are_compiled_for_throughput_and_live_sources_for_latency(
 
     monkeypatch.setattr("realtime_polyp.runtime.open_detector", open_)
     monkeypatch.setattr("realtime_polyp.runtime.open_segmenter", open_)
-    open_runtime(parse(["--source", "x", *FAKES, *arguments]).runtime_config(live=live))
+    open_runtime(parse(["--source", "x", *FAKES, "--segmenter", "fake too", *arguments]).runtime_config(live=live))
     assert set(asked) == {hint}

@@ -41,7 +41,7 @@ def ladder(monkeypatch: pytest.MonkeyPatch, *, missing: tuple[str, ...] = (), un
         return f"engine {name} was never compared" if name in ungated else None
 
     monkeypatch.setattr(fallback, "failure_reason", problem)
-    monkeypatch.setattr(fallback, "require_device", lambda device: None)
+    monkeypatch.setattr("realtime_polyp.engines.static.require_device", lambda device: None)
     steps = tuple((name, lambda weights, device: "key") for name, _ in fallback.LADDER)
     monkeypatch.setattr(fallback, "LADDER", steps)
     return {name: opener(name) for name in ("tensorrt-fp16", "compiled-fp16", "eager")}

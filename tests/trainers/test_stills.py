@@ -27,8 +27,8 @@ def test_each_still_has_its_own_field() -> None:
 
 def test_a_video_s_field_only_grows_at_once() -> None:
     first, second = frames_of(2)
-    late = replace(lit(second, 46, 96), pts_s=1.0)
-    fields = [result.field_of_view for result in run_inline([lit(first, 0, 50), late], Pipeline(FakeDetector(), None))]
+    late = replace(lit(second, 30, 96), pts_s=1.0)
+    fields = [result.field_of_view for result in run_inline([lit(first, 0, 66), late], Pipeline(FakeDetector(), None))]
     assert fields[1].width > 90
 
 
