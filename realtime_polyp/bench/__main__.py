@@ -10,7 +10,7 @@ from typing import Any
 
 from realtime_polyp.bench import table
 from realtime_polyp.bench.ablations import ABLATIONS, AblationInput
-from realtime_polyp.bench.bad_day import run_bad_days
+from realtime_polyp.bench.bad_day_runs import run_bad_days
 from realtime_polyp.bench.clips import DEMO, SIZES, images_of, make_clip
 from realtime_polyp.bench.commands import exit_on_error
 from realtime_polyp.bench.comparisons import measure_ablation
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         print(faults_table(measure_faults(options.record_faults)))
         return
     if options.bad_day is not None:
-        run_bad_days(options.bad_day, options.seed)
+        run_bad_days(options.bad_day, options.seed, parallel=options.parallel)
         return
     if options.record_hours:
         print(hours_text(measure_hours(options.record_hours)))
@@ -156,6 +156,8 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--record-faults must be at least 1, got {options.record_faults}")
     if options.bad_day is not None and options.bad_day < 0:
         raise ValueError(f"--bad-day must be 0 or more, got {options.bad_day}")
+    if options.parallel < 1:
+        raise ValueError(f"--parallel must be at least 1, got {options.parallel}")
     for name in ("seconds", "minutes", "hours", "memory_minutes", "record_hours", "review"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
@@ -226,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--record-faults", type=int, metavar="N", help="harm N recordings in each way, and tell what is left of them")
     add("--bad-day", type=int, metavar="N", help="N random sequences of faults of a live source and its models")
     add("--seed", type=int, default=1, help="of --bad-day (default: %(default)s)")
+    add("--parallel", type=int, default=1, metavar="K", help="sequences of --bad-day at a time (default: %(default)s)")
     add("--runs", type=int, default=3, help="rounds; medians are reported (default: %(default)s)")
     add = parser.add_argument_group("models and output").add_argument
     add("--engine", default="auto", help="default: %(default)s")

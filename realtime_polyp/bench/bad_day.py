@@ -2,15 +2,13 @@
 
 `python -m realtime_polyp.bench --bad-day N` plays FIXED sequences and N random ones. After each fault the picture must
 be back within 3 s; while it lasts, the right condition must be shown, and no box of before it. At the end the account
-must be exact, and no thread or descriptor left.
+must be exact, and no thread or descriptor left. `bad_day_faults` has the faults, `bad_day_runs` plays many sequences.
 """
 
 import gc
 import os
-import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.bench.bad_day_faults import STOPPED, Fault
+from realtime_polyp.bench.bad_day_reader import ResultsReader
 from realtime_polyp.bench.fake_device import FakeDevice
-from realtime_polyp.bench.loopback import OTHER_SIZE, SIZE, Scene, Server
+from realtime_polyp.bench.loopback import OTHER_SIZE, RATE_HZ, SIZE, Scene, Server
 from realtime_polyp.engines.base import BaseEngine
 from realtime_polyp.inference.guarded import GuardedInference, Ladder
 from realtime_polyp.inference.host import HostInference
@@ -31,9 +31,10 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.reconnecting import keep_open
-from realtime_polyp.viewer.condition import Condition, condition_of
+from realtime_polyp.viewer.condition import Condition
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import SessionFeed
+from realtime_polyp.viewer.health import Health, Watched
 from realtime_polyp.viewer.player import Player
 
 BACK_S = 3.0
@@ -45,7 +46,10 @@ OLDEST_BOX_S = 1.3
 _SILENCE_S = 1.5
 _HANG_S = 0.6
 _GOOD = ("running", "view not clear", "format changed", "picture late", "model slow")
-_KINDS = ("device", "tcp", "udp", "rtsp")
+_GOES_ON_S = 1.0  # a picture that goes on is not later than this, and none comes so long after the one before
+_AHEAD_S, _BACK_S = 3600.0, 30.0  # jumps of a sender's clock
+_BEGIN_S = 1000.0  # its first timestamp, so that it can jump back
+_LEAP_S = 60.0  # so far the session's clock never goes in one step
 _SETTLE_S = 8.0
 _MODEL_SIZE = (128, 160)
 
@@ -83,66 +87,12 @@ class Faults:
     model: str = ""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One thing that goes wrong.
-
-    Attributes:
-        name: what it is.
-        seconds: how long it lasts, shortest and longest, s.
-        shows: conditions of which one must be shown while it lasts; none: it may pass unseen.
-        within_s: so soon, s.
-    """
-
-    name: str
-    seconds: tuple[float, float]
-    shows: tuple[str, ...] = ()
-    within_s: float = 1.6
-
-
-_AWAY = ("reconnecting", "no signal", "decoder failed")
-_MODEL = ("model failed", "model not answering")
-FAULTS: dict[str, tuple[Fault, ...]] = {
-    "device": (
-        Fault("unplugged", (1.2, 4.0), ("reconnecting",)),
-        Fault("silent", (1.6, 4.0), _AWAY),
-        Fault("read blocks", (1.6, 4.0), _AWAY),
-    ),
-    "tcp": (Fault("server killed", (0.3, 3.0), ("reconnecting",)), Fault("silent", (1.6, 4.0), _AWAY)),
-    "rtsp": (Fault("server killed", (0.3, 3.0), ("reconnecting",)), Fault("silent", (1.6, 4.0), _AWAY)),
-    "udp": (
-        Fault("server killed", (1.6, 3.0), _AWAY),
-        Fault("corrupted", (0.3, 1.5)),
-        Fault("silent", (1.6, 4.0), _AWAY),
-    ),
-}
-ALWAYS = (
-    Fault("frozen", (2.0, 3.0), ("frozen picture",), 2.0),
-    Fault("black", (1.0, 2.0), ("black picture",)),
-    Fault("other size", (1.0, 2.0)),
-    Fault("model raises", (0.3, 1.0), _MODEL),
-    Fault("model hangs", (1.5, 2.5), _MODEL, 2.0),
-    Fault("model gives NaN", (0.3, 1.0), _MODEL),
-    Fault("model gives a wrong shape", (0.3, 1.0), _MODEL),
-)
-STOPPED = Fault("process stopped", (1.0, 3.0))
-
-
-_NAMED = {one.name: one for one in (*(fault for group in FAULTS.values() for fault in group), *ALWAYS, STOPPED)}
-FIXED: tuple[tuple[str, tuple[tuple[Fault, float], ...]], ...] = (  # played before the random ones
-    ("tcp", ((_NAMED["silent"], 10.0), (_NAMED["server killed"], 10.0), (_NAMED["model hangs"], 5.0))),
-    ("device", ((_NAMED["silent"], 10.0), (_NAMED["unplugged"], 10.0), (_NAMED["read blocks"], 10.0))),
-    ("rtsp", ((_NAMED["silent"], 10.0), *[(_NAMED["server killed"], 1.0)] * 10)),
-    ("udp", ((_NAMED["corrupted"], 5.0), (_NAMED["frozen"], 5.0), (_NAMED["other size"], 2.0))),
-    ("device", ((STOPPED, 20.0), (_NAMED["black"], 5.0), (_NAMED["model raises"], 2.5))),
-)
-
-
 class Rig:
     """One source, two fake models, a session and a player, with everything that can be done to them."""
 
     def __init__(self, kind: str, seed: int = 0) -> None:
-        self.kind, self.scene, self.faults = kind, Scene(), Faults()
+        self.kind, self.scene, self.faults, self.reader = kind, Scene(), Faults(), ResultsReader()
+        self.scene.shift_s = _BEGIN_S
         self.device = FakeDevice(self.scene)
         self.server = None if kind == "device" else Server(kind, self.scene, seed)  # type: ignore[arg-type]
         if self.server:
@@ -150,6 +100,8 @@ class Rig:
         self.seen: list[tuple[float, Condition]] = []  # each change of the condition, with its time
         self.problems: list[str] = []
         self.painted_s, self._last = 0.0, (-1, -1.0)
+        self._latest_s = 0.0  # the longest time between two pictures, or from a picture's due time, since a fault began
+        self._jumps = 0
         self._slowest_s = 0.0  # between two ticks: a busy machine is no fault
         self.guard = GuardedInference(
             self._models(), Ladder(lambda level: self._models(), ["cpu", "cpu"]), say=lambda text: None
@@ -158,6 +110,7 @@ class Rig:
         self.pipeline = Pipeline(None, None, inference=self.guard)
         self.pipeline.warm_up()
         self.player = Player(self._open_feed, SourceInfo(kind, live=True), self._paint)
+        self._health = Health(self.player, Watched(self.reader.failure))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, name="player", daemon=True)
 
@@ -176,8 +129,17 @@ class Rig:
         if not self.player.close(5.0):
             self.problems.append("the session did not end within 5 s")
         self.guard.close()
+        self.reader.close()
+        self.problems += self.reader.problems
         if self.server:
             self.server.close()
+        self._check_account()
+
+    def _check_account(self) -> None:
+        """Every picture was shown or is counted as dropped, and each jump of the clock is told."""
+        warning = self.player.feed.warning if self.player.feed else None
+        if self._jumps and "timestamps" not in (warning or ""):
+            self.problems.append(f"the timestamps jumped, but all that is said is {warning!r}")
         tally = self.player.tally()
         if not tally.balanced or tally.pending:
             self.problems.append(f"the account is not exact: {tally}")
@@ -185,6 +147,7 @@ class Rig:
     # What is done to it
 
     def begin(self, fault: Fault, seconds: float) -> None:
+        self._latest_s = 0.0
         does: dict[str, Callable[[], Any]] = {
             "unplugged": lambda: setattr(self.device, "plugged", False),
             "read blocks": lambda: setattr(self.device, "blocks", True),
@@ -194,6 +157,11 @@ class Rig:
             "frozen": lambda: setattr(self.scene, "content", "frozen"),
             "black": lambda: setattr(self.scene, "content", "black"),
             "other size": lambda: setattr(self.scene, "size", OTHER_SIZE),
+            "60 frames/s": lambda: self.scene.set_rate(2 * RATE_HZ),
+            "clock jumps ahead": lambda: self._jump(_AHEAD_S),
+            "clock jumps back": lambda: self._jump(-_BACK_S),
+            "slow consumer": self.reader.slow_down,
+            "full disk": self.reader.fill_disk,
             "model raises": lambda: setattr(self.faults, "model", "raises"),
             "model hangs": lambda: setattr(self.faults, "model", "hangs"),
             "model gives NaN": lambda: setattr(self.faults, "model", "NaN"),
@@ -209,6 +177,13 @@ class Rig:
             self.server.corrupts = 0.0
         self.device.plugged, self.device.blocks = True, False
         self.scene.silent, self.scene.content, self.faults.model = False, "moving", ""
+        if fault.name == "60 frames/s":
+            self.scene.set_rate(RATE_HZ)
+        self.reader.recover()
+
+    def _jump(self, by_s: float) -> None:
+        self.scene.shift_s += by_s
+        self._jumps += 1
 
     # What is seen of it
 
@@ -232,10 +207,19 @@ class Rig:
         in_time = [name for after_s, name in names if after_s <= fault.within_s + self._slowest_s]
         if fault.shows and not set(in_time) & set(fault.shows):
             self.problems.append(f"{fault.name}: none of {fault.shows} within {fault.within_s:g} s, but {names}")
+        if fault.goes_on:
+            self._check_goes_on(fault, [name for _, name in names])
+
+    def _check_goes_on(self, fault: Fault, names: list[str]) -> None:
+        """Check that the picture went on undelayed, and that nothing else was shown."""
+        if self._latest_s > _GOES_ON_S + self._slowest_s:
+            self.problems.append(f"{fault.name}: a picture came {self._latest_s:.2f} s late")
+        if others := set(names) - {*_GOOD, *fault.shows}:
+            self.problems.append(f"{fault.name}: {', '.join(sorted(others))} was shown")
 
     def _open_feed(self, start_s: float) -> SessionFeed:
         self.pipeline.reset()
-        return SessionFeed(keep_open(self._open_source), self.pipeline, display="immediate")
+        return SessionFeed(keep_open(self._open_source), self.pipeline, display="immediate", on_result=self.reader.take)
 
     def _open_source(self) -> Source:
         if self.server is None:
@@ -243,13 +227,19 @@ class Rig:
         return NetworkSource(self.server.url, silence_s=_SILENCE_S, probe_s=0.5, open_timeout_s=_SETTLE_S)
 
     def _paint(self, displayed: DisplayedFrame) -> Painted:
-        self._check_order(displayed.frame)
-        self.painted_s = time.monotonic()
+        now_s, frame = time.monotonic(), displayed.frame
+        if frame.index != self._last[0]:
+            since_s = now_s - self.painted_s if self.painted_s else 0.0
+            self._latest_s = max(self._latest_s, since_s, now_s - frame.captured_s)
+        self._check_order(frame)
+        self.painted_s = now_s
         return Painted(picture=True, overlay=displayed.result is not None)
 
     def _check_order(self, frame: Frame) -> None:
         if frame.index < self._last[0] or frame.pts_s < self._last[1]:
             self.problems.append(f"frame {frame.index} at {frame.pts_s:.3f} s comes after {self._last}")
+        elif frame.pts_s > self._last[1] + _LEAP_S and self._last[0] >= 0:
+            self.problems.append(f"the clock leaps from {self._last[1]:.3f} s to {frame.pts_s:.3f} s")
         self._last = frame.index, frame.pts_s
 
     def _play(self) -> None:
@@ -258,7 +248,7 @@ class Rig:
             wait_s = self.player.tick()
             now_s = time.monotonic()
             self._slowest_s, before_s = max(self._slowest_s, now_s - before_s - wait_s), now_s
-            self._note(condition_of(self.player.state()), now_s)
+            self._note(self._health.condition(), now_s)
             self._stop.wait(wait_s)
 
     def _note(self, condition: Condition, now_s: float) -> None:
@@ -297,7 +287,7 @@ def play_day(kind: str, script: Sequence[tuple[Fault, float]], seed: int = 0) ->
     for fault, seconds in script:
         began_s = time.monotonic()
         rig.begin(fault, seconds)
-        if fault is not STOPPED:
+        if fault != STOPPED:
             time.sleep(seconds)
             rig.check_shown(fault, began_s)
         rig.end(fault)
@@ -325,43 +315,3 @@ def _leaks(before: tuple[int, int]) -> list[str]:
     names = [thread.name for thread in threading.enumerate()]
     threads = [f"threads: {before[0]} before, {now[0]} after: {names}"] if now[0] > before[0] else []
     return threads + ([f"descriptors: {before[1]} before, {now[1]} after"] if now[1] > before[1] else [])
-
-
-def random_script(chance: random.Random, kind: str, *, stops: bool) -> list[tuple[Fault, float]]:
-    """Two to four faults with their lengths, s."""
-    choice = [*FAULTS[kind], *FAULTS[kind], *ALWAYS, *([STOPPED] if stops else [])]
-    return [(one, chance.uniform(*one.seconds)) for one in chance.choices(choice, k=chance.randint(2, 4))]
-
-
-def run_bad_days(count: int, seed: int = 1) -> list[Day]:
-    """Play random sequences, and print each that went wrong. Raises RuntimeError if one did."""
-    chance, days = random.Random(seed), list[Day]()
-    stops = sys.platform == "linux"
-    play_day("device", [], 0)  # what is imported and compiled at the first use is no leak
-    scripts = [(kind, [one for one in script if stops or one[0] is not STOPPED]) for kind, script in FIXED]
-    kinds = (_KINDS[number % len(_KINDS)] for number in range(count))
-    scripts += [(kind, random_script(chance, kind, stops=stops)) for kind in kinds]
-    for number, (kind, script) in enumerate(scripts):
-        day = play_day(kind, script, seed + number)
-        days.append(day)
-        if day.problems:
-            print(f"{number + 1} ({day.kind}: {', '.join(day.script)}): {'; '.join(day.problems)}", flush=True)
-    print(bad_day_table(days))
-    if wrong := sum(bool(day.problems) for day in days):
-        raise RuntimeError(f"{wrong} of {len(days)} sequences went wrong")
-    return days
-
-
-def bad_day_table(days: Sequence[Day]) -> str:
-    """For each fault: how often, and how soon the picture was back."""
-    found: dict[str, list[float]] = {}
-    for day in days:
-        for name, back_s in day.back_s:
-            found.setdefault(name, []).append(back_s)
-    lines = [f"{'fault':28} {'times':>6} {'back after, median':>19} {'longest':>8}"]
-    lines += [
-        f"{name:28} {len(all_s):6} {np.median(all_s):17.2f} s {max(all_s):6.2f} s"
-        for name, all_s in sorted(found.items())
-    ]
-    good = sum(not day.problems for day in days)
-    return "\n".join([*lines, f"{good} of {len(days)} sequences without a fault of ours"])

@@ -72,7 +72,7 @@ class _FakeReader:
         if index == self._last or self._device.scene.silent:
             raise av.error.BlockingIOError(11, "Resource temporarily unavailable")
         self._last = index
-        stamp = round(time.monotonic() * _TICKS_HZ)
+        stamp = round((time.monotonic() + self._device.scene.shift_s) * _TICKS_HZ)
         image = self._device.scene.picture(index)
         return SimpleNamespace(pts=stamp, dts=stamp, size=1, is_keyframe=True, is_corrupt=False, image=image)
 

@@ -58,13 +58,18 @@ def picture(index: int, size: Size = SIZE, content: Content = "moving") -> NDArr
 
 
 class Scene:
-    """What is in front of the camera; may be changed from any thread."""
+    """What is in front of the camera; may be changed from any thread.
+
+    Attributes:
+        shift_s: added to every timestamp, s: a change is a jump of the sender's clock.
+    """
 
     def __init__(self) -> None:
         self.content: Content = "moving"
         self.size = SIZE
         self.silent = False
-        self._began_s = time.monotonic()
+        self.shift_s = 0.0
+        self._pace = (0, time.monotonic(), 0.0, RATE_HZ)  # a picture, when it was due, its timestamp, rate from there
 
     def picture(self, index: int) -> NDArray[np.uint8]:
         return picture(index, self.size, self.content)
@@ -72,7 +77,18 @@ class Scene:
     @property
     def index(self) -> int:
         """Number of the picture that is due now."""
-        return int((time.monotonic() - self._began_s) * RATE_HZ)
+        index, due_s, _, rate_hz = self._pace
+        return index + int((time.monotonic() - due_s) * rate_hz)
+
+    def stamp_s(self, index: int) -> float:
+        """Timestamp of a picture, s."""
+        first, _, stamp_s, rate_hz = self._pace
+        return stamp_s + (index - first) / rate_hz + self.shift_s
+
+    def set_rate(self, rate_hz: int) -> None:
+        """Change the rate from now on, frames/s."""
+        index = self.index
+        self._pace = (index, time.monotonic(), self.stamp_s(index) - self.shift_s, rate_hz)
 
 
 class Server:
@@ -181,11 +197,12 @@ class Server:
     # Encoding
 
     def _encode_to(self, file: "_Pieces | str", stop: threading.Event) -> None:
-        """Encode and send until `stop`, until the size changes (a new stream begins then) or the receiver leaves."""
+        """Encode and send until `stop`, until the receiver leaves, or until the size changes or the timestamps jump
+        back: a new stream begins then."""
         format, options = "mpegts", {"flush_packets": "1"}
         if isinstance(file, str):
             format, options = ("rtp", {}) if file.startswith("rtp:") else ("hls", _HLS)
-        size, last = self.scene.size, -1
+        size, last, last_s = self.scene.size, -1, -1.0
         container = av.open(cast(Any, file), "w", format=format, options=options)
         try:
             stream = _open_stream(container, size)
@@ -194,8 +211,11 @@ class Server:
                 if index == last or self.scene.silent:
                     stop.wait(0.003)
                     continue
-                last = index
-                container.mux(stream.encode(_frame(self.scene.picture(index), index)))
+                stamp_s = self.scene.stamp_s(index)
+                if stamp_s <= last_s:
+                    break
+                last, last_s = index, stamp_s
+                container.mux(stream.encode(_frame(self.scene.picture(index), stamp_s)))
         except OSError:
             stop.wait(0.02)
         finally:
@@ -232,9 +252,9 @@ def _open_stream(container: OutputContainer, size: Size) -> VideoStream:
     return stream
 
 
-def _frame(image: NDArray[np.uint8], index: int) -> av.VideoFrame:
+def _frame(image: NDArray[np.uint8], stamp_s: float) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    frame.pts, frame.time_base = index * _TICKS_HZ // RATE_HZ, Fraction(1, _TICKS_HZ)
+    frame.pts, frame.time_base = round(stamp_s * _TICKS_HZ), Fraction(1, _TICKS_HZ)
     return frame
 
 

@@ -21,6 +21,7 @@ class Damage:
         lost_at_s: times of packets that could not be read or decoded.
         incomplete_at_s: times of pictures that were decoded with missing data.
         gaps: spans without pictures.
+        jumps_at_s: of a live source, times at which its timestamps jumped.
         end_s: time of the end of a truncated file; None: not truncated.
         announced_s: stored duration of a file that ends earlier; None: it does not.
         cut: whether the file ends in the middle of a packet.
@@ -32,6 +33,7 @@ class Damage:
     lost_at_s: list[float] = field(default_factory=list)
     incomplete_at_s: list[float] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    jumps_at_s: list[float] = field(default_factory=list)
     end_s: float | None = None
     announced_s: float | None = None
     cut: bool = False
@@ -67,9 +69,11 @@ class Damage:
         return f"{name} is damaged after {self._first_s():.2f} s ({_plural(count, 'frame')} could be read): {found}."
 
     def describe_live(self, name: str) -> str | None:
-        """Describe the losses of a live stream in one sentence; None without losses."""
+        """Describe the losses of a live stream and the jumps of its clock in one sentence each; None without any."""
         found = self._found()
-        return f"{name} arrives incomplete: {found}." if found else None
+        lost = f"{name} arrives incomplete: {found}." if found else ""
+        jumps = f"The timestamps of {name} jumped {_places(self.jumps_at_s)}." if self.jumps_at_s else ""
+        return f"{lost} {jumps}".strip() or None
 
     def _found(self) -> str:
         found = []

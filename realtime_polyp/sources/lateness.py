@@ -2,6 +2,7 @@
 
 _DRIFT = 0.0015  # how much slower a sender's clock may run, s per s: 29.97 Hz marked as 30 Hz is 0.001
 _RESTART_S = 1.0  # timestamps that go back further restart the estimate
+_JUMP_S = 60.0  # a picture that is so far from the newest packet was sent before the sender's clock jumped
 
 
 class DueClock:
@@ -36,6 +37,6 @@ class DueClock:
 
     def due_s(self, stamp_s: float | None, arrived_s: float) -> float:
         """Return when the picture was due by time.monotonic(), s; never later than its arrival."""
-        if stamp_s is None or self._best_s is None:
+        if stamp_s is None or self._best_s is None or abs(stamp_s - self._stamp_s) > _JUMP_S:
             return arrived_s
         return min(arrived_s, self._best_s + stamp_s)

@@ -215,6 +215,8 @@ class _Decoding:
         if is_leading or not item.shows:
             return None
         self._last_s = self._clock.at(pts)
+        if self._clock.jumped:
+            self._damage.jumps_at_s.append(self._last_s)
         captured_s = self.due.due_s(item.stamp_s, item.arrived_s)
         image, continues, aspect = self._to_rgb(picture), not self._clock.jumped, self._to_rgb.aspect
         stamp_s = None if pts is None else float(pts * self._reader.time_base)

@@ -104,7 +104,7 @@ class Ahead:
         self._rest_s = _REST_S if calm else min(2 * self._rest_s, _LONGEST_REST_S)
         self._rests_until_s = now_s + self._rest_s
         with suppress(OSError):
-            self._ours.send(time.time() + self._rest_s)
+            self._ours.send(now_s + self._rest_s)
 
     def close(self) -> None:
         """End the process at once."""
@@ -126,19 +126,22 @@ def _run(job: Job, connection: Connection) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # a damaged file was reported by the viewer already
     with suppress(OSError, EOFError):
-        began_s = time.time()
+        began_s = time.monotonic()
         for report in _reports(job):
             connection.send(report)
-            _rest(connection, time.time() - began_s)
-            began_s = time.time()
+            _rest(connection, time.monotonic() - began_s)
+            began_s = time.monotonic()
 
 
 def _rest(connection: Connection, worked_s: float) -> None:
-    """Rest until the time that was asked for last, but no longer than was worked: a player may be late for ever."""
+    """Rest until the time that was asked for last, but no longer than was worked: a player may be late for ever.
+
+    Both processes read time.monotonic(), which is one for the whole machine: the wall clock may be set meanwhile.
+    """
     until_s = 0.0
     while connection.poll():
         until_s = connection.recv()
-    time.sleep(min(max(0.0, until_s - time.time()), worked_s))
+    time.sleep(min(max(0.0, until_s - time.monotonic()), worked_s))
 
 
 def _reports(job: Job) -> Iterator[Report]:

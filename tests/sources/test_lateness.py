@@ -46,6 +46,13 @@ def test_a_clock_that_begins_anew_keeps_the_lateness() -> None:
     assert lateness([(100, 0), (101, 1), (102, 4), (0, 5), (1, 6)])[-1] == pytest.approx(2, abs=0.02)
 
 
+def test_a_picture_sent_before_the_senders_clock_jumped_is_due_when_it_arrived() -> None:
+    clock = DueClock()
+    for stamp_s, arrived_s in ((10, 0.0), (11, 1.0), (3611, 1.04)):
+        clock.add(stamp_s, arrived_s)
+    assert clock.due_s(11, 1.0) == 1.0 and clock.due_s(3611, 1.5) == pytest.approx(1.04)
+
+
 def test_a_picture_without_a_stamp_is_due_when_it_arrives() -> None:
     assert DueClock().due_s(None, 5.0) == 5.0
 

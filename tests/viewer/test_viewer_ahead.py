@@ -127,7 +127,7 @@ def test_key_frames_are_those_of_the_file(tmp_path: Path):
 
 def test_a_rest_is_no_longer_than_the_work_before_it_and_the_last_request_counts():
     ours, theirs = multiprocessing.Pipe()
-    for until_s in (time.time() + 60, time.time() + 50):
+    for until_s in (time.monotonic() + 60, time.monotonic() + 50):
         ours.send(until_s)
     started_s = time.monotonic()
     _rest(theirs, 0.05)
