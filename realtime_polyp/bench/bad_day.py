@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from realtime_polyp.bench.bad_day_faults import STOPPED, Fault
 from realtime_polyp.bench.bad_day_reader import ResultsReader
+from realtime_polyp.bench.bad_day_recording import DayRecording
 from realtime_polyp.bench.fake_device import FakeDevice
 from realtime_polyp.bench.loopback import OTHER_SIZE, RATE_HZ, SIZE, Scene, Server
 from realtime_polyp.engines.base import BaseEngine
 from realtime_polyp.inference.guarded import GuardedInference, Ladder
 from realtime_polyp.inference.host import HostInference
-from realtime_polyp.packets import Frame
+from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.network import NetworkSource
@@ -91,7 +92,8 @@ class Rig:
     """One source, two fake models, a session and a player, with everything that can be done to them."""
 
     def __init__(self, kind: str, seed: int = 0) -> None:
-        self.kind, self.scene, self.faults, self.reader = kind, Scene(), Faults(), ResultsReader()
+        self.kind, self.scene, self.faults = kind, Scene(), Faults()
+        self.reader, self.recording = ResultsReader(), DayRecording()
         self.scene.shift_s = _BEGIN_S
         self.device = FakeDevice(self.scene)
         self.server = None if kind == "device" else Server(kind, self.scene, seed)  # type: ignore[arg-type]
@@ -110,7 +112,7 @@ class Rig:
         self.pipeline = Pipeline(None, None, inference=self.guard)
         self.pipeline.warm_up()
         self.player = Player(self._open_feed, SourceInfo(kind, live=True), self._paint)
-        self._health = Health(self.player, Watched(self.reader.failure))
+        self._health = Health(self.player, Watched(lambda: self.reader.failure() or self.recording.failure()))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, name="player", daemon=True)
 
@@ -130,7 +132,7 @@ class Rig:
             self.problems.append("the session did not end within 5 s")
         self.guard.close()
         self.reader.close()
-        self.problems += self.reader.problems
+        self.problems += self.reader.problems + self.recording.close()
         if self.server:
             self.server.close()
         self._check_account()
@@ -161,7 +163,7 @@ class Rig:
             "clock jumps ahead": lambda: self._jump(_AHEAD_S),
             "clock jumps back": lambda: self._jump(-_BACK_S),
             "slow consumer": self.reader.slow_down,
-            "full disk": self.reader.fill_disk,
+            "full disk": self._fill_disk,
             "model raises": lambda: setattr(self.faults, "model", "raises"),
             "model hangs": lambda: setattr(self.faults, "model", "hangs"),
             "model gives NaN": lambda: setattr(self.faults, "model", "NaN"),
@@ -180,6 +182,11 @@ class Rig:
         if fault.name == "60 frames/s":
             self.scene.set_rate(RATE_HZ)
         self.reader.recover()
+        self.recording.recover()
+
+    def _fill_disk(self) -> None:
+        self.reader.fill_disk()
+        self.recording.fill_disk()
 
     def _jump(self, by_s: float) -> None:
         self.scene.shift_s += by_s
@@ -219,7 +226,14 @@ class Rig:
 
     def _open_feed(self, start_s: float) -> SessionFeed:
         self.pipeline.reset()
-        return SessionFeed(keep_open(self._open_source), self.pipeline, display="immediate", on_result=self.reader.take)
+        source = keep_open(self._open_source)
+        self.recording.start(source, self.pipeline)
+        take, capture = self._take_result, self.recording.capture
+        return SessionFeed(source, self.pipeline, display="immediate", on_result=take, on_frame=capture)
+
+    def _take_result(self, result: Result) -> None:
+        self.recording.write(result)
+        self.reader.take(result)
 
     def _open_source(self) -> Source:
         if self.server is None:

@@ -43,7 +43,7 @@ class FakeCapture(CaptureSource):
 
     def __init__(self, device: FakeDevice, silence_s: float) -> None:
         self.name, self.rate_hz, self.size = "fake device", Fraction(RATE_HZ), device.scene.size
-        self.damage, self._silence_s = Damage(), silence_s
+        self.damage, self._silence_s, self.deinterlace = Damage(), silence_s, "auto"
         self.reader: Any = _FakeReader(device)
 
     def frames(self) -> Any:
@@ -58,7 +58,7 @@ class _FakeReader:
     def __init__(self, device: FakeDevice) -> None:
         self._device, self._last = device, -1
         self.stop = threading.Event()
-        self.stream = SimpleNamespace(sample_aspect_ratio=None)
+        self.stream = SimpleNamespace(sample_aspect_ratio=None, codec_context=SimpleNamespace(name="rawvideo"))
         self.tap = None
 
     def packet(self) -> Any:

@@ -24,6 +24,7 @@ _STEADY_S = 10.0  # a source that ran for so long did not fail because it was op
 _POLL_S = 0.05
 _NO_PICTURE_S = 0.8  # for so long without a picture, packets come that cannot be decoded
 _MOST_RETURNS = 1000
+_MOST_LOSSES, _MORE_LOSSES = 20, "More was lost later."
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,9 @@ class Reconnecting(SourceWrapper):
             before, self.source = self.source, source
             if self._stop.is_set():
                 source.close()
-        if before.warning and before.warning not in self._warnings and "ended by its sender" not in before.warning:
-            self._warnings.append(before.warning)
+        lost = _losses_of(before) if len(self._warnings) < _MOST_LOSSES else _losses_of(before) and _MORE_LOSSES
+        if lost and lost not in self._warnings:
+            self._warnings.append(lost)
         self._opened_s = time.monotonic()
         self.on_open(source)
 
@@ -201,6 +203,12 @@ class Reconnecting(SourceWrapper):
                 opening.abandon()
                 return None if self._stop.is_set() else SourceError(f"{self.name} does not open.", is_away=True)
         return opening.take()
+
+
+def _losses_of(source: Source) -> str | None:
+    """What a source lost, without the sentence that its sender ended it: that is an outage, and told as one."""
+    damage = getattr(source, "damage", None)
+    return damage.describe_live(source.name) if damage else source.warning
 
 
 class _Opening:

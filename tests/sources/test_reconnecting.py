@@ -17,6 +17,7 @@ from media import write_clip
 from realtime_polyp.bench.loopback import OTHER_SIZE, Scene, Server
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources import NetworkSource, SourceError, open_source
+from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.live import read_live
 from realtime_polyp.sources.paced import BurstPacer
 from realtime_polyp.sources.reconnecting import AWAY_WAIT_S, FIRST_WAIT_S, LONGEST_WAIT_S, Reconnecting, keep_open
@@ -61,6 +62,22 @@ def test_index_and_clock_go_on_over_an_outage_and_it_is_told() -> None:
     assert source.warning == f"camera was away once, for {gap_s:.1f} s, and came back."
     assert [(one.from_s, one.to_s) for one in source.returns] == [(frames[2].pts_s, frames[3].pts_s)]
     assert first.closed
+
+
+class Damaged(Camera):
+    """A camera whose timestamps jumped, and which its sender then ends."""
+
+    warning = "camera was ended by its sender after 0.1 s."  # type: ignore[assignment]
+    damage = Damage(jumps_at_s=[0.04])
+
+
+def test_what_a_source_lost_is_told_also_after_its_sender_ended_it() -> None:
+    source = Reconnecting(Damaged(failure=None), Camera, give_up_after_s=0.5)
+    frames = source.frames()
+    for _ in range(5):
+        next(frames)
+    source.close()
+    assert source.warning and source.warning.endswith("came back. The timestamps of camera jumped at 0.04 s.")
 
 
 def test_a_source_that_is_given_up_ends_as_it_failed() -> None:
