@@ -302,6 +302,7 @@ class CopiedPackets:
         time_ms = self._unwrap(own_ms)
         delay_ms = 0 if packet.dts is None else round((packet.pts - packet.dts) * to_ms)
         self._last_dts_ms = max(self._last_dts_ms + 1, time_ms - delay_ms)
+        time_ms = max(time_ms, self._last_dts_ms)  # a damaged timestamp, or a small step back: no muxer would take it
         self._places[float(packet.pts * self._reader.time_base)] = time_ms
         if len(self._places) > _MOST_PLACES:
             del self._places[next(iter(self._places))]

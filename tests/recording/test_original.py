@@ -3,6 +3,7 @@
 import threading
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -39,6 +40,21 @@ def test_packets_of_a_stream_are_copied_as_they_are(tmp_path, options):
     assert len(places) == len(frames) > 0 and written.keys() >= places.keys()
     assert all((written[time_ms] == frame.image).all() for time_ms, frame in places.items())
     assert original.facts() == {"how": "packets", "codec": "h264", "file": "original.mkv"}
+
+
+@pytest.mark.parametrize("back_s", [0.5, 30])
+def test_timestamps_that_step_or_jump_back_do_not_end_the_copy(tmp_path, back_s):
+    clip = write_clip(tmp_path / "a.ts", options={"g": "10", "tune": "zerolatency"}, **STREAM)
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        reader = SimpleNamespace(stream=stream, time_base=stream.time_base, period_s=0.04, rate_hz=25, tap=None)
+        original = LiveOriginal(CopiedPackets(reader), tmp_path)
+        for number, packet in enumerate(one for one in container.demux(stream) if one.size):
+            back = round(back_s / stream.time_base) if number >= 25 else 0
+            packet.pts, packet.dts = packet.pts - back, packet.dts - back
+            reader.tap(packet)
+        original.close()
+    assert len(pictures_of(tmp_path / "original.mkv")) == 50
 
 
 def test_uncompressed_pictures_are_encoded_nearly_without_loss(tmp_path):
