@@ -268,7 +268,7 @@ class Player:
             frame_quality=newest.frame_quality if newest else "clear",
             format_change=FormatChange(change[0], change[1], now_s - change[2]) if change else None,
             failure=self.failure,
-            warning=self.feed.warning if self.feed else None,
+            warning=self.feed.warning if self.feed and self.phase == "ended" else None,  # it lists all that was lost
             stall=self.feed.stalled(NO_SIGNAL_S) if self.feed and self.phase == "playing" else None,
             troubles=self.feed.troubles if self.feed and self.phase == "playing" else (),
         )
