@@ -64,6 +64,7 @@ def test_memory_over_time_is_told(clip: Path, fake_engines: object, capsys: pyte
     ("words", "said"),
     [
         (["--runs", "0"], "--runs must be at least 1, got 0"),
+        (["--bad-day", "1", "--parallel", "0"], "--parallel must be at least 1, got 0"),
         (["--seconds", "-1"], "--seconds must be above 0, got -1"),
         (["--live", "--minutes", "0"], "--minutes must be above 0, got 0"),
         (["--live", "--steps"], "--live and --steps do not go together"),
