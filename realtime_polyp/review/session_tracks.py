@@ -19,6 +19,7 @@ from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.refilter import Piece, Refilter
 from realtime_polyp.review.tracks import NO_TRACKS, TrackTable, join_tables, recorded_tracks
 
+_WHOLE = 1 << 62  # a frame number that no session reaches
 _AROUND = 30  # frames before and after the one on the screen that are filtered at once
 
 
@@ -76,7 +77,9 @@ class SessionTracks:
             if settings == self.state.settings:
                 return
             before, self._asked, self._shown = self.state, settings, shown
-            self.state = replace(before, settings=settings, pieces=(), is_complete=False)
+            is_there = settings == self.recorded and self._cues is not None
+            pieces = (Piece(0, _WHOLE, self._recorded_tracks),) if is_there else ()
+            self.state = replace(before, settings=settings, pieces=pieces, is_complete=False)
             self._changed.notify()
         if self._cues is not None and settings != self.recorded:
             piece = self._refilter(self._cues, settings).stretch(max(1, shown - _AROUND), shown + _AROUND)

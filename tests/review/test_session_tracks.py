@@ -54,6 +54,10 @@ def test_what_is_on_the_screen_is_filtered_at_once_under_the_known_number(folder
     tracks.set(replace(tracks.recorded, score_threshold=0.2), 50)
     assert not tracks.state.is_complete and len(tracks.state.pieces) == 1
     assert shown(tracks.state, 50) == before == [1]
+    tracks.set(replace(tracks.recorded, score_threshold=1.0), 50)
+    assert not shown(tracks.state, 50)
+    tracks.set(tracks.recorded, 50)
+    assert shown(tracks.state, 50) == before, "the recorded ones are there at once, without the thread"
 
 
 def test_pictures_of_a_session_are_those_that_were_analysed(folder: Path) -> None:
