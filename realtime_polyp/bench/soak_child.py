@@ -103,6 +103,10 @@ class Sampler:
     def __init__(self, board: Board, length_s: float, end: Callable[[], None]) -> None:
         self._stream, self._length_s, self._end = board.stream(), length_s, end
         self.warm_s = min(_LONGEST_WARM_S, length_s / 5)
+        sixth_s = (length_s - self.warm_s) / 6
+        # Where the first sixth begins and ends, and where the last begins. Only these statuses and the last are kept:
+        # each holds 0.2 MB of histograms, and all of them would look like memory that the program loses.
+        self._marks_s = (self.warm_s, self.warm_s + sixth_s, length_s - sixth_s)
         self.samples: list[dict[str, float]] = []
         self.statuses: list[tuple[float, Status]] = []
         self.session: Any = None
@@ -116,18 +120,21 @@ class Sampler:
             self._end()
             return
         self.session, began_s = self._stream.session, time.monotonic()
+        wanted_s: tuple[float, ...] = self._marks_s
         for number in range(_SAMPLES + 1):
             time.sleep(max(0.0, began_s + number * self._length_s / _SAMPLES - time.monotonic()))
             now_s = time.monotonic() - began_s
-            self.statuses.append((now_s, self._stream.snapshot()))
+            if number == _SAMPLES or (wanted_s and now_s >= wanted_s[0]):
+                self.statuses.append((now_s, self._stream.snapshot()))
+                wanted_s = tuple(mark_s for mark_s in wanted_s if mark_s > now_s)
             self.samples.append({"s": round(now_s, 1), "memory_mb": round(resident_mb(), 1), **_handles()})
         self._end()
 
     def report(self, rate_hz: int) -> dict[str, Any]:
         """The figures, as JSON types. Deadlines count from the end of the warm-up."""
-        sixth_s = (self._length_s - self.warm_s) / 6
-        warm, last = self._at(self.warm_s), self.statuses[-1][1]
-        delays = {"first": (warm, self._at(self.warm_s + sixth_s)), "last": (self._at(self._length_s - sixth_s), last)}
+        warm, first_end, last_begin = (self._at(mark_s) for mark_s in self._marks_s)
+        last = self.statuses[-1][1]
+        delays = {"first": (warm, first_end), "last": (last_begin, last)}
         pictures = _between(last.pictures, warm.pictures)
         overlays = recent_delays(last, warm)[1]
         return {

@@ -298,8 +298,6 @@ def condition_of(session: Session, newest: Result | None, no_picture_s: float) -
     stall = session.stalled(ANSWER_LIMIT_S)
     if stall:
         return Condition(f"{stall.stage} not answering", "bad", blanks=True)
-    for trouble in session.troubles:
-        return Condition(_TROUBLES[trouble.part], "bad", blanks=True)
     if session.source.live and no_picture_s > NO_SIGNAL_S:
         return Condition("no signal", "bad", blanks=True)
     if newest is None:

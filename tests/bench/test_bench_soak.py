@@ -1,8 +1,10 @@
 """The soak: what it calls grown or lost, and the stream that it sends."""
 
+import threading
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,9 @@ from media import write_clip
 
 from realtime_polyp.bench.__main__ import main
 from realtime_polyp.bench.soak import sent_over_loopback, soak_table, verdicts_of
-from realtime_polyp.bench.soak_child import _between
+from realtime_polyp.bench.soak_child import Sampler, _between
 from realtime_polyp.sources import NetworkSource
+from realtime_polyp.telemetry.board import Status
 from realtime_polyp.telemetry.ledger import Tally
 
 DELAY = {"p50": 40.0, "p95": 50.0, "p99": 60.0, "p999": 61.0, "max": 62.0}
@@ -78,6 +81,27 @@ def test_what_has_grown_or_was_lost_is_named(changes: dict[str, Any], says: str)
 def test_memory_may_grow_while_the_program_warms_up() -> None:
     samples = [one | {"memory_mb": 400 + min(one["s"], 60)} for one in report_of()["samples"]]
     assert verdicts_of(report_of(samples=samples)) == []
+
+
+class CountedStream:
+    """A stream of the board whose session has begun, and which counts how often it was asked for a status."""
+
+    picture, session = object(), object()
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def snapshot(self) -> Status:
+        self.asked += 1
+        return Status("1")
+
+
+def test_few_statuses_are_kept_or_they_would_look_like_memory_that_is_lost() -> None:
+    stream, over = CountedStream(), threading.Event()
+    board: Any = SimpleNamespace(stream=lambda: stream)
+    sampler = Sampler(board, 0.6, over.set)
+    assert over.wait(30) and len(sampler.samples) == 121
+    assert stream.asked == len(sampler.statuses) <= 4
 
 
 def test_misses_are_counted_from_the_end_of_the_warm_up() -> None:
