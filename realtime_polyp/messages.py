@@ -21,6 +21,15 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def describe_error(error: BaseException) -> str:
+    """Return the message of an error on one line, or its class if it has none, such as a MemoryError."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - a model may raise anything
+        message = ""
+    return message or type(error).__name__
+
+
 def shorten(text: str, longest: int = _QUOTED) -> str:
     """Cut a text after `longest` characters."""
     return text if len(text) <= longest else f"{text[:longest]}..."

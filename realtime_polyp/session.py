@@ -12,6 +12,7 @@ from realtime_polyp.channel import Channel, Stopped
 from realtime_polyp.inference.base import Pending
 from realtime_polyp.inference.checked import ModelOutputError
 from realtime_polyp.inference.guarded import EngineFailure, GuardedInference
+from realtime_polyp.messages import describe_error
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.telemetry.histogram import Histogram
@@ -46,7 +47,7 @@ class SessionError(RuntimeError):
         if isinstance(cause, ModelOutputError) and cause.frame_index is not None:
             frame_index = cause.frame_index  # not the first frame of its batch
         where = "before the first frame" if frame_index is None else f"at frame {frame_index}"
-        super().__init__(f"the {stage} failed {where}: {_describe(cause)}")
+        super().__init__(f"the {stage} failed {where}: {describe_error(cause)}")
         self.stage, self.frame_index = stage, frame_index
         self.__cause__ = cause
 
@@ -402,12 +403,3 @@ class Session:
     def _drop_result(self, result: Result, reason: str) -> None:
         if not self.screen:
             self._drop_picture(result.frame, "output", reason)
-
-
-def _describe(cause: BaseException) -> str:
-    """Return the message of an error on one line, or its class if it has none, such as a MemoryError."""
-    try:
-        message = " ".join(str(cause).split())
-    except Exception:  # noqa: BLE001 - a model may raise anything
-        message = ""
-    return message or type(cause).__name__

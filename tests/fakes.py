@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import wraps
 from itertools import pairwise
@@ -20,7 +21,8 @@ from realtime_polyp.packets import NO_DETECTIONS, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.postprocess.fusion import BoxFusion, FusedModel, Fusion, MaskFusion
 from realtime_polyp.runtime import Runtime, RuntimeConfig
-from realtime_polyp.session import Session
+from realtime_polyp.session import Session, SessionError
+from realtime_polyp.telemetry.board import Stream
 from realtime_polyp.telemetry.trace import Trace
 
 SIZE = (96, 72)  # (width, height) px
@@ -169,6 +171,20 @@ class ConstantDetector(BaseEngine):
 def pipeline_of(detector: object | None = None, config: PipelineConfig = PipelineConfig()) -> Pipeline:
     """A line of fakes, with another detector where one is given."""
     return Pipeline(detector or FakeDetector(), FakeSegmenter(), config)  # type: ignore[arg-type]
+
+
+def ran_on_board(
+    stream: Stream, source: ScriptedSource, keep: Callable[[Result], None] | None = None, frames: Any = None
+) -> Session:
+    """A session of a line of fakes that has ended, which a stream of the board followed."""
+    session = Session(
+        source, pipeline_of(), stream.results_to(keep or (lambda result: None)), on_frame=stream.frames_to(frames)
+    )
+    stream.attach(session)
+    session.start()
+    with suppress(SessionError):
+        session.wait()
+    return session
 
 
 def assert_same_results(found: Sequence[Result], expected: Sequence[Result]) -> None:

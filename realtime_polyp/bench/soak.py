@@ -28,7 +28,7 @@ from realtime_polyp.runtime import RuntimeConfig
 MOST_DELAY_GROWTH = 1.10
 """p99 of the annotation delay in the last sixth, relative to the first sixth after the warm-up."""
 MOST_MEMORY_GROWTH_MB = 20.0
-"""Between the medians of the first and the last sixth after the warm-up."""
+"""Between the medians of the first and the last quarter of what follows the warm-up."""
 
 SOAK_KEY_EVERY = 30
 """Frames from one keyframe of the clip to the next, as streams have them: packets that come too late are skipped up to

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from realtime_polyp.engines.base import DetectorEngine, EngineError, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import Inference, ModelOutputs, Pending
+from realtime_polyp.messages import describe_error
 from realtime_polyp.watchdog import Trouble
 
 T = TypeVar("T")
@@ -137,7 +138,7 @@ class GuardedInference:
             self._worker = _Worker()  # the other one hangs
             raise EngineFailure(f"no answer for {self._clock() - began_s:.1f} s") from error
         except BaseException as error:  # noqa: BLE001 - a model may raise anything, on a thread of its own
-            raise EngineFailure(_describe(error), error) from error
+            raise EngineFailure(describe_error(error), error) from error
         self._learn(self._clock() - began_s)
         return Pending(lambda: outputs)
 
@@ -212,7 +213,7 @@ class GuardedInference:
             self._starts.extend([self._clock()] * (RESTARTS - len(self._starts)))
             return False
         except Exception as error:  # noqa: BLE001 - whatever an engine raises, the picture goes on
-            self._say(f"the model could not be started: {_describe(error)}")
+            self._say(f"the model could not be started: {describe_error(error)}")
             return False
         changed = _names(inner) != _names(self._inner)
         self._inner, self._is_down, self._usual_s = inner, False, None
@@ -294,14 +295,6 @@ def _serve(calls: "queue.SimpleQueue[_Call[Any] | None]") -> None:
     while (call := calls.get()) is not None:
         call.run()
         del call  # it holds pictures
-
-
-def _describe(error: BaseException) -> str:
-    try:
-        message = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - a model may raise anything
-        message = ""
-    return message or type(error).__name__
 
 
 def _names(inference: Inference) -> str:

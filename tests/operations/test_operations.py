@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Run
-from fakes import ScriptedSource, picture, pipeline_of
+from fakes import ScriptedSource, picture, ran_on_board
 from media import write_clip
 
 from realtime_polyp.cli.options import parse
@@ -23,7 +23,7 @@ from realtime_polyp.operations.event_log import EventLog
 from realtime_polyp.operations.pages import OperationsServer
 from realtime_polyp.operations.start import OperationsConfig, open_operations
 from realtime_polyp.operations.watch import LogWriter
-from realtime_polyp.session import Session, SessionError
+from realtime_polyp.session import Session
 from realtime_polyp.telemetry.board import Board, Condition
 
 NAME = "MUSTERFRAU_Anna_1961"
@@ -36,20 +36,7 @@ class NamedSource(ScriptedSource):
 
 
 def ran(board: Board, source: ScriptedSource | None = None) -> Session:
-    stream = board.stream()
-    session = Session(
-        source or NamedSource(40),
-        pipeline_of(),
-        stream.results_to(lambda result: None),
-        on_frame=stream.frames_to(None),
-    )
-    stream.attach(session)
-    session.start()
-    try:
-        session.wait()
-    except SessionError:
-        pass
-    return session
+    return ran_on_board(board.stream(), source or NamedSource(40))
 
 
 def get(address: str, **headers: str) -> tuple[int, str]:

@@ -4,10 +4,10 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from fakes import ScriptedSource, pipeline_of
+from fakes import ScriptedSource, pipeline_of, ran_on_board
 
 from realtime_polyp.packets import Frame, Result
-from realtime_polyp.session import Session, SessionError
+from realtime_polyp.session import Session
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.telemetry.board import Board, Condition, Stream, condition_of
 from realtime_polyp.telemetry.deadlines import limits_ms, misses_of
@@ -21,17 +21,7 @@ def followed(source: ScriptedSource, board: Board) -> tuple[Session, list[Frame]
     """A session that has ended, followed by the board's first stream."""
     frames: list[Frame] = []
     results: list[Result] = []
-    stream = board.stream()
-    session = Session(
-        source, pipeline_of(), stream.results_to(results.append), on_frame=stream.frames_to(frames.append)
-    )
-    stream.attach(session)
-    session.start()
-    try:
-        session.wait()
-    except SessionError:
-        pass
-    return session, frames, results
+    return ran_on_board(board.stream(), source, results.append, frames.append), frames, results
 
 
 def test_without_a_session_it_idles() -> None:
