@@ -100,6 +100,10 @@ class Canvas(QWidget):
         rects = [moved(box.box, scale, area.x(), area.y()) for box in self.shapes().boxes]
         return [QRectF(QPointF(x1, y1), QPointF(x2, y2)) for x1, y1, x2, y2 in rects]
 
+    @property
+    def condition(self) -> Condition:
+        return self._condition
+
     def areas_to_see(self) -> list[QRectF]:
         """What nothing may cover: badges and boxes, widget px."""
         return [*self._badges.areas, *self.boxes_on_widget()]

@@ -32,28 +32,33 @@ class Legend(QWidget):
         super().__init__(canvas)
         self._canvas, self._on_close = canvas, on_close
         self.setObjectName("legend")
-        self._size = 16.0
+        self._size, self._is_open = 16.0, False
         self.hide()
 
     def toggle(self) -> None:
-        if self.isHidden():
-            self.open()
-        else:
+        if self._is_open:
             self.dismiss()
+        else:
+            self.open()
 
     def open(self) -> None:
+        self._is_open = True
         self.fit()
-        self.show()
         self.make_way()
         self._canvas.update()
 
     def dismiss(self) -> None:
+        self._is_open = False
         self.hide()
         self._on_close()
         self._canvas.update()
 
     def make_way(self) -> None:
-        """While it is open: go to the corner where it covers least of badges and polyps."""
+        """While it is open: go to the corner where it covers least of badges and polyps.
+
+        It is hidden while a condition is written over the picture, which must be read first.
+        """
+        self.setVisible(self._is_open and not self._canvas.condition.covers)
         if self.isHidden():
             return
         areas = self._canvas.areas_to_see()

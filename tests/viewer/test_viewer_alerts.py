@@ -14,7 +14,7 @@ from realtime_polyp.outputs.overlay import OverlayStyle
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Mask, Result, Track
 from realtime_polyp.viewer import bars
 from realtime_polyp.viewer.canvas import Canvas
-from realtime_polyp.viewer.condition import RUNNING
+from realtime_polyp.viewer.condition import RUNNING, Condition
 from realtime_polyp.viewer.displayed import DisplayedFrame, SourceInfo
 from realtime_polyp.viewer.edge_signal import bar_of, side_of
 from realtime_polyp.viewer.sound import AlarmSound
@@ -132,7 +132,8 @@ class TestLegend:
     def test_it_opens_at_the_first_start_until_it_is_closed(self, window, qtbot):
         closed = []
         one = window([result(i) for i in range(400)], legend=True, on_legend_closed=lambda: closed.append(1))
-        assert one.legend.isVisible() and not closed
+        qtbot.waitUntil(one.legend.isVisible)  # with the first picture
+        assert not closed
         qtbot.keyClick(one, Qt.Key_L)
         assert not one.legend.isVisible() and closed == [1]
 
@@ -149,9 +150,24 @@ class TestLegend:
 
         def is_clear() -> bool:
             legend = QRectF(one.legend.geometry())
-            return bool(badges(one)) and not any(legend.intersects(area) for area in one.canvas.areas_to_see())
+            return (
+                one.legend.isVisible()
+                and bool(badges(one))
+                and not any(legend.intersects(area) for area in one.canvas.areas_to_see())
+            )
 
         qtbot.waitUntil(is_clear)
+
+    def test_it_is_hidden_while_a_condition_is_written_over_the_picture(self, window, qtbot):
+        one = window([result(i) for i in range(400)], legend=True)
+        qtbot.waitUntil(one.legend.isVisible)
+        one.canvas.set_condition(
+            Condition("reconnecting", "Reconnecting", "No picture for 6 s", blanks=True, covers=True)
+        )
+        one.legend.make_way()
+        assert not one.legend.isVisible()
+        one.canvas.set_condition(RUNNING)
+        one.legend.make_way()
         assert one.legend.isVisible()
 
     @pytest.mark.parametrize("size", [(800, 600), (1280, 800)])
