@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from realtime_polyp.engines.base import DetectorEngine, EngineError, SegmenterEngine
@@ -24,6 +25,7 @@ RESTARTS = 5
 """So many times per minute an engine is started again; then the next one of the ladder takes its place."""
 
 PER_S = 60.0
+"""That minute, s. Time in which no answer is good does not count, or an engine that starts slowly would be kept."""
 
 FIRST_WAIT_S = 0.25
 """Before the second start within a minute; twice as long before each further one."""
@@ -32,7 +34,8 @@ ANSWER_S = 3.0
 """An answer that takes longer than this, and ten times as long as usual, never comes."""
 
 FIRST_ANSWER_S = 120.0
-"""The same of the first answer after a start: engines compile what they need then."""
+"""The same of a start, and of the first answer after it: engines compile what they need then. What takes longer is not
+tried again while there is another engine."""
 
 _TIMES_USUAL = 10.0
 _USUAL_SHARE = 0.1
@@ -134,8 +137,10 @@ class GuardedInference:
         inner, began_s = self._inner, self._clock()
         try:
             outputs = self._worker.run(lambda: inner.submit(images, fields, hflip=hflip).result(), self._limit_s())
-        except TimeoutError as error:
+        except _Abandoned as error:
             self._worker = _Worker()  # the other one hangs
+            if self._starts and self._usual_s is None:
+                self._give_up()
             raise EngineFailure(f"no answer for {self._clock() - began_s:.1f} s") from error
         except BaseException as error:  # noqa: BLE001 - a model may raise anything, on a thread of its own
             raise EngineFailure(describe_error(error), error) from error
@@ -146,7 +151,10 @@ class GuardedInference:
         """The answer was good."""
         self.has_answered = True
         if self.trouble:
-            self._say(f"the model answers again after {self.trouble.age_s(self._clock()):.1f} s")
+            now_s = self._clock()
+            down_s = self.trouble.age_s(now_s)
+            self._say(f"the model answers again after {down_s:.1f} s")
+            self._starts = deque(min(start_s + down_s, now_s) for start_s in self._starts)
             self.trouble = None
 
     def recover(self, error: Exception, stops: Callable[[], bool] = lambda: False) -> bool:
@@ -158,8 +166,9 @@ class GuardedInference:
         reason, now_s = str(error), self._clock()
         if self.trouble is None:
             self._say(f"the model failed: {reason}; starting it again")
+            self._forget_starts()
         before = self.trouble or Trouble("model", reason, now_s)
-        level = self._choose_level(error)
+        level = self._choose_level(reason)
         if level is None or now_s < self._next_s(level):
             next_s = self._starts[0] + PER_S if level is None else self._next_s(level)
             self.trouble = Trouble("model", before.reason, before.since_s, before.attempts, next_s)
@@ -169,7 +178,9 @@ class GuardedInference:
             self.level = level
             self._starts.clear()
         self._starts.append(now_s)
-        return self._start(stops)
+        is_started = self._start(stops)
+        self._starts[-1] = self._clock()  # its end: the moment to wait follows it
+        return is_started
 
     @property
     def may_start_again(self) -> bool:
@@ -181,15 +192,25 @@ class GuardedInference:
         """End the thread of the models."""
         self._worker.end()
 
-    def _choose_level(self, error: Exception) -> int | None:
+    def _choose_level(self, reason: str) -> int | None:
         """The engine to start: the same one, or the next; None: the last one was started too often."""
+        # Under an engine of the CPU the reason may still be that of the GPU before it.
+        on_gpu = self._ladder.devices[self.level] != "cpu"
+        lost = on_gpu and any(word in reason.lower() for word in _DEVICE_LOST)
+        following = self._ladder.after(self.level, device_lost=lost)
+        if following == self.level:
+            self._forget_starts()
+            return self.level if len(self._starts) < RESTARTS else None
+        return following if lost or len(self._starts) >= RESTARTS else self.level
+
+    def _forget_starts(self) -> None:
+        """Forget the starts of more than a minute ago: after good answers, or where no other engine is left."""
         while self._starts and self._clock() - self._starts[0] >= PER_S:
             self._starts.popleft()
-        lost = any(word in str(error).lower() for word in _DEVICE_LOST)
-        if len(self._starts) < RESTARTS and not lost:
-            return self.level
-        following = self._ladder.after(self.level, device_lost=lost)
-        return following if following != self.level or len(self._starts) < RESTARTS else None
+
+    def _give_up(self) -> None:
+        """Count an engine that cannot be used here, however often it is tried, as one that was started too often."""
+        self._starts = deque([self._clock()] * RESTARTS)
 
     def _next_s(self, level: int) -> float:
         """When an engine may be started: what failed for a moment gets a moment. Another engine may at once."""
@@ -200,20 +221,26 @@ class GuardedInference:
         level, ladder = self.level, self._ladder
 
         def open_it() -> Inference:
-            _free_device_memory()  # here, because a lost device may hang
+            if ladder.devices[level] != "cpu":
+                _free_device_memory()  # here, because a lost device may hang
             return ladder.open_level(level)
 
         try:
             inner = self._worker.run(open_it, self._first_answer_s, stops)
-        except TimeoutError:
+        except _Abandoned:
             self._worker = _Worker()
+            if not stops():
+                self._say(f"the model could not be started: it took more than {self._first_answer_s:g} s")
+                self._give_up()
             return False
-        except EngineError as error:  # it cannot be used here, however often it is tried
+        except EngineError as error:
             self._say(f"the model could not be started: {error}")
-            self._starts.extend([self._clock()] * (RESTARTS - len(self._starts)))
+            self._give_up()
             return False
-        except Exception as error:  # noqa: BLE001 - whatever an engine raises, the picture goes on
-            self._say(f"the model could not be started: {describe_error(error)}")
+        except BaseException as error:  # noqa: BLE001 - whatever an engine raises, the picture goes on
+            reason = describe_error(error)
+            self._say(f"the model could not be started: {reason}")
+            self.trouble = self.trouble and replace(self.trouble, reason=reason)  # it may say that the device is lost
             return False
         changed = _names(inner) != _names(self._inner)
         self._inner, self._is_down, self._usual_s = inner, False, None
@@ -235,6 +262,10 @@ class GuardedInference:
 def unguarded(inference: Inference) -> Inference:
     """The inference itself, where it is under a watchdog."""
     return inference.inner if isinstance(inference, GuardedInference) else inference
+
+
+class _Abandoned(Exception):
+    """A call is not waited for any longer. A TimeoutError may be what the call itself raises."""
 
 
 class _Call(Generic[T]):
@@ -268,7 +299,7 @@ class _Worker:
         self._thread: threading.Thread | None = None
 
     def run(self, work: Callable[[], T], limit_s: float, stops: Callable[[], bool] = lambda: False) -> T:
-        """Make a call and return its result. Raises what it raises, or TimeoutError after `limit_s` or once `stops`."""
+        """Make a call and return its result. Raises what it raises, or _Abandoned after `limit_s` or once `stops`."""
         if self._thread is None:
             self._thread = threading.Thread(target=_serve, args=(self._calls,), name="models", daemon=True)
             self._thread.start()
@@ -278,7 +309,7 @@ class _Worker:
             left_s -= _POLL_S  # not by the clock: a machine that was suspended is no model that hangs
             if left_s <= 0 or stops():
                 self.end()
-                raise TimeoutError
+                raise _Abandoned
         return call.result()
 
     def end(self) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from realtime_polyp.engines.base import EngineError
 from realtime_polyp.engines.fallback import engines_after
 from realtime_polyp.field_of_view import whole
+from realtime_polyp.inference import guarded
 from realtime_polyp.inference.guarded import PER_S, RESTARTS, EngineFailure, GuardedInference, Ladder, unguarded
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.packets import Result
@@ -97,6 +98,54 @@ def test_after_five_starts_in_a_minute_the_next_engine_takes_over_and_the_last_o
     guard.close()
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_an_engine_that_starts_slowly_and_fails_is_replaced_too(answers: bool) -> None:
+    opened: list[int] = []
+    clock = Clock()
+
+    def open_level(level: int) -> HostInference:
+        opened.append(level)
+        clock.now_s += 40.0
+        return inference_of()
+
+    guard = GuardedInference(inference_of(), Ladder(open_level, ["cuda"] * 2), clock=clock, say=lambda text: None)
+    for _ in range(RESTARTS + 1):
+        assert guard.recover(RuntimeError("scores are not finite"))
+        if answers:
+            ask(guard)
+        clock.now_s += 5.0
+    assert opened == [0] * RESTARTS + [1]
+    guard.close()
+
+
+@pytest.mark.parametrize("hangs_at", ["start", "first answer"])
+def test_an_engine_that_hangs_after_it_was_started_again_is_passed_over(hangs_at: str) -> None:
+    opened: list[int] = []
+    clock, unblock = Clock(), threading.Event()
+
+    def hangs(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> tuple[object, object]:
+        unblock.wait()
+        return boxes, scores
+
+    def open_level(level: int) -> HostInference:
+        opened.append(level)
+        if level == 0 and hangs_at == "start":
+            unblock.wait()
+        return inference_of(Detector(hangs) if level == 0 else None)  # type: ignore[arg-type]
+
+    ladder = Ladder(open_level, ["cuda", "cuda"])
+    guard = GuardedInference(inference_of(), ladder, first_answer_s=0.5, clock=clock, say=lambda text: None)
+    assert guard.recover(RuntimeError("no answer for 3.0 s")) == (hangs_at == "first answer")
+    with pytest.raises(EngineFailure) as caught:
+        ask(guard)
+    clock.now_s += 120.0
+    guard._first_answer_s = 30.0
+    assert guard.recover(caught.value) and opened == [0, 1]
+    ask(guard)
+    unblock.set()
+    guard.close()
+
+
 def test_an_engine_that_cannot_be_used_is_passed_over_at_once() -> None:
     opened: list[int] = []
     clock = Clock()
@@ -129,6 +178,38 @@ def test_where_the_device_is_lost_the_next_engine_is_on_another_one() -> None:
     guard.close()
 
 
+def test_after_the_gpu_was_lost_each_engine_of_the_cpu_is_tried() -> None:
+    opened: list[int] = []
+
+    def open_level(level: int) -> HostInference:
+        opened.append(level)
+        if level == 0:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        if level == 2:
+            raise EngineError("it was never compared with float32")
+        return inference_of()
+
+    ladder = Ladder(open_level, ["cuda", "cuda", "cpu", "cpu"])
+    guard = GuardedInference(inference_of(), ladder, say=lambda text: None, clock=Clock())
+    assert not guard.recover(RuntimeError("CUDA out of memory"))
+    for is_started in (False, True):
+        with pytest.raises(EngineFailure, match="unspecified launch failure") as caught:
+            ask(guard)
+        assert guard.recover(caught.value) == is_started
+    assert opened == [0, 2, 3]
+    guard.close()
+
+
+def test_an_engine_of_the_cpu_starts_while_the_gpu_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    unblock = threading.Event()
+    monkeypatch.setattr(guarded, "_free_device_memory", unblock.wait)
+    ladder = Ladder(lambda level: inference_of(), ["cuda", "cpu"])
+    guard = GuardedInference(inference_of(), ladder, first_answer_s=5.0, say=lambda text: None)
+    assert guard.recover(RuntimeError("CUDA error: the launch timed out and was terminated")) and guard.level == 1
+    unblock.set()
+    guard.close()
+
+
 def test_a_model_that_hangs_is_left_behind() -> None:
     unblock = threading.Event()
 
@@ -156,6 +237,7 @@ def test_starting_again_is_no_longer_waited_for_once_the_session_ends() -> None:
     begin_s = time.monotonic()
     assert not guard.recover(RuntimeError("it failed"), stops=lambda: True)
     assert time.monotonic() - begin_s < 10
+    assert guard.may_start_again, "the engine did not fail"
     unblock.set()
 
 
