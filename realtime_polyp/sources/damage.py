@@ -1,6 +1,7 @@
 """Records damaged and missing parts of a video with their times, and describes them in one sentence."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import av.error
@@ -10,6 +11,60 @@ from realtime_polyp.sources.gaps import Gap
 EARLY_END_S = 0.5  # a file that ends this much before its stored duration is truncated; less may be rounding
 _TS_PACKETS_BYTES = (188, 192, 204)  # plain, with timestamps, with error correction
 _MOST_PLACES = 3
+_OUT_OF_ORDER = 8  # losses; those of a packet may be found a few packets later
+
+
+class Places:
+    """Times of losses, s: how many there are, and the first few. A stream may lose something for hours.
+
+    Attributes:
+        count: how many losses.
+        first_s: the first times of them that differ in hundredths of a second.
+    """
+
+    def __init__(self, times_s: Iterable[float] = ()) -> None:
+        self.count, self.first_s = 0, list[float]()
+        self._distinct = 0
+        self._recent: deque[str] = deque(maxlen=_OUT_OF_ORDER)
+        for at_s in times_s:
+            self.append(at_s)
+
+    def append(self, at_s: float) -> None:
+        place = _seconds(at_s)
+        if place not in self._recent:
+            self._recent.append(place)
+            if len(self.first_s) < _MOST_PLACES:
+                self.first_s.append(at_s)
+            self._distinct += 1
+        self.count += 1  # last, because another thread describes it
+
+    def __str__(self) -> str:
+        return f"at {_listed([_seconds(at_s) for at_s in self.first_s], self._distinct)}"
+
+
+class Gaps:
+    """Spans without pictures: how many there are, and the first few.
+
+    Attributes:
+        count: how many spans.
+        missing_s: how long they last together, s.
+        first: the first spans.
+    """
+
+    def __init__(self, gaps: Iterable[Gap] = ()) -> None:
+        self.count, self.missing_s, self.first = 0, 0.0, list[Gap]()
+        for gap in gaps:
+            self.append(gap)
+
+    def append(self, gap: Gap) -> None:
+        self.missing_s += gap.missing_s
+        if len(self.first) < _MOST_PLACES:
+            self.first.append(gap)
+        self.count += 1
+
+    def __str__(self) -> str:
+        spans = [f"from {_seconds(gap.begin_s)} to {_seconds(gap.end_s)}" for gap in self.first]
+        return f"{_seconds(self.missing_s)} are missing, {_listed(spans, self.count)}"
 
 
 @dataclass
@@ -30,10 +85,10 @@ class Damage:
     """
 
     reason: str = ""
-    lost_at_s: list[float] = field(default_factory=list)
-    incomplete_at_s: list[float] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    jumps_at_s: list[float] = field(default_factory=list)
+    lost_at_s: Places = field(default_factory=Places)
+    incomplete_at_s: Places = field(default_factory=Places)
+    gaps: Gaps = field(default_factory=Gaps)
+    jumps_at_s: Places = field(default_factory=Places)
     end_s: float | None = None
     announced_s: float | None = None
     cut: bool = False
@@ -72,23 +127,22 @@ class Damage:
         """Describe the losses of a live stream and the jumps of its clock in one sentence each; None without any."""
         found = self._found()
         lost = f"{name} arrives incomplete: {found}." if found else ""
-        jumps = f"The timestamps of {name} jumped {_places(self.jumps_at_s)}." if self.jumps_at_s else ""
+        jumps = f"The timestamps of {name} jumped {self.jumps_at_s}." if self.jumps_at_s.count else ""
         return f"{lost} {jumps}".strip() or None
 
     def _found(self) -> str:
         found = []
         if self.late_s:
             found.append(f"its first picture comes late, so the first {self.late_s:.2f} s are missing")
-        if self.gaps:
-            found.append(_describe_gaps(self.gaps))
-        if self.lost_at_s:
+        if self.gaps.count:
+            found.append(str(self.gaps))
+        if self.lost_at_s.count:
             why = f" ({self.reason})" if self.reason else ""
-            found.append(
-                f"{_plural(len(self.lost_at_s), 'packet')} could not be decoded{why} {_places(self.lost_at_s)}"
-            )
-        if self.incomplete_at_s:
-            pictures = _plural(len(self.incomplete_at_s), "picture")
-            found.append(f"{pictures} incomplete {_places(self.incomplete_at_s)}")
+            packets = _plural(self.lost_at_s.count, "packet")
+            found.append(f"{packets} could not be decoded{why} {self.lost_at_s}")
+        if self.incomplete_at_s.count:
+            pictures = _plural(self.incomplete_at_s.count, "picture")
+            found.append(f"{pictures} incomplete {self.incomplete_at_s}")
         if self.announced_s is not None and self.end_s is not None:
             missing_s = self.announced_s - self.end_s
             found.append(
@@ -102,18 +156,12 @@ class Damage:
         if self.late_s:
             return 0.0
         ends = [] if self.end_s is None else [self.end_s]
-        return min(self.lost_at_s[:1] + self.incomplete_at_s[:1] + [gap.begin_s for gap in self.gaps[:1]] + ends)
+        losses_s = self.lost_at_s.first_s[:1] + self.incomplete_at_s.first_s[:1]
+        return min(losses_s + [gap.begin_s for gap in self.gaps.first[:1]] + ends)
 
 
-def _describe_gaps(gaps: Sequence[Gap]) -> str:
-    spans = [f"from {gap.begin_s:.2f} s to {gap.end_s:.2f} s" for gap in gaps[:_MOST_PLACES]]
-    total_s = sum(gap.missing_s for gap in gaps)
-    return f"{total_s:.2f} s are missing, {_listed(spans, len(gaps))}"
-
-
-def _places(times_s: Sequence[float]) -> str:
-    distinct = list(dict.fromkeys(f"{time_s:.2f} s" for time_s in times_s))
-    return f"at {_listed(distinct[:_MOST_PLACES], len(distinct))}"
+def _seconds(at_s: float) -> str:
+    return f"{at_s:.2f} s"
 
 
 def _listed(first: Sequence[str], count: int) -> str:

@@ -15,7 +15,7 @@ from realtime_polyp.messages import printable
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.continuity import mark_continuity
-from realtime_polyp.sources.damage import EARLY_END_S, Damage
+from realtime_polyp.sources.damage import EARLY_END_S, Damage, Gaps
 from realtime_polyp.sources.deinterlace import Mode, begins_interlaced
 from realtime_polyp.sources.gaps import Gap, StampLog
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
@@ -214,7 +214,7 @@ class FileSource:
             self._damage.check_begin(begin_s(self.reader), self.duration_s)
             self._damage.check_end(end_s, self._announced_s(end_s))
             self._damage.check_packets(end_s, self.reader.container_name, self._path.stat().st_size)
-        self._damage.gaps = self._find_gaps()
+        self._damage.gaps = Gaps(self._find_gaps())
         if self.warning is None and count and not self._stop.is_set():
             self.warning = self._damage.describe(self.name, count)
 

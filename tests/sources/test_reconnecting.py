@@ -17,7 +17,7 @@ from media import write_clip
 from realtime_polyp.bench.loopback import OTHER_SIZE, Scene, Server
 from realtime_polyp.packets import Frame
 from realtime_polyp.sources import NetworkSource, SourceError, open_source
-from realtime_polyp.sources.damage import Damage
+from realtime_polyp.sources.damage import Damage, Places
 from realtime_polyp.sources.live import read_live
 from realtime_polyp.sources.paced import BurstPacer
 from realtime_polyp.sources.reconnecting import AWAY_WAIT_S, FIRST_WAIT_S, LONGEST_WAIT_S, Reconnecting, keep_open
@@ -68,7 +68,7 @@ class Damaged(Camera):
     """A camera whose timestamps jumped, and which its sender then ends."""
 
     warning = "camera was ended by its sender after 0.1 s."  # type: ignore[assignment]
-    damage = Damage(jumps_at_s=[0.04])
+    damage = Damage(jumps_at_s=Places([0.04]))
 
 
 def test_what_a_source_lost_is_told_also_after_its_sender_ended_it() -> None:
