@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,8 @@ class FileSource:
         self._stop = threading.Event()
         self._hwaccel = hwaccel_for(self._path, hardware, allow_playlists=allow_playlists)
         self.reader, self.duration_s = self._open()
+        self._size_bytes = 0
+        self._note_size()
         stream = self.reader.stream
         self.rate_hz = self.reader.rate_hz
         self.decoder = decoder_name(stream.codec_context.name, self._hwaccel, hardware)
@@ -213,17 +216,26 @@ class FileSource:
         else:
             self._damage.check_begin(begin_s(self.reader), self.duration_s)
             self._damage.check_end(end_s, self._announced_s(end_s))
-            self._damage.check_packets(end_s, self.reader.container_name, self._path.stat().st_size)
+            self._damage.check_packets(end_s, self.reader.container_name, self._note_size())
         self._damage.gaps = Gaps(self._find_gaps())
         if self.warning is None and count and not self._stop.is_set():
             self.warning = self._damage.describe(self.name, count)
+
+    def _note_size(self) -> int:
+        """Return the file's size now, bytes; the last one that is known where it was moved or deleted meanwhile."""
+        with suppress(OSError):
+            self._size_bytes = self._path.stat().st_size
+        return self._size_bytes
 
     def _announced_s(self, end_s: float) -> float | None:
         """Return how long the picture should last, s: up to its end at `end_s` where the sound lasts longer."""
         announced_s = self.duration_s
         if announced_s is None or end_s > announced_s - EARLY_END_S:
             return announced_s
-        container = open_file(self._path, allow_playlists=self._allow_playlists)
+        try:
+            container = open_file(self._path, allow_playlists=self._allow_playlists)
+        except SourceError:  # moved or deleted meanwhile
+            return announced_s
         return end_s if sound_end_s(container, end_s) > announced_s - EARLY_END_S else announced_s
 
     def _find_gaps(self) -> list[Gap]:

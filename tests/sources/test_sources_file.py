@@ -200,6 +200,23 @@ def test_a_cut_file_gives_what_is_left_and_a_warning(tmp_path: Path, name: str, 
     assert f"({len(frames)} frames could be read)" in source.warning
 
 
+@pytest.mark.parametrize("name", ["a.ts", "a.mp4"])
+def test_a_file_that_is_moved_while_it_is_read_is_read_to_its_end(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name)
+    source = FileSource(path)
+    path.rename(tmp_path / "elsewhere")
+    assert numbers(list(source.frames())) == list(range(12))
+    assert source.warning is None
+
+
+def test_a_cut_file_that_is_deleted_while_it_is_read_is_told_as_any_other(tmp_path: Path) -> None:
+    path = cut_file(noisy_clip(tmp_path / "cut.mkv", options=NO_REORDERING), 0.7)
+    source = FileSource(path)
+    path.unlink()
+    assert len(list(source.frames())) > 10
+    assert source.warning is not None and "it should last 4.00 s but ends early" in source.warning
+
+
 @pytest.mark.parametrize("name", ["spoilt.mp4", "spoilt.mkv", "spoilt.ts"])
 def test_spoilt_bytes_cost_a_few_frames_and_are_told(tmp_path: Path, name: str) -> None:
     source = FileSource(spoil_bytes(noisy_clip(tmp_path / name, options=NO_REORDERING), start=0.4, length=400))
