@@ -30,7 +30,7 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.runtime import Runtime, RuntimeConfig
 from realtime_polyp.session import SessionError
 from realtime_polyp.sources import Paced, Source, open_source
-from realtime_polyp.viewer import condition, player
+from realtime_polyp.viewer import condition, player_state
 
 COUNT, RATE_HZ, SIZE = 24, 100, (96, 72)
 PLACES = ("headless", "window", "several streams")
@@ -212,7 +212,7 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
     for module in (waiting, condition):
         monkeypatch.setattr(module, "ANSWER_LIMIT_S", 0.3)
     monkeypatch.setattr(waiting, "GRACE_S", 0.3)
-    monkeypatch.setattr(player, "NO_SIGNAL_S", 0.3)
+    monkeypatch.setattr(player_state, "NO_SIGNAL_S", 0.3)
     yield one
     one.release()
 

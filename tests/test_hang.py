@@ -210,12 +210,12 @@ class TestWindow:
     def show(
         self, clip: str, told: threading.Event, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, qapp: object
     ) -> Callable[[str, object], int]:
-        from realtime_polyp.viewer import condition, player, session_factory
+        from realtime_polyp.viewer import condition, player, player_state, session_factory
 
         monkeypatch.setattr(session_factory, "GRACE_S", 0.5)
         monkeypatch.setattr(session_factory, "ANSWER_LIMIT_S", 0.1)
         monkeypatch.setattr(condition, "ANSWER_LIMIT_S", 0.1)
-        monkeypatch.setattr(player, "NO_SIGNAL_S", 0.1)
+        monkeypatch.setattr(player_state, "NO_SIGNAL_S", 0.1)
         monkeypatch.setattr(player.Player.close, "__defaults__", (0.2,))
 
         def show(source: str, detector: object) -> int:

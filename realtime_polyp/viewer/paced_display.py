@@ -5,54 +5,110 @@ from collections.abc import Callable
 
 from realtime_polyp.outputs.every_picture import SceneWatch
 from realtime_polyp.packets import Frame, Result
+from realtime_polyp.viewer.displayed import DisplayedFrame
 from realtime_polyp.viewer.feed import Feed
+from realtime_polyp.viewer.playhead import Playhead
+from realtime_polyp.viewer.presenter import Presenter
+from realtime_polyp.viewer.stepping import Stepping
 
 _ROUNDING_S = 1e-3
+_SKIP_S = 0.05  # a picture that is later than this is left out where the next one is due
 
 
 class PacedDisplay:
-    """What waits between a feed that keeps pace and the screen. The player decides when a picture is due."""
+    """What a feed that keeps pace shows, and when.
 
-    def __init__(self) -> None:
-        self.restart()
+    clock: the present time, s. loop: goes back where a picture lies behind the end of a loop, and tells whether it did.
+    """
 
-    def restart(self) -> None:
+    def __init__(
+        self,
+        presenter: Presenter,
+        playhead: Playhead,
+        stepping: Stepping,
+        clock: Callable[[], float],
+        loop: Callable[[float], bool],
+    ) -> None:
+        self._presenter, self._playhead, self._stepping, self._clock = presenter, playhead, stepping, clock
+        self._loop = loop
+        self.begin()
+
+    def begin(self) -> None:
         """Another feed begins."""
-        self.has_shown = False
-        """A picture of this feed was taken."""
-        self._next: Frame | None = None
+        self._has_shown = False  # a picture of this feed
+        self._next: Frame | None = None  # taken from the feed, not due yet
         self._results: deque[Result] = deque()
-        self._newest: Result | None = None
+        self._newest: Result | None = None  # up to the picture on the screen, usable or not
         self._scene = SceneWatch()
 
-    def next_picture(self, feed: Feed, from_s: float) -> Frame | None:
-        """The picture to show next, which stays the next one until `take`; earlier ones than `from_s` are dropped."""
+    def tick(self, feed: Feed) -> float | None:
+        """Show each picture when it is due, with the newest usable result; returns after how many seconds to call
+        again, None when there is none."""
+        picture, displayed = self._next_picture(feed), self._presenter.displayed
+        if displayed and self._has_shown and not self._stepping.is_back:
+            self._renew_overlay(feed, displayed)
+        if picture is None:
+            return None
+        now_s = self._clock()
+        if self._playhead.stands:
+            return self._stepping.poll_s
+        if wait_s := self._playhead.wait_s(picture.pts_s, now_s):
+            return wait_s
+        if self._loop(picture.pts_s):
+            return 0.0
+        self._show(feed, self._take(feed, picture, now_s), now_s)
+        return 0.0
+
+    def _next_picture(self, feed: Feed) -> Frame | None:
+        """The picture to show next, which stays the next one until `_take`."""
         while result := feed.next_result():
             self._results.append(result)
         while self._next is None:
             frame = feed.next_picture()
             if frame is None:
                 return None
-            if frame.pts_s < from_s - _ROUNDING_S:
+            if frame.pts_s < feed.shown_from_s - _ROUNDING_S:
                 feed.count_dropped(frame, "pre-roll")
             else:
                 self._next = frame
         return self._next
 
-    def take(self, feed: Feed, is_due: Callable[[Frame], bool]) -> Frame:
-        """Take the next picture; where later ones are due already, the last of them."""
-        taken = self._next
-        assert taken is not None, "call next_picture first"
-        self._next, self.has_shown = None, True
+    def _take(self, feed: Feed, picture: Frame, now_s: float) -> Frame:
+        """Take the next picture; where it comes too late and later ones are due already, the last of them."""
+        playhead = self._playhead
+        self._next, self._has_shown = None, True
+        skips = not playhead.steps and playhead.overdue_s(picture.pts_s, now_s) > _SKIP_S
         while (later := feed.next_picture()) is not None:
-            if not is_due(later):
+            if not (skips and playhead.overdue_s(later.pts_s, now_s) >= 0):
                 self._next = later
                 break
-            feed.count_dropped(taken, "newer frame")
-            taken = later
-        return taken
+            feed.count_dropped(picture, "newer frame")
+            picture = later
+        return picture
 
-    def overlay_of(self, frame: Frame) -> Result | None:
+    def _show(self, feed: Feed, picture: Frame, now_s: float) -> None:
+        self._playhead.mark_shown(picture.pts_s, now_s)
+        feed.set_position(picture.pts_s, self._playhead.present_speed)
+        overlay = self._overlay_of(picture)
+        self._presenter.newest = self._newest
+        self._stepping.add(picture, overlay)
+        self._presenter.rates.add_analysed(overlay is not None and overlay.frame.index == picture.index, now_s)
+        shown = DisplayedFrame(picture, overlay)
+        self._presenter.show(feed, shown, new_picture=True, new_overlay=overlay is not None)
+
+    def _renew_overlay(self, feed: Feed, displayed: DisplayedFrame) -> None:
+        """Show a result that came after its picture, or after one shortly before it."""
+        overlay = self._overlay_of(displayed.frame)
+        if overlay is None or overlay is displayed.result:
+            return
+        self._presenter.newest = overlay
+        if overlay.frame.index == displayed.frame.index:
+            self._presenter.rates.correct_analysed()
+        self._stepping.add(displayed.frame, overlay)
+        shown = DisplayedFrame(displayed.frame, overlay)
+        self._presenter.show(feed, shown, new_picture=False, new_overlay=True)
+
+    def _overlay_of(self, frame: Frame) -> Result | None:
         """The result to draw over the picture on the screen: its own, or the newest one before it that is usable."""
         while self._results and self._results[0].frame.pts_s <= frame.pts_s + _ROUNDING_S:
             self._newest = self._results.popleft()
@@ -60,8 +116,3 @@ class PacedDisplay:
         newest = self._newest
         usable = newest is not None and self._scene.is_usable(newest, frame, frame.pts_s - newest.frame.pts_s)
         return newest if usable else None
-
-    @property
-    def newest(self) -> Result | None:
-        """The newest result up to the picture on the screen, usable or not."""
-        return self._newest

@@ -1,6 +1,8 @@
 """When the next picture of a recording is due, at the speed that the user chose."""
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+POLL_S, IDLE_S = 0.002, 0.03
+"""After how many seconds the player is called again: while it awaits something, and while nothing is due."""
 
 _STALL_S = 0.1  # a picture later than this is a stall: play on from here instead of catching up in a burst
 _LONGEST_GAP_S = 2.0  # a longer step of the video's clock, or a step backwards, is a cut in the file: do not wait

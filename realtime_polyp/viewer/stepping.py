@@ -6,6 +6,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.viewer.displayed import DisplayedFrame
 from realtime_polyp.viewer.history import History, with_picture
+from realtime_polyp.viewer.pacing import IDLE_S, POLL_S
 
 _LEAD_S = 1.0  # a feed that is opened to step back starts so much earlier: the next steps back are then remembered
 
@@ -37,6 +38,11 @@ class Stepping:
     def waits(self) -> bool:
         """Whether a picture is being decoded."""
         return self._wanted is not None
+
+    @property
+    def poll_s(self) -> float:
+        """After how many seconds to look again while nothing is played."""
+        return POLL_S if self.waits else IDLE_S
 
     @property
     def target(self) -> Frame | None:

@@ -111,7 +111,7 @@ def test_a_feed_that_cannot_be_opened_again_is_a_failure() -> None:
     def open_feed(start_s: float) -> Feed:
         raise EngineError("the engine is gone")
 
-    show.player._open_feed = open_feed
+    show.player.feeds._open_feed = open_feed
     show.player.seek(1.0)
     show.run_for(0.1)
     assert show.player.failure == Failure("viewer", "the engine is gone")

@@ -182,8 +182,8 @@ def own(shown: DisplayedFrame) -> bool:
 
 def test_a_screen_that_is_too_slow_leaves_pictures_out_and_counts_them(start: Callable[..., Show]) -> None:
     show = start(60)
-    paint = show.player._paint
-    show.player._paint = lambda displayed: (time.sleep(0.05), paint(displayed))[1]  # type: ignore[func-returns-value]
+    paint = show.player.presenter._paint
+    show.player.presenter._paint = lambda displayed: (time.sleep(0.05), paint(displayed))[1]  # type: ignore[func-returns-value]
     show.run_out()
     assert show.player.missed > 0 and show.player.tally().shown == 60 - show.player.missed
     assert show.indices[-1] == 59

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Feeds, picture
 
+from realtime_polyp.outputs.every_picture import OVERLAY_LIMIT_S
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.viewer.condition import Failure
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import SessionFeed
-from realtime_polyp.viewer.player import OVERLAY_LIMIT_S, Player
+from realtime_polyp.viewer.player import Player
 
 
 class Screen:
@@ -222,7 +223,7 @@ def test_a_source_that_cannot_be_opened_again_is_reported(start):
     def gone(start_s: float) -> SessionFeed:
         raise SourceError("fake.mp4 is not there any more")
 
-    show.player._open_feed = gone
+    show.player.feeds._open_feed = gone
     show.player.seek(0.5)
     show.run_out()
     assert show.player.failure and show.player.failure.message == "fake.mp4 is not there any more"

@@ -71,7 +71,7 @@ def test_session_plays_seeks_and_steps_with_its_own_pictures_and_tracks(folder: 
 def test_threshold_changes_the_picture_on_the_screen_both_ways(folder: Path) -> None:
     review, clock = ReviewSession(folder), Clock()
     player = Player(review.open_feed, review.info, lambda one: Painted(True, True), clock=clock)
-    player.paused = True
+    player.pause(True)
     player.seek(0.8)
     player.open()
     play_until(player, clock, lambda: player.displayed is not None)

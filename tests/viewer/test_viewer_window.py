@@ -304,7 +304,7 @@ class TestSnapshot:
         one = window(500, blocks_at=0)
         qtbot.keyClick(one, Qt.Key_S)
         assert one.status.right.text() == "There is no picture to save yet"
-        one.player._open_feed.sources[-1].unblock.set()
+        one.player.feeds._open_feed.sources[-1].unblock.set()
 
 
 class TestStatus:
@@ -353,7 +353,7 @@ class TestStatus:
         qtbot.waitUntil(lambda: one.condition.name == "no signal", timeout=20_000)
         assert one.canvas.shapes().boxes == ()
         qtbot.waitUntil(lambda: one.status.labels["fps"].text() == "\u2013 fps")
-        one.player._open_feed.sources[-1].unblock.set()
+        one.player.feeds._open_feed.sources[-1].unblock.set()
         qtbot.waitUntil(lambda: one.condition.name == "running")
 
     def test_a_recording_error_stays_in_the_status_line(self, window, qtbot):
