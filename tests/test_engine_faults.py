@@ -131,7 +131,8 @@ def window_on(fault: Fault, kind: str, clips: dict[str, Path], results: Path, qt
     """The window and its sessions, while the marked video plays; results are on disk at the end."""
     from realtime_polyp.viewer.displayed import SourceInfo
     from realtime_polyp.viewer.session_factory import SessionFactory
-    from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+    from realtime_polyp.viewer.window import ViewerWindow
+    from realtime_polyp.viewer.window_options import ViewerOptions
 
     source = open_source(str(clips["marked"]))
     display = "immediate" if kind == "live" else "synced"

@@ -27,7 +27,8 @@ from realtime_polyp.viewer.keep_pace import SetKeepPace
 from realtime_polyp.viewer.qt_setup import application
 from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.viewer.start_page import StartPage
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 __all__ = ["OpenFeed", "SourceInfo", "run_start_page", "run_viewer"]
 

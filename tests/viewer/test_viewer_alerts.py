@@ -19,7 +19,8 @@ from realtime_polyp.viewer.displayed import DisplayedFrame, SourceInfo
 from realtime_polyp.viewer.edge_signal import bar_of, side_of
 from realtime_polyp.viewer.sound import AlarmSound
 from realtime_polyp.viewer.theme import scale_of
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 SIZE = (320, 240)
 PINK = np.full((SIZE[1], SIZE[0], 3), (226, 142, 132), np.uint8)
@@ -132,26 +133,26 @@ class TestLegend:
     def test_it_opens_at_the_first_start_until_it_is_closed(self, window, qtbot):
         closed = []
         one = window([result(i) for i in range(400)], legend=True, on_legend_closed=lambda: closed.append(1))
-        qtbot.waitUntil(one.legend.isVisible)  # with the first picture
+        qtbot.waitUntil(one.panels.legend.isVisible)  # with the first picture
         assert not closed
         qtbot.keyClick(one, Qt.Key_L)
-        assert not one.legend.isVisible() and closed == [1]
+        assert not one.panels.legend.isVisible() and closed == [1]
 
     def test_it_makes_way_for_a_polyp(self, window, qtbot):
         one = window([result(i, (20, 150, 90, 230)) for i in range(400)], legend=True)  # in the lower left corner
         qtbot.waitUntil(lambda: one.canvas.boxes_on_widget() != [])
         (box,) = one.canvas.boxes_on_widget()
-        qtbot.waitUntil(lambda: not QRectF(one.legend.geometry()).intersects(box))
-        assert one.legend.isVisible()
+        qtbot.waitUntil(lambda: not QRectF(one.panels.legend.geometry()).intersects(box))
+        assert one.panels.legend.isVisible()
 
     def test_it_covers_no_badge(self, window, qtbot):
         one = window([result(i, (20, 150, 90, 230)) for i in range(400)], legend=True)
         qtbot.keyClick(one, Qt.Key_O)  # the badge lies in the upper left corner, the polyp in the lower left one
 
         def is_clear() -> bool:
-            legend = QRectF(one.legend.geometry())
+            legend = QRectF(one.panels.legend.geometry())
             return (
-                one.legend.isVisible()
+                one.panels.legend.isVisible()
                 and bool(badges(one))
                 and not any(legend.intersects(area) for area in one.canvas.areas_to_see())
             )
@@ -160,20 +161,20 @@ class TestLegend:
 
     def test_it_is_hidden_while_a_condition_is_written_over_the_picture(self, window, qtbot):
         one = window([result(i) for i in range(400)], legend=True)
-        qtbot.waitUntil(one.legend.isVisible)
+        qtbot.waitUntil(one.panels.legend.isVisible)
         one.canvas.set_condition(
             Condition("reconnecting", "Reconnecting", "No picture for 6 s", blanks=True, covers=True)
         )
-        one.legend.make_way()
-        assert not one.legend.isVisible()
+        one.panels.legend.make_way()
+        assert not one.panels.legend.isVisible()
         one.canvas.set_condition(RUNNING)
-        one.legend.make_way()
-        assert one.legend.isVisible()
+        one.panels.legend.make_way()
+        assert one.panels.legend.isVisible()
 
     @pytest.mark.parametrize("size", [(800, 600), (1280, 800)])
     def test_it_fits_on_the_picture(self, window, size):
         one = window([result(0)], size=size, legend=True)
-        assert one.canvas.rect().contains(one.legend.geometry())
+        assert one.canvas.rect().contains(one.panels.legend.geometry())
 
 
 class TestLayout:

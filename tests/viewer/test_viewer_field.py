@@ -13,7 +13,8 @@ from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.field_control import FieldControl, place_of
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 PATIENCE_S = 20.0
 SIZE, FIELD = (160, 128), FieldOfView(20, 16, 140, 112)

@@ -23,7 +23,8 @@ from realtime_polyp.viewer.judge_link import record_said
 from realtime_polyp.viewer.judging import Judging
 from realtime_polyp.viewer.polyp_entries import MarkEntry, PolypEntry
 from realtime_polyp.viewer.review_session import ReviewSession
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 COUNT, MISSED = 40, range(12, 29)
 BOX = (20.0, 30.0, 60.0, 80.0)

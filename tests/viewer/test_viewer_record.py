@@ -16,7 +16,8 @@ from realtime_polyp.sources import open_source
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.recording import recording_text
 from realtime_polyp.viewer.session_factory import SessionFactory, open_control
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 PATIENCE_MS = 30_000
 

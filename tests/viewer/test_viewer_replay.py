@@ -8,7 +8,8 @@ from viewer_fakes import FakeSource, Feeds
 
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.sound import AlarmSound
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 
 @pytest.fixture

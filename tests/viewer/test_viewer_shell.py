@@ -22,7 +22,8 @@ from realtime_polyp.viewer.recording import Recording
 from realtime_polyp.viewer.settings_dialog import SettingsDialog
 from realtime_polyp.viewer.shell import open_host, run_windows
 from realtime_polyp.viewer.start_page import StartPage
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,8 @@ from realtime_polyp.viewer.session_factory import SessionFactory
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.status import StatusLine
 from realtime_polyp.viewer.theme import ACCENT
-from realtime_polyp.viewer.window import ViewerOptions, ViewerWindow
+from realtime_polyp.viewer.window import ViewerWindow
+from realtime_polyp.viewer.window_options import ViewerOptions
 
 
 def pixels(image: QImage) -> Image:
@@ -191,9 +192,9 @@ class TestKeys:
     def test_h_shows_the_help_and_escape_hides_it(self, window, qtbot):
         one = window(500)
         qtbot.keyClick(one, Qt.Key_H)
-        assert one.help.isVisible()
+        assert one.panels.help.isVisible()
         qtbot.keyClick(one, Qt.Key_Escape)
-        assert not one.help.isVisible()
+        assert not one.panels.help.isVisible()
 
     def test_a_key_with_control_is_not_ours(self, window, qtbot):
         one = window(500)
