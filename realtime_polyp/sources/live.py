@@ -66,6 +66,8 @@ def read_all(reader: Reader, *, name: str, silence_s: float, deinterlace: Mode =
 
 def _convert(reader: Reader, name: str, silence_s: float, damage: Damage, deinterlace: Mode) -> Iterator[Frame]:
     backlog: Backlog[VideoPacket] = Backlog()
+    if reader.container_name in _CLOCKLESS:
+        reader.stamp_by_arrival()
     decoding = _Decoding(reader, damage, deinterlace)
     failures: list[Exception] = []
     threading.Thread(
@@ -124,8 +126,6 @@ def _read_packets(
                 now_s = time.monotonic()
                 gave_up_s = now_s if now_s - asked_s >= _GAVE_UP * silence_s else gave_up_s
                 held_back = now_s - gave_up_s < _HELD_BACK_S
-                if reader.container_name in _CLOCKLESS:
-                    packet.pts = packet.dts = round(now_s / reader.time_base)
                 stamp = packet.pts if packet.dts is None else packet.dts
                 stamp_s = None if stamp is None else float(stamp * reader.time_base)
                 if pacer:

@@ -1,6 +1,7 @@
 """Reads one video stream through FFmpeg, closable from any thread, and converts its timestamps to seconds."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -22,6 +23,7 @@ from realtime_polyp.sources.fields import FieldPairs
 
 _NOT_A_CLIP = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 JUMP_BACK_S, JUMP_AHEAD_S = 1.0, 60.0  # a step beyond these is a reset of the clock, not a gap
+_ARRIVAL_TIME_BASE = Fraction(1, 1_000_000)
 _LIKELY_PERIOD_S = 0.04
 _HIGHEST_RATE_HZ = 1000  # FFmpeg says 60,000 for raw DV
 
@@ -44,7 +46,7 @@ class Reader:
     """Reads packets and pictures of the best video stream of an open container. FFmpeg's errors are not caught.
 
     One thread may read packets while another decodes. Freeing a container in use would crash the process,
-    so `free` then leaves it to the call in progress.
+    so `free` then leaves it to the call in progress. `stream` lies in the container's memory: use `hold` around it.
 
     stop: once set, nothing more is read. name: for error messages. tap: called with each packet that was read, on the
     thread that reads; it must return at once and change nothing. Raises SourceError if no stream can be decoded.
@@ -75,10 +77,11 @@ class Reader:
         self._reading, self._decoding = threading.Lock(), threading.Lock()
         self._state = threading.Lock()
         self._in_use, self._to_be_freed, self._is_free = 0, False, False
+        self._stamps_arrival = False
 
     def packet(self) -> "Packet[VideoStream] | None":
         """Return the next packet. The last one is empty and flushes the decoder; then, or once stopped, None."""
-        with self._reading, self._use() as usable:
+        with self._reading, self.hold() as usable:
             if not usable:
                 return None
             try:
@@ -87,13 +90,22 @@ class Reader:
                 # An error ends the generator, but the stream may go on.
                 self._packets = packets_of(self._container, self.stream)
                 raise
-            if packet is not None and self.tap is not None:
-                self.tap(packet)
+            if packet is None:
+                return None
+            if self._stamps_arrival and packet.size:  # the last one is empty
+                packet.pts = packet.dts = round(time.monotonic() / self.time_base)
+                packet.duration = 0
+            if tap := self.tap:
+                tap(packet)
             return packet
+
+    def stamp_by_arrival(self) -> None:
+        """From now on packets get the time at which they come: their stream has no clock, and FFmpeg invents one."""
+        self._stamps_arrival, self.time_base = True, _ARRIVAL_TIME_BASE
 
     def decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
         """Return the pictures that the packet completes; None flushes the decoder."""
-        with self._decoding, self._use() as usable:
+        with self._decoding, self.hold() as usable:
             if not usable:
                 return []
             pictures = self.stream.decode(packet)
@@ -111,14 +123,14 @@ class Reader:
 
     def forget(self) -> None:
         """Drop the pictures that are still in the decoder, to restart at a keyframe."""
-        with self._decoding, self._use() as usable:
+        with self._decoding, self.hold() as usable:
             if usable:
                 self.stream.codec_context.flush_buffers()
                 self._aspects.clear()
 
     def seek(self, seconds: float) -> None:
         """Seek to a key picture at or before this time since the stream's start, if the container has an index."""
-        with self._reading, self._decoding, self._use() as usable:
+        with self._reading, self._decoding, self.hold() as usable:
             if usable:
                 target = (self.start_pts or 0) + int(seconds / self.time_base)
                 self._container.seek(target, stream=self.stream)
@@ -127,7 +139,7 @@ class Reader:
 
     def seek_bytes(self, place: int) -> None:
         """Go on reading at this place in the file, bytes; for containers that allow it."""
-        with self._reading, self._decoding, self._use() as usable:
+        with self._reading, self._decoding, self.hold() as usable:
             if usable:
                 self._container.seek(place, unsupported_byte_offset=True)
                 self._packets = packets_of(self._container, self.stream)
@@ -140,7 +152,7 @@ class Reader:
             self._close_unused()
 
     @contextmanager
-    def _use(self) -> Iterator[bool]:
+    def hold(self) -> Iterator[bool]:
         """Keep the container open during the block. Yields False once it is closed or `stop` is set."""
         with self._state:
             usable = not (self._to_be_freed or self.stop.is_set())

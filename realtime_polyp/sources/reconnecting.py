@@ -153,7 +153,8 @@ class Reconnecting(SourceWrapper):
         if lost and lost not in self._warnings:
             self._warnings.append(lost)
         self._opened_s = time.monotonic()
-        self.on_open(source)
+        if not self._stop.is_set():  # else it is closed
+            self.on_open(source)
 
     def _find_again(self, reason: str, error: SourceError | None) -> Source | None:
         """Open the source anew, until that works; None once `close` was called or the source ended and is given up.

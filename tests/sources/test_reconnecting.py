@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.packet import Packet
+from av.video.stream import VideoStream
 from fakes import wait_until
 from media import write_clip
 
@@ -20,6 +22,7 @@ from realtime_polyp.sources import NetworkSource, SourceError, open_source
 from realtime_polyp.sources.damage import Damage, Places
 from realtime_polyp.sources.live import read_live
 from realtime_polyp.sources.paced import BurstPacer
+from realtime_polyp.sources.reader import Reader
 from realtime_polyp.sources.reconnecting import AWAY_WAIT_S, FIRST_WAIT_S, LONGEST_WAIT_S, Reconnecting, keep_open
 
 
@@ -221,38 +224,31 @@ def test_bursts_are_spread_and_a_late_one_shifts_what_follows() -> None:
     assert pacer.due_s(None, 104.0) == 104.0
 
 
-class ClocklessReader:
-    """A picture every 60 ms, with the stamps that FFmpeg invents for a stream without a clock: 25 per second."""
-
-    time_base, period_s, container_name = Fraction(1, 1_000_000), 0.04, "mjpeg"
-
-    def __init__(self, count: int) -> None:
-        self.stop, self._left, self._count = threading.Event(), count, count
-        self.stream = type("Stream", (), {"sample_aspect_ratio": None})()
-
-    def packet(self) -> object:
-        if not self._left:
-            return None
-        self._left -= 1
-        time.sleep(0.06)
-        stamp = (self._count - self._left) * 40_000
-        return SimpleNamespace(pts=stamp, dts=stamp, size=1, is_keyframe=True, is_corrupt=False)
-
-    def take_aspect(self, _: object) -> None:
-        return None
-
-    def decode(self, packet: SimpleNamespace | None) -> list[av.VideoFrame]:
-        if packet is None:
-            return []
-        picture = av.VideoFrame(64, 48, "rgb24")
-        picture.pts = packet.pts
-        return [picture]
-
-    def free(self) -> None: ...
-
-
-def test_a_stream_without_a_clock_takes_the_times_of_arrival() -> None:
-    frames = list(read_live(ClocklessReader(6), name="scope", silence_s=5))  # type: ignore[arg-type]
+def test_a_stream_without_a_clock_takes_the_times_of_arrival(tmp_path: Path) -> None:
+    """A picture every 60 ms, for which FFmpeg invents stamps of 25 per second."""
+    options: dict[str, Any] = {"format": "mjpeg", "codec": "mjpeg", "pix_fmt": "yuvj420p"}
+    path = write_clip(tmp_path / "a.mjpeg", count=6, **options)
+    reader = Reader(av.open(str(path), format="mjpeg"), threading.Event(), name="scope")
+    reader._packets = slowed(reader._packets)
+    frames = list(read_live(reader, name="scope", silence_s=5))
     steps_s = [late.pts_s - early.pts_s for early, late in pairwise(frames)]
     assert len(frames) == 6 and min(steps_s) >= 0.059
-    assert frames[-1].captured_s - frames[0].captured_s == pytest.approx(frames[-1].pts_s, abs=1e-3)
+    assert frames[-1].captured_s - frames[0].captured_s == pytest.approx(frames[-1].pts_s, abs=0.1)
+
+
+def slowed(packets: "Iterator[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":
+    for packet in packets:
+        time.sleep(0.06)
+        yield packet
+
+
+def test_a_source_that_was_opened_after_the_end_is_not_announced() -> None:
+    opened: list[object] = []
+
+    def reopen() -> Camera:
+        source.close()
+        return Camera()
+
+    source = Reconnecting(Camera(), reopen, on_open=opened.append)
+    list(source.frames())
+    assert opened == []

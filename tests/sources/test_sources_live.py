@@ -318,7 +318,7 @@ def test_close_from_another_thread_while_reading_is_safe(tmp_path: Path) -> None
 def test_a_reader_in_use_is_freed_by_the_last_call(tmp_path: Path) -> None:
     container = av.open(str(write_clip(tmp_path / "a.mkv")))
     reader = Reader(container, threading.Event(), name="a.mkv")
-    with reader._use():
+    with reader.hold():
         reader.free()
         assert container.input_was_opened
     assert not container.input_was_opened
