@@ -13,11 +13,22 @@ class SessionClock:
         self._last_pts_s: float | None = None
         self._zero_s: float | None = None
 
+    def begin(self, captured_s: float) -> float:
+        """Note that a frame was captured, whose result may come much later. Returns the moment of the first one."""
+        if self._zero_s is None:
+            self._zero_s = captured_s
+        return self._zero_s
+
+    def of(self, moment_s: float) -> float:
+        """The time of something that happened, s. moment_s: time.monotonic() then. Frames may be written later."""
+        if not self._live or self._zero_s is None:
+            return self.now_s
+        return max(0.0, moment_s - self._zero_s)
+
     def at(self, pts_s: float, captured_s: float) -> float:
         """The time of the next frame, s. pts_s, captured_s: `Frame`'s."""
         if self._live:
-            self._zero_s = captured_s if self._zero_s is None else self._zero_s
-            self.now_s = max(self.now_s, captured_s - self._zero_s)
+            self.now_s = max(self.now_s, captured_s - self.begin(captured_s))
         elif self._last_pts_s is not None:
             step_s = pts_s - self._last_pts_s
             self.now_s += step_s if step_s >= 0 else self._period_s

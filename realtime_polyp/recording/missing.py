@@ -73,6 +73,8 @@ def _live_original(session: "RecordedSession", path: Path) -> Iterator[str]:
 def _losses(session: "RecordedSession") -> Iterator[str]:
     """What the program itself noted while recording."""
     lost: dict[str, int] = {}
+    copies = session.facts.get("original", {}).get("how") == "copy"
+    incomplete = "the video was not copied" if copies else "the picture is not complete"
     try:
         rows = session.database.execute("SELECT kind, detail FROM events ORDER BY event").fetchall()
     except sqlite3.Error as error:
@@ -83,7 +85,7 @@ def _losses(session: "RecordedSession") -> Iterator[str]:
         if kind == "drop":
             lost[detail["what"]] = lost.get(detail["what"], 0) + detail["count"]
         elif kind == "picture lost":
-            yield f"the picture is not complete: {detail.get('reason', 'no reason')}"
+            yield f"{incomplete}: {detail.get('reason', 'no reason')}"
         elif kind.startswith("folder ") and kind.removeprefix("folder ") in WHERE:
             found: Found = kind.removeprefix("folder ")
             yield WHERE[found].format(folder=printable(session.folder))

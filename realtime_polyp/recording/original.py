@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from realtime_polyp.packets import Frame
+from realtime_polyp.recording.file_copy import FileCopy
 from realtime_polyp.recording.schema import ORIGINAL_STEM
 
 _STEP_BYTES = 1 << 20
@@ -91,11 +92,7 @@ class FileOriginal:
     def __init__(self, path: Path, folder: Path, *, copies: bool) -> None:
         self._file, self._hash = path.open("rb"), hashlib.sha256()
         self._size = os.fstat(self._file.fileno()).st_size
-        self._target = folder / f"{ORIGINAL_STEM}{path.suffix.lower() or '.video'}" if copies else None
-        self._copy = None
-        if self._target:
-            handle = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-            self._copy = os.fdopen(handle, "wb", buffering=0)
+        self._copy = FileCopy(folder, f"{ORIGINAL_STEM}{path.suffix.lower() or '.video'}") if copies else None
 
     def place(self, frame: Frame) -> float | None:
         return frame.pts_s if frame.stamp_s is None else frame.stamp_s
@@ -104,8 +101,7 @@ class FileOriginal:
         return place
 
     def facts(self) -> dict[str, Any]:
-        how = "copy" if self._target else "reference"
-        return {"how": how, "file": self._target.name if self._target else None}
+        return {"how": "copy", "file": self._copy.name} if self._copy else {"how": "reference", "file": None}
 
     def step(self) -> dict[str, Any] | None:
         if self._file.closed:
@@ -113,10 +109,13 @@ class FileOriginal:
         chunk = self._file.read(_STEP_BYTES)
         if chunk:
             self._hash.update(chunk)
-            self._write(chunk)
+            if self._copy:
+                self._copy.write(chunk)
             return {}
         complete = self._file.tell() == self._size  # else it was shortened or is still being written
-        self.close()
+        self._file.close()
+        if self._copy:
+            self._copy.finish()
         return {"source_sha256": self._hash.hexdigest()} if complete else None
 
     def check(self) -> None:
@@ -129,8 +128,3 @@ class FileOriginal:
         self._file.close()
         if self._copy:
             self._copy.close()
-
-    def _write(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        while self._copy and rest:
-            rest = rest[self._copy.write(rest) :]

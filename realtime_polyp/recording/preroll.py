@@ -21,11 +21,13 @@ class Captured:
         frame: as a session file stores it.
         time_s: `Frame.captured_s`; once it is kept, the recorder's clock.
         place: `Original.place`.
+        came_s: time.monotonic() when it was handed over.
     """
 
     frame: EncodedFrame
     time_s: float
     place: float | None
+    came_s: float = 0.0
 
 
 class PreRollStore:

@@ -31,6 +31,9 @@ COMMIT_S = 0.5
 FOLD_S = 20.0
 """Between two times that the log is folded into the session file, s: about a megabyte."""
 
+ANSWER_S = 10.0
+"""A frame of a live source that has waited so long is recorded without a result, s."""
+
 _QUEUED = 64  # results; of HD about 400 MB with their pictures, but an idle disk needs one
 _MOST_PENDING = 10_000  # frames without a result
 _WAKE_S, _SYNC_S = 0.1, 1.0
@@ -122,7 +125,9 @@ class SessionRecorder:
         """Take a captured frame, on the decode thread, before its result. Never blocks."""
         if self.error or self._closing:
             return
-        captured = Captured(encode_frame(frame), frame.captured_s, self._original.place(frame))
+        self._clock.begin(frame.captured_s)
+        place = self._original.place(frame)
+        captured = Captured(encode_frame(frame), frame.captured_s, place, time.monotonic())
         with self._changed:
             self._pending[_key(frame)] = captured
 
@@ -147,14 +152,15 @@ class SessionRecorder:
 
     def add_event(self, kind: str, **detail: Any) -> None:
         """Record something that happened now. detail: JSON types."""
-        self.submit(lambda: self._store.add_event(kind, session_s=self._clock.now_s, **detail))
+        moment_s = time.monotonic()
+        self.submit(lambda: self._store.add_event(kind, session_s=self._clock.of(moment_s), **detail))
 
     def seek(self, to_s: float) -> None:
         """The source goes on at another place, s of the source. Call it while nothing is captured."""
         with self._changed:
             last = next(reversed(self._pending), None)  # frames that follow belong to what comes next
         self.submit(lambda: self._end_stretch(last))
-        self.add_event("seek", to_s=round(to_s, 3))
+        self.submit(lambda: self._store.add_event("seek", session_s=self._clock.now_s, to_s=round(to_s, 3)))
 
     def begin(self, folder: Path, open_original: Callable[[], Original]) -> None:
         """Write what has just passed into a folder, and all that follows. It happens on the recorder's thread.
@@ -185,7 +191,11 @@ class SessionRecorder:
     @property
     def session_s(self) -> float:
         """The session's clock now, s."""
-        return self._clock.now_s - self._zero_s
+        return self._now_s - self._zero_s
+
+    @property
+    def _now_s(self) -> float:
+        return self._clock.of(time.monotonic())
 
     @property
     def dropped_pictures(self) -> int:
@@ -236,6 +246,7 @@ class SessionRecorder:
                 else:
                     self._store.begin()
                     item()
+            self._write_late()
             if len(self._pending) > _MOST_PENDING:
                 self._write_skipped(leave=_MOST_PENDING // 2)
             if time.monotonic() - committed_s >= COMMIT_S:
@@ -249,9 +260,12 @@ class SessionRecorder:
         """On a thread of its own, because a busy disk may take seconds: have everything written to the disk itself."""
         folded_s = time.monotonic()
         while not self._synced.wait(_SYNC_S):
-            with suppress(OSError, sqlite3.Error):  # the recorder's own thread meets it too, and reports it
+            # Each in its own right; the recorder's own thread meets its error too, and reports it.
+            with suppress(OSError, sqlite3.Error):
                 self._store.sync()
+            with suppress(OSError):
                 self._original.sync()
+            with suppress(OSError, sqlite3.Error):
                 if time.monotonic() - folded_s >= FOLD_S:
                     self._store.fold()
                     folded_s = time.monotonic()
@@ -305,6 +319,16 @@ class SessionRecorder:
         with self._changed:
             keys = list(self._pending)
         self._write_until(keys[-leave - 1] if len(keys) > leave else None)
+
+    def _write_late(self) -> None:
+        """Of a live source: write frames that no result is expected for any more, as while a model is down."""
+        with self._changed:
+            if not self._is_live or self._results:
+                return
+            late_s = time.monotonic() - ANSWER_S
+            late = [key for key, one in self._pending.items() if one.came_s < late_s]
+        if late:
+            self._write_until(late[-1])
 
     def _write_until(self, last: Key | None, *, shown: bool = True) -> None:
         """Write the frames up to this one, which have had no result; shown: else they are left out."""
@@ -364,7 +388,7 @@ class SessionRecorder:
             self._place.forget()
             self._place = WatchedFile(self._store.path)
         self.warning = WHERE[found].format(folder=printable(self.folder))
-        self._store.add_event(f"folder {found}", session_s=self._clock.now_s)
+        self._store.add_event(f"folder {found}", session_s=self._now_s)
         self._store.commit()
 
     def _check_original(self) -> None:
@@ -379,13 +403,13 @@ class SessionRecorder:
     def _lose_original(self, error: Exception) -> None:
         self._told["original"] = "lost"
         self.warning = self.picture_lost = f"the original picture is no longer recorded: {_reason(error)}"
-        self._store.add_event("picture lost", session_s=self._clock.now_s, reason=_reason(error))
+        self._store.add_event("picture lost", session_s=self._now_s, reason=_reason(error))
 
     def _note_drops(self) -> None:
         for what, count in (("results", self.dropped), ("pictures", self._original.dropped)):
             if more := count - self._told.get(what, 0):
                 self._told[what] = count
-                self._store.add_event("drop", session_s=self._clock.now_s, what=what, count=more)
+                self._store.add_event("drop", session_s=self._now_s, what=what, count=more)
 
     def _step(self) -> bool:
         """A little of the original's work that can wait; whether more is left."""

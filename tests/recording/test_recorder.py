@@ -9,12 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from media import write_clip
 from test_store import random_result
 
 from realtime_polyp.outputs.base import OutputError
 from realtime_polyp.packets import Track
 from realtime_polyp.recording.audit import verify_chain
+from realtime_polyp.recording.original import FileOriginal, NoOriginal
 from realtime_polyp.recording.recorder import SessionRecorder
+from realtime_polyp.recording.store import SessionStore
 from realtime_polyp.review.recorded import RecordedSession
 
 PATIENCE_S = 30.0
@@ -177,3 +180,63 @@ def test_session_that_was_cut_off_says_so(tmp_path):
     assert len(session.frames) == 5 and not session.ended and verify_chain(session) == ()
     assert session.problems[0] == "recording was cut off after 0:00.2: up to one second after that is missing"
     assert np.isnan(session.frames.picture_s).all()
+
+
+def live_result(index, *, age_s):
+    """A result of a frame that was captured so long ago."""
+    result = random_result(index)
+    return replace(result, frame=replace(result.frame, captured_s=time.monotonic() - age_s))
+
+
+def test_what_happens_while_no_result_comes_has_its_own_time(tmp_path):
+    """The model of a live source is down for minutes: the clock goes on, and a mark lies where it was made."""
+    recorder = record(tmp_path / "s", [live_result(0, age_s=300)], live=True)
+    for index in range(1, 4):
+        recorder.capture(live_result(index, age_s=300 - index).frame)
+    recorder.add_event("keep", seconds=30)
+    assert recorder.session_s == pytest.approx(300, abs=PATIENCE_S)
+    recorder.close()
+    session = RecordedSession(tmp_path / "s")
+    ((session_s,),) = session.database.execute("SELECT session_s FROM events WHERE kind = 'keep'").fetchall()
+    assert session_s == pytest.approx(300, abs=PATIENCE_S)
+    assert len(session.frames) == 4
+
+
+def test_frames_are_written_although_no_result_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.recorder.ANSWER_S", 0.2)
+    recorder = record(tmp_path / "s", [], live=True)
+    for index in range(5):
+        recorder.capture(random_result(index).frame)
+    wait_for(lambda: len(RecordedSession(tmp_path / "s").frames) == 5)
+    recorder.close()
+    assert not RecordedSession(tmp_path / "s").frames.analysed.any()
+
+
+class ClosedOriginal(NoOriginal):
+    """One whose file was closed after an error."""
+
+    def sync(self):
+        raise OSError("it is closed already")
+
+
+def test_log_is_folded_although_the_picture_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.recorder.FOLD_S", 0.0)
+    monkeypatch.setattr("realtime_polyp.recording.recorder._SYNC_S", 0.01)
+    folded = []
+    monkeypatch.setattr(SessionStore, "fold", lambda store: folded.append(store))
+    recorder = record(tmp_path / "s", [], original=ClosedOriginal(), live=True)
+    wait_for(lambda: folded)
+    recorder.close()
+
+
+def test_session_that_ends_before_the_video_was_copied_shows_the_video(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.original._STEP_BYTES", 1)
+    monkeypatch.setattr("realtime_polyp.recording.recorder._LAST_STEPS_S", 0.0)
+    clip = write_clip(tmp_path / "a.mkv", count=5)
+    (tmp_path / "s").mkdir()
+    facts = {"source": {"name": "a.mkv", "path": str(clip), "size_bytes": clip.stat().st_size}}
+    recorder = SessionRecorder(tmp_path / "s", facts, FileOriginal(clip, tmp_path / "s", copies=True))
+    recorder.close()
+    session = RecordedSession(tmp_path / "s")
+    assert session.original == clip
+    assert session.problems == ("the video was not copied: recording ended too early; the file itself is used",)
