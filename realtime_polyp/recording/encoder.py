@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 import av.error
@@ -22,6 +22,9 @@ from realtime_polyp.packets import Frame
 from realtime_polyp.recording.clock import SessionClock
 from realtime_polyp.recording.packets import RecentPackets, StoredPacket
 from realtime_polyp.telemetry.priority import lower_thread_priority
+
+if TYPE_CHECKING:
+    from realtime_polyp.sources.reader import Reader
 
 _NICENESS = 5  # the models of a live source have the lowest priority, and the display the usual one
 _QUEUED_S, _MOST_QUEUED = 0.4, 16  # pictures that wait are lost in a crash; 16 of HD take 100 MB
@@ -134,7 +137,7 @@ class EncodedPackets:
         self.recent, self.dropped = RecentPackets(keep_ms, folder), 0
         self._take_packet = hand_over or self.recent.add
         self.error: Exception | None = None
-        self._size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        self._size = _even(size)
         self._stream = open_same_codec(codec, self._size, rate_hz) if codec else open_encoder(self._size, rate_hz)
         self._encoder = self._stream.codec_context
         self._to_yuv = YuvConverter(*self._size, _colours(self._encoder.name, self._size))
@@ -147,6 +150,9 @@ class EncodedPackets:
         self._thread = threading.Thread(target=self._run, name="encode original", daemon=True)
         self._thread.start()
 
+    def fits(self, reader: "Reader | None", size: tuple[int, int]) -> bool:
+        return not self.error and reader is None and _even(size) == self._size
+
     def add_stream(self, container: OutputContainer) -> VideoStream:
         stream: VideoStream = container.add_stream_from_template(self._stream, opaque=True)
         return stream
@@ -154,7 +160,9 @@ class EncodedPackets:
     def place(self, frame: Frame) -> float | None:
         now_s = self._clock.at(frame.pts_s, frame.captured_s)
         with self._changed:
-            if self.error or self._finishing or len(self._queue) >= self._capacity:
+            if self.error:
+                return None
+            if self._finishing or len(self._queue) >= self._capacity:
                 self.dropped += 1
                 return None
             time_ms = max(self._last_ms + 1, round(now_s * 1000))
@@ -175,6 +183,7 @@ class EncodedPackets:
             self._finishing = True
             self._changed.notify_all()
         self._thread.join()
+        self.recent.close()
 
     def _run(self) -> None:
         lower_thread_priority(_NICENESS)
@@ -183,7 +192,10 @@ class EncodedPackets:
                 self._hand_over(self._encoder.encode(self._frame_of(*item)))
             self._hand_over(self._encoder.encode(None))
         except Exception as error:  # noqa: BLE001 - the recorder reports it, and the session goes on
-            self.error = error
+            with self._changed:
+                self.error = error
+                self._queue.clear()
+                self._changed.notify_all()
 
     def _next(self) -> tuple[Image, int] | None:
         with self._changed:
@@ -206,3 +218,7 @@ class EncodedPackets:
             dts_ms = time_ms if packet.dts is None else packet.dts
             stored = StoredPacket(bytes(packet), time_ms, dts_ms, packet.duration or 0, packet.is_keyframe)
             self._take_packet(stored)
+
+
+def _even(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] + size[0] % 2, size[1] + size[1] % 2

@@ -84,7 +84,7 @@ class LiveOriginal:
     def __init__(self, feed: PacketFeed, folder: Path, *, back_s: float = 0.0, owns_feed: bool = True) -> None:
         self._owns_feed = owns_feed
         self.error: Exception | None = None
-        self._feed = feed
+        self._feed, self._dropped_before = feed, feed.dropped
         self._queue: deque[StoredPacket] = deque()
         self._queued_bytes, self._lost, self._loses = 0, 0, False
         self._gaps: list[tuple[int, int | None]] = []  # times that the file lacks, on the feed's clock
@@ -125,15 +125,15 @@ class LiveOriginal:
         return None
 
     def check(self) -> None:
-        if self.error:
-            raise self.error
+        if error := self.error or self._feed.error:
+            raise error
 
     def sync(self) -> None:
         self._file.sync()
 
     @property
     def dropped(self) -> int:
-        return self._lost + self._feed.dropped
+        return self._lost + self._feed.dropped - self._dropped_before
 
     def close(self) -> None:
         if self._owns_feed:

@@ -79,6 +79,18 @@ class PacketFeed(Protocol):
         """Pictures that were not encoded because the encoder was too slow."""
         ...
 
+    @property
+    def error(self) -> Exception | None:
+        """Why pictures are not encoded any more; None: they are, or need not be."""
+        ...
+
+    def fits(self, reader: "Reader | None", size: tuple[int, int]) -> bool:
+        """Whether the feed works, and a new one of this source would have the same format.
+
+        reader: of the source, where its packets can be copied; None: it sends raw pictures. size: (width, height), px.
+        """
+        ...
+
     def add_stream(self, container: OutputContainer) -> VideoStream:
         """Add the stream of these packets to a container. Raises FFmpegError, ValueError."""
         ...
@@ -114,16 +126,23 @@ class RecentPackets:
         self._disk_bytes = 0
         self._spills = folder is not None
         self._full = threading.Event()
-        if folder is not None:
-            threading.Thread(target=self._spill_all, args=(folder,), name="spill", daemon=True).start()
         self._packets: deque[StoredPacket] = deque()
         self._bytes = 0
         self._listener: Listener | None = None
+        self._has_begun = False  # the listener has a keyframe
         self._lock = threading.Lock()
+        if folder is not None:
+            threading.Thread(target=self._spill_all, args=(folder,), name="spill", daemon=True).start()
 
     def add(self, packet: StoredPacket) -> None:
-        """Take the next packet and pass it on. Packets before the first keyframe are of no use."""
+        """Take the next packet and pass it on. Packets before the first keyframe are of no use.
+
+        A listener gets everything from its first keyframe on, also where that is too much to be kept.
+        """
         with self._lock:
+            self._has_begun = self._has_begun or packet.is_key
+            if self._listener and self._has_begun:
+                self._listener(packet)
             if not (self._packets or packet.is_key):
                 return
             self._packets.append(packet)
@@ -131,8 +150,6 @@ class RecentPackets:
             self._forget_old()
             if self._bytes - self._disk_bytes > _SPILL_BYTES:
                 self._full.set()
-            if self._listener:
-                self._listener(packet)
 
     def listen(self, listener: Listener, *, back_ms: int) -> StoredPacket | None:
         """Pass the packets of the last `back_ms`, from the keyframe before them on, and all that follow, to a listener.
@@ -144,12 +161,19 @@ class RecentPackets:
             packets = list(self._packets)[first:]
             for packet in packets:
                 listener(packet)
-            self._listener = listener
+            self._listener, self._has_begun = listener, bool(packets)
             return packets[0] if packets else None
 
     def stop_listening(self) -> None:
         with self._lock:
             self._listener = None
+
+    def close(self) -> None:
+        """Forget everything, and end the thread that writes to the disk."""
+        with self._lock:
+            self._forget_all()
+            self._spills = False
+            self._full.set()
 
     def _key_before(self, time_ms: int) -> int:
         """Index of the last keyframe at or before a time; of the first packet, if there is none."""
@@ -164,13 +188,16 @@ class RecentPackets:
             too_large = self._bytes > (LARGEST_BYTES if self._spills else _MOST_BYTES)
             if next_key is None:
                 if too_large:  # no keyframe in so much: what follows cannot be decoded anyway
-                    self._packets.clear()
-                    self._bytes = self._disk_bytes = self._on_disk = 0
+                    self._forget_all()
                 return
             if self._packets[next_key].time_ms > newest_ms - self.keep_ms and not too_large:
                 return
             for _ in range(next_key):
                 self._forget(self._packets.popleft())
+
+    def _forget_all(self) -> None:
+        self._packets.clear()
+        self._bytes = self._disk_bytes = self._on_disk = 0
 
     def _forget(self, packet: StoredPacket) -> None:
         self._bytes -= len(packet.data)
@@ -182,7 +209,7 @@ class RecentPackets:
         """Move the oldest packets to the disk whenever there are too many in memory."""
         try:
             file = SpillFile(folder)
-            while True:
+            while self._spills:
                 self._full.wait()
                 packet = self._next_to_spill()
                 if packet is not None:
@@ -216,9 +243,12 @@ class CopiedPackets:
     is_encoded = False
 
     def __init__(self, reader: "Reader", *, keep_ms: int = 0, folder: Path | None = None) -> None:
+        template = copy_format(reader)
+        if template is None:
+            raise ValueError("the packets of the source cannot be copied")
         self.recent = RecentPackets(keep_ms, folder)
-        self._reader, self._form = reader, _form_of(reader)
-        self._template = reader
+        self._template, self._form = template, _form_of(reader)
+        self._reader = reader
         self._encoder: EncodedPackets | None = None
         self._begin_ms, self._lost = 0, 0
         self._places: dict[float, int] = {}
@@ -231,6 +261,8 @@ class CopiedPackets:
 
         Returns what became of the picture if its format has changed, one sentence.
         """
+        if reader is self._reader:
+            return None
         self._reader.tap = None
         self._begins = True
         self._places.clear()
@@ -240,6 +272,9 @@ class CopiedPackets:
             reader.tap = self._add
             return None
         return self._begin_encoding(reader)
+
+    def fits(self, reader: "Reader | None", size: tuple[int, int]) -> bool:
+        return not self.error and reader is not None and _form_of(reader) == self._form
 
     def _begin_encoding(self, reader: "Reader | None") -> str:
         from realtime_polyp.recording.encoder import EncodedPackets  # it is built on this module
@@ -262,15 +297,21 @@ class CopiedPackets:
 
     @property
     def dropped(self) -> int:
-        return self._lost + (self._encoder.dropped if self._encoder else 0)
+        encoder = self._encoder
+        return self._lost + (encoder.dropped if encoder else 0)
+
+    @property
+    def error(self) -> Exception | None:
+        encoder = self._encoder
+        return encoder.error if encoder else None
 
     def add_stream(self, container: OutputContainer) -> VideoStream:
-        stream: VideoStream = container.add_stream_from_template(self._template.stream, opaque=True)
+        stream: VideoStream = container.add_stream_from_template(self._template, opaque=True)
         return stream
 
     def place(self, frame: Frame) -> float | None:
-        if self._encoder:
-            place = self._encoder.place(frame)
+        if encoder := self._encoder:
+            place = encoder.place(frame)
             return None if place is None else self._begin_ms + place
         return None if frame.stamp_s is None else self._places.get(frame.stamp_s)
 
@@ -278,12 +319,13 @@ class CopiedPackets:
         return {"how": "packets", "codec": self._form[0]}
 
     def settle(self, within_s: float) -> None:
-        if self._encoder:
-            self._encoder.settle(within_s)
+        if encoder := self._encoder:
+            encoder.settle(within_s)
 
     def finish(self) -> None:
         self._reader.tap = None
         self._end_encoding()
+        self.recent.close()
 
     def _take_encoded(self, packet: StoredPacket) -> None:
         """On the encoder's thread: pass a picture on, in the form of the packets before it."""
@@ -294,16 +336,18 @@ class CopiedPackets:
         self.recent.add(replace(packet, data=data, time_ms=time_ms, dts_ms=self._last_dts_ms))
 
     def _add(self, packet: "Packet[VideoStream]") -> None:
-        """On the thread that reads: copy a packet. One without a timestamp cannot be placed."""
-        if not packet.size or packet.pts is None:
+        """On the thread that reads: copy a packet. One without a timestamp, such as a second field, follows the last
+        one: pictures refer to it."""
+        if not packet.size:
             return
         to_ms = self._reader.time_base * 1000
-        own_ms = round(packet.pts * to_ms)
-        time_ms = self._unwrap(own_ms)
-        delay_ms = 0 if packet.dts is None else round((packet.pts - packet.dts) * to_ms)
+        stamp = packet.dts if packet.pts is None else packet.pts
+        time_ms = self._last_dts_ms + 1 if stamp is None else self._unwrap(round(stamp * to_ms))
+        delay_ms = 0 if stamp is None or packet.dts is None else round((stamp - packet.dts) * to_ms)
         self._last_dts_ms = max(self._last_dts_ms + 1, time_ms - delay_ms)
         time_ms = max(time_ms, self._last_dts_ms)  # a damaged timestamp, or a small step back: no muxer would take it
-        self._places[float(packet.pts * self._reader.time_base)] = time_ms
+        if packet.pts is not None:
+            self._places[float(packet.pts * self._reader.time_base)] = time_ms
         if len(self._places) > _MOST_PLACES:
             del self._places[next(iter(self._places))]
         duration_ms = round((packet.duration or 0) * to_ms)
@@ -319,17 +363,33 @@ class CopiedPackets:
         return own_ms + self._shift_ms
 
 
+def is_raw(reader: "Reader") -> bool:
+    """Whether the pictures of a stream are not compressed."""
+    return reader.stream.codec_context.name in _UNCOMPRESSED
+
+
 def can_be_copied(reader: "Reader") -> bool:
-    """Whether the packets of a stream are compressed, and Matroska can hold them."""
-    if reader.stream.codec_context.name in _UNCOMPRESSED:
-        return False
-    try:
-        with av.open(io.BytesIO(), "w", format="matroska") as container:
-            container.add_stream_from_template(reader.stream, opaque=True)
+    """Whether the reader is open, the packets of its stream are compressed, and Matroska can hold them."""
+    return copy_format(reader) is not None
+
+
+def copy_format(reader: "Reader") -> VideoStream | None:
+    """Copy the parameters of a stream: PyAV's own stream lies in memory that is freed with the reader.
+
+    Returns a stream of a Matroska file that is never written; None where the packets cannot be copied.
+    """
+    if is_raw(reader):
+        return None
+    with reader.hold() as usable:
+        if not usable:
+            return None
+        try:
+            container = av.open(io.BytesIO(), "w", format="matroska")
+            stream: VideoStream = container.add_stream_from_template(reader.stream, opaque=True)
             container.start_encoding()
-        return True
-    except (av.error.FFmpegError, ValueError):
-        return False
+            return stream
+        except (av.error.FFmpegError, ValueError):
+            return None
 
 
 def _with_lengths(data: bytes, form: tuple[str, int, int, bytes]) -> bytes:

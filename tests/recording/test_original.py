@@ -2,7 +2,9 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from fractions import Fraction
+from itertools import islice
 from types import SimpleNamespace
 
 import av
@@ -13,6 +15,7 @@ from media import Sender, write_clip
 from realtime_polyp.packets import Frame
 from realtime_polyp.recording.encoder import EncodedPackets
 from realtime_polyp.recording.live_original import LiveOriginal
+from realtime_polyp.recording.original import FileOriginal
 from realtime_polyp.recording.packets import CopiedPackets, RecentPackets, StoredPacket, can_be_copied
 from realtime_polyp.sources import FileSource, NetworkSource, PatternSource
 
@@ -42,12 +45,55 @@ def test_packets_of_a_stream_are_copied_as_they_are(tmp_path, options):
     assert original.facts() == {"how": "packets", "codec": "h264", "file": "original.mkv"}
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"format": "mpjpeg", "codec": "mjpeg", "pix_fmt": "yuvj420p"},
+        {"format": "h264", "options": {"g": "10", "tune": "zerolatency"}},
+    ],
+    ids=["motion JPEG", "raw H.264"],
+)
+def test_pictures_of_a_stream_without_a_clock_are_found_again(tmp_path, kind):
+    """They are placed by the times of arrival, as they are shown."""
+    clip = write_clip(tmp_path / "a.raw", count=200, **kind)
+    with Sender(clip, "tcp") as sender:
+        source = NetworkSource(sender.url, probe_s=0.1)
+        original = LiveOriginal(CopiedPackets(source.reader), tmp_path)
+        frames = [(frame, original.place(frame)) for frame in islice(source.frames(), 40)]
+        original.close()
+    written = pictures_of(tmp_path / "original.mkv")
+    times_s = [original.picture_s(place) for _, place in frames]
+    assert len(frames) == 40 and None not in times_s
+    assert all((written[round(at * 1000)] == frame.image).all() for at, (frame, _) in zip(times_s, frames, strict=True))
+
+
+def reader_over(stream):
+    """A reader of an open stream, whose packets are tapped by hand."""
+    facts = {"time_base": stream.time_base, "period_s": 0.04, "rate_hz": 25}
+    return SimpleNamespace(stream=stream, tap=None, hold=lambda: nullcontext(True), **facts)
+
+
+def test_packets_without_a_timestamp_are_copied(tmp_path):
+    """Such as the second fields of interlaced pictures, which later ones refer to."""
+    clip = write_clip(tmp_path / "a.ts", options={"g": "10", "tune": "zerolatency"}, **STREAM)
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        reader = reader_over(stream)
+        original = LiveOriginal(CopiedPackets(reader), tmp_path)
+        for number, packet in enumerate(one for one in container.demux(stream) if one.size):
+            if number % 2:
+                packet.pts = packet.dts = None
+            reader.tap(packet)
+        original.close()
+    assert len(pictures_of(tmp_path / "original.mkv")) == 50
+
+
 @pytest.mark.parametrize("back_s", [0.5, 30])
 def test_timestamps_that_step_or_jump_back_do_not_end_the_copy(tmp_path, back_s):
     clip = write_clip(tmp_path / "a.ts", options={"g": "10", "tune": "zerolatency"}, **STREAM)
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
-        reader = SimpleNamespace(stream=stream, time_base=stream.time_base, period_s=0.04, rate_hz=25, tap=None)
+        reader = reader_over(stream)
         original = LiveOriginal(CopiedPackets(reader), tmp_path)
         for number, packet in enumerate(one for one in container.demux(stream) if one.size):
             back = round(back_s / stream.time_base) if number >= 25 else 0
@@ -118,7 +164,7 @@ def test_recent_packets_are_bounded():
 class StillFeed:
     """A feed of packets that are there already."""
 
-    is_encoded, dropped = False, 0
+    is_encoded, dropped, error = False, 0, None
 
     def __init__(self, stream, packets):
         self.recent, self._stream = RecentPackets(keep_ms=10**9), stream
@@ -170,3 +216,81 @@ def test_past_stays_in_memory_where_the_disk_is_out_of_reach(tmp_path, monkeypat
         recent.add(StoredPacket(bytes(200), number * 100, number * 100, 100, True))
     recent.listen(got.append, back_ms=10**9)
     assert len(got) == 50 and all(len(packet.load()) == 200 for packet in got)
+
+
+def test_a_format_outlives_its_reader(tmp_path):
+    """The memory of a stream is freed when its source is closed, as when it is opened again."""
+    with Sender(write_clip(tmp_path / "a.ts", **STREAM), "tcp") as sender:
+        source = NetworkSource(sender.url)
+        feed = CopiedPackets(source.reader)
+        source.close()
+        assert not can_be_copied(source.reader)
+        original = LiveOriginal(feed, tmp_path)
+        assert (original._stream.codec_context.name, original._stream.width) == ("h264", 96)
+        original.close()
+
+
+def test_a_listener_gets_everything_after_its_keyframe_also_what_is_too_much_to_keep(monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.packets._MOST_BYTES", 1000)
+    recent, got, late = RecentPackets(), [], []
+    recent.listen(got.append, back_ms=0)
+    recent.add(a_packet(-40))
+    for time_ms in range(0, 2000, 40):  # 5000 bytes
+        recent.add(a_packet(time_ms, key=time_ms == 0))
+    assert [packet.time_ms for packet in got] == list(range(0, 2000, 40))
+    recent.listen(late.append, back_ms=0)
+    recent.add(a_packet(2000))  # what it needs was forgotten
+    recent.add(a_packet(2040, key=True))
+    assert [packet.time_ms for packet in late] == [2040]
+
+
+def test_what_was_dropped_before_a_recording_is_not_counted_in_it(tmp_path):
+    feed = EncodedPackets((96, 64), Fraction(25), live=True)
+    feed.dropped = 5
+    original = LiveOriginal(feed, tmp_path)
+    feed.dropped += 2
+    assert original.dropped == 2
+    original.close()
+
+
+def test_an_encoder_that_fails_is_told_and_is_no_slow_disk(tmp_path, monkeypatch):
+    def fails(self, image, time_ms):
+        raise OSError("the encoder is gone")
+
+    monkeypatch.setattr(EncodedPackets, "_frame_of", fails)
+    feed = EncodedPackets((96, 64), Fraction(25), live=True)
+    original = LiveOriginal(feed, tmp_path)
+    assert feed.fits(None, (96, 64)) and not feed.fits(None, (128, 64))
+    for number in range(50):
+        original.place(Frame(number, number / 25, number / 25, np.zeros((64, 96, 3), np.uint8)))
+        feed.settle(20)
+    with pytest.raises(OSError, match="the encoder is gone"):
+        original.check()
+    assert original.dropped == 0 and not feed.fits(None, (96, 64))
+    with pytest.raises(OSError, match="the encoder is gone"):
+        original.close()
+
+
+def test_a_copy_that_is_not_complete_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.original._STEP_BYTES", 500)
+    clip, folder = tmp_path / "a.MP4", tmp_path / "s"
+    clip.write_bytes(bytes(1200))
+    folder.mkdir()
+    original = FileOriginal(clip, folder, copies=True)
+    assert original.step() == original.step() == {}
+    assert not (folder / "original.mp4").exists()  # a crash here leaves no part under that name
+    with pytest.raises(OSError, match="recording ended too early"):
+        original.close()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_copy_is_completed_in_a_folder_that_was_moved(tmp_path):
+    clip, folder, moved = tmp_path / "a.mp4", tmp_path / "s", tmp_path / "moved"
+    clip.write_bytes(b"1234")
+    folder.mkdir()
+    original = FileOriginal(clip, folder, copies=True)
+    folder.rename(moved)
+    while original.step() == {}:
+        pass
+    original.close()
+    assert (moved / "original.mp4").read_bytes() == b"1234"
