@@ -22,11 +22,14 @@ from realtime_polyp.recording.live_original import FeedPlaces, LiveOriginal
 from realtime_polyp.recording.original import FileOriginal, Original
 from realtime_polyp.recording.packets import CopiedPackets, PacketFeed
 from realtime_polyp.recording.recorder import SessionRecorder
-from realtime_polyp.recording.start import open_feed, period_of, reader_of
+from realtime_polyp.recording.start import is_away, open_feed, period_of, reader_of
 from realtime_polyp.sources.base import Source
+from realtime_polyp.sources.reader import Reader
 
 USUAL_KEEP_S = 30.0
 """How much key K marks where there is no pre-roll, s."""
+
+_ATTACH_S = 2.0  # a source waits no longer for what is just opened or closed
 
 
 @dataclass(frozen=True)
@@ -63,25 +66,23 @@ class RecordingControl:
         self._feed: PacketFeed | None = None
         self._recorder: SessionRecorder | None = None  # writes, or keeps what has just passed
         self._is_on = False
+        self._is_recording = False  # a recorder writes; on the thread of the control alone
+        self._is_closed = False
         self._works = ThreadPoolExecutor(1, thread_name_prefix="start recording")
         self._done: list[Future[None]] = []
 
     # The session's threads
 
     def attach(self, source: Source) -> None:
-        """A source is about to be played, for the first time or again. source: not wrapped."""
+        """A source is about to be played, for the first time or again. source: not wrapped.
+
+        The first one waits for a recording that was asked for before: it begins with the first frame.
+        """
+        if self._is_closed:
+            return
+        limit_s = None if self._is_on and not self._source else _ATTACH_S
         self._source = source
-        reader = reader_of(source)
-        if isinstance(self._feed, CopiedPackets):
-            if told := self._feed.attach(reader):
-                self.say(told)
-                self.add_event("format changed", text=told)
-        elif self._feed is None and reader:  # costs little: recording then begins with a whole picture at any moment
-            self._feed = self._open_feed(source)
-        if self._recorder is None and self._is_on:  # it was asked for before: record from the first frame on
-            self._submit(self._start).result()
-        elif self._recorder is None and self._keeps_past:
-            self._submit(self._keep_past)
+        wait([self._submit(self._attach)], limit_s)
 
     def capture(self, frame: Frame) -> None:
         """Take a captured frame, on the decode thread. Never blocks."""
@@ -157,6 +158,7 @@ class RecordingControl:
         """End the recording; False if that takes longer than `within_s`. Raises the OutputError of the recording."""
         if self._recorder:
             self._recorder.end = how
+        self._is_closed = True
         self._submit(self._stop_all)
         self._works.shutdown(wait=False)
         _, late = wait(self._done, within_s)
@@ -180,6 +182,39 @@ class RecordingControl:
             self._is_on = False
             self.say(str(self.error))
 
+    def _attach(self) -> None:
+        self._follow()
+        if self._is_on:
+            self._start()
+        elif self._keeps_past:
+            self._keep_past()
+
+    def _follow(self) -> None:
+        """Have the feed follow the source, which may send another format since it was opened again. A recording keeps
+        its format; the next one has that of the source."""
+        source = self._source
+        reader = reader_of(source) if source else None
+        if source is None or (reader is None and is_away(source)):
+            return
+        if not (self._is_recording or (self._feed and self._feed.fits(reader, source.size))):
+            self._renew_feed(source, reader)
+        elif isinstance(self._feed, CopiedPackets) and (told := self._feed.attach(reader)):
+            self.say(told)
+            self.add_event("format changed", text=told)
+
+    def _renew_feed(self, source: Source, reader: Reader | None) -> None:
+        """Forget what has just passed, and keep what comes now. Copied packets cost little, and a recording then begins
+        with a whole picture at any moment; encoding costs more, and is done only for the pre-roll."""
+        keeper, self._recorder = self._recorder, None
+        if keeper:
+            with suppress(OutputError):
+                keeper.close()
+        feed, self._feed = self._feed, None
+        if feed:
+            feed.finish()
+        if reader or self._keeps_past:
+            self._feed = self._open_feed(source)
+
     @property
     def _keeps_past(self) -> bool:
         return bool(self.spec.pre_roll_s) and self._source is not None and self._source.live
@@ -199,28 +234,32 @@ class RecordingControl:
 
     def _start(self) -> None:
         source = self._source
-        if source is None:
+        if source is None or self._is_recording:
             return
+        self._follow()
         check_record(self.spec.folder, [self.spec.source])
         folder = new_session_folder(self.spec.folder, source.name)
         if self._recorder is not None:  # it has kept what has just passed
             self._recorder.begin(folder, lambda: self._open_original(source, folder))
         else:
             self._recorder = self._make(folder, self._open_original(source, folder), source)
+        self._is_recording = True
         self.say(f"Recording to {printable(folder)}")
 
     def _stop(self) -> None:
-        recorder, self._recorder = self._recorder, None
+        recorder, self._recorder, self._is_recording = self._recorder, None, False
         if recorder:
             try:
                 self._close(recorder)
-                self.say(f"Recorded in {printable(recorder.folder)}")
+                lost = f"; {recorder.picture_lost}" if recorder.picture_lost else ""
+                self.say(f"Recorded in {printable(recorder.folder)}{lost}")
             finally:
+                self._follow()
                 if self._keeps_past:
                     self._keep_past()
 
     def _stop_all(self) -> None:
-        recorder, self._recorder = self._recorder, None
+        recorder, self._recorder, self._is_recording = self._recorder, None, False
         if recorder:
             self._close(recorder)
         if self._feed:

@@ -1,6 +1,7 @@
 """Starts the recording of a session: makes its folder, and chooses how its picture is kept."""
 
 import sys
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from realtime_polyp.recording.facts import describe_session, source_file
 from realtime_polyp.recording.folders import new_session_folder
 from realtime_polyp.recording.live_original import LiveOriginal
 from realtime_polyp.recording.original import FileOriginal, Original
-from realtime_polyp.recording.packets import CopiedPackets, PacketFeed, can_be_copied
+from realtime_polyp.recording.packets import CopiedPackets, PacketFeed, can_be_copied, is_raw
 from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.capture import CaptureSource
@@ -98,6 +99,15 @@ def reader_of(source: Source) -> Reader | None:
     return None
 
 
+def is_away(source: Source) -> bool:
+    """Whether a source that sends compressed packets is closed, so that its format is not known until it is back."""
+    source = inner(source)
+    if not isinstance(source, CaptureSource | NetworkSource) or is_raw(source.reader):
+        return False
+    with source.reader.hold() as usable:
+        return not usable
+
+
 def open_feed(source: Source, *, keep_s: float = 0.0, folder: Path | None = None) -> PacketFeed:
     """Open the packets of a source that is no file: its own where they are compressed, else encoded here.
 
@@ -106,7 +116,8 @@ def open_feed(source: Source, *, keep_s: float = 0.0, folder: Path | None = None
     """
     keep_ms, rate_hz = round(keep_s * 1000), source.rate_hz or Fraction(_LIKELY_RATE_HZ)
     if reader := reader_of(source):
-        return CopiedPackets(reader, keep_ms=keep_ms, folder=folder)
+        with suppress(ValueError):  # it was closed meanwhile
+            return CopiedPackets(reader, keep_ms=keep_ms, folder=folder)
     return EncodedPackets(source.size, rate_hz, live=source.live, keep_ms=keep_ms, folder=folder)
 
 
