@@ -52,7 +52,7 @@ def install(run: Path, model: str, folder: Path) -> None:
     name = f"{model}.safetensors"
     atomic_write_bytes(folder / name, save(stored))  # `save_file` would let only its owner read it
     add_to_manifest(model, task, size, {"safetensors": name}, folder)
-    print(f"installed {folder / name}; its INT8 engine, if it has one, is now out of date: run calibration.int8")
+    print(f"installed {folder / name}; what was made from its old weights is no longer used: run calibration.int8")
 
 
 def read_as_stored(best: Path) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ DEFAULT_JOINT = "polyp-lite2"
 _EXAMPLES = """  python -m trainers.train_joint --out runs/joint
   python -m trainers.train_joint --negatives ../shared/data/negative.json --out runs/joint
   python -m trainers.train_joint --config polyp-lite0 --size 256 320 --epochs 60 --out runs/small
-  python -m trainers.train_joint --config polyp-lite0 --backbone-of gflv2-lite0.safetensors --out runs/tuned
+  python -m trainers.train_joint --config polyp-lite0 --parts-of gflv2-lite0.safetensors --out runs/tuned
+  python -m trainers.train_joint --parts-of lowrank-lite2.safetensors gflv2-lite0.safetensors --out runs/tuned
   python -m trainers.train_joint --batch 64 --augment-on device --device cuda --out runs/joint"""
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 
+from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines.base import EngineError, Task
 from realtime_polyp.folders import asset
 from realtime_polyp.json_files import check_json, read_json
@@ -111,15 +112,24 @@ def _parse_entry(content: Any, model: str, path: Path) -> ManifestEntry:
 
 
 def add_to_manifest(model: str, task: Task, size: tuple[int, int], files: dict[str, str], folder: Path) -> None:
-    """Add or replace files of a model, with their checksums. The model's files of other kinds are kept.
+    """Add or replace files of a model, with their checksums.
 
-    files: {kind: name of a file in `folder`}.
+    New weights begin a new entry: what was made from the old ones, such as an INT8 graph, leaves the list. Other kinds
+    of files join the entry. files: {kind: name of a file in `folder`}. Raises EngineError for another task or size than
+    that of the weights that they were made from.
     """
     known = read_manifest(folder) if (folder / MANIFEST).exists() else {}
-    entry = known.setdefault(model, {"task": task, "size": list(size), "files": {}, "sha256": {}})
+    entry: ManifestEntry = {"task": task, "size": list(size), "files": {}, "sha256": {}}
+    if "safetensors" not in files and model in known:
+        entry = known[model]
+        if (entry["task"], tuple(entry["size"])) != (task, size):
+            raise EngineError(
+                f"{model} in {folder / MANIFEST} is a {entry['task']} at {entry['size'][0]}x{entry['size'][1]}, not a "
+                f"{task} at {size[0]}x{size[1]}: install its weights first"
+            )
     entry["files"] |= files
     entry["sha256"] |= {name: sha256_of(folder / name) for name in files.values()}
-    (folder / MANIFEST).write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    atomic_write_text(folder / MANIFEST, json.dumps(known | {model: entry}, indent=1, sort_keys=True) + "\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -55,7 +55,7 @@ def test_an_unreadable_list_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_adding_keeps_other_models_and_other_kinds_and_renews_checksums(folder: Path) -> None:
+def test_adding_keeps_other_models_and_renews_checksums(folder: Path) -> None:
     (folder / "a.xml").write_bytes(b"graph")
     (folder / "b.safetensors").write_bytes(b"others")
     add_to_manifest("a", "detector", (64, 96), {"int8-xml": "a.xml"}, folder)
@@ -65,4 +65,19 @@ def test_adding_keeps_other_models_and_other_kinds_and_renews_checksums(folder: 
     (folder / "a.safetensors").write_bytes(b"better weights")
     add_to_manifest("a", "detector", (64, 96), {"safetensors": "a.safetensors"}, folder)
     assert find_weights("a", "detector", folder).checksums["a.safetensors"] == sha256_of(folder / "a.safetensors")
-    assert find_weights("a", "detector", folder).path("int8-xml").read_bytes() == b"graph"
+
+
+def test_new_weights_leave_nothing_that_was_made_from_the_old_ones(folder: Path) -> None:
+    (folder / "a.xml").write_bytes(b"graph")
+    add_to_manifest("a", "detector", (64, 96), {"int8-xml": "a.xml"}, folder)
+    add_to_manifest("a", "detector", (96, 128), {"safetensors": "a.safetensors"}, folder)
+    weights = find_weights("a", "detector", folder)
+    assert weights.size == (96, 128) and set(weights.files) == {"safetensors"}
+    with pytest.raises(EngineError, match="a has no int8-xml weights"):
+        weights.path("int8-xml")
+
+
+def test_a_graph_of_another_size_than_its_weights_is_refused(folder: Path) -> None:
+    (folder / "a.xml").write_bytes(b"graph")
+    with pytest.raises(EngineError, match="a detector at 64x96, not a detector at 96x128: install its weights"):
+        add_to_manifest("a", "detector", (96, 128), {"int8-xml": "a.xml"}, folder)

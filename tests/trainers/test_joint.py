@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from stills import write_stills
 from toys import SIZE, toy
 
+from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.joint import JointModel
+from realtime_polyp.models.segmenter import Segmenter
 from trainers import train_joint
 from trainers.data.negatives import REPORTED_SEQUENCES, TRAINING_SEQUENCES, read_negatives
 from trainers.evaluate import main as evaluate_command
@@ -20,7 +22,7 @@ from trainers.training.contract import ModelWithLoss, Targets
 from trainers.training.distributed import ProcessGroup
 from trainers.training.initialise import initialise
 from trainers.training.loop import Run, update_average
-from trainers.training.run import engine_of_run, task_of
+from trainers.training.run import TrainingSets, check_same_run, describe_run, engine_of_run, task_of
 
 NAME = "polyp-lite0"
 WORDS = ["--config", NAME, "--size", "64", "96", "--batch", "4", "--workers", "0", "--device", "cpu"]
@@ -56,6 +58,37 @@ def test_it_returns_boxes_scores_and_a_map() -> None:
     likeliest, best, same = net.best(pixels(), 20)
     assert likeliest.shape == (2, 20, 4) and torch.equal(same, probability)
     torch.testing.assert_close(best.amax(1), scores.amax(1))
+
+
+@torch.no_grad()
+def test_it_starts_where_a_trained_detector_and_a_trained_segmenter_stand(tmp_path: Path) -> None:
+    """The detector's boxes and scores, exactly, and what the segmenter computes behind its fusion."""
+    net = model()
+    torch.manual_seed(5)
+    detector = Detector(
+        replace(net.config.detector, neck=replace(net.config.detector.neck, levels=4, start=1, smooth_from=0))
+    )
+    segmenter = Segmenter(replace(net.config.segmenter, backbone=net.config.backbone))
+    for name, part in {"detector": detector, "segmenter": segmenter}.items():
+        save_file(part.state_dict(), tmp_path / f"{name}.safetensors")
+    files = [tmp_path / "detector.safetensors", tmp_path / "segmenter.safetensors"]
+    said = initialise(net, None, None, files)
+    assert said.startswith(f"{len(detector.state_dict())} tensors of detector.safetensors and ")
+    boxes, scores, _ = net.eval()(pixels())
+    expected_boxes, expected_scores = detector.eval()(pixels())
+    assert torch.equal(boxes, expected_boxes) and torch.equal(scores, expected_scores)
+    assert torch.equal(net.mask.low_rank.phi.weight, segmenter.low_rank.phi.weight)
+    assert torch.equal(net.mask.full_head.weight, segmenter.full_head.weight)
+
+
+def test_what_fits_nowhere_is_refused(tmp_path: Path) -> None:
+    save_file({"strange": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other\.safetensors: nothing of it fits"):
+        initialise(model(), None, None, [tmp_path / "other.safetensors"])
+    with pytest.raises(ValueError, match="exclude each other"):
+        initialise(model(), tmp_path / "a.safetensors", None, [tmp_path / "b.safetensors"])
+    with pytest.raises(ValueError, match="for joint models"):
+        initialise(Segmenter(model().config.segmenter), None, None, [tmp_path / "other.safetensors"])
 
 
 @torch.no_grad()
@@ -95,6 +128,28 @@ def test_its_backbone_is_taken_from_a_detector_s_weights(tmp_path: Path) -> None
     assert initialise(net, None, tmp_path / "boxes.safetensors") == "backbone of boxes.safetensors"
     wanted = detector.state_dict()
     assert all(torch.equal(value, wanted[f"backbone.{name}"]) for name, value in net.backbone.state_dict().items())
+
+
+def test_a_backbone_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    net = model()
+    (first, *rest) = [name for name in net.backbone.state_dict() if name.endswith("weight")]
+    partly = {f"fusion.backbone.{name}": net.backbone.state_dict()[name].clone() for name in rest}
+    save_file(partly, tmp_path / "half.safetensors")
+    with pytest.raises(ValueError, match=rf"half\.safetensors does not fit this model: it lacks .*{first}"):
+        initialise(net, None, tmp_path / "half.safetensors")
+
+
+def test_a_resumed_run_is_held_to_the_model_that_it_began_with() -> None:
+    recipe = RECIPES[NAME]
+    content = describe_run(recipe, "ImageNet", TrainingSets([], [], [], None), ProcessGroup())
+    heavier = replace(recipe, config=replace(recipe.config, mask_weight=2.0))
+    other = describe_run(heavier, "ImageNet", TrainingSets([], [], [], None), ProcessGroup())
+    before = json.loads(json.dumps(content))
+    check_same_run(json.loads(json.dumps(content)), content, Path("run"))
+    with pytest.raises(ValueError, match="the run in run began with another model"):
+        check_same_run(json.loads(json.dumps(before)), other, Path("run"))
+    del before["model"]  # as earlier versions wrote it
+    check_same_run(before, content, Path("run"))
 
 
 def test_it_is_trained_validated_resumed_and_evaluated_by_command(

@@ -89,6 +89,12 @@ def test_a_run_by_the_clock_ends_in_the_middle_of_an_epoch_and_is_validated(
         fit(task(data, NAMES[0]), stills_of(data), config, tmp_path, resume=True, minutes=0.5)
 
 
+def test_a_run_with_more_time_than_epochs_lands_with_its_last_epoch(data: Path, tmp_path: Path) -> None:
+    run = fit(task(data, NAMES[0]), stills_of(data), replace(LOOP, epochs=3), tmp_path, minutes=600)
+    assert run.step == run.total_steps and run.share() == 1.0
+    assert run.optimizer.param_groups[0]["lr"] < 0.1 * LOOP.learning_rate
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_that_broke_off_goes_on_to_the_same_weights(data: Path, tmp_path: Path, name: str) -> None:
     """Interrupted in the middle of an epoch, and once more; augmented, so that the data's chance matters too."""

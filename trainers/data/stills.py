@@ -169,7 +169,7 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._stills, self._size, self._augment, self._seed = stills, size, augment, seed
         self.epoch = 0
         self._cached: list[Item] | None = None
-        if len(stills) * size[0] * size[1] * ITEM_BYTES <= _MAX_CACHED_BYTES:
+        if cache is not None or len(stills) * size[0] * size[1] * ITEM_BYTES <= _MAX_CACHED_BYTES:  # it is on the disk
             self._cached = list(read_items(stills, size, cache))
         else:
             print(f"{len(stills)} images do not fit into {_MAX_CACHED_BYTES / 1e9:g} GB: each epoch reads them again")

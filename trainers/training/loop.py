@@ -164,8 +164,8 @@ class Run:
         return self.config.epochs * self.steps_per_epoch
 
     def share(self) -> float | None:
-        """Return the share of the time that is over; None for a run whose epochs end it."""
-        return self.clock.share() if self.clock else None
+        """Return the share of the run that is over, by its time or its steps; None for a run whose epochs end it."""
+        return max(self.clock.share(), self.step / self.total_steps) if self.clock else None
 
     @property
     def is_over(self) -> bool:

@@ -40,7 +40,7 @@ from trainers.training.schedule import LoopConfig, scaled_down
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
 _NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "negatives", "processes", "augment_on")
-_MUST_MATCH = (*_NAMED_WITH_VALUE, "augment", "loop")
+_MUST_MATCH = (*_NAMED_WITH_VALUE, "model", "augment", "loop")
 _WHAT = {"detector": "polyp detector", "segmenter": "polyp segmenter", "joint": "polyp detector and segmenter in one"}
 
 
@@ -102,6 +102,8 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--init", type=Path, metavar="FILE", help="initial weights: from import_weights, or of a run")
     add("--backbone-of", "--trunk-of", dest="backbone_of", type=Path, metavar="FILE",
         help="initialise the backbone from this trained detector")  # fmt: skip
+    add("--parts-of", type=Path, nargs="+", default=[], metavar="FILE",
+        help="start a joint model from all parts of these detectors and segmenters that fit it")  # fmt: skip
     add("--epochs", type=int, help="number of epochs (default: the recipe's); the schedule scales with it")
     add(
         "--batch",
@@ -140,7 +142,7 @@ def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> N
     seed_everything(recipe.loop.seed)
     net = recipe.build(recipe.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # The checkpoint of a resumed run holds its weights; its recipe records how they were initialised.
-    init = before["init"] if before else initialise(net, options.init, options.backbone_of)
+    init = before["init"] if before else initialise(net, options.init, options.backbone_of, options.parts_of)
     content = describe_run(recipe, init, sets, group, options.augment_on)
     content |= {} if options.minutes is None else {"minutes": options.minutes}
     if before:
@@ -247,6 +249,7 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
     now = json.loads(json.dumps(now))  # tuples become lists, as in the file
     before = {"augment_on": "workers", **before}  # earlier versions had no other place
     before = {"backbone": PAPER_BACKBONE, **before}  # nor another backbone
+    before = {"model": now["model"], **before}  # and did not write down the model's structure
     before["augment"] = {"stain": 0.0, "second_picture": 0.0, **before.get("augment", {})}  # nor these two changes
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
@@ -335,6 +338,7 @@ def describe_run(
         "backbone": recipe.backbone,
         "task": recipe.task,
         "size": list(recipe.config.size),
+        "model": asdict(recipe.config),
         "init": init,
         "images": len(sets.training),
         "also": sets.also,
