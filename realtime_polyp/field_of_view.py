@@ -76,6 +76,11 @@ class FieldOfView:
         x1, y1, x2, y2 = min(self.x1, width), min(self.y1, height), min(self.x2, width), min(self.y2, height)
         return FieldOfView(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
+    def intersection(self, other: "FieldOfView") -> "FieldOfView | None":
+        """The part that both share; None where there is none."""
+        x1, y1, x2, y2 = max(self.x1, other.x1), max(self.y1, other.y1), min(self.x2, other.x2), min(self.y2, other.y2)
+        return FieldOfView(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
     def union(self, other: "FieldOfView") -> "FieldOfView":
         return FieldOfView(
             min(self.x1, other.x1), min(self.y1, other.y1), max(self.x2, other.x2), max(self.y2, other.y2)

@@ -14,14 +14,17 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LEAST_SCALE, _SCALE_PER_PX = 0.4, 1 / 1400  # of the font; per px of the picture's height
 
 
-def blank_outside(image: Image, result: Result | None) -> Image:
+def blank_outside(image: Image, result: Result | None, earlier: Result | None = None) -> Image:
     """Return a copy of an image (H, W, 3) that is black outside the field of view, where names and dates stand.
 
-    result: of this image or one shortly before; None: the field is searched in the image. Where no field has been
+    result: of this image or one shortly before; None: the field is searched in the image. `earlier`, the newest result
+    there is, may then be of a field that a person has named: only what lies in both is shown. Where no field has been
     found, as in a dark picture, everything is black. Text inside the rectangle of the field stays.
     """
     blanked = np.zeros_like(image)
     field = _field_of(image, result)
+    if field is not None and result is None and earlier is not None and earlier.frame.image.shape == image.shape:
+        field = field.intersection(earlier.field_of_view)
     if field is not None:
         field.crop(blanked)[...] = field.crop(image)
     return blanked

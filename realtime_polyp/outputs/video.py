@@ -106,6 +106,7 @@ class VideoWriter:
         self._next_pts = self._shift = self._key_pts = self._written = 0
         self._failed = self._jumped = False
         self._last_s: float | None = None
+        self._newest: Result | None = None
         self.notice: str | None = None
         try:
             self._file = OutputFile(path)
@@ -126,7 +127,8 @@ class VideoWriter:
             return
         if self._container is None:
             raise OutputError(f"cannot write {self.name}: it is closed already")
-        image = blank_outside(frame.image, overlay) if self._blank_outside else frame.image
+        self._newest = overlay or self._newest
+        image = blank_outside(frame.image, overlay, self._newest) if self._blank_outside else frame.image
         painted = draw(image, shapes_of(overlay, self._style) if overlay else NO_SHAPES, self._placer)
         self._last_s = frame.pts_s
         whole = self._file.size

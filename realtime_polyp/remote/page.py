@@ -173,6 +173,8 @@ class RemotePage:
             self._earlier.append((now_s, statuses))
         while len(self._earlier) > 2 and now_s - self._earlier[1][0] > _DELAYS_S:
             self._earlier.popleft()
+        if len(self._earlier) > 1 and now_s - self._earlier[0][0] > 2 * _DELAYS_S:  # nobody has looked for long
+            self._earlier.popleft()
         return self._earlier[0][1] if len(self._earlier) > 1 else ()
 
     def _stream_of(self, request: Request) -> str | None:

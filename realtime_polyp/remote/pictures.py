@@ -102,7 +102,7 @@ class PictureMaker:
         if frame is None:
             self._publish_image(card(condition, self._stream.since_s()), None, overlaid=False)
         else:
-            image = annotate(frame, result, condition, self._blank)
+            image = annotate(frame, result, condition, self._blank, newest)
             self._publish_image(image, frame.index, overlaid=result is not None)
 
     def _publish_image(self, image: Image, frame_index: int | None, *, overlaid: bool) -> None:
@@ -127,9 +127,14 @@ def choose(
     return newest.frame, None if condition.blanks else newest
 
 
-def annotate(frame: Frame, result: Result | None, condition: Condition, blank: bool) -> Image:
-    """The picture (H, W, 3) with its overlay, the research-use notice, and the state unless all is well."""
-    image = blank_outside(frame.image, result) if blank else frame.image
+def annotate(
+    frame: Frame, result: Result | None, condition: Condition, blank: bool, newest: Result | None = None
+) -> Image:
+    """The picture (H, W, 3) with its overlay, the research-use notice, and the state unless all is well.
+
+    newest: the newest result, which may be of an earlier frame: it knows the field of view.
+    """
+    image = blank_outside(frame.image, result, newest) if blank else frame.image
     image = draw(image, shapes_of(result)) if result else image.copy()
     scale = _WIDEST_PX / image.shape[1]
     if scale < 1:

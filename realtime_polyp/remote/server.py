@@ -13,6 +13,8 @@ from realtime_polyp.telemetry.board import Board
 from realtime_polyp.telemetry.priority import lower_thread_priority
 
 _CLIENTS = 32
+_CONNECTIONS = 2 * _CLIENTS  # those beyond _CLIENTS are told that they are too many
+_REQUEST_S = 5.0  # from the beginning of a connection to its first whole request, at most twice that
 _SEND_BUFFER = 128 * 1024  # bytes: what waits for a slow client is old when it comes
 _CLOSE_S = 3.0
 
@@ -29,6 +31,7 @@ class RemoteServer:
         import uvicorn  # needs the extra, as does the page
 
         from realtime_polyp.remote.access import read_or_make_token, token_path
+        from realtime_polyp.remote.connections import limited_protocol
         from realtime_polyp.remote.page import RemotePage
 
         self.token_file = token_file or token_path()
@@ -44,7 +47,7 @@ class RemoteServer:
             access_log=False,
             lifespan="off",
             loop="asyncio",
-            http="h11",
+            http=limited_protocol(_CONNECTIONS, _REQUEST_S),
             ws="none",
             limit_concurrency=_CLIENTS,
             timeout_keep_alive=5,

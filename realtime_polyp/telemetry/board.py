@@ -76,6 +76,7 @@ class Status:
 
     Attributes:
         stream: "1", or its number among several.
+        source: counts the sources that this stream has followed, one after the other.
         condition: its state. since_s: how long it has been in it, s.
         live: the source is. rate_hz: its nominal rate; None: unknown. size: (width, height) px.
         pictures, analyses: the accounts of frames, over all stretches.
@@ -108,6 +109,7 @@ class Status:
     failure: str | None = None
     stall: str | None = None
     position_s: float | None = None
+    source: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types: what the health page and the remote page show."""
@@ -140,7 +142,7 @@ class Stream:
         self.picture: Frame | None = None
         self._before: Totals | None = None
         self._polyps: OrderedDict[int, ShownPolyp] = OrderedDict()
-        self._count = 0
+        self._count = self._sources = 0
         self._window: tuple[Condition, float] | None = None
         self._condition, self._since_s = IDLE, time.monotonic()
         self._last_picture_s = time.monotonic()
@@ -152,6 +154,7 @@ class Stream:
         with self._lock:
             if before is None:
                 self._forget()
+                self._sources += 1
             self.session, self._before = session, before
             self.newest = self.picture = None
             self._last_picture_s = time.monotonic()
@@ -232,10 +235,10 @@ class Stream:
     def snapshot(self) -> Status:
         """Its status now."""
         with self._lock:
-            session, before = self.session, self._before
+            session, before, source = self.session, self._before, self._sources
             shown, count = tuple(reversed(self._polyps.values())), self._count
             picture = self.picture
-        status = Status(self.name, self.condition(), self.since_s())
+        status = Status(self.name, self.condition(), self.since_s(), source=source)
         if session is None:
             return status
         position_s = picture.pts_s if picture else None
@@ -277,7 +280,7 @@ class Board:
 def recent_delays(now: Status, before: Status | None) -> tuple[Histogram, Histogram]:
     """Video and annotation delays since an earlier status; all of them where another source has begun since."""
     delays = (now.video_delay_ms, now.annotation_delay_ms)
-    if before is None or before.pictures.captured > now.pictures.captured:
+    if before is None or before.source != now.source:
         return delays
     return delays[0].since(before.video_delay_ms), delays[1].since(before.annotation_delay_ms)
 

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ def machine_facts() -> dict[str, Any]:
         "cpu_flags": cpu_flags(),
         "memory_mb": _memory_mb(),
         "system": platform.platform(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "commit": _commit(),
         "versions": versions(),
     }
@@ -40,7 +39,7 @@ def cores() -> int:
 
 
 def resident_mb() -> float:
-    """Return this process's resident memory, MB; its peak if the system does not report the current value."""
+    """Return this process's resident memory, MB; its peak if the system does not report the current value, else 0."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -49,7 +48,11 @@ def resident_mb() -> float:
 
 
 def peak_mb() -> float:
-    """Return this process's peak memory, MB (Linux reports KB)."""
+    """Return this process's peak memory, MB (Linux reports KB); 0 where the system does not report it."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0.0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -63,7 +66,9 @@ def _cpu_description() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _memory_mb() -> int:
+def _memory_mb() -> int | None:
+    if not hasattr(os, "sysconf"):  # Windows
+        return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 

@@ -20,11 +20,14 @@ from realtime_polyp.cli.options import parse
 from realtime_polyp.operations import errors
 from realtime_polyp.operations.errors import OperationsError
 from realtime_polyp.operations.event_log import EventLog
+from realtime_polyp.operations.metrics import open_registry, text_of
 from realtime_polyp.operations.pages import OperationsServer
 from realtime_polyp.operations.start import OperationsConfig, open_operations
 from realtime_polyp.operations.watch import LogWriter
 from realtime_polyp.session import Session
-from realtime_polyp.telemetry.board import Board, Condition
+from realtime_polyp.telemetry.board import Board, Condition, Status
+from realtime_polyp.telemetry.histogram import Histogram
+from realtime_polyp.telemetry.ledger import Tally
 
 NAME = "MUSTERFRAU_Anna_1961"
 
@@ -75,6 +78,32 @@ def test_metrics_and_health_say_what_the_session_counts() -> None:
         assert NAME not in text and get(f"{server.address}/")[0] == 404
     finally:
         server.close()
+
+
+def test_the_count_of_misses_never_falls() -> None:
+    """Ten frames are due, then the overlays of all but two come in time; another source begins at 0."""
+    board = Scripted()
+    registry = open_registry(board)  # type: ignore[arg-type]
+    counts = []
+    for captured, painted, source in ((10, 0, 1), (10, 8, 1), (20, 8, 1), (3, 1, 2)):
+        delays = Histogram()
+        for _ in range(painted):
+            delays.add(5.0)
+        board.status = Status(
+            "1", live=True, pictures=Tally(captured, 0, {}, 0), annotation_delay_ms=delays, source=source
+        )
+        (line,) = [one for one in text_of(registry).decode().splitlines() if "misses_total{" in one]
+        counts.append(float(line.rsplit(" ", 1)[1]))
+    assert counts == [10, 10, 12, 2]
+
+
+class Scripted:
+    """Stands for a board: the test says what its stream's status is."""
+
+    status: Status
+
+    def snapshot(self) -> tuple[Status, ...]:
+        return (self.status,)
 
 
 def test_a_bad_state_is_unhealthy_and_a_name_of_elsewhere_is_refused() -> None:

@@ -6,6 +6,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from fakes import frames_of, pipeline_of
 from starlette.testclient import TestClient
 
+from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.operations import errors
 from realtime_polyp.operations.errors import OperationsError
 from realtime_polyp.operations.start import OperationsConfig, open_operations
@@ -204,6 +206,17 @@ def test_outside_the_field_of_view_it_is_black_where_that_is_wanted() -> None:
     assert annotate(Frame(0, 0.0, 0.0, image), None, RUNNING, False)[100:110, 10:80].min() == 255
 
 
+def test_a_picture_without_a_result_shows_no_more_than_the_field_that_a_person_named() -> None:
+    """The automatic search would show another picture; a result of before knows the named field."""
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[20:220, 110:310] = (180, 90, 80)
+    result = result_with_polyp()
+    for named, is_shown in ((FieldOfView(100, 60, 320, 240), True), (FieldOfView(0, 0, 90, 240), False)):
+        before = replace(result, frame=Frame(0, 0.0, 0.0, image), field_of_view=named)
+        shown = annotate(Frame(1, 0.0, 0.0, image), None, RUNNING, True, before)
+        assert shown[120, 200].any() == is_shown and not shown[20:59, 110:310].any()
+
+
 def test_a_large_picture_is_made_smaller() -> None:
     image = np.zeros((2160, 3840, 3), np.uint8)
     assert annotate(Frame(0, 0.0, 0.0, image), None, RUNNING, False).shape == (720, 1280, 3)
@@ -266,6 +279,24 @@ def test_the_stream_is_motion_jpeg(server: RemoteServer) -> None:
             assert part
             said += part
     assert b"multipart/x-mixed-replace; boundary=picture" in said and said.count(b"\xff\xd8\xff") >= 2
+
+
+def test_whoever_connects_and_asks_nothing_keeps_nobody_out(
+    board: Board, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime_polyp.remote.server._REQUEST_S", 0.3)
+    server = RemoteServer(board, 0, host="127.0.0.1", token_file=token_file, blank=False)
+    try:
+        idle = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(70)]
+        idle[0].sendall(b"GET /status HTTP/1.1\r\nHost: lo")  # and never ends
+        for one in idle:
+            with suppress(ConnectionResetError):
+                assert one.recv(100) == b""  # closed by the server
+        assert ask(server, "/status")[0] == 200
+    finally:
+        for one in idle:
+            one.close()
+        server.close()
 
 
 def test_the_line_never_waits_for_a_client_that_reads_nothing(server: RemoteServer, board: Any) -> None:

@@ -9,7 +9,7 @@ from fakes import ScriptedSource, pipeline_of, ran_on_board
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.session import Session
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.telemetry.board import Board, Condition, Stream, condition_of
+from realtime_polyp.telemetry.board import Board, Condition, Stream, condition_of, recent_delays
 from realtime_polyp.telemetry.deadlines import limits_ms, misses_of
 from realtime_polyp.telemetry.histogram import Histogram
 from realtime_polyp.telemetry.ledger import Tally
@@ -92,6 +92,16 @@ def test_another_source_begins_with_no_polyps_and_a_seek_keeps_them() -> None:
     assert status.polyps == before.polyps > 0 and status.pictures.captured == 60
     stream.attach(session)
     assert stream.snapshot().polyps == 0
+
+
+def test_delays_of_a_source_before_are_none_of_the_next_one() -> None:
+    board = Board()
+    followed(ScriptedSource(5), board)
+    (before,) = board.snapshot()
+    followed(ScriptedSource(60), board)
+    (now,) = board.snapshot()
+    assert now.source == before.source + 1
+    assert recent_delays(now, before)[1].count == 60 and recent_delays(now, now)[1].count == 0
 
 
 def test_what_is_added_to_the_stretches_before_later_is_not_counted_twice() -> None:
