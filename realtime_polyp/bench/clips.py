@@ -28,14 +28,15 @@ _LEAST_KEPT = 8
 def make_clip(folder: Path, size: str, *, seconds: float, key_every: int | None = None) -> Path:
     """Encode the start of the demo clip at one of SIZES, 30 fps H.264 as from a recorder, unless it exists.
 
-    key_every: every n-th frame is a keyframe, as in a stream; None: where the encoder sets them.
+    key_every: every n-th frame is a keyframe, and none waits for a later one (B-frames), as in a stream of low delay;
+        None: as the encoder sets them.
     """
     path = folder / f"{size}30{'' if key_every is None else f'-key{key_every}'}.mp4"
     if path.exists():
         return path
     width, height = SIZES[size]
     with av.open(str(path), "w") as container:
-        keys = {} if key_every is None else {"g": f"{key_every}"}
+        keys = {} if key_every is None else {"g": f"{key_every}", "bf": "0"}
         stream = container.add_stream("libx264", rate=Fraction(_RATE_HZ), options={"preset": "veryfast"} | keys)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = round(_BITS_PER_PIXEL * width * height)

@@ -121,13 +121,16 @@ class Sampler:
             return
         self.session, began_s = self._stream.session, time.monotonic()
         wanted_s: tuple[float, ...] = self._marks_s
+        before = self._stream.snapshot()
         for number in range(_SAMPLES + 1):
             time.sleep(max(0.0, began_s + number * self._length_s / _SAMPLES - time.monotonic()))
-            now_s = time.monotonic() - began_s
+            now_s, status = time.monotonic() - began_s, self._stream.snapshot()
             if number == _SAMPLES or (wanted_s and now_s >= wanted_s[0]):
-                self.statuses.append((now_s, self._stream.snapshot()))
+                self.statuses.append((now_s, status))
                 wanted_s = tuple(mark_s for mark_s in wanted_s if mark_s > now_s)
-            self.samples.append({"s": round(now_s, 1), "memory_mb": round(resident_mb(), 1), **_handles()})
+            sample = {"s": round(now_s, 1), "memory_mb": round(resident_mb(), 1), **_handles()}
+            self.samples.append(sample | _overlay_ms(status, before))
+            before = status
         self._end()
 
     def report(self, rate_hz: int) -> dict[str, Any]:
@@ -157,6 +160,12 @@ def _handles() -> dict[str, int]:
     threads = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else threading.active_count()
     files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     return {"threads": threads, "files": files}
+
+
+def _overlay_ms(later: Status, earlier: Status) -> dict[str, float]:
+    """Delays of the overlays that were painted from one status to a later one; none where there was no overlay."""
+    summary = recent_delays(later, earlier)[1].summary(DELAY_PERCENTS)
+    return {f"overlay_{name}_ms": value for name in ("p50", "p99") if (value := summary[name]) is not None}
 
 
 def _delays(later: Status, earlier: Status) -> dict[str, Any]:

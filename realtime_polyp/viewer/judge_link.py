@@ -276,7 +276,7 @@ class JudgeLink:
     def _picture_of(self, entry: PolypEntry) -> Image | None:
         if self._pictures:
             return self._pictures.at(entry)
-        return self.shown.pictures.get(entry.polyp)
+        return self.shown.picture(entry.polyp)
 
     def _tell(self, text: str) -> None:
         """Show what was done, large, for a few seconds."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from realtime_polyp.field_of_view import Image
@@ -71,7 +72,7 @@ class ShownPolyps:
 
     def __init__(self) -> None:
         self.entries: dict[int, PolypEntry] = {}
-        self.pictures: dict[int, Image] = {}
+        self._pictures: dict[int, bytes] = {}  # compressed: a long procedure has hundreds
         self._made_s: dict[int, float] = {}
 
     def update(self, result: Result | None, min_score: float) -> None:
@@ -91,10 +92,18 @@ class ShownPolyps:
             score > (before.peak or 0) + _BETTER and abs(now_s - self._made_s.get(polyp, now_s)) >= _LEAST_S
         )
         if better:
-            self.pictures[polyp] = crop(result.frame.image, where)
+            self._pictures[polyp] = _compress(crop(result.frame.image, where))
             self._made_s[polyp] = now_s
             entry = replace(entry, at_s=now_s, box=where, peak=max(score, entry.peak or 0))
         self.entries[polyp] = replace(entry, spans=_grown(entry.spans, now_s))
+
+    def picture(self, polyp: int) -> Image | None:
+        """The small picture (72, 96, 3) of a polyp; None where it was never shown."""
+        stored = self._pictures.get(polyp)
+        if stored is None:
+            return None
+        decoded = np.asarray(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        return np.ascontiguousarray(decoded[..., ::-1])
 
     def listed(self, marks: Iterable[MarkEntry]) -> tuple[Entry, ...]:
         return in_order(self.entries.values(), marks)
@@ -145,6 +154,10 @@ def crop(image: Image, box: Box) -> Image:
     top = round(min(max(0.0, y - half_height), height - 2 * half_height))
     part = image[top : top + max(2, round(2 * half_height)), left : left + max(2, round(2 * half_width))]
     return np.ascontiguousarray(shrink(part, (high, wide)))
+
+
+def _compress(image: Image) -> bytes:
+    return cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1].tobytes()
 
 
 def _box_of(box: Boxes) -> Box:

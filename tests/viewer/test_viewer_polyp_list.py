@@ -37,7 +37,10 @@ class TestEntries:
         (only,) = shown.listed([])
         assert isinstance(only, PolypEntry) and only.polyp == 1 and only.verdict is None
         assert only.spans == ((0.0, 29 / 25),) and only.peak == pytest.approx(0.8, abs=0.15)
-        assert shown.pictures[1].shape == (72, 96, 3)
+        small = shown.picture(1)
+        assert small is not None and small.shape == (72, 96, 3) and shown.picture(2) is None
+        exact = crop(picture(1), only.box)
+        assert np.abs(small.astype(int) - exact).mean() < 12  # compressed, and the channels in their order
 
     def test_polyp_below_the_threshold_is_not_listed(self):
         shown = ShownPolyps()
