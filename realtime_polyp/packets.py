@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -15,6 +16,7 @@ from realtime_polyp.nv12 import Nv12
 
 if TYPE_CHECKING:
     from realtime_polyp.notebook import Picture
+    from realtime_polyp.postprocess.polyp_shape import PolypShape
 
 RESULT_FORMAT = 2
 """Format number of `Result.to_dict`. Format 1 called three keys `field`, `view` and `detecting`; readers accept it."""
@@ -221,9 +223,21 @@ class Result:
     cues: FilterCues | None = dataclasses.field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        visible = [track for track in self.tracks if track.visible]
-        found = ", ".join(f"polyp {track.id} {track.score:.2f}" for track in visible) or "no polyp"
+        found = ", ".join(f"polyp {track.id} {track.score:.2f}" for track in self.visible) or "no polyp"
         return f"<Result of frame {self.frame.index} at {self.frame.pts_s:.3f} s: {found}, {self.frame_quality}>"
+
+    @property
+    def visible(self) -> tuple[Track, ...]:
+        """The tracks that are drawn."""
+        return tuple(track for track in self.tracks if track.visible)
+
+    @cached_property
+    def shapes(self) -> "tuple[PolypShape, ...]":
+        """The box and the outline that are drawn for each visible track; they agree."""
+        from realtime_polyp.postprocess.polyp_shape import polyp_shapes  # builds on this module
+
+        boxes = np.array([track.box for track in self.visible], np.float32).reshape(-1, 4)
+        return tuple(polyp_shapes(boxes, self.mask))
 
     def show(self, *, largest_px: int = 960) -> "Picture":
         """The picture with its overlay, which a notebook shows by itself. largest_px: of its longer side.
@@ -239,6 +253,7 @@ class Result:
         pairs = zip(self.detections.boxes, self.detections.scores, strict=True)
         height, width = self.frame.image.shape[:2]
         named = {} if self.frame.file_name is None else {"file": self.frame.file_name}
+        drawn = self._drawn()
         return {
             "format": RESULT_FORMAT,
             "index": self.frame.index,
@@ -253,11 +268,22 @@ class Result:
             "detections": [{"box": _rounded(box), "score": round(float(score), 4)} for box, score in pairs],
             "tracks": [
                 {"id": track.id, "box": _rounded(track.box), "score": round(track.score, 4), "state": track.state}
+                | drawn.get(track.id, {})
                 for track in self.tracks
             ],
             "mask": None if self.mask is None else self.mask.to_rle(*self.frame.image.shape[:2]),
         }
 
+    def _drawn(self) -> dict[int, dict[str, Any]]:
+        """What is drawn for each visible track, as JSON types, by its id."""
+        return {
+            track.id: {
+                "drawn_box": _rounded(shape.box),
+                "outline": None if shape.outline is None else _rounded(shape.outline.ravel()),
+            }
+            for track, shape in zip(self.visible, self.shapes, strict=True)
+        }
 
-def _rounded(box: Boxes) -> list[float]:
-    return [round(float(value), 2) for value in box]
+
+def _rounded(numbers: NDArray[np.float32]) -> list[float]:
+    return [round(float(value), 2) for value in numbers]

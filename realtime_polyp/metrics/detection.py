@@ -1,4 +1,4 @@
-"""Detection average precision as COCO defines it, and with the size ranges and scores of the EndoCV2021 challenge."""
+"""Average precision of boxes and masks: as COCO defines it, and with the sizes of the EndoCV2021 challenge."""
 
 import contextlib
 import io
@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from realtime_polyp.metrics.run_lengths import RunLengths
 
 _MAX_AREA = 1e10
 Ranges = dict[str, tuple[float, float]]  # size -> smallest and largest area, px², both inclusive
@@ -41,6 +44,21 @@ class ImageBoxes:
         return ImageBoxes(self.true * factor, self.found * factor, self.scores)
 
 
+@dataclass(frozen=True)
+class ImageMasks:
+    """The true and the found masks of one image, one for each polyp.
+
+    Attributes:
+        true: (m) run lengths of the image's size.
+        found: (n) run lengths.
+        scores: (n,), of the found masks.
+    """
+
+    true: Sequence[RunLengths]
+    found: Sequence[RunLengths]
+    scores: NDArray[np.float32]
+
+
 def coco_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
     """Return AP, AP50, AP75, AP_s, AP_m, AP_l and AR in 0..1; None for a size without true boxes."""
     evaluation = evaluate_boxes(coco_truth(images), coco_results(images), COCO_RANGES)
@@ -53,6 +71,43 @@ def coco_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
         "AP_l": _average_precision(evaluation, "l"),
         "AR": _average_recall(evaluation),
     }
+
+
+def coco_mask_ap(images: Sequence[ImageMasks]) -> dict[str, float | None]:
+    """Return AP, AP50 and AP75 of masks in 0..1; None without true masks. Overlap is the IoU of the masks."""
+    truth = {
+        **coco_truth([]),
+        "images": [_size_of(image) | {"id": index} for index, image in enumerate(images, 1)],
+        "annotations": [
+            {
+                "image_id": index,
+                "category_id": 1,
+                "segmentation": dict(mask),
+                "area": float(coco_mask.area(mask)),
+                "bbox": coco_mask.toBbox(mask).tolist(),
+                "iscrowd": 0,
+            }
+            for index, image in enumerate(images, 1)
+            for mask in image.true
+        ],
+    }
+    found = [
+        {"image_id": index, "category_id": 1, "segmentation": dict(mask), "score": score}
+        for index, image in enumerate(images, 1)
+        for mask, score in zip(image.found, image.scores.tolist(), strict=True)
+    ]
+    evaluation = _evaluate(truth, found, {"all": COCO_RANGES["all"]}, "segm")
+    return {
+        "AP": _average_precision(evaluation, "all"),
+        "AP50": _average_precision(evaluation, "all", iou=0.5),
+        "AP75": _average_precision(evaluation, "all", iou=0.75),
+    }
+
+
+def _size_of(image: ImageMasks) -> dict[str, int]:
+    """Return the height and the width of an image, as its masks have them."""
+    height, width = next((mask["size"] for mask in (*image.true, *image.found)), (0, 0))
+    return {"height": height, "width": width}
 
 
 def endocv_ap(images: Sequence[ImageBoxes]) -> dict[str, float | None]:
@@ -137,6 +192,11 @@ def coco_results(images: Sequence[ImageBoxes]) -> list[dict[str, Any]]:
 
 def evaluate_boxes(truth: dict[str, Any], found: list[dict[str, Any]], ranges: Ranges) -> COCOeval:
     """Run pycocotools' evaluation and accumulation. Raises ValueError if a result's image is not in the truth."""
+    return _evaluate(truth, found, ranges, "bbox")
+
+
+def _evaluate(truth: dict[str, Any], found: list[dict[str, Any]], ranges: Ranges, kind: str) -> COCOeval:
+    """kind: "bbox" or "segm"."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress on stdout
         coco = COCO()
         coco.dataset = {"info": {}, **truth, "annotations": _with_ids(truth["annotations"])}
@@ -144,7 +204,7 @@ def evaluate_boxes(truth: dict[str, Any], found: list[dict[str, Any]], ranges: R
         unknown = {result["image_id"] for result in found} - set(coco.imgs)
         if unknown:
             raise ValueError(f"the results contain image ids that are not in the truth: {sorted(unknown)[:5]}")
-        evaluation = COCOeval(coco, coco.loadRes(_with_ids(found)) if found else _empty_results(coco), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(_with_ids(found)) if found else _empty_results(coco), kind)
         evaluation.params.areaRng = [list(limits) for limits in ranges.values()]
         evaluation.params.areaRngLbl = list(ranges)
         evaluation.evaluate()

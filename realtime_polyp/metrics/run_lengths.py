@@ -29,6 +29,14 @@ def encode(mask: NDArray[np.bool_]) -> RunLengths:
     return _to_text(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
 
 
+def encode_outlines(outlines: Sequence[NDArray[np.float32]], size: tuple[int, int]) -> RunLengths:
+    """Encode what closed lines (n, 2) xy px enclose. size: (width, height) of the picture, px."""
+    if not outlines:
+        return encode(np.zeros(size[::-1], np.bool_))
+    # Rounded as in results files, so that a file gives the same mask.
+    return encode(fill_polygons([[round(float(value), 2) for value in line.ravel()] for line in outlines], size))
+
+
 def decode(runs: RunLengths) -> NDArray[np.uint8]:
     """Decode to a mask (H, W) of 0 and 1. Raises ValueError for invalid run lengths."""
     return np.asarray(coco_mask.decode(checked(runs)), np.uint8)

@@ -8,6 +8,7 @@ from realtime_polyp.metrics.events import EventFigures, event_figures
 from realtime_polyp.metrics.frames import FrameCounts, count_frames
 from realtime_polyp.metrics.levels import Levels, Price, Records, by_age, by_score, pool_levels, price
 from realtime_polyp.metrics.mask_stability import MaskStability, mask_stability
+from realtime_polyp.metrics.shape_agreement import ShapeAgreement, shape_agreement
 from realtime_polyp.metrics.stability import Stability, stability
 from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.outputs.results_reader import ShownFrame, on_screen, seen_frames
@@ -24,6 +25,7 @@ class VideoReport:
         records: events of what was shown, one record per video.
         boxes: stability of the shown boxes.
         masks: stability of the shown masks.
+        shapes: agreement of the shown boxes with their outlines.
         scores: events of what was shown, by score threshold.
         single_scores: events of the detections of each frame alone, by score threshold.
         single_ages: events of the detections of each frame alone, by how long they are withheld.
@@ -35,6 +37,7 @@ class VideoReport:
     records: Records
     boxes: Stability
     masks: MaskStability
+    shapes: ShapeAgreement
     scores: Levels
     single_scores: Levels
     single_ages: Levels
@@ -73,6 +76,7 @@ def video_report(truth: VideoTruth, shown: Sequence[ShownFrame], *, masks: bool 
         records=scores[0.0],
         boxes=stability(part, frames),
         masks=mask_stability(part, frames) if masks else MaskStability(),
+        shapes=shape_agreement(screen.frames, truth.period_s),
         scores=scores,
         single_scores=by_score(single, [one.detections.scores for one in frames], period_s=part.period_s),
         single_ages=by_age(single, period_s=part.period_s),
@@ -90,6 +94,7 @@ def combine(reports: Sequence[VideoReport]) -> VideoReport:
         records=tuple(record for one in reports for record in one.records),
         boxes=sum((one.boxes for one in reports), Stability()),
         masks=sum((one.masks for one in reports), MaskStability()),
+        shapes=sum((one.shapes for one in reports), ShapeAgreement()),
         scores=pool_levels([one.scores for one in reports]),
         single_scores=pool_levels([one.single_scores for one in reports]),
         single_ages=pool_levels([one.single_ages for one in reports]),
@@ -106,6 +111,12 @@ def figures(report: VideoReport) -> dict[str, Any]:
         "events": _events_to_dict(report.events),
         "boxes": _stability_to_dict(report.boxes),
         "masks": {"step_iou": report.masks.step_iou, "dice": report.masks.dice},
+        "shapes": {
+            "median_iou": report.shapes.median_iou,
+            "low_iou": report.shapes.low_iou,
+            "boxes_without_outline": report.shapes.alone,
+            "longest_without_outline_s": report.shapes.longest_alone_s if report.shapes.boxes else None,
+        },
         "every_detection_at_once": _events_to_dict(report.single_events),
         "smoothing": _price_to_dict(report.smoothing),
         "froc": _curve_to_list(report.scores),

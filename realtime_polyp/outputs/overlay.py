@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.labels import Label, LabelPlacer, Place, Rect
 from realtime_polyp.outputs.overlay_lines import EDGE_COLOUR, Look, bars_of, leader_of, look_of, within
-from realtime_polyp.packets import Boxes, Mask, Result, Track
+from realtime_polyp.packets import Boxes, Result, Track
+from realtime_polyp.postprocess.polyp_shape import Outline, PolypShape, outlines_of
 
 Colour = tuple[int, int, int]
 
@@ -23,8 +24,6 @@ HELD_COLOUR: Colour = (255, 208, 64)
 MASK_COLOUR: Colour = (64, 224, 255)
 LABEL_DARK: Colour = (16, 16, 16)  # background of a held polyp's label
 FILL_OPACITY = 0.30
-_MASK_THRESHOLD = 0.5
-_MIN_MASK_CELLS = 12  # of the model's map: smaller connected components are noise
 _NEAR_BOX = 0.25  # of a box's size: a connected component this far outside every shown box is not drawn
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_PX, _DIGIT_PX = 29, 20  # size of the font at scale 1, and height of its digits
@@ -82,14 +81,14 @@ class Shapes:
 
     Attributes:
         boxes: the boxes.
-        outlines: mask outlines, each (n, 2) xy, source px.
+        outlines: of the polyps.
         fill: fill the outlines.
         lined: draw the outlines.
         colour: RGB, of the outlines.
     """
 
     boxes: tuple[BoxShape, ...]
-    outlines: tuple[NDArray[np.float32], ...]
+    outlines: tuple[Outline, ...]
     fill: bool
     lined: bool = True
     colour: Colour = MASK_COLOUR
@@ -114,21 +113,20 @@ def shapes_of(result: Result, style: OverlayStyle = OverlayStyle()) -> Shapes:
     """The shapes of one result; none over a picture that is black or frozen."""
     if result.signal != "ok":
         return NO_SHAPES
-    tracks = [track for track in result.tracks if track.visible and track.score >= style.min_score]
-    boxes = tuple(_box_shape(track, style) for track in tracks) if style.boxes or style.labels else ()
+    pairs = zip(result.visible, result.shapes, strict=True)
+    polyps = [(track, shape) for track, shape in pairs if track.score >= style.min_score]
+    boxes: tuple[BoxShape, ...] = ()
+    if style.boxes or style.labels:
+        boxes = tuple(_box_shape(track, shape, style) for track, shape in polyps)
     if result.mask is None or not (style.outline or style.fill):
         return Shapes(boxes, (), fill=False)
-    return Shapes(
-        boxes,
-        outlines_of(result.mask, tracks, result),
-        fill=style.fill,
-        lined=style.outline,
-        colour=style.outline_colour,
-    )
+    found = tuple(shape.outline for _, shape in polyps if shape.outline is not None)
+    outlines = found if result.has_detector else outlines_of(result.mask)
+    return Shapes(boxes, outlines, fill=style.fill, lined=style.outline, colour=style.outline_colour)
 
 
-def _box_shape(track: Track, style: OverlayStyle) -> BoxShape:
-    x1, y1, x2, y2 = (float(value) for value in track.box)
+def _box_shape(track: Track, shape: PolypShape, style: OverlayStyle) -> BoxShape:
+    x1, y1, x2, y2 = (float(value) for value in shape.box)
     label = label_text(track.id, track.score) if style.labels else ""
     held = track.state == "held"
     colour = style.held_colour if held else style.shown_colour
@@ -139,26 +137,6 @@ def label_text(number: int, score: float) -> str:
     """Such as "3  87 %", or "87 %" for what is no numbered polyp; 100 % is kept for certainty."""
     share = f"{min(99, round(score * 100)) if score < 1 else 100} %"
     return f"{number}  {share}" if number > 0 else share
-
-
-def outlines_of(mask: Mask, tracks: list[Track], result: Result) -> tuple[NDArray[np.float32], ...]:
-    """Outlines of the mask's connected components in source px, at sub-cell precision.
-
-    Where a detector ran, components away from every shown track are left out, so that boxes and mask agree.
-    """
-    height, width = mask.probability.shape
-    factor = 4  # the map is coarse: interpolate before cutting, or the outline is a staircase
-    fine = cv2.resize(mask.probability, (width * factor, height * factor), interpolation=cv2.INTER_LINEAR)
-    binary = (fine >= _MASK_THRESHOLD).astype(np.uint8)
-    contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
-    cell = np.array([mask.field_of_view.width / fine.shape[1], mask.field_of_view.height / fine.shape[0]], np.float32)
-    corner = np.array([mask.field_of_view.x1, mask.field_of_view.y1], np.float32)
-    large = [c for c in contours if cv2.contourArea(c) >= _MIN_MASK_CELLS * factor**2]
-    outlines = [(contour[:, 0].astype(np.float32) + 0.5) * cell + corner for contour in large]
-    if not result.has_detector:
-        return tuple(outlines)
-    boxes = np.array([track.box for track in tracks], np.float32).reshape(-1, 4)
-    return tuple(line for line in outlines if is_at_box(line.min(axis=0), line.max(axis=0), boxes))
 
 
 def draw(image: Image, shapes: Shapes, placer: LabelPlacer | None = None) -> Image:

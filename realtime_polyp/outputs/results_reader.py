@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 from realtime_polyp.json_files import Count, Finite, Share, read_json_lines
 from realtime_polyp.metrics.events import SeenFrame
 from realtime_polyp.metrics.overlaps import stacked
-from realtime_polyp.metrics.run_lengths import RunLengths, checked, decode, encode
+from realtime_polyp.metrics.run_lengths import (
+    MOST_CORNERS,
+    RunLengths,
+    checked,
+    decode,
+    encode,
+    encode_outlines,
+    fill_polygons,
+)
 from realtime_polyp.metrics.truth import VideoTruth
 from realtime_polyp.outputs.overlay import drawn_part
 from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result, Signal, TrackStatus
+from realtime_polyp.postprocess.polyp_shape import Outline
 
 HELD_S = 0.2  # the viewer hides an overlay older than this
 _ROUNDING_S = 1e-6
@@ -34,13 +43,15 @@ class ShownFrame:
     Attributes:
         index: of the frame.
         pts_s: time, s.
-        boxes: (n, 4) xyxy source px, of the visible tracks.
+        boxes: (n, 4) xyxy source px, as drawn for the visible tracks.
         ids: (n,), track ids.
         scores: (n,).
         detections: detections of this frame alone, without temporal filtering.
-        mask: the drawn part of the mask, at source size: the connected components at a shown box (with specks, which
-            the overlay leaves out), or the whole mask in a run without a detector. None without a segmenter, or for a
-            black or frozen picture.
+        mask: what the drawn outlines enclose, at source size, or the whole mask in a run without a detector. None
+            without a segmenter, or for a black or frozen picture. Files of earlier versions have no outlines: it is
+            then the connected components of the mask at a shown box.
+        outline_boxes: (n, 4) xyxy source px, the bounding boxes of the outlines; NaN for a box without an outline. None
+            where the outlines are not known.
         size: (width, height) px of the picture; None in files that do not say.
         reach: right and lower end of the field of view, px; (0, 0) if not known. It tells where `size` does not.
     """
@@ -52,6 +63,7 @@ class ShownFrame:
     scores: NDArray[np.float32] = field(default_factory=lambda: _NO_SCORES)
     detections: Detections = NO_DETECTIONS
     mask: RunLengths | None = None
+    outline_boxes: Boxes | None = None
     size: tuple[int, int] | None = None
     reach: tuple[int, int] = (0, 0)
 
@@ -65,23 +77,31 @@ def shown_of(result: Result, *, mask: bool = True) -> ShownFrame:
     empty = ShownFrame(result.frame.index, result.frame.pts_s, size=(width, height))
     if result.signal != "ok":
         return empty
-    tracks = [track for track in result.tracks if track.visible]
-    boxes = stacked([track.box for track in tracks])
+    tracks, outlines = result.visible, [shape.outline for shape in result.shapes]
     return replace(
         empty,
-        boxes=boxes,
+        boxes=stacked([shape.box for shape in result.shapes]),
         ids=np.array([track.id for track in tracks], np.int64),
         scores=np.array([track.score for track in tracks], np.float32),
         detections=result.detections,
-        mask=_drawn_mask(result, boxes) if mask else None,
+        mask=_drawn_mask(result, outlines) if mask else None,
+        outline_boxes=None if result.mask is None else _boxes_around(outlines),
     )
 
 
-def _drawn_mask(result: Result, boxes: Boxes) -> RunLengths | None:
+def _drawn_mask(result: Result, outlines: Sequence[Outline | None]) -> RunLengths | None:
     if result.mask is None:
         return None
-    whole = result.mask.to_source(*result.frame.image.shape[:2])
-    return encode(drawn_part(whole, boxes) if result.has_detector else whole)
+    height, width = result.frame.image.shape[:2]
+    if not result.has_detector:
+        return encode(result.mask.to_source(height, width))
+    return encode_outlines([line for line in outlines if line is not None], (width, height))
+
+
+def _boxes_around(outlines: Sequence[Outline | None]) -> Boxes:
+    """Return the bounding boxes (n, 4) of outlines; NaN where there is none."""
+    nowhere = np.full(4, np.nan, np.float32)
+    return stacked([nowhere if line is None else np.concatenate([line.min(0), line.max(0)]) for line in outlines])
 
 
 def read_results(path: Path) -> list[ShownFrame]:
@@ -108,6 +128,8 @@ class _Track(msgspec.Struct, frozen=True):
     box: tuple[_Px, _Px, _Px, _Px]
     score: Share
     state: TrackStatus
+    drawn_box: tuple[_Px, _Px, _Px, _Px] | None = None
+    outline: Annotated[tuple[_Px, ...], msgspec.Meta(min_length=6, max_length=2 * MOST_CORNERS)] | None = None
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -132,11 +154,9 @@ def _shown_line(line: _Line, number: int, path: Path) -> ShownFrame:
     if line.signal != "ok":
         return empty
     tracks = [track for track in line.tracks if track.state != "tentative"]
-    boxes, mask = _boxes(tracks), cast(RunLengths | None, line.mask)
-    has_detector = line.detecting if line.has_detector is None else line.has_detector
+    boxes = np.array([one.drawn_box or one.box for one in tracks], np.float32).reshape(-1, 4)
     try:
-        if mask is not None:
-            mask = encode(drawn_part(decode(mask) > 0, boxes)) if has_detector else checked(mask)
+        mask, outline_boxes = _read_mask(line, tracks, boxes)
     except ValueError as error:
         raise ValueError(f"line {number} of {path} is not {_WHAT}: {error}") from error
     return replace(
@@ -146,10 +166,27 @@ def _shown_line(line: _Line, number: int, path: Path) -> ShownFrame:
         scores=_scores(tracks),
         detections=Detections(_boxes(line.detections), _scores(line.detections)),
         mask=mask,
+        outline_boxes=outline_boxes,
     )
 
 
-def _boxes(listed: Sequence[_Detection | _Track]) -> Boxes:
+def _read_mask(line: _Line, tracks: Sequence[_Track], boxes: Boxes) -> tuple[RunLengths | None, Boxes | None]:
+    """Return the drawn mask of a line and the boxes around its outlines. Raises ValueError for a wrong mask."""
+    if line.mask is None:
+        return None, None
+    mask = checked(line.mask)
+    if not (line.detecting if line.has_detector is None else line.has_detector):
+        return mask, None
+    if any(one.drawn_box is None for one in tracks):
+        return encode(drawn_part(decode(mask) > 0, boxes)), None
+    height, width = mask["size"]
+    polygons = [list(one.outline) for one in tracks if one.outline is not None]
+    filled = fill_polygons(polygons, (width, height)) if polygons else np.zeros((height, width), np.bool_)
+    outlines = [None if one.outline is None else np.array(one.outline, np.float32).reshape(-1, 2) for one in tracks]
+    return encode(filled), _boxes_around(outlines)
+
+
+def _boxes(listed: Sequence[_Detection]) -> Boxes:
     return np.array([one.box for one in listed], np.float32).reshape(-1, 4)
 
 

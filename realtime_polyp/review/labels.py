@@ -1,15 +1,16 @@
 """The labels of a session: what persons have accepted and drawn, frame by frame, numbered for other programs."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.geometry import iou_matrix
-from realtime_polyp.metrics.run_lengths import RunLengths, encode
+from realtime_polyp.metrics.run_lengths import RunLengths, encode_outlines
 from realtime_polyp.packets import Mask
+from realtime_polyp.postprocess.polyp_shape import PolypShape, polyp_shapes
 from realtime_polyp.review.actions import Box, Judgement, Verdict
 from realtime_polyp.review.alarms import SessionAlarm, find_alarms
 from realtime_polyp.review.recorded import RecordedSession
@@ -145,16 +146,32 @@ def _polyps_of(
     """Return the polyps of a frame; of two numbers of one polyp, the one that a person drew."""
     found: dict[int, LabelledPolyp] = {}
     height, width = session.frame(number).image.shape[:2]
+    shown = _shown_shapes(session, number)
     for polyp, box in boxes.items():
-        if box is None or (clipped := _clipped(box, width, height)) is None:
-            continue
         drawn = number in judgement.boxes.get(polyp, {})
+        shape = None if drawn else shown.get(polyp)
+        if box is None or (clipped := _clipped(box if shape is None else _box(shape.box), width, height)) is None:
+            continue
         outlines = judgement.outlines.get(polyp, {})
-        outline = outlines[number] if number in outlines else _recorded_outline(session, number, clipped)
+        if number in outlines:
+            outline = outlines[number]
+        elif shape is not None:
+            outline = None if shape.outline is None else encode_outlines([shape.outline], (width, height))
+        else:
+            outline = _recorded_outline(session, number, clipped)
         identity = numbers[judgement.number_of(polyp)]
         if identity not in found or drawn:
             found[identity] = LabelledPolyp(identity, clipped, outline, drawn)
     return tuple(found[identity] for identity in sorted(found))
+
+
+def _shown_shapes(session: RecordedSession, number: int) -> dict[int, PolypShape]:
+    """Return the box and the outline that were on the screen for each recorded track of a frame, by its id."""
+    try:
+        result = session.result(number)
+    except KeyError:  # the frame was not analysed
+        return {}
+    return {track.id: shape for track, shape in zip(result.visible, result.shapes, strict=True)}
 
 
 def _recorded_outline(session: RecordedSession, number: int, box: Box) -> RunLengths | None:
@@ -168,21 +185,12 @@ def _recorded_outline(session: RecordedSession, number: int, box: Box) -> RunLen
 def mask_region(
     mask: Mask | None, box: np.ndarray, size: tuple[int, int], *, least: float = _OUTLINE_IOU
 ) -> RunLengths | None:
-    """Return the connected region of a mask that fits a box (4,) best; None where none overlaps it by the least IoU.
+    """Return the region of a mask that fits a box (4,) best, moved to it; None where none overlaps it by the least IoU.
 
     size: (H, W) px of the picture.
     """
-    if mask is None:
-        return None
-    labels, regions = regions_of(mask)
-    if not len(regions):
-        return None
-    overlap = iou_matrix(box[None].astype(np.float64), regions[:, :4])[0]
-    best = int(np.argmax(overlap))
-    if overlap[best] < least:
-        return None
-    others = (labels != 0) & (labels != int(regions[best, 5]))
-    return encode(replace(mask, probability=np.where(others, np.float32(0), mask.probability)).to_source(*size))
+    (shape,) = polyp_shapes(box[None].astype(np.float32), mask, least_iou=least, box_share=1.0)
+    return None if shape.outline is None else encode_outlines([shape.outline], (size[1], size[0]))
 
 
 def regions_of(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

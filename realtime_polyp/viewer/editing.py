@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 from PyQt5.QtGui import QPainter
@@ -107,9 +108,11 @@ class Editor:
         number, result = self.number, self.result
         if number is None:
             return ()
-        tracks = result.tracks if result and not self.blind.hides else ()
-        least = self._canvas.style.min_score
-        return self.judging.boxes(number, tuple(one for one in tracks if one.score >= least))
+        if result is None or self.blind.hides:
+            return self.judging.boxes(number, ())
+        least, pairs = self._canvas.style.min_score, zip(result.visible, result.shapes, strict=True)
+        on_screen = tuple(replace(track, box=shape.box) for track, shape in pairs if track.score >= least)
+        return self.judging.boxes(number, on_screen)
 
     def current(self) -> PolypBox | None:
         """The polyp that keys act on: the selected one, else the largest that is not judged, else the largest."""

@@ -83,7 +83,12 @@ def test_results_are_one_line_a_frame_in_the_documented_format(run: Run, clip: P
         for one in line["detections"]:
             assert set(one) == {"box", "score"} and 0 <= one["score"] <= 1
         for one in line["tracks"]:
-            assert set(one) == {"id", "box", "score", "state"} and one["state"] in ("tentative", "shown", "held")
+            drawn = set() if one["state"] == "tentative" else {"drawn_box", "outline"}
+            assert set(one) == {"id", "box", "score", "state"} | drawn and one["state"] in (
+                "tentative",
+                "shown",
+                "held",
+            )
         for x1, y1, x2, y2 in [one["box"] for one in line["detections"] + line["tracks"]]:
             assert 0 <= x1 < x2 <= SIZE[0] and 0 <= y1 < y2 <= SIZE[1]
     assert {track["state"] for line in lines for track in line["tracks"]} == {"tentative", "shown"}

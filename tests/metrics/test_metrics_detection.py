@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from realtime_polyp.metrics.detection import ImageBoxes, coco_ap, deviation, endocv_ap, endocv_ap_of, final_average
+from realtime_polyp.metrics.detection import (
+    ImageBoxes,
+    ImageMasks,
+    coco_ap,
+    coco_mask_ap,
+    deviation,
+    endocv_ap,
+    endocv_ap_of,
+    final_average,
+)
+from realtime_polyp.metrics.run_lengths import RunLengths, encode
 
 GOLDEN = ROOT.parent / "shared" / "golden" / "endocv2021_detection"
 Box = tuple[float, float, float, float]
@@ -161,3 +171,29 @@ def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     inter = float(max(width, 0)) * float(max(height, 0))
     return inter / (float((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])) - inter)
+
+
+def disc(x: int, y: int, radius: int) -> RunLengths:
+    rows, columns = np.ogrid[:80, :100]
+    return encode((columns - x) ** 2 + (rows - y) ** 2 <= radius**2)
+
+
+def test_masks_are_matched_by_their_overlap() -> None:
+    """Two discs of IoU 0.56: right at 0.5 and 0.55, wrong from 0.6 on. The corners of their boxes do not count."""
+    inner, outer = disc(40, 40, 15), disc(40, 40, 20)
+    assert coco_mask_ap([ImageMasks([outer], [outer], np.float32([0.9]))])["AP"] == pytest.approx(1.0)
+    figures = coco_mask_ap([ImageMasks([outer], [inner], np.float32([0.9]))])
+    assert figures == pytest.approx({"AP": 0.2, "AP50": 1.0, "AP75": 0.0})
+
+
+def test_a_false_mask_counts_where_it_scores_higher() -> None:
+    true, false = disc(30, 30, 12), disc(80, 60, 12)
+    low, high = (
+        coco_mask_ap([ImageMasks([true], [true, false], np.float32([0.9, score]))])["AP50"] for score in (0.5, 0.95)
+    )
+    assert low == pytest.approx(1.0) and high == pytest.approx(0.5)
+
+
+def test_no_mask_found_scores_0_and_none_to_find_is_undefined() -> None:
+    assert coco_mask_ap([ImageMasks([disc(30, 30, 12)], [], np.zeros(0, np.float32))])["AP"] == 0
+    assert coco_mask_ap([ImageMasks([], [], np.zeros(0, np.float32))])["AP"] is None

@@ -51,6 +51,30 @@ def test_a_result_and_its_line_in_the_file_are_the_same(results: list[Result], t
         assert (one.index, one.mask) == (other.index, other.mask) and one.ids.tolist() == other.ids.tolist()
         assert np.allclose(one.boxes, other.boxes, atol=0.006) and np.allclose(one.scores, other.scores, atol=1e-4)
         assert np.allclose(one.detections.boxes, other.detections.boxes, atol=0.006)
+        assert one.outline_boxes is not None and other.outline_boxes is not None
+        assert np.allclose(one.outline_boxes, other.outline_boxes, atol=0.006, equal_nan=True)
+    assert any(np.allclose(one.boxes, one.outline_boxes, atol=0.02) for one in read if len(one.boxes))
+
+
+def test_a_file_of_an_earlier_version_has_the_mask_at_its_boxes(results: list[Result], tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", results[-1:])
+    line = json.loads(path.read_text())
+    (track,) = line["tracks"]
+    del track["drawn_box"], track["outline"]
+    path.write_text(json.dumps(line) + "\n")
+    (read,) = read_results(path)
+    assert read.outline_boxes is None and read.boxes[0] == pytest.approx(track["box"], abs=0.006)
+    assert read.mask is not None and decode(read.mask).any()
+
+
+@pytest.mark.parametrize("outline", [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7], [1e5, 2, 3, 4, 5, 6]])
+def test_an_outline_that_is_none_is_refused(outline: list[float], results: list[Result], tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", results[-1:])
+    line = json.loads(path.read_text())
+    line["tracks"][0]["outline"] = outline
+    path.write_text(json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match=r"line 1 of .*r\.jsonl"):
+        read_results(path)
 
 
 def test_without_a_detector_the_whole_mask_is_read_back(results: list[Result], tmp_path: Path) -> None:

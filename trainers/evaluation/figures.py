@@ -24,6 +24,7 @@ from realtime_polyp.metrics.detection import (
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.metrics.segmentation import ImageSegmentation, challenge_score, scores_of, segmentation_figures
 from realtime_polyp.postprocess.nms import MOST_DETECTIONS, NMS_IOU
+from trainers.evaluation.drawn_polyps import shape_figures
 from trainers.evaluation.predict import Case
 from trainers.evaluation.report_file import read_other_report
 
@@ -97,10 +98,12 @@ def compute_figures(cases: Sequence[Case], resampling: Resampling = Resampling()
     """Compute the figures of a set of cases, 0..1 and px; None for a model that did not run."""
     segmented = [case for case in cases if case.segmentation is not None]
     detected = [case for case in cases if case.detections is not None]
+    both = [case for case in detected if case.mask is not None]
     return {
         "images": len(cases),
         "detection": detection_figures(detected, resampling) if detected else None,
         "segmentation": mask_figures(segmented, resampling) if segmented else None,
+        "drawn": shape_figures(both) if both else None,
     }
 
 

@@ -32,6 +32,14 @@ SEGMENTATION = {
     "hd95_px": "HD95 px",
     "hausdorff_px": "HD px",
 }
+DRAWN = {
+    "AP": "mask AP",
+    "AP50": "mask AP50",
+    "AP75": "mask AP75",
+    "box_AP": "box AP",
+    "box_AP50": "box AP50",
+    "box_AP75": "box AP75",
+}
 MIOU_NOTE = (
     "mIoU_p: mean IoU of the polyp (IoU_p), the mIoU of most papers on polyp segmentation; "
     "mIoU_p+b = (IoU_p + IoU_b) / 2, the mIoU of the paper's Table 4."
@@ -60,6 +68,10 @@ def format_report(report: Figures) -> str:
         threshold = report["thresholds"]["mask"]
         title = f"Segmentation in %, mean over images, threshold {threshold:g}; distances on the stored grid"
         parts += [_format_section(title, SEGMENTATION, masks, sets), MIOU_NOTE]
+    if report.get("drawn"):
+        drawn = {name: one["drawn"] for name, one in sets.items()}
+        title = "What is drawn, in %, COCO style: the outline and the box of each detection, which agree, at its score"
+        parts.append(_format_section(title, DRAWN, drawn, sets))
     if "generalisation" in report:
         parts.append(_format_deviations(report["generalisation"]))
     if "challenge" in report:
