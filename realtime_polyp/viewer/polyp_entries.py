@@ -22,6 +22,7 @@ PICTURE_PX = (96, 72)
 _AROUND = 1.8  # of the box's sides: what the small picture shows
 _BETTER = 0.03  # a new small picture is made where the score is higher by so much, ...
 _LEAST_S = 0.5  # ... and this long after the one before
+_MOST_DECODED = 64  # small pictures; more than a list shows at a time
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class ShownPolyps:
     def __init__(self) -> None:
         self.entries: dict[int, PolypEntry] = {}
         self._pictures: dict[int, bytes] = {}  # compressed: a long procedure has hundreds
+        self._decoded: dict[int, Image] = {}  # those that were asked for lately
         self._made_s: dict[int, float] = {}
 
     def update(self, result: Result | None, min_score: float) -> None:
@@ -93,17 +95,22 @@ class ShownPolyps:
         )
         if better:
             self._pictures[polyp] = _compress(crop(result.frame.image, where))
+            self._decoded.pop(polyp, None)
             self._made_s[polyp] = now_s
             entry = replace(entry, at_s=now_s, box=where, peak=max(score, entry.peak or 0))
         self.entries[polyp] = replace(entry, spans=_grown(entry.spans, now_s))
 
     def picture(self, polyp: int) -> Image | None:
-        """The small picture (72, 96, 3) of a polyp; None where it was never shown."""
+        """The small picture (72, 96, 3) of a polyp, the same object as long as it is the same; None where it was never
+        shown."""
         stored = self._pictures.get(polyp)
-        if stored is None:
-            return None
+        if stored is None or polyp in self._decoded:
+            return self._decoded.get(polyp)
         decoded = np.asarray(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-        return np.ascontiguousarray(decoded[..., ::-1])
+        while len(self._decoded) >= _MOST_DECODED:
+            del self._decoded[next(iter(self._decoded))]
+        self._decoded[polyp] = np.ascontiguousarray(decoded[..., ::-1])
+        return self._decoded[polyp]
 
     def listed(self, marks: Iterable[MarkEntry]) -> tuple[Entry, ...]:
         return in_order(self.entries.values(), marks)

@@ -1,8 +1,8 @@
 """The polyp list beside the picture: number, time, peak, small picture and the person's verdict; a click goes there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from PyQt5.QtCore import QPointF, QRectF, QSize, Qt
+from PyQt5.QtCore import QPointF, QRect, QRectF, QSize, Qt
 from PyQt5.QtGui import QColor, QFontMetricsF, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from PyQt5.QtWidgets import QFrame, QScrollArea, QWidget
 
@@ -40,8 +40,7 @@ class PolypList(QScrollArea):
 
     def show_entries(self, entries: tuple[Entry, ...], picture_of: PictureOf, current: int | None = None) -> None:
         """Show these rows. current: the polyp on the screen, which is highlighted."""
-        pictures = {one.polyp: picture_of(one) for one in entries if isinstance(one, PolypEntry)}
-        self.rows.show_entries(entries, pictures, current)
+        self.rows.show_entries(entries, picture_of, current)
 
     def fit(self, window_width: int, scale: float) -> None:
         """Take the width that fits a window of this width, px."""
@@ -51,29 +50,33 @@ class PolypList(QScrollArea):
 
 
 class _Rows(QWidget):
-    """Paints all rows. It is as high as they are."""
+    """Paints the rows that are in view, because a long procedure has hundreds. It is as high as all of them."""
 
     def __init__(self, on_jump: Callable[[float], None]) -> None:
         super().__init__()
         self._on_jump = on_jump
         self._entries: tuple[Entry, ...] = ()
-        self._pictures: Mapping[int, Image | None] = {}
+        self._picture_of: PictureOf = lambda entry: None
+        self._painted: dict[int, Image | None] = {}  # the small pictures of the rows in view
         self._current: int | None = None
         self._scale = 1.0
         self.setMouseTracking(True)
         self.setCursor(Qt.PointingHandCursor)
 
-    def show_entries(
-        self, entries: tuple[Entry, ...], pictures: Mapping[int, Image | None], current: int | None
-    ) -> None:
-        same = len(pictures) == len(self._pictures) and all(
-            pictures[key] is self._pictures.get(key, self) for key in pictures
-        )
-        if same and entries == self._entries and current == self._current:
+    def show_entries(self, entries: tuple[Entry, ...], picture_of: PictureOf, current: int | None) -> None:
+        self._picture_of = picture_of
+        if entries == self._entries and current == self._current and not self._has_news():
             return
-        self._entries, self._pictures, self._current = entries, pictures, current
+        self._entries, self._current, self._painted = entries, current, {}
         self._resize()
         self.update()
+
+    def _has_news(self) -> bool:
+        """Whether a row in view has another picture than the one that was painted."""
+        of_polyp = {one.polyp: one for one in self._entries if isinstance(one, PolypEntry)}
+        return any(
+            self._picture_of(of_polyp[key]) is not then for key, then in self._painted.items() if key in of_polyp
+        )
 
     def set_scale(self, scale: float) -> None:
         if scale != self._scale:
@@ -110,10 +113,18 @@ class _Rows(QWidget):
             painter.setFont(font_px(13 * scale))
             painter.setPen(QColor(DIM))
             painter.drawText(below, int(Qt.AlignLeft | Qt.AlignTop | Qt.TextWordWrap), _EMPTY)
-        for place, entry in enumerate(self._entries):
+        self._painted = {}
+        first, last = self._rows_in(self.visibleRegion().boundingRect().united(event.rect()))
+        for place in range(first, last):
             top = (_HEAD_PX + place * _ROW_PX) * scale
-            self._paint_row(painter, entry, QRectF(0, top, self.width(), _ROW_PX * scale))
+            self._paint_row(painter, self._entries[place], QRectF(0, top, self.width(), _ROW_PX * scale))
         painter.end()
+
+    def _rows_in(self, area: QRect) -> tuple[int, int]:
+        """Return the first row that an area of the widget touches, and the one after the last."""
+        head, row = _HEAD_PX * self._scale, _ROW_PX * self._scale
+        first = max(0, int((area.top() - head) // row))
+        return first, max(first, min(len(self._entries), int((area.bottom() - head) // row) + 1))
 
     def _paint_row(self, painter: QPainter, entry: Entry, row: QRectF) -> None:
         scale, pad = self._scale, _PAD_PX * self._scale
@@ -131,7 +142,7 @@ class _Rows(QWidget):
             _write(painter, clock_text(entry.at_s), upper, 15 * scale, TONES["warn"], bold=True)
             _write(painter, entry.text, lower, 12 * scale, DIM)
             return
-        picture = self._pictures.get(entry.polyp)
+        picture = self._painted[entry.polyp] = self._picture_of(entry)
         painter.fillRect(shown, QColor(BACKGROUND))
         if picture is not None:
             painter.drawImage(shown, as_qimage(picture))

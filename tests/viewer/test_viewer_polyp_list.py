@@ -118,6 +118,26 @@ class TestList:
         assert times_of(replace(entry(), spans=((2.0, 2.5), (70.0, 71.0)))) == "00:02  2\u00d7"
         assert tip_of(entry(verdict=False)) == "Polyp 1   89 %, rejected, 00:02\u201300:05: click to go there"
 
+    def test_of_many_polyps_only_those_in_view_are_painted(self, qtbot, shown):
+        """A long procedure has hundreds: painting them all took the time of the picture."""
+        asked: list[int] = []
+
+        def picture_of(one):
+            asked.append(one.polyp)
+            return None
+
+        shown.show_entries(tuple(entry(number) for number in range(1, 501)), picture_of)
+        shown.rows.repaint()
+        in_view = set(asked)
+        assert 1 in in_view and len(in_view) < 20
+        asked.clear()
+        shown.show_entries(tuple(entry(number, at_s=3.0) for number in range(1, 501)), picture_of)
+        assert not asked
+        shown.verticalScrollBar().setValue(shown.verticalScrollBar().maximum())
+        asked.clear()
+        shown.rows.repaint()
+        assert 500 in asked and not in_view & set(asked)
+
     def test_nothing_is_painted_again_where_nothing_changed(self, qtbot, shown, monkeypatch):
         entries, small = (entry(1),), np.zeros((72, 96, 3), np.uint8)
         shown.show_entries(entries, lambda one: small)
