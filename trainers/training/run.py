@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -338,7 +339,7 @@ def describe_run(
         "backbone": recipe.backbone,
         "task": recipe.task,
         "size": list(recipe.config.size),
-        "model": asdict(recipe.config),
+        "model": _without_infinities(asdict(recipe.config)),
         "init": init,
         "images": len(sets.training),
         "also": sets.also,
@@ -350,6 +351,15 @@ def describe_run(
         "differs": differences(recipe, init, sets),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
+
+
+def _without_infinities(value: Any) -> Any:
+    """Replace infinite numbers, which JSON does not have, by their names."""
+    if isinstance(value, dict):
+        return {name: _without_infinities(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(one) for one in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
 def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]:
