@@ -80,7 +80,7 @@ def test_two_threads_write_the_same_path_without_disturbing_each_other(tmp_path:
 
 
 def test_it_is_the_only_place_that_moves_a_file_into_place() -> None:
-    """os.replace is called for files in this module only. The cache of predictions moves a folder, and a copy of a video
+    """os.replace is called for files in this module only. The cache of predictions moves a folder, and a copied video
     is renamed in a folder that may have been moved meanwhile."""
     users = set()
     for package in ("realtime_polyp", "trainers", "calibration"):
