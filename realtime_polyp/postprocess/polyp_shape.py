@@ -19,10 +19,10 @@ from realtime_polyp.packets import Boxes, Mask
 Outline = NDArray[np.float32]
 """A closed line (n, 2) xy, source px."""
 
-LEVEL = 0.5  # of the probability at an outline
-LEAST_CELLS = 12  # of the model's map: smaller connected regions are noise
+_LEVEL = 0.5  # of the probability at an outline
+_LEAST_CELLS = 12  # of the model's map: smaller connected regions are noise
 _FINE = 4  # the map is coarse: it is enlarged before it is cut, or the outline is a staircase
-_MARGIN = 0.25  # of the box's size: how far beyond it a region may reach on every side
+_MARGIN = 0.25  # of the box's size: a region is cut where it reaches further beyond the box
 _LEAST_IOU = 0.3  # of region and box
 _BOX_SHARE = 0.25  # of the box in the mean of the two rectangles; chosen on val
 
@@ -45,8 +45,8 @@ def polyp_shapes(
 ) -> list[PolypShape]:
     """Return one shape for each box (n, 4) xyxy source px. A part of the mask belongs to the nearest box.
 
-    least_iou: of a region with its box; below it, the region is not taken for this polyp. box_share: of the box in the mean of the two
-    rectangles; 1: the box stays where it is, and the outline is moved to it.
+    least_iou: of a region with its box; below it, the region is not taken for this polyp. box_share: of the box in the
+    mean of the two rectangles; 1: the box stays where it is, and the outline is moved to it.
     """
     if mask is None or not len(boxes):
         return [PolypShape(box, None) for box in boxes]
@@ -64,7 +64,7 @@ def outlines_of(mask: Mask) -> tuple[Outline, ...]:
     """Return the outlines of all regions of a mask, for a run without a detector."""
     fine = _enlarge(mask)
     corner, cell = _grid(mask, fine)
-    return tuple((line + 0.5) * cell + corner for line in _lines((fine >= LEVEL).astype(np.uint8)))
+    return tuple((line + 0.5) * cell + corner for line in _lines((fine >= _LEVEL).astype(np.uint8)))
 
 
 def _own_line(index: int, boxes: Boxes, fine: NDArray[np.float32], least_iou: float) -> Outline | None:
@@ -112,7 +112,7 @@ def _distance(box: Boxes, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> N
 
 def _best_line(part: NDArray[np.float32], box: Boxes, least_iou: float) -> Outline | None:
     """Return the outline of the region that agrees best with the box (4,), both in px of the part (h, w) of the map."""
-    lines = _lines((part >= LEVEL).astype(np.uint8))
+    lines = _lines((part >= _LEVEL).astype(np.uint8))
     if not lines:
         return None
     around = np.array([[*line.min(axis=0), *(line.max(axis=0) + 1)] for line in lines], np.float32)
@@ -124,7 +124,7 @@ def _best_line(part: NDArray[np.float32], box: Boxes, least_iou: float) -> Outli
 def _lines(binary: NDArray[np.uint8]) -> Sequence[Outline]:
     """Return the outlines (n, 2) of the regions that are large enough, px of the enlarged map."""
     contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
-    large = [contour for contour in contours if cv2.contourArea(contour) >= LEAST_CELLS * _FINE**2]
+    large = [contour for contour in contours if cv2.contourArea(contour) >= _LEAST_CELLS * _FINE**2]
     return [contour[:, 0].astype(np.float32) for contour in large]
 
 
