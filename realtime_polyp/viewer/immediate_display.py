@@ -1,34 +1,20 @@
 """Pictures that do not wait for results: each is shown at once, with the newest result that may be drawn over it."""
 
-from collections.abc import Callable
-
 from realtime_polyp.outputs.every_picture import SceneWatch
 from realtime_polyp.packets import Frame, Result
+from realtime_polyp.viewer.display_parts import DisplayParts
 from realtime_polyp.viewer.displayed import DisplayedFrame
 from realtime_polyp.viewer.feed import Feed
 from realtime_polyp.viewer.pacing import POLL_S
-from realtime_polyp.viewer.playhead import Playhead
-from realtime_polyp.viewer.presenter import Presenter
-from realtime_polyp.viewer.stepping import Stepping
 
 
 class ImmediateDisplay:
-    """What an immediate feed shows.
+    """What an immediate feed shows."""
 
-    clock: the present time, s. live: nothing is remembered for steps back.
-    """
-
-    def __init__(
-        self,
-        presenter: Presenter,
-        playhead: Playhead,
-        stepping: Stepping,
-        clock: Callable[[], float],
-        *,
-        live: bool,
-    ) -> None:
-        self._presenter, self._playhead, self._stepping, self._clock = presenter, playhead, stepping, clock
-        self._live = live
+    def __init__(self, parts: DisplayParts) -> None:
+        self._presenter, self._playhead = parts.presenter, parts.playhead
+        self._stepping, self._clock = parts.stepping, parts.clock
+        self._live = parts.live
         self.begin()
 
     def begin(self) -> None:

@@ -1,36 +1,24 @@
 """Pictures of a recording at its own rate, each with the newest result that may be drawn over it."""
 
 from collections import deque
-from collections.abc import Callable
 
 from realtime_polyp.outputs.every_picture import SceneWatch
 from realtime_polyp.packets import Frame, Result
+from realtime_polyp.viewer.display_parts import DisplayParts
 from realtime_polyp.viewer.displayed import DisplayedFrame
 from realtime_polyp.viewer.feed import Feed
-from realtime_polyp.viewer.playhead import Playhead
-from realtime_polyp.viewer.presenter import Presenter
-from realtime_polyp.viewer.stepping import Stepping
 
 _ROUNDING_S = 1e-3
 _SKIP_S = 0.05  # a picture that is later than this is left out where the next one is due
 
 
 class PacedDisplay:
-    """What a feed that keeps pace shows, and when.
+    """What a feed that keeps pace shows, and when."""
 
-    clock: the present time, s. loop: goes back where a picture lies behind the end of a loop, and tells whether it did.
-    """
-
-    def __init__(
-        self,
-        presenter: Presenter,
-        playhead: Playhead,
-        stepping: Stepping,
-        clock: Callable[[], float],
-        loop: Callable[[float], bool],
-    ) -> None:
-        self._presenter, self._playhead, self._stepping, self._clock = presenter, playhead, stepping, clock
-        self._loop = loop
+    def __init__(self, parts: DisplayParts) -> None:
+        self._presenter, self._playhead = parts.presenter, parts.playhead
+        self._stepping, self._clock = parts.stepping, parts.clock
+        self._loop = parts.loop
         self.begin()
 
     def begin(self) -> None:

@@ -17,6 +17,7 @@ from realtime_polyp.session import Display, SessionError
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.telemetry.ledger import Tally
 from realtime_polyp.viewer.condition import Failure, Phase, PlayerState
+from realtime_polyp.viewer.display_parts import DisplayParts
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import Feed, OpenFeed
 from realtime_polyp.viewer.feed_sequence import FeedSequence, failure_of
@@ -57,11 +58,11 @@ class Player:
         self.info, self._clock = info, clock
         self.feeds, self.playhead = FeedSequence(open_feed, info, clock), Playhead()
         self.presenter, self.stepping = Presenter(paint, clock), Stepping(History(), pictures)
-        parts = (self.presenter, self.playhead, self.stepping, clock)
+        parts = DisplayParts(self.presenter, self.playhead, self.stepping, clock, self._loop, info.live)
         self._displays: dict[Display, SyncedDisplay | ImmediateDisplay | PacedDisplay] = {
-            "synced": SyncedDisplay(*parts, self._loop, live=info.live),
-            "immediate": ImmediateDisplay(*parts, live=info.live),
-            "paced": PacedDisplay(*parts, self._loop),
+            "synced": SyncedDisplay(parts),
+            "immediate": ImmediateDisplay(parts),
+            "paced": PacedDisplay(parts),
         }
         self.score_threshold: float | None = None
         self.loop_s: tuple[float, float] | None = None  # the stretch that is played again and again

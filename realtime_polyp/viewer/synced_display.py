@@ -1,36 +1,20 @@
 """Pictures that wait for their results: each is shown with its own overlay."""
 
-from collections.abc import Callable
-
 from realtime_polyp.packets import Result
+from realtime_polyp.viewer.display_parts import DisplayParts
 from realtime_polyp.viewer.displayed import DisplayedFrame
 from realtime_polyp.viewer.feed import Feed
-from realtime_polyp.viewer.playhead import Playhead
-from realtime_polyp.viewer.presenter import Presenter
-from realtime_polyp.viewer.stepping import Stepping
 
 _ROUNDING_S = 1e-3
 
 
 class SyncedDisplay:
-    """What a synced feed shows, and when.
+    """What a synced feed shows, and when."""
 
-    clock: the present time, s. loop: goes back where a picture lies behind the end of a loop, and tells whether it did.
-    live: the newest picture wins.
-    """
-
-    def __init__(
-        self,
-        presenter: Presenter,
-        playhead: Playhead,
-        stepping: Stepping,
-        clock: Callable[[], float],
-        loop: Callable[[float], bool],
-        *,
-        live: bool,
-    ) -> None:
-        self._presenter, self._playhead, self._stepping, self._clock = presenter, playhead, stepping, clock
-        self._loop, self._live = loop, live
+    def __init__(self, parts: DisplayParts) -> None:
+        self._presenter, self._playhead = parts.presenter, parts.playhead
+        self._stepping, self._clock = parts.stepping, parts.clock
+        self._loop, self._live = parts.loop, parts.live
         self.begin()
 
     def begin(self) -> None:
