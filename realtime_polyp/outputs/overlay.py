@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.labels import Label, LabelPlacer, Place, Rect
 from realtime_polyp.outputs.overlay_lines import EDGE_COLOUR, Look, bars_of, leader_of, look_of, within
-from realtime_polyp.packets import Boxes, Result, Track
+from realtime_polyp.packets import Result, Track
 from realtime_polyp.postprocess.polyp_shape import Outline, PolypShape, outlines_of
 
 Colour = tuple[int, int, int]
@@ -24,7 +24,6 @@ HELD_COLOUR: Colour = (255, 208, 64)
 MASK_COLOUR: Colour = (64, 224, 255)
 LABEL_DARK: Colour = (16, 16, 16)  # background of a held polyp's label
 FILL_OPACITY = 0.30
-_NEAR_BOX = 0.25  # of a box's size: a connected component this far outside every shown box is not drawn
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_PX, _DIGIT_PX = 29, 20  # size of the font at scale 1, and height of its digits
 _LARGEST_PX = 32_000  # further away OpenCV's integers overflow
@@ -236,22 +235,3 @@ def _draw_label(painted: Image, box: BoxShape, place: Place, look: Look, pad: fl
 
 def _pen(look: Look) -> int:
     return max(1, round(look.text / 13))
-
-
-def is_at_box(low: NDArray[np.floating], high: NDArray[np.floating], boxes: Boxes) -> bool:
-    """Whether a component from low (x, y) to high (x, y) lies at one of the boxes (n, 4) xyxy, all source px."""
-    margin = _NEAR_BOX * (boxes[:, 2:] - boxes[:, :2])
-    apart = (high < boxes[:, :2] - margin) | (low > boxes[:, 2:] + margin)
-    return bool((~apart.any(axis=1)).any())
-
-
-def drawn_part(mask: NDArray[np.bool_], boxes: Boxes) -> NDArray[np.bool_]:
-    """A mask (H, W) in source px without its connected components away from all shown boxes (n, 4) xyxy."""
-    if not len(boxes) or not mask.any():
-        return np.zeros_like(mask)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    corners = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
-    sizes = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
-    drawn = np.array([is_at_box(low, low + size, boxes) for low, size in zip(corners, sizes, strict=True)])
-    drawn[0] = False  # the background
-    return np.asarray(drawn[labels])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,12 @@ from realtime_polyp.metrics.run_lengths import (
     fill_polygons,
 )
 from realtime_polyp.metrics.truth import VideoTruth
-from realtime_polyp.outputs.overlay import drawn_part
 from realtime_polyp.packets import NO_DETECTIONS, Boxes, Detections, Result, Signal, TrackStatus
 from realtime_polyp.postprocess.polyp_shape import Outline
 
 HELD_S = 0.2  # the viewer hides an overlay older than this
 _ROUNDING_S = 1e-6
+_NEAR_BOX = 0.25  # of a box's size: earlier versions drew no connected component this far outside every shown box
 _WHAT = "a result of run_live"
 _Px = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 _NO_BOXES = np.zeros((0, 4), np.float32)
@@ -184,6 +185,25 @@ def _read_mask(line: _Line, tracks: Sequence[_Track], boxes: Boxes) -> tuple[Run
     filled = fill_polygons(polygons, (width, height)) if polygons else np.zeros((height, width), np.bool_)
     outlines = [None if one.outline is None else np.array(one.outline, np.float32).reshape(-1, 2) for one in tracks]
     return encode(filled), _boxes_around(outlines)
+
+
+def is_at_box(low: NDArray[np.floating], high: NDArray[np.floating], boxes: Boxes) -> bool:
+    """Whether a component from low (x, y) to high (x, y) lies at one of the boxes (n, 4) xyxy, all source px."""
+    margin = _NEAR_BOX * (boxes[:, 2:] - boxes[:, :2])
+    apart = (high < boxes[:, :2] - margin) | (low > boxes[:, 2:] + margin)
+    return bool((~apart.any(axis=1)).any())
+
+
+def drawn_part(mask: NDArray[np.bool_], boxes: Boxes) -> NDArray[np.bool_]:
+    """What earlier versions drew of a mask (H, W): the connected components at one of the shown boxes (n, 4) xyxy."""
+    if not len(boxes) or not mask.any():
+        return np.zeros_like(mask)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    corners = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]]
+    sizes = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
+    drawn = np.array([is_at_box(low, low + size, boxes) for low, size in zip(corners, sizes, strict=True)])
+    drawn[0] = False  # the background
+    return np.asarray(drawn[labels])
 
 
 def _boxes(listed: Sequence[_Detection]) -> Boxes:

@@ -1,4 +1,4 @@
-"""What of a mask is drawn: an island at a shown box, whole; none away from all of them."""
+"""What earlier versions drew of a mask: each connected component at a shown box, and none away from all of them."""
 
 from dataclasses import replace
 
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.metrics.run_lengths import decode
-from realtime_polyp.outputs.overlay import drawn_part, is_at_box
-from realtime_polyp.outputs.results_reader import shown_of
+from realtime_polyp.outputs.results_reader import drawn_part, is_at_box, shown_of
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Mask, Result, Track
 
 BOX = np.array([[100, 100, 140, 180]], np.float32)  # 40 px wide, 80 px high: near is 10 px and 20 px
