@@ -85,6 +85,9 @@ def test_what_fits_nowhere_is_refused(tmp_path: Path) -> None:
     save_file({"strange": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"other\.safetensors: nothing of it fits"):
         initialise(model(), None, None, [tmp_path / "other.safetensors"])
+    save_file(model().state_dict(), tmp_path / "joint.safetensors")
+    with pytest.raises(ValueError, match=r"joint\.safetensors holds a joint model: take it with --init"):
+        initialise(model(), None, None, [tmp_path / "joint.safetensors"])
     with pytest.raises(ValueError, match="exclude each other"):
         initialise(model(), tmp_path / "a.safetensors", None, [tmp_path / "b.safetensors"])
     with pytest.raises(ValueError, match="for joint models"):

@@ -102,7 +102,7 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
         help="frames without a polyp to train on, too; only those of the training sequences are used")  # fmt: skip
     add("--init", type=Path, metavar="FILE", help="initial weights: from import_weights, or of a run")
     add("--backbone-of", "--trunk-of", dest="backbone_of", type=Path, metavar="FILE",
-        help="initialise the backbone from this trained detector")  # fmt: skip
+        help="initialise the backbone from this trained detector or segmenter")  # fmt: skip
     add("--parts-of", type=Path, nargs="+", default=[], metavar="FILE",
         help="start a joint model from all parts of these detectors and segmenters that fit it")  # fmt: skip
     add("--epochs", type=int, help="number of epochs (default: the recipe's); the schedule scales with it")

@@ -23,13 +23,16 @@ def take_over(net: nn.Module, files: Sequence[Path]) -> str:
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a file is damaged, or nothing of it fits.
+        ValueError: a file is damaged or holds a joint model, or nothing of it fits.
     """
     own = net.state_dict()
     found: dict[str, Tensor] = {}
     said = []
     for path in files:
-        named = {joint_name(name): value for name, value in read_tensors(path).items()}
+        state = read_tensors(path)
+        if any(name.startswith("mask.") for name in state):
+            raise ValueError(f"--parts-of {path} holds a joint model: take it with --init")
+        named = {joint_name(name): value for name, value in state.items()}
         fitting = {name: value for name, value in named.items() if name in own and own[name].shape == value.shape}
         if not fitting:
             raise ValueError(f"--parts-of {path}: nothing of it fits this model")
