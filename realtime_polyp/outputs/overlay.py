@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.labels import Label, LabelPlacer, Place, Rect
-from realtime_polyp.outputs.overlay_lines import EDGE_COLOUR, Look, bars_of, leader_of, look_of, within
+from realtime_polyp.outputs.overlay_lines import EDGE_COLOUR, Look, bars_of, gap_of, leader_of, look_of, within
 from realtime_polyp.packets import Result, Track
 from realtime_polyp.postprocess.polyp_shape import Outline, PolypShape, outlines_of
 
@@ -54,7 +54,7 @@ class BoxShape:
     """A box to draw.
 
     Attributes:
-        box: xyxy, source px.
+        box: xyxy, source px: where its frame is drawn, around the outline if there is one.
         label: such as "3  87 %", or "".
         held: not detected in this frame.
         number: of the polyp.
@@ -116,7 +116,9 @@ def shapes_of(result: Result, style: OverlayStyle = OverlayStyle()) -> Shapes:
     polyps = [(track, shape) for track, shape in pairs if track.score >= style.min_score]
     boxes: tuple[BoxShape, ...] = ()
     if style.boxes or style.labels:
-        boxes = tuple(_box_shape(track, shape, style) for track, shape in polyps)
+        height, width = result.frame.image.shape[:2]
+        gap = gap_of(look_of(width, height))
+        boxes = tuple(_box_shape(track, shape, style, gap) for track, shape in polyps)
     if result.mask is None or not (style.outline or style.fill):
         return Shapes(boxes, (), fill=False)
     found = tuple(shape.outline for _, shape in polyps if shape.outline is not None)
@@ -124,8 +126,10 @@ def shapes_of(result: Result, style: OverlayStyle = OverlayStyle()) -> Shapes:
     return Shapes(boxes, outlines, fill=style.fill, lined=style.outline, colour=style.outline_colour)
 
 
-def _box_shape(track: Track, shape: PolypShape, style: OverlayStyle) -> BoxShape:
-    x1, y1, x2, y2 = (float(value) for value in shape.box)
+def _box_shape(track: Track, shape: PolypShape, style: OverlayStyle, gap: float) -> BoxShape:
+    """gap: from the outline to the frame, source px."""
+    around = 0.0 if shape.outline is None else gap
+    x1, y1, x2, y2 = (float(value + side * around) for value, side in zip(shape.box, (-1, -1, 1, 1), strict=True))
     label = label_text(track.id, track.score) if style.labels else ""
     held = track.state == "held"
     colour = style.held_colour if held else style.shown_colour

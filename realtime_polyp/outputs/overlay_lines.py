@@ -38,6 +38,11 @@ def look_of(width_px: float, height_px: float) -> Look:
     return Look(line, max(2, line * _OUTLINE), max(1, round(line / 2)), max(13.0, size * _TEXT_PER_SIZE))
 
 
+def gap_of(look: Look) -> float:
+    """How far the frame of a polyp lies from its outline, px: side by side, with one dark edge between them."""
+    return (look.line + look.outline) / 2 + look.edge
+
+
 def bars_of(box: Rect, look: Look, *, held: bool) -> tuple[Rect, ...]:
     """The lines of a box as filled areas: a whole frame, or the four corners alone for a polyp that is held.
 

@@ -17,6 +17,7 @@ from realtime_polyp.outputs.overlay import (
     draw,
     shapes_of,
 )
+from realtime_polyp.outputs.overlay_lines import look_of
 from realtime_polyp.packets import NO_DETECTIONS, Detections, Frame, Mask, Result, Track
 
 H, W = 320, 384
@@ -69,6 +70,15 @@ def test_an_outline_lies_on_the_mask_s_rim_in_source_pixels() -> None:
     shapes = shapes_of(result_of(track(), mask=mask_of(BOX)))
     (line,) = shapes.outlines
     assert [*line.min(0), *line.max(0)] == pytest.approx(BOX, abs=2)  # half a cell of the map
+
+
+def test_the_frame_lies_around_the_outline_and_hides_nothing_of_it() -> None:
+    shapes = shapes_of(result_of(track(), mask=mask_of(BOX)))
+    (line,), (frame,) = shapes.outlines, shapes.boxes
+    look = look_of(W, H)
+    gaps = np.abs(np.array(frame.box) - [*line.min(0), *line.max(0)])
+    assert gaps == pytest.approx(look.line / 2 + look.edge + look.outline / 2)
+    assert frame.box[0] < line[:, 0].min() and frame.box[3] > line[:, 1].max()
 
 
 def test_an_outline_of_a_field_within_the_frame_is_moved_and_stretched_with_it() -> None:
