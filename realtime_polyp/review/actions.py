@@ -67,6 +67,12 @@ class Verdict:
     def covers(self, number: int) -> bool:
         return (self.first is None or self.first <= number) and (self.last is None or number <= self.last)
 
+    def replaces(self, earlier: "Verdict") -> bool:
+        """Whether this verdict, which was given later, is about every frame of an earlier one of the same number."""
+        begins = self.first is None or (earlier.first is not None and self.first <= earlier.first)
+        ends = self.last is None or (earlier.last is not None and earlier.last <= self.last)
+        return self.polyp == earlier.polyp and begins and ends
+
 
 @dataclass(frozen=True)
 class DrawnBox:
@@ -228,7 +234,7 @@ class Judgement:
         outlines: the same for outlines, run lengths.
         stretches: {polyp: its stretches, in order}; every polyp that a person marked is here.
         same_as: {polyp: number that it counts as}.
-        fields: {polyp: its free fields}.
+        fields: {number that a polyp counts as: the free fields of all its numbers}; the last value of a field counts.
         notes, marks: (number of the action, what was said), by time.
         withdrawal_s: start and end of withdrawal on the session's clock, s; None: not marked.
         blind: decisions of blind mode, in order.
@@ -253,9 +259,8 @@ class Judgement:
     def verdict(self, polyp: int) -> bool | None:
         """The verdict on all numbers of a polyp: accepted where one of its alarms is; None: nobody has judged it."""
         numbers = {polyp, *(one for one in self.same_as if self.number_of(one) == polyp)}
-        latest = {(one.polyp, one.first, one.last): one for one in self.verdicts if one.polyp in numbers}
-        whole = {key[0]: place for place, key in enumerate(latest) if key[1] is None and key[2] is None}
-        counted = [one for place, one in enumerate(latest.values()) if place >= whole.get(one.polyp, 0)]
+        said = [one for one in self.verdicts if one.polyp in numbers]
+        counted = [one for place, one in enumerate(said) if not any(later.replaces(one) for later in said[place + 1 :])]
         if not counted:
             return True if any(one < 0 for one in numbers) else None
         return any(one.accepted for one in counted)
@@ -268,8 +273,10 @@ class Judgement:
         return polyp
 
     def next_marked(self) -> int:
-        """The number for the next polyp that a person marks: -1, -2, ..."""
-        return min((0, *self.boxes, *self.stretches, *self.outlines)) - 1
+        """The number for the next polyp that a person marks: -1, -2, ...; nothing was said about it before."""
+        drawn = (*self.boxes, *self.stretches, *self.outlines, *self.same_as, *self.same_as.values())
+        told = (*self.fields, *(one.polyp for one in self.verdicts), *(note.polyp or 0 for _, note in self.notes))
+        return min((0, *drawn, *told)) - 1
 
 
 def polyp_name(polyp: int) -> str:
@@ -296,11 +303,11 @@ def judge(actions: Iterable[Action]) -> Judgement:
     """Fold the actions of a session, in order. Pure: the same actions give the same judgement."""
     listed = list(actions)
     undone = _undone(listed)
+    standing = [one for one in listed if one.action not in undone and not isinstance(one.said, Undo | Redo)]
     judgement = Judgement()
-    for one in listed:
-        if one.action not in undone and not isinstance(one.said, Undo | Redo):
-            judgement = _apply(judgement, one)
-    return judgement
+    for one in standing:
+        judgement = _apply(judgement, one)
+    return replace(judgement, fields=_collect_fields(judgement, standing))
 
 
 def next_undo(actions: Sequence[Action], author: str) -> Action | None:
@@ -336,7 +343,7 @@ def _undone(actions: Iterable[Action]) -> set[int]:
 
 
 def _apply(to: Judgement, action: Action) -> Judgement:
-    """Return the judgement after one more action."""
+    """Return the judgement after one more action, without fields: these depend on which polyps are one in the end."""
     said = action.said
     match said:
         case Verdict():
@@ -351,11 +358,6 @@ def _apply(to: Judgement, action: Action) -> Judgement:
             kept = {polyp: other for polyp, other in to.same_as.items() if polyp != said.polyp}
             target = replace(to, same_as=kept).number_of(said.same_as)
             return replace(to, same_as=kept if target == said.polyp else {**kept, said.polyp: target})
-        case PolypFields():
-            values = {**to.fields.get(said.polyp, {}), **said.values}
-            return replace(
-                to, fields={**to.fields, said.polyp: {name: value for name, value in values.items() if value}}
-            )
         case Note():
             return replace(to, notes=_in_time((*to.notes, (action.action, said))))
         case Mark():
@@ -368,6 +370,15 @@ def _apply(to: Judgement, action: Action) -> Judgement:
             return replace(to, blind=(*to.blind, said))
         case _:
             return to
+
+
+def _collect_fields(judgement: Judgement, actions: Iterable[Action]) -> dict[int, dict[str, str]]:
+    """Return the fields of each polyp, whichever of its numbers they were entered for. An empty value removes one."""
+    found: dict[int, dict[str, str]] = {}
+    for one in actions:
+        if isinstance(one.said, PolypFields):
+            found.setdefault(judgement.number_of(one.said.polyp), {}).update(one.said.values)
+    return {polyp: {name: value for name, value in values.items() if value} for polyp, values in found.items()}
 
 
 def _in_time(listed: tuple[tuple[int, _AtTime], ...]) -> tuple[tuple[int, _AtTime], ...]:
@@ -452,6 +463,27 @@ def _check(said: Said) -> None:
             raise ValueError(f"a box must be x1 < x2, y1 < y2, not {[x1, y1, x2, y2]}")
 
 
+def _check_readable(said: Said) -> None:
+    """Raise ActionError for what could not be read again: its row would stay, and the session could not be opened."""
+    kind, text = _KIND_OF[type(said)], json.dumps(asdict(said))
+    parse_json(text, KINDS[kind], "nothing is stored: this", f"an action of the kind {kind!r}", ActionError)
+    try:
+        _check(said)
+    except ValueError as error:
+        raise ActionError(f"nothing is stored: {error}") from error
+
+
+def account_name() -> str:
+    """Return the account's name, the author of what is said.
+
+    "unknown" where the account has a number alone, as in some containers.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"
+
+
 class ActionLog:
     """The actions of a session that is open for judging, also while another process still records it.
 
@@ -462,7 +494,7 @@ class ActionLog:
 
     def __init__(self, folder: Path, *, author: str | None = None) -> None:
         """author: who judges; None: the account's name. Raises SessionFileError."""
-        self.author, self._folder = author or getpass.getuser(), folder
+        self.author, self._folder = author or account_name(), folder
         path = folder / SESSION_FILE
         if not path.is_file():
             raise SessionFileError(f"{folder} is no recorded session: it has no {SESSION_FILE}")
@@ -477,14 +509,10 @@ class ActionLog:
 
     def add(self, said: Said) -> Action:
         """Store what a person said. Raises ActionError; nothing is stored then."""
-        _check(said)
+        _check_readable(said)
         try:
-            writer = self._begin()
-            action = insert_action(writer, said, author=self.author)
-            writer.execute("COMMIT")
+            action = self._insert(said)
         except sqlite3.Error as error:
-            if self._writer and self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
             raise ActionError(_sentence(error, self._folder)) from error
         self.refresh()
         return action
@@ -521,6 +549,18 @@ class ActionLog:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
+
+    def _insert(self, said: Said) -> Action:
+        """Add a row and its entry in the chain, all or nothing. Raises sqlite3.Error."""
+        writer = self._begin()
+        try:
+            action = insert_action(writer, said, author=self.author)
+            writer.execute("COMMIT")
+        except BaseException:  # an open transaction would keep a recorder from writing
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
+        return action
 
     def _begin(self) -> sqlite3.Connection:
         """Begin a transaction, and return its connection: a second one, since reading works where writing does not.

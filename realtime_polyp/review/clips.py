@@ -27,7 +27,7 @@ def write_clip(
     overlay: bool = True,
     blank: bool = True,
 ) -> int:
-    """Write the frames of a stretch, s on the session's clock; returns how many.
+    """Write the frames of a stretch, s on the session's clock; returns how many. Without any there is no file.
 
     original: the file with the session's pictures.
     overlay: draw boxes and outlines as they were shown. blank: everything outside the field of view is black. The
@@ -42,6 +42,8 @@ def write_clip(
             written += 1
     finally:
         writer.close()
+    if not written and path.is_file():  # nothing plays a file without a picture
+        path.unlink()
     return written
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from realtime_polyp.packets import Boxes, Detections
 from realtime_polyp.recording import blobs
 from realtime_polyp.recording.filter_settings import FACT, FilterSettings, from_fact
-from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.recorded import RecordedSession, SessionFileError
 from realtime_polyp.temporal.appearance import Appearance, StoredAppearances
 from realtime_polyp.temporal.track import Batch
 
@@ -112,9 +112,10 @@ class CueTable:
 
 
 def read_cues(session: RecordedSession) -> CueTable:
-    """Read the cues of a whole session. Raises sqlite3.Error."""
-    database = session.database
-    rows = database.execute("SELECT number, cut, fused, camera FROM cues ORDER BY number").fetchall()
+    """Read the cues of a session, up to the last frame that it had when it was opened. Raises sqlite3.Error."""
+    database, last = session.database, (len(session.frames),)
+    query = "SELECT number, cut, fused, camera FROM cues WHERE number <= ? ORDER BY number"
+    rows = database.execute(query, last).fetchall()
     numbers, cuts, fused, cameras = zip(*rows, strict=True) if rows else ((), (), (), ())
     number = np.array(numbers, np.int64)
     found = np.frombuffer(b"".join(fused), "<f4").reshape(-1, 5)
@@ -124,7 +125,8 @@ def read_cues(session: RecordedSession) -> CueTable:
     if known.any():
         camera[known] = np.frombuffer(b"".join(blob for blob in cameras if blob), "<f4").reshape(-1, 2, 3)
     at = np.searchsorted(session.frames.number, number)
-    with_patches = database.execute("SELECT number, appearances FROM cues WHERE appearances IS NOT NULL")
+    query = "SELECT number, appearances FROM cues WHERE number <= ? AND appearances IS NOT NULL"
+    with_patches = database.execute(query, last)
     return CueTable(
         number,
         session.frames.pts_s[at],
@@ -142,8 +144,11 @@ def read_cues(session: RecordedSession) -> CueTable:
 
 
 def recorded_settings(session: RecordedSession) -> FilterSettings:
-    """The filter's settings while the session was recorded. Raises ValueError for a damaged fact."""
-    return from_fact(session.facts.get(FACT))
+    """The filter's settings while the session was recorded. Raises SessionFileError for a damaged fact."""
+    try:
+        return from_fact(session.facts.get(FACT))
+    except ValueError as error:
+        raise SessionFileError(f"{session.path} cannot be read: {error}") from error
 
 
 def read_seeks(session: RecordedSession) -> tuple[int, ...]:
@@ -154,10 +159,12 @@ def read_seeks(session: RecordedSession) -> tuple[int, ...]:
 
 
 def _read_sizes(session: RecordedSession, number: NDArray[np.int64]) -> NDArray[np.int32]:
-    query = "SELECT width, height FROM frames WHERE analysed ORDER BY number"
-    return np.array(session.database.execute(query).fetchall(), np.int32).reshape(len(number), 2)
+    query = "SELECT width, height FROM frames WHERE analysed AND number <= ? ORDER BY number"
+    rows = session.database.execute(query, (len(session.frames),)).fetchall()
+    return np.array(rows, np.int32).reshape(len(number), 2)
 
 
 def _read_fields(session: RecordedSession, number: NDArray[np.int64]) -> NDArray[np.int32]:
-    blob = b"".join(row[0] for row in session.database.execute("SELECT field FROM outputs ORDER BY number"))
+    query = "SELECT field FROM outputs WHERE number <= ? ORDER BY number"
+    blob = b"".join(row[0] for row in session.database.execute(query, (len(session.frames),)))
     return np.frombuffer(blob, "<i4").reshape(len(number), 4)

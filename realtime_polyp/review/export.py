@@ -81,6 +81,10 @@ def export_coco(session: RecordedSession, labels: SessionLabels, folder: Path, r
     if coco.exists():
         raise ExportError(f"{coco} exists, and nothing is overwritten: name another folder, or another --split")
     wanted, left_out = _choose(session, labels, rules)
+    for number in wanted:
+        if (still := folder / "images" / _still_name(session, number)).exists():
+            whose = "of this session or of another one with its name"
+            raise ExportError(f"{still} exists, {whose}, and nothing is overwritten: name another folder")
     pictures = PictureFile(video_of(session), deinterlace=session.deinterlace)
     for part in ("images", "masks"):
         make_private_folder(folder / part)
@@ -93,7 +97,8 @@ def export_coco(session: RecordedSession, labels: SessionLabels, folder: Path, r
                 left_out += 1
                 continue
             polyps = labels.polyps.get(number, ())
-            entry = _write_still(session, folder, number, picture.image, polyps, blank=rules.blank)
+            image = session.frame(number, picture.image).image  # of the size that was analysed, as the labels are
+            entry = _write_still(session, folder, number, image, polyps, blank=rules.blank)
             images.append({"id": len(images) + 1, **entry})
             for one in polyps:
                 annotations.append(_annotation(len(annotations) + 1, len(images), one))
@@ -139,7 +144,7 @@ def _write_still(
         mask |= 255 * (decode(one.outline) if one.outline else _ellipse(one, width, height))
     if blank:
         image = blank_outside(image, session.result(number, image) if session.frames.analysed[number - 1] else None)
-    name = f"{session.folder.name}_{number:06d}.png"
+    name = _still_name(session, number)
     _write_png(folder / "images" / name, np.ascontiguousarray(image[..., ::-1]))
     _write_png(folder / "masks" / name, mask)
     return {
@@ -151,6 +156,11 @@ def _write_still(
         "group": session.folder.name,
         "session_frame": number,
     }
+
+
+def _still_name(session: RecordedSession, number: int) -> str:
+    """The name of a frame's picture, and of its mask."""
+    return f"{session.folder.name}_{number:06d}.png"
 
 
 def _ellipse(polyp: LabelledPolyp, width: int, height: int) -> NDArray[np.uint8]:
@@ -262,14 +272,15 @@ def _add_meta(root: Element, session: RecordedSession, video: str, clock: VideoC
 def _add_track(root: Element, identity: int, boxes: Mapping[int, LabelledPolyp], clock: VideoClock) -> None:
     track = SubElement(root, "track", {"id": str(identity - 1), "label": "polyp", "source": "manual"})
     for place, polyp in sorted(boxes.items()):
-        _add_box(track, place, polyp, key=polyp.drawn or place - 1 not in boxes)
+        _add_box(track, place, polyp)
         if place + 1 not in boxes and place + 1 < clock.count:
-            _add_box(track, place + 1, polyp, key=True, outside=True)
+            _add_box(track, place + 1, polyp, outside=True)
 
 
-def _add_box(track: Element, place: int, polyp: LabelledPolyp, *, key: bool, outside: bool = False) -> None:
+def _add_box(track: Element, place: int, polyp: LabelledPolyp, *, outside: bool = False) -> None:
+    """Add a key frame: CVAT reads no other boxes of a track, and would fill in between."""
     corners = {name: f"{value:.2f}" for name, value in zip(("xtl", "ytl", "xbr", "ybr"), polyp.box, strict=True)}
-    states = {"frame": str(place), "keyframe": str(int(key)), "outside": str(int(outside)), "occluded": "0"}
+    states = {"frame": str(place), "keyframe": "1", "outside": str(int(outside)), "occluded": "0"}
     box = SubElement(track, "box", {**states, **corners, "z_order": "0"})
     SubElement(box, "attribute", {"name": "polyp"}).text = str(polyp.id)
 
@@ -308,8 +319,12 @@ def export_session(folder: Path, kind: str, out: Path, rules: PictureRules = Pic
         raise SessionFileError(f"{session.path} cannot be read: {error}") from error
     finally:
         session.close()
-    still_open = f"; {labels.open_alarms} alarms are not judged, and their frames are left out"
-    return f"{out}: {written}{still_open if labels.open_alarms else ''}"
+    left_out = ""
+    if labels.open_alarms:
+        left_out += f"; {labels.open_alarms} alarms are not judged, and their frames are left out"
+    if labels.boxless:
+        left_out += f"; {len(labels.boxless)} frames of accepted polyps have no recorded box and are left out"
+    return f"{out}: {written}{left_out}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from realtime_polyp.field_of_view import FieldOfView, Image
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import RunLengths
+from realtime_polyp.outputs.video_picture import unfit
 from realtime_polyp.packets import Boxes, Mask
 from realtime_polyp.review.labels import mask_region, regions_of
 from realtime_polyp.review.recorded import RecordedSession
@@ -157,7 +158,8 @@ def _look_at(
     greys: list[_Grey | None] = []
     found, before = list(steps), None
     for place, one in enumerate(recorded):
-        picture = pictures(one.number)
+        stored = pictures(one.number)
+        picture = None if stored is None else unfit(stored, one.size)  # boxes are of the size that was analysed
         now = None if picture is None else thumbnail(picture, one.field)
         if place and now is not None and steps[place - 1].sd == _BLIND_STEP:
             motion = camera_motion(before, now)

@@ -13,7 +13,7 @@ from realtime_polyp.packets import Mask
 from realtime_polyp.postprocess.polyp_shape import PolypShape, polyp_shapes
 from realtime_polyp.review.actions import Box, Judgement, Verdict
 from realtime_polyp.review.alarms import SessionAlarm, find_alarms
-from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.recorded import FrameTable, RecordedSession
 from realtime_polyp.review.tracks import TrackTable, recorded_tracks
 
 BoxAt = Callable[[int], Box | None]
@@ -48,16 +48,40 @@ class SessionLabels:
 
     Attributes:
         polyps: {number of a frame: its polyps}; only frames with a polyp are listed.
-        labelled: numbers of the frames in which everything was judged: all of the session if every alarm was, else
-            the frames of judged alarms and marked polyps.
+        labelled: numbers of the frames in which everything is known: all of the session if every alarm was judged, else
+            the frames of judged alarms and marked polyps; without those of `boxless`.
         false_alarms: numbers of the frames of rejected alarms.
         open_alarms: how many alarms nobody has judged.
+        boxless: numbers of the frames in which a person has accepted a polyp whose box there is not known.
     """
 
     polyps: Mapping[int, tuple[LabelledPolyp, ...]]
     labelled: frozenset[int]
     false_alarms: frozenset[int]
     open_alarms: int
+    boxless: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class ShownElsewhere:
+    """An alarm that a person has accepted at other settings of the filter, where the recording shows less of it.
+
+    Attributes:
+        polyp: its number.
+        frames: numbers of its frames that no recorded alarm of it covers.
+        is_recorded: the recording has an alarm of it too.
+    """
+
+    polyp: int
+    frames: frozenset[int]
+    is_recorded: bool
+
+
+def alarm_verdicts(judgement: Judgement, alarms: Iterable[SessionAlarm], tracks: TrackTable) -> dict[int, bool | None]:
+    """Return {number of an alarm: its verdict}; None: nobody has judged it. tracks: those of the alarms."""
+    return {
+        one.number: alarm_verdict(judgement, one.track, one.first, one.last, _boxes_of(tracks, one)) for one in alarms
+    }
 
 
 def alarm_verdict(judgement: Judgement, track: int, first: int, last: int, box_at: BoxAt) -> bool | None:
@@ -80,30 +104,79 @@ def _is_about(verdict: Verdict, track: int, first: int, last: int, box_at: BoxAt
     return (verdict.first is None or verdict.first <= last) and (verdict.last is None or first <= verdict.last)
 
 
+def shown_elsewhere(
+    judgement: Judgement, alarms: Iterable[SessionAlarm], tracks: TrackTable
+) -> tuple[ShownElsewhere, ...]:
+    """Return the accepted alarms that the recorded ones do not cover. alarms, tracks: as recorded."""
+    recorded = [(one, _boxes_of(tracks, one)) for one in alarms]
+    found: list[ShownElsewhere] = []
+    for one in judgement.verdicts:
+        if one.first is None or one.last is None or not _stands(judgement, one, one.first, one.last):
+            continue
+        about = [alarm for alarm, boxes in recorded if _is_about(one, alarm.track, alarm.first, alarm.last, boxes)]
+        frames = frozenset(range(one.first, one.last + 1)) - _all_frames(about)
+        if frames:
+            found.append(ShownElsewhere(one.polyp, frames, bool(about)))
+    return tuple(found)
+
+
+def _stands(judgement: Judgement, verdict: Verdict, first: int, last: int) -> bool:
+    """Whether a verdict accepts its alarm, and no later one rejects it."""
+
+    def box_at(number: int) -> Box | None:
+        return verdict.box if number == verdict.at else None
+
+    return verdict.accepted and alarm_verdict(judgement, verdict.polyp, first, last, box_at) is True
+
+
 def collect_labels(session: RecordedSession, judgement: Judgement) -> SessionLabels:
     """Return the labels of a session. Raises sqlite3.Error."""
-    tracks = recorded_tracks(session)
-    alarms = find_alarms(session.frames, tracks)
-    rulings = {one: alarm_verdict(judgement, one.track, one.first, one.last, _boxes_of(tracks, one)) for one in alarms}
-    accepted = [one for one, is_polyp in rulings.items() if is_polyp]
-    boxes = _accepted_boxes(tracks, accepted)
-    for polyp, drawn in judgement.boxes.items():
-        for number, box in drawn.items():
-            if judgement.accepts(polyp, number) is False:
-                continue
-            boxes.setdefault(number, {})[polyp] = box
+    frames, tracks = session.frames, recorded_tracks(session)
+    alarms = find_alarms(frames, tracks)
+    rulings = alarm_verdicts(judgement, alarms, tracks)
+    accepted, rejected, still_open = (
+        [one for one in alarms if rulings[one.number] is ruling] for ruling in (True, False, None)
+    )
+    boxes = _add_drawn(_accepted_boxes(tracks, accepted), judgement, len(frames))
     numbers = _numbers((one for found in boxes.values() for one in found), judgement)
     polyps = {}
     for number in sorted(boxes):
         if found := _polyps_of(session, judgement, number, boxes[number], numbers):
             polyps[number] = found
-    judged = {number for one, ruling in rulings.items() if ruling is not None for number in _frames_of(one)}
-    false = {number for one, ruling in rulings.items() if ruling is False for number in _frames_of(one)} - set(polyps)
-    still_open = [one for one, ruling in rulings.items() if ruling is None]
-    everything = range(1, len(session.frames) + 1)
-    labelled = set(everything) if not still_open else judged | set(polyps)
-    labelled -= {number for one in still_open for number in _frames_of(one)}
-    return SessionLabels(polyps, frozenset(labelled), frozenset(false & labelled), len(still_open))
+    boxless = _boxless(frames, judgement, accepted, shown_elsewhere(judgement, alarms, tracks), boxes)
+    everything = range(1, len(frames) + 1)
+    labelled = set(everything) if not still_open else _all_frames([*accepted, *rejected]) | set(polyps)
+    labelled -= _all_frames(still_open) | boxless
+    false = (_all_frames(rejected) - set(polyps)) & labelled
+    return SessionLabels(polyps, frozenset(labelled), frozenset(false), len(still_open), frozenset(boxless))
+
+
+def _add_drawn(
+    boxes: dict[int, dict[int, Box | None]], judgement: Judgement, count: int
+) -> dict[int, dict[int, Box | None]]:
+    """Add what persons drew in the first `count` frames, and did not reject."""
+    for polyp, drawn in judgement.boxes.items():
+        for number, box in drawn.items():
+            if number <= count and judgement.accepts(polyp, number) is not False:
+                boxes.setdefault(number, {})[polyp] = box
+    return boxes
+
+
+def _boxless(
+    frames: FrameTable,
+    judgement: Judgement,
+    accepted: Iterable[SessionAlarm],
+    elsewhere: Iterable[ShownElsewhere],
+    boxes: Mapping[int, Mapping[int, Box | None]],
+) -> set[int]:
+    """Return the frames in which an accepted polyp has no box: not analysed, or shown at other settings alone."""
+
+    def has_box(polyp: int, number: int) -> bool:
+        return judgement.number_of(polyp) in {judgement.number_of(one) for one in boxes.get(number, {})}
+
+    skipped = [(one.track, number) for one in accepted for number in _frames_of(one) if not frames.analysed[number - 1]]
+    others = [(one.polyp, number) for one in elsewhere for number in one.frames if number <= len(frames)]
+    return {number for polyp, number in (*skipped, *others) if not has_box(polyp, number)}
 
 
 def _boxes_of(tracks: TrackTable, alarm: SessionAlarm) -> BoxAt:
@@ -115,6 +188,10 @@ def _boxes_of(tracks: TrackTable, alarm: SessionAlarm) -> BoxAt:
 
 def _frames_of(alarm: SessionAlarm) -> range:
     return range(alarm.first, alarm.last + 1)
+
+
+def _all_frames(alarms: Iterable[SessionAlarm]) -> set[int]:
+    return {number for one in alarms for number in _frames_of(one)}
 
 
 def _accepted_boxes(tracks: TrackTable, accepted: Iterable[SessionAlarm]) -> dict[int, dict[int, Box | None]]:
@@ -143,12 +220,15 @@ def _polyps_of(
     boxes: Mapping[int, Box | None],
     numbers: Mapping[int, int],
 ) -> tuple[LabelledPolyp, ...]:
-    """Return the polyps of a frame; of two numbers of one polyp, the one that a person drew."""
+    """Return the polyps of a frame; of two numbers of one polyp, the one that a person drew, or took away."""
     found: dict[int, LabelledPolyp] = {}
     height, width = session.frame(number).image.shape[:2]
     shown = _shown_shapes(session, number)
+    by_person = {judgement.number_of(one) for one in boxes if number in judgement.boxes.get(one, {})}
     for polyp, box in boxes.items():
         drawn = number in judgement.boxes.get(polyp, {})
+        if not drawn and judgement.number_of(polyp) in by_person:
+            continue
         shape = None if drawn else shown.get(polyp)
         if box is None or (clipped := _clipped(box if shape is None else _box(shape.box), width, height)) is None:
             continue

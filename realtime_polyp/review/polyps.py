@@ -14,6 +14,7 @@ from realtime_polyp.temporal.alarms import Box
 
 _SAME_IOU = 0.3
 NOTHING_SAID = Judgement()
+NO_RULINGS: Mapping[int, bool | None] = {}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Polyp:
 
     @property
     def last_s(self) -> float:
-        return self.spans[-1][1]
+        return max(end_s for _, end_s in self.spans)  # a marked stretch may lie within an alarm
 
 
 def list_polyps(
@@ -58,11 +59,13 @@ def list_polyps(
     alarms: Sequence[SessionAlarm],
     judgement: Judgement = NOTHING_SAID,
     known_as: Mapping[int, int] | None = None,
+    rulings: Mapping[int, bool | None] = NO_RULINGS,
 ) -> tuple[Polyp, ...]:
     """Return the polyps of a session in order of their first appearance.
 
     alarms: recorded ones, or of the filter that ran again. judgement: what persons said. known_as: {id of a track:
-    number in the recording}, where the filter ran again (`match_numbers`); None: they are the same.
+    number in the recording}, where the filter ran again (`match_numbers`); None: they are the same. rulings: {number
+    of an alarm: its verdict} (`alarm_verdicts`); without it a verdict is found by number alone, not by place.
     """
     shown: dict[int, list[SessionAlarm]] = {}
     marked: dict[int, list[Stretch]] = {}
@@ -70,9 +73,10 @@ def list_polyps(
         number = alarm.track if known_as is None else known_as.get(alarm.track, alarm.track)
         shown.setdefault(judgement.number_of(number), []).append(alarm)
     for number, stretches in judgement.stretches.items():
-        marked.setdefault(judgement.number_of(number), []).extend(one for one in stretches if one.boxes)
+        known = [one for one in stretches if one.boxes and one.last <= len(frames)]  # others may have read more frames
+        marked.setdefault(judgement.number_of(number), []).extend(known)
     found = [
-        _polyp(number, shown.get(number, []), marked.get(number, []), frames, judgement)
+        _polyp(number, shown.get(number, []), marked.get(number, []), frames, judgement, rulings)
         for number in {**shown, **marked}
         if shown.get(number) or marked.get(number)
     ]
@@ -134,8 +138,14 @@ def iou_of_pairs(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
 
 
 def _polyp(
-    number: int, alarms: list[SessionAlarm], stretches: list[Stretch], frames: FrameTable, judgement: Judgement
+    number: int,
+    alarms: list[SessionAlarm],
+    stretches: list[Stretch],
+    frames: FrameTable,
+    judgement: Judgement,
+    rulings: Mapping[int, bool | None],
 ) -> Polyp:
+    said = [ruling for one in alarms if (ruling := rulings.get(one.number)) is not None]
     spans = [(alarm.start_s, alarm.end_s) for alarm in alarms]
     spans += [(_time_s(frames, one.first), _time_s(frames, one.last)) for one in stretches]
     best = max(alarms, key=lambda alarm: alarm.peak_score, default=None)
@@ -152,7 +162,7 @@ def _polyp(
         best=frame,
         box=box,
         alarms=tuple(alarms),
-        verdict=judgement.verdict(number),
+        verdict=any(said) if said else judgement.verdict(number),
         fields=judgement.fields.get(number, {}),
     )
 

@@ -5,7 +5,8 @@ What was recorded stays as it is: the new rows have tables of their own, and an 
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from realtime_polyp.json_files import parse_json
-from realtime_polyp.packets import Frame, Result
+from realtime_polyp.packets import Frame, Result, Track
 from realtime_polyp.recording.schema import SESSION_FILE, TRACK_COLUMNS
 from realtime_polyp.recording.store import add_to_chain, content_hash, utc_now
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
@@ -41,7 +42,8 @@ class SessionSource:
     """The pictures of a session as a source: every frame as it was captured, with its recorded times. Implements
     `sources.base.Source`.
 
-    `numbers` fills up while it is read: {(index, pts_s) of a frame: its number in the session}.
+    `numbers` fills up while it is read: {(index, pts_s) of a frame: those of its numbers that are not analysed yet}.
+    A frame to which a person went back while recording has several.
 
     Raises SourceError where the picture is gone.
     """
@@ -62,7 +64,7 @@ class SessionSource:
         self.duration_s: float | None = session.frames.duration_s
         self.missing = 0
         """Frames without a picture so far; they are left out."""
-        self.numbers: dict[tuple[int, float], int] = {}
+        self.numbers: dict[tuple[int, float], deque[int]] = {}
         self._is_closed = False
 
     def frames(self) -> Iterator[Frame]:
@@ -74,7 +76,7 @@ class SessionSource:
                 self.missing += 1
                 continue
             frame = self._session.frame(number, image)
-            self.numbers[frame.index, frame.pts_s] = number
+            self.numbers.setdefault((frame.index, frame.pts_s), deque()).append(number)
             yield frame
         self._pictures.close()
 
@@ -99,21 +101,29 @@ def analyse_again(
 ) -> TrackTable:
     """Run models over a session's pictures and store the tracks. Returns them.
 
-    run: analyses a source, such as `Runtime.results`. detail: what it runs with, JSON types.
+    run: analyses each frame of a source, in order, such as `Runtime.results`. detail: what it runs with, JSON types.
     Raises SessionFileError where the session cannot be written; what `run` raises; nothing is stored then.
     """
     rows = [
-        (source.numbers[result.frame.index, result.frame.pts_s], one.id, *(float(value) for value in one.box),
-         float(one.score), one.state, float(one.age_s), float(one.unseen_s))
+        row
         for result in run(source)
-        for one in sorted(result.tracks, key=lambda one: one.id)
-    ]  # fmt: skip
+        for row in _rows_of(source.numbers[result.frame.index, result.frame.pts_s].popleft(), result.tracks)
+    ]
     try:
         with closing(sqlite3.connect(session.folder / SESSION_FILE, isolation_level=None, timeout=10)) as database:
             _store(database, rows, detail)
     except sqlite3.Error as error:
         raise SessionFileError(f"the second analysis cannot be stored in {session.folder}: {error}") from error
     return table_of(np.array([(*row[:7], STATES.index(row[7]), *row[8:]) for row in rows], np.float64).reshape(-1, 10))
+
+
+def _rows_of(number: int, tracks: Sequence[Track]) -> list[tuple[Any, ...]]:
+    """The tracks of a frame as rows: its number, then the columns of table `tracks`."""
+    return [
+        (number, one.id, *(float(value) for value in one.box), float(one.score), one.state, float(one.age_s),
+         float(one.unseen_s))
+        for one in sorted(tracks, key=lambda one: one.id)
+    ]  # fmt: skip
 
 
 def list_analyses(session: RecordedSession) -> tuple[Analysis, ...]:

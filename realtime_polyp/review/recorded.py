@@ -67,7 +67,8 @@ class RecordedSession:
 
     def __init__(self, folder: Path) -> None:
         """Raises SessionFileError."""
-        self.folder, self.path = folder, folder / SESSION_FILE
+        self.folder = folder if folder.name not in ("", "..") else folder.resolve()  # stills are named after it
+        self.path = self.folder / SESSION_FILE
         if not self.path.is_file():
             raise SessionFileError(f"{folder} is no recorded session: it has no {SESSION_FILE}")
         try:

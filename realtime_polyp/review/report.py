@@ -34,6 +34,7 @@ from realtime_polyp.review.report_pdf import format_pdf
 from realtime_polyp.review.report_tables import MissingPackageError, collect_tables, format_csv, format_parquet
 from realtime_polyp.review.session_pictures import find_original
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.telemetry.summary import clock
 
 REPORT_FOLDER = "report"
 PAGE_FILE, PDF_FILE = "report.html", "report.pdf"
@@ -106,12 +107,17 @@ def write_report(
         for table, columns in collect_tables(session, report).items():
             put(f"{table}.csv", lambda columns=columns: format_csv(columns))  # type: ignore[misc]
             put(f"{table}.parquet", lambda columns=columns: format_parquet(columns))  # type: ignore[misc]
-        for name, start_s, end_s in _clips(report, options) if original else ():
+        clips = _clips(report, options)
+        if clips and original is None:
+            progress(f"left out the clips: {problem}")
+        for name, start_s, end_s in clips if original else ():
             for suffix, overlay in (("", True), ("-plain", False)):
                 path = target / f"{name}{suffix}.mp4"
                 progress(path.name)
                 if write_clip(session, original, start_s, end_s, path, overlay=overlay, blank=options.blank):  # type: ignore[arg-type]
                     written.append(path)
+                else:
+                    progress(f"left out {path.name}: no picture from {clock(start_s)} to {clock(end_s)}, so no clip")
         return written
     except sqlite3.Error as error:
         raise SessionFileError(f"{session.path} cannot be read: {error}") from error
@@ -146,6 +152,7 @@ def best_pictures(
 
 def _jpeg(session: RecordedSession, polyp: Polyp, image: Image, *, blank: bool) -> bytes:
     """The frame with its overlay, or with the box that a person marked; the notice below. blank: the field alone."""
+    image = session.frame(polyp.best, image).image  # of the size that was analysed, as the overlay is
     result = session.result(polyp.best, image) if session.frames.analysed[polyp.best - 1] else None
     base = blank_outside(image, result) if blank else image.copy()
     if polyp.number >= 0 and result is not None:

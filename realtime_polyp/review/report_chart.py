@@ -13,6 +13,7 @@ from realtime_polyp.telemetry.summary import clock
 
 WIDTH, LEFT, RIGHT = 1000, 70, 10
 _TOP, _CURVE, _ROW, _GAP = 8, 90, 14, 6
+_POLYPS_TOP = _TOP + _CURVE + _GAP + _ROW + _GAP
 _INK, _FAINT = "#334155", "#cbd5e1"
 _VERDICT_COLOURS = {True: "#15803d", None: "#b45309", False: "#94a3b8"}
 _QUALITY_COLOURS = {
@@ -24,27 +25,31 @@ _MOST_TICKS = 10
 
 
 def draw_timeline(report: Report) -> str:
-    """Return the timeline as an SVG element, `WIDTH` wide."""
+    """Return the timeline as an SVG element, `WIDTH` wide and `timeline_height` high."""
     scale = (WIDTH - LEFT - RIGHT) / max(report.duration_s, 1e-3)
-    rows = [one for one in report.polyps if one.spans]
-    curve_end = _TOP + _CURVE
-    band = curve_end + _GAP
-    polyps_top = band + _ROW + _GAP
-    axis = polyps_top + len(rows) * (_ROW + _GAP) + _GAP
-    parts = [*_axis(report, scale, axis), *_curve(report, curve_end), *_band(report, scale, band)]
-    for place, polyp in enumerate(rows):
-        top = polyps_top + place * (_ROW + _GAP)
+    curve_end, axis, height = _TOP + _CURVE, _axis_y(report), timeline_height(report)
+    parts = [*_axis(report, scale, axis), *_curve(report, curve_end), *_band(report, scale, curve_end + _GAP)]
+    for place, polyp in enumerate(report.polyps):
+        top = _POLYPS_TOP + place * (_ROW + _GAP)
         parts.append(_text(LEFT - 8, top + 11, f"polyp {polyp.name}", "end"))
         for start_s, end_s in polyp.spans:
             width = max(2.0, (end_s - start_s) * scale)
             parts.append(_rect(LEFT + start_s * scale, top, width, _ROW, _VERDICT_COLOURS[polyp.verdict]))
     parts += _marks(report, scale, axis)
-    height = axis + 22
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">'
         + "".join(parts)
         + "</svg>"
     )
+
+
+def timeline_height(report: Report) -> int:
+    """Height of the timeline: a row for each polyp adds to it."""
+    return _axis_y(report) + 22
+
+
+def _axis_y(report: Report) -> int:
+    return _POLYPS_TOP + len(report.polyps) * (_ROW + _GAP) + _GAP
 
 
 def quality_legend(report: Report) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,6 @@
 """What a session's report says, gathered from the session file: numbers and texts, without layout."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from realtime_polyp.json_files import parse_json
 from realtime_polyp.recording.audit import verify_chain
-from realtime_polyp.review.actions import Judgement
+from realtime_polyp.review.actions import Judgement, polyp_name
 from realtime_polyp.review.alarms import SessionAlarm, find_alarms, frame_period_s
+from realtime_polyp.review.labels import ShownElsewhere, alarm_verdicts, shown_elsewhere
 from realtime_polyp.review.polyps import Polyp, list_polyps
 from realtime_polyp.review.recorded import FrameTable, RecordedSession, SessionFileError
 from realtime_polyp.review.tracks import recorded_tracks
@@ -67,12 +68,14 @@ def gather(session: RecordedSession, judgement: Judgement, picture_problem: str 
 
     Raises sqlite3.Error.
     """
-    frames, alarms = session.frames, find_alarms(session.frames, recorded_tracks(session))
+    frames, tracks = session.frames, recorded_tracks(session)
+    alarms = find_alarms(frames, tracks)
     period_s = frame_period_s(frames)
     duration_s = frames.duration_s + (period_s if len(frames) else 0.0)
-    listed = list_polyps(frames, alarms, judgement)
+    listed = list_polyps(frames, alarms, judgement, rulings=alarm_verdicts(judgement, alarms, tracks))
     polyps = tuple(sorted(listed, key=lambda one: one.verdict is False))
-    problems = _problems(session, picture_problem)
+    missing = _not_recorded(frames, shown_elsewhere(judgement, alarms, tracks))
+    problems = _problems(session, [*missing, picture_problem])
     start_s, end_s = judgement.withdrawal_s
     return Report(
         title=str(session.facts.get("source", {}).get("name") or session.folder.name),
@@ -83,7 +86,7 @@ def gather(session: RecordedSession, judgement: Judgement, picture_problem: str 
         polyps=polyps,
         alarms=alarms,
         notes=_notes(judgement),
-        marks=_marks(judgement),
+        marks=_marks(judgement, {one.number for one in polyps}),
         withdrawal_s=(start_s, end_s),
         key_figures=_key_figures(frames, alarms, polyps, duration_s, judgement),
         tables=(
@@ -107,10 +110,25 @@ def _notes(judgement: Judgement) -> dict[int, tuple[str, ...]]:
     return found
 
 
-def _marks(judgement: Judgement) -> tuple[tuple[float, str], ...]:
-    marks = [(mark.session_s, "look at this later") for _, mark in judgement.marks]
-    notes = [(note.session_s, note.text) for _, note in judgement.notes if note.polyp is None]
-    return tuple(sorted(marks + notes))
+def _marks(judgement: Judgement, listed: Container[int]) -> tuple[tuple[float, str], ...]:
+    """Marks, notes about no polyp, and those about a polyp that is not listed, such as one of another threshold."""
+    found = [(mark.session_s, "look at this later") for _, mark in judgement.marks]
+    for _, note in judgement.notes:
+        if note.polyp is None:
+            found.append((note.session_s, note.text))
+        elif (number := judgement.number_of(note.polyp)) not in listed:
+            found.append((note.session_s, f"polyp {polyp_name(number)}: {note.text}"))
+    return tuple(sorted(found))
+
+
+def _not_recorded(frames: FrameTable, elsewhere: Iterable[ShownElsewhere]) -> list[str]:
+    """One sentence for each accepted alarm of which the recording shows nothing."""
+    return [
+        f"polyp {polyp_name(one.polyp)} at {clock(float(frames.session_s[min(one.frames) - 1]))} was accepted at other "
+        "settings than those of the recording: it is not in this report"
+        for one in elsewhere
+        if not one.is_recorded and min(one.frames) <= len(frames)
+    ]
 
 
 def _key_figures(
@@ -235,7 +253,8 @@ def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
 def _files_table(session: RecordedSession) -> Facts:
     source, original = session.facts.get("source", {}), session.facts.get("original", {})
     rows = [("session", session.folder.name), ("source", str(source.get("name", "unknown")))]
-    rows += [(f"source {name}", str(source[name])) for name in ("size_bytes", "sha256", "rate_hz") if source.get(name)]
+    known = {**source, "sha256": session.facts.get("source_sha256")}
+    rows += [(f"source {name}", str(known[name])) for name in ("size_bytes", "sha256", "rate_hz") if known.get(name)]
     rows += [
         (f"original {name}", str(value)) for name, value in original.items() if isinstance(value, str | int | float)
     ]
@@ -245,10 +264,13 @@ def _files_table(session: RecordedSession) -> Facts:
     return Facts("Files and audit", tuple(rows))
 
 
-def _problems(session: RecordedSession, picture_problem: str | None) -> tuple[str, ...]:
+def _problems(session: RecordedSession, others: Iterable[str | None]) -> tuple[str, ...]:
     chain = [f"The audit log does not fit: {problem}" for problem in verify_chain(session)]
-    found = [*session.problems, *chain, picture_problem]
-    return tuple(dict.fromkeys(one[0].upper() + one[1:] for one in found if one))[:_MOST_PROBLEMS]
+    found = tuple(dict.fromkeys(one[0].upper() + one[1:] for one in (*session.problems, *chain, *others) if one))
+    if len(found) <= _MOST_PROBLEMS:
+        return found
+    shown = found[: _MOST_PROBLEMS - 1]
+    return (*shown, f"{len(found) - len(shown)} more problems are not listed here")
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fpdf import FPDF
 
 from realtime_polyp.outputs.sharing import CAPTION
 from realtime_polyp.review.polyps import Polyp
-from realtime_polyp.review.report_chart import draw_timeline, quality_legend
+from realtime_polyp.review.report_chart import WIDTH, draw_timeline, quality_legend, timeline_height
 from realtime_polyp.review.report_data import VERDICTS, Facts, Report, spans_text
 from realtime_polyp.review.report_html import FIELD_NAMES, when_text
 from realtime_polyp.telemetry.summary import clock
@@ -85,7 +85,9 @@ def _key_figures(pdf: FPDF, report: Report) -> None:
 
 def _timeline(pdf: FPDF, report: Report) -> None:
     _title(pdf, "Timeline")
-    pdf.image(io.BytesIO(draw_timeline(report).encode()), w=_WIDTH_MM)
+    height_mm = timeline_height(report) * _WIDTH_MM / WIDTH
+    height_mm = min(height_mm, pdf.eph - _LINE_MM)  # many polyps make it smaller: it must fit on a page
+    pdf.image(io.BytesIO(draw_timeline(report).encode()), w=_WIDTH_MM, h=height_mm, keep_aspect_ratio=True)
     pdf.set_font("Helvetica", "", 8)
     pdf.ln(1)
     for name, colour in quality_legend(report):

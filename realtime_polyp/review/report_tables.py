@@ -80,8 +80,8 @@ def _polyps(report: Report) -> Columns:
     return {
         "polyp": [one.name for one in polyps],
         "verdict": [VERDICTS[one.verdict] for one in polyps],
-        "start_s": [one.spans[0][0] for one in polyps],
-        "end_s": [one.spans[-1][1] for one in polyps],
+        "start_s": [one.first_s for one in polyps],
+        "end_s": [one.last_s for one in polyps],
         "shown_s": [one.shown_s for one in polyps],
         "peak_score": [one.peak_score for one in polyps],
         "best_number": [one.best for one in polyps],

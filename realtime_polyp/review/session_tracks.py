@@ -4,12 +4,12 @@ A polyp keeps the number that it had in the recording, whatever the settings: wh
 What is on the screen is answered at once, the rest on a thread, in pieces.
 """
 
-import sqlite3
 import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from realtime_polyp.messages import describe_error
 from realtime_polyp.packets import Detections, Track
 from realtime_polyp.recording.filter_settings import FilterSettings
 from realtime_polyp.review.alarms import SessionAlarm, find_alarms
@@ -119,9 +119,9 @@ class SessionTracks:
             self._cues = cues
             while (settings := self._next()) is not None:
                 self._answer(self._cues, settings)
-        except (sqlite3.Error, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - no thread dies unheard
             with self._changed:
-                self.error = f"The session cannot be read: {error}"
+                self.error = f"The session cannot be read: {describe_error(error)}"
                 self._changed.notify_all()
         finally:
             self._session.close()

@@ -89,11 +89,12 @@ def recorded_tracks(session: RecordedSession) -> TrackTable:
 
 
 def read_tracks(session: RecordedSession, rows: str, values: tuple[int, ...] = ()) -> TrackTable:
-    """Read tracks in the order of the frames.
+    """Read the tracks of the session's frames, in the order of the frames.
 
     rows: a table with the columns of `tracks`, and a condition with `values`.
 
     Raises sqlite3.Error.
     """
     found = session.database.execute(f"SELECT {_COLUMNS} FROM {rows} ORDER BY number, id", values).fetchall()
-    return table_of(np.array(found, np.float64).reshape(-1, 10))
+    tracks = table_of(np.array(found, np.float64).reshape(-1, 10))
+    return tracks.between(1, len(session.frames))  # while it is recorded, there are more than when it was opened

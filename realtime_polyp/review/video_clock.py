@@ -9,6 +9,7 @@ import av.error
 import numpy as np
 
 from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.session_pictures import find_original
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.opening import open_file
 from realtime_polyp.sources.packet_scan import scan_file
@@ -28,13 +29,18 @@ class VideoClock:
 
 
 def video_of(session: RecordedSession) -> Path:
-    """Return the file with the picture. Raises ExportError where it is gone."""
-    if session.original is None:
-        named = session.facts.get("source", {}).get("path", "its picture")
+    """Return the file with the picture. Raises ExportError where it is gone, or another one now."""
+    path, _ = find_original(session)
+    if path is not None:
+        return path
+    if (found := session.original) is not None:
         raise ExportError(
-            f"{session.folder} refers to {named}, which is gone: put it back, or record with --copy-source"
+            f"{found} has another size than the video that {session.folder} was recorded from: put that one back"
         )
-    return session.original
+    named = session.facts.get("source", {}).get("path")
+    if not named:
+        raise ExportError(f"{session.folder} has no video: it was not recorded, or its file was removed")
+    raise ExportError(f"{session.folder} refers to {named}, which is gone: put it back, or record with --copy-source")
 
 
 def read_video_clock(session: RecordedSession) -> VideoClock:

@@ -23,6 +23,7 @@ from realtime_polyp.review.actions import (
     PolypFields,
     SamePolyp,
     Stretch,
+    Undo,
     Verdict,
     Withdrawal,
     judge,
@@ -108,6 +109,13 @@ def test_polyp_is_accepted_where_one_of_its_alarms_is():
     assert judge(said(Verdict(2, True), SamePolyp(2, 1))).verdict(1) is True
 
 
+def test_later_verdict_on_the_same_frames_counts_alone():
+    accepted, rejected, all_rejected = Verdict(1, True, 1, 9), Verdict(1, False, 1, 12), Verdict(1, False)
+    assert judge(said(accepted, all_rejected, accepted)).verdict(1) is True
+    assert judge(said(all_rejected, accepted, all_rejected)).verdict(1) is False
+    assert judge(said(accepted, rejected)).verdict(1) is False, "the alarm is longer at another threshold"
+
+
 def test_stretch_replaces_what_it_overlaps():
     judgement = judge(said(DrawnBox(-1, 4, OTHER), stretch(3, 9), DrawnBox(-1, 5, None), stretch(20, 22)))
     assert judgement.boxes[-1][4] == BOX and judgement.boxes[-1][5] is None and len(judgement.boxes[-1]) == 10
@@ -124,6 +132,54 @@ def test_two_numbers_become_one_polyp_without_a_circle():
 def test_fields_are_added_and_removed():
     judgement = judge(said(PolypFields(1, {"site": "caecum", "paris": "0-Is"}), PolypFields(1, {"site": ""})))
     assert judgement.fields == {1: {"paris": "0-Is"}}
+
+
+def test_fields_of_all_numbers_of_a_polyp_are_kept():
+    entered = (PolypFields(2, {"site": "caecum", "size_mm": "4"}), PolypFields(1, {"size_mm": "6"}), SamePolyp(2, 1))
+    assert judge(said(*entered)).fields == {1: {"site": "caecum", "size_mm": "6"}}
+    assert judge(said(*entered, PolypFields(1, {"site": ""}))).fields == {1: {"size_mm": "6"}}
+
+
+def test_number_about_which_something_was_said_is_not_given_again():
+    judgement = judge(said(stretch(3, 9), Note(1.0, "flat", polyp=-1), Undo(1)))
+    assert not judgement.stretches and judgement.next_marked() == -2
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [Note(1.0, "x" * 4001), Note(1.0, "half a pair: \ud83d"), Mark(float("nan")), DrawnBox(1, 1, (5.0, 5.0, 5.0, 9.0))],
+    ids=["long", "surrogate", "not a number", "without area"],
+)
+def test_what_could_not_be_read_again_is_not_stored(folder, unreadable):
+    with ActionLog(folder) as log:
+        with pytest.raises(ActionError, match="nothing is stored"):
+            log.add(unreadable)
+        log.add(Mark(1.0))
+    with ActionLog(folder) as log:
+        assert [one.said for one in log.actions] == [Mark(1.0)]
+
+
+def test_action_that_fails_leaves_the_session_unlocked(folder, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no chain")
+
+    monkeypatch.setattr(actions, "add_to_chain", fail)
+    with ActionLog(folder) as log:
+        with pytest.raises(RuntimeError, match="no chain"):
+            log.add(Mark(1.0))
+        recorder = sqlite3.connect(folder / "session.sqlite", isolation_level=None, timeout=0.0)
+        recorder.execute("BEGIN IMMEDIATE")
+        assert recorder.execute("SELECT COUNT(*) FROM actions").fetchone() == (0,)
+        recorder.close()
+
+
+def test_account_without_a_name_can_judge(folder, monkeypatch):
+    def nameless():
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr(actions.getpass, "getuser", nameless)
+    with ActionLog(folder) as log:
+        assert log.add(Mark(1.0)).author == "unknown"
 
 
 def test_session_that_is_still_recorded_can_be_judged(folder, tmp_path_factory):

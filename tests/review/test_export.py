@@ -1,7 +1,10 @@
 """What persons said, for other programs: COCO for the trainers, the truth format, CVAT."""
 
+import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -140,3 +143,87 @@ def test_video_that_is_gone_is_one_sentence(tmp_path, capsys):
         main([str(folder), "--format", "truth", "--out", str(tmp_path / "truth.json")])
     assert left.value.code == 2
     assert "gone.mp4, which is gone: put it back" in capsys.readouterr().err
+
+
+def change(folder: Path, statement: str, *values) -> None:
+    """Change a recorded session."""
+    database = sqlite3.connect(folder / "session.sqlite")
+    database.execute(statement, values)
+    database.commit()
+    database.close()
+
+
+def test_stills_have_the_size_that_was_analysed(folder, tmp_path):
+    """A picture with an odd number of rows and columns is recorded with one more."""
+    change(folder, "UPDATE frames SET width = width - 1, height = height - 1")
+    mark(folder, Verdict(1, accepted=True))
+    out = tmp_path / "out"
+    export_session(folder, "coco", out)
+    entry = json.loads((out / "train.json").read_text())["images"][0]
+    sizes = {cv2.imread(str(out / entry[name])).shape[:2] for name in ("file_name", "mask_name")}
+    assert sizes == {(entry["height"], entry["width"])} == {(SIZE[1] - 1, SIZE[0] - 1)}
+
+
+def test_stills_of_another_split_are_not_overwritten(folder, tmp_path):
+    mark(folder, Verdict(1, accepted=True))
+    export_session(folder, "coco", tmp_path / "out")
+    with pytest.raises(ExportError, match=r"session_000001\.png exists, .* nothing is overwritten"):
+        export_session(folder, "coco", tmp_path / "out", PictureRules(split="val"))
+    assert not (tmp_path / "out" / "val.json").exists()
+
+
+def test_session_in_the_working_folder_has_its_own_name(folder, tmp_path, monkeypatch):
+    mark(folder, Verdict(1, accepted=True))
+    monkeypatch.chdir(folder)
+    export_session(Path(), "coco", tmp_path / "out")
+    assert {path.name[:8] for path in (tmp_path / "out" / "images").iterdir()} == {"session_"}
+
+
+def test_every_box_of_cvat_is_a_key_frame(folder, tmp_path):
+    """CVAT reads no other boxes of a track: it would fill in between the first and the last."""
+    mark(folder, Verdict(1, accepted=True))
+    export_session(folder, "cvat", tmp_path / "annotations.xml")
+    boxes = list(ElementTree.parse(tmp_path / "annotations.xml").iter("box"))
+    assert len(boxes) > 29 and {box.get("keyframe") for box in boxes} == {"1"}
+
+
+def test_frames_of_an_accepted_polyp_that_were_not_analysed_are_not_labelled(folder, tmp_path):
+    for table in ("outputs", "cues", "tracks"):
+        change(folder, f"DELETE FROM {table} WHERE number BETWEEN 5 AND 8")
+    change(folder, "UPDATE frames SET analysed = 0 WHERE number BETWEEN 5 AND 8")
+    mark(folder, Verdict(1, accepted=True), DrawnBox(1, 6, (5.0, 6.0, 40.0, 50.0)))
+    sentence = export_session(folder, "truth", tmp_path / "truth.json")
+    assert sentence.endswith("; 3 frames of accepted polyps have no recorded box and are left out")
+    frames = read_truth(tmp_path / "truth.json").frames
+    assert [number for number, one in enumerate(frames, 1) if not one.labelled] == [5, 7, 8] and frames[5].polyps
+
+
+def test_frames_of_a_polyp_that_was_accepted_at_other_settings_are_not_labelled(tmp_path, video):
+    folder = make_session(tmp_path / "session", COUNT, unseen=range(15, 41), video=video)
+    elsewhere = Verdict(2, accepted=True, first=25, last=30, at=27, box=(5.0, 5.0, 30.0, 30.0))
+    mark(folder, Verdict(1, accepted=True), elsewhere)
+    export_session(folder, "truth", tmp_path / "a.json")
+    unlabelled = [place for place, one in enumerate(read_truth(tmp_path / "a.json").frames) if not one.labelled]
+    assert unlabelled == list(range(24, 30))
+    mark(folder, replace(elsewhere, accepted=False))
+    export_session(folder, "truth", tmp_path / "b.json")
+    assert all(one.labelled for one in read_truth(tmp_path / "b.json").frames)
+
+
+def test_box_that_a_person_took_away_is_gone_under_every_number_of_the_polyp(folder, tmp_path):
+    box = (5.0, 6.0, 40.0, 50.0)
+    mark(folder, Verdict(1, accepted=True), Stretch(-1, (5,), ((5, box),)), SamePolyp(-1, 1), DrawnBox(-1, 5, None))
+    export_session(folder, "truth", tmp_path / "truth.json")
+    frames = read_truth(tmp_path / "truth.json").frames
+    assert not frames[4].polyps and list(frames[3].polyps) == list(frames[5].polyps) == [1]
+
+
+def test_video_that_was_replaced_or_never_recorded_is_one_sentence(folder, tmp_path, video):
+    mark(folder, Verdict(1, accepted=True))
+    for source, problem in (
+        ({"path": str(video), "name": video.name, "size_bytes": 1}, "has another size than the video"),
+        ({"path": None, "name": "scope"}, "has no video: it was not recorded"),
+    ):
+        change(folder, "UPDATE facts SET value = ? WHERE name = 'source'", json.dumps(source))
+        with pytest.raises(ExportError, match=problem):
+            export_session(folder, "truth", tmp_path / "truth.json")

@@ -6,6 +6,7 @@ from recorded_toys import SIZE, make_session, picture, true_box
 
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import decode
+from realtime_polyp.outputs.video_picture import fit
 from realtime_polyp.review import fill as filling
 from realtime_polyp.review.fill import fill
 from realtime_polyp.review.recorded import RecordedSession
@@ -61,3 +62,10 @@ def test_boxes_that_are_too_far_apart_are_named(tmp_path, monkeypatch):
         fill(session, {1: true_box(1), 5: true_box(5)})
     with pytest.raises(ValueError, match="the session has frames 1 to 5"):
         fill(session, {9: true_box(9)})
+
+
+def test_picture_that_was_fitted_into_a_recording_has_its_own_size_again(tmp_path):
+    session = RecordedSession(make_session(tmp_path, 3))
+    recorded = [filling._read(session, number) for number in (1, 2)]
+    greys, _ = filling._look_at(recorded, filling._steps(recorded), lambda number: fit(picture(number), (256, 512)))
+    assert [grey.shape for grey in greys if grey is not None] == [SIZE[::-1], SIZE[::-1]]

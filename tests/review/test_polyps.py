@@ -71,3 +71,18 @@ def test_alarms_of_two_analyses_match_by_time_and_place():
     assert "only in A: 1   only in B: 1   in both: 1 of A, 2 of B" in comparison_table(found)
     nothing = compare_alarms(alarms_a, a, (), NO_TRACKS)
     assert nothing.only_a == alarms_a and not nothing.both
+
+
+def test_polyp_ends_with_the_last_of_its_spans():
+    frames, box = quiet_session(), (10.0, 20.0, 40.0, 50.0)
+    alarms = find_alarms(frames, table_of(rows_of(1, 10, 60)))
+    said = (Stretch(-1, (20,), ((20, box), (21, box))), SamePolyp(-1, 1))
+    (polyp,) = list_polyps(frames, alarms, judge(Action(place, "", "me", one) for place, one in enumerate(said)))
+    assert (polyp.first_s, polyp.last_s) == (9 * PERIOD_S, 60 * PERIOD_S)
+
+
+def test_polyp_that_was_marked_beyond_the_frames_that_were_read_is_left_out():
+    """Another window, which was opened later, knows more of a session that is still recorded."""
+    frames = quiet_session()
+    beyond = Stretch(-1, (len(frames) + 1,), ((len(frames) + 1, (1.0, 2.0, 3.0, 4.0)),))
+    assert list_polyps(frames, (), judge([Action(1, "", "me", beyond)])) == ()

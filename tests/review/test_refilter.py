@@ -8,8 +8,10 @@ from session_toys import CONFIG, record, results_for
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.packets import Result
 from realtime_polyp.recording.filter_settings import from_fact, settings_of, to_fact
+from realtime_polyp.recording.store import SessionStore
+from realtime_polyp.review.alarms import find_alarms
 from realtime_polyp.review.cue_table import CueTable, read_cues, read_seeks, recorded_settings
-from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.recorded import RecordedSession, SessionFileError
 from realtime_polyp.review.refilter import Refilter
 from realtime_polyp.review.tracks import TrackTable, join_tables, recorded_tracks
 from realtime_polyp.temporal.config import TemporalConfig
@@ -82,3 +84,24 @@ def test_settings_survive_the_session_file() -> None:
     assert from_fact(to_fact(settings)) == settings and from_fact(None).score_threshold == 0.3
     with pytest.raises(ValueError, match="is not a filter's settings"):
         from_fact({"score_threshold": "high"})
+
+
+def test_settings_of_another_version_are_one_sentence(tmp_path: Path) -> None:
+    session = RecordedSession(record(tmp_path / "session", results_for(range(3))))
+    session.facts["filter"] = {"score_threshold": "high"}
+    with pytest.raises(SessionFileError, match="cannot be read: fact filter is not a filter's settings"):
+        recorded_settings(session)
+
+
+def test_frames_that_a_recorder_adds_after_the_session_was_opened_are_left_out(tmp_path: Path) -> None:
+    store, results = SessionStore(tmp_path), results_for(range(30))
+    for result in results[:20]:
+        store.add_result(result, session_s=result.frame.pts_s, picture_s=None)
+    store.commit()
+    session = RecordedSession(tmp_path)
+    for result in results[20:]:
+        store.add_result(result, session_s=result.frame.pts_s, picture_s=None)
+    store.close()
+    tracks = recorded_tracks(session)
+    assert len(session.frames) == len(read_cues(session)) == 20 and tracks.number.max() == 20
+    assert find_alarms(session.frames, tracks)

@@ -1,15 +1,18 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import av
 import pytest
+from fpdf import FPDF
 from media import write_clip
 from pyarrow import parquet
-from recorded_toys import RATE_HZ, SIZE, make_session, picture
+from recorded_toys import RATE_HZ, SIZE, make_session, picture, true_box
 
+from realtime_polyp.review import report_pdf
 from realtime_polyp.review.actions import (
     ActionLog,
     Mark,
@@ -155,3 +158,52 @@ def test_clip_of_an_alarm_shows_what_lies_around_it(folder):
 def test_folder_without_a_session_is_one_sentence(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "is no recorded session" in capsys.readouterr().err
+
+
+def test_verdict_is_found_by_its_place_as_in_the_window(folder):
+    box = tuple(true_box(10).tolist())
+    say(folder, Verdict(7, accepted=True, first=1, last=20, at=10, box=box))
+    report = report_of(folder)
+    assert [(one.name, one.verdict) for one in report.polyps] == [("1", True)] and not report.problems
+
+
+def test_what_was_said_about_a_polyp_that_is_not_recorded_is_told(folder):
+    say(folder, Verdict(7, accepted=True, first=30, last=35, at=32, box=(5.0, 5.0, 30.0, 30.0)))
+    say(folder, Note(1.2, "flat", polyp=7))
+    report = report_of(folder)
+    expected = "Polyp 7 at 0:01.2 was accepted at other settings than those of the recording: it is not in this report"
+    assert report.problems == (expected,) and report.marks == ((1.2, "polyp 7: flat"),)
+
+
+def test_problems_that_are_not_listed_are_counted(folder):
+    session = RecordedSession(folder)
+    session.problems = tuple(f"fault {number}" for number in range(20))
+    problems = gather(session, judge(())).problems
+    assert len(problems) == 12 and problems[10:] == ("Fault 10", "9 more problems are not listed here")
+
+
+def test_checksum_of_the_source_is_reported(folder):
+    session = RecordedSession(folder)
+    session.facts["source_sha256"] = "ab12"
+    tables = {table.title: dict(table.rows) for table in gather(session, judge(())).tables}
+    assert tables["Files and audit"]["source sha256"] == "ab12"
+
+
+def test_timeline_of_many_polyps_fits_on_a_page(folder, monkeypatch):
+    drawn = []
+
+    def image(pdf, picture, **options):
+        drawn.append(options)
+        return FPDF.image(pdf, picture, **options)
+
+    monkeypatch.setattr(report_pdf._Document, "image", image)
+    report = report_of(folder)
+    format_pdf(replace(report, polyps=report.polyps * 100), {})
+    assert len(drawn) == 1 and drawn[0]["w"] == 180 and drawn[0]["h"] <= 297 - 15 - 18
+
+
+def test_clip_without_pictures_is_named_and_leaves_no_file(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([str(folder), "--out", str(out), "--clip", "50", "51", "--no-clips"]) == 0
+    assert "no picture from 0:50.0 to 0:51.0, so no clip" in capsys.readouterr().err
+    assert not list(out.glob("*.mp4"))

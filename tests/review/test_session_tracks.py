@@ -6,6 +6,7 @@ import pytest
 from fakes import picture
 from session_toys import CONFIG, record, results_for, write_source
 
+from realtime_polyp.review import session_tracks
 from realtime_polyp.review.alarms import find_alarms
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.session_pictures import SessionPictures, find_original
@@ -82,3 +83,12 @@ def test_where_the_picture_is_gone_it_is_grey_and_found_again_by_size_and_hash(t
     assert path is None and problem and "is not the video of this session: it has" in problem
     moved.rename(folder / "scope.mp4")
     assert find_original(RecordedSession(folder)) == (folder / "scope.mp4", None)
+
+
+def test_session_that_cannot_be_filtered_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: RecordedSession) -> None:
+        raise IndexError("no such row")
+
+    monkeypatch.setattr(session_tracks, "recorded_tracks", fail)
+    tracks = SessionTracks(RecordedSession(folder))
+    assert tracks.wait(10) and tracks.error == "The session cannot be read: no such row"
