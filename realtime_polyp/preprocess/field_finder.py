@@ -1,6 +1,6 @@
 """Finds the field of view over time."""
 
-from realtime_polyp.field_of_view import FieldOfView, FieldSearch, Image, search_field, whole
+from realtime_polyp.field_of_view import LEAST_SIDE_PX, FieldOfView, FieldSearch, Image, search_field, whole
 
 _FIELD_EVERY_S = 0.5
 _SHRINK_AFTER = 4  # searches in a row that find a clearly smaller field, or one elsewhere, before the field changes
@@ -18,8 +18,9 @@ class FieldFinder:
     A dark lumen at the rim looks like a smaller field for a moment, a changed layout for good. Where a frame has two
     pictures, the other one may look like the endoscope's for a moment.
 
-    named: the field that a person named, source px: nothing is searched.
-    rival: another picture that may be the endoscope's; None: none, or the field was named.
+    named: the field that a person named, source px: nothing is searched, unless the image holds no more than a strip of
+        it, as after a change of size.
+    rival: another picture that may be the endoscope's; None: none, or nothing was searched.
     """
 
     def __init__(self, named: FieldOfView | None = None) -> None:
@@ -32,11 +33,13 @@ class FieldFinder:
 
     def update(self, image: Image, pts_s: float) -> FieldOfView:
         """Return the field of an image (H, W, 3); the whole frame until one has been found."""
-        if self.named:
-            height, width = image.shape[:2]
-            return self.named.inside(width, height) or whole(image)
+        if self.named and (cut := _cut_named(self.named, image)):
+            self.rival = None
+            return cut
         if image.shape != self._shape:
             self._shape, self._field, self._next_search_s = image.shape, None, pts_s
+            self.rival = None
+            self._smaller.clear()  # their px are those of the other size
         if pts_s >= self._next_search_s or self._field is None:
             self._next_search_s = pts_s + _FIELD_EVERY_S
             self._learn(search_field(image))
@@ -69,3 +72,12 @@ class FieldFinder:
     def _is_elsewhere(found: FieldOfView, field: FieldOfView) -> bool:
         smaller_px = min(found.width * found.height, field.width * field.height)
         return found.overlap_px(field) < _ELSEWHERE * smaller_px
+
+
+def _cut_named(named: FieldOfView, image: Image) -> FieldOfView | None:
+    """Cut a named field to the image; None where no more than a strip is left, as in a picture of another size."""
+    height, width = image.shape[:2]
+    cut = named.inside(width, height)
+    if cut is None or (cut != named and min(cut.width, cut.height) < LEAST_SIDE_PX):
+        return None
+    return cut

@@ -14,8 +14,10 @@ from realtime_polyp.packets import Frame
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.deinterlace import Mode
+from realtime_polyp.sources.ffmpeg_devices import find_names
 from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import open_device
+from realtime_polyp.sources.picture import displayed_size
 from realtime_polyp.sources.reader import Reader
 
 
@@ -25,7 +27,7 @@ class _Platform:
 
     Attributes:
         format: FFmpeg's device format.
-        name_template: FFmpeg's name of the device with a number.
+        name_template: FFmpeg's name of the device with a number; of DirectShow, with a name.
         pixel_format_option: FFmpeg's option for the pixel format.
         input_option: FFmpeg's option for the number of a card's input.
     """
@@ -77,6 +79,7 @@ class CaptureSource:
 
     Attributes:
         format: FFmpeg's name of what it sends: a pixel format, or a codec such as "mjpeg".
+        sent_size: (width, height) px as it sends them; `size` has square pixels.
         explanation: what it sends, and what was asked for and not got, one sentence; "" where nobody asked.
     """
 
@@ -100,7 +103,7 @@ class CaptureSource:
         deinterlace: Mode = "auto",
     ) -> None:
         platform = _PLATFORMS.get(sys.platform, _PLATFORMS["linux"])
-        device_name = _device_name(device, platform)
+        device_name = _device_name(device, platform, format)
         self.name = printable(device)
         self._silence_s, self.deinterlace = silence_s, deinterlace
         self.damage = Damage()
@@ -119,7 +122,12 @@ class CaptureSource:
             raise SourceError(why, is_away=isinstance(error, _AWAY)) from error
         self.reader = Reader(container, threading.Event(), name=device_name)
         self.rate_hz = self.reader.rate_hz
-        self.size = (self.reader.stream.width, self.reader.stream.height)
+        self.sent_size = (self.reader.stream.width, self.reader.stream.height)
+        try:
+            self.size = displayed_size(self.reader.stream)
+        except SourceError:
+            self.close()
+            raise
         context = self.reader.stream.codec_context
         self.format = (context.pix_fmt if context.name == "rawvideo" else None) or context.name
 
@@ -160,9 +168,20 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
-def _device_name(device: str | int, platform: _Platform) -> str:
-    """Return FFmpeg's name of the device."""
-    return platform.name_template.format(device) if is_number(str(device)) else str(device)
+def _device_name(device: str | int, platform: _Platform, format: str | None = None) -> str:
+    """Return FFmpeg's name of the device. format: FFmpeg's device format; None: the platform's."""
+    name = str(device)
+    if platform.format == "dshow" and format in (None, "dshow"):
+        return _directshow_name(name, platform)
+    return platform.name_template.format(name) if is_number(name) else name
+
+
+def _directshow_name(name: str, platform: _Platform) -> str:
+    """Return DirectShow's name of a device: it has no numbers, those are places in the list of devices."""
+    if name.startswith(("video=", "audio=")):
+        return name
+    places = {str(number): place for number, (place, _) in enumerate(find_names("dshow"))} if is_number(name) else {}
+    return platform.name_template.format(places.get(name, name))
 
 
 def _format_option(platform: _Platform, pixel_format: str | None) -> str:
@@ -179,12 +198,19 @@ def _device_options(
     return _LOW_DELAY | {key: value for key, value in (requested | other_options).items() if value is not None}
 
 
+def _found_devices() -> list[str]:
+    """The paths of this machine's devices on Linux, else the names that FFmpeg finds."""
+    if sys.platform.startswith("linux"):
+        return find_devices()
+    return [name for _, name in find_names(device_format())]
+
+
 def _explain_open_error(device_name: str, format_name: str, options: dict[str, str], error: Exception) -> str:
     cause = next((cause for kind, cause in _CAUSES.items() if isinstance(error, kind)), None)
     cause = cause or str(getattr(error, "strerror", None) or error).lower()
     settings = ", ".join(f"{key} {value}" for key, value in options.items() if key not in _LOW_DELAY)
     requested = f" with {settings}" if settings else ""
-    devices = ", ".join(find_devices()) or "none"
+    devices = ", ".join(_found_devices()) or "none"
     return (
         f"The capture device {shorten_path(device_name)} ({format_name}) cannot be opened{requested}: {cause}. "
         f"Devices found: {devices}."

@@ -19,6 +19,8 @@ _ROUGHER = 1.5  # than its fields are, a combed cell is; noise and thin lines ar
 _ROUGH = 2.0  # levels of 255 per sample that this must exceed
 _EARLIER = 1.2  # ratio of differences that tells which field is nearer in time
 _MOVED = 3.0  # levels per sample between two pictures
+_UPPER_BITS = ("p01", "p21", "p41", "y21", "xv36", "xyz12")
+"""Beginnings of FFmpeg's names of formats that keep their 10 or 12 bits in the upper ones of 16, such as p010le."""
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -51,7 +53,8 @@ def measure_combing(picture: VideoFrame, before: VideoFrame | None, *, motion: b
     if samples is None or samples.shape[0] < _LEAST_LINES or samples.shape[1] < _WIDTH:
         return NONE
     earlier = None if before is None or not is_alike(picture, before) else _samples(before)
-    scale = 2.0 ** (8 - picture.format.components[0].bits)
+    layout = picture.format
+    scale = 2.0 ** (8 - (16 if layout.name.startswith(_UPPER_BITS) else layout.components[0].bits))
     counts = _count(samples, samples if earlier is None else earlier, earlier is not None, motion, np.float32(scale))
     return Combing(*(count / (_COLUMNS * _ROWS) for count in counts))
 

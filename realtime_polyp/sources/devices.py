@@ -33,7 +33,8 @@ def list_devices() -> list[Device]:
     devices = []
     for place in find_devices():
         kernel = _KERNEL / Path(place).name
-        if _read(kernel / "index") not in ("", "0"):  # a second node of the same device carries its metadata
+        # A further node of a device carries its metadata, or is another channel of a card.
+        if _read(kernel / "index") not in ("", "0") and v4l2.read_details(place).problem:
             continue
         devices.append(Device(place, _read(kernel / "name") or place))
     return devices

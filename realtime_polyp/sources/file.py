@@ -190,16 +190,20 @@ class FileSource:
             return
         begin_s = pts_s = self._own_s = self._first[0]
         yield self._first
-        shift_s, pictures = 0.0, first_pass
+        shift_s, pictures, has_begun = 0.0, first_pass, True
         while True:
             for own_s, picture in pictures:
                 pts_s, self._own_s = own_s + shift_s, own_s
+                self._jumped, has_begun = self._jumped or not has_begun, True
                 yield pts_s, picture
             if not self._loop or self._stop.is_set():
                 return
+            if not has_begun:
+                raise SourceError(f"{self.name} cannot be read again: no frame of it can be decoded any more.")
             shift_s = pts_s + self.reader.period_s - begin_s
             self._reopen()
-            pictures = self._one_pass()
+            self._to_rgb.set_before(None)  # the last picture does not come before the first one
+            pictures, has_begun = self._one_pass(), False
 
     def _reopen(self) -> None:
         self.reader.free()

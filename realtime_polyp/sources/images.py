@@ -91,6 +91,7 @@ class ImageFolderSource:
     def _read_all(self) -> Iterator[Frame]:
         shift = 0  # of position, by the passes before this one
         while not self._stopped:
+            has_begun = False  # the first picture of a pass continues nothing
             for place, path in self._stills:
                 try:
                     image = load_image(path)
@@ -102,8 +103,10 @@ class ImageFolderSource:
                 index = shift + place
                 pts_s = float(place / self._rate_hz) + float(shift / self._rate_hz)
                 named, is_still = _utf8(path.name), not self.is_video
-                yield Frame(index, pts_s, time.monotonic(), image, is_still=is_still, file_name=named)
-            if not self._loop:
+                when = pts_s, time.monotonic()
+                yield Frame(index, *when, image, is_still=is_still, continues=has_begun, file_name=named)
+                has_begun = True
+            if not self._loop or not has_begun:  # none of them can be read any more
                 return
             shift += self._stills[-1][0] - self._stills[0][0] + 1
 
@@ -207,17 +210,11 @@ def _select(
     stills: list[tuple[int, Path]], rate_hz: Fraction, start_s: float, end_s: float | None
 ) -> list[tuple[int, Path]]:
     """Return the places and paths of the stills in the span."""
-    first = _position_at(start_s, rate_hz)
-    end = math.inf if end_s is None else _position_at(end_s, rate_hz)
+    first, end = (math.inf if at_s is None else at_s * float(rate_hz) - _ROUNDING for at_s in (start_s, end_s))
     return [(place, path) for place, path in stills if first <= place < end]
 
 
-def _position_at(seconds: float, rate_hz: Fraction) -> int:
-    """Return the first position at or after this time."""
-    return math.ceil(seconds * float(rate_hz) - _ROUNDING)
-
-
-def _natural_order(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key: digits by value, letters without case."""
+def _natural_order(path: Path) -> tuple[list[tuple[int, int | str]], str]:
+    """Sort key: digits by value, letters without case; then the name, because 1.png and 01.png are equal so."""
     pieces = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces if piece]
+    return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces if piece], path.name

@@ -60,9 +60,12 @@ def sound_end_s(container: InputContainer, after_s: float) -> float:
     """
     end_s = 0.0
     with container:
+        sounds = container.streams.audio
+        if not sounds:  # `demux` of none gives the packets of all streams
+            return end_s
         try:
             container.seek(int(after_s * av.time_base))
-            for packet in container.demux(audio=tuple(range(len(container.streams.audio)))):
+            for packet in container.demux(sounds):
                 if packet.pts is not None and packet.time_base is not None:
                     end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         except (av.error.FFmpegError, IndexError):  # what could be read counts

@@ -1,7 +1,7 @@
 """Estimates when the pictures of a live stream were due, from their timestamps and arrival times."""
 
 _DRIFT = 0.0015  # how much slower a sender's clock may run, s per s: 29.97 Hz marked as 30 Hz is 0.001
-_RESTART_S = 1.0  # timestamps that go back further restart the estimate
+_RESTART_S = 1.0  # PTS that go back further restart the estimate
 _JUMP_S = 60.0  # a picture that is so far from the newest packet was sent before the sender's clock jumped
 
 
@@ -17,17 +17,18 @@ class DueClock:
         self._best_s: float | None = None  # smallest arrival - stamp
         self._stamp_s = self._arrived_s = 0.0
 
-    def add(self, stamp_s: float | None, arrived_s: float) -> None:
+    def add(self, stamp_s: float | None, arrived_s: float, *, rises: bool = False) -> None:
         """Add a packet, in the order of arrival.
 
-        stamp_s: timestamp, s; None if it has none. arrived_s: arrival by time.monotonic(), s.
+        stamp_s: timestamp, s; None if it has none. arrived_s: arrival by time.monotonic(), s. rises: it is a DTS, of
+        which any step back means that the sender's clock was set back; PTS also step back at B-frames.
         """
         if stamp_s is None:
             return
         offset_s = arrived_s - stamp_s
         if self._best_s is None:
             self._best_s = offset_s
-        elif stamp_s < self._stamp_s - _RESTART_S:
+        elif stamp_s < self._stamp_s - (0.0 if rises else _RESTART_S):
             late_s = max(0.0, self._arrived_s - self._stamp_s - self._best_s)
             self._best_s = offset_s - late_s
         else:

@@ -20,7 +20,7 @@ from realtime_polyp.sources.gaps import Gap, LiveGaps
 from realtime_polyp.sources.lateness import DueClock
 from realtime_polyp.sources.paced import BurstPacer
 from realtime_polyp.sources.picture import RgbConverter
-from realtime_polyp.sources.pieces import clock_of
+from realtime_polyp.sources.pieces import FileClock, clock_of
 from realtime_polyp.sources.reader import Clock, Reader
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -56,12 +56,15 @@ def read_live(
     return mark_continuity(_convert(reader, name, silence_s, damage or Damage(), deinterlace))
 
 
-def read_all(reader: Reader, *, name: str, silence_s: float, deinterlace: Mode = "auto") -> Iterator[Frame]:
+def read_all(
+    reader: Reader, *, name: str, silence_s: float, damage: Damage | None = None, deinterlace: Mode = "auto"
+) -> Iterator[Frame]:
     """Yield every frame of a recording that comes over the network. Frees the reader.
 
-    No packet is skipped: the sender waits for the consumer. Raises SourceError as `read_live` does.
+    No packet is skipped: the sender waits for the consumer. damage: receives lost and incomplete pictures. Raises
+    SourceError as `read_live` does.
     """
-    return mark_continuity(_convert_all(reader, name, silence_s, deinterlace))
+    return mark_continuity(_convert_all(reader, name, silence_s, damage or Damage(), deinterlace))
 
 
 def _convert(reader: Reader, name: str, silence_s: float, damage: Damage, deinterlace: Mode) -> Iterator[Frame]:
@@ -131,7 +134,7 @@ def _read_packets(
                 if pacer:
                     reader.stop.wait(pacer.due_s(stamp_s, now_s) - now_s)
                     now_s = time.monotonic()
-                due.add(stamp_s, now_s)
+                due.add(stamp_s, now_s, rises=packet.dts is not None)
                 backlog.put(Waiting(packet, packet.is_keyframe, stamp_s, now_s, packet.size, held_back=held_back))
     except Exception as error:  # noqa: BLE001 - whatever a device raises, it reaches the thread that waits for packets
         failures.append(error)
@@ -208,6 +211,8 @@ class _Decoding:
             for older in [stamp for stamp in self._inside if stamp < pts]:  # the decoder returned no picture for them
                 del self._inside[older]
         is_leading = pts is not None and self._key_pts is not None and pts < self._key_pts
+        if not is_leading:  # pictures come in order: a lower timestamp from now on is that of a clock that began anew
+            self._key_pts = None
         if picture.is_corrupt and self._is_joined and not is_leading:
             self._damage.add_incomplete_picture(self._last_s)
         self._is_joined = self._is_joined or not picture.is_corrupt
@@ -261,10 +266,10 @@ def _silence(name: str, silence_s: float, damage: Damage | None = None) -> Sourc
     return SourceError(f"{name} has sent no picture for {silence_s:g} s: check its signal and its cable.")
 
 
-def _convert_all(reader: Reader, name: str, silence_s: float, deinterlace: Mode) -> Iterator[Frame]:
+def _convert_all(reader: Reader, name: str, silence_s: float, damage: Damage, deinterlace: Mode) -> Iterator[Frame]:
     clock = clock_of(reader)
     to_rgb = RgbConverter(deinterlace=deinterlace)
-    index, begin_s = 0, None
+    index, begin_s, last_s = 0, None, 0.0
     try:
         while not reader.stop.is_set():
             try:
@@ -276,12 +281,13 @@ def _convert_all(reader: Reader, name: str, silence_s: float, deinterlace: Mode)
             if packet is None:
                 return
             clock.add_packet(packet)
-            for picture in _decode(reader, packet):
+            for picture in _decode(reader, packet, clock, damage, last_s):
                 to_rgb.set_aspect(reader.take_aspect(picture))
                 stamp_s = None if picture.pts is None else float(picture.pts * reader.time_base)
                 pts_s = clock.at(picture)
                 begin_s = pts_s if begin_s is None else begin_s
-                when, image, aspect = (pts_s - begin_s, time.monotonic()), to_rgb(picture), to_rgb.aspect
+                last_s = pts_s - begin_s
+                when, image, aspect = (last_s, time.monotonic()), to_rgb(picture), to_rgb.aspect
                 done = to_rgb.conversions
                 goes_on = not clock.jumped
                 yield Frame(
@@ -292,9 +298,19 @@ def _convert_all(reader: Reader, name: str, silence_s: float, deinterlace: Mode)
         reader.free()
 
 
-def _decode(reader: Reader, packet: VideoPacket) -> list[VideoFrame]:
-    """Decode a packet; return no picture if it is broken."""
+def _decode(reader: Reader, packet: VideoPacket, clock: FileClock, damage: Damage, last_s: float) -> list[VideoFrame]:
+    """Decode a packet of a recording; a broken one is noted and gives no picture.
+
+    last_s: time of the picture before it.
+    """
     try:
-        return reader.decode(packet)
-    except av.error.FFmpegError:
+        pictures = reader.decode(packet)
+    except av.error.EOFError:
         return []
+    except av.error.FFmpegError as error:
+        damage.add_lost_packet(last_s, error)
+        clock.note_lost(packet)
+        return []
+    if any(picture.is_corrupt for picture in pictures):
+        damage.add_incomplete_picture(last_s)
+    return pictures

@@ -40,9 +40,9 @@ def open_capture(
 
 def explain(source: CaptureSource, request: CaptureRequest) -> str:
     """Say what a device sends, in one sentence."""
-    width, height = source.size
+    width, height = source.sent_size
     rate = f" at {rate_text(source.rate_hz)}" if source.rate_hz else ""
-    missing = shortfall(request, source.size, source.rate_hz, source.format)
+    missing = shortfall(request, source.sent_size, source.rate_hz, source.format)
     less = f"; less than was asked for: {missing}" if missing else ""
     return f"{source.name} sends {width} x {height}{rate} as {source.format}{less}"
 

@@ -15,6 +15,7 @@ from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.live import read_all, read_live
 from realtime_polyp.sources.opening import NOT_ALLOWED, network_scheme, open_network
+from realtime_polyp.sources.picture import displayed_size
 from realtime_polyp.sources.reader import Reader
 
 _FRESH = {"fflags": "nobuffer"}  # discard the frames that were probed for the format instead of showing them late
@@ -75,7 +76,7 @@ class NetworkSource:
         deinterlace: see `Deinterlacer`.
 
     `close` ends `frames` of a live stream at once; a read blocked in FFmpeg cannot be woken, so its connection may stay
-    open up to `silence_s` longer. `warning` tells what a live stream lost, and when its sender ended it. Raises
+    open up to `silence_s` longer. `warning` tells what was lost, and when the sender ended a live stream. Raises
     SourceError if the stream cannot be opened.
     """
 
@@ -117,12 +118,18 @@ class NetworkSource:
         # FFmpeg says 25 Hz of pictures that are sent one by one; their times are those of arrival.
         is_named = not (self.live and self.reader.container_name in ("mjpeg", "mpjpeg"))
         self.rate_hz = self.reader.rate_hz if is_named else None
-        self.size = (self.reader.stream.width, self.reader.stream.height)
+        try:
+            self.size = displayed_size(self.reader.stream)
+        except SourceError:
+            self.close()
+            raise
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they arrive. Raises SourceError if they stop without an end of the stream."""
         if not self.live:
-            yield from read_all(self.reader, name=self.name, silence_s=self._silence_s, deinterlace=self.deinterlace)
+            yield from read_all(
+                self.reader, name=self.name, silence_s=self._silence_s, damage=self.damage, deinterlace=self.deinterlace
+            )
             return
         begin_s = time.monotonic()
         yield from read_live(

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from email.message import Message
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -287,7 +288,7 @@ def _location(url: str, timeout_s: float) -> str | None:
         with answer:
             found: Message = answer.headers
             return found.get("Location") if 300 <= answer.code < 400 else None
-    except (OSError, ValueError):  # no valid answer
+    except (OSError, ValueError, HTTPException):  # no valid answer
         return None
     return None
 

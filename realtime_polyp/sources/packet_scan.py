@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.sources.fields import FieldPairs
 from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.paths import path_error
 from realtime_polyp.sources.pieces import MOST_REORDERED, Piece, PieceClock, has_real_clock, is_by_order
 from realtime_polyp.sources.reader import Reader
 
@@ -174,9 +175,13 @@ def scan_packets(
 ) -> PacketScan:
     """Return the packets of a recording up to this time; they are remembered while the file stays as it is.
 
-    open_reader: opens it at its beginning, with a `stop` that ends the scan. A damaged file: what can be read.
+    open_reader: opens it at its beginning, with a `stop` that ends the scan. A damaged file: what can be read. Raises
+    SourceError if it cannot be opened.
     """
-    info = path.stat()
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise path_error(path, error) from None
     key = (str(path.absolute()), info.st_size, info.st_mtime_ns)
     with _lock:
         known = _kept.get(key)

@@ -9,6 +9,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.image_files import ImageError, check_picture_size
@@ -41,9 +42,9 @@ class RgbConverter:
     heighten it, so no line is lost.
     deinterlace: see `Deinterlacer`. HDR becomes SDR (`sources.hdr`). `conversions` says what the newest image needed.
 
-    Quarter turns and flips stored in the file are applied, other angles are not. Untagged frames are BT.709 from 720
-    lines on, else BT.601, and limited range. Calling it raises SourceError for a pixel format that FFmpeg cannot
-    convert.
+    Quarter turns and flips stored in the file are applied, other angles are not. Untagged frames are BT.601 up to
+    1279 x 576 px, else BT.709 (BT.2020 where they are HDR), and limited range. Calling it raises SourceError for a
+    pixel format that FFmpeg cannot convert.
 
     1080p yuv420p on one thread of a 2-core AVX512 CPU takes 0.6 to 0.7 ms; flat colours are off by at most 3 of 255
     levels. With ACCURATE_RND it takes 4.0 ms at the same error. `frame.to_ndarray(format="rgb24")` takes 0.6 ms but
@@ -125,6 +126,14 @@ class RgbConverter:
         if self._orientation is None:  # the same for the whole stream
             self._orientation = _read_orientation(frame)
         return self._orientation
+
+
+def displayed_size(stream: VideoStream) -> tuple[int, int]:
+    """Return (width, height) px of a stream's pictures with square pixels, before one of them was decoded.
+
+    Raises SourceError if they are too large.
+    """
+    return _square_pixels(stream.width, stream.height, _usable_aspect(stream.sample_aspect_ratio))
 
 
 class _Orientation:

@@ -186,7 +186,7 @@ class PieceClock:
     def _piece_of(self, picture: VideoFrame) -> Piece:
         newest = self.pieces[-1]
         if self._carries_number or picture.pts is None or len(self.pieces) == 1:
-            return self.pieces[(_carried(picture) or 0) - self.pieces[0].number]
+            return self.pieces[max(0, (_carried(picture) or 0) - self.pieces[0].number)]
         late = newest.newest is not None and picture.pts > newest.newest  # it was still in the decoder
         return self.pieces[-2] if late else newest
 

@@ -26,6 +26,7 @@ JUMP_BACK_S, JUMP_AHEAD_S = 1.0, 60.0  # a step beyond these is a reset of the c
 _ARRIVAL_TIME_BASE = Fraction(1, 1_000_000)
 _LIKELY_PERIOD_S = 0.04
 _HIGHEST_RATE_HZ = 1000  # FFmpeg says 60,000 for raw DV
+_FARTHEST_S = 1e8  # of a seek, three years: FFmpeg's timestamps have 64 bits
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
@@ -132,7 +133,7 @@ class Reader:
         """Seek to a key picture at or before this time since the stream's start, if the container has an index."""
         with self._reading, self._decoding, self.hold() as usable:
             if usable:
-                target = (self.start_pts or 0) + int(seconds / self.time_base)
+                target = (self.start_pts or 0) + int(min(seconds, _FARTHEST_S) / self.time_base)
                 self._container.seek(target, stream=self.stream)
                 self._packets = packets_of(self._container, self.stream)
                 self._aspects.clear()

@@ -91,6 +91,7 @@ class Reconnecting(SourceWrapper):
         self._outages = Outages()
         self._warnings: list[str] = []  # of the sources before this one
         self._began_s = self._opened_s = self._picture_s = time.monotonic()
+        self._first_wait_s = FIRST_WAIT_S / 2  # before the latest outage's first attempt
 
     @property
     def trouble(self) -> Trouble | None:
@@ -162,7 +163,7 @@ class Reconnecting(SourceWrapper):
         Raises the last SourceError where a source that failed is given up.
         """
         self.source.close()
-        wait_s = self._first_wait_s()
+        wait_s = self._first_wait_s = self._next_first_wait_s()
         while not self._stop.is_set():
             self._tell(reason, next_s=time.monotonic() + wait_s)
             if self._is_given_up(wait_s):
@@ -178,10 +179,10 @@ class Reconnecting(SourceWrapper):
             wait_s = min(wait_s * 2, AWAY_WAIT_S if found.is_away else LONGEST_WAIT_S)
         return None
 
-    def _first_wait_s(self) -> float:
-        """A source that answers and fails at once, again and again, is not asked five times per second."""
+    def _next_first_wait_s(self) -> float:
+        """A source that answers and fails soon, again and again, is not asked five times per second."""
         has_run = time.monotonic() - self._opened_s > _STEADY_S
-        return FIRST_WAIT_S if has_run or self._trouble is None else AWAY_WAIT_S
+        return FIRST_WAIT_S if has_run else min(2 * self._first_wait_s, AWAY_WAIT_S)
 
     def _tell(self, reason: str, *, next_s: float | None = None, attempts: int = 0) -> None:
         """Say what is wrong, what is tried and since when."""

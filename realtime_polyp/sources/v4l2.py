@@ -22,7 +22,16 @@ _CAPTURE_MPLANE = 9
 _CAN_CAPTURE, _CAN_CAPTURE_MPLANE, _HAS_DEVICE_CAPS = 0x1, 0x1000, 0x80000000
 _DISCRETE = 1
 _MOST = 256  # answers of one kind: a driver that never ends its list is no use
-_NO_SIGNAL = {0x1: "no power", 0x2: "no signal", 0x100: "no lock", 0x10000: "no equalizer lock"}
+_NO_SIGNAL = {  # V4L2_IN_ST_...
+    0x1: "no power",
+    0x2: "no signal",
+    0x100: "no horizontal lock",
+    0x400: "no vertical lock",
+    0x800: "no lock to a video standard",
+    0x10000: "no synchronization lock",
+    0x20000: "no equalizer lock",
+    0x40000: "no carrier",
+}
 # FFmpeg's names of V4L2's four letters.
 _FORMATS = {
     "YUYV": "yuyv422", "UYVY": "uyvy422", "MJPG": "mjpeg", "JPEG": "mjpeg", "NV12": "nv12", "NM12": "nv12",

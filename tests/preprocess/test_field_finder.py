@@ -63,6 +63,22 @@ def test_another_size_begins_anew() -> None:
     assert near(finder.update(other, 0.04), [10, 10, 90, 70])
 
 
+def test_searches_at_another_size_do_not_count() -> None:
+    finder = FieldFinder()
+    wide = finder.update(WIDE, 0.0)
+    assert boxes(finder, NARROW, [0.5, 1.0, 1.5]) == [wide] * 3
+    assert near(finder.update(lit(10, 5, 95, 75, (80, 100)), 2.0), [10, 5, 95, 75])
+    assert near(finder.update(lit(30, 20, 70, 60, (80, 100)), 2.5), [10, 5, 95, 75])
+
+
+def test_another_size_has_no_rival_of_the_one_before() -> None:
+    finder = FieldFinder()
+    finder.update(two_pictures(), 0.0)
+    assert finder.rival is not None
+    finder.update(np.zeros((80, 100, 3), np.uint8), 0.1)
+    assert finder.rival is None
+
+
 @pytest.mark.parametrize("level", [0, 20, 23])
 def test_black_is_told_at_once(level: int) -> None:
     assert SignalMonitor().update(np.full((64, 96, 3), level, np.uint8), 0.0) == "black"
@@ -112,6 +128,12 @@ def test_a_named_field_is_kept_inside_any_frame() -> None:
     assert finder.update(WIDE, 0.0) == finder.update(NARROW, 5.0) == FieldOfView(10, 20, 200, 180)
     assert finder.update(WIDE[:100, :150], 6.0) == FieldOfView(10, 20, 150, 100)
     assert finder.update(WIDE[:10, :10], 7.0) == FieldOfView(0, 0, 10, 10)
+
+
+def test_where_a_strip_is_left_of_a_named_field_the_field_is_found() -> None:
+    finder = FieldFinder(FieldOfView(100, 20, 300, 180))
+    assert near(finder.update(WIDE[:, :131], 0.0), [20, 10, 131, 230])
+    assert finder.update(WIDE[:, :132], 0.0) == FieldOfView(100, 20, 132, 180)
 
 
 def test_a_picture_elsewhere_must_be_found_again_and_again() -> None:

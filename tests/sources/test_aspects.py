@@ -6,9 +6,9 @@ from pathlib import Path
 
 import av
 import pytest
-from media import number_of, numbered, write_clip
+from media import Sender, number_of, numbered, write_clip
 
-from realtime_polyp.sources import FileSource
+from realtime_polyp.sources import FileSource, NetworkSource
 from realtime_polyp.sources.live import read_live
 from realtime_polyp.sources.reader import Reader
 
@@ -61,6 +61,17 @@ def test_also_of_a_live_stream(tmp_path: Path) -> None:
     reader = Reader(av.open(str(write_joined(tmp_path / "a.ts"))), threading.Event(), name="scope")
     sizes = [frame.image.shape[1::-1] for frame in read_live(reader, name="scope", silence_s=5)]
     assert sizes == list(SIZES.values())
+
+
+def test_a_stream_says_the_size_in_which_it_is_shown(tmp_path: Path) -> None:
+    options = {"g": "10", "tune": "zerolatency"}
+    path = write_clip(tmp_path / "a.ts", count=30, rate=25, aspect=WIDE, options=options)
+    with Sender(path, "tcp", rounds=3) as sender:
+        source = NetworkSource(sender.url, open_timeout_s=10, probe_s=0.5)
+        frames = source.frames()
+        assert source.size == next(frames).image.shape[1::-1] == (137, 64)
+        source.close()
+        assert list(frames) == []
 
 
 def test_a_piece_without_an_aspect_is_square(tmp_path: Path) -> None:

@@ -80,6 +80,16 @@ def test_a_card_tells_inputs_formats_sizes_and_rates() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(0x10000, "HDMI, no synchronization lock"), (0x20002, "HDMI, no signal, no equalizer lock"), (0x30, "HDMI")],
+)
+def test_what_is_wrong_with_a_signal_has_the_kernel_s_words(status: int, text: str) -> None:
+    answers = CARD | {v4l2.ENUM_INPUT: {(0,): (0, b"HDMI", 2, 0, 0, 0, status, 0, 0, 0, 0)}}
+    details = v4l2.read_details("/dev/video0", recorded(answers), lambda place: 7)  # type: ignore[arg-type]
+    assert [str(one) for one in details.inputs] == [f"input 0: {text}"]
+
+
 def test_what_is_no_capture_device_says_so() -> None:
     metadata = {v4l2.QUERYCAP: {(): (b"uvcvideo", b"Metadata", b"usb-1", 0, 0x84A00001, 0x04A00000, 0, 0, 0)}}
     asked = v4l2.read_details("/dev/video1", recorded(metadata), lambda place: 7)  # type: ignore[arg-type]
@@ -203,6 +213,7 @@ def test_options_ask_a_device_and_refuse_other_sources(tmp_path: Path, capsys: p
 
     words = "--capture-size 1920x1080 --capture-rate 59.94 --capture-format nv12 --capture-input 1".split()
     assert parse(["0", *words]).capture == CaptureRequest(FULL, Fraction("59.94"), "nv12", 1)
+    assert parse(["0", "--capture-rate", "60000/1001"]).capture.rate_hz == Fraction(60000, 1001)
     for wrong in (
         ["--capture-size", "1920"],
         ["--capture-rate", "0"],

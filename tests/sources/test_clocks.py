@@ -14,6 +14,8 @@ from test_sources_live import served
 
 from realtime_polyp.review.pictures import PictureFile
 from realtime_polyp.sources import FileSource, NetworkSource
+from realtime_polyp.sources.index import sound_end_s
+from realtime_polyp.sources.opening import open_file
 from trainers.video.labels import read_clock
 
 MJPEG: dict[str, Any] = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
@@ -196,6 +198,12 @@ def test_sound_may_last_longer_than_the_picture(tmp_path: Path, name: str) -> No
     source = FileSource(with_sound(tmp_path / name, pictures=20, seconds=6.0))
     assert numbers(source) == list(range(20))
     assert source.warning is None
+
+
+def test_the_sound_of_a_file_is_no_picture_of_it(tmp_path: Path) -> None:
+    silent = write_clip(tmp_path / "a.mp4", count=20)
+    assert sound_end_s(open_file(silent), 0.0) == 0.0
+    assert sound_end_s(open_file(with_sound(tmp_path / "b.mp4", pictures=20, seconds=6.0)), 0.0) > 5.5
 
 
 def with_sound(path: Path, *, pictures: int, seconds: float) -> Path:

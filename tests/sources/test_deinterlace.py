@@ -83,6 +83,15 @@ def test_still_horizontal_lines_are_no_combs() -> None:
         assert deinterlace(frame := frame_of(lines)) is frame
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "p010le", "p016le"])
+def test_combs_are_measured_in_levels_of_255_whatever_the_depth(pix_fmt: str) -> None:
+    lines = np.full((128, 192), 60, np.uint8)
+    lines[::2] = 61
+    assert measure_combing(frame_of(lines, pix_fmt=pix_fmt), None).combed == 0
+    lines[::2] = 80
+    assert measure_combing(frame_of(lines, pix_fmt=pix_fmt), None).combed == 1
+
+
 def test_a_first_picture_that_looks_combed_decides_nothing_about_the_next_ones() -> None:
     lines = np.full((128, 192), 60, np.uint8)
     lines[::2] = 180

@@ -1,8 +1,11 @@
 """Recordings joined from pieces whose timestamps begin anew: every picture keeps its own time, also after a seek."""
 
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from media import number_of, numbered, write_clip
@@ -10,8 +13,9 @@ from numpy.typing import NDArray
 
 from realtime_polyp.review.key_pictures import key_frames
 from realtime_polyp.review.pictures import PictureFile
-from realtime_polyp.sources import FileSource
+from realtime_polyp.sources import FileSource, SourceError
 from realtime_polyp.sources.packet_scan import scan_file
+from realtime_polyp.sources.pieces import Piece, PieceClock
 
 H264 = {"options": {"g": "5", "bf": "2", "preset": "ultrafast"}}
 KINDS: dict[str, dict[str, Any]] = {
@@ -79,6 +83,24 @@ def test_key_pictures_and_the_scan_have_the_same_times(tmp_path: Path, name: str
     for frame in key_frames(path):
         assert frame.pts_s == pytest.approx(number_of(frame.image) / rate, abs=2e-3)
     assert scan_file(path).times_s == pytest.approx([n / rate for n in range(COUNT)], abs=2e-3)
+
+
+def test_a_picture_of_a_gpu_after_a_seek_into_a_later_piece_has_its_time() -> None:
+    """Its packet's number does not come through the decoder."""
+    stream = SimpleNamespace(codec_context=SimpleNamespace(is_hwaccel=True))
+    reader: Any = SimpleNamespace(
+        time_base=Fraction(1, 10), period_s=0.1, container_name="mpegts", ends_s=None, stream=stream
+    )
+    picture = av.VideoFrame(64, 48, "rgb24")
+    picture.pts = 3
+    clock = PieceClock(reader, Piece(number=2, first=0, newest=5, begin_s=8.0))
+    assert clock.at(picture) == pytest.approx(8.3)
+    assert clock.picture_piece == 2
+
+
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"a\.ts does not exist"):
+        scan_file(tmp_path / "a.ts")
 
 
 def test_a_clock_that_jumps_ahead_begins_another_piece(tmp_path: Path) -> None:

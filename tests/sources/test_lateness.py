@@ -17,7 +17,7 @@ from realtime_polyp.sources import NetworkSource
 from realtime_polyp.sources.backlog import Backlog, Waiting
 from realtime_polyp.sources.damage import Damage
 from realtime_polyp.sources.lateness import DueClock
-from realtime_polyp.sources.live import read_live
+from realtime_polyp.sources.live import _Decoding, read_live
 from realtime_polyp.sources.reader import Reader
 
 # --- when pictures were due
@@ -44,6 +44,17 @@ def test_a_sender_with_a_slow_clock_is_not_late_and_a_long_lateness_is_not_forgo
 def test_a_clock_that_begins_anew_keeps_the_lateness() -> None:
     assert lateness([(100, 0), (101, 1), (102, 2), (0, 3), (1, 4), (2, 5.5)]) == [0, 0, 0, 0, 0, 0.5]
     assert lateness([(100, 0), (101, 1), (102, 4), (0, 5), (1, 6)])[-1] == pytest.approx(2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("before", "late_s"),
+    [([(10, 0), (11, 1)], 0.0), ([(9, 0), (10, 1), (11, 4)], 2.0)],
+)
+def test_a_clock_that_is_set_back_a_little_keeps_the_lateness(before: list[tuple[float, float]], late_s: float) -> None:
+    clock, next_s = DueClock(), before[-1][1] + 1.0
+    for stamp_s, arrived_s in [*before, (10.5, next_s)]:
+        clock.add(stamp_s, arrived_s, rises=True)
+    assert next_s - clock.due_s(10.5, next_s) == pytest.approx(late_s, abs=0.02)
 
 
 def test_a_picture_sent_before_the_senders_clock_jumped_is_due_when_it_arrived() -> None:
@@ -192,6 +203,30 @@ def test_a_slow_decoder_shows_recent_pictures_and_decodes_no_other() -> None:
     assert max(ages_s) < 1.5 and len(frames) < 60
     assert reader.decoded == [frame.index for frame in frames]
     assert [round(frame.pts_s * 50) for frame in frames] == reader.decoded
+
+
+def packet_of(pts: int) -> Waiting[Any]:
+    """A key picture of `SlowReader`."""
+    fields = {"pts": pts, "dts": pts, "size": 9, "is_keyframe": True, "is_corrupt": False}
+    return Waiting(type("Packet", (), fields)(), True, pts / 50, arrived_s=pts / 50)
+
+
+def test_a_clock_that_begins_anew_after_packets_were_skipped_hides_no_picture() -> None:
+    decoding = _Decoding(SlowReader(0, 0.0), Damage(), "off")  # type: ignore[arg-type]
+    assert [frame.index for frame in decoding.decode(packet_of(1000))] == [0]
+    decoding.skip([packet_of(1001), packet_of(1002)])
+    later = [frame for pts in (1003, 1004, 0, 1) for frame in decoding.decode(packet_of(pts))]
+    assert [frame.index for frame in later] == [3, 4, 5, 6]
+    assert [frame.continues for frame in later] == [True, True, False, True]
+
+
+def test_pictures_that_lead_the_key_picture_after_skipped_packets_are_hidden() -> None:
+    decoding = _Decoding(SlowReader(0, 0.0), Damage(), "off")  # type: ignore[arg-type]
+    assert [frame.index for frame in decoding.decode(packet_of(1000))] == [0]
+    decoding.skip([packet_of(1001)])
+    decoding._begins_anew, decoding._key_pts = False, 1004  # its packet came before those that lead it
+    later = [frame for pts in (1002, 1003, 1004, 1005) for frame in decoding.decode(packet_of(pts))]
+    assert [frame.index for frame in later] == [4, 5]
 
 
 def test_lost_pictures_of_a_stream_are_told_with_their_place() -> None:

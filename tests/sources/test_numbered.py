@@ -75,6 +75,7 @@ def test_a_part_and_a_loop_of_a_video_with_missing_frames(tmp_path: Path) -> Non
     assert [(f.index, number_of(f.image)) for f in part.frames()] == [(2, 3), (4, 5)]
     frames = [frame for frame, _ in zip(ImageFolderSource(folder, loop=True).frames(), range(7), strict=False)]
     assert [f.index for f in frames] == [0, 1, 2, 4, 5, 6, 7]
+    assert [f.continues for f in frames] == [False, True, True, True, True, False, True]
 
 
 def test_numbered_pictures_of_several_sizes_are_stills(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from media import write_clip
 
 from realtime_polyp.cli.main import main
-from realtime_polyp.sources import FileSource, NetworkSource, SourceError, open_source
+from realtime_polyp.sources import FileSource, NetworkSource, SourceError, open_source, opening
 from realtime_polyp.sources.hardware import decodes_on
 from trainers.video.labels import read_clock
 
@@ -190,6 +190,11 @@ def test_a_redirect_to_another_host_or_port_is_refused_by_name(host: str) -> Non
             with pytest.raises(SourceError, match=rf"leads to another address, http://{host}.*token=\*\*\*"):
                 open_source(f"{server.url}/a.ts")
     assert got == []
+
+
+def test_an_answer_that_is_no_http_is_no_redirect() -> None:
+    with _server(lambda _: (302, b"", {f"X-{number}": "a" for number in range(200)})) as server:
+        assert opening._location(f"{server.url}/a.ts", 5.0) is None  # more headers than http.client reads
 
 
 @pytest.mark.parametrize("allowed", [False, True])

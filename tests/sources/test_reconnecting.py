@@ -112,6 +112,23 @@ def test_waits_double_up_to_a_limit(is_away: bool, longest_s: float, monkeypatch
     assert waits == [min(FIRST_WAIT_S * 2**number, longest_s) for number in range(8)]
 
 
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_a_source_that_fails_soon_after_each_return_is_asked_less_and_less(
+    pictures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, waits = Reconnecting(Camera(), lambda: Camera(pictures)), list[float]()
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 5:
+            source.close()
+        return False
+
+    monkeypatch.setattr(source._stop, "wait", wait)
+    assert len(list(source.frames())) >= 3
+    assert waits == [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 4 * FIRST_WAIT_S, AWAY_WAIT_S, AWAY_WAIT_S]
+
+
 def test_a_driver_that_blocks_while_it_opens_does_not_block_the_end() -> None:
     unblock, late = threading.Event(), Camera()
 

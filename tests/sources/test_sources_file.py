@@ -146,6 +146,7 @@ def test_a_start_between_frames_gives_the_next_one(tmp_path: Path) -> None:
         ({"start_s": 1.0, "end_s": 1.0}, "after the start at 1 s, got 1 s"),
         ({"end_s": float("nan")}, "got nan s"),
         ({"start_s": 5.0}, "no frame at or after 5 s; it lasts 1.20 s"),
+        ({"start_s": 1e300}, r"no frame at or after 1e\+300 s; it lasts 1.20 s"),
         ({"start_s": 0.51, "end_s": 0.55}, "no frame at or after 0.51 s and before 0.55 s"),
     ],
 )
@@ -161,6 +162,24 @@ def test_a_loop_keeps_index_and_time_rising(tmp_path: Path) -> None:
     assert numbers(frames) == [2, 3, 4, 2, 3, 4, 2, 3]
     assert [f.index for f in frames] == list(range(2, 10))
     assert [f.pts_s for f in frames] == pytest.approx([0.2 + n / 10 for n in range(8)])
+    assert [f.continues for f in frames] == [False, True, True, False, True, True, False, True]
+
+
+def test_a_loop_over_a_file_that_lost_its_pictures_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = FileSource(write_clip(tmp_path / "a.mp4", count=5), loop=True)
+    blank_pictures(write_clip(tmp_path / "blank.mp4", count=5)).replace(tmp_path / "a.mp4")
+    reopen, passes = FileSource._reopen, list[FileSource]()
+
+    def count(self: FileSource) -> None:
+        passes.append(self)
+        assert len(passes) < 9, "it goes round for ever"
+        reopen(self)
+
+    monkeypatch.setattr(FileSource, "_reopen", count)
+    frames = source.frames()
+    assert numbers([next(frames) for _ in range(5)]) == list(range(5))
+    with pytest.raises(SourceError, match=r"a\.mp4 cannot be read again: no frame of it can be decoded"):
+        next(frames)
 
 
 # --- orientation and shape

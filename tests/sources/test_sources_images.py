@@ -1,5 +1,6 @@
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,8 @@ import pytest
 from media import number_of, numbered
 
 from realtime_polyp.image_files import ImageError
-from realtime_polyp.sources import ImageFolderSource, SourceError
+from realtime_polyp.sources import ImageFolderSource, SourceError, images
+from realtime_polyp.sources.images import find_stills
 
 
 def write_still(path: Path, number: int, size: tuple[int, int] = (96, 64)) -> Path:
@@ -67,6 +69,36 @@ def test_a_part_of_the_folder_and_loops(folder: Path) -> None:
     assert [f.pts_s for f in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 
+def test_names_of_equal_numbers_have_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["001.png", "01.png", "1.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    entries = sorted(os.scandir(tmp_path), key=lambda entry: entry.name)
+    for listed in (entries, entries[::-1]):  # a file system lists files in any order
+        monkeypatch.setattr(os, "scandir", lambda _, listed=listed: nullcontext(listed))
+        assert [path.name for path in find_stills(tmp_path)] == names
+
+
+def test_a_loop_over_a_folder_that_is_gone_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ImageFolderSource(folder, loop=True)
+    frames = source.frames()
+    assert [number_of(next(frames).image) for _ in range(4)] == [0, 1, 2, 3]
+    tried: list[Path] = []
+
+    def fail(path: Path) -> None:
+        tried.append(path)
+        assert len(tried) < 9, "it goes round for ever"
+        raise ImageError("no such file or directory")
+
+    monkeypatch.setattr(images, "load_image", fail)
+    assert list(frames) == []
+    assert source.warning is not None and source.warning.startswith("4 of 4 stills")
+
+
+def test_an_endless_end_is_no_end(folder: Path) -> None:
+    assert len(list(ImageFolderSource(folder, end_s=float("inf")).frames())) == 4
+
+
 def test_close_ends_the_frames(folder: Path) -> None:
     source = ImageFolderSource(folder, loop=True)
     frames = source.frames()
@@ -88,6 +120,7 @@ def test_other_depths_are_brought_to_8_bit_rgb(tmp_path: Path) -> None:
     [
         ({"rate_hz": 0}, "above 0 and up to 1000 a second, got 0"),
         ({"start_s": 9.0}, "no still at or after 9 s"),
+        ({"start_s": 1e308, "rate_hz": 1000.0}, r"no still at or after 1e\+308 s"),
         ({"start_s": -1.0}, "0 s or later, got -1 s"),
     ],
 )

@@ -160,6 +160,24 @@ def test_a_recording_over_http_gives_every_frame(tmp_path: Path) -> None:
             NetworkSource(f"{url}/b.mp4", open_timeout_s=5)
 
 
+def test_what_a_recording_over_http_lacks_is_told(tmp_path: Path) -> None:
+    faststart = {"movflags": "faststart"}
+    path = write_clip(tmp_path / "a.mov", codec="mjpeg", pix_fmt="yuvj420p", container_options=faststart)
+    with av.open(str(path)) as container:
+        packet = list(container.demux(video=0))[4]
+        place, size = packet.pos, packet.size
+    data = bytearray(path.read_bytes())
+    assert place is not None and data[place : place + 2] == b"\xff\xd8"
+    data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+    with served(tmp_path) as url:
+        source = NetworkSource(f"{url}/a.mov", open_timeout_s=5)
+        assert [number_of(f.image) for f in source.frames()] == [n for n in range(12) if n != 4]
+    assert source.warning is not None
+    assert "arrives incomplete: 1 packet could not be decoded (invalid data" in source.warning
+    assert source.warning.endswith(" at 0.30 s.")
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):
