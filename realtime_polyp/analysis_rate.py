@@ -12,16 +12,16 @@ from statistics import median
 
 from realtime_polyp.packets import Frame
 
-_TOLERANCE = 1.25  # of the time between two analysed frames: so little too slow costs single frames, and no step
-_SPARE = 0.75  # of the time between them: so fast must the models be before more frames are analysed
+_TOLERANCE = 1.25  # times the time between two analysed frames: models this slow cost single frames, and no larger step
+_SPARE = 0.75  # times the time between two analysed frames: more are analysed once the models need less than that
 _LONGEST_STEP_S = (
     0.5  # between two analysed frames; slower models than that get the newest frame whenever they are free
 )
-_LATER_S = 1.0  # how long they must have been too slow
-_SOONER_S, _LONGEST_S = 2.0, 60.0  # how long they must have been fast; twice as long after each attempt that failed
-_FAILED_S = 15.0  # an attempt has failed when it did not last so long
+_LATER_S = 1.0  # for so long the models were too slow before fewer frames are analysed
+_SOONER_S, _LONGEST_S = 2.0, 60.0  # for so long they were fast before more are; doubled after each failed attempt
+_FAILED_S = 15.0  # an attempt to analyse more frames failed if it ended sooner
 _REMEMBERED = 31
-_LEAST = 8  # durations and steps before anything is decided
+_LEAST = 8  # durations and frame times that are needed before anything is decided
 
 
 class AnalysisRate:
@@ -50,6 +50,7 @@ class AnalysisRate:
         """
         if self._times_s and not 0 < frame.pts_s - self._times_s[-1] < 1:
             self._times_s.clear()
+            self._slow_since_s = self._fast_since_s = None  # nothing is known of the time between
         self._times_s.append(frame.pts_s)
         self._decide(frame.pts_s)
         self._since_last += 1

@@ -41,7 +41,7 @@ class Channel(Generic[T]):
     def put(self, item: T) -> None:
         """Add a packet. Waits for room unless live. Raises Stopped after `stop`; the packet is then dropped."""
         with self._changed:
-            if self.live and len(self._items) >= self._capacity:
+            while self.live and len(self._items) >= self._capacity:  # more than one after `put_now`
                 dropped = self._items[index := self._choose(self._items)]
                 del self._items[index]
                 self._drop(dropped, "newer frame")

@@ -41,7 +41,8 @@ class Frame:
             of a live input, when it would have arrived with the smallest delay of its stream.
         image: (H, W, 3) uint8 RGB.
         is_still: a single picture that continues no other frame.
-        continues: it follows the source's frame before it without a cut (`sources.continuity`).
+        continues: it follows the source's frame before it without a cut (`sources.continuity`). Of a result's frame it
+            also says that no frame left out since the result before it was a cut.
         planes: the same picture as NV12 when a GPU decoded it, else None.
         file_name: the picture's file in a folder of pictures; None for a video file.
         pixel_aspect: width over height of a stored pixel. Those of `image` are square: it was stretched by this.

@@ -3,8 +3,10 @@
 import atexit
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from realtime_polyp.analysis_rate import AnalysisRate
@@ -98,6 +100,7 @@ class Session:
         self._show, self._paints, self._on_frame = show, paints, on_frame
         self._at: dict[str, int] = {}
         self._next_index: int | None = None
+        self._breaks: deque[int] = deque()  # frames that continue nothing and are not analysed yet
         self._progress, self._stopped_s = Progress(), 0.0
         self._rate = AnalysisRate() if live and display != "paced" else None
         self._position, self._analysis_s = (-float("inf"), 0.0), 0.0
@@ -238,6 +241,8 @@ class Session:
             self.pictures.captured(frame.index)
             self.analyses.captured(frame.index)
             self._next_index = frame.index + 1
+            if not frame.continues:
+                self._breaks.append(frame.index)
             frame, is_analysed = self._rate.choose(frame) if self._rate else (frame, True)
             if self._on_frame:
                 self._on_frame(frame)
@@ -277,7 +282,7 @@ class Session:
         ahead = self.pipeline.inference.overlaps and not self.frames.live
         under_way: list[_Submitted] = []
         try:
-            for frames in self._batches():
+            for frames in map(self._mark_breaks, self._batches()):
                 since_s = time.monotonic()
                 self._at["analyse"] = frames[0].index
                 pending = self._submit(frames)
@@ -314,6 +319,7 @@ class Session:
             return False
         for frame in frames:
             self._skip(frame, "analysis", "model failed")
+        self._breaks.extendleft(frame.index for frame in frames if not frame.continues)
         is_started = guard.recover(error, stops=lambda: self.state != "running")
         if is_started:
             self.pipeline.engine_changed()
@@ -328,6 +334,17 @@ class Session:
             since_s = time.monotonic()
             yield frames
             self._analysis_s = time.monotonic() - since_s
+
+    def _mark_breaks(self, frames: list[Frame]) -> list[Frame]:
+        """Mark frames that follow a break, also where the frame that the source marked was left out."""
+        return [self._mark_break(frame) for frame in frames]
+
+    def _mark_break(self, frame: Frame) -> Frame:
+        continues = frame.continues
+        while self._breaks and self._breaks[0] <= frame.index:
+            self._breaks.popleft()
+            continues = False
+        return frame if frame.continues == continues else replace(frame, continues=continues)
 
     def _is_late(self, frame: Frame) -> bool:
         pts_s, speed = self._position

@@ -124,6 +124,20 @@ def test_a_clock_that_jumps_changes_nothing() -> None:
     assert rate.every == 2
 
 
+def test_a_minute_without_pictures_is_no_minute_of_fast_models() -> None:
+    """Before it the models were fast for one of the two seconds after which more frames are analysed."""
+    rate = AnalysisRate()
+    simulation = Simulation(rate)
+    simulation.run(20, 0.1)
+    simulation.run(3.4, 0.01)
+    assert rate.every == 3
+    simulation.index += 60 * 30
+    simulation.run(0.5, 0.01)
+    assert rate.every == 3
+    simulation.run(3, 0.01)
+    assert rate.every == 1
+
+
 def test_analysed_frames_are_flipped_in_turn_though_their_indices_are_even() -> None:
     config = PipelineConfig(hflip=True)
     rate = AnalysisRate()

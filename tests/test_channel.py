@@ -63,6 +63,16 @@ def test_a_live_channel_keeps_the_newest_and_tells_of_each_it_drops(steps: list[
     assert dropped == expected_drops
 
 
+def test_a_live_producer_does_not_wait_after_packets_beyond_the_capacity() -> None:
+    dropped: list[int] = []
+    channel: Channel[int] = Channel(2, live=True, on_drop=lambda item, why: dropped.append(item))
+    channel.put(1)
+    channel.put(2)
+    channel.put_now(3)
+    joined(started(lambda: channel.put(4)))
+    assert dropped == [1, 2] and next(channel.batches(9)) == [3, 4]
+
+
 def test_a_full_channel_makes_its_producer_wait() -> None:
     channel: Channel[int] = Channel(2)
     done: list[int] = []

@@ -5,7 +5,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from fakes import (
 )
 
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.inference.base import Pending
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.session import Session, SessionError
@@ -211,6 +213,36 @@ def test_what_a_slow_screen_shows_of_a_live_source_is_not_old() -> None:
     run(session, within_s=60)
     assert np.median(ages.ages_s[-8:]) < ages.limit_s(0.35) and max(ages.ages_s) < ages.limit_s(0.6)
     assert session.tally().dropped_total > 20
+
+
+class BrokenSource(ScriptedSource):
+    """Live; its frames 10 and 20 continue nothing."""
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in super().frames():
+            yield replace(frame, continues=frame.index not in (10, 20))
+
+
+def test_a_break_in_a_frame_that_is_left_out_marks_the_next_one_that_is_analysed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only odd frames are analysed: no track goes on over the breaks at 10 and 20."""
+    pipeline, analysed = pipeline_of(), list[Frame]()
+    submit = pipeline.submit
+
+    def note(frames: Sequence[Frame]) -> Pending[list[Result]]:
+        analysed.extend(frames)
+        return submit(frames)
+
+    monkeypatch.setattr(pipeline, "submit", note)
+    session = Session(BrokenSource(40, live=True, rate_hz=100), pipeline, ignore)
+    assert session._rate is not None
+    session._rate.every = 2
+    run(session)
+    indices = [frame.index for frame in analysed]
+    assert all(index % 2 for index in indices)
+    marked = [frame.index for frame in analysed if not frame.continues]
+    assert marked == sorted({min(index for index in indices if index >= broken) for broken in (10, 20)})
 
 
 class Viewer:

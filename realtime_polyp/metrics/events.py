@@ -187,7 +187,7 @@ def frame_durations(frames: Sequence[SeenFrame], period_s: float) -> list[float]
 
 def continues(frame: SeenFrame, after: SeenFrame) -> bool:
     """Return whether the next frame continues this one, without a cut or a seek between them."""
-    return not after.cut and 0 < after.pts_s - frame.pts_s <= LONGEST_STEP_S
+    return not after.cut and 0 < after.pts_s - frame.pts_s <= LONGEST_STEP_S + _ROUNDING_S
 
 
 def runs(marked: Iterable[bool], frames: Sequence[SeenFrame], durations_s: Sequence[float]) -> Iterator[Run]:

@@ -48,7 +48,7 @@ class Timeline:
 def timeline(truth: VideoTruth, shown: Sequence[ShownFrame]) -> Timeline:
     """Return the timeline of a video from its results. Raises ValueError if they are not of this video."""
     frames = seen_frames(truth, [frame.boxes for frame in on_screen(truth, shown).frames])
-    durations_s = frame_durations(frames, truth.labelled_part().period_s)
+    durations_s = frame_durations(frames, truth.labelled_period_s)
     polyps = sorted({identity for frame in frames for identity in frame.polyps})
     false = [
         bool(false_boxes(frame.shown, stacked([*frame.polyps.values(), *frame.difficult.values()])).any())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.json_files import Count, read_json
 from realtime_polyp.metrics.run_lengths import LONGEST_SIDE_PX, RunLengths, checked
-from realtime_polyp.packets import Boxes, Frame
+from realtime_polyp.packets import LONGEST_STEP_S, Boxes, Frame
 
 Affine = NDArray[
     np.float64
@@ -94,13 +94,29 @@ class VideoTruth:
         return found
 
     def labelled_part(self) -> "VideoTruth":
-        """Return the truth of the labelled frames alone, at the rate at which most of them follow each other."""
+        """Return the truth of the labelled frames alone, at the rate at which most of them follow each other.
+
+        A frame that comes later than that, and more than LONGEST_STEP_S after the one before it, has a cut.
+        """
         found = self.labelled_frames()
         if len(found) == len(self.frames):
             return self
-        steps = Counter(after - index for (index, _), (after, _) in pairwise(found))
-        step = steps.most_common(1)[0][0] if steps else 1
-        return replace(self, frames=[frame for _, frame in found], rate_hz=self.rate_hz / step)
+        steps = [after - index for (index, _), (after, _) in pairwise(found)]
+        usual = Counter(steps).most_common(1)[0][0] if steps else 1
+        longest = max(usual, int(self.rate_hz * Fraction(LONGEST_STEP_S)))
+        frames = [
+            replace(frame, cut=True, motion=None) if step > longest else frame
+            for step, (_, frame) in zip([0, *steps], found, strict=False)
+        ]
+        return replace(self, frames=frames, rate_hz=self.rate_hz / usual)
+
+    @property
+    def labelled_period_s(self) -> float:
+        """How long a labelled frame before a cut or the end lasts, s: the usual time from one to the next.
+
+        At most LONGEST_STEP_S, or the period of the video's own frames where that is longer.
+        """
+        return max(self.period_s, min(self.labelled_part().period_s, LONGEST_STEP_S))
 
     def check_frame(self, frame: Frame) -> None:
         """Raise ValueError for a frame of another size or time, or after the truth's last."""

@@ -61,14 +61,14 @@ def video_report(truth: VideoTruth, shown: Sequence[ShownFrame], *, masks: bool 
     """Compute all metrics of one video. Raises ValueError if the results are not of this video.
 
     shown: results in order; frames may be missing (see `on_screen`). Unlabelled frames are not scored: a labelled one
-    lasts until the next labelled one. masks: False skips the mask metrics, which take
-    most of the time.
+    lasts until the next labelled one, at most 1 s. masks: False skips the mask metrics, which take most of the time.
     """
     screen = on_screen(truth, shown)
     seen = seen_frames(truth, [frame.boxes for frame in screen.frames])
     single = seen_frames(truth, [frame.detections.boxes for frame in screen.frames])
     part, frames = truth.labelled_part(), [screen.frames[index] for index, _ in truth.labelled_frames()]
-    scores = by_score(seen, [frame.scores for frame in frames], period_s=part.period_s)
+    period_s = truth.labelled_period_s
+    scores = by_score(seen, [frame.scores for frame in frames], period_s=period_s)
     return VideoReport(
         names=(truth.name,),
         unanswered=screen.unanswered,
@@ -78,8 +78,8 @@ def video_report(truth: VideoTruth, shown: Sequence[ShownFrame], *, masks: bool 
         masks=mask_stability(part, frames) if masks else MaskStability(),
         shapes=shape_agreement(screen.frames, truth.period_s),
         scores=scores,
-        single_scores=by_score(single, [one.detections.scores for one in frames], period_s=part.period_s),
-        single_ages=by_age(single, period_s=part.period_s),
+        single_scores=by_score(single, [one.detections.scores for one in frames], period_s=period_s),
+        single_ages=by_age(single, period_s=period_s),
     )
 
 

@@ -115,7 +115,7 @@ class FrameCues:
         timer.lap("camera motion")
         if self._quality is None:
             return motion, "clear"
-        if motion.cut:
+        if motion.cut or not frame.continues:
             self._quality.reset()
         quality = self._quality.update(field.crop(frame.image), frame.pts_s)
         timer.lap("frame quality")

@@ -164,7 +164,7 @@ class Tracker:
                     row[FIRST_S], row[NUMBER] = known[FIRST_S], known[NUMBER]
                     taken.add(known[KEY])
                 else:
-                    row[NUMBER] = self._number(row, before)
+                    row[NUMBER] = self._number(row)
                     taken |= {lost[KEY] for lost in self._lost if lost[NUMBER] == row[NUMBER]}
         if taken:
             self._tracks, self._lost = (
@@ -173,9 +173,9 @@ class Tracker:
             )
         appearances.forget_all_but((*self._tracks, *self._lost))
 
-    def _number(self, row: Rows, tracks: Rows) -> int:
+    def _number(self, row: Rows) -> int:
         """Return the number of the polyp that was at this time and place before a seek, or else the next one."""
-        taken = {int(number) for number in tracks[:, NUMBER] if number}
+        taken = {int(number) for number in self._tracks[:, NUMBER] if number}  # also those given in this frame
         known = self._memory.find(float(row[SEEN_S]), box_of(row), taken)
         if known is not None:
             return known

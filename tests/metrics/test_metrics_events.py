@@ -94,6 +94,12 @@ def test_an_alarm_ends_where_the_clock_jumps() -> None:
         assert record.duration_s == pytest.approx(0.4)  # the minute between was not watched
 
 
+def test_a_step_of_one_second_goes_on_however_its_times_are_rounded() -> None:
+    """In float64, 8.3 - 7.3 is more than 1."""
+    frames = [SeenFrame(pts_s, shown=np.array([THERE], np.float32)) for pts_s in (7.3, 8.3)]
+    assert [run.duration_s for run in video_record(frames, period_s=0.1).false_alarms] == pytest.approx([1.1])
+
+
 def test_a_dropped_frame_leaves_the_one_before_on_the_screen() -> None:
     frames = [frame for index, frame in enumerate(timeline("FFFFx")) if index != 2]
     assert [run.duration_s for run in video_record(frames, period_s=0.1).false_alarms] == pytest.approx([0.4])

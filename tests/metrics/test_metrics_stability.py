@@ -69,6 +69,12 @@ def test_a_switch_is_another_number_within_a_visit(letters: str, cuts: tuple[int
     assert story(letters, cuts=cuts).switches == switches
 
 
+def test_labels_that_pause_for_longer_than_a_second_part_two_visits() -> None:
+    frames = [TrueFrame({1: box(HERE)}, {}, labelled=not 2 <= at < 22) for at in range(24)]
+    found = stability(truth(frames).labelled_part(), [shown((1, HERE))] * 2 + [shown((2, HERE))] * 2)
+    assert (found.switches, found.steps) == (0, 2)
+
+
 def test_a_box_that_stays_on_its_polyp_keeps_it_though_another_is_nearer() -> None:
     """Two polyps pass each other: no number changes hands while its box still overlaps its own polyp."""
     left, right = (0, 0, 40, 40), (10, 0, 50, 40)

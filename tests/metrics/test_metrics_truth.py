@@ -58,6 +58,24 @@ def test_an_hour_at_2997_does_not_drift() -> None:
     assert full_truth().pts_s(index) == float(Fraction(index * 1001, 30000)) == pytest.approx(3599.9964, abs=1e-9)
 
 
+def every(step: int, *, rate_hz: Fraction = Fraction(10)) -> VideoTruth:
+    """A hundred frames, of which every `step`-th is labelled."""
+    return VideoTruth("t.json", SIZE, rate_hz, [TrueFrame({}, {}, labelled=at % step == 0) for at in range(100)])
+
+
+def test_a_labelled_frame_lasts_until_the_next_one_and_for_a_second_at_most() -> None:
+    assert [every(step).labelled_period_s for step in (1, 5, 25)] == [0.1, 0.5, 1.0]
+    assert every(1, rate_hz=Fraction(1, 2)).labelled_period_s == 2.0, "of a video whose frames last longer"
+    assert not any(frame.cut for frame in every(25).labelled_part().frames)
+
+
+def test_labels_that_pause_for_longer_than_a_second_go_on_after_a_cut() -> None:
+    frames = [TrueFrame({}, {}, labelled=not 5 <= at < 25) for at in range(30)]
+    part = VideoTruth("t.json", SIZE, Fraction(10), frames).labelled_part()
+    assert [frame.cut for frame in part.frames] == [False] * 5 + [True] + [False] * 4
+    assert part.rate_hz == 10
+
+
 def frame(**changes: Any) -> dict[str, Any]:
     return {"index": 0, "polyps": [{"id": 1, "box": [1, 2, 3, 4], **changes}]}
 

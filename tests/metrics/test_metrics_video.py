@@ -74,6 +74,19 @@ def test_frames_without_a_result_are_counted() -> None:
     assert report("a", 30 * "H", left_out=tuple(range(3, 30))).frames.reached == 3 + 5  # held for a fifth of a second
 
 
+def test_one_labelled_frame_with_a_false_box_is_no_alarm_of_two_seconds() -> None:
+    """Every 25th frame of ten seconds is labelled, and a false box is shown all the time."""
+    true = [TrueFrame({}, {}, labelled=index % 25 == 0) for index in range(100)]
+    numbers, scores = np.array([1]), np.array([0.9], np.float32)
+    boxes = _boxes("F")
+    shown = [
+        ShownFrame(index, index / 10, boxes, numbers, scores, Detections(boxes, scores)) for index in range(len(true))
+    ]
+    events = video_report(VideoTruth("a", (200, 160), Fraction(10), true), shown).events
+    assert events.minutes * 60 == pytest.approx(4)
+    assert events.false_alarms_per_minute == pytest.approx({0.0: 60, 0.5: 60, 1.0: 60, 2.0: 0})
+
+
 def test_every_figure_goes_into_json_and_the_table() -> None:
     found = report("a", 5 * "x" + 40 * "H" + 10 * "B" + 20 * "F")
     told = json.loads(json.dumps(figures(found)))

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from tissue_toys import tissue_picture
 
 from realtime_polyp.config import PipelineConfig
+from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.packets import Frame
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.temporal.config import TemporalConfig
+from realtime_polyp.temporal.filter import FrameCues
 from realtime_polyp.temporal.frame_quality import (
     FEATURES,
     FRAME_QUALITIES,
@@ -130,6 +133,20 @@ def test_after_a_cut_or_a_seek_the_next_picture_counts_at_once() -> None:
     assert watch.filter("clear", 5.0) == "clear"
     watch.reset()
     assert watch.filter("glare", 5.04) == "glare"
+
+
+@pytest.mark.parametrize(("continues", "expected"), [(True, "clear"), (False, "glare")])
+def test_after_a_break_that_the_source_marked_the_next_picture_counts_at_once(continues: bool, expected: str) -> None:
+    none, weights = np.zeros(len(FEATURES)), np.zeros((2, len(FEATURES)))
+    weights[1, FEATURES.index("brightness")] = 1.0
+    bright_is_glare = FrameQualityClassifier(
+        ("clear", "glare"), ("clear", "glare"), none, none + 1, weights, np.array([0.0, -0.5]), np.zeros(2)
+    )
+    cues, field = FrameCues(bright_is_glare), FieldOfView(0, 0, 120, 90)
+    dim, bright = (np.full((90, 120, 3), level, np.uint8) for level in (60, 230))
+    cues.update(Frame(0, 0.0, 0.0, dim), field, needs_motion=False)
+    _, quality = cues.update(Frame(1, 0.04, 0.0, bright, continues=continues), field, needs_motion=False)
+    assert quality == expected
 
 
 def test_an_alarm_is_held_back_while_the_view_is_not_clear() -> None:

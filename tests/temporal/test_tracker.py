@@ -187,6 +187,15 @@ def test_forgetting_keeps_counting() -> None:
     assert (first[-1][0].id, again[-1][0].id) == (1, 2)
 
 
+def test_two_boxes_at_the_place_of_one_polyp_do_not_both_get_its_number() -> None:
+    """After a seek, both halves of the place where 1 was shown are confirmed in the same frame."""
+    tracker, halves = Tracker(CONFIG), found((100.0, 100.0, 150.0, 180.0), (150.0, 100.0, 200.0, 180.0))
+    play(tracker, [found(BOX)] * 10)
+    tracker.seek()
+    tracks = play(tracker, [halves] * 10)[-1]
+    assert [track.state for track in tracks] == ["shown", "shown"] and {track.id for track in tracks} == {1, 2}
+
+
 def test_dropped_frames_change_little() -> None:
     """A live source gives every third frame: the clock decides, not the count."""
     tracker, times_s = Tracker(CONFIG), dict[str, float]()
