@@ -105,7 +105,7 @@ def command_line() -> argparse.ArgumentParser:
         type=int,
         default=350,
         metavar="N",
-        help="other training stills, cropped to background views (default: %(default)s)",
+        help="training stills to crop to background views: others, as far as there are enough (default: %(default)s)",
     )
     return parser
 
@@ -150,7 +150,10 @@ def run(options: argparse.Namespace) -> None:
 def training_samples(
     stills: Sequence[Still], detector: DetectorEngine, segmenter: SegmenterEngine, *, stills_count: int, background: int
 ) -> list[FusionSample]:
-    """Predictions on augmented views of `stills_count` stills and on background views of `background` other ones."""
+    """Predictions on augmented views of `stills_count` stills and on background views of `background` others.
+
+    If there are too few stills, some are in both.
+    """
     order = np.random.default_rng(0).permutation(len(stills))
     augmented = [stills[i] for i in order[:stills_count]]
     cropped = [stills[i] for i in order[::-1][:background]]

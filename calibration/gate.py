@@ -23,7 +23,7 @@ from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
 from trainers.command import command_parser, run_command
-from trainers.data.stills import Still, read_stills
+from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.leave_one_out import UNSEEN
 
@@ -73,7 +73,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> GateRecord:
     """Compare, print and record. Raises OSError or ValueError with a one-sentence cure."""
-    stills = read_gate_stills(options.data, options.root)[: options.limit]
+    stills = first_stills(read_gate_stills(options.data, options.root), options.limit)
     engine, reference = open_pair(options.model, options.engine, options.device)
     check_files(stills, masks=engine.task != "detector")
     compared = measure(engine, reference, stills)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from calibration.quantisation.card import section, write_section
-from calibration.quantisation.frames import choose_stills, format_table, measure_lights
+from calibration.quantisation.frames import Light, choose_stills, format_table, measure_lights
 from calibration.quantisation.layers import body, float_names, module_of
 from calibration.quantisation.sensitivity import BOUNDS, Choice, choose_float_layers, float_weights
 from realtime_polyp.atomic_write import replacing
@@ -31,6 +31,7 @@ from trainers.data.stills import Still, read_image, read_stills
 from trainers.leave_one_out import UNSEEN
 
 _SCAN_FRAMES = 100  # of the calibration frames, to measure ranges for the sensitivity scan
+_HELD_OUT = 48
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
   python -m calibration.int8 --model lowrank-lite2 --frames 500 --data DATA
@@ -53,7 +54,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="data folder (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=300, help="stills to measure ranges on (default: %(default)s)")
     parser.add_argument(
-        "--held-out", type=int, default=48, help="stills to measure sensitivity on (default: %(default)s)"
+        "--held-out", type=int, default=_HELD_OUT, help="stills to measure sensitivity on (default: %(default)s)"
     )
     parser.add_argument("--bound", type=float, help=f"highest error of the outputs (default: {BOUNDS} by task)")
     parser.add_argument(
@@ -72,9 +73,7 @@ def run(options: argparse.Namespace) -> None:
     chosen = choose_stills(stills, lights, options.frames)
     table = format_table(stills, lights, chosen)
     print(table)
-    others = sorted({*range(len(stills))} - {*chosen})
-    other_stills, other_lights = [stills[i] for i in others], [lights[i] for i in others]
-    held_out = [others[i] for i in choose_stills(other_stills, other_lights, options.held_out)]
+    held_out = choose_held_out(stills, lights, chosen, options.held_out)
     frames, held_out_frames = (_read_frames([stills[i] for i in some], weights.size) for some in (chosen, held_out))
     # The float model as a graph to quantise: no engine is opened.
     graph = convert(load_module(weights), weights.size)
@@ -83,6 +82,15 @@ def run(options: argparse.Namespace) -> None:
     text = section(choice, bound, table, command_of(options))
     print(text)
     write_section(weights.folder / f"{weights.model}.md", text)
+
+
+def choose_held_out(stills: Sequence[Still], lights: Sequence[Light], chosen: Sequence[int], count: int) -> list[int]:
+    """Return the indices of `count` stills that are not among the chosen ones. Raises ValueError if none is left."""
+    others = sorted({*range(len(stills))} - {*chosen})
+    if not others:
+        raise ValueError("no training stills are left to measure sensitivity on: lower --frames")
+    places = choose_stills([stills[i] for i in others], [lights[i] for i in others], count)
+    return [others[place] for place in places]
 
 
 def training_stills(data: Path) -> list[Still]:
@@ -97,6 +105,7 @@ def command_of(options: argparse.Namespace) -> str:
     """Return the command that reproduces the engine."""
     words = [f"python -m calibration.int8 --model {options.model} --frames {options.frames}"]
     words += [] if options.bound is None else [f"--bound {options.bound:g}"]
+    words += [] if options.held_out == _HELD_OUT else [f"--held-out {options.held_out}"]
     return " ".join([*words, "--keep", *options.keep] if options.keep else words)
 
 

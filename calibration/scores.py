@@ -27,7 +27,7 @@ from realtime_polyp.metrics.matches import match
 from realtime_polyp.packets import Mask
 from realtime_polyp.preprocess.letterbox import prepare
 from trainers.command import command_parser, report_bad_input
-from trainers.data.stills import Still, read_image, read_mask, read_stills
+from trainers.data.stills import Still, first_stills, read_image, read_mask, read_stills
 from trainers.evaluation.predict import check_files, evaluate, segment
 from trainers.leave_one_out import UNSEEN
 
@@ -108,8 +108,8 @@ def _fit_one(
 
 
 def labelled_stills(data: Path, root: Path, limit: int | None = None) -> list[Still]:
-    """Read labelled stills. Raises ValueError if there are none, or if any is from the unseen test centre."""
-    stills = read_stills(data, root)[:limit]
+    """Read labelled stills. Raises ValueError for none, for a limit below 1, and for the unseen test centre."""
+    stills = first_stills(read_stills(data, root), limit)
     if not stills:
         raise ValueError(f"{data} has no images: nothing to calibrate on")
     if any(still.centre == UNSEEN for still in stills):

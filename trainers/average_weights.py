@@ -57,7 +57,9 @@ def run(options: argparse.Namespace) -> None:
     if recipe["init"] != began:
         raise ValueError(f"{options.run} began with {recipe['init']}, not with {began}: only its own beginning will do")
     weights = average(read_tensors(options.began_with), read_tensors(options.run / BEST), options.share)
-    write_recipe({**recipe, "averaged": {"with": began, "share": options.share}}, options.out)
+    differs = {**recipe["differs"], "weights": f"{options.share:g} of the fine-tuned ones, the rest of {began}"}
+    averaged = {"with": began, "share": options.share}
+    write_recipe({**recipe, "differs": differs, "averaged": averaged}, options.out)
     with replacing(options.out / BEST) as path:
         save_file(weights, path)
     print(f"weights: {options.out / BEST}")

@@ -18,7 +18,7 @@ from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, m
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.telemetry.text_table import format_table
 from trainers.command import command_parser, report_bad_input
-from trainers.data.stills import Still, read_stills
+from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.figures import bootstrap_groups, figures_per_image
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.tables import SEGMENTATION
@@ -62,15 +62,20 @@ def run(options: argparse.Namespace) -> str:
     """
     if options.draws < 1:
         raise ValueError(f"--draws is {options.draws}: it must be 1 or more")
-    engines = [open_model(name, options.engine) for name in (options.first, options.second)]
+    named = (options.first, options.second)
+    engines = [open_model(name, options.engine) for name in named]
     if engines[0].task != engines[1].task:
         raise ValueError(
             f"{options.first} is a {engines[0].task}, {options.second} a {engines[1].task}: not comparable"
         )
-    stills = read_stills(options.data, options.root)[: options.limit]
+    stills = first_stills(read_stills(options.data, options.root), options.limit)
+    if not stills:
+        raise ValueError(f"{options.data} has no images: nothing to compare on")
     check_files(stills, masks=engines[0].task != "detector")
     compared = compare_models([_evaluate_model(engine, stills) for engine in engines], engines[0].task, options.draws)
-    return format_comparison(compared, options.first, options.second, f"{options.data.name}, {len(stills)} images")
+    # Runs are opened in torch, installed weights on --engine: a difference may be the engines'.
+    first, second = (f"{name} ({engine.name})" for name, engine in zip(named, engines, strict=True))
+    return format_comparison(compared, first, second, f"{options.data.name}, {len(stills)} images")
 
 
 def open_model(name: str, engine: str) -> Any:

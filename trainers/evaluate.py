@@ -14,7 +14,7 @@ from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half, roles_of
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from trainers.command import command_parser, run_command
-from trainers.data.stills import Still, read_stills
+from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.figures import Resampling, build_report, challenge_summary, generalisation, read_report
 from trainers.evaluation.gallery import write_gallery
 from trainers.evaluation.multi_scale import SCALES
@@ -163,14 +163,12 @@ def select_stills(options: argparse.Namespace) -> tuple[list[Still], int]:
     Raises:
         OSError, ValueError: bad options, a bad data file, or a missing file.
     """
-    if options.limit is not None and options.limit < 1:
-        raise ValueError(f"--limit is {options.limit}: it must be 1 or more")
     if not 0 <= options.score_threshold <= 1:
         raise ValueError(f"--score-threshold is {options.score_threshold}: it must lie in 0..1")
     if options.bootstrap < 0:
         raise ValueError(f"--bootstrap is {options.bootstrap}: it must be the number of draws, or 0 for no intervals")
     every = read_stills(options.data, options.root)
-    stills = every[: options.limit]
+    stills = first_stills(every, options.limit)
     if not stills:
         raise ValueError(f"{options.data} has no images: nothing to evaluate")
     segments = read_recipe(options.run)["task"] != "detector" if options.run else options.segmenter != _NONE

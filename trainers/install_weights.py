@@ -19,6 +19,7 @@ from realtime_polyp.messages import shorten
 from realtime_polyp.models.state_file import to_half
 from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
 from trainers.command import command_parser, report_bad_input
+from trainers.evaluation.paper_tables import PAPER_BACKBONE
 from trainers.training.checkpoint_file import read_tensors
 from trainers.training.run_folder import BEST, RECIPE, read_recipe
 
@@ -65,12 +66,15 @@ def read_as_stored(best: Path) -> dict[str, Tensor]:
 
 
 def check_model(run: Path, model: str, size: tuple[int, int]) -> None:
-    """Raise ValueError if the recipe of the run names another model or input size."""
+    """Raise ValueError if the recipe of the run names another model, backbone or input size."""
     if not (run / RECIPE).is_file():
         return
     recipe = read_recipe(run)
-    if recipe["config"].removesuffix("-ms") != model or tuple(recipe["size"]) != size:
+    backbone = recipe.get("backbone", PAPER_BACKBONE)
+    own = recipe["config"].removesuffix("-ms") == model and backbone == PAPER_BACKBONE
+    if not own or tuple(recipe["size"]) != size:
         trained = "{} at {}x{}".format(shorten(recipe["config"]), *recipe["size"])
+        trained += "" if backbone == PAPER_BACKBONE else f" on {shorten(str(backbone))}"
         raise ValueError(f"{run} trained {trained}, which is not {model} at {size[0]}x{size[1]}")
 
 

@@ -25,13 +25,14 @@ from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES
 from trainers.reproduction.budget import Budget, Job, begin, list_configs, list_jobs, ways_to_measure
 from trainers.reproduction.claims import measure_claims
-from trainers.reproduction.row import RowOptions, encode, epochs_done, epochs_of, is_finished, sets_of
+from trainers.reproduction.row import RowOptions, checksums_of, encode, epochs_done, epochs_of, is_finished, sets_of
 from trainers.reproduction.rows import load_rows, write_row
 from trainers.training.run import check_size
 
 RESULTS = Path("docs/results")
 LOG = "log.txt"
 _POLL_S = 1.0
+_DRAWS = 1000
 _HEADLINE = {"detector": "AP", "segmenter": "dice"}
 _EPILOG = """examples:
   python -m trainers.reproduce --tables 3 --epochs 12 --out runs/reproduce
@@ -75,14 +76,15 @@ def command_line() -> argparse.ArgumentParser:
         "(default: %(default)s)")  # fmt: skip
     add("--root", type=Path, help="folder that image paths are relative to (default: --data)")
     add("--out", type=Path, default=Path("runs/reproduce"), help="folder of the queue (default: %(default)s)")
-    add("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of result files (default: %(default)s)")
+    add("--results", type=Path, metavar="DIR",
+        help=f"folder of result files (default: {RESULTS.as_posix()}; with --limit, results in --out)")  # fmt: skip
     add("--hours", type=float, metavar="H", help="stop after H hours; --resume goes on")
     add("--parallel", type=int, default=1, metavar="N", help="rows at the same time, on shared cores (default: 1)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
     add("--workers", type=int, help="loading processes of a run (default: the recipe's)")
     add("--augment-on", choices=["workers", "device"], default="workers",
         help="where images are augmented: device on a card (default: %(default)s)")  # fmt: skip
-    add("--draws", type=int, default=1000, help="bootstrap draws of an interval (default: %(default)s)")
+    add("--draws", type=int, default=_DRAWS, help="bootstrap draws of an interval (default: %(default)s)")
     add("--limit", type=int, help="use only the first N images of each set, for a quick test")
     add("--checkpoint-minutes", type=float, default=2.0, metavar="N", help="default: %(default)s")
     add("--resume", action="store_true", help="go on with the queue in --out")
@@ -97,7 +99,8 @@ def run(options: argparse.Namespace) -> list[str]:
     """
     budget = budget_of(options)
     configs = chosen_configs(options)
-    begin(options.out, budget, resume=options.resume)
+    begin(options.out, budget, checksums_of(options.data), resume=options.resume)
+    options.results = results_folder(options)
     queue = Queue(list_jobs(configs, budget), budget, options)
     with Progress(queue.jobs, budget, options.out) as progress:
         queue.work(progress)
@@ -131,6 +134,14 @@ def chosen_configs(options: argparse.Namespace) -> list[str]:
     if not (options.data / "train.json").is_file():
         raise FileNotFoundError(f"{options.data} has no train.json: give the folder of the data with --data")
     return [config for config in configs if config in (options.rows or configs)]
+
+
+def results_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of result files. The figures of a quick test do not replace those that are published."""
+    given: Path | None = options.results
+    if given is not None:
+        return given
+    return Path(options.out, "results") if options.limit else RESULTS
 
 
 class Queue:
@@ -233,18 +244,23 @@ def command_of(options: argparse.Namespace) -> str:
         if value is not None:
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     words += ["--augment-on", options.augment_on] if options.augment_on != "workers" else []
+    words += ["--draws", str(options.draws)] if options.draws != _DRAWS else []
     return shlex.join(words)
 
 
 def report(configs: list[str], budget: Budget, options: argparse.Namespace, failed: list[str]) -> None:
-    """Measure the paper's claims on the rows that are finished, and print them and what is left."""
+    """Measure the paper's claims on all rows that the queue has measured, and print them and what is left.
+
+    Also on those of other tables than these: the file of claims would lose them.
+    """
+    every = list_configs([table.number for table in TABLES], budget.backbone)
     for name in sets_of(options.data):
-        rows = load_rows(configs, budget, options.out, name)
+        rows = load_rows(every, budget, options.out, name)
         findings = measure_claims(rows, samples=options.draws)
         if findings:
             path = options.results / CLAIMS_FOLDER / f"{budget.backbone}.{name}.json"
             images = next(iter(rows.values()))[0].images
-            write_claims(path, findings, data=name, images=images, budget=describe(budget, configs))
+            write_claims(path, findings, data=name, images=images, budget=describe(budget, [row for row, _ in rows]))
             print(format_claims(read_claims(path)))
     left = [one for one in configs if not all_seeds_finished(one, budget, options)]
     print(f"{len(configs) - len(left)} of {len(configs)} rows are finished; results: {options.results}")
@@ -256,9 +272,11 @@ def report(configs: list[str], budget: Budget, options: argparse.Namespace, fail
 def describe(budget: Budget, configs: list[str]) -> str:
     """Return the budget in a few words."""
     size = f"{budget.size[0]}x{budget.size[1]}, " if budget.size else ""
+    epochs = sorted({epochs_of(config, budget) for config in configs})
+    length = " to ".join(str(one) for one in dict.fromkeys((epochs[0], epochs[-1])))
     seeds = f"{len(budget.seeds)} seed{'s' if len(budget.seeds) > 1 else ''}"
     limit = f", only {budget.limit} images of each set" if budget.limit else ""
-    return f"{budget.backbone}, {size}{epochs_of(configs[0], budget)} epochs, {seeds}{limit}"
+    return f"{budget.backbone}, {size}{length} epochs, {seeds}{limit}"
 
 
 class Progress:

@@ -1,8 +1,9 @@
 """Evaluates every combination of score threshold and confirmation time on labelled videos or stills.
 
 The models run once per video. NMS keeps boxes in order of score, so a higher threshold only removes boxes, and each
-combination needs no more than another run of the tracker. The result equals that of the live pipeline, except that
-tracks are not re-identified by appearance: this changes track ids but not the boxes shown.
+combination needs no more than another run of the tracker. The tracks equal those of the live pipeline, but they are not
+re-identified by appearance, which changes their ids only, and their boxes are not fitted to the outlines of the mask,
+as drawn boxes are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -103,6 +104,7 @@ def detect_video(source: Source, truth: VideoTruth, inference: Inference, config
         truth.check_frame(frame)
         (raw,) = analyzer.submit([frame]).result()
         motion, quality = cues.update(frame, raw.field_of_view)
+        motion = motion if frame.continues else replace(motion, cut=True)
         detections = stronger(fuse_box_and_mask(raw, config)[0], THRESHOLDS[0])
         signal_ok, is_clear = raw.signal == "ok", quality == "clear"
         frames.append(DetectedFrame(frame.pts_s, detections, raw.field_of_view, signal_ok, motion, is_clear))
@@ -133,7 +135,7 @@ def sweep(
 
 
 def _point(videos: Sequence[LabelledVideo], threshold: float, config: TemporalConfig, min_alarm_s: float) -> Point:
-    seen = [(list(seen_frames(video, threshold, config)), video.truth.period_s) for video in videos]
+    seen = [(list(seen_frames(video, threshold, config)), video.truth.labelled_period_s) for video in videos]
     events = event_figures([video_record(frames, period_s=period_s) for frames, period_s in seen])
     assert events.sensitivity is not None  # the caller checks that the videos have a polyp
     figures = {
@@ -154,8 +156,7 @@ def seen_frames(video: LabelledVideo, threshold: float, config: TemporalConfig) 
     """Yield the boxes that the viewer would show in each labelled frame, with the true ones."""
     tracker, scored = Tracker(config), dict(video.truth.labelled_frames())
     for index, (found, true) in enumerate(zip(video.frames, video.truth.frames, strict=True)):
-        if true.cut:
-            tracker.reset()
+        # A cut of the truth does not reset the tracker: the live pipeline has to notice it in the picture.
         detections = stronger(found.detections, min(threshold, WEAK_THRESHOLD))
         frame = TrackerInput(
             detections, None, found.pts_s, found.motion, None, threshold, video.evidence, found.is_clear

@@ -49,10 +49,12 @@ def choose_stills(stills: Sequence[Still], lights: Sequence[Light], count: int) 
     Centres get equal shares as far as they have enough stills. The share of a centre contains its darkest and its
     brightest still and equally many from each brightness bin, with contrasts from low to high.
 
-    Raises ValueError if there are no stills.
+    Raises ValueError if there are no stills, or for a count below 1.
     """
     if not stills:
         raise ValueError("no training stills to calibrate on: check --data")
+    if count < 1:
+        raise ValueError(f"{count} stills are too few to measure on: give 1 or more")
     centres = np.array([still.centre for still in stills])
     members = {name: np.flatnonzero(centres == name) for name in sorted({*centres})}
     shares = equal_shares([len(one) for one in members.values()], count)

@@ -84,6 +84,22 @@ def test_choice_is_deterministic_and_complete_for_few_stills() -> None:
 def test_choice_without_stills_is_an_error() -> None:
     with pytest.raises(ValueError, match="no training stills"):
         choose_stills([], [], 10)
+    with pytest.raises(ValueError, match="0 stills are too few to measure on"):
+        choose_stills([still(0, "one")], scattered(1), 0)
+
+
+def test_held_out_stills_are_others_than_the_chosen_ones() -> None:
+    stills, lights = [still(i, "one") for i in range(10)], scattered(10)
+    assert int8.choose_held_out(stills, lights, [0, 1, 2, 4, 5, 6, 8], 48) == [3, 7, 9]
+    with pytest.raises(ValueError, match="no training stills are left to measure sensitivity on: lower --frames"):
+        int8.choose_held_out(stills, lights, list(range(10)), 48)
+
+
+def test_the_card_s_command_names_what_the_engine_depends_on() -> None:
+    parsed = int8.command_line().parse_args
+    assert int8.command_of(parsed(["--model", "toy"])) == "python -m calibration.int8 --model toy --frames 300"
+    command = "python -m calibration.int8 --model toy --frames 9 --held-out 8 --keep stem"
+    assert int8.command_of(parsed(["--model", "toy", "--frames", "9", "--held-out", "8", "--keep", "stem"])) == command
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def test_what_comes_out_is_a_run_that_tells_it(folder: Path) -> None:
     main(words(folder, "--share", "0.25"))
     assert load_file(folder / "out" / "best.safetensors")["w"].tolist() == [0.25] * 3
     averaged_from = {"with": "old.safetensors", "share": 0.25}
-    assert read_recipe(folder / "out") == {"format": 1, **RECIPE, "averaged": averaged_from}
+    differs = {"weights": "0.25 of the fine-tuned ones, the rest of old.safetensors"}  # a row of a table says it
+    assert read_recipe(folder / "out") == {"format": 1, **RECIPE, "differs": differs, "averaged": averaged_from}
 
 
 @pytest.mark.parametrize(

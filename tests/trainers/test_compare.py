@@ -48,3 +48,15 @@ def test_a_detector_is_not_compared_with_a_segmenter(
 def test_what_is_not_there_is_said() -> None:
     with pytest.raises(ValueError, match="nowhere is neither a run's folder nor installed: choose from .*gflv2-lite0"):
         compare.open_model("nowhere", "auto")
+
+
+class QuickDetector(GreenDetector):
+    name = "fake-int8"
+
+
+def test_the_engine_of_each_side_is_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is opened in torch and installed weights on --engine: the difference may be the engines'."""
+    head, *_ = run_compare(root, monkeypatch, capsys, a=GreenDetector(), b=QuickDetector())
+    assert head == "data.json, 4 images; first: a (fake), second: b (fake-int8)"

@@ -25,8 +25,10 @@ from trainers.evaluate import main
 from trainers.evaluation.figures import build_report, compute_figures, generalisation
 from trainers.evaluation.gallery import false_alarms, misses, sheets_of
 from trainers.evaluation.predict import Case, evaluate
+from trainers.evaluation.results import origin_of_run, round_figure, write_result
 from trainers.evaluation.tables import format_report
 from trainers.table import read_result
+from trainers.training.run_folder import write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,24 @@ def test_a_result_of_a_part_of_the_set_is_a_row_that_says_so(root: Path, tmp_pat
     row = read_result(out)
     assert (row.config, row.set, row.images, row.set_images) == ("gflv2-lite0", "data", 3, 4)
     assert row.is_partial and row.figures["AP75"] == pytest.approx(1)
+
+
+def test_a_result_of_a_run_names_the_backbone_that_it_was_trained_on(cases: list[Case], tmp_path: Path) -> None:
+    """Else `trainers.table` shows a row on a small backbone as the paper's own."""
+    recipe: dict[str, Any] = {"config": "gflv2-r50", "task": "detector", "size": [64, 96], "init": "random"}
+    recipe |= {"differs": {}, "loop": {}}
+    backbones: list[dict[str, str]] = [{"backbone": "lite0"}, {}]
+    found = []
+    for given in backbones:
+        write_recipe({**recipe, **given}, tmp_path)
+        path = write_result(tmp_path / "row.json", report(cases), origin_of_run(tmp_path, "a command"))
+        found.append(read_result(path).backbone)
+    assert found == ["lite0", "paper"]
+
+
+def test_a_result_file_holds_more_decimals_than_a_table_prints() -> None:
+    """0.56846 is 56.8 %; after a rounding to 0.5685 it may be printed as 56.9 %."""
+    assert round_figure(0.56846) == 0.56846 and round_figure(None) is None
 
 
 def test_the_deviation_from_a_mixed_set_is_told(

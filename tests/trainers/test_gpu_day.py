@@ -13,6 +13,7 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
 from trainers.gpu import day as gpu_day
+from trainers.gpu import steps as gpu_steps
 from trainers.gpu.landing import averaged_weights, read_figures
 from trainers.gpu.planner import Outcome, Step, run_steps
 from trainers.gpu.processes import Command, last_line, run_all
@@ -95,6 +96,19 @@ def test_a_run_that_was_stopped_before_its_validation_brings_the_average_of_its_
     assert averaged_weights(tmp_path)["weight"].tolist() == [0, 0]
 
 
+def test_weights_that_cannot_be_brought_keep_no_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    out.mkdir()
+    for model, value in (("large", 1e5), ("small", 1.5)):
+        (work / "train" / model).mkdir(parents=True)
+        save_file({"w": torch.full((2, 2), value)}, work / "train" / model / "best.safetensors")
+    trained: dict[str, dict[str, Any]] = {"large": {"minutes": 1.0}, "small": {"minutes": 1.0}}
+    monkeypatch.setattr(gpu_steps, "train_models", lambda *_, **__: trained)
+    found = gpu_steps.train(Day("cpu", tmp_path, work, out), 60.0)
+    assert [path.name for path in out.iterdir()] == ["small.fp16.safetensors"]
+    assert "half precision holds 65504 at most" in found["large"]["weights"] and "weights" not in found["small"]
+
+
 def test_figures_come_with_their_intervals(tmp_path: Path) -> None:
     measured = {"AP": 0.5, "AP_s": None, "intervals": {"AP": [0.4, 0.6]}}
     (tmp_path / "val.json").write_text(json.dumps({"detection": measured, "segmentation": None}))
@@ -155,6 +169,15 @@ def test_at_most_eight_files_of_16_mib_come_back_and_the_summaries_are_among_the
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [*(f"file{number}" for number in range(6)), "summary.json", "summary.md"]
     assert len(notes) == 4 and any("large stays behind: it has 16.0 MiB" in note for note in notes)
+
+
+def test_room_is_left_for_summaries_that_are_yet_to_be_written(tmp_path: Path) -> None:
+    """After the first step there are none, and five models, their runs and the logs are seven files."""
+    for number in range(7):
+        (tmp_path / f"file{number}").write_bytes(b"x")
+        os.utime(tmp_path / f"file{number}", (number, number))
+    assert enforce_limits(tmp_path) == ["file6 stays behind: 8 files come back at most"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"file{number}" for number in range(6)]
 
 
 def test_the_summary_names_the_card_and_every_step(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from realtime_polyp.engines.weights import find_weights
+from realtime_polyp.models.variants import DETECTORS
 from trainers.install_weights import main
 from trainers.training.checkpoint_file import read_tensors
 
@@ -78,3 +79,18 @@ def test_a_joint_model_is_installed_as_both_at_the_size_it_was_trained_at(tmp_pa
     for task in (None, "detector", "segmenter"):
         weights = find_weights("polyp-lite2", task, tmp_path / "weights")  # type: ignore[arg-type]
         assert (weights.task, weights.size) == ("joint", (256, 320))
+
+
+def test_a_row_on_another_backbone_is_not_the_model_of_that_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--backbone lite0 --config gflv2-r50` trains another network, whatever its size."""
+    model = "gflv2-r50"
+    height, width = DETECTORS[model].size
+    run = run_of(tmp_path / "run", model, [height, width])
+    recipe = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps({**recipe, "backbone": "lite0"}))
+    with pytest.raises(SystemExit) as end:
+        main(["--run", str(run), "--model", model, "--folder", str(tmp_path / "weights")])
+    said = f"trained {model} at {height}x{width} on lite0, which is not {model} at {height}x{width}"
+    assert end.value.code == 2 and said in capsys.readouterr().err and not (tmp_path / "weights").exists()

@@ -1,5 +1,6 @@
 """Stills at model size, kept in one file for the next run."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,3 +40,13 @@ def test_an_image_that_changed_is_read_again(tmp_path: Path, files: list[Path]) 
     files[2].write_bytes(b"other pixels")
     cached_items(items(counted), files, (4, 6), tmp_path / "cache")
     assert counted == [1, 2, 1, 2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, files: list[Path]) -> None:
+    folder = tmp_path / "cache"
+    cached_items(items([]), files, (4, 6), folder)
+    (path,) = folder.glob("items-*.npy")
+    path.rename(path.with_name(f".{path.stem}.writing-1-1.npy"))  # as `replacing` names what is not finished
+    found = cached_items(items([]), files, (4, 6), folder)
+    assert len(found) == 2 and [one.name for one in folder.glob("*.npy")] == [path.name]

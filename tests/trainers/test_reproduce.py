@@ -29,6 +29,8 @@ from trainers.recipes import RECIPES
 from trainers.reproduction.budget import Budget, Job, begin, list_configs
 from trainers.reproduction.claims import measure_claims
 from trainers.reproduction.predictions import FoundMasks, load_predictions, save_predictions
+from trainers.reproduction.row import checksums_of
+from trainers.reproduction.rows import load_rows
 
 KILLS = 10
 ROWS = ("fcos-r50", "atss-r50")
@@ -164,16 +166,52 @@ def test_bad_input_is_one_sentence(
 
 def test_a_queue_goes_on_with_its_own_budget_only(tmp_path: Path) -> None:
     budget = Budget("lite0", (64, 96), 2)
-    begin(tmp_path, budget, resume=False)
-    begin(tmp_path, budget, resume=True)
+    begin(tmp_path, budget, {}, resume=False)
+    begin(tmp_path, budget, {}, resume=True)
     with pytest.raises(ValueError, match="holds a queue: go on with --resume"):
-        begin(tmp_path, budget, resume=False)
+        begin(tmp_path, budget, {}, resume=False)
     with pytest.raises(ValueError, match=r"another budget \(size 64 96, not the recipe's; epochs 2, not 3\)"):
-        begin(tmp_path, Budget("lite0", None, 3), resume=True)
+        begin(tmp_path, Budget("lite0", None, 3), {}, resume=True)
     content = json.loads((tmp_path / "plan.json").read_text())
     (tmp_path / "plan.json").write_text(json.dumps({**content, "format": 9}))
     with pytest.raises(ValueError, match="has format 9"):
-        begin(tmp_path, budget, resume=True)
+        begin(tmp_path, budget, {}, resume=True)
+
+
+def test_a_queue_goes_on_with_its_own_data_only(tmp_path: Path) -> None:
+    """Else rows that were measured on other images would be compared with each other."""
+    budget, data = Budget(), write_stills(tmp_path / "stills")
+    begin(tmp_path / "queue", budget, checksums_of(data), resume=False)
+    (data / "unseen_C6.json").write_text((data / "val.json").read_text())  # a set that came later is only measured
+    begin(tmp_path / "queue", budget, checksums_of(data), resume=True)
+    (data / "val.json").write_text((data / "val.json").read_text().replace('"C1"', '"C2"'))
+    with pytest.raises(ValueError, match=r"began with another val.json: repeat its --data"):
+        begin(tmp_path / "queue", budget, checksums_of(data), resume=True)
+    plan = json.loads((tmp_path / "queue" / "plan.json").read_text())
+    (tmp_path / "queue" / "plan.json").write_text(json.dumps({"format": 1, "budget": plan["budget"]}))
+    begin(tmp_path / "queue", budget, checksums_of(data), resume=True)  # of an earlier version
+
+
+def test_a_row_s_command_repeats_what_its_figures_and_intervals_depend_on() -> None:
+    given = ["--tables", "4", "3", "--seeds", "0", "1", "--epochs", "2", "--augment-on", "device"]
+    command = "python -m trainers.reproduce --tables 3 4 --backbone lite0 --epochs 2 --seeds 0 1 --augment-on device"
+    parsed = reproduce.command_line().parse_args
+    assert reproduce.command_of(parsed(given)) == command
+    assert reproduce.command_of(parsed([*given, "--draws", "20"])) == f"{command} --draws 20"
+
+
+def test_a_quick_test_does_not_replace_published_results() -> None:
+    parsed = reproduce.command_line().parse_args
+    assert reproduce.results_folder(parsed([])) == reproduce.RESULTS
+    assert reproduce.results_folder(parsed(["--limit", "16", "--out", "quick"])) == Path("quick/results")
+    assert reproduce.results_folder(parsed(["--limit", "16", "--results", "mine"])) == Path("mine")
+
+
+def test_the_budget_in_words_is_that_of_every_row() -> None:
+    """Without --epochs each recipe has its own length: the paper trains detectors and segmenters differently long."""
+    rows = ["lowrank-hrnet-w48", "fcos-r50", "hrnet-w48"]
+    assert reproduce.describe(Budget("paper"), rows) == "paper, 24 to 484 epochs, 1 seed"
+    assert reproduce.describe(Budget("lite0", (64, 96), 2, seeds=(0, 1)), rows) == "lite0, 64x96, 2 epochs, 2 seeds"
 
 
 # --- rows on another backbone
@@ -236,10 +274,35 @@ def test_kept_boxes_have_the_figures_that_they_had(tmp_path: Path) -> None:
 def test_damaged_predictions_are_told(tmp_path: Path) -> None:
     save_predictions(tmp_path / "a.npz", [case(0, [[0, 0, 9, 9]], [[0, 0, 9, 9]], [0.5])])
     whole = (tmp_path / "a.npz").read_bytes()
-    for part in (b"", whole[:40], whole[: len(whole) // 2]):
+    begins = 30 + int.from_bytes(whole[26:28], "little") + int.from_bytes(whole[28:30], "little")  # of the first array
+    undecodable = whole[:begins] + b"\xff" + whole[begins + 1 :]  # 0xff begins no block of a compressed stream
+    for part in (b"", whole[:40], whole[: len(whole) // 2], undecodable):
         (tmp_path / "a.npz").write_bytes(part)
         with pytest.raises(ValueError, match=r"a.npz is damaged: delete it"):
             load_predictions(tmp_path / "a.npz")
+
+
+def test_a_row_with_a_damaged_file_is_left_out_of_the_claims_and_spoils_no_others(tmp_path: Path) -> None:
+    budget, rows = Budget(), ["fcos-r50", "atss-r50", "gflv2-r50"]
+    for row in rows[:2]:
+        path = Job(row, 0).folder(tmp_path) / "predictions.val.npz"
+        save_predictions(path, [case(0, [[0, 0, 9, 9]], [[0, 0, 9, 9]], [0.5])])
+    assert list(load_rows(rows, budget, tmp_path, "val")) == [("fcos-r50", False), ("atss-r50", False)]
+    path.write_bytes(b"")
+    assert list(load_rows(rows, budget, tmp_path, "val")) == [("fcos-r50", False)]
+
+
+def test_a_queue_that_goes_on_with_other_rows_keeps_the_claims_on_those_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_stills(tmp_path / "stills"), tmp_path / "queue"
+    for row in ROWS:
+        path = Job(row, 0).folder(out) / "predictions.val.npz"
+        save_predictions(path, [case(0, [[0, 0, 9, 9]], [[0, 0, 9, 9]], [0.5])])
+    given = ["--tables", "4", "--draws", "20", "--data", str(data), "--out", str(out), "--results", str(tmp_path)]
+    reproduce.report(["unetpp"], Budget(), reproduce.command_line().parse_args(given), [])
+    text = capsys.readouterr().out
+    assert "ATSS over FCOS" in text and "lite0, 12 epochs, 1 seed" in text and "0 of 1 rows are finished" in text
 
 
 def masks(dice: list[float]) -> FoundMasks:

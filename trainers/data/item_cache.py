@@ -33,6 +33,7 @@ def cached_items(
     path = folder / f"items-{size[0]}x{size[1]}-{_key(files)}.npy"
     with _only_process(path.with_suffix(".lock")):
         if not path.exists():
+            _remove_unfinished(path)
             _write(items, len(files) // 2, size, path)
     stored = np.load(path, mmap_mode="c")
     return [(one[..., :3], one[..., 3]) for one in stored]
@@ -44,6 +45,16 @@ def _key(files: Sequence[Path]) -> str:
         state = path.stat()
         digest.update(f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed while they wrote have left, up to a gigabyte each.
+
+    The caller holds the lock of this path; without locks, on Windows, another process may still be writing.
+    """
+    if sys.platform != "win32":
+        for left in path.parent.glob(f".{path.stem}.writing-*{path.suffix}"):
+            left.unlink(missing_ok=True)
 
 
 def _write(items: Iterable[Item], count: int, size: tuple[int, int], path: Path) -> None:

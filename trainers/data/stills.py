@@ -69,6 +69,13 @@ def read_stills(coco_path: Path, root: Path) -> list[Still]:
     return [_still(image, root, boxes.get(image.id, [])) for image in content.images]
 
 
+def first_stills(stills: list[Still], limit: int | None) -> list[Still]:
+    """Return the first `limit` stills, as --limit asks for; None: all. Raises ValueError for a limit below 1."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit is {limit}: it must be 1 or more")
+    return stills[:limit]
+
+
 def _still(image: ImageEntry, root: Path, boxes: list[list[float]]) -> Still:
     return Still(
         image.id,
@@ -103,9 +110,9 @@ def label_polyps(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Number the connected components of a mask (H, W) from 1; components too small to be a polyp become background."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     smallest = max(_MIN_POLYP_PX, _MIN_POLYP_SHARE * mask.size)
-    large = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= smallest)
+    large = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= smallest)  # label 0 is the background, of any size
     numbers = np.zeros(len(stats), np.uint8)
-    numbers[large] = np.arange(len(large))  # the background, label 0, is always large enough and first
+    numbers[large] = np.arange(1, len(large) + 1)
     return numbers[labels]
 
 

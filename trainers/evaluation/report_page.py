@@ -27,7 +27,7 @@ class RunFolder:
     Attributes:
         name: of the folder.
         recipe: recipe.json.
-        history: history.json, one entry per validated epoch.
+        history: history.json, one entry per epoch.
         figures: figures.json, as `trainers.evaluate --json` writes it.
         sheets: gallery/*.jpg.
     """

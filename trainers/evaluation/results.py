@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from realtime_polyp.atomic_write import replacing
-from trainers.evaluation.paper_tables import DETECTION, SEGMENTATION
+from trainers.evaluation.paper_tables import DETECTION, PAPER_BACKBONE, SEGMENTATION
 from trainers.recipes import RECIPES
 from trainers.training.run_folder import read_recipe
 
 FIGURES = {"detection": DETECTION, "segmentation": (*SEGMENTATION, "precision", "f2", "hd95_px")}
+DECIMALS = 6  # tables print three: a figure that was rounded to four before would often be printed one too high or low
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,21 @@ class Origin:
         differs: aspect -> how it differs from the paper.
         command: reproduces the figures.
         multi_scale: measured with multi-scale testing.
+        backbone: "paper" for the recipe's own, else a name of `trainers.backbone_recipes`.
     """
 
     config: str
     differs: dict[str, str]
     command: str
     multi_scale: bool
+    backbone: str = PAPER_BACKBONE
 
 
 def origin_of_run(run: Path, command: str, *, multi_scale: bool = False) -> Origin:
     """Return the origin of a training run's weights, from the run's recipe."""
     content = read_recipe(run)
-    return Origin(content["config"], content["differs"], command, multi_scale)
+    backbone = content.get("backbone", PAPER_BACKBONE)
+    return Origin(content["config"], content["differs"], command, multi_scale, backbone)
 
 
 def origin_of_weights(model: str, command: str, *, multi_scale: bool = False) -> Origin:
@@ -63,9 +67,10 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
         "engine": report["engine"],
         "images": report["images"],
         "set_images": report["set_images"],
+        "backbone": origin.backbone,
         "figures": {name: round_figure(found[name]) for name in FIGURES[kind]},
         "intervals": {
-            name: [round(end, 4) for end in span] for name, span in (found.get("intervals") or {}).items() if span
+            name: [round_figure(end) for end in span] for name, span in (found.get("intervals") or {}).items() if span
         },
         "differs": origin.differs,
         "multi_scale_test": origin.multi_scale,
@@ -78,5 +83,5 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
 
 
 def round_figure(value: float | None) -> float | None:
-    """Round a figure as result files hold it; None where it is undefined."""
-    return None if value is None else round(value, 4)
+    """Round a figure as result files hold it, far finer than tables print it; None where it is undefined."""
+    return None if value is None else round(value, DECIMALS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from realtime_polyp.json_files import read_json
+from realtime_polyp.messages import one_line
 from trainers.gpu.landing import MODELS, averaged_weights, train_models
 from trainers.gpu.planner import Step
 from trainers.gpu.processes import Command, log_of, run_all
@@ -166,14 +167,20 @@ def read_bench(path: Path) -> dict[str, Any]:
 
 
 def train(day: Day, limit_s: float) -> dict[str, Any]:
-    """Train models for as long as there is time, and bring their weights in float16."""
+    """Train models for as long as there is time, and bring their weights in float16.
+
+    Weights that cannot be brought are named in the figures of their model, and keep no others back.
+    """
     runs = day.work / "train"
     found = train_models(day.models, day.stills(), runs, day.logs, limit_s, device=day.device, toy=day.is_toy)
     trained = [model for model in found if any((runs / model / name).exists() for name in (BEST, CHECKPOINT))]
     if not trained:
         raise RuntimeError("; ".join(figures["training"] for figures in found.values()))
     for model in trained:
-        bring_half(averaged_weights(runs / model), day.out / f"{model}.fp16.safetensors")
+        try:
+            bring_half(averaged_weights(runs / model), day.out / f"{model}.fp16.safetensors")
+        except (OSError, ValueError) as error:
+            found[model]["weights"] = f"stay behind: {one_line(str(error))}"
     return found
 
 

@@ -77,10 +77,10 @@ def bring_folder(folder: Path, target: Path, suffixes: tuple[str, ...]) -> None:
 def enforce_limits(out: Path) -> list[str]:
     """Remove what the GPU machine would not send back, and return a sentence for each.
 
-    The summaries stay; of the others, those that were written first.
+    The summaries stay, also if they are yet to be written; of the others, those that were written first.
     """
     notes = []
-    kept = [name for name in (SUMMARY_JSON, SUMMARY_TEXT) if (out / name).exists()]
+    kept = [SUMMARY_JSON, SUMMARY_TEXT]
     others = [path for path in out.iterdir() if path.is_file() and path.name not in kept]
     for path in sorted(others, key=lambda path: (path.stat().st_mtime_ns, path.name)):
         size = path.stat().st_size

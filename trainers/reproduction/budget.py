@@ -1,6 +1,7 @@
 """What a queue of `trainers.reproduce` trains: the same budget for every row, and the list of its jobs."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -65,10 +66,11 @@ class Job:
 
 
 class PlanFile(msgspec.Struct, kw_only=True):
-    """The schema of a queue's plan."""
+    """The schema of a queue's plan. data: checksums of the files of the data; plans of earlier versions have none."""
 
     format: int
     budget: Budget
+    data: dict[str, str] = {}
 
 
 def list_configs(tables: list[int], backbone: str) -> list[str]:
@@ -99,19 +101,23 @@ def ways_to_measure(config: str) -> tuple[bool, ...]:
     return (False, True) if asked else (False,)
 
 
-def begin(out: Path, budget: Budget, *, resume: bool) -> None:
-    """Write the plan of a new queue, or check that an existing one has the same budget.
+def begin(out: Path, budget: Budget, data: Mapping[str, str], *, resume: bool) -> None:
+    """Write the plan of a new queue, or check that an existing one has the same budget and the same data.
+
+    data: {file: checksum}. A set that the folder of data did not have before is allowed; plans of earlier versions have
+    no checksums.
 
     Raises:
         FileNotFoundError: there is nothing to resume.
-        ValueError: a new queue would mix with an existing one, or the budget is another one.
+        ValueError: a new queue would mix with an existing one, or the budget or the data are others.
     """
     path = out / PLAN
     if not path.exists():
         if resume:
             raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
         out.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(path, json.dumps({"format": _FORMAT, "budget": asdict(budget)}, indent=1) + "\n")
+        content = {"format": _FORMAT, "budget": asdict(budget), "data": dict(data)}
+        atomic_write_text(path, json.dumps(content, indent=1) + "\n")
         return
     if not resume:
         raise ValueError(f"{out} holds a queue: go on with --resume, or begin in another --out")
@@ -122,6 +128,11 @@ def begin(out: Path, budget: Budget, *, resume: bool) -> None:
     different = [f"{name} {_show(before[name])}, not {_show(now[name])}" for name in now if before[name] != now[name]]
     if different:
         raise ValueError(f"the queue in {out} began with another budget ({'; '.join(different)}): repeat its options")
+    changed = [name for name, checksum in found.data.items() if data.get(name, checksum) != checksum]
+    if changed:
+        raise ValueError(
+            f"the queue in {out} began with another {', '.join(changed)}: repeat its --data, or begin in another --out"
+        )
 
 
 def _show(value: Any) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from realtime_polyp.metrics.bootstrap import Draw, draws, intervals
 from trainers.evaluation.claims import CLAIMS, Claim, Finding, judge
+from trainers.evaluation.results import DECIMALS, round_figure
 from trainers.reproduction.predictions import Predictions, mean_figures
 
 Rows = Mapping[tuple[str, bool], Sequence[Predictions]]  # (recipe, at several scales): one per seed
@@ -43,8 +44,8 @@ def _measure(claim: Claim, first: list[Predictions], second: list[Predictions], 
     return Finding(
         claim=claim.text,
         figure=claim.figure,
-        difference=None if value is None else round(value, 4),
-        interval=None if interval is None else (round(interval.low, 4), round(interval.high, 4)),
+        difference=round_figure(value),
+        interval=None if interval is None else (round(interval.low, DECIMALS), round(interval.high, DECIMALS)),
         paper=None if claim.paper is None else round(claim.paper / 100, 4),
         verdict=judge(interval),
     )

@@ -1,5 +1,6 @@
 """What a run answered on a set, kept so that any resample of the images can be measured again without the model."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def load_predictions(path: Path) -> Predictions:
         if columns:
             return FoundMasks(columns, images, groups)
         return FoundBoxes(match(_images_of(arrays)), images, groups)
-    except (BadZipFile, KeyError, EOFError, IndexError) as error:
+    except (BadZipFile, zlib.error, KeyError, EOFError, IndexError) as error:
         raise ValueError(f"{path} is damaged: delete it, and --resume measures the row again") from error
 
 

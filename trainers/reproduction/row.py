@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from realtime_polyp.engines.eager import EagerEngine
+from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.json_files import parse_json, read_json
 from trainers import train_detector, train_segmenter
 from trainers.command import command_parser, report_bad_input
@@ -150,6 +151,12 @@ def _measure_set(engine: EagerEngine, stills: list[Still], path: Path, *, at_sca
 def sets_of(data: Path) -> list[str]:
     """Return the sets that a folder of data has, of val and the hospital never trained on."""
     return [name for name in SETS if (data / f"{name}.json").is_file()]
+
+
+def checksums_of(data: Path) -> dict[str, str]:
+    """Return the checksums of the files of a folder of data that a queue reads: train.json and those of its sets."""
+    names = [f"{name}.json" for name in ("train", *sets_of(data))]
+    return {name: sha256_of(data / name)[:12] for name in names}
 
 
 def predictions_path(folder: Path, name: str, *, at_scales: bool = False) -> Path:

@@ -1,5 +1,6 @@
 """The result files of finished rows: figures with intervals over all seeds, and what they were trained with."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,14 @@ def load_row(config: str, budget: Budget, out: Path, name: str, *, at_scales: bo
 
 
 def load_rows(configs: list[str], budget: Budget, out: Path, name: str) -> dict[Key, list[Predictions]]:
-    """Return the predictions of every row that is finished, at one scale and at several."""
+    """Return the predictions of every row that is measured with all seeds, at one scale and at several.
+
+    Rows with a damaged file are left out too: they count as not finished, and --resume measures them again.
+    """
     found: dict[Key, list[Predictions]] = {}
     for config in configs:
         for at_scales in ways_to_measure(config):
-            paths = [
-                predictions_path(Job(config, seed).folder(out), name, at_scales=at_scales) for seed in budget.seeds
-            ]
-            if all(path.is_file() for path in paths):
+            with contextlib.suppress(OSError, ValueError):
                 found[config, at_scales] = load_row(config, budget, out, name, at_scales=at_scales)
     return found
 

@@ -18,8 +18,10 @@ def link_boxes(frames: Sequence[int], boxes: Sequence[Boxes], *, rate_hz: float)
     """
     numbers = [0] * len(boxes)
     last: dict[int, tuple[int, Boxes]] = {}  # polyp: frame and box
-    for frame in sorted(set(frames)):
-        here = [place for place, one in enumerate(frames) if one == frame]
+    places: dict[int, list[int]] = {}  # frame: its boxes
+    for place, frame in enumerate(frames):
+        places.setdefault(frame, []).append(place)
+    for frame, here in sorted(places.items()):
         recent = [one for one, (before, _) in last.items() if frame - before <= LONGEST_GAP_S * rate_hz]
         _continue_polyps(here, recent, last, boxes, numbers)
         for place in here:
