@@ -1,7 +1,7 @@
 """Find and outline polyps in colonoscopy video. Research use only; not a medical device.
 
 for result in realtime_polyp.analyse("video.mp4"):
-    for track in result.tracks:
+    for track in result.visible:
         print(result.frame.pts_s, track.id, track.box, track.score)
 """
 

@@ -72,7 +72,7 @@ def draw_result(result: Result, largest_px: int) -> Picture:
 def to_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
     """One row per frame and polyp that was shown; a frame without one has a row whose polyp columns are None.
 
-    Boxes are source px, xyxy. Results may come without pictures.
+    Boxes are source px, xyxy. Nothing is shown over a black or frozen picture. Results may come without pictures.
     """
     rows = []
     for result in results:
@@ -82,7 +82,7 @@ def to_rows(results: Iterable[Result]) -> list[dict[str, Any]]:
             "frame_quality": result.frame_quality,
             "signal": result.signal,
         }
-        shown = [track for track in result.tracks if track.visible]
+        shown = result.visible if result.signal == "ok" else ()
         for track in shown:
             box = dict(zip(("x1", "y1", "x2", "y2"), (float(value) for value in track.box), strict=True))
             rows.append({**frame, "track": track.id, **box, "score": float(track.score), "state": track.state})

@@ -145,11 +145,12 @@ class Runtime:
         Raises SourceError at once for a source that cannot be opened, SessionError when a stage fails, and warns with
         a RuntimeWarning at the end of a damaged recording.
         """
+        pipeline = self.pipeline(config)  # before the source is opened, which nobody would close if this failed
         if isinstance(source, str | Path):
             from realtime_polyp.sources import open_source
 
             source = open_source(str(source), hardware=decoding_device(self.config.device), **span)
-        results = _iterate(Session(source, self.pipeline(config), _ignore))
+        results = _iterate(Session(source, pipeline, _ignore))
         if not keep_pictures:
             results = without_pictures(results)
         return with_progress(results, source.frames_total, source.name) if progress else results
@@ -242,24 +243,30 @@ def analyse(
 
     Raises SourceError or EngineError, both ValueErrors of one sentence, at once for a source or a model that cannot be
     opened, and for an engine that has not passed the accuracy gate unless `allow_unverified`; CalibrationError for a
-    calibration that does not fit. A damaged recording yields what can be read, then warns with a RuntimeWarning.
+    calibration that does not fit. A damaged recording yields what can be read, then warns with a RuntimeWarning. An
+    engine that has not passed the gate, a calibration of another engine and models without a fusion warn at once.
     """
     from realtime_polyp.sources import open_source  # PyAV, which part of the package can do without
 
     opened = open_source(str(source), start_s=start_s, end_s=end_s)
-    runtime = open_runtime(
-        RuntimeConfig(
-            detector=detector,
-            segmenter=segmenter,
-            engine=engine,
-            device=device,
-            live=opened.live,
-            calibration=Path(calibration) if calibration is not None else None,
-            score_threshold=score_threshold,
-            allow_unverified=allow_unverified,
-        )
+    config = RuntimeConfig(
+        detector=detector,
+        segmenter=segmenter,
+        engine=engine,
+        device=device,
+        live=opened.live,
+        calibration=Path(calibration) if calibration is not None else None,
+        score_threshold=score_threshold,
+        allow_unverified=allow_unverified,
     )
-    return runtime.results(opened, keep_pictures=keep_pictures, progress=progress)
+    try:
+        runtime = open_runtime(config)
+        for sentence in (*runtime.unverified, *runtime.cautions):
+            warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+        return runtime.results(opened, keep_pictures=keep_pictures, progress=progress)
+    except BaseException:
+        opened.close()  # a notebook keeps the traceback, and with it a camera that nobody else could open
+        raise
 
 
 def _open_engines(config: RuntimeConfig) -> tuple[DetectorEngine | None, SegmenterEngine | None]:

@@ -5,8 +5,8 @@ names a file.
 """
 
 import json
-import math
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -88,11 +88,11 @@ class _Key:
 
 
 def _number(low: float, high: float) -> Callable[[Any], float]:
-    allowed = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of at least {low:g}"
+    allowed = f"a number from {low:g} to {high:g}"
 
     def read(value: Any) -> float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number and math.isfinite(value) and low <= value <= high):
+        if not (is_number and low <= value <= high):  # also not of NaN
             raise ValueError(allowed)
         return float(value)
 
@@ -108,7 +108,10 @@ def _switch(value: Any) -> bool:
 def _folder(value: Any) -> Path:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError('a folder in quotes, such as "snapshots"')
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a folder without ~: the home folder of that user is not known") from None
 
 
 def _colour(value: Any) -> str:
@@ -162,6 +165,8 @@ def read_settings(path: Path, *, required: bool = False) -> Settings:
     Raises SettingsError for a file that cannot be read, is no TOML, or holds an unknown key or a wrong value.
     """
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):  # the second reading would find nothing, and give the defaults
+            raise ValueError("it is a pipe, which can be read only once; name a file")
         with path.open("rb") as file:
             data = file.read(_BYTES_LIMIT + 1)
     except FileNotFoundError as error:
@@ -175,7 +180,7 @@ def read_settings(path: Path, *, required: bool = False) -> Settings:
         raise SettingsError(f"the settings {printable(path)} are larger than 1 MiB: this is not a file of settings")
     try:
         content = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not TOML, or a number of too many digits
         raise SettingsError(f"the settings {printable(path)} are not valid TOML: {error}") from error
     options = content.pop(OPTIONS_SECTION, {})
     if not isinstance(options, dict):
@@ -189,14 +194,15 @@ def read_settings(path: Path, *, required: bool = False) -> Settings:
 
 
 def write_settings(path: Path, settings: Settings) -> Path | None:
-    """Replace the file at once. A file that could not be read is renamed first; returns its new name.
+    """Replace the file at once. A file that could not be read, or has options that the settings lack, is renamed first;
+    returns its new name.
 
     Raises SettingsError.
     """
     try:
         data = to_toml(settings).encode("utf-8")
         make_private_folder(path.parent)
-        kept = _keep_broken(path)
+        kept = _keep_broken(path, may_have_options=bool(settings.options))
         atomic_write_bytes(path, data, private=True)
     except (OSError, UnicodeEncodeError) as error:
         reason = getattr(error, "strerror", None) or "a name is not valid UTF-8"
@@ -250,10 +256,10 @@ def _settings_of(content: dict[str, Any], path: Path) -> Settings:
     return replace(Settings(), **values)
 
 
-def _keep_broken(path: Path) -> Path | None:
+def _keep_broken(path: Path, *, may_have_options: bool) -> Path | None:
     """Rename a file that cannot be read as settings, so that it is not lost; returns its new name."""
     try:
-        read_settings(path, required=True)
+        read_settings(path, required=may_have_options)
     except SettingsError:
         if not path.exists():
             return None

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -57,6 +58,12 @@ def test_rows_are_frames_and_polyps(results: list[Result]) -> None:
     assert rows[0]["track"] is rows[0]["x1"] is None and rows[0]["frame_quality"] == "clear"
     (track,) = results[-1].tracks
     assert (rows[-1]["track"], rows[-1]["x1"], rows[-1]["score"]) == (1, float(track.box[0]), float(track.score))
+
+
+def test_a_frozen_picture_shows_no_polyp(results: list[Result]) -> None:
+    assert results[-1].visible
+    (row,) = to_rows([replace(results[-1], signal="frozen")])
+    assert row["track"] is None and row["signal"] == "frozen"
 
 
 def test_a_table_needs_pandas_and_says_so(results: list[Result], monkeypatch: pytest.MonkeyPatch) -> None:

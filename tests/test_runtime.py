@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from fakes import FUSION, RATE_HZ, FakeDetector, FakeSegmenter, assert_same_results, picture
+from fakes import FUSION, RATE_HZ, FakeDetector, FakeSegmenter, ScriptedSource, assert_same_results, picture
 from media import cut_file, write_clip
 
 import realtime_polyp
@@ -165,6 +165,25 @@ def test_what_analyse_refuses_is_refused_at_once(fake_engines: dict[str, object]
         realtime_polyp.analyse(clip, detector="crystal-ball")
     with pytest.raises(CalibrationError, match="cannot read"):
         realtime_polyp.analyse(clip, calibration=tmp_path / "none.json", **FAKES)
+
+
+def test_what_run_live_prints_about_the_models_analyse_warns_of(
+    fake_engines: dict[str, object], clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "unfused_cautions", lambda detector, segmenter: ["these scores are not fused"])
+    with pytest.warns(RuntimeWarning, match="these scores are not fused"):
+        list(realtime_polyp.analyse(clip, **FAKES))
+
+
+def test_a_source_whose_models_are_refused_is_closed(
+    fake_engines: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook keeps the traceback, and a camera that stays open is busy for the next call."""
+    source = ScriptedSource(3, live=True)
+    monkeypatch.setattr("realtime_polyp.sources.open_source", lambda *_, **more: source)
+    with pytest.raises(EngineError, match="unknown detector"):
+        realtime_polyp.analyse("0", detector="crystal-ball")
+    assert source.closed.is_set()
 
 
 def test_a_failure_on_the_way_is_raised_with_its_place(fake_engines: dict[str, object], clip: Path) -> None:

@@ -1,5 +1,6 @@
 """The settings' file: what is written is read, what is wrong is named, and nothing is lost."""
 
+import os
 import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
@@ -66,6 +67,10 @@ def test_no_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[detection]\nthreshold = 1.5", r"threshold = 1.5 in \[detection\]: use a number from 0 to 1"),
         ("[detection]\nthreshold = true", "use a number from 0 to 1"),
         ("[detection]\nhold_s = nan", "use a number from 0 to 60"),
+        ("[detection]\nhold_s = inf", "use a number from 0 to 60"),
+        pytest.param(f"[detection]\nthreshold = {'9' * 400}", "use a number from 0 to 1", id="400 digits"),
+        pytest.param(f"[detection]\nthreshold = {'9' * 5000}", "not valid TOML", id="5000 digits"),
+        ('[folders]\nsnapshots = "~nobody-of-this-name/snapshots"', "the home folder of that user is not known"),
         ("[sound]\non = 1", r"on = 1 in \[sound\]: use true or false"),
         ('[folders]\nsnapshots = ""', "use a folder in quotes"),
         ('[colours]\nshown = "green"', 'use a colour such as "#40ff80"'),
@@ -88,6 +93,26 @@ def test_a_file_that_cannot_be_read_is_kept_when_settings_are_saved(tmp_path: Pa
     kept = write_settings(path, FULL)
     assert kept == tmp_path / "settings-unread-1.toml" and kept.read_text(encoding="utf-8") == "[detection\n"
     assert read_settings(path) == FULL
+
+
+def test_a_file_with_options_that_the_settings_lack_is_kept_when_settings_are_saved(tmp_path: Path) -> None:
+    path, text = tmp_path / "settings.toml", '[detection]\nthreshold = 0.6\n[options]\nlog = "log.jsonl"\n'
+    path.write_text(text, encoding="utf-8")
+    kept = write_settings(path, Settings())  # the user's own file: refused, so the window began with the defaults
+    assert kept == tmp_path / "settings-unread-1.toml" and kept.read_text(encoding="utf-8") == text
+    assert read_settings(path) == Settings()
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+def test_a_pipe_is_refused_because_it_could_not_be_read_again() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"[detection]\nthreshold = 0.6\n")
+    os.close(writer)
+    try:
+        with pytest.raises(SettingsError, match="it is a pipe, which can be read only once; name a file"):
+            read_settings(Path(f"/dev/fd/{reader}"), required=True)
+    finally:
+        os.close(reader)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

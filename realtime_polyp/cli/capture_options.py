@@ -7,7 +7,7 @@ from fractions import Fraction
 from realtime_polyp.sources.capture_modes import Size
 
 _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
-_RATE = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}|/[1-9][0-9]{0,4})?")
+_RATE = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4})?|[0-9]{1,6}/[1-9][0-9]{0,4}")
 _FORMAT = re.compile(r"[a-z0-9_]{2,16}")
 _FASTEST_HZ = 1000
 
@@ -37,7 +37,8 @@ def _size(text: str) -> Size:
 
 def _rate(text: str) -> Fraction:
     if not _RATE.fullmatch(text) or not 0 < Fraction(text) <= _FASTEST_HZ:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate: give frames per second, above 0 to {_FASTEST_HZ}")
+        allowed = f"above 0 to {_FASTEST_HZ}, such as 59.94 or 60000/1001"
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: give frames per second, {allowed}")
     return Fraction(text)
 
 

@@ -121,7 +121,7 @@ def _tokens(action: argparse.Action, name: str, value: Any, path: Path) -> list[
         if not isinstance(value, bool):
             raise _wrong(path, name, value, "true or false")
         if isinstance(action, argparse.BooleanOptionalAction) and not value:
-            return [f"--no-{name}"]
+            return [next(other for other in action.option_strings if other != option)]
         return [option] if value else []
     if action.nargs == "+":
         values = value if isinstance(value, list) else [value]

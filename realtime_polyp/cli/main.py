@@ -1,6 +1,7 @@
 """Find and outline polyps in colonoscopy video: the command behind `cli/entry.py`."""
 
 import sys
+from pathlib import Path
 
 from realtime_polyp.cli.headless import run_headless
 from realtime_polyp.cli.multi import run_multi_session
@@ -45,14 +46,7 @@ PROGRAM = "realtime-polyp"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parse(arguments)
-    trace = Trace() if options.trace else None
-    code = _run_and_report(options, trace)
-    if options.trace and trace and (code == 0 or trace.spans()):  # a run that failed needs its trace most
-        try:
-            write_trace(trace, options.trace)
-        except OutputError as error:
-            return report(error, EXIT_BAD_INPUT)
-    return code
+    return _run_and_report(options, Trace() if options.trace else None)
 
 
 def _run_and_report(options: Options, trace: Trace | None) -> int:
@@ -60,7 +54,8 @@ def _run_and_report(options: Options, trace: Trace | None) -> int:
     try:
         check_log(options)
         with open_operations(operations_config(options)) as operations:
-            operations.code = _run_watched(options, trace, operations.board)
+            code = _run_watched(options, trace, operations.board)
+            operations.code = _write_trace(trace, options.trace, code)
             return operations.code
     except (OperationsError, OutputError) as error:
         return report(error, EXIT_BAD_INPUT)
@@ -79,6 +74,17 @@ def _run_watched(options: Options, trace: Trace | None, board: Board) -> int:
         return report(error, EXIT_FAILED)
 
 
+def _write_trace(trace: Trace | None, path: Path | None, code: int) -> int:
+    """Write the trace, if there is one; returns the exit code, which was `code` so far."""
+    if trace is None or path is None or not (code == 0 or trace.spans()):  # a run that failed needs its trace most
+        return code
+    try:
+        write_trace(trace, path)
+    except OutputError as error:
+        return report(error, EXIT_BAD_INPUT)
+    return code
+
+
 def run(options: Options, trace: Trace | None, board: Board) -> int:
     """Check the outputs, and choose window, headless or multi-session; open sources and runtime for the last two."""
     if options.list_devices:
@@ -93,6 +99,8 @@ def run(options: Options, trace: Trace | None, board: Board) -> int:
         from realtime_polyp.viewer.shell import run_windows  # Qt is imported only where there is a screen
 
         return run_windows(options, trace, board)
+    if options.settings:
+        options = apply_settings(options, read_settings(options.settings, required=True))
     if options.review:
         from realtime_polyp.cli.review import print_session, reanalyse, write_session_report
 
@@ -104,8 +112,6 @@ def run(options: Options, trace: Trace | None, board: Board) -> int:
         return report(
             f"{problem}; without a window, name a source: {PROGRAM} VIDEO --results OUT.jsonl", EXIT_BAD_INPUT
         )
-    if options.settings:
-        options = apply_settings(options, read_settings(options.settings, required=True))
     sources = [open_named(options, text, start_s=options.start_s, loop=options.loop) for text in options.sources]
     runtime = open_runtime(options.runtime_config(live=sources[0].live), trace=trace)
     warn(runtime)

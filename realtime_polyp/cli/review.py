@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from realtime_polyp.cli.main import warn
 from realtime_polyp.cli.options import Options
 from realtime_polyp.console import EXIT_BAD_INPUT
 from realtime_polyp.packets import Result
@@ -101,6 +102,7 @@ def reanalyse(options: Options) -> int:
     session = open_session(options.review)
     source = SessionSource(session.again(), options.source_at)
     runtime = open_runtime(options.runtime_config(live=False))
+    warn(runtime)
     engines = {"detector": runtime.detector, "segmenter": runtime.segmenter}
     detail = {
         "models": {task: engine.model if engine else None for task, engine in engines.items()},

@@ -61,7 +61,9 @@ class EventLog:
         self._handler.handle(record)
 
     def close(self) -> None:
-        self._handler.close()
+        """Close the file; what a full disk has not taken by now is lost."""
+        with suppress(OSError):  # it is in `error` already
+            self._handler.close()
 
 
 def _is_torn(path: Path) -> bool:

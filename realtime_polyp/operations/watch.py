@@ -63,7 +63,7 @@ class LogWriter:
         self._warned = self._warned and self._log.error is not None
 
     def _note_changes(self, status: Status, before: Status | None) -> None:
-        if status.models and (before is None or status.models != before.models or status.size != before.size):
+        if status.models and (before is None or _source_of(status) != _source_of(before)):
             self._log.write(
                 "source",
                 stream=status.stream,
@@ -85,7 +85,7 @@ class LogWriter:
             self._log.write("analysis rate", WARNING, stream=status.stream, every=status.every)
 
     def _write_figures(self, status: Status) -> None:
-        """Counts since the start, and delays since the last such line."""
+        """Counts since the source began, and delays since the last such line."""
         before = self._figures.get(status.stream)
         self._figures[status.stream] = status
         video, annotation = recent_delays(status, before)
@@ -104,3 +104,8 @@ class LogWriter:
             memory_mb=round(resident_mb(), 1),
             threads=threading.active_count(),
         )
+
+
+def _source_of(status: Status) -> tuple[object, ...]:
+    """What a line `source` of the log is of; where this changes, another line is written."""
+    return status.source, status.size, status.models

@@ -191,7 +191,7 @@ def _save(alarm: Alarm, folder: Path, *, blank: bool) -> str:
 def _own_shapes(alarm: Alarm) -> Shapes:
     """Of the best frame's overlay, this alarm's box and every outline."""
     shapes = shapes_of(alarm.best.result)
-    return replace(shapes, boxes=tuple(box for box in shapes.boxes if box.box == alarm.best.box))
+    return replace(shapes, boxes=tuple(box for box in shapes.boxes if box.number == alarm.track))
 
 
 def _write_jpeg(path: Path, image: Image) -> None:

@@ -112,7 +112,14 @@ def _ring(place: Place) -> int:
 
 def _moved(previous: Place, label: Label, area: Rect) -> Rect:
     """The previous place, which moves with its box, or stands still where it is away from it."""
-    return previous.rect if previous.slot == _AWAY else _rect_at(previous.slot, label, area)
+    return _resized(previous.rect, label, area) if previous.slot == _AWAY else _rect_at(previous.slot, label, area)
+
+
+def _resized(rect: Rect, label: Label, area: Rect) -> Rect:
+    """The same place for a label of another size, and within a picture of another size."""
+    x = max(area[0], min(rect[0], area[2] - label.width))
+    y = max(area[1], min(rect[1], area[3] - label.height))
+    return x, y, x + label.width, y + label.height
 
 
 def _rect_at(slot: int, label: Label, area: Rect) -> Rect:
@@ -147,7 +154,7 @@ def _least_covering(
     """The place that covers least of other labels and badges, then of the polyps, taken as ellipses in their boxes."""
     rects = _grid(label, area)
     if previous is not None:
-        rects = np.concatenate([[previous.rect], rects])
+        rects = np.concatenate([[_resized(previous.rect, label, area)], rects])
     cost = _covered(rects, taken) * 1e3 + _in_ellipses(rects, polyps)
     best = int(cost.argmin())
     stays = previous is not None and cost[best] >= _WORTH_MOVING * cost[0]

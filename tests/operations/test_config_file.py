@@ -31,6 +31,14 @@ def test_every_kind_of_option_is_read(tmp_path: Path) -> None:
     assert options.metrics == 9464 and options.log == Path("log.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("line", "sound"),
+    [("sound = true", True), ("sound = false", False), ("no-sound = true", False), ("no-sound = false", True)],
+)
+def test_a_switch_has_two_names_and_two_values(tmp_path: Path, line: str, sound: bool) -> None:
+    assert parsed(tmp_path, f"[options]\n{line}\n", "v.mp4").sound is sound
+
+
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     text = '[options]\nsource = "file.mp4"\nconfirm-s = 0.2\nsound = true\n'
     options = parsed(tmp_path, text, "typed.mp4", "--confirm-s", "0.5", "--no-sound")

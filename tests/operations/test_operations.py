@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Run
-from fakes import ScriptedSource, picture, ran_on_board
+from fakes import ScriptedSource, picture, ran_on_board, wait_until
 from media import write_clip
 
 from realtime_polyp.cli.options import parse
@@ -168,6 +168,16 @@ def test_the_log_tells_the_story_and_names_nobody(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 or os.name != "posix"
 
 
+def test_the_log_has_a_line_for_each_source_also_of_the_same_size(tmp_path: Path) -> None:
+    path, board = tmp_path / "log.jsonl", Scripted()
+    board.status = Status("1", size=(96, 72), models=("fake",), source=1)
+    writer = LogWriter(board, EventLog(path))  # type: ignore[arg-type]
+    wait_until(lambda: '"source"' in path.read_text())
+    board.status = Status("1", live=True, size=(96, 72), models=("fake",), source=2)
+    writer.close(0)
+    assert [line["live"] for line in lines_of(path) if line["event"] == "source"] == [False, True]
+
+
 def test_the_log_goes_on_where_it_ended_and_rotates(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     for _ in range(2):
@@ -204,6 +214,7 @@ def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     log = EventLog(Path("/dev/full"))
     log.write("state", state="running")
     assert log.lost == 1 and log.error == "No space left on device"
+    log.close()
 
 
 def test_a_log_in_no_folder_is_one_sentence(tmp_path: Path) -> None:
@@ -257,6 +268,15 @@ def test_a_run_that_is_refused_is_in_the_log_too(tmp_path: Path, run: Run) -> No
     log = tmp_path / "log.jsonl"
     assert run("--source", tmp_path / f"{NAME}.mp4", "--log", log)[0] == 2
     assert lines_of(log)[-1]["exit_code"] == 2 and NAME not in log.read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_the_log_names_the_exit_code_of_a_run_whose_trace_cannot_be_written(tmp_path: Path, run: Run) -> None:
+    video = write_clip(tmp_path / "v.mkv", count=4, size=(96, 72), rate=25, draw=picture)
+    log = tmp_path / "log.jsonl"
+    code, _, said = run("--source", video, "--no-fusion", "--log", log, "--trace", "/dev/full")
+    assert code == 2 and "cannot write the trace to /dev/full: No space left on device" in said
+    assert lines_of(log)[-1]["exit_code"] == 2
 
 
 def test_the_log_never_replaces_the_source_or_another_output(tmp_path: Path, run: Run) -> None:

@@ -84,3 +84,10 @@ def test_a_label_that_was_far_away_comes_back_only_where_there_is_ample_room() -
     assert placer.place([label(box)], AREA, polyps=[box], taken=[tight, (0, 402, 1000, 410)])[1].slot != 0
     slots = [placer.place([label(box)], AREA, polyps=[box])[1].touches for _ in range(20)]
     assert not slots[0] and slots[-1] and slots == sorted(slots)  # once, and not at the first chance
+
+
+def test_a_label_over_a_polyp_that_fills_the_picture_stays_in_a_picture_that_becomes_smaller() -> None:
+    placer, small = LabelPlacer(), (0.0, 0.0, 600.0, 400.0)
+    before = placer.place([label(AREA)], AREA, polyps=[AREA], taken=[(0, 0, 200, 600)])[1]
+    assert before.rect[0] > small[2]
+    assert placer.place([label(small)], small, polyps=[small])[1].rect == (500, 0, 600, 30)

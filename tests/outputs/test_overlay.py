@@ -1,11 +1,16 @@
 """What is drawn over the picture, and what is not."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.outputs import AlarmsWriter
 from realtime_polyp.outputs.overlay import (
     HELD_COLOUR,
     MASK_COLOUR,
@@ -142,3 +147,15 @@ def test_any_box_can_be_drawn_on_any_picture(box: list[float], height: int, widt
     image = np.full((height, width, 3), 90, np.uint8)
     painted = draw(image, Shapes((BoxShape(tuple(box), "12  99 %", True),), (), fill=True))  # type: ignore[arg-type]
     assert painted.shape == image.shape
+
+
+def test_the_picture_of_an_alarm_has_its_own_box_and_none_of_another_polyp(tmp_path: Path) -> None:
+    """The box lies around the outline, as on the screen, and not where the track's is."""
+    result = result_of(track(number=1), track(box=(250, 200, 330, 280), number=2), mask=mask_of((108, 88, 192, 152)))
+    writer = AlarmsWriter(tmp_path / "e.jsonl", pictures=tmp_path, blank_outside=False)
+    writer.write(result)
+    writer.close()
+    saved = cv2.imread(str(tmp_path / "alarm-0001-overlay.jpg"))[:H, :, ::-1].astype(int)
+    shapes = shapes_of(result)
+    with_boxes = [draw(GREY, replace(shapes, boxes=shapes.boxes[:count])) for count in range(3)]
+    assert np.argmin([np.abs(saved - drawn).mean() for drawn in with_boxes]) == 1

@@ -384,3 +384,20 @@ def test_a_browser_is_refused_without_the_token_shows_frames_and_survives_a_rest
     finally:
         browser.close()
         server.close()
+
+
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="no Chromium is installed here")
+def test_a_browser_covers_the_picture_where_the_network_is_cut_and_requests_hang(
+    board: Any, token_file: Path, tmp_path: Path
+) -> None:
+    server = RemoteServer(board, 0, host="127.0.0.1", token_file=token_file, blank=False)
+    browser = chromium.Chromium(tmp_path / "profile")
+    try:
+        browser.open(f"{server.address}?token={TOKEN}")
+        browser.wait_for("Number(document.body.dataset.pictures) > 3")
+        browser.evaluate("void (window.fetch = () => new Promise(() => {}))")
+        browser.wait_for("document.body.dataset.state === 'no connection'")
+        browser.wait_for("getComputedStyle(document.querySelector('.cover')).display === 'flex'")
+    finally:
+        browser.close()
+        server.close()

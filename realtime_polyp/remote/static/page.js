@@ -2,9 +2,9 @@
 "use strict";
 
 const STALE_MS = 3000; // without an answer for so long, nothing on the page may be believed
-const RETRY_MS = 500, STATUS_MS = 1000, ANSWER_MS = 5000;
+const RETRY_MS = 500, STATUS_MS = 1000, ANSWER_MS = 5000, CHECK_MS = 250;
 const streams = new Map();
-let lastAnswer = 0;
+let lastAnswer = Date.now();
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -23,7 +23,7 @@ function place(name) {
   if (streams.has(name)) return streams.get(name);
   const section = document.getElementById("stream").content.cloneNode(true).firstElementChild;
   document.getElementById("streams").append(section);
-  const stream = { name, section, number: -1, pictureAt: 0, url: null };
+  const stream = { name, section, number: -1, pictureAt: Date.now(), url: null };
   streams.set(name, stream);
   follow(stream);
   return stream;
@@ -89,11 +89,16 @@ async function watch() {
       content.streams.forEach(show);
       document.body.dataset.state = content.streams.map((one) => one.state).join(", ");
     } catch (error) {
-      if (Date.now() - lastAnswer > STALE_MS) lose();
+      // `check` sees that no answer comes
     }
-    streams.forEach(cover);
     await wait(STATUS_MS);
   }
+}
+
+// On a clock of its own: where a network is cut, a request hangs for ANSWER_MS, and nothing that waits for it would see it.
+function check() {
+  streams.forEach(cover);
+  if (Date.now() - lastAnswer > STALE_MS) lose();
 }
 
 function lose() {
@@ -105,4 +110,5 @@ function lose() {
   }
 }
 
+setInterval(check, CHECK_MS);
 watch();
