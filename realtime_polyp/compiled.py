@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core import caching, config
+from numba.core.dispatcher import Dispatcher
 
 from realtime_polyp.folders import cache_folder, private_folder, require_private
 
@@ -33,7 +34,8 @@ def compiled(**options: Any) -> Callable[[F], F]:
     The code is kept in NUMBA_CACHE_DIR where that is set, in `__pycache__` beside the source, or in the user's cache
     folder: in the first of them that this user can write and nobody else can, since whoever writes there decides what
     is run. Where there is none, one sentence on standard error says so, and the function is compiled again by each
-    process. A damaged file is replaced.
+    process. A damaged file is replaced. Code that was kept is used as long as the files of the function and of all
+    compiled functions that it can call have not changed.
     """
 
     def decorate(function: F) -> F:
@@ -143,6 +145,21 @@ class _CacheFile(caching.IndexDataCacheFile):
             file.write(hashlib.sha256(dumped).digest() + dumped)
 
 
+def _source_stamp(function: Any) -> list[tuple[str, int, int]]:
+    """Name, time of change and size of each file that the machine code of a function is made of.
+
+    Numba itself looks at the function's own file only, and would go on with the old code of a function that it calls.
+    """
+    files, waiting = set[str](), [function]
+    while waiting:
+        one = waiting.pop()
+        if one.__code__.co_filename not in files:
+            files.add(one.__code__.co_filename)
+            waiting += [other.py_func for other in one.__globals__.values() if isinstance(other, Dispatcher)]
+    found = ((file, os.stat(file)) for file in sorted(files))
+    return [(os.path.basename(file), stat.st_mtime_ns, stat.st_size) for file, stat in found]
+
+
 class _Cache(caching.FunctionCache):
     """Numba's cache, except that files which cannot be read or written do no harm."""
 
@@ -150,8 +167,7 @@ class _Cache(caching.FunctionCache):
 
     def __init__(self, py_func: Any) -> None:
         super().__init__(py_func)
-        locator = self._impl.locator
-        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
+        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, _source_stamp(py_func))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:

@@ -42,6 +42,25 @@ def hits(folder: Path) -> int:
     return sum(module.twice.stats.cache_hits.values())
 
 
+def test_code_is_made_anew_when_a_function_that_it_calls_has_changed(
+    story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(story)
+    (story / "story.py").write_text(
+        "from called import inner\nfrom realtime_polyp.compiled import compiled\n\n"
+        "@compiled()\ndef outer(x: int) -> int:\n    return inner(x)\n"
+    )
+    for factor in (2, 2, 1000):  # another length, because Python's own cache looks at time in seconds and size
+        (story / "called.py").write_text(
+            "from realtime_polyp.compiled import compiled\n\n"
+            f"@compiled()\ndef inner(x: int) -> int:\n    return {factor} * x\n"
+        )
+        for name in ("story", "called"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        assert importlib.import_module("story").outer(21) == factor * 21
+
+
 def make_unwritable(story: Path) -> None:
     """A file where the folder would be: no user, not even root, can write there."""
     (story / "__pycache__").write_text("")
