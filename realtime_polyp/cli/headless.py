@@ -81,7 +81,7 @@ def analyse_to_outputs(
     finally:
         bar.close()
         note_end(recorder, session)
-        stalls_at_end = close_outputs(group, session)
+        stalls_at_end = close_outputs(group, session, recorder)
     return session, group.errors, stalls + stalls_at_end
 
 
@@ -155,13 +155,19 @@ def returns_of(session: Session) -> Totals:
     return totals
 
 
-def close_outputs(group: OutputGroup | Recorder, session: Session) -> list[Stall]:
-    """Close them, and print how many pictures could not be saved; failures stay in `group.errors`. Returns the one that
-    hangs."""
+def close_outputs(
+    group: OutputGroup | Recorder, session: Session, recorder: SessionRecorder | None = None
+) -> list[Stall]:
+    """Close them, and print how many pictures could not be saved and what happened to the recording; failures stay in
+    `group.errors`. Returns the one that hangs."""
     stalls = finish_output(group.close, session, [])
     if isinstance(group, Recorder) and group.dropped_pictures:
         lost = f"{group.dropped_pictures} of {session.tally().captured} captured pictures are not in the saved video"
         print(f"realtime-polyp: {lost}: the disk or the encoder was too slow", file=sys.stderr)
+    if recorder and recorder.picture_lost:
+        group.errors.append(OutputError(recorder.picture_lost))
+    if recorder and recorder.warning and recorder.warning != recorder.picture_lost:
+        print(f"realtime-polyp: {recorder.warning}", file=sys.stderr)
     return stalls
 
 

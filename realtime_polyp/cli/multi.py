@@ -121,7 +121,7 @@ def analyse_together(
     went.batch_sizes = shared.batch_sizes
     for session, group, recorder, one in zip(went.sessions, groups, recorders, outputs, strict=True):
         note_end(recorder, session)
-        went.stalls += close_outputs(group, session)
+        went.stalls += close_outputs(group, session, recorder)
         went.output_errors += group.errors
         went.alarms.append(alarm_figures(one))
     return went

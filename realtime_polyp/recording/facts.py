@@ -53,7 +53,10 @@ def describe_session(text: str, source: Source, pipeline: Pipeline, *, start_s: 
 
 def _describe_source(text: str, source: Source, start_s: float) -> Facts:
     path, (width, height) = source_file(text), source.size
-    size = {"path": str(path), "size_bytes": path.stat().st_size} if path else {"path": None, "size_bytes": None}
+    size: Facts = {"path": None, "size_bytes": None}
+    if path:
+        named = str(path).encode("utf-8", "backslashreplace").decode()  # JSON holds no name that is not UTF-8
+        size = {"path": named, "size_bytes": path.stat().st_size}
     return {
         "name": printable(source.name),
         **size,

@@ -4,6 +4,7 @@ A bounded consumer. `capture` and `write` hand over and return; where the disk i
 counted, long before the display would wait. What is committed, at least once per second, survives a crash.
 """
 
+import math
 import sqlite3
 import threading
 import time
@@ -38,7 +39,7 @@ _QUEUED = 64  # results; of HD about 400 MB with their pictures, but an idle dis
 _MOST_PENDING = 10_000  # frames without a result
 _WAKE_S, _SYNC_S = 0.1, 1.0
 _REST = 3.0  # pause after a step of what can wait, in its own lengths
-_LAST_STEPS_S = 2.0  # for what could wait, at the end
+_LAST_STEPS_S = 2.0  # for what could wait, at the end of a session that somebody watches or has stopped
 _LIKELY_PERIOD_S = 1 / 25
 
 Key = tuple[int, float]
@@ -54,7 +55,8 @@ class SessionRecorder:
         original: keeps the picture.
         live: the source is.
         period_s: of its frames, s.
-        waits: `write` waits for room, as a file without a window may; else results are dropped.
+        waits: `write` waits for room, and `close` for a copy of the source that is not complete, as a file without a
+            window may; else results are dropped, and so is the copy.
         threshold: the score threshold of the moment; a change becomes an event.
         keep_s: without a folder, how much of the past is kept, s.
 
@@ -431,7 +433,8 @@ class SessionRecorder:
         self._end_stretch(last)
         self._add_alarms(self._alarms.close())
         self._commit()
-        until_s = time.monotonic() + _LAST_STEPS_S
+        has_time = self._waits and self.end == "ended"
+        until_s = time.monotonic() + (math.inf if has_time else _LAST_STEPS_S)
         while time.monotonic() < until_s and self._step():
             pass
         try:

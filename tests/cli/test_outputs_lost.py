@@ -1,5 +1,6 @@
 """Outputs that are lost during a run: one sentence, exit code 2, and the others complete."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from media import write_clip
 
 from realtime_polyp.outputs import ResultsWriter, output_file, video
 from realtime_polyp.packets import Result
+from realtime_polyp.recording.file_copy import FileCopy
 from realtime_polyp.sources import FileSource
 
 Run = Callable[..., tuple[int, str, str]]
@@ -65,6 +67,20 @@ def test_a_fault_in_an_output_is_its_own(run: Run, clip: Path, tmp_path: Path, m
     code, _, said = run("--source", clip, "--results", results, "--save", saved)
     assert (code, said) == (2, f"realtime-polyp: cannot write video to {saved}: error: no such colour\n")
     assert len(results.read_text().splitlines()) == COUNT
+
+
+def test_a_copy_of_the_video_that_failed_is_said(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FileCopy, "write", fail)
+    code, _, said = run("--source", clip, "--record", tmp_path / "sessions", "--copy-source")
+    assert (code, said) == (
+        2,
+        "realtime-polyp: the original picture is no longer recorded: No space left on device\n",
+    )
 
 
 def test_what_was_deleted_is_not_called_written(

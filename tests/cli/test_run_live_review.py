@@ -10,6 +10,7 @@ from fakes import wait_until
 from session_toys import record, results_for, write_source
 
 from realtime_polyp.recording.audit import verify_chain
+from realtime_polyp.recording.filter_settings import FACT
 from realtime_polyp.review.compare import compare_alarms
 from realtime_polyp.review.reanalysis import list_analyses, reanalysed_tracks
 from realtime_polyp.review.recorded import RecordedSession
@@ -55,6 +56,7 @@ def test_session_of_another_format_is_refused_in_one_sentence(tmp_path: Path, ru
         (["--review", "x", "--source", "a.mp4"], "shows a session as it was recorded: leave out --source"),
         (["--source", "a.mp4", "--source-at", "b.mp4"], "--source-at needs --review DIR"),
         (["--review", "x", "a.mp4"], "shows a session as it was recorded: leave out the source"),
+        (["--review", "x", "--reanalyse", "--report"], "--reanalyse and --report are two runs: leave one of them out"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(run: Run, arguments: list[str], problem: str) -> None:
@@ -76,3 +78,12 @@ def test_second_analysis_is_stored_beside_the_first_and_compared(folder: Path, r
     window = ReviewSession(folder)
     wait_until(lambda: len(window.timeline().alarms) == len(window.timeline().other_alarms) == 1)
     window.close()
+
+
+def test_a_second_analysis_follows_the_settings_file(tmp_path: Path, run: Run) -> None:
+    folder = record(tmp_path / "session", results_for(range(10)), source=write_source(tmp_path / "scope.mp4", 10))
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[detection]\nthreshold = 0.85\n")
+    assert run("--review", folder, "--reanalyse", "--no-fusion", "--no-hflip", "--settings", settings)[0] == 0
+    (one,) = list_analyses(RecordedSession(folder))
+    assert one.detail[FACT]["score_threshold"] == 0.85

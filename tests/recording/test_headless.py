@@ -1,6 +1,7 @@
 """`--record DIR` without a window, and where it is refused."""
 
 import os
+import sys
 
 import pytest
 from media import write_clip
@@ -40,6 +41,16 @@ def test_file_is_copied_into_the_session(tmp_path):
     session = only_session(tmp_path / "sessions")
     copy = session.folder / "original.avi"
     assert copy.read_bytes() == clip.read_bytes() and session.original == copy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are Unicode")
+def test_session_of_a_file_whose_name_is_not_utf_8_can_be_opened(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", count=5)
+    odd = tmp_path / os.fsdecode(b"a\xff.mp4")
+    clip.rename(odd)
+    assert run("--source", odd, "--record", tmp_path / "sessions", "--copy-source") == 0
+    session = only_session(tmp_path / "sessions")
+    assert session.facts["source"]["path"] == f"{tmp_path}/a\\udcff.mp4" and len(session.frames) == 5
 
 
 def test_part_of_a_file_keeps_the_times_of_the_file(tmp_path):

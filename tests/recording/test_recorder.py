@@ -229,6 +229,20 @@ def test_log_is_folded_although_the_picture_is_lost(tmp_path, monkeypatch):
     recorder.close()
 
 
+def test_session_that_nobody_watches_waits_for_its_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr("realtime_polyp.recording.original._STEP_BYTES", 100)
+    monkeypatch.setattr("realtime_polyp.recording.recorder._LAST_STEPS_S", 0.0)
+    clip = write_clip(tmp_path / "a.mkv", count=5)
+    for end, is_copied in (("ended", True), ("stopped", False)):
+        folder = tmp_path / end
+        folder.mkdir()
+        recorder = SessionRecorder(folder, {}, FileOriginal(clip, folder, copies=True), waits=True)
+        recorder.note_end(end)
+        recorder.close()
+        assert (folder / "original.mkv").exists() == is_copied
+        assert (recorder.picture_lost is None) == is_copied
+
+
 def test_session_that_ends_before_the_video_was_copied_shows_the_video(tmp_path, monkeypatch):
     monkeypatch.setattr("realtime_polyp.recording.original._STEP_BYTES", 1)
     monkeypatch.setattr("realtime_polyp.recording.recorder._LAST_STEPS_S", 0.0)
