@@ -311,6 +311,8 @@ def _check_review(parser: Parser, found: dict[str, Any]) -> None:
             if found[name]:
                 parser.error(f"{_option(name)} needs --review DIR")
         return
+    if found["reanalyse"] and found["report"]:
+        parser.error("--reanalyse and --report are two runs: leave one of them out")
     for name in _NOT_IN_REVIEW:
         if found[name] and not (name == "field" and found["reanalyse"]):
             option = "the source" if name == "place" else _option(name)

@@ -49,7 +49,6 @@ _STATES = {
     "ended": Condition("ended", "busy"),
     "stopped": Condition("stopped", "busy", blanks=True),
 }
-_TROUBLES = {"source": "reconnecting", "decoder": "decoder failed", "model": "model failed"}
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,8 @@ class Stream:
     def take_result(self, result: Result) -> None:
         """On the deliver thread."""
         self.newest = result
-        seen = {track.id: track.score for track in result.tracks if track.visible}
+        # On a black or frozen picture nothing is drawn.
+        seen = {track.id: track.score for track in result.visible} if result.signal == "ok" else {}
         if not (seen or self._polyps):
             return
         with self._lock:

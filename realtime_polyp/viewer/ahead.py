@@ -55,7 +55,10 @@ class Job:
 def file_of(source: str) -> Path | None:
     """The video file of a source that can be read a second time; None for anything else."""
     path = Path(source)
-    return path if path.is_file() else None
+    try:
+        return path if path.is_file() else None
+    except (OSError, ValueError):  # an address may be longer than a file's name
+        return None
 
 
 def job_of(

@@ -12,6 +12,8 @@ from realtime_polyp.viewer.mutes import Alerts, per_cent, threshold_message
 from realtime_polyp.viewer.player import Player
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
 
+_SILENT = "Volume 0 \u2013 press \u2191"
+
 
 class Alerting:
     """Holds what is switched on, and brings canvas, controls and player in line with every change.
@@ -31,7 +33,9 @@ class Alerting:
     @property
     def alerts(self) -> Alerts:
         """What is switched on, for the badges."""
-        problem = "" if self.sound.on else self._no_sound
+        problem = self._no_sound
+        if self.sound.on:
+            problem = "" if self.sound.audible else _SILENT
         live = self._player.info.live
         return Alerts(self.overlay_on, self.style, self._usual_score, live, self.sound.audible, problem)
 
@@ -90,7 +94,8 @@ class Alerting:
             return
         try:
             self.sound.switch(on=not self.sound.on)
-            self._no_sound, text = "", "Sound on" if self.sound.on else "Sound muted; A brings it back"
+            heard = "Sound on" if self.sound.audible else f"Sound on. {_SILENT}"
+            self._no_sound, text = "", heard if self.sound.on else "Sound muted; A brings it back"
         except SoundError as error:
             self._no_sound, text = "No sound \u2013 press A to try again", str(error)
         self._show_sound()

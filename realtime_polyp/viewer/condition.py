@@ -83,7 +83,7 @@ class PlayerState:
         phase: what the player is doing.
         live: the source is live.
         paused: the user paused it.
-        has_picture: there is a picture on the screen.
+        has_picture: there is a picture on the screen; with a live source, one that came since it was opened.
         no_picture_s: time since the last picture arrived, s.
         late_s: how late a live picture was when it was shown, s.
         overlay_age_s: where pictures do not wait for results: time since a picture had a result recent enough to be
@@ -91,6 +91,7 @@ class PlayerState:
         speed: seconds of a recording per second, over the last moments; None where it is not known.
         is_slow: that has been too little for a while.
         keeps_pace: analysis is skipped rather than time.
+        is_recorded: a recorded session is shown, whose frames were analysed before.
         analysed: share of the last pictures that were shown with their own result, where pace is kept; else None.
         every: every n-th frame is analysed: more than 1 where the models cannot keep up and pictures do not wait.
         signal, frame_quality: of the newest analysed frame.
@@ -113,6 +114,7 @@ class PlayerState:
     speed: float | None = None
     is_slow: bool = False
     keeps_pace: bool = False
+    is_recorded: bool = False
     analysed: float | None = None
     every: int = 1
     signal: Signal = "ok"
@@ -155,6 +157,7 @@ _SIGNALS = {
     ),
     "frozen": Condition("frozen picture", "Frozen picture", "The picture no longer changes", "warn", blanks=True),
 }
+_PAUSED_LIVE = Condition("paused", "Paused", "The live picture stands still: press Space to go on", "warn")
 _UNCLEAR_VIEW = "Alarms are delayed while the view is not clear"
 _QUALITY_TITLES: dict[FrameQuality, str] = {
     "blurred": "Blurred",
@@ -181,7 +184,7 @@ def condition_of(state: PlayerState) -> Condition:
     if state.phase == "seeking":
         return Condition("seeking", "Seeking", tone="busy")
     if state.paused and state.has_picture:
-        return Condition("paused", "Paused", tone="busy")
+        return _PAUSED_LIVE if state.live else Condition("paused", "Paused", tone="busy")
     is_without_picture = state.live and state.no_picture_s > NO_SIGNAL_S
     if found := next((_without_source(one, state) for one in state.troubles if one.part != "model"), None):
         return found
@@ -195,11 +198,12 @@ def condition_of(state: PlayerState) -> Condition:
     return _running(state)
 
 
-def _slow(speed: float, keeps_pace: bool) -> Condition:
+def _slow(speed: float, *, can_skip: bool) -> Condition:
+    """A recording that plays slower than chosen. can_skip: full speed is possible, with frames not analysed."""
     detail = (
-        "This machine cannot show every picture in time"
-        if keeps_pace
-        else "press G for full speed, with gaps in the analysis"
+        "press G for full speed, with gaps in the analysis"
+        if can_skip
+        else "This machine cannot show every picture in time"
     )
     return Condition("playing slowly", f"{measured_text(speed)} speed", detail, "warn")
 
@@ -276,7 +280,7 @@ def _running(state: PlayerState) -> Condition:
         detail = f"No result was recent enough to be shown for {state.overlay_age_s:.0f} s"
         return Condition("model slow", "Model slow", detail, "warn")
     if state.is_slow and state.speed is not None:
-        return _slow(state.speed, state.keeps_pace)
+        return _slow(state.speed, can_skip=not (state.keeps_pace or state.is_recorded))
     if state.frame_quality != "clear":
         return Condition("view not clear", _QUALITY_TITLES[state.frame_quality], _UNCLEAR_VIEW, "warn")
     return RUNNING

@@ -28,7 +28,7 @@ from realtime_polyp.review.labels import mask_region
 from realtime_polyp.viewer.blind import BlindMode
 from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.editing_mouse import Draft, EditingMouse
-from realtime_polyp.viewer.editing_tools import BrushMask, box_around, polygon_outline
+from realtime_polyp.viewer.editing_tools import BrushMask, area_of, box_around, polygon_outline
 from realtime_polyp.viewer.judging import Judging, PolypBox, rounded_box, stretch_of
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.paint import Surface
@@ -118,7 +118,7 @@ class Editor:
         """The polyp that keys act on: the selected one, else the largest that is not judged, else the largest."""
         boxes = self.boxes()
         chosen = [one for one in boxes if one.polyp == self.selected]
-        rest = sorted(boxes, key=lambda one: (one.verdict is not None, -(one.box[2] - one.box[0])))
+        rest = sorted(boxes, key=lambda one: (one.verdict is not None, -area_of(one.box)))
         return next(iter([*chosen, *rest]), None)
 
     def refresh(self) -> None:

@@ -35,7 +35,7 @@ def _side(at: float, low: float, high: float, reach: float) -> int:
 def grab_one(boxes: Iterable[PolypBox], point: Point, reach: float) -> tuple[PolypBox, Handle] | None:
     """Return the box under the mouse: of several, the smallest."""
     found = [(one, handle) for one in boxes if (handle := grab(one.box, point, reach)) is not None]
-    return min(found, key=lambda pair: _area(pair[0].box), default=None)
+    return min(found, key=lambda pair: area_of(pair[0].box), default=None)
 
 
 def drag(box: Box, handle: Handle, by: Point, size: tuple[int, int]) -> Box:
@@ -113,5 +113,5 @@ def box_around(outline: RunLengths) -> Box:
     return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
 
 
-def _area(box: Box) -> float:
+def area_of(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])

@@ -68,6 +68,8 @@ class Findings:
             self._add_frames(report)
             if report.complete:
                 self._watched = join([*self._watched, report.span])
+            elif report.span[0] < report.span[1]:  # the player did not go back in between
+                self._sampled = join([*self._sampled, report.span])
 
     def _add_frames(self, report: Report) -> None:
         key = int(report.times_s[0] // _PIECE_S) if report.times_s else 0
@@ -130,8 +132,11 @@ def _joined(pieces: dict[int, TimelineData]) -> TimelineData:
         np.concatenate([getattr(piece, name) for piece in ordered])
         for name in ("times_s", "best_score", "quality", "signal")
     ]
-    order = np.argsort(columns[0], kind="stable")
-    times_s, scores, qualities, signals = (column[order] for column in columns)
+    times_s = columns[0]
+    if np.any(times_s[1:] < times_s[:-1]):  # rare; sorting an hour's labels takes some ms
+        order = np.argsort(times_s, kind="stable")
+        columns = [column[order] for column in columns]
+    times_s, scores, qualities, signals = columns
     return TimelineData(times_s, scores, qualities, signals)
 
 

@@ -4,13 +4,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from realtime_polyp.private_files import make_private_folder
+from realtime_polyp.sources.paths import exists
 
 LEGEND_SEEN = "legend-seen"
 
 
 def legend_is_new(folder: Path) -> bool:
     """Whether the legend was never closed. folder: of the user's settings."""
-    return not (folder / LEGEND_SEEN).exists()
+    return not exists(str(folder / LEGEND_SEEN))
 
 
 def remember_legend(folder: Path) -> None:

@@ -52,7 +52,7 @@ class ImmediateDisplay:
         """While paused, drop new pictures, but show the displayed picture's own overlay as soon as it is ready."""
         if frame:
             feed.count_dropped(frame, "paused")
-        if result and result.frame is displayed.frame and result is not displayed.result:
+        if result and result.frame.index == displayed.frame.index and result is not displayed.result:
             self._presenter.newest = result
             shown = DisplayedFrame(displayed.frame, result)
             self._presenter.show(feed, shown, new_picture=False, new_overlay=True)

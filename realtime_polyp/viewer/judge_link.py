@@ -1,6 +1,5 @@
 """Ties the polyp list, marks and editing to the window: what they show, and what their keys do."""
 
-import getpass
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from realtime_polyp.review.actions import (
     Said,
     SamePolyp,
     Withdrawal,
+    account_name,
     describe,
     insert_action,
 )
@@ -42,6 +42,7 @@ _ONLY_IN_REVIEW: tuple[Action, ...] = (
 )  # fmt: skip
 _TOLD_MS = 4000
 _NOT_HERE = "Polyps are judged in a recorded session: record with R, then open it with Ctrl+R"
+_NOT_KEPT = "; nothing is recorded: it is gone when this window closes"
 
 
 class RecordsActions(Protocol):
@@ -184,7 +185,7 @@ class JudgeLink:
     def _mark(self) -> None:
         at_s = self._window.player.position_s
         if self._say_it(Mark(round(max(0.0, at_s), 3))):
-            self._tell(f"Marked at {clock_text(at_s)}: it is in the list, to look at later")
+            self._tell(f"Marked at {clock_text(at_s)}: it is in the list, to look at later{self._not_kept}")
 
     def _mark_withdrawal(self) -> None:
         """Mark the start of withdrawal, then its end."""
@@ -198,7 +199,16 @@ class JudgeLink:
                 if ends
                 else "Withdrawal starts here"
             )
-            self._window.show_message(f"{text}; W again marks its {'start' if ends else 'end'}")
+            following = "marks its end"
+            if ends:  # in a recorded session, a later end replaces this one
+                following = "moves its end" if self.judging else "marks its start"
+            self._window.show_message(f"{text}; W again {following}{self._not_kept}")
+
+    @property
+    def _not_kept(self) -> str:
+        """What is said of a mark that is only in memory."""
+        recorder = self._window.record.recorder
+        return "" if self.judging or (recorder and not recorder.error) else _NOT_KEPT
 
     def _say_it(self, said: Mark | Withdrawal) -> bool:
         """Store what was said in the session that is reviewed or recorded, and keep it in memory."""
@@ -227,14 +237,16 @@ class JudgeLink:
             said.append(PolypFields(polyp, dict(filled.values)))
         if filled.note:
             said.append(Note(round(max(0.0, self._window.player.position_s), 3), filled.note, polyp))
-        if polyp is not None and filled.same_as:
-            other = _number_of(filled.same_as)
-            if other is None:
-                self._tell(f"{filled.same_as} is no polyp's number: write one such as 2 or M1")
-                return
+        other = _number_of(filled.same_as)
+        if polyp is not None and other is not None:
             said.append(SamePolyp(polyp, other))
-        if all([self._store(one) for one in said]) and said:
-            self._tell(f"Stored: {', '.join(describe(one) for one in said)}; Ctrl+Z takes it back")
+        if not all([self._store(one) for one in said]):
+            return
+        told = [f"Stored: {', '.join(describe(one) for one in said)}; Ctrl+Z takes it back"] if said else []
+        if polyp is not None and filled.same_as and other is None:
+            told.append(f"{filled.same_as} is no polyp's number: write one such as 2 or M1")
+        if told:
+            self._tell(". ".join(told))
 
     def _store(self, said: Said) -> bool:
         assert self.judging
@@ -305,14 +317,14 @@ class JudgeLink:
 
 def record_said(recorder: RecordsActions, said: Mark | Withdrawal) -> None:
     """Store a mark in the session that is recorded, at its own clock."""
-    timed, author = replace(said, session_s=round(max(0.0, recorder.session_s), 3)), getpass.getuser()
+    timed, author = replace(said, session_s=round(max(0.0, recorder.session_s), 3)), account_name()
     recorder.submit(lambda: insert_action(recorder.database, timed, author=author))
 
 
 def _number_of(text: str) -> int | None:
-    """The number of a polyp as a person writes it: 2, or M1; None: it is none."""
+    """The number of a polyp as a person writes it: 2, or M1; None: it is none. The first one is 1."""
     marked = text.strip().upper().startswith("M")
     digits = text.strip()[1:] if marked else text.strip()
-    if not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 7):
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 7 and int(digits)):
         return None
     return -int(digits) if marked else int(digits)

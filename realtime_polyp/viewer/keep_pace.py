@@ -6,6 +6,7 @@ from realtime_polyp.viewer.player import Player
 
 SetKeepPace = Callable[[bool], None]
 _LIVE = "A live source keeps its pace always: what cannot be analysed in time is skipped"
+_RECORDED = "A recorded session was analysed before: no analysis can be skipped"
 _ON = "Full speed: a frame that is not analysed in time may lack its overlay; G analyses every frame"
 _OFF = "Every frame is analysed, however long that takes; G keeps pace"
 
@@ -25,7 +26,7 @@ class KeepPace:
     def toggle(self) -> None:
         """Go on at the same place, the other way."""
         if self._set_keep_pace is None:
-            self._say(_LIVE)
+            self._say(_LIVE if self._player.info.live else _RECORDED)
             return
         self.on = not self.on
         self._set_keep_pace(self.on)

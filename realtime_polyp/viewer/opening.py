@@ -13,6 +13,8 @@ from realtime_polyp.recording.schema import SESSION_FILE
 from realtime_polyp.settings import Settings
 from realtime_polyp.sources import SourceError, open_source
 from realtime_polyp.sources.addresses import hide_secrets
+from realtime_polyp.sources.capture_modes import CaptureRequest
+from realtime_polyp.sources.paths import exists, is_folder
 from realtime_polyp.viewer.device_page import ask_device
 from realtime_polyp.viewer.forms import FORM_STYLE
 from realtime_polyp.viewer.host import START_PAGE, Host, Request
@@ -91,8 +93,7 @@ class Opener(QObject):
     def ask_device(self) -> None:
         chosen = ask_device(self._window)
         if chosen is not None:
-            self._host.capture = chosen.request
-            self.open(Recent("source", chosen.place))
+            self.open(Recent("source", chosen.place), chosen.request)
 
     def ask_settings(self) -> None:
         settings = ask_settings(self._window, self._host.settings, self._host.settings_place)
@@ -103,11 +104,15 @@ class Opener(QObject):
 
     # Opening
 
-    def open(self, wanted: Recent) -> None:
+    def open(self, wanted: Recent, capture: CaptureRequest | None = None) -> None:
         """Check a recording on a thread, then let the window go; the picture meanwhile goes on. A live source is opened
-        when the window has gone, because a device cannot be opened twice."""
+        when the window has gone, because a device cannot be opened twice.
+
+        capture: what the device is asked for; None: what the command line says.
+        """
         if self._checking is not None or not self._confirmed():
             return
+        self._host.capture = capture
         if is_session(wanted.place):
             wanted = Recent("session", wanted.place)
         if _is_live(wanted):
@@ -173,13 +178,13 @@ class Opener(QObject):
 
     def _folder(self, kind: Kind = "source") -> str:
         """Where the last recording of a kind was, to start the dialog in."""
-        recent = (Path(one.place) for one in self._host.recent() if one.kind == kind)
-        return str(next((place.parent for place in recent if place.exists()), ""))
+        recent = (one.place for one in self._host.recent() if one.kind == kind)
+        return str(next((Path(place).parent for place in recent if exists(place)), ""))
 
     def _sessions_folder(self) -> str:
         """Where sessions are recorded, or where the last one was opened."""
         for folder in (self._host.sessions, self._host.settings.sessions):
-            if folder and folder.is_dir():
+            if folder and is_folder(str(folder)):
                 return str(folder)
         return self._folder("session") or self._folder()
 

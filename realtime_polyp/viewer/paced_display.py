@@ -27,6 +27,7 @@ class PacedDisplay:
         self._next: Frame | None = None  # taken from the feed, not due yet
         self._results: deque[Result] = deque()
         self._newest: Result | None = None  # up to the picture on the screen, usable or not
+        self._drawn: Result | None = None  # as it came: the screen may show it analysed again, at another threshold
         self._scene = SceneWatch()
 
     def tick(self, feed: Feed) -> float | None:
@@ -77,7 +78,7 @@ class PacedDisplay:
     def _show(self, feed: Feed, picture: Frame, now_s: float) -> None:
         self._playhead.mark_shown(picture.pts_s, now_s)
         feed.set_position(picture.pts_s, self._playhead.present_speed)
-        overlay = self._overlay_of(picture)
+        overlay = self._drawn = self._overlay_of(picture)
         self._presenter.newest = self._newest
         self._stepping.add(picture, overlay)
         self._presenter.rates.add_analysed(overlay is not None and overlay.frame.index == picture.index, now_s)
@@ -87,9 +88,9 @@ class PacedDisplay:
     def _renew_overlay(self, feed: Feed, displayed: DisplayedFrame) -> None:
         """Show a result that came after its picture, or after one shortly before it."""
         overlay = self._overlay_of(displayed.frame)
-        if overlay is None or overlay is displayed.result:
+        if overlay is None or overlay is self._drawn:
             return
-        self._presenter.newest = overlay
+        self._drawn = self._presenter.newest = overlay
         if overlay.frame.index == displayed.frame.index:
             self._presenter.rates.correct_analysed()
         self._stepping.add(displayed.frame, overlay)

@@ -79,7 +79,7 @@ class Player:
         for display in self._displays.values():
             display.begin()
         self.playhead.begin()
-        self.presenter.begin(awaits_first=not self.info.live)
+        self.presenter.begin()
         self._restart_clock()
         feed.start()
 
@@ -203,7 +203,8 @@ class Player:
     @property
     def position_s(self) -> float:
         """Time of the picture on the screen, or the target of a seek, s of the video."""
-        if self.phase == "seeking" or self.presenter.awaits_first or self.displayed is None:
+        awaits_first = self.presenter.awaits_first and not self.info.live
+        if self.phase == "seeking" or awaits_first or self.displayed is None:
             return self.feeds.start_s
         return self.displayed.frame.pts_s
 
@@ -305,7 +306,12 @@ class Player:
         return IDLE_S
 
     def _end(self) -> float:
+        """Begin again where that was asked for, unless the user paused on the last picture."""
         self.feeds.end()
-        if self.info.loop and self.displayed:
+        if self.paused:
+            return IDLE_S
+        if self.loop_s and not self.presenter.awaits_first:  # it ends with the recording: no picture lies behind it
+            self.seek(self.loop_s[0])
+        elif self.info.loop and self.displayed:
             self._play_again()
         return IDLE_S

@@ -75,7 +75,7 @@ class ShownPolyps:
         self.entries: dict[int, PolypEntry] = {}
         self._pictures: dict[int, bytes] = {}  # compressed: a long procedure has hundreds
         self._decoded: dict[int, Image] = {}  # those that were asked for lately
-        self._made_s: dict[int, float] = {}
+        self._made_of: dict[int, tuple[float, float]] = {}  # time, s, and score of the small picture
 
     def update(self, result: Result | None, min_score: float) -> None:
         """Take the result on the screen. Cheap: a small picture is made twice per second at most."""
@@ -90,15 +90,15 @@ class ShownPolyps:
         before = self.entries.get(polyp)
         where = _box_of(box)
         entry = before or PolypEntry(polyp, ((now_s, now_s),), score, None, now_s, where)
-        better = before is None or (
-            score > (before.peak or 0) + _BETTER and abs(now_s - self._made_s.get(polyp, now_s)) >= _LEAST_S
-        )
+        made_s, made_score = self._made_of.get(polyp, (now_s, score))
+        better = before is None or (score > made_score + _BETTER and abs(now_s - made_s) >= _LEAST_S)
         if better:
             self._pictures[polyp] = _compress(crop(result.frame.image, where))
             self._decoded.pop(polyp, None)
-            self._made_s[polyp] = now_s
-            entry = replace(entry, at_s=now_s, box=where, peak=max(score, entry.peak or 0))
-        self.entries[polyp] = replace(entry, spans=_grown(entry.spans, now_s))
+            self._made_of[polyp] = (now_s, score)
+            entry = replace(entry, at_s=now_s, box=where)
+        peak = max(score, entry.peak or 0.0)
+        self.entries[polyp] = replace(entry, spans=_grown(entry.spans, now_s), peak=peak)
 
     def picture(self, polyp: int) -> Image | None:
         """The small picture (72, 96, 3) of a polyp, the same object as long as it is the same; None where it was never

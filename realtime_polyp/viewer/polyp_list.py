@@ -11,7 +11,7 @@ from realtime_polyp.viewer.canvas import as_qimage
 from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.polyp_entries import Entry, MarkEntry, PolypEntry
-from realtime_polyp.viewer.theme import BACKGROUND, BAR, DIM, LINE, TEXT, TONES
+from realtime_polyp.viewer.theme import BACKGROUND, BAR, DIM, LINE, MARK, TEXT, TONES
 
 WIDEST = 0.22
 """The list takes at most this share of the window's width."""
@@ -139,7 +139,7 @@ class _Rows(QWidget):
         upper, lower = _halves(texts)
         if isinstance(entry, MarkEntry):
             _paint_flag(painter, shown)
-            _write(painter, clock_text(entry.at_s), upper, 15 * scale, TONES["warn"], bold=True)
+            _write(painter, clock_text(entry.at_s), upper, 15 * scale, MARK, bold=True)
             _write(painter, entry.text, lower, 12 * scale, DIM)
             return
         picture = self._painted[entry.polyp] = self._picture_of(entry)
@@ -197,10 +197,10 @@ def paint_verdict(painter: QPainter, verdict: bool | None, centre: QPointF, radi
 
 def _paint_flag(painter: QPainter, area: QRectF) -> None:
     painter.save()
-    painter.setPen(QPen(QColor(TONES["warn"]), max(2.0, area.height() / 20)))
+    painter.setPen(QPen(QColor(MARK), max(2.0, area.height() / 20)))
     x, top, bottom = area.center().x() - area.height() * 0.25, area.top() + area.height() * 0.12, area.bottom()
     painter.drawLine(QPointF(x, top), QPointF(x, bottom - area.height() * 0.08))
-    painter.setBrush(QColor(TONES["warn"]))
+    painter.setBrush(QColor(MARK))
     painter.setPen(Qt.NoPen)
     high = area.height() * 0.42
     painter.drawPolygon(QPolygonF([QPointF(x, top), QPointF(x + high * 1.5, top + high / 2), QPointF(x, top + high)]))

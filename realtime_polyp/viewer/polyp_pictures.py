@@ -29,6 +29,7 @@ class PolypPictures:
         self._made: dict[_Key, Image | None] = {}
         self._asked: queue.SimpleQueue[_Key | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._is_closed = False
 
     def at(self, entry: PolypEntry) -> Image | None:
         """The small picture (72, 96, 3) of an entry, or None until it is there."""
@@ -42,6 +43,8 @@ class PolypPictures:
         return self._made[key]
 
     def close(self) -> None:
+        """Make no more pictures, also none that were asked for."""
+        self._is_closed = True
         self._asked.put(None)
 
     def _run(self) -> None:
@@ -50,7 +53,7 @@ class PolypPictures:
             file = PictureFile(self._path, memory_bytes=_MEMORY_BYTES, threads="SLICE")
         except SourceError:
             return
-        while (key := self._asked.get()) is not None:
+        while (key := self._asked.get()) is not None and not self._is_closed:
             try:
                 file_s = self._time_in_file(key[0])
                 picture = None if file_s is None else file.shown_at(file_s)

@@ -35,17 +35,17 @@ class Presenter:
         self.rates = Rates()
         self._format_change: tuple[Size, Size, float] | None = None  # before, after, and when
 
-    def begin(self, *, awaits_first: bool) -> None:
+    def begin(self) -> None:
         """Another feed begins."""
-        self.newest, self.awaits_first, self.arrived_s = None, awaits_first, self._clock()
+        self.newest, self.awaits_first, self.arrived_s = None, True, self._clock()
 
     def show(self, feed: Feed, shown: DisplayedFrame, *, new_picture: bool, new_overlay: bool) -> None:
         """Paint, and account for what was painted."""
         if self.displayed and self.displayed.frame.image.shape != shown.frame.image.shape:
             self._format_change = (_size(self.displayed.frame), _size(shown.frame), self._clock())
-        self.displayed, self.awaits_first = shown, False
+        self.displayed = shown
         if new_picture:
-            self.late_s = self._clock() - shown.frame.captured_s
+            self.awaits_first, self.late_s = False, self._clock() - shown.frame.captured_s
         painted = self._paint(shown)
         now_s = self._clock()
         if new_picture and painted.picture:

@@ -100,7 +100,7 @@ class ReplayPanel(QWidget):
         """Hide the panel and forget the moments."""
         self._timer.stop()
         self.hide()
-        self._moments, self._image = [], None
+        self._moments, self._image, self._decoding = [], None, None
 
     def step(self, by: int) -> None:
         """Stand still, and go on by so many pictures, back where negative."""
@@ -134,9 +134,10 @@ class ReplayPanel(QWidget):
             at, decoded = self._decoding
             self._decoding = None
             if at < len(self._moments):
-                new_shape = self._image is None
-                self._image, self._shown = decoded.result(), at
-                if new_shape:
+                image = decoded.result()
+                is_other_shape = self._image is None or image.shape != self._image.shape
+                self._image, self._shown = image, at
+                if is_other_shape:
                     self.place()
                 self.update()
         if self._decoding is None and self._at != self._shown:

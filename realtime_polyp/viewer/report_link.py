@@ -8,7 +8,7 @@ from pathlib import Path
 from PyQt5.QtCore import QUrl
 from PyQt5.QtGui import QDesktopServices
 
-from realtime_polyp.messages import printable
+from realtime_polyp.messages import describe_error, printable
 from realtime_polyp.outputs import OutputError
 from realtime_polyp.review.recorded import SessionFileError
 from realtime_polyp.review.report import PAGE_FILE, PDF_FILE, REPORT_FOLDER, ReportOptions, write_report
@@ -32,6 +32,7 @@ class ReportLink:
         self._thread: threading.Thread | None = None
         self._news: deque[str] = deque()  # of the other thread
         self._page: Path | None = None
+        self._has_asked = False
 
     def actions(self) -> dict[Action, Callable[[], None]]:
         return {"report": self.start}
@@ -44,6 +45,7 @@ class ReportLink:
             self._say("The report is being written")
         else:
             self._say("Writing the report of this session ...")
+            self._has_asked = False
             self._thread = threading.Thread(target=self._write, args=(self._folder,), name="report", daemon=True)
             self._thread.start()
 
@@ -56,12 +58,23 @@ class ReportLink:
         if page and self._opens and not QDesktopServices.openUrl(QUrl.fromLocalFile(str(page.absolute()))):
             self._say(f"No browser could be opened: the report is {printable(page.absolute())}")
 
+    def keeps_open(self) -> bool:
+        """Whether the window stays because a report is being written. The user is told, and asked once for each."""
+        if self._has_asked or not (self._thread and self._thread.is_alive()):
+            return False
+        self._has_asked = True
+        self._say("The report is being written. Close the window again to stop it")
+        return True
+
     def _write(self, folder: Path) -> None:
         lower_thread_priority()
         try:
             written = write_report(folder, options=ReportOptions(source_at=self._source_at), progress=self._note)
         except (SessionFileError, OutputError, SourceError) as error:
             self._news.append(str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - no thread dies unheard
+            self._news.append(f"The report could not be written: {describe_error(error)}")
             return
         self._news.append(f"The report is written: {printable(written[0].parent)}, {len(written)} files")
 

@@ -1,7 +1,7 @@
 """A recorded session in the viewer: opens its feeds, keeps its timeline up to date, and checks it in the background."""
 
-import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,22 +134,24 @@ class ReviewSession:
     def _read_rest(self) -> None:
         """On a thread: the alarms of a further analysis, and whether the audit log fits."""
         lower_thread_priority()
-        try:
-            session = self.session.again()
-        except SessionFileError as error:
-            self.chain_problem = str(error)
-            return
-        try:
-            if analyses := list_analyses(session):
-                tracks = reanalysed_tracks(session, analyses[-1].analysis)
-                self._other_alarms = find_alarms(session.frames, tracks)
-            problems = verify_chain(session)
-        except sqlite3.Error as error:
-            problems = (str(error),)
-        finally:
-            session.close()
-        if problems:
-            self.chain_problem = f"the audit log does not fit: {'; '.join(problems)}"
+        for read in (self._read_other_alarms, self._verify):
+            try:
+                with closing(self.session.again()) as session:
+                    read(session)
+            except Exception as error:  # noqa: BLE001 - a session that cannot be checked must not seem to be right
+                self._add_problem(f"the session cannot be read whole: {error}")
+
+    def _read_other_alarms(self, session: RecordedSession) -> None:
+        if analyses := list_analyses(session):
+            tracks = reanalysed_tracks(session, analyses[-1].analysis)
+            self._other_alarms = find_alarms(session.frames, tracks)
+
+    def _verify(self, session: RecordedSession) -> None:
+        if problems := verify_chain(session):
+            self._add_problem(f"the audit log does not fit: {'; '.join(problems)}")
+
+    def _add_problem(self, problem: str) -> None:
+        self.chain_problem = f"{self.chain_problem}; {problem}" if self.chain_problem else problem
 
 
 def show_session(folder: Path, options: Options, host: "Host | None" = None) -> int:

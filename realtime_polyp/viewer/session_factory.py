@@ -99,7 +99,7 @@ class SessionFactory:
             may_thin=not (recorder and recorder.on_disk),
         )
         self.session = self._feed.session
-        self.stream.attach(self.session, self.totals)
+        self.stream.attach(self.session, self.totals if before else None)
         return self._feed
 
     def set_keep_pace(self, keep_pace: bool) -> None:
@@ -110,7 +110,7 @@ class SessionFactory:
         """What is being written now; None where nothing is."""
         recorder, session = self.recorder, self.control.recorder if self.control else None
         written = recorder.on_disk if recorder else ()
-        if session:
+        if session and not session.error:  # of one that failed, the window says why
             dropped = (session.dropped_pictures, session.dropped)
             return Recording((*written, session.name), session.session_s, *dropped)
         if recorder is None or not written:

@@ -149,7 +149,7 @@ class SettingsDialog(QDialog):
         layout.addWidget(line, 1)
         layout.addWidget(choose)
         self._form.addRow(text, row)
-        self._remember(name, line, lambda: Path(line.text().strip()).expanduser() if line.text().strip() else None)
+        self._remember(name, line, lambda: _folder_of(line.text().strip()))
 
     def _check(self, name: str, text: str, value: bool) -> None:
         box = QCheckBox(text)
@@ -218,6 +218,16 @@ def _form(columns: QBoxLayout) -> QFormLayout:
     form.setVerticalSpacing(8)
     columns.addLayout(form, 1)
     return form
+
+
+def _folder_of(text: str) -> Path | None:
+    """The folder that was written; None: nothing was. A home that does not exist, as "~nobody", stays as it is."""
+    if not text:
+        return None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def _choose_folder(parent: QWidget, line: QLineEdit) -> None:

@@ -11,6 +11,8 @@ TEXT = "#dfe5ea"
 DIM = "#8a96a2"
 ACCENT = "#40e080"
 TONES: dict[Tone, str] = {"good": "#40e080", "busy": "#5db4ff", "warn": "#ffc23d", "bad": "#ff5a52"}
+MARK = "#c9a2ff"
+"""Of the flags of marked moments, in the polyp list and on the timeline."""
 TEXT_PX, SMALL_PX = 15, 13
 
 RESEARCH_ONLY = "Research use only \u2013 not a medical device"

@@ -9,6 +9,7 @@ from realtime_polyp.packets import Result
 from realtime_polyp.review.look_ahead import Report, best_score, gaps, join
 from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
 from realtime_polyp.viewer.ahead import Ahead, Job
+from realtime_polyp.viewer.feed import Feed
 from realtime_polyp.viewer.findings import AheadState, Findings
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.picture_service import Thumbnails
@@ -47,7 +48,9 @@ class TimelineLink:
         self._data, self._job = data, job
         self._ahead: Ahead | None = None
         self._findings: Findings | None = None
+        self._usual_threshold: float | None = None  # with which the analysis ahead finds alarms
         self._shown: list[tuple[float, float, str, str]] = []  # time, score, quality, signal, since the last refresh
+        self._shown_feed: Feed | None = None  # that showed it
         self._shown_until_s = 0.0
         self._drawn_s = 0.0
         self._opened_s = time.monotonic()
@@ -64,17 +67,20 @@ class TimelineLink:
         """Draw what is known now. marks: time in s, and text; a recorded session's are in its data."""
         if self._timeline is None:
             return
-        self._findings = self._findings or Findings(self._timeline.view.duration_s, threshold)
+        if self._usual_threshold is None:
+            self._usual_threshold = threshold
+        self._findings = self._findings or Findings(self._timeline.view.duration_s, self._usual_threshold)
         self._start_ahead(self._findings)
         self._note_watched(self._findings)
         shown = () if self._data else self._alarms.bars
-        ahead = self._findings.state(threshold)  # of a long recording this takes some ms
+        made_of, now_s = (shown, transport.loop_s, threshold, marks), time.monotonic()
+        ahead = self._ahead_then
+        if ahead is None or made_of != self._made_of or now_s - self._drawn_s > _REDRAW_S:
+            ahead = self._findings.state(threshold)  # of a long recording this takes some ms
         known = self._data() if self._data else None
         if self._ahead and ahead.progress > _WHOLE and not ahead.is_over:
             self._ahead.close()  # all of it was watched meanwhile
-        made_of, now_s = (shown, transport.loop_s, threshold, marks), time.monotonic()
-        has_more = ahead is not self._ahead_then and now_s - self._drawn_s > _REDRAW_S
-        if made_of != self._made_of or has_more or known is not self._known_then:
+        if made_of != self._made_of or ahead is not self._ahead_then or known is not self._known_then:
             self._made_of, self._ahead_then, self._known_then, self._drawn_s = made_of, ahead, known, now_s
             content = TimelineContent(threshold=threshold, loop_s=transport.loop_s)
             runs = self._ahead is not None
@@ -91,13 +97,16 @@ class TimelineLink:
 
     def _note_watched(self, findings: Findings) -> None:
         """Remember which parts were on the screen, and what was found there."""
-        shown, self._shown = self._shown, []
+        feed, shown, self._shown = self._player.feed, self._shown, []
         if shown:
             times_s, scores, qualities, signals = zip(*shown, strict=True)
+            if feed is not self._shown_feed:  # after a seek: what lies between was not watched
+                self._shown_feed, self._shown_until_s = feed, times_s[0]
             is_one_part = list(times_s) == sorted(times_s) and times_s[-1] - times_s[0] < _LONGEST_PART_S
             span = (min(self._shown_until_s, times_s[0]), times_s[-1])
             span = span if span[1] - span[0] < _LONGEST_PART_S else (times_s[0], times_s[-1])
-            complete = is_one_part and not self._player.step_s
+            waits = feed is not None and feed.display == "synced"  # else some pictures are shown without analysis
+            complete = is_one_part and waits and not self._player.step_s
             findings.add_watched(Report(span, complete, times_s, scores, qualities, signals))
             self._shown_until_s = times_s[-1]
         now_s = self._player.position_s
@@ -118,7 +127,7 @@ class TimelineLink:
             self._ahead.close()
         if self._job:
             self._job = replace(self._job, config=replace(self._job.config, field=field))
-        self._ahead = self._findings = None
+        self._ahead = self._findings = self._ahead_then = None
 
     def actions(self) -> dict[Action, Callable[[], None]]:
         """What the keys of the timeline do."""

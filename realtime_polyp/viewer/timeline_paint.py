@@ -11,7 +11,7 @@ from realtime_polyp.review.timeline_data import AlarmSpan
 from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.shown_alarms import Span
-from realtime_polyp.viewer.theme import ACCENT, BACKGROUND, DIM, LINE, TEXT, TONES
+from realtime_polyp.viewer.theme import ACCENT, BACKGROUND, DIM, LINE, MARK, TEXT, TONES
 from realtime_polyp.viewer.timeline_content import TimelineContent, columns, fill_gaps, has_counterpart, runs
 from realtime_polyp.viewer.timeline_view import TimelineView, ticks
 
@@ -234,10 +234,10 @@ def _paint_bars(
 
 def _paint_mark(painter: QPainter, x: float, lanes: Lanes, scale: float) -> None:
     """A tick through all lanes, with a flag at the top."""
-    painter.setPen(QPen(QColor(TONES["busy"]), 1.5 * scale))
+    painter.setPen(QPen(QColor(MARK), 1.5 * scale))
     painter.drawLine(QPointF(x, lanes.alarms.top()), QPointF(x, lanes.signal.bottom()))
     painter.setPen(Qt.NoPen)
-    painter.setBrush(QColor(TONES["busy"]))
+    painter.setBrush(QColor(MARK))
     top, size = lanes.alarms.top() - 1 * scale, 6 * scale
     painter.drawPolygon(QPolygonF([QPointF(x, top), QPointF(x + size, top + size / 2), QPointF(x, top + size)]))
 

@@ -11,6 +11,7 @@ from realtime_polyp.viewer.shown_alarms import Span
 _SAME_START_S = 0.25  # an alarm is that of this moment if it starts so close to it
 _JUST_BEGUN_S = 1.0  # within its first second, "previous" leaves an alarm; later it goes to its start
 _SHORTEST_LOOP_S = 0.2
+_LIVE = "Live pictures cannot be gone back to: press \N{ERASE TO THE LEFT} to see the last seconds again"
 
 
 class Replay(Protocol):
@@ -51,9 +52,9 @@ class Transport:
             "pause": player.toggle_pause,
             "step": self._step,
             "step back": self._step_back,
-            "back": lambda: self._seek(player.position_s - SEEK_STEP_S),
-            "forward": lambda: self._seek(player.position_s + SEEK_STEP_S),
-            "start": lambda: self._seek(player.info.start_s),
+            "back": lambda: self._go(player.position_s - SEEK_STEP_S),
+            "forward": lambda: self._go(player.position_s + SEEK_STEP_S),
+            "start": lambda: self._go(player.info.start_s),
             "end": self._to_end,
             "slower": lambda: self._change_speed(-1),
             "faster": lambda: self._change_speed(+1),
@@ -87,6 +88,13 @@ class Transport:
         is_thinned = player.feed is not None and player.feed.display == "synced" and not player.info.live
         return (note,) if note != speed_text(player.speed) and is_thinned else ()
 
+    def _go(self, to_s: float) -> None:
+        """Go to a time of a recording. A live source goes on, and no alarm of it ends: it would sound again."""
+        if self._player.info.live:
+            self._say(_LIVE)
+        else:
+            self._seek(to_s)
+
     def _see_again(self) -> None:
         """Of a recording, go back; of a live source, show the last seconds beside the picture, or end that."""
         if not self._player.info.live:
@@ -119,12 +127,16 @@ class Transport:
         self._say(f"Speed {speed_text(speed)}")
 
     def _start_loop(self) -> None:
-        if not self._player.info.live:
+        if self._player.info.live:
+            self._say(_LIVE)
+        else:
             self._player.loop_s, self._loop_start_s = None, self._player.position_s
             self._say("The loop starts here: press ) where it should end")
 
     def _end_loop(self) -> None:
-        if self._player.loop_s:
+        if self._player.info.live:
+            self._say(_LIVE)
+        elif self._player.loop_s:
             self._player.loop_s = None
             self._say("Loop off")
         elif self._loop_start_s is None:
@@ -133,7 +145,9 @@ class Transport:
             self.loop(self._loop_start_s, self._player.position_s)
 
     def _jump(self, to_s: float | None, where: str) -> None:
-        if to_s is None:
+        if self._player.info.live:
+            self._say(_LIVE)
+        elif to_s is None:
             self._say(f"No alarm is known {where} than here")
         else:
             self._seek(to_s)

@@ -47,8 +47,8 @@ class ViewerWindow(QWidget):
         super().__init__()
         self.options = options
         self.canvas = Canvas(options.style)
-        pictures = StepPictures(info.path, info.time_in_file, info.deinterlace) if info.path else no_pictures
-        self.player = Player(open_feed, info, self._paint, pictures=pictures)
+        self._step_pictures = StepPictures(info.path, info.time_in_file, info.deinterlace) if info.path else None
+        self.player = Player(open_feed, info, self._paint, pictures=self._step_pictures or no_pictures)
         self.controls = Controls(
             live=info.live,
             duration_s=info.duration_s,
@@ -113,9 +113,12 @@ class ViewerWindow(QWidget):
             self._tick_timer.start(0)
 
     def seek(self, to_s: float) -> None:
-        """Go to a time of the recording, s."""
+        """Go to a time of the recording, s; of a live source nothing happens."""
+        if self.player.info.live:
+            return
         self.judge.go_on()
         self.alarms.on_seek()
+        self.canvas.signals.clear()
         self.player.seek(to_s)
         self.refresh()
         self._tick_timer.start(0)
@@ -177,7 +180,7 @@ class ViewerWindow(QWidget):
             "full screen": lambda: self._set_full_screen(not self.isFullScreen()),
             "leave": self._leave,
             "help": lambda: self.panels.toggle_help(),
-            "quit": lambda: QTimer.singleShot(0, self.close),
+            "quit": self._quit,
         }
 
     def _build_layout(self, info: SourceInfo) -> None:
@@ -275,6 +278,10 @@ class ViewerWindow(QWidget):
         if self.isFullScreen():
             self._set_full_screen(False)
 
+    def _quit(self) -> None:
+        if not self.report.keeps_open():
+            QTimer.singleShot(0, self.close)
+
     # Qt events
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -299,9 +306,13 @@ class ViewerWindow(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.WindowStateChange:  # the window manager can change it too
             self.window_layout.use_full_screen(self.isFullScreen())
+            self.judge.set_full_screen(self.isFullScreen())
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Hide the window at once, then stop the threads; this takes a few seconds at most."""
+        if event.spontaneous() and self.report.keeps_open():  # the user closed it, not a signal
+            event.ignore()
+            return
         self._tick_timer.stop()
         self._refresh_timer.stop()
         self.status_link.close()
@@ -312,5 +323,7 @@ class ViewerWindow(QWidget):
             self.replay.close()
         self.opener.close()
         self.player.close()
+        if self._step_pictures:
+            self._step_pictures.close()
         self.snapshot.close()
         event.accept()

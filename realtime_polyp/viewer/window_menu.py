@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from PyQt5.QtCore import QTimer
 
 from realtime_polyp.cli.preferences import coloured
-from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.settings import Settings
 from realtime_polyp.viewer.host import Request
 from realtime_polyp.viewer.keys import Action
@@ -54,7 +53,8 @@ def apply_settings(window: "ViewerWindow", before: Settings) -> None:
     """Apply the host's settings, which have just changed, to the window and its session."""
     settings = window.options.host.settings
     if settings.threshold != before.threshold:
-        window.alerting.set_threshold(SCORE_THRESHOLD if settings.threshold is None else settings.threshold)
+        usual = window.alerting.alerts.usual_score  # a calibration brings its own
+        window.alerting.set_threshold(usual if settings.threshold is None else settings.threshold)
     style = coloured(window.overlay_style, settings)
     window.alerting.restyle(
         shown_colour=style.shown_colour, held_colour=style.held_colour, outline_colour=style.outline_colour

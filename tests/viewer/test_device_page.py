@@ -73,3 +73,26 @@ def test_the_chosen_mode_is_asked_of_the_device_and_of_nothing_else() -> None:
     host.capture = asked
     assert with_capture(video, host, named=False).capture == CaptureRequest()
     assert with_capture(video, host, named=True).capture == CaptureRequest((640, 480)), "refused by name"
+
+
+def test_a_mode_that_was_not_opened_is_asked_of_no_other_device(qtbot: Any, monkeypatch: Any) -> None:
+    from PyQt5.QtWidgets import QWidget
+
+    from realtime_polyp.recent import Recent
+    from realtime_polyp.viewer import opening
+    from realtime_polyp.viewer.device_page import Chosen
+    from realtime_polyp.viewer.host import Host, Request
+
+    window, host, left, asked = QWidget(), Host(), list[Request](), CaptureRequest(input=2)
+    qtbot.addWidget(window)
+    opener = opening.Opener(window, host, say=lambda text: None, leave=left.append)
+    monkeypatch.setattr(opening, "ask_device", lambda parent: Chosen("/dev/video0", asked))
+    monkeypatch.setattr(opener, "_confirmed", lambda: False)  # the live session that plays is not left
+    opener.ask_device()
+    assert host.capture is None and not left
+    monkeypatch.setattr(opener, "_confirmed", lambda: True)
+    opener.ask_device()
+    assert host.capture == asked and left == [Recent("source", "/dev/video0")]
+    opener.open(Recent("source", "/dev/video2"))
+    assert host.capture is None and left[1:] == [Recent("source", "/dev/video2")]
+    opener.close()

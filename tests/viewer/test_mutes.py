@@ -46,3 +46,4 @@ def test_the_legend_is_new_until_it_was_closed_once(tmp_path: Path) -> None:
     remember_legend(folder)
     assert not legend_is_new(folder)
     remember_legend(Path("/proc/nowhere"))  # cannot be written: no error
+    assert legend_is_new(Path("x" * 300))  # cannot be asked: no error

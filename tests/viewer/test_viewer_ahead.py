@@ -18,7 +18,7 @@ from realtime_polyp.review.key_pictures import key_frames
 from realtime_polyp.review.look_ahead import Report, gaps, join, look_ahead
 from realtime_polyp.runtime import RuntimeConfig
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.viewer.ahead import Ahead, Job, _rest
+from realtime_polyp.viewer.ahead import Ahead, Job, _rest, file_of
 from realtime_polyp.viewer.findings import Findings, above
 from realtime_polyp.viewer.thinned import Thinned
 
@@ -123,6 +123,10 @@ def test_key_frames_are_those_of_the_file(tmp_path: Path):
     clip = write_clip(tmp_path / "clip.mp4", count=40, size=(160, 128), rate=10, draw=picture, options=_KEYS)
     assert [frame.pts_s for frame in key_frames(clip)] == pytest.approx([0.0, 1.0, 2.0, 3.0])
     assert [frame.pts_s for frame in key_frames(clip, 0.5, 3.0)] == pytest.approx([1.0, 2.0])
+
+
+def test_an_address_is_no_file_however_long_it_is():
+    assert file_of(f"https://scope.example/a.mp4?token={'x' * 5000}") is None
 
 
 def test_a_rest_is_no_longer_than_the_work_before_it_and_the_last_request_counts():

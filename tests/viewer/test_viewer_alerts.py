@@ -104,6 +104,13 @@ class TestLive:
         qtbot.keyClick(one, Qt.Key_A)
         assert badges(one) == ("Sound muted \u2013 press A",)
 
+    def test_a_sound_at_volume_zero_has_a_badge_whose_key_ends_it(self, window, qtbot):
+        one = window([result(i) for i in range(400)], live=True, sound=None)
+        one.alerting.set_volume(0.0)
+        assert one.alerting.sound.on and badges(one) == ("Volume 0 \u2013 press \u2191",)
+        qtbot.keyClick(one, Qt.Key_Up)
+        assert badges(one) == ()
+
     def test_polyps_are_counted_by_their_numbers(self, window, qtbot):
         one = window([result(i, BOX, (10, 10, 60, 60)) for i in range(400)], live=True)
         qtbot.waitUntil(lambda: one.status.labels["polyps"].text() == "polyps so far 2")

@@ -20,7 +20,7 @@ from realtime_polyp.viewer.blind import BlindMode
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.editing_tools import BrushMask, drag, grab, polygon_outline, span_box
 from realtime_polyp.viewer.judge_link import record_said
-from realtime_polyp.viewer.judging import Judging
+from realtime_polyp.viewer.judging import Judging, PolypBox
 from realtime_polyp.viewer.polyp_entries import MarkEntry, PolypEntry
 from realtime_polyp.viewer.review_session import ReviewSession
 from realtime_polyp.viewer.window import ViewerWindow
@@ -188,6 +188,12 @@ def test_a_persons_minute(user):
     assert names == ["1", "M1"] and len(ActionLog(user.folder).actions) == 5
 
 
+def test_keys_act_on_the_largest_box_and_not_on_the_widest(user, monkeypatch):
+    boxes = (PolypBox(1, "1", (0, 0, 100, 10), False, None), PolypBox(2, "2", (0, 0, 90, 90), False, None))
+    monkeypatch.setattr(user.window.judge.editor, "boxes", lambda: boxes)
+    assert user.window.judge.editor.current() == boxes[1]
+
+
 def test_box_is_moved_drawn_and_deleted_with_the_mouse(user):
     user.go_to(5)
     (before,) = user.window.judge.editor.boxes()
@@ -246,10 +252,22 @@ def test_fields_note_and_another_number_come_from_a_form(user):
     for name, text in (("site", "sigmoid"), ("size_mm", "8 mm"), ("note", "behind a fold"), ("same_as", "M1")):
         user.bot.keyClicks(form.edits[name], text)
     user.bot.keyClick(form.edits["note"], Qt.Key_Return)
-    assert user.judgement.fields == {1: {"site": "sigmoid", "size_mm": "8"}} and not form.isVisible()
+    assert user.judgement.fields == {-1: {"site": "sigmoid", "size_mm": "8"}} and not form.isVisible()
     assert user.judgement.notes[0][1].text == "behind a fold"
     said = [action.said for action in ActionLog(user.folder).actions]
     assert PolypFields(1, {"site": "sigmoid", "size_mm": "8"}) in said and SamePolyp(1, -1) in said
+
+
+def test_a_form_with_a_number_that_is_none_loses_nothing_else(user):
+    user.go_to(5)
+    user.key(Qt.Key_F2)
+    form = user.window.judge.form
+    for name, text in (("site", "cecum"), ("note", "behind a fold"), ("same_as", "the first")):
+        user.bot.keyClicks(form.edits[name], text)
+    user.bot.keyClick(form.edits["note"], Qt.Key_Return)
+    assert user.judgement.fields == {1: {"site": "cecum"}} and not user.judgement.same_as
+    assert [note.text for _, note in user.judgement.notes] == ["behind a fold"]
+    assert "the first is no polyp's number" in user.said
 
 
 def test_marks_and_withdrawal_enter_the_session(user):
@@ -261,6 +279,10 @@ def test_marks_and_withdrawal_enter_the_session(user):
     assert [mark.session_s for _, mark in user.judgement.marks] == [pytest.approx(9 / RATE_HZ)]
     assert user.judgement.withdrawal_s == (pytest.approx(9 / RATE_HZ), pytest.approx(34 / RATE_HZ))
     assert any(isinstance(one, MarkEntry) for one in user.window.judge.entries())
+    assert user.said.endswith("W again moves its end")
+    user.go_to(38)
+    user.key(Qt.Key_W)
+    assert user.judgement.withdrawal_s == (pytest.approx(9 / RATE_HZ), pytest.approx(37 / RATE_HZ))
 
 
 def test_list_is_hidden_by_its_key_and_in_full_screen(user):
@@ -285,6 +307,7 @@ def test_source_that_plays_is_listed_and_marked_in_memory(qtbot):
     window.start()
     qtbot.waitUntil(lambda: bool(window.judge.shown.entries), timeout=20_000)
     qtbot.keyClick(window, Qt.Key_M)
+    assert "nothing is recorded" in window.status.message
     qtbot.keyClick(window, Qt.Key_Y)
     assert "Polyps are judged in a recorded session" in window.status.message
     assert [type(one) for one in window.judge.entries()] == [PolypEntry, MarkEntry]
@@ -293,19 +316,34 @@ def test_source_that_plays_is_listed_and_marked_in_memory(qtbot):
     window.close()
 
 
+class Recorder:
+    """What the window needs of a `SessionRecorder`."""
+
+    session_s = 2.5
+
+    def __init__(self, store: SessionStore) -> None:
+        self.store, self.database = store, store.database
+
+    def submit(self, work: Callable[[], object]) -> None:
+        self.store.begin()
+        work()
+
+
 def test_mark_enters_the_session_that_is_being_recorded(tmp_path):
     store = SessionStore(tmp_path)
-
-    class Recorder:
-        """What the window needs of a `SessionRecorder`."""
-
-        session_s, database = 2.5, store.database
-
-        def submit(self, work: Callable[[], object]) -> None:
-            store.begin()
-            work()
-
-    record_said(Recorder(), Mark(99.0))  # the player's clock is another one
+    record_said(Recorder(store), Mark(99.0))  # the player's clock is another one
     store.close()
     (action,) = ActionLog(tmp_path).actions
     assert action.said == Mark(2.5) and not verify_chain(RecordedSession(tmp_path))
+
+
+def test_mark_of_an_account_without_a_name_is_stored(tmp_path, monkeypatch):
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    store = SessionStore(tmp_path)
+    record_said(Recorder(store), Mark(99.0))
+    store.close()
+    (action,) = ActionLog(tmp_path, author="reader").actions
+    assert action.said == Mark(2.5) and action.author == "unknown"

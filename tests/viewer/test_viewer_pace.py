@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from fakes import tried_again
@@ -11,6 +12,7 @@ from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Feeds, picture
 from realtime_polyp.outputs.every_picture import OVERLAY_LIMIT_S
 from realtime_polyp.viewer.condition import PlayerState, condition_of, pace_badges
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
+from realtime_polyp.viewer.keep_pace import KeepPace
 from realtime_polyp.viewer.player import Player
 from realtime_polyp.viewer.rates import SpeedMeter
 
@@ -65,6 +67,16 @@ def test_a_slow_recording_is_a_condition_that_names_the_key() -> None:
     assert condition_of(replace(PLAYING, speed=0.04, is_slow=True)).title == "0.04\u00d7 speed"
     assert condition_of(replace(PLAYING, speed=1.0)).name == "running"
     assert "press G" not in condition_of(replace(PLAYING, speed=0.4, is_slow=True, keeps_pace=True)).detail
+
+
+def test_a_recorded_session_has_no_analysis_to_skip() -> None:
+    slow = replace(PLAYING, speed=0.4, is_slow=True, is_recorded=True)
+    assert condition_of(slow).name == "playing slowly" and "press G" not in condition_of(slow).detail
+    said: list[str] = []
+    for live in (False, True):
+        player = SimpleNamespace(info=SourceInfo("a session", live))
+        KeepPace(player, None, said.append, on=False).toggle()  # type: ignore[arg-type]
+    assert said[0].startswith("A recorded session") and said[1].startswith("A live source")
 
 
 def test_skipped_analysis_has_a_badge_of_its_own() -> None:
@@ -174,6 +186,18 @@ def test_a_picture_whose_analysis_was_skipped_is_analysed_when_it_stands_still(s
     show.player.pause(False)
     show.run(lambda: show.indices[-1] > index + 5)
     assert show.indices == sorted(set(show.indices)), "it goes on from there"
+
+
+def test_a_lowered_threshold_stays_on_a_paused_picture(start: Callable[..., Show]) -> None:
+    show = start(400)
+    show.run(lambda: len(show.indices) >= 12)
+    show.player.pause(True)
+    show.run(lambda: show.player.phase == "playing" and own(show.frames[-1]))
+    show.player.set_score_threshold(0.1)
+    assert len(show.frames[-1].result.tracks) == 2
+    for _ in range(5):
+        show.player.tick()
+    assert len(show.frames[-1].result.tracks) == 2, "the next tick brought the old overlay back"
 
 
 def own(shown: DisplayedFrame) -> bool:

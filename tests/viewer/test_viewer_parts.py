@@ -105,6 +105,11 @@ class TestCondition:
         condition = condition_of(replace(self.PLAYING, **change))
         assert (condition.name, condition.blanks) == (name, blanks)
 
+    def test_a_live_picture_that_stands_still_cannot_be_taken_for_the_present_one(self):
+        paused = replace(self.PLAYING, paused=True)
+        assert condition_of(paused).tone == "warn" and "stands still" in condition_of(paused).detail
+        assert condition_of(replace(paused, live=False)).tone == "busy"
+
     def test_a_recording_is_never_without_signal(self):
         assert condition_of(replace(self.PLAYING, live=False, no_picture_s=60)).name == "running"
 

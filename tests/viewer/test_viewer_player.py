@@ -8,7 +8,7 @@ from viewer_fakes import RATE_HZ, FakeDetector, FakeSource, Feeds, picture
 
 from realtime_polyp.outputs.every_picture import OVERLAY_LIMIT_S
 from realtime_polyp.sources.base import SourceError
-from realtime_polyp.viewer.condition import Failure
+from realtime_polyp.viewer.condition import Failure, condition_of
 from realtime_polyp.viewer.displayed import DisplayedFrame, Painted, SourceInfo
 from realtime_polyp.viewer.feed import SessionFeed
 from realtime_polyp.viewer.player import Player
@@ -184,10 +184,34 @@ def test_plays_from_the_given_start_and_loops_there(start):
     assert show.feeds.opened[0].tally().captured == 5, "nothing before the given start is read"
 
 
+def test_a_loop_does_not_begin_again_while_it_stands_on_the_last_picture(start):
+    show = start(6, loop=True)
+    show.run(lambda: len(show.screen.frames) >= 2)
+    show.player.pause(True)
+    for _ in range(6):
+        show.player.step()
+    show.run(lambda: show.player.phase == "ended")
+    assert show.player.paused and show.screen.indices == list(range(6))
+    show.player.toggle_pause()
+    show.run(lambda: len(show.screen.frames) > 6)
+    assert show.screen.indices[6] == 0 and not show.player.paused
+
+
 def test_a_live_source_that_gives_up_has_lost_its_signal(start):
     show = start(50, live=True, display="immediate", fails_at=5, failure=SourceError("no picture for 5 s"))
     show.run_out()
     assert show.player.failure == Failure("signal", "no picture for 5 s")
+
+
+def test_a_live_source_that_is_tried_again_is_not_running_before_its_first_picture(start):
+    show = start(50, live=True, display="immediate", fails_at=25, failure=SourceError("no picture for 5 s"))
+    show.run_out()
+    show.player.toggle_pause()
+    show.run(lambda: show.player.phase == "playing")
+    assert condition_of(show.player.state()).name == "ready", "the picture on the screen is of the time before"
+    count = len(show.screen.frames)
+    show.run(lambda: len(show.screen.frames) > count)
+    assert show.player.state().has_picture
 
 
 @pytest.mark.parametrize("display", ["synced", "immediate"])

@@ -1,6 +1,8 @@
 """The polyp list: its entries, its rows, and what a click does."""
 
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.review.tracks import recorded_tracks
 from realtime_polyp.viewer.polyp_entries import MarkEntry, PolypEntry, ShownPolyps, crop, review_entries
 from realtime_polyp.viewer.polyp_list import PolypList, times_of, tip_of, title_of
+from realtime_polyp.viewer.polyp_pictures import PolypPictures
 from realtime_polyp.viewer.theme import TONES
 
 BOX = (10.0, 10.0, 40.0, 50.0)
@@ -41,6 +44,13 @@ class TestEntries:
         assert small is not None and small.shape == (72, 96, 3) and shown.picture(2) is None
         exact = crop(picture(1), only.box)
         assert np.abs(small.astype(int) - exact).mean() < 16  # compressed
+
+    def test_peak_is_the_highest_score_also_where_no_better_picture_was_made(self):
+        shown = ShownPolyps()
+        for number, score in ((1, 0.5), (5, 0.95), (9, 0.6)):
+            shown.update(seen(number, score), 0.3)
+        (only,) = shown.listed([])
+        assert isinstance(only, PolypEntry) and (only.peak, only.at_s) == (0.95, 0.0)
 
     def test_polyp_below_the_threshold_is_not_listed(self):
         shown = ShownPolyps()
@@ -76,6 +86,34 @@ class TestEntries:
     def test_small_picture_stays_in_the_picture(self):
         assert crop(picture(1), (-5.0, -5.0, 9.0, 9.0)).shape == (72, 96, 3)
         assert crop(picture(1), (0.0, 0.0, *map(float, SIZE))).shape == (72, 96, 3)
+
+
+def test_pictures_that_were_asked_for_are_not_made_once_the_window_is_closed(monkeypatch):
+    begun, may_end, asked_s = threading.Event(), threading.Event(), list[float]()
+
+    class File:
+        """Takes its time for a picture."""
+
+        def __init__(self, path: Path, **options: object) -> None:
+            self.path = path
+
+        def shown_at(self, time_s: float) -> None:
+            asked_s.append(time_s)
+            begun.set()
+            may_end.wait(20)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("realtime_polyp.viewer.polyp_pictures.PictureFile", File)
+    pictures = PolypPictures(Path("a.mp4"), lambda: None)
+    for polyp in (1, 2, 3):
+        pictures.at(entry(polyp, at_s=float(polyp)))
+    assert begun.wait(20)
+    pictures.close()
+    may_end.set()
+    pictures._thread.join(20)
+    assert asked_s == [1.0]
 
 
 class TestList:

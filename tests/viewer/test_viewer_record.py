@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from media import write_clip
@@ -9,6 +10,7 @@ from PyQt5.QtCore import Qt
 from viewer_fakes import FakeDetector, FakeSegmenter, picture
 
 from realtime_polyp.cli.options import parse
+from realtime_polyp.outputs import OutputError
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.review.recorded import RecordedSession
@@ -86,4 +88,14 @@ def test_recorded_session_cannot_be_recorded(qtbot, factory):
     qtbot.keyClick(window, Qt.Key_R)
     assert window.status.message.startswith("Nothing can be recorded here")
     window.close()
+    factory.close([])
+
+
+def test_the_light_goes_out_when_the_recording_fails(factory):
+    recorder = SimpleNamespace(name="a session", session_s=9.0, dropped_pictures=0, dropped=0, error=None)
+    control, factory.control = factory.control, SimpleNamespace(recorder=recorder)
+    assert recording_text(factory.recording()) == "REC 0:00:09"
+    recorder.error = OutputError("cannot write a session: the disk is full")
+    assert factory.recording() is None
+    factory.control = control
     factory.close([])

@@ -1,12 +1,20 @@
 """The last seconds of a live picture, seen again in the window while it goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
+import cv2
+import numpy as np
 import pytest
 from PyQt5.QtCore import Qt
+from PyQt5.QtWidgets import QWidget
 from viewer_fakes import FakeSource, Feeds
 
+from realtime_polyp.field_of_view import Image
+from realtime_polyp.outputs.overlay import NO_SHAPES
 from realtime_polyp.viewer.displayed import SourceInfo
+from realtime_polyp.viewer.replay import Kept
+from realtime_polyp.viewer.replay_panel import ReplayPanel
 from realtime_polyp.viewer.sound import AlarmSound
 from realtime_polyp.viewer.window import ViewerWindow
 from realtime_polyp.viewer.window_options import ViewerOptions
@@ -59,3 +67,33 @@ def test_a_new_alarm_is_heard_meanwhile(live, qtbot):
     live.alarms.on_seek()  # the polyp in view counts as new
     qtbot.waitUntil(lambda: bool(heard), timeout=30_000)
     assert live.replay.panel.isVisible()
+
+
+def test_a_replay_begins_with_none_of_the_pictures_of_the_one_before(qtbot, monkeypatch):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    panel = ReplayPanel(parent)
+    monkeypatch.setattr(panel._decoder, "submit", decoded_at_once)
+    panel.start([kept(10), kept(10, at_s=30.0)])
+    panel.stop()
+    panel.start([kept(200), kept(200, (40, 40), at_s=30.0)])
+    assert panel._image is None
+    panel._tick()
+    assert panel._image is not None and panel._image.min() > 150
+    panel.step(+1)
+    panel._tick()
+    assert panel._image.shape == (40, 40, 3) and abs(panel.width() - panel.height()) <= 1
+    panel.stop()
+    panel.close_decoder()
+
+
+def kept(level: int, size: tuple[int, int] = (40, 60), at_s: float = 0.0) -> Kept:
+    """A moment with a picture (h, w) of one brightness."""
+    encoded = cv2.imencode(".jpg", np.full((*size, 3), level, np.uint8))[1]
+    return Kept(at_s, encoded.tobytes(), NO_SHAPES, size[1])
+
+
+def decoded_at_once(work: Callable[[], Image]) -> Future[Image]:
+    done: Future[Image] = Future()
+    done.set_result(work())
+    return done

@@ -109,6 +109,36 @@ def test_changed_row_is_shown_as_a_problem(folder: Path, tmp_path: Path) -> None
     review.close()
 
 
+def test_a_part_that_cannot_be_read_is_a_problem_and_hides_no_other(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    database = sqlite3.connect(copy / "session.sqlite")
+    database.execute("UPDATE tracks SET score = 0.99 WHERE number = 20")
+    database.commit()
+    database.close()
+
+    def refuse(session: object) -> None:
+        raise SessionFileError("a row of reanalyses is no JSON")
+
+    monkeypatch.setattr("realtime_polyp.viewer.review_session.list_analyses", refuse)
+    review = ReviewSession(copy)
+    wait_until(lambda: "the audit log does not fit" in (review.chain_problem or ""))
+    assert "cannot be read whole: a row of reanalyses is no JSON" in (review.problem or "")
+    review.close()
+
+
+def test_an_audit_log_that_cannot_be_checked_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(session: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("realtime_polyp.viewer.review_session.verify_chain", fail)
+    review = ReviewSession(folder)
+    wait_until(lambda: review.chain_problem is not None)
+    assert "the session cannot be read whole: list index out of range" in (review.problem or "")
+    review.close()
+
+
 def test_folder_without_a_session_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SessionFileError, match="is no recorded session"):
         ReviewSession(tmp_path)

@@ -35,10 +35,12 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def window(qtbot) -> Iterator[Callable[..., ViewerWindow]]:
     made: list[ViewerWindow] = []
 
-    def make(*, live: bool = False, host: Host | None = None, recording: bool = False) -> ViewerWindow:
+    def make(
+        *, live: bool = False, host: Host | None = None, recording: bool = False, usual_score: float | None = None
+    ) -> ViewerWindow:
         feeds = Feeds(lambda start_s: FakeSource(500, start_s, live=live), display="immediate" if live else "synced")
         writing = Recording(("video to out.mp4",), 1.0, 0, 0) if recording else None
-        options = ViewerOptions("A test", host=host or Host(), recording=lambda: writing)
+        options = ViewerOptions("A test", host=host or Host(), recording=lambda: writing, usual_score=usual_score)
         one = ViewerWindow(feeds, SourceInfo("fake.mp4", live, None if live else 500 / RATE_HZ), options)
         qtbot.addWidget(one)
         made.append(one)
@@ -326,3 +328,27 @@ def test_new_settings_last_and_apply_at_once(window, qtbot, monkeypatch: pytest.
     qtbot.keyClick(one, Qt.Key_Comma, Qt.ControlModifier)
     assert read_settings(settings_path()) == new and applied == [new]
     assert one.overlay_style.min_score == 0.8 and one.overlay_style.outline_colour == (1, 2, 3)
+
+
+def test_a_threshold_that_is_left_to_the_program_is_the_calibration_s(
+    window, qtbot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = window(host=Host(Settings(threshold=0.8)), usual_score=0.4)
+    one.start()
+    one.alerting.set_threshold(0.8)
+    monkeypatch.setattr("realtime_polyp.viewer.opening.ask_settings", lambda *_: Settings())
+    qtbot.keyClick(one, Qt.Key_Comma, Qt.ControlModifier)
+    assert one.overlay_style.min_score == 0.4
+
+
+def test_a_home_that_does_not_exist_is_no_error_in_the_dialog(qtbot) -> None:
+    settings = Settings(snapshots=Path("~no-such-user/shots"))
+    dialog = SettingsDialog(None, settings, "settings.toml")
+    qtbot.addWidget(dialog)
+    assert dialog.settings() == settings
+
+
+def test_a_recent_place_that_cannot_be_asked_is_no_folder_to_start_in(window, tmp_path: Path) -> None:
+    host = Host(recent=tmp_path / "recent.toml")
+    host.add_recent(Recent("source", str(tmp_path / ("x" * 300) / "a.mp4")))
+    assert host.recent() and window(host=host).opener._folder() == ""

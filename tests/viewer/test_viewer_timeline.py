@@ -1,16 +1,24 @@
 """The timeline: which pixel is which time, what it draws, and what the mouse does on it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PyQt5.QtCore import QEvent, QPoint, QPointF, Qt
 from PyQt5.QtGui import QColor, QMouseEvent, QWheelEvent
 
+from realtime_polyp.field_of_view import whole as whole_field
+from realtime_polyp.packets import NO_DETECTIONS, Frame, Result
+from realtime_polyp.review.look_ahead import Report
 from realtime_polyp.review.timeline_data import TimelineData
+from realtime_polyp.viewer import timeline_link
 from realtime_polyp.viewer.clock import clock_text
+from realtime_polyp.viewer.findings import Findings
+from realtime_polyp.viewer.shown_alarms import ShownAlarms, Span
 from realtime_polyp.viewer.theme import ACCENT, TONES
 from realtime_polyp.viewer.timeline import Timeline
 from realtime_polyp.viewer.timeline_content import TimelineContent, columns, runs
-from realtime_polyp.viewer.timeline_link import join_alarms
+from realtime_polyp.viewer.timeline_link import TimelineLink, join_alarms
 from realtime_polyp.viewer.timeline_paint import gaps_between
 from realtime_polyp.viewer.timeline_view import ticks, whole
 
@@ -171,3 +179,58 @@ def test_the_mouse_is_told_what_is_there(timeline, qtbot):
     assert (timeline._hover._time[:5], timeline._hover._text) == ("00:15", "Polyp 3")
     qtbot.mouseMove(timeline, QPoint(x_of(timeline, 35.0), 30))
     assert timeline._hover._text == "Blurred"
+
+
+class TestLink:
+    """The timeline of a recording that is watched. `link.player` is what the link knows of the player."""
+
+    transport = SimpleNamespace(loop_s=None)
+
+    @pytest.fixture
+    def link(self, timeline) -> TimelineLink:
+        info = SimpleNamespace(path=None, time_in_file=float)
+        self.player = SimpleNamespace(
+            info=info, feed=feed(), displayed=None, position_s=0.0, speed=1.0, step_s=0.0, is_behind=False
+        )
+        return TimelineLink(timeline, self.player, ShownAlarms())
+
+    def watch(self, link: TimelineLink, *times_s: float) -> tuple[Span, ...]:
+        """Show frames at these times; returns which parts count as analysed then."""
+        image = np.zeros((4, 4, 3), np.uint8)
+        for index, time_s in enumerate(times_s):
+            link.watch(Result(Frame(index, time_s, 0.0, image), whole_field(image), NO_DETECTIONS, (), None))
+        link.refresh(self.transport, 0.3)
+        return link._findings.state(0.3).analysed
+
+    def test_what_a_seek_jumps_over_was_not_watched(self, link):
+        assert self.watch(link, 10.0, 10.1) == ((10.0, 10.1),)
+        assert self.watch(link, 10.2, 10.3) == ((10.0, 10.3),)
+        self.player.feed = feed()
+        assert self.watch(link, 11.5, 11.6) == ((10.0, 10.3), (11.5, 11.6))
+
+    def test_where_analysis_is_skipped_to_keep_pace_only_samples_were_analysed(self, link):
+        self.player.feed = feed("paced")
+        assert self.watch(link, 10.0, 10.1) == () and link._findings.state(0.3).sampled == ((10.0, 10.1),)
+
+    def test_alarms_found_again_in_another_field_have_the_threshold_of_the_first_ones(self, link):
+        link.refresh(self.transport, 0.3)
+        link.use_field(None)
+        link.refresh(self.transport, 0.7)
+        link._findings.add(Report((0.0, 3.0), True, (1.0,), (0.5,), ("clear",), ("ok",), ((1.2, 1.9),)))
+        assert link._findings.state(0.7).data.alarms == ()
+        assert link._findings.state(0.3).data.alarms == ((1.2, 1.9, 0),)
+
+    def test_findings_are_joined_when_they_are_drawn_and_not_at_every_refresh(self, link, monkeypatch):
+        asked: list[int] = []
+        state = Findings.state
+        monkeypatch.setattr(Findings, "state", lambda self, threshold: asked.append(1) or state(self, threshold))
+        monkeypatch.setattr(timeline_link, "_REDRAW_S", float("inf"))
+        for _ in range(4):
+            link.refresh(self.transport, 0.3)
+        assert len(asked) == 1
+        link.refresh(self.transport, 0.4)
+        assert len(asked) == 2
+
+
+def feed(display: str = "synced") -> SimpleNamespace:
+    return SimpleNamespace(display=display)

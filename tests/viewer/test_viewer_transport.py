@@ -227,6 +227,22 @@ class TestLoopsAndJumps:
         show.do("loop end")
         assert show.player.loop_s == (first_s, show.transport.loop_s[1]) and show.transport.loop_s[1] > first_s + 0.3
 
+    def test_a_loop_to_the_end_of_the_recording_is_played_again(self, start):
+        show = start(50)
+        show.transport.loop(0.9, 1.0)
+        show.run(lambda: [one.frame.index for one in show.shown].count(47) == 3)
+        assert show.player.phase != "failed" and not show.player.paused
+
+    def test_keys_of_a_recording_leave_a_live_source_alone(self, start):
+        """A seek would end the alarms: the polyp in view would be announced as a new one."""
+        show, sought = start(500, live=True), []
+        keys = Transport(show.player, sought.append, lambda: show.alarms, show.said.append).actions()
+        names = ("back", "forward", "start", "next alarm", "previous alarm", "loop start", "loop end")
+        for name in names:
+            keys[name]()
+        assert not sought and show.player.loop_s is None
+        assert len(show.said) == len(names) and all("see the last seconds again" in text for text in show.said)
+
     def test_next_and_previous_alarm(self):
         alarms = [(1.0, 2.0), (5.0, 6.0)]
         assert (
