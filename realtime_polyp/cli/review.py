@@ -16,6 +16,7 @@ from realtime_polyp.recording.filter_settings import FACT, settings_of, to_fact
 from realtime_polyp.review.actions import judge, read_actions
 from realtime_polyp.review.alarms import find_alarms
 from realtime_polyp.review.compare import compare_alarms, comparison_table
+from realtime_polyp.review.labels import alarm_verdicts
 from realtime_polyp.review.polyps import Polyp, list_polyps
 from realtime_polyp.review.reanalysis import SessionSource, analyse_again, list_analyses
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
@@ -57,8 +58,9 @@ def open_session(folder: Path | None) -> RecordedSession:
 def describe(session: RecordedSession, source_at: Path | None) -> tuple[str, list[str]]:
     """Return what a session holds as text, and what is wrong with it, one sentence each."""
     frames, facts = session.frames, session.facts
-    alarms = find_alarms(frames, recorded_tracks(session))
-    polyps = list_polyps(frames, alarms, judge(read_actions(session.database)))
+    tracks = recorded_tracks(session)
+    alarms, judgement = find_alarms(frames, tracks), judge(read_actions(session.database))
+    polyps = list_polyps(frames, alarms, judgement, rulings=alarm_verdicts(judgement, alarms, tracks))
     models = " + ".join(name for name in facts.get("models", {}).values() if name) or "no model"
     analysed = int(frames.analysed.sum())
     name = facts.get("source", {}).get("name") or session.folder.name

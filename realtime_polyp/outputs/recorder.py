@@ -134,7 +134,7 @@ class Recorder:
 
 
 def _least_needed(items: Sequence[Item]) -> int:
-    """The oldest picture; without one the oldest result. A jump is never dropped."""
+    """The oldest picture; without one the oldest result; a jump only where nothing else waits."""
     for kind in (Frame, Result):
         for index, item in enumerate(items):
             if isinstance(item, kind):

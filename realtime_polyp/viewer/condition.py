@@ -1,6 +1,6 @@
 """What the user must know at a glance: one condition at a time, the most serious first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from realtime_polyp.analysis_rate import ordinal
@@ -184,7 +184,7 @@ def condition_of(state: PlayerState) -> Condition:
     if state.phase == "seeking":
         return Condition("seeking", "Seeking", tone="busy")
     if state.paused and state.has_picture:
-        return _PAUSED_LIVE if state.live else Condition("paused", "Paused", tone="busy")
+        return _paused(state)
     is_without_picture = state.live and state.no_picture_s > NO_SIGNAL_S
     if found := next((_without_source(one, state) for one in state.troubles if one.part != "model"), None):
         return found
@@ -196,6 +196,15 @@ def condition_of(state: PlayerState) -> Condition:
     if not state.has_picture:
         return READY
     return _running(state)
+
+
+def _paused(state: PlayerState) -> Condition:
+    """A recording may stand still; a live picture that does is no longer what the endoscope sees."""
+    if not state.live:
+        return Condition("paused", "Paused", tone="busy")
+    if state.recording_failed:
+        return replace(_PAUSED_LIVE, detail=f"{_PAUSED_LIVE.detail}\n{state.recording_failed}", tone="bad")
+    return _PAUSED_LIVE
 
 
 def _slow(speed: float, *, can_skip: bool) -> Condition:

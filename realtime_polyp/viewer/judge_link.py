@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -118,7 +119,8 @@ class JudgeLink:
     def refresh(self) -> None:
         """Bring list and prompt up to date."""
         if self.editor and self.judging:
-            self.judging.log.refresh()  # what others say meanwhile
+            with suppress(sqlite3.Error):  # a disk that does not answer now may do so later
+                self.judging.log.refresh()  # what others say meanwhile
             self.editor.refresh()
         if not self.list.isHidden():
             current = self.editor.current() if self.editor else None

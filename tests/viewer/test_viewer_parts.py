@@ -109,6 +109,8 @@ class TestCondition:
         paused = replace(self.PLAYING, paused=True)
         assert condition_of(paused).tone == "warn" and "stands still" in condition_of(paused).detail
         assert condition_of(replace(paused, live=False)).tone == "busy"
+        failed = condition_of(replace(paused, recording_failed="the disk is full"))
+        assert failed.tone == "bad" and failed.detail.endswith("\nthe disk is full")
 
     def test_a_recording_is_never_without_signal(self):
         assert condition_of(replace(self.PLAYING, live=False, no_picture_s=60)).name == "running"
