@@ -13,6 +13,7 @@ from realtime_polyp.field_of_view import Image
 from realtime_polyp.outputs.base import reason_of
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.outputs.sharing import blank_outside, caption_below
+from realtime_polyp.packets import Result
 from realtime_polyp.private_files import make_private_folder
 from realtime_polyp.viewer.displayed import DisplayedFrame
 
@@ -33,27 +34,37 @@ class Saved:
 
 
 def save_snapshot(
-    displayed: DisplayedFrame, style: OverlayStyle, folder: Path, name: str, now: datetime, *, blank: bool = False
+    displayed: DisplayedFrame,
+    style: OverlayStyle,
+    folder: Path,
+    name: str,
+    now: datetime,
+    *,
+    blank: bool = False,
+    earlier: Result | None = None,
 ) -> Saved:
     """Write `<name>_<date>_<position>.png` and `<name>_<date>_<position>_overlay.png`.
 
     blank: everything outside the field of view is black, and the file's name is left out of the snapshots' names.
+    earlier: the newest result there is, whose field a person may have named, for a picture without one.
     Raises OSError, also if drawing or encoding fails, because any other error would close the window.
     """
     try:
-        return _save(displayed, style, folder, "picture" if blank else name, now, blank=blank)
+        image = displayed.frame.image
+        plain = blank_outside(image, displayed.result, earlier) if blank else image
+        return _save(displayed, plain, style, folder, "picture" if blank else name, now)
     except (cv2.error, MemoryError, ValueError) as error:
         raise OSError(reason_of(error)) from error
 
 
 def _save(
-    displayed: DisplayedFrame, style: OverlayStyle, folder: Path, name: str, now: datetime, *, blank: bool
+    displayed: DisplayedFrame, image: Image, style: OverlayStyle, folder: Path, name: str, now: datetime
 ) -> Saved:
+    """image: the displayed one, or what of it may be seen."""
     make_private_folder(folder)
     safe = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.")[:_LONGEST_NAME] or "picture"
     stem = f"{safe}_{now:%Y-%m-%d_%H-%M-%S}-{now.microsecond // 1000:03d}_at-{displayed.frame.pts_s:.3f}s"
     plain, annotated = folder / f"{stem}.png", folder / f"{stem}_overlay.png"
-    image = blank_outside(displayed.frame.image, displayed.result) if blank else displayed.frame.image
     _write(plain, caption_below(image))
     if displayed.result is None:
         return Saved(plain, None)

@@ -44,7 +44,10 @@ class SnapshotLink:
             self._say("The previous snapshot is still being saved")
         else:
             where, blank = (self._folder(), self._player.info.name, datetime.now()), self._blank()
-            self._saving = self._saver.submit(save_snapshot, displayed, self._style(), *where, blank=blank)
+            earlier = self._player.presenter.newest
+            self._saving = self._saver.submit(
+                save_snapshot, displayed, self._style(), *where, blank=blank, earlier=earlier
+            )
 
     def show_news(self) -> None:
         """Tell what became of a snapshot."""

@@ -180,6 +180,16 @@ class TestSnapshot:
         written[10:120, 20:150] = 0
         assert not written.any() and saved.plain.name.startswith("picture_")
 
+    def test_blanked_without_a_result_shows_nothing_outside_the_field_that_was_named(self, tmp_path: Path):
+        earlier, later = results(2)
+        earlier = replace(earlier, field_of_view=FieldOfView(20, 10, 150, 120))
+        saved = snapshot.save_snapshot(
+            DisplayedFrame(later.frame, None), OverlayStyle(), tmp_path, "demo", NOW, blank=True, earlier=earlier
+        )
+        written = cv2.imread(str(saved.plain))[:128]
+        written[10:120, 20:150] = 0
+        assert not written.any()
+
     def test_says_so_where_there_is_no_overlay(self, tmp_path: Path):
         frame = results(1)[0].frame
         saved = snapshot.save_snapshot(DisplayedFrame(frame, None), OverlayStyle(), tmp_path, "demo", NOW)

@@ -20,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from realtime_polyp import field_of_view
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.folders import cache_folder
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.metrics.truth import VideoTruth, read_truth, write_truth
 from realtime_polyp.packets import Detections, Frame, Mask, RawResult
+from realtime_polyp.postprocess import nms
+from realtime_polyp.preprocess import field_finder, letterbox
 from trainers.data.stills import Still
 from trainers.video.synthetic.clip import ClipSource
 from trainers.video.synthetic.compression import CompressedFrame, Decoder
@@ -43,17 +46,19 @@ _DRAWING_MODULES = (
     "scope",
     "tissue",
 )
+_READING_MODULES = (field_of_view, field_finder, letterbox, nms)  # between a picture and the models' boxes and masks
 _OUTPUTS, _STREAM, _TRUTH, _VIDEO = "outputs.npz", "stream.h264", "truth.json", "clip.mp4"
 
 
 def clip_folder(stills: Sequence[Still], *, seed: int, number: int, seconds: float, keys: Sequence[str]) -> Path:
-    """Return the cache folder of a clip. It depends on the stills, the models and the code that draws clips.
+    """Return the cache folder of a clip. It depends on the stills, the models and the code that draws and reads clips.
 
     keys: the engines' keys.
     """
     digest = hashlib.sha256()
-    for name in _DRAWING_MODULES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    read_by = [Path(str(module.__file__)) for module in _READING_MODULES]
+    for path in (*(Path(__file__).parent / f"{name}.py" for name in _DRAWING_MODULES), *read_by):
+        digest.update(path.read_bytes())
     names = [f"{still.image_path.parent}/{still.image_path.name}" for still in stills]
     for part in (f"{_FORMAT}", *keys, f"{seconds:g}", *names):
         digest.update(part.encode() + b"\0")
