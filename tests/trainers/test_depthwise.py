@@ -25,6 +25,23 @@ def test_it_is_torch_s_own(kernel: int, stride: int, size: tuple[int, int]) -> N
         assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(("rate", "size"), [(2, (8, 12)), (4, (8, 12)), (4, (9, 12))])
+def test_a_dilated_one_is_torch_s_own(kernel: int, rate: int, size: tuple[int, int]) -> None:
+    """The last size is no multiple of the dilation."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 6, kernel, padding=kernel // 2 * rate, dilation=rate, groups=6, bias=False)
+    x = torch.randn(3, 6, *size, requires_grad=True)
+    wanted = conv(x)
+    direction = torch.randn_like(wanted)
+    theirs = torch.autograd.grad((wanted * direction).sum(), [x, conv.weight])
+    use_fast_depthwise(conv)
+    found = conv(x)
+    ours = torch.autograd.grad((found * direction).sum(), [x, conv.weight])
+    for one, other in zip((found, *ours), (wanted, *theirs), strict=True):
+        assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_whole_backbone_learns_the_same(precision: torch.dtype) -> None:
     gradients = []
