@@ -63,18 +63,18 @@ class SessionLabels:
 
 
 @dataclass(frozen=True)
-class ShownElsewhere:
-    """An alarm that a person has accepted at other settings of the filter, where the recording shows less of it.
+class UnrecordedAlarm:
+    """An alarm that a person accepted at other settings of the filter; the recording has it in part or not at all.
 
     Attributes:
         polyp: its number.
         frames: numbers of its frames that no recorded alarm of it covers.
-        is_recorded: the recording has an alarm of it too.
+        partly_recorded: the recording has an alarm of this polyp in other frames.
     """
 
     polyp: int
     frames: frozenset[int]
-    is_recorded: bool
+    partly_recorded: bool
 
 
 def alarm_verdicts(judgement: Judgement, alarms: Iterable[SessionAlarm], tracks: TrackTable) -> dict[int, bool | None]:
@@ -104,19 +104,19 @@ def _is_about(verdict: Verdict, track: int, first: int, last: int, box_at: BoxAt
     return (verdict.first is None or verdict.first <= last) and (verdict.last is None or first <= verdict.last)
 
 
-def shown_elsewhere(
+def unrecorded_alarms(
     judgement: Judgement, alarms: Iterable[SessionAlarm], tracks: TrackTable
-) -> tuple[ShownElsewhere, ...]:
+) -> tuple[UnrecordedAlarm, ...]:
     """Return the accepted alarms that the recorded ones do not cover. alarms, tracks: as recorded."""
     recorded = [(one, _boxes_of(tracks, one)) for one in alarms]
-    found: list[ShownElsewhere] = []
+    found: list[UnrecordedAlarm] = []
     for one in judgement.verdicts:
         if one.first is None or one.last is None or not _stands(judgement, one, one.first, one.last):
             continue
         about = [alarm for alarm, boxes in recorded if _is_about(one, alarm.track, alarm.first, alarm.last, boxes)]
         frames = frozenset(range(one.first, one.last + 1)) - _all_frames(about)
         if frames:
-            found.append(ShownElsewhere(one.polyp, frames, bool(about)))
+            found.append(UnrecordedAlarm(one.polyp, frames, bool(about)))
     return tuple(found)
 
 
@@ -143,7 +143,7 @@ def collect_labels(session: RecordedSession, judgement: Judgement) -> SessionLab
     for number in sorted(boxes):
         if found := _polyps_of(session, judgement, number, boxes[number], numbers):
             polyps[number] = found
-    boxless = _boxless(frames, judgement, accepted, shown_elsewhere(judgement, alarms, tracks), boxes)
+    boxless = _boxless(frames, judgement, accepted, unrecorded_alarms(judgement, alarms, tracks), boxes)
     everything = range(1, len(frames) + 1)
     labelled = set(everything) if not still_open else _all_frames([*accepted, *rejected]) | set(polyps)
     labelled -= _all_frames(still_open) | boxless
@@ -166,7 +166,7 @@ def _boxless(
     frames: FrameTable,
     judgement: Judgement,
     accepted: Iterable[SessionAlarm],
-    elsewhere: Iterable[ShownElsewhere],
+    unrecorded: Iterable[UnrecordedAlarm],
     boxes: Mapping[int, Mapping[int, Box | None]],
 ) -> set[int]:
     """Return the frames in which an accepted polyp has no box: not analysed, or shown at other settings alone."""
@@ -175,7 +175,7 @@ def _boxless(
         return judgement.number_of(polyp) in {judgement.number_of(one) for one in boxes.get(number, {})}
 
     skipped = [(one.track, number) for one in accepted for number in _frames_of(one) if not frames.analysed[number - 1]]
-    others = [(one.polyp, number) for one in elsewhere for number in one.frames if number <= len(frames)]
+    others = [(one.polyp, number) for one in unrecorded for number in one.frames if number <= len(frames)]
     return {number for polyp, number in (*skipped, *others) if not has_box(polyp, number)}
 
 

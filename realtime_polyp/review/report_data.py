@@ -11,7 +11,7 @@ from realtime_polyp.json_files import parse_json
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.review.actions import Judgement, polyp_name
 from realtime_polyp.review.alarms import SessionAlarm, find_alarms, frame_period_s
-from realtime_polyp.review.labels import ShownElsewhere, alarm_verdicts, shown_elsewhere
+from realtime_polyp.review.labels import UnrecordedAlarm, alarm_verdicts, unrecorded_alarms
 from realtime_polyp.review.polyps import Polyp, list_polyps
 from realtime_polyp.review.recorded import FrameTable, RecordedSession, SessionFileError
 from realtime_polyp.review.tracks import recorded_tracks
@@ -74,7 +74,7 @@ def gather(session: RecordedSession, judgement: Judgement, picture_problem: str 
     duration_s = frames.duration_s + (period_s if len(frames) else 0.0)
     listed = list_polyps(frames, alarms, judgement, rulings=alarm_verdicts(judgement, alarms, tracks))
     polyps = tuple(sorted(listed, key=lambda one: one.verdict is False))
-    missing = _not_recorded(frames, shown_elsewhere(judgement, alarms, tracks))
+    missing = _not_recorded(frames, unrecorded_alarms(judgement, alarms, tracks))
     problems = _problems(session, [*missing, picture_problem])
     start_s, end_s = judgement.withdrawal_s
     return Report(
@@ -121,13 +121,13 @@ def _marks(judgement: Judgement, listed: Container[int]) -> tuple[tuple[float, s
     return tuple(sorted(found))
 
 
-def _not_recorded(frames: FrameTable, elsewhere: Iterable[ShownElsewhere]) -> list[str]:
+def _not_recorded(frames: FrameTable, unrecorded: Iterable[UnrecordedAlarm]) -> list[str]:
     """One sentence for each accepted alarm of which the recording shows nothing."""
     return [
         f"polyp {polyp_name(one.polyp)} at {clock(float(frames.session_s[min(one.frames) - 1]))} was accepted at other "
         "settings than those of the recording: it is not in this report"
-        for one in elsewhere
-        if not one.is_recorded and min(one.frames) <= len(frames)
+        for one in unrecorded
+        if not one.partly_recorded and min(one.frames) <= len(frames)
     ]
 
 

@@ -227,6 +227,7 @@ def test_log_is_folded_although_the_picture_is_lost(tmp_path, monkeypatch):
     recorder = record(tmp_path / "s", [], original=ClosedOriginal(), live=True)
     wait_for(lambda: folded)
     recorder.close()
+    assert recorder.error is None
 
 
 def test_session_that_nobody_watches_waits_for_its_copy(tmp_path, monkeypatch):

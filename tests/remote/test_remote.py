@@ -398,6 +398,7 @@ def test_a_browser_covers_the_picture_where_the_network_is_cut_and_requests_hang
         browser.evaluate("void (window.fetch = () => new Promise(() => {}))")
         browser.wait_for("document.body.dataset.state === 'no connection'")
         browser.wait_for("getComputedStyle(document.querySelector('.cover')).display === 'flex'")
+        assert browser.evaluate("document.querySelector('.cover').offsetHeight") > 0
     finally:
         browser.close()
         server.close()

@@ -94,21 +94,27 @@ def test_a_source_that_is_given_up_ends_as_it_failed() -> None:
     assert len(list(Reconnecting(Camera(failure=None), refuses, give_up_after_s=0).frames())) == 3
 
 
+def waits_of(source: Reconnecting, count: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Read a source, without waiting, until it would have waited `count` times. Returns for how long each time, s."""
+    waits = list[float]()
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == count:
+            source.close()
+        return False
+
+    monkeypatch.setattr(source._stop, "wait", wait)
+    assert len(list(source.frames())) >= 3
+    return waits
+
+
 @pytest.mark.parametrize(("is_away", "longest_s"), [(True, AWAY_WAIT_S), (False, LONGEST_WAIT_S)])
 def test_waits_double_up_to_a_limit(is_away: bool, longest_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses() -> Camera:
         raise SourceError("no", is_away=is_away)
 
-    source, waits = Reconnecting(Camera(), refuses), list[float]()
-
-    def wait(seconds: float) -> bool:
-        waits.append(seconds)
-        if len(waits) == 8:
-            source.close()
-        return False
-
-    monkeypatch.setattr(source._stop, "wait", wait)
-    assert len(list(source.frames())) == 3
+    waits = waits_of(Reconnecting(Camera(), refuses), 8, monkeypatch)
     assert waits == [min(FIRST_WAIT_S * 2**number, longest_s) for number in range(8)]
 
 
@@ -116,16 +122,7 @@ def test_waits_double_up_to_a_limit(is_away: bool, longest_s: float, monkeypatch
 def test_a_source_that_fails_soon_after_each_return_is_asked_less_and_less(
     pictures: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, waits = Reconnecting(Camera(), lambda: Camera(pictures)), list[float]()
-
-    def wait(seconds: float) -> bool:
-        waits.append(seconds)
-        if len(waits) == 5:
-            source.close()
-        return False
-
-    monkeypatch.setattr(source._stop, "wait", wait)
-    assert len(list(source.frames())) >= 3
+    waits = waits_of(Reconnecting(Camera(), lambda: Camera(pictures)), 5, monkeypatch)
     assert waits == [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 4 * FIRST_WAIT_S, AWAY_WAIT_S, AWAY_WAIT_S]
 
 
