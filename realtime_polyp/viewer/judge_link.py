@@ -43,7 +43,7 @@ _ONLY_IN_REVIEW: tuple[Action, ...] = (
 )  # fmt: skip
 _TOLD_MS = 4000
 _NOT_HERE = "Polyps are judged in a recorded session: record with R, then open it with Ctrl+R"
-_NOT_KEPT = "; nothing is recorded: it is gone when this window closes"
+_NOT_KEPT = ". Nothing is recorded: the mark is lost when this window closes"
 
 
 class RecordsActions(Protocol):
@@ -187,7 +187,7 @@ class JudgeLink:
     def _mark(self) -> None:
         at_s = self._window.player.position_s
         if self._say_it(Mark(round(max(0.0, at_s), 3))):
-            self._tell(f"Marked at {clock_text(at_s)}: it is in the list, to look at later{self._not_kept}")
+            self._tell(f"Marked at {clock_text(at_s)}, in the list of polyps{self._not_kept}")
 
     def _mark_withdrawal(self) -> None:
         """Mark the start of withdrawal, then its end."""
@@ -273,9 +273,7 @@ class JudgeLink:
 
     def _jump(self, time_s: float) -> None:
         if self._window.player.info.live:
-            self._window.show_message(
-                "Live pictures cannot be gone back to: record the session, and open it afterwards"
-            )
+            self._window.show_message("A live source cannot go back: record the session, and open it afterwards")
         else:
             self.go_on()
             self._window.player.pause(True)

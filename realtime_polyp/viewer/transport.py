@@ -11,7 +11,7 @@ from realtime_polyp.viewer.shown_alarms import Span
 _SAME_START_S = 0.25  # an alarm is that of this moment if it starts so close to it
 _JUST_BEGUN_S = 1.0  # within its first second, "previous" leaves an alarm; later it goes to its start
 _SHORTEST_LOOP_S = 0.2
-_LIVE = "Live pictures cannot be gone back to: press \N{ERASE TO THE LEFT} to see the last seconds again"
+_LIVE = "A live source cannot go back: press \N{ERASE TO THE LEFT} to see the last seconds again"
 
 
 class Replay(Protocol):

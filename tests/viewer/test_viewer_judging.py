@@ -307,7 +307,7 @@ def test_source_that_plays_is_listed_and_marked_in_memory(qtbot):
     window.start()
     qtbot.waitUntil(lambda: bool(window.judge.shown.entries), timeout=20_000)
     qtbot.keyClick(window, Qt.Key_M)
-    assert "nothing is recorded" in window.status.message
+    assert "Nothing is recorded" in window.status.message
     qtbot.keyClick(window, Qt.Key_Y)
     assert "Polyps are judged in a recorded session" in window.status.message
     assert [type(one) for one in window.judge.entries()] == [PolypEntry, MarkEntry]
