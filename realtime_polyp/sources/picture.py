@@ -18,6 +18,7 @@ from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.deinterlace import Deinterlacer, Mode
 from realtime_polyp.sources.hdr import RGB_FORMAT as HDR_RGB
 from realtime_polyp.sources.hdr import Transfer, tone_map, transfer_of
+from realtime_polyp.sources.picture_pool import PicturePool
 from realtime_polyp.sources.placement import Placement
 
 # Side data that FFmpeg knows and PyAV does not, such as EXIF: PyAV then reads none of a frame's (ValueError)
@@ -56,6 +57,7 @@ class RgbConverter:
         self._deinterlacer = Deinterlacer(deinterlace)
         self._scaler = VideoReformatter()  # reuses its tables while the format stays the same
         self._splitter = VideoReformatter()
+        self._pool = PicturePool()
         self._orientation: _Orientation | None = None
         self._transfer: Transfer | None = None
 
@@ -94,7 +96,7 @@ class RgbConverter:
             image = tone_map(_scale(self._scaler, frame, width, height, HDR_RGB), self._transfer)
         else:
             image = _to_array(_scale(self._scaler, self._split_chroma(frame), width, height))
-        return self._orientation_of(frame).apply(image)
+        return self._pool.copy(self._orientation_of(frame).apply(image))
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
         """Return (width, height) px of the converted frame."""
@@ -219,7 +221,8 @@ def _square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]
 
 
 def _to_array(rgb: VideoFrame) -> Image:
-    """Return an rgb24 frame as (H, W, 3) uint8; a copy only if its lines are padded."""
+    """Return an rgb24 frame as (H, W, 3) uint8, a view of the frame."""
     plane = rgb.planes[0]
     lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: rgb.height, : rgb.width * 3]  # type: ignore[call-overload]
-    return np.ascontiguousarray(lines).reshape(rgb.height, rgb.width, 3)
+    picture: Image = lines.reshape(rgb.height, rgb.width, 3)
+    return picture
