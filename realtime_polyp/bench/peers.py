@@ -71,10 +71,19 @@ PEERS = {
         "random weights, which find nothing, so its NMS and masks cost nothing; it letterboxes 16:9 to 320x192",
         lambda config, clip, python: [python, str(_YOLO_LOOP), str(clip), str(_YOLO_SIZE_PX)],
     ),
+    "ultralytics-int8": Peer(
+        "Ultralytics YOLO11n + YOLO11n-seg, 320 px, its own OpenVINO INT8 export",
+        ("ultralytics", "openvino", "nncf"),
+        False,
+        "random weights, which find nothing, so its NMS and masks cost nothing; no accuracy gate",
+        lambda config, clip, python: [python, str(_YOLO_LOOP), str(clip), str(_YOLO_SIZE_PX), "openvino-int8"],
+    ),
 }
+_IN_ANOTHER_PYTHON = ("ultralytics", "ultralytics-int8")  # they need their own version of torch
 _CURES = {
     "naive-onnx": "pip install onnx onnxruntime",
     "ultralytics": "python -m venv peer && peer/bin/pip install ultralytics, then pass --peer-python peer/bin/python",
+    "ultralytics-int8": "peer/bin/pip install ultralytics openvino nncf, then pass --peer-python peer/bin/python",
 }
 OURS = {False: "ours, results only", True: "ours, every overlay drawn"}
 
@@ -88,8 +97,7 @@ def check_peers(names: list[str], python: str) -> None:
 
 
 def _interpreter(name: str, python: str) -> str:
-    """Only Ultralytics, which needs its own version of torch, has an interpreter of its own."""
-    return python if name == "ultralytics" else sys.executable
+    return python if name in _IN_ANOTHER_PYTHON else sys.executable
 
 
 def _has(python: str, module: str) -> bool:
@@ -137,6 +145,6 @@ def _ours(open_clip: Callable[[], FileSource], pipeline: Pipeline, show: Show) -
 
 
 def _theirs(command: list[str], folder: str) -> Callable[[], dict[str, Any]]:
-    """Run the command. Ultralytics keeps its settings in the folder, stays offline and installs nothing."""
+    """Run the command. Ultralytics keeps settings and exports in the folder, stays offline and installs nothing."""
     environment = {"YOLO_CONFIG_DIR": folder, "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
     return lambda: run_json_command(command, environment=environment)

@@ -117,6 +117,43 @@ def test_ultralytics_sees_every_frame_with_both_models(tmp_path: Path) -> None:
     assert told["frames"] == 9 and told["seconds"] > 0 and told["version"] == "0"
 
 
+_INT8_PACKAGE = """
+import pathlib
+__version__ = "0"
+class settings:
+    @staticmethod
+    def update(values): pass
+class Result: orig_img = "pixels"
+class YOLO:
+    def __init__(self, name, task=None):
+        self.name, self.task = str(name), task
+        assert self.name.endswith((".yaml", ".pt")) or pathlib.Path(self.name, "model.xml").exists()
+    def save(self, path): pathlib.Path(path).write_text("weights")
+    def export(self, *, format, int8, imgsz, data):
+        assert (format, int8, imgsz) == ("openvino", True, 320) and self.name.endswith(".pt")
+        folder = pathlib.Path(data).parent
+        images, labels = (sorted(one.stem for one in (folder / kind).iterdir()) for kind in ("images", "labels"))
+        assert len(images) == FRAMES and images == labels and f"path: {folder}" in pathlib.Path(data).read_text()
+        made = pathlib.Path(self.name).with_suffix("")
+        made.mkdir()  # fails where a model is exported twice
+        (made / "model.xml").write_text("graph")
+        return str(made)
+    def predict(self, source, *, stream=False, imgsz, device, verbose):
+        assert self.task == ("detect" if stream else "segment") and not self.name.endswith((".yaml", ".pt"))
+        return (Result() for _ in range(9)) if stream else [Result()]
+"""
+
+
+def test_ultralytics_exports_its_int8_models_once_from_frames_of_the_clip(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "ultralytics.py").write_text(_INT8_PACKAGE.replace("FRAMES", str(COUNT)))
+    (tmp_path / "torch.py").write_text("__version__ = '0'\ndef set_num_threads(count): assert count >= 1\n")
+    command = peers.PEERS["ultralytics-int8"].command(SETUP, clip, sys.executable)
+    environment = {"PYTHONPATH": str(tmp_path), "YOLO_CONFIG_DIR": str(tmp_path / "settings")}
+    for _ in range(2):
+        told = run_json_command(command, environment=environment)
+        assert told["frames"] == 9 and told["seconds"] > 0
+
+
 # figures of our own line
 
 
