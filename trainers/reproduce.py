@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
 
@@ -28,6 +28,7 @@ from trainers.reproduction.claims import measure_claims
 from trainers.reproduction.row import RowOptions, checksums_of, encode, epochs_done, epochs_of, is_finished, sets_of
 from trainers.reproduction.rows import load_rows, write_row
 from trainers.training.run import check_size
+from trainers.training.schedule import Precision
 
 RESULTS = Path("docs/results")
 LOG = "log.txt"
@@ -71,6 +72,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size, px (default: the recipe's: 320 384 on lite)")
     add("--epochs", type=int, help="length of each run (default: the recipe's: 12 on lite)")
     add("--batch", type=int, help="images per step (default: the recipe's)")
+    add("--precision", choices=get_args(Precision), help="of forward and backward (default: the recipe's: float32)")
     add("--seeds", type=int, nargs="+", default=[0], metavar="N", help="train each row with each (default: 0)")
     add("--data", type=Path, default=Path("../shared/data"), help="folder of train.json, val.json, unseen_C6.json "
         "(default: %(default)s)")  # fmt: skip
@@ -122,7 +124,10 @@ def budget_of(options: argparse.Namespace) -> Budget:
         raise ValueError(f"--seeds {' '.join(map(str, options.seeds))}: different numbers from 0 on are allowed")
     size = tuple(options.size) if options.size else None
     seeds = tuple(options.seeds)
-    return Budget(options.backbone, size, options.epochs, options.batch, seeds, options.limit, options.augment_on)
+    return Budget(
+        options.backbone, size, options.epochs, options.batch, seeds, options.limit, options.augment_on,
+        options.precision,
+    )  # fmt: skip
 
 
 def chosen_configs(options: argparse.Namespace) -> list[str]:
@@ -239,7 +244,7 @@ def command_of(options: argparse.Namespace) -> str:
     """Return the command that makes these rows, quoted for a shell."""
     words = ["python", "-m", "trainers.reproduce", "--tables", *map(str, sorted(options.tables))]
     words += ["--backbone", options.backbone]
-    for name in ("size", "epochs", "batch", "seeds", "limit"):
+    for name in ("size", "epochs", "batch", "precision", "seeds", "limit"):
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
@@ -276,7 +281,8 @@ def describe(budget: Budget, configs: list[str]) -> str:
     length = " to ".join(str(one) for one in dict.fromkeys((epochs[0], epochs[-1])))
     seeds = f"{len(budget.seeds)} seed{'s' if len(budget.seeds) > 1 else ''}"
     limit = f", only {budget.limit} images of each set" if budget.limit else ""
-    return f"{budget.backbone}, {size}{length} epochs, {seeds}{limit}"
+    precision = f"{budget.precision}, " if budget.precision else ""
+    return f"{budget.backbone}, {size}{length} epochs, {precision}{seeds}{limit}"
 
 
 class Progress:

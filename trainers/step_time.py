@@ -99,7 +99,7 @@ def augment_table(recipe: Recipe, rounds: int, workers: int, device: str) -> str
     with tempfile.TemporaryDirectory() as folder:
         stills = [write_still(Path(folder), number, size) for number in range(_STILLS)]
         sets: dict[str, TrainingStills | DeviceStills] = {
-            f"{workers} workers": TrainingStills(stills, size, Augment(recipe.augment, independent=True)),
+            f"{workers} workers": TrainingStills(stills, size, Augment(recipe.augment)),
             f"on {device}": DeviceStills(stills, size, recipe.augment, device),
         }
     order = [[place % _STILLS for place in range(start, start + batch)] for start in range(0, _IMAGES, batch)]

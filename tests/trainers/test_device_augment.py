@@ -237,7 +237,7 @@ def measures(image: Image, labels: Image, boxes: NDArray[np.float32]) -> list[fl
 
 
 def by_workers(config: AugmentConfig, count: int) -> NDArray[np.float64]:
-    augment = Augment(config, independent=True)
+    augment = Augment(config)
     changed = [augment(*scene(place, polyps=place % 3), seed=place) for place in range(count)]
     return np.array([measures(image, labels, workers.polyp_boxes(labels)) for image, labels in changed])
 
@@ -344,19 +344,14 @@ def test_settings_without_stains_give_the_images_that_they_gave_before_there_wer
     device.draw_colour(plain, draws)
     device.draw_degradation(plain, draws, seeds)
     assert draws.between(0, 1)[0] == np.random.default_rng(3).random(172)[171]  # a stain's numbers come behind these
-    assert not Augment(plain).independent and Augment(EVERY).independent
 
 
-def test_the_workers_changes_coincide_unless_asked_to_be_independent() -> None:
-    """The results of all weights trained so far: kept until they are trained again."""
-    flip_and_noise = replace(NONE, flip_probability=0.5, noise_probability=0.5, noise_std=(0.05, 0.05))
-    together = {}
-    for independent in (False, True):
-        augment = Augment(flip_and_noise, independent=independent)
-        pairs = []
-        for seed in range(60):
-            image, labels = augment(IMAGE, LABELS, seed=seed)
-            flipped = np.array_equal(labels, LABELS[:, ::-1])
-            pairs.append((flipped, not np.array_equal(image, IMAGE[:, ::-1] if flipped else IMAGE)))
-        together[independent] = np.mean([flipped == noisy for flipped, noisy in pairs])
-    assert together[False] == 1.0 and 0.3 < together[True] < 0.7
+def test_the_changes_of_the_workers_are_independent() -> None:
+    """Half the images are flipped, half of the flipped ones get noise, and so do half of the others."""
+    augment = Augment(replace(NONE, flip_probability=0.5, noise_probability=0.5, noise_std=(0.05, 0.05)))
+    pairs = []
+    for seed in range(60):
+        image, labels = augment(IMAGE, LABELS, seed=seed)
+        flipped = np.array_equal(labels, LABELS[:, ::-1])
+        pairs.append((flipped, not np.array_equal(image, IMAGE[:, ::-1] if flipped else IMAGE)))
+    assert 0.3 < np.mean([flipped == noisy for flipped, noisy in pairs]) < 0.7

@@ -159,6 +159,16 @@ def test_a_recipe_records_where_it_augments_and_a_resumed_run_repeats_it(
     assert end.value.code == 2 and "began with another augment_on device, not workers" in said
     train_segmenter.main([*words, "--resume", "--augment-on", "device"])
     old = json.loads((tmp_path / "recipe.json").read_text())
-    del old["augment_on"], old["augment"]["stain"], old["augment"]["second_picture"]  # as earlier versions wrote it
+    old["augment_on"] = "workers"
     (tmp_path / "recipe.json").write_text(json.dumps(old))
     train_segmenter.main([*words, "--resume"])
+    del old["augment_on"], old["augment_draws"]  # of earlier versions, whose changes began with the same numbers
+    (tmp_path / "recipe.json").write_text(json.dumps(old))
+    with pytest.raises(SystemExit) as end:
+        train_segmenter.main([*words, "--resume"])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert end.value.code == 2 and "began with another augment_draws coinciding, not independent" in said
+    old["augment_on"] = "device"
+    del old["augment"]["stain"], old["augment"]["second_picture"]
+    (tmp_path / "recipe.json").write_text(json.dumps(old))
+    train_segmenter.main([*words, "--resume", "--augment-on", "device"])

@@ -172,6 +172,8 @@ def test_a_queue_goes_on_with_its_own_budget_only(tmp_path: Path) -> None:
         begin(tmp_path, budget, {}, resume=False)
     with pytest.raises(ValueError, match=r"another budget \(size 64 96, not the recipe's; epochs 2, not 3\)"):
         begin(tmp_path, Budget("lite0", None, 3), {}, resume=True)
+    with pytest.raises(ValueError, match=r"another budget \(precision the recipe's, not bfloat16\)"):
+        begin(tmp_path, replace(budget, precision="bfloat16"), {}, resume=True)
     content = json.loads((tmp_path / "plan.json").read_text())
     (tmp_path / "plan.json").write_text(json.dumps({**content, "format": 9}))
     with pytest.raises(ValueError, match="has format 9"):
@@ -212,6 +214,7 @@ def test_the_budget_in_words_is_that_of_every_row() -> None:
     rows = ["lowrank-hrnet-w48", "fcos-r50", "hrnet-w48"]
     assert reproduce.describe(Budget("paper"), rows) == "paper, 24 to 484 epochs, 1 seed"
     assert reproduce.describe(Budget("lite0", (64, 96), 2, seeds=(0, 1)), rows) == "lite0, 64x96, 2 epochs, 2 seeds"
+    assert reproduce.describe(Budget(epochs=2, precision="bfloat16"), rows) == "lite0, 2 epochs, bfloat16, 1 seed"
 
 
 # --- rows on another backbone

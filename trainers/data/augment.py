@@ -104,21 +104,17 @@ PAPER_SEGMENTER = AugmentConfig(
 class Augment:
     """Augment an image (h, w, 3) uint8 and its label map (h, w) uint8 together; the result depends on the seed only.
 
-    independent: whether every change draws numbers of its own. Without it, all changes of an image begin with the same
-        random numbers: one of probability 0.15 happens only where one of 0.2 happens too. Settings with stains, newer
-        than the weights whose results this keeps, are always independent: stains would come with blur and noise only.
+    Every change draws numbers of its own. With albumentations' `set_random_seed` all changes of an image would begin
+    with the same numbers, and one of probability 0.15 would happen only where one of 0.2 happens too.
     """
 
-    def __init__(self, config: AugmentConfig = AugmentConfig(), *, independent: bool = False) -> None:
-        self.config, self.independent = config, independent or config.stain > 0
+    def __init__(self, config: AugmentConfig = AugmentConfig()) -> None:
+        self.config = config
         stained = Stain(p=config.stain)
         self._transform = A.Compose([*_geometry(config), stained, *_colour(config), *_degradation(config)])
 
     def __call__(self, image: Image, labels: Image, *, seed: int) -> tuple[Image, Image]:
-        if self.independent:
-            self._transform.set_random_state(np.random.default_rng(seed), Random(seed))
-        else:  # the results of all trained weights
-            self._transform.set_random_seed(seed)
+        self._transform.set_random_state(np.random.default_rng(seed), Random(seed))
         changed = self._transform(image=image, mask=labels)
         return changed["image"], changed["mask"]
 

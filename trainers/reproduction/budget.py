@@ -16,6 +16,7 @@ from trainers.backbone_recipes import recipe_on, rows_on
 from trainers.evaluation.claims import CLAIMS
 from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES, Recipe
+from trainers.training.schedule import Precision
 
 PLAN = "plan.json"
 _FORMAT = 1
@@ -34,6 +35,7 @@ class Budget:
         seeds: each row is trained once with each.
         limit: use only the first images of each set; None: all.
         augment_on: "workers" or "device", where images are augmented.
+        precision: of forward and backward; None: the recipe's.
     """
 
     backbone: str = "lite0"
@@ -43,6 +45,7 @@ class Budget:
     seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0,)
     limit: Count | None = None
     augment_on: Literal["workers", "device"] = "workers"
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,12 @@ def training_command(options: RowOptions) -> list[str]:
     words += ["--checkpoint-minutes", str(options.checkpoint_minutes), "--device", options.device]
     words += ["--data", options.data, "--root", options.root, "--out", str(folder), "--augment-on", budget.augment_on]
     words += ["--cache", str(folder.parent / ITEMS)]
-    for name, value in (("batch", budget.batch), ("limit", budget.limit), ("workers", options.workers)):
+    for name, value in (
+        ("batch", budget.batch),
+        ("limit", budget.limit),
+        ("precision", budget.precision),
+        ("workers", options.workers),
+    ):
         words += [] if value is None else [f"--{name}", str(value)]
     return [*words, *(["--resume"] if (folder / CHECKPOINT).exists() else [])]
 

@@ -40,7 +40,8 @@ from trainers.training.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
-_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "negatives", "processes", "augment_on")
+_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "negatives", "processes", "augment_on",
+                     "augment_draws")  # fmt: skip
 _MUST_MATCH = (*_NAMED_WITH_VALUE, "model", "augment", "loop")
 _WHAT = {"detector": "polyp detector", "segmenter": "polyp segmenter", "joint": "polyp detector and segmenter in one"}
 
@@ -252,6 +253,8 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
     before = {"backbone": PAPER_BACKBONE, **before}  # nor another backbone
     before = {"model": now["model"], **before}  # and did not write down the model's structure
     before["augment"] = {"stain": 0.0, "second_picture": 0.0, **before.get("augment", {})}  # nor these two changes
+    independent = before["augment_on"] == "device" or before["augment"]["stain"] > 0
+    before = {"augment_draws": "independent" if independent else "coinciding", **before}  # theirs, by the workers
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
@@ -348,6 +351,7 @@ def describe_run(
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),
         "augment_on": augment_on,
+        "augment_draws": "independent",
         "differs": differences(recipe, init, sets),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
