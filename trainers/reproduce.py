@@ -19,14 +19,13 @@ from realtime_polyp.console import EXIT_FAILED, EXIT_INTERRUPTED
 from trainers.backbone_recipes import BACKBONE_NAMES
 from trainers.command import command_parser, report_bad_input
 from trainers.data.stills import read_stills
-from trainers.evaluation.claims import FOLDER as CLAIMS_FOLDER
-from trainers.evaluation.claims import format_claims, read_claims, write_claims
+from trainers.evaluation.claims import CLAIMS, format_claims, read_claims, write_claims
 from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES
 from trainers.reproduction.budget import Budget, Job, begin, list_configs, list_jobs, ways_to_measure
-from trainers.reproduction.claims import measure_claims
+from trainers.reproduction.claims import add_earlier, measure_claims
 from trainers.reproduction.row import RowOptions, checksums_of, encode, epochs_done, epochs_of, is_finished, sets_of
-from trainers.reproduction.rows import load_rows, write_row
+from trainers.reproduction.rows import QueueContext, check_results, load_rows, read_figures, write_row
 from trainers.training.run import check_size
 from trainers.training.schedule import Precision
 
@@ -36,11 +35,11 @@ _POLL_S = 1.0
 _DRAWS = 1000
 _HEADLINE = {"detector": "AP", "segmenter": "dice"}
 _EPILOG = """examples:
-  python -m trainers.reproduce --tables 3 --epochs 12 --out runs/reproduce
-  python -m trainers.reproduce --tables 3 4 1 2 --size 256 320 --epochs 6 --hours 8 --out runs/night
-  python -m trainers.reproduce --tables 3 4 1 2 --size 256 320 --epochs 6 --out runs/night --resume
+  python -m trainers.reproduce --tables 3 --epochs 12 --out runs/long --results runs/long/results
+  python -m trainers.reproduce --size 256 320 --epochs 6 --hours 8 --out runs/night --results runs/night/results
+  python -m trainers.reproduce --size 256 320 --epochs 6 --out runs/night --results runs/night/results --resume
   python -m trainers.reproduce --tables 3 --backbone paper --device cuda --out runs/paper
-  nice -n 19 python -m trainers.reproduce --tables 1 2 3 4 --out runs/reproduce 2> runs/reproduce.log &"""
+  nice -n 19 python -m trainers.reproduce --size 224 256 --epochs 4 --out runs/reproduce 2> runs/reproduce.log &"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -79,7 +78,8 @@ def command_line() -> argparse.ArgumentParser:
     add("--root", type=Path, help="folder that image paths are relative to (default: --data)")
     add("--out", type=Path, default=Path("runs/reproduce"), help="folder of the queue (default: %(default)s)")
     add("--results", type=Path, metavar="DIR",
-        help=f"folder of result files (default: {RESULTS.as_posix()}; with --limit, results in --out)")  # fmt: skip
+        help="folder of result files, of one budget for each backbone "
+        f"(default: {RESULTS.as_posix()}; with --limit, results in --out)")  # fmt: skip
     add("--hours", type=float, metavar="H", help="stop after H hours; --resume goes on")
     add("--parallel", type=int, default=1, metavar="N", help="rows at the same time, on shared cores (default: 1)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
@@ -101,12 +101,14 @@ def run(options: argparse.Namespace) -> list[str]:
     """
     budget = budget_of(options)
     configs = chosen_configs(options)
-    begin(options.out, budget, checksums_of(options.data), resume=options.resume)
     options.results = results_folder(options)
-    queue = Queue(list_jobs(configs, budget), budget, options)
+    context = context_of(budget, options)
+    check_results(context)
+    begin(options.out, budget, context.data, resume=options.resume)
+    queue = Queue(list_jobs(configs, budget), context, options)
     with Progress(queue.jobs, budget, options.out) as progress:
         queue.work(progress)
-    report(configs, budget, options, queue.failed)
+    report(configs, context, options, queue.failed)
     return queue.failed
 
 
@@ -149,11 +151,16 @@ def results_folder(options: argparse.Namespace) -> Path:
     return Path(options.out, "results") if options.limit else RESULTS
 
 
+def context_of(budget: Budget, options: argparse.Namespace) -> QueueContext:
+    """Return what the rows of this queue have in common."""
+    return QueueContext(budget, checksums_of(options.data), options.out, options.results)
+
+
 class Queue:
     """The jobs, and the processes that work on them."""
 
-    def __init__(self, jobs: list[Job], budget: Budget, options: argparse.Namespace) -> None:
-        self.jobs, self.budget, self.options = jobs, budget, options
+    def __init__(self, jobs: list[Job], context: QueueContext, options: argparse.Namespace) -> None:
+        self.jobs, self.context, self.budget, self.options = jobs, context, context.budget, options
         self.failed: list[str] = []
         self.running: dict[Job, subprocess.Popen[bytes]] = {}
         self._written: set[str] = set()
@@ -187,7 +194,7 @@ class Queue:
         finished = is_finished(job, self.budget, self.options.out, self.options.data)
         row_finished = finished and all_seeds_finished(job.config, self.budget, self.options)
         if row_finished and job.config not in self._written:
-            progress.say(write_results(job.config, self.budget, self.options))
+            progress.say(write_results(job.config, self.context, self.options))
             self._written.add(job.config)
         return finished
 
@@ -219,15 +226,15 @@ def all_seeds_finished(config: str, budget: Budget, options: argparse.Namespace)
     return all(is_finished(Job(config, seed), budget, options.out, options.data) for seed in budget.seeds)
 
 
-def write_results(config: str, budget: Budget, options: argparse.Namespace) -> str:
+def write_results(config: str, context: QueueContext, options: argparse.Namespace) -> str:
     """Write the result files of a row, and return a sentence with its main figure."""
     root = options.root or options.data
     said = []
     for name in sets_of(options.data):
         images = len(read_stills(options.data / f"{name}.json", root))
         for at_scales in ways_to_measure(config):
-            content = write_row(config, budget, options.out, options.results, name, set_images=images,
-                                samples=options.draws, command=command_of(options), at_scales=at_scales)  # fmt: skip
+            content = write_row(config, context, name, set_images=images, samples=options.draws,
+                                command=command_of(options), at_scales=at_scales)  # fmt: skip
             said.append(_headline(content, at_scales=at_scales))
     return f"{config}: {'; '.join(said)}"
 
@@ -253,19 +260,24 @@ def command_of(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def report(configs: list[str], budget: Budget, options: argparse.Namespace, failed: list[str]) -> None:
-    """Measure the paper's claims on all rows that the queue has measured, and print them and what is left.
+def report(configs: list[str], context: QueueContext, options: argparse.Namespace, failed: list[str]) -> None:
+    """Measure the paper's claims on all rows with predictions, and print them and what is left.
 
-    Also on those of other tables than these: the file of claims would lose them.
+    Also on rows of other tables than these, and on those of earlier queues with the same budget: the file of claims
+    would lose them.
     """
-    every = list_configs([table.number for table in TABLES], budget.backbone)
+    budget = context.budget
     for name in sets_of(options.data):
-        rows = load_rows(every, budget, options.out, name)
+        rows = load_rows(context, name)
         findings = measure_claims(rows, samples=options.draws)
         if findings:
-            path = options.results / CLAIMS_FOLDER / f"{budget.backbone}.{name}.json"
+            path = context.claims_path(name)
+            earlier = read_claims(path).findings if path.exists() else []
+            findings = add_earlier(findings, earlier, read_figures(context, name))
+            compared = {config for claim in CLAIMS for config in claim.configs
+                        if claim.text in {one.claim for one in findings}}  # fmt: skip
             images = next(iter(rows.values()))[0].images
-            write_claims(path, findings, data=name, images=images, budget=describe(budget, [row for row, _ in rows]))
+            write_claims(path, findings, data=name, images=images, budget=describe(budget, sorted(compared)))
             print(format_claims(read_claims(path)))
     left = [one for one in configs if not all_seeds_finished(one, budget, options)]
     print(f"{len(configs) - len(left)} of {len(configs)} rows are finished; results: {options.results}")

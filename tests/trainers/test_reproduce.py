@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -19,18 +20,19 @@ from conftest import ROOT
 from forks import Forks, is_alive, open_forks, until
 from stills import write_stills
 
-from realtime_polyp.metrics.bootstrap import Interval
+from realtime_polyp.metrics.bootstrap import Interval, draws
 from realtime_polyp.packets import Detections
 from trainers import reproduce
 from trainers.backbone_recipes import LOOP, recipe_on, rows_on
 from trainers.evaluation.claims import CLAIMS, ClaimsFile, Finding, format_claims, judge
 from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES
+from trainers.reproduction.archive import read_archive, write_archive
 from trainers.reproduction.budget import Budget, Job, begin, list_configs
-from trainers.reproduction.claims import measure_claims
+from trainers.reproduction.claims import add_earlier, measure_claims
 from trainers.reproduction.predictions import FoundMasks, load_predictions, save_predictions
 from trainers.reproduction.row import checksums_of
-from trainers.reproduction.rows import load_rows
+from trainers.reproduction.rows import QueueContext, check_results, load_rows
 
 KILLS = 10
 ROWS = ("fcos-r50", "atss-r50")
@@ -43,8 +45,11 @@ def words(data: Path, out: Path, *more: str) -> list[str]:
             "--results", str(out / "results"), *more]  # fmt: skip
 
 
-def results_of(out: Path) -> dict[str, str]:
-    return {str(path.relative_to(out)): path.read_text() for path in sorted((out / "results").rglob("*.json"))}
+def results_of(out: Path) -> dict[str, bytes]:
+    """The result files, the claims, and the predictions that are kept beside the results."""
+    files = [path for path in sorted((out / "results").rglob("*")) if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".npz"}
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 @pytest.mark.slow
@@ -62,6 +67,11 @@ def test_a_queue_killed_ten_times_ends_with_the_same_table(tmp_path: Path) -> No
     assert "2 of 2 rows are finished" in done and "ATSS over FCOS" in done
     assert results_of(out) == results_of(alone)
     assert not [path for path in (out / "queue").rglob("*.npz") if path.name.startswith(".")], "half-written files stay"
+    before = results_of(out)
+    (out / "queue").rename(tmp_path / "lost")
+    options = reproduce.command_line().parse_args(words(data, out))
+    reproduce.report(list(ROWS), reproduce.context_of(reproduce.budget_of(options), options), options, [])
+    assert results_of(out) == before, "what lies beside the results gives the same claims"
 
 
 def killed_at_work(forks: Forks, command: list[str], folder: Path, moments: random.Random) -> None:
@@ -258,9 +268,8 @@ def case(number: int, boxes: list[list[float]], found: list[list[float]], scores
     true = np.array(boxes, np.float32).reshape(-1, 4)
     detections = Detections(np.array(found, np.float32).reshape(-1, 4), np.array(scores, np.float32))
     images = SimpleNamespace(true=true, found=np.asarray(detections.boxes), scores=detections.scores)
-    return SimpleNamespace(
-        still=SimpleNamespace(id=number, group=f"g{number // 2}"), detections=detections, boxes=images
-    )
+    still = SimpleNamespace(id=number, group=f"g{number // 2}", image_path=Path(f"{number}.png"))
+    return SimpleNamespace(still=still, detections=detections, boxes=images)
 
 
 def test_kept_boxes_have_the_figures_that_they_had(tmp_path: Path) -> None:
@@ -286,13 +295,13 @@ def test_damaged_predictions_are_told(tmp_path: Path) -> None:
 
 
 def test_a_row_with_a_damaged_file_is_left_out_of_the_claims_and_spoils_no_others(tmp_path: Path) -> None:
-    budget, rows = Budget(), ["fcos-r50", "atss-r50", "gflv2-r50"]
-    for row in rows[:2]:
+    context = QueueContext(Budget(), {}, tmp_path, tmp_path / "results")
+    for row in ROWS:
         path = Job(row, 0).folder(tmp_path) / "predictions.val.npz"
         save_predictions(path, [case(0, [[0, 0, 9, 9]], [[0, 0, 9, 9]], [0.5])])
-    assert list(load_rows(rows, budget, tmp_path, "val")) == [("fcos-r50", False), ("atss-r50", False)]
+    assert list(load_rows(context, "val")) == [("fcos-r50", False), ("atss-r50", False)]
     path.write_bytes(b"")
-    assert list(load_rows(rows, budget, tmp_path, "val")) == [("fcos-r50", False)]
+    assert list(load_rows(context, "val")) == [("fcos-r50", False)]
 
 
 def test_a_queue_that_goes_on_with_other_rows_keeps_the_claims_on_those_it_has(
@@ -303,9 +312,172 @@ def test_a_queue_that_goes_on_with_other_rows_keeps_the_claims_on_those_it_has(
         path = Job(row, 0).folder(out) / "predictions.val.npz"
         save_predictions(path, [case(0, [[0, 0, 9, 9]], [[0, 0, 9, 9]], [0.5])])
     given = ["--tables", "4", "--draws", "20", "--data", str(data), "--out", str(out), "--results", str(tmp_path)]
-    reproduce.report(["unetpp"], Budget(), reproduce.command_line().parse_args(given), [])
+    options = reproduce.command_line().parse_args(given)
+    reproduce.report(["unetpp"], reproduce.context_of(Budget(), options), options, [])
     text = capsys.readouterr().out
     assert "ATSS over FCOS" in text and "lite0, 12 epochs, 1 seed" in text and "0 of 1 rows are finished" in text
+
+
+# --- predictions beside the result files
+
+
+def scattered(count: int, most: int, *, seed: int = 0) -> list[Any]:
+    """Images with up to two true boxes of all sizes, and up to `most` found ones, some of them close to a true one."""
+    rng, cases = np.random.default_rng(seed), []
+    for number in range(count):
+        corners = rng.uniform(0, 400, (rng.integers(3), 2))
+        true = np.hstack([corners, corners + rng.uniform(10, 200, corners.shape)])
+        near = true + rng.normal(0, 1.5, true.shape)
+        corners = rng.uniform(0, 400, (rng.integers(most - 1), 2))
+        found = np.vstack([near, np.hstack([corners, corners + rng.uniform(10, 200, corners.shape)])])
+        scores = rng.uniform(0, 1, len(found)).round(1 if number % 2 else 9)  # of some images, several are equal
+        cases.append(case(number, true.tolist(), found.tolist(), scores.tolist()))
+    return cases
+
+
+def test_predictions_beside_a_result_give_the_figures_of_the_queue_s_folder_to_the_last_digit(tmp_path: Path) -> None:
+    budget = Budget(seeds=(0, 10))
+    context = QueueContext(budget, {"train.json": "a" * 12, "val.json": "b" * 12}, tmp_path, tmp_path)
+    origin = context.origin_of("fcos-r50", "val")
+    for number, cases in enumerate([scattered(40, 30), [case(n, [[0, 0, 9, 9]], [], []) for n in range(4)]]):
+        for seed in budget.seeds:
+            save_predictions(tmp_path / f"{seed}.npz", cases)
+        runs = [load_predictions(tmp_path / f"{seed}.npz") for seed in budget.seeds]
+        write_archive(tmp_path / f"row{number}.npz", runs, origin)
+        for kept, run in zip(read_archive(tmp_path / f"row{number}.npz", origin), runs, strict=True):
+            pairs = zip(
+                draws(kept.images, samples=20, groups=kept.groups),
+                draws(run.images, samples=20, groups=run.groups),
+                strict=True,
+            )
+            assert all(kept.figures(one) == run.figures(other) for one, other in pairs)
+    columns = {"dice": np.random.default_rng(0).uniform(size=9), "hd95_px": np.array([np.nan, *range(8)], float)}
+    run = FoundMasks(columns, 9, None)
+    write_archive(tmp_path / "masks.npz", [run, run], origin)
+    kept = read_archive(tmp_path / "masks.npz", origin)[1]
+    assert kept.figures(np.arange(9)) == run.figures(np.arange(9)) and kept.groups == [str(n) for n in range(9)]
+
+
+def test_predictions_beside_a_result_are_small(tmp_path: Path) -> None:
+    """`val` has 472 images."""
+    save_predictions(tmp_path / "run.npz", scattered(472, 40))
+    origin = QueueContext(Budget(), {}, tmp_path, tmp_path).origin_of("fcos-r50", "val")
+    write_archive(tmp_path / "row.npz", [load_predictions(tmp_path / "run.npz")], origin)
+    assert (tmp_path / "row.npz").stat().st_size < 100_000
+
+
+def finished_row(config: str, context: QueueContext, cases: list[Any], data: Path) -> None:
+    """What the process of a row leaves in the queue's folder, and what the queue writes of it."""
+    folder = Job(config, 0).folder(context.out)
+    save_predictions(folder / "predictions.val.npz", cases)
+    recipe = {"config": config, "task": "detector", "size": [64, 96], "init": "random", "differs": {}, "images": 8,
+              "loop": {}, "augment": {}, "versions": {}}  # fmt: skip
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    (folder / "history.json").write_text('[{"epoch": 1, "loss": 0.5}]')
+    options = reproduce.command_line().parse_args(words(data, context.out.parent))
+    reproduce.write_results(config, context, options)
+
+
+def queue_of(data: Path, out: Path, *, epochs: int = 2) -> QueueContext:
+    """That of `words`."""
+    return QueueContext(Budget("lite0", (64, 96), epochs, 4), checksums_of(data), out / "queue", out / "results")
+
+
+def good(missed: int = 0) -> list[Any]:
+    """Eight images; the boxes of the first ones are missed."""
+    return [case(n, [[0, 0, 50, 50]], [[0, 0, 50, 50]] if n >= missed else [], [0.9] * (n >= missed)) for n in range(8)]
+
+
+def test_a_row_whose_queue_is_lost_is_counted_by_a_new_queue_with_the_same_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, before = write_stills(tmp_path / "stills"), tmp_path / "before"
+    finished_row("fcos-r50", queue_of(data, before), good(missed=7), data)
+    shutil.rmtree(before / "queue")
+    after = replace(queue_of(data, before), out=tmp_path / "after")
+    finished_row("atss-r50", after, good(), data)
+    options = reproduce.command_line().parse_args(words(data, before))
+    reproduce.report(list(ROWS), after, options, [])
+    claims = json.loads((before / "results" / "claims" / "lite0.val.json").read_text())
+    assert [(one["claim"], one["verdict"]) for one in claims["findings"]] == [("ATSS over FCOS", "confirmed")]
+    assert claims["findings"][0]["difference"] == pytest.approx(1 - 13 / 101, abs=1e-6)  # recall 1/8: 13 of 101 points
+    assert "lite0, 64x96, 2 epochs, 1 seed" in capsys.readouterr().out
+
+
+def test_rows_of_another_budget_data_or_set_of_images_are_not_mixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_stills(tmp_path / "stills")
+    context = queue_of(data, tmp_path)
+    finished_row("fcos-r50", context, good(), data)
+    check_results(context)
+    path = tmp_path / "results" / "fcos-r50.lite0.val.json"
+    for also_result in (True, False):  # predictions without a result file are checked too
+        for others, told in (({"epochs": 3}, "epochs 2, not 3"), ({"seeds": (1,)}, "seeds 0, not 1")):
+            with pytest.raises(ValueError, match=rf"is of another budget \({told}\): choose another folder"):
+                check_results(replace(context, budget=replace(context.budget, **others)))
+        with pytest.raises(ValueError, match="is of another val.json: choose another folder with --results"):
+            check_results(replace(context, data={**context.data, "val.json": "0" * 12}))
+        if also_result:
+            path.unlink()
+    finished_row("fcos-r50", context, good(), data)
+    shutil.rmtree(tmp_path / "queue")
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main([*words(data, tmp_path), "--epochs", "3"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "another budget (epochs 2, not 3)" in error and error.strip().count("\n") == 0
+    assert not (tmp_path / "queue").exists(), "a queue that is refused has not begun"
+    finished_row("atss-r50", context, good()[:6], data)
+    with pytest.raises(ValueError, match="fcos-r50 and atss-r50 were measured on different images of val"):
+        load_rows(context, "val")
+
+
+def test_results_of_earlier_versions_are_checked_by_what_they_tell(tmp_path: Path) -> None:
+    data = write_stills(tmp_path / "stills")
+    context = queue_of(data, tmp_path)
+    finished_row("fcos-r50", context, good(), data)
+    path = tmp_path / "results" / "fcos-r50.lite0.val.json"
+    path.with_suffix(".npz").unlink()
+    content = json.loads(path.read_text())
+    del content["budget"], content["data"]
+    content["recipe"]["loop"] = {"batch": 4}
+    path.write_text(json.dumps(content))
+    check_results(context)
+    with pytest.raises(ValueError, match=r"another budget \(batch 4, not 8\)"):
+        check_results(replace(context, budget=replace(context.budget, batch=8)))
+    del content["seeds"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="is not a result of trainers.reproduce: `seeds` is missing; choose another"):
+        check_results(context)
+
+
+def test_damaged_predictions_beside_a_result_are_one_sentence(tmp_path: Path) -> None:
+    data = write_stills(tmp_path / "stills")
+    context = queue_of(data, tmp_path)
+    finished_row("fcos-r50", context, good(), data)
+    path = tmp_path / "results" / "fcos-r50.lite0.val.npz"
+    shutil.copy(path, path.with_name("atss-r50.lite0.val.npz"))
+    with pytest.raises(ValueError, match="atss-r50.lite0.val.npz holds fcos-r50 on val, not what its name says"):
+        check_results(context)
+    path.with_name("atss-r50.lite0.val.npz").unlink()
+    whole = path.read_bytes()
+    for part in (b"", whole[:40], whole[: len(whole) // 2]):
+        path.write_bytes(part)
+        with pytest.raises(ValueError, match="fcos-r50.lite0.val.npz is damaged: delete it, or restore it with git"):
+            check_results(context)
+
+
+def test_a_verdict_whose_predictions_are_lost_stays_while_it_agrees_with_the_figures() -> None:
+    def finding(claim: str, difference: float) -> Finding:
+        return Finding(claim=claim, figure="AP", difference=difference, interval=None, paper=None, verdict="undecided")
+
+    figures = {("fcos-r50", False): {"AP": 0.432}, ("atss-r50", False): {"AP": 0.5027}}
+    earlier = [finding("ATSS over FCOS", 0.0707), finding("GFLv2 over ATSS", 0.0074)]
+    new = finding("FPN over BiFPN", 0.01)
+    assert add_earlier([new], earlier, figures) == [earlier[0], new]  # of GFLv2 there is no result
+    figures["fcos-r50", False] = {"AP": 0.44}  # trained anew
+    assert add_earlier([new], earlier, figures) == [new]
+    assert add_earlier([finding("ATSS over FCOS", 0.06)], earlier, figures)[0].difference == 0.06
 
 
 def masks(dice: list[float]) -> FoundMasks:

@@ -127,10 +127,9 @@ def begin(out: Path, budget: Budget, data: Mapping[str, str], *, resume: bool) -
     found = read_json(path, PlanFile, what="the plan of a queue")
     if found.format != _FORMAT:
         raise ValueError(f"{path} has format {found.format}, this version reads format {_FORMAT}: start a new --out")
-    before, now = asdict(found.budget), asdict(budget)
-    different = [f"{name} {_show(before[name])}, not {_show(now[name])}" for name in now if before[name] != now[name]]
+    different = list_differences(asdict(found.budget), asdict(budget))
     if different:
-        raise ValueError(f"the queue in {out} began with another budget ({'; '.join(different)}): repeat its options")
+        raise ValueError(f"the queue in {out} began with another budget ({different}): repeat its options")
     changed = [name for name, checksum in found.data.items() if data.get(name, checksum) != checksum]
     if changed:
         raise ValueError(
@@ -138,5 +137,30 @@ def begin(out: Path, budget: Budget, data: Mapping[str, str], *, resume: bool) -
         )
 
 
-def _show(value: Any) -> str:
-    return "the recipe's" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def settings_of(config: str, budget: Budget) -> dict[str, Any]:
+    """Return the budget of one row as JSON holds it, with the recipe's own size, epochs and batch filled in.
+
+    Two rows may be compared if each was trained with the settings that one budget gives it.
+    """
+    recipe = recipe_of_budget(config, budget)
+    return {
+        "backbone": budget.backbone,
+        "size": list(recipe.config.size),
+        "epochs": budget.epochs or recipe.loop.epochs,
+        "batch": budget.batch or recipe.loop.batch,
+        "seeds": list(budget.seeds),
+        "limit": budget.limit,
+        "augment_on": budget.augment_on,
+    }
+
+
+def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return what two budgets differ in, such as "epochs 4, not 8"; "" if nothing. Only what `before` has counts."""
+    changed = (name for name in before if name in now and before[name] != now[name])
+    return "; ".join(f"{name} {_show(name, before[name])}, not {_show(name, now[name])}" for name in changed)
+
+
+def _show(name: str, value: Any) -> str:
+    if value is None:
+        return "none" if name == "limit" else "the recipe's"
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

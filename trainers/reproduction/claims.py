@@ -9,10 +9,12 @@ from trainers.evaluation.claims import CLAIMS, Claim, Finding, judge
 from trainers.evaluation.results import DECIMALS, round_figure
 from trainers.reproduction.predictions import Predictions, mean_figures
 
-Rows = Mapping[tuple[str, bool], Sequence[Predictions]]  # (recipe, at several scales): one per seed
+Key = tuple[str, bool]  # recipe, at several scales
+Rows = Mapping[Key, Sequence[Predictions]]  # one per seed
+_ROUNDING = 2e-4  # of a difference and of both its figures, which earlier versions rounded to four digits
 
 
-def measure_claims(predictions: Mapping[tuple[str, bool], Sequence[Predictions]], *, samples: int) -> list[Finding]:
+def measure_claims(predictions: Rows, *, samples: int) -> list[Finding]:
     """Measure every claim whose rows are all there.
 
     predictions: of finished rows, all on the same images. samples: of the bootstrap.
@@ -24,8 +26,36 @@ def measure_claims(predictions: Mapping[tuple[str, bool], Sequence[Predictions]]
     ]
 
 
+def add_earlier(
+    findings: Sequence[Finding], earlier: Sequence[Finding], figures: Mapping[Key, Mapping[str, float | None]]
+) -> list[Finding]:
+    """Return findings and, of claims that they lack, those measured before the predictions were lost.
+
+    An earlier finding counts while its difference is that of the two sides' figures, so not after a row was trained
+    anew and came out differently. figures: of the result files.
+    """
+    known = {one.claim: one for one in earlier if _agrees(one, figures)} | {one.claim: one for one in findings}
+    return [known[claim.text] for claim in CLAIMS if claim.text in known]
+
+
+def _agrees(finding: Finding, figures: Mapping[Key, Mapping[str, float | None]]) -> bool:
+    claim = next((claim for claim in CLAIMS if claim.text == finding.claim), None)
+    if claim is None or finding.difference is None:
+        return False
+    sides = [[figures.get(key, {}).get(claim.figure) for key in side] for side in _keys_of(claim)]
+    values = [[value for value in side if value is not None] for side in sides]
+    if list(map(len, values)) != list(map(len, sides)):
+        return False
+    ours, theirs = (sum(side) / len(side) for side in values)
+    return abs(ours - theirs - finding.difference) <= _ROUNDING
+
+
+def _keys_of(claim: Claim) -> tuple[list[Key], list[Key]]:
+    return [(one, False) for one in claim.first], [(one, claim.second_at_scales) for one in claim.second]
+
+
 def _sides(claim: Claim, predictions: Rows) -> tuple[list[Predictions], list[Predictions]] | None:
-    keys = ([(one, False) for one in claim.first], [(one, claim.second_at_scales) for one in claim.second])
+    keys = _keys_of(claim)
     if any(key not in predictions for side in keys for key in side):
         return None
     first, second = ([one for key in side for one in predictions[key]] for side in keys)

@@ -1,10 +1,11 @@
 """What a run answered on a set, kept so that any resample of the images can be measured again without the model."""
 
+import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,47 +22,47 @@ Figures = dict[str, float | None]
 _MOST_SIDE = 4  # coordinates of a box
 
 
-class Predictions(Protocol):
-    """The answers of one run on the N images of a set.
-
-    Attributes:
-        groups: group of each image for the bootstrap; None: each image is its own.
-        images: N.
-    """
-
-    @property
-    def groups(self) -> list[str] | None: ...
-
-    @property
-    def images(self) -> int: ...
-
-    def figures(self, draw: Draw) -> Figures:
-        """Return the figures on a resample, image indices (n,); None where one is undefined."""
-        ...
-
-
 @dataclass(frozen=True)
 class FoundBoxes:
-    """The boxes of a detector."""
+    """The answers of a detector on the N images of a set.
+
+    Attributes:
+        matches: the boxes that it found, against the true ones.
+        images: N.
+        groups: group of each image for the bootstrap; None: each image is its own.
+        image_list: checksum of the images, in order; "" if an earlier version wrote the file.
+    """
 
     matches: Matches
     images: int
     groups: list[str] | None
+    image_list: str = ""
 
     def figures(self, draw: Draw) -> Figures:
+        """Return the figures on a resample, image indices (n,); None where one is undefined."""
         return self.matches.figures(weights_of(draw, self.images))
 
 
 @dataclass(frozen=True)
 class FoundMasks:
-    """The figures of a segmenter's masks: {figure: (N,)}."""
+    """The answers of a segmenter on the N images of a set.
+
+    Attributes:
+        columns: {figure: its values on the images (N,)}.
+        images, groups, image_list: as in `FoundBoxes`.
+    """
 
     columns: dict[str, NDArray[np.float64]]
     images: int
     groups: list[str] | None
+    image_list: str = ""
 
     def figures(self, draw: Draw) -> Figures:
+        """Return the figures on a resample, image indices (n,); None where one is undefined."""
         return means_of(self.columns, draw)
+
+
+Predictions = FoundBoxes | FoundMasks
 
 
 def mean_figures(runs: Sequence[Predictions], draw: Draw) -> Figures:
@@ -78,6 +79,7 @@ def save_predictions(path: Path, cases: Sequence[Case]) -> None:
     """Write the answers of one model on a set, whole or not at all."""
     groups = bootstrap_groups(cases)
     arrays = {"groups": np.array(groups if groups is not None else [], dtype=np.str_), "images": np.array(len(cases))}
+    arrays["image_list"] = np.array(_checksum_of_images(cases))
     if cases[0].detections is not None:
         arrays |= _box_arrays([case.boxes for case in cases])
     else:
@@ -86,6 +88,18 @@ def save_predictions(path: Path, cases: Sequence[Case]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _checksum_of_images(cases: Sequence[Case]) -> str:
+    lines = [f"{case.still.id} {case.still.image_path.name}" for case in cases]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def number_groups(predictions: Predictions) -> list[int]:
+    """Return the number of each image's group, from 0 in the order of the groups' first images."""
+    numbers: dict[str, int] = {}
+    groups = predictions.groups or [str(index) for index in range(predictions.images)]
+    return [numbers.setdefault(group, len(numbers)) for group in groups]
 
 
 def _box_arrays(images: list[ImageBoxes]) -> dict[str, NDArray[np.generic]]:
@@ -105,17 +119,26 @@ def load_predictions(path: Path) -> Predictions:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
+    cure = "delete it, and --resume measures the row again"
+    arrays = read_arrays(path, cure)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         groups = [str(group) for group in arrays["groups"]] or None
-        images = int(arrays["images"])
+        images, image_list = int(arrays["images"]), str(arrays.get("image_list", ""))
         columns = {name.removeprefix("figure "): arrays[name] for name in arrays if name.startswith("figure ")}
         if columns:
-            return FoundMasks(columns, images, groups)
-        return FoundBoxes(match(_images_of(arrays)), images, groups)
-    except (BadZipFile, zlib.error, KeyError, EOFError, IndexError) as error:
-        raise ValueError(f"{path} is damaged: delete it, and --resume measures the row again") from error
+            return FoundMasks(columns, images, groups, image_list)
+        return FoundBoxes(match(_images_of(arrays)), images, groups, image_list)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {cure}") from error
+
+
+def read_arrays(path: Path, cure: str) -> dict[str, NDArray[Any]]:
+    """Read every array of a compressed file. Raises FileNotFoundError without one, ValueError if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (BadZipFile, zlib.error, KeyError, EOFError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {cure}") from error
 
 
 def _images_of(arrays: dict[str, NDArray[np.generic]]) -> list[ImageBoxes]:
