@@ -6,22 +6,34 @@ They are stored in half precision: kernels in float16, vectors such as biases an
 float32. Every engine reads them as float32.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, add_to_manifest
-from realtime_polyp.messages import shorten
+from realtime_polyp.messages import quoted, shorten
+from realtime_polyp.models.detector import Detector
+from realtime_polyp.models.joint import JointModel
+from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.state_file import to_half
 from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
 from trainers.command import command_parser, report_bad_input
 from trainers.evaluation.paper_tables import PAPER_BACKBONE
 from trainers.training.checkpoint_file import read_tensors
 from trainers.training.run_folder import BEST, RECIPE, read_recipe
+
+_BUILD: dict[Task, Callable[[Any], nn.Module]] = {
+    "detector": Detector,
+    "segmenter": Segmenter,
+    "joint": JointModel,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,6 +61,9 @@ def install(run: Path, model: str, folder: Path) -> None:
         size = tuple(read_recipe(run)["size"])
     check_model(run, model, size)
     stored = read_as_stored(best)
+    with torch.device("meta"):  # only names and shapes of the net are needed
+        needed = _BUILD[task](replace(configs[model], size=size)).state_dict()
+    check_tensors(stored, needed, model, best)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{model}.safetensors"
     atomic_write_bytes(folder / name, save(stored))  # `save_file` would let only its owner read it
@@ -63,6 +78,21 @@ def read_as_stored(best: Path) -> dict[str, Tensor]:
         return to_half(state)
     except ValueError as error:
         raise ValueError(f"{best}: {error}") from error
+
+
+def check_tensors(stored: dict[str, Tensor], needed: dict[str, Tensor], model: str, best: Path) -> None:
+    """Raise ValueError that names the first tensor that the model lacks, has in another shape, or needs."""
+    for name in (*needed, *stored):
+        found, wanted = _describe(stored.get(name)), _describe(needed.get(name))
+        if found != wanted and not (name not in stored and name.endswith("num_batches_tracked")):  # torch begins at 0
+            raise ValueError(f"{best} does not fit {model}: of {quoted(name)}, it has {found}, and {wanted} is needed")
+
+
+def _describe(value: Tensor | None) -> str:
+    if value is None:
+        return "nothing"
+    kind = "float" if value.is_floating_point() else str(value.dtype).removeprefix("torch.")
+    return f"{'x'.join(map(str, value.shape)) or 'scalar'} {kind}"
 
 
 def check_model(run: Path, model: str, size: tuple[int, int]) -> None:
