@@ -1,7 +1,6 @@
 """A day with a GPU, with a clock that is set by hand and commands that are small."""
 
 import json
-import os
 import re
 import tarfile
 from pathlib import Path
@@ -18,7 +17,7 @@ from trainers.gpu.landing import averaged_weights, read_figures
 from trainers.gpu.planner import Outcome, Step, run_steps
 from trainers.gpu.processes import Command, last_line, run_all
 from trainers.gpu.steps import GPU_TESTS, STEP_NAMES, Day, count_results, read_bench, steps_of
-from trainers.gpu.summary import MOST_FILE_BYTES, bring_folder, bring_half, enforce_limits, write_summary
+from trainers.gpu.summary import MOST_FILE_BYTES, MOST_FILES, bring_folder, bring_half, pack_files, write_summary
 
 
 class Clock:
@@ -158,26 +157,52 @@ def test_a_benchmark_that_was_stopped_gives_what_it_has(tmp_path: Path) -> None:
     assert found["notes"] == ["no TensorRT"]
 
 
-def test_at_most_eight_files_of_16_mib_come_back_and_the_summaries_are_among_them(tmp_path: Path) -> None:
-    for number in range(9):
-        (tmp_path / f"file{number}").write_bytes(b"x")
-        os.utime(tmp_path / f"file{number}", (number, number))
-    with (tmp_path / "large").open("wb") as large:
-        large.truncate(MOST_FILE_BYTES + 1)
-    write_summary(tmp_path, {"command": "day", "card": {"name": "Card", "versions": {}}}, [], [])
-    notes = enforce_limits(tmp_path)
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == [*(f"file{number}" for number in range(6)), "summary.json", "summary.md"]
-    assert len(notes) == 4 and any("large stays behind: it has 16.0 MiB" in note for note in notes)
+def write_sparse(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        file.truncate(size)
 
 
-def test_room_is_left_for_summaries_that_are_yet_to_be_written(tmp_path: Path) -> None:
-    """After the first step there are none, and five models, their runs and the logs are seven files."""
+def names_in(archive: Path) -> list[str]:
+    with tarfile.open(archive) as packed:
+        return packed.getnames()
+
+
+def test_a_call_that_trains_and_reproduces_brings_everything_in_eight_files_of_16_mib(tmp_path: Path) -> None:
+    """Logs, runs, results, the queue, the trace, and five models: ten files beside the summaries."""
+    folder, out = tmp_path / "work", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    sizes = {"logs.tar.gz": 1, "runs.tar.gz": 1, "trace.json.gz": 1, "results.tar.gz": 2, "queue.tar.gz": 12}
+    sizes |= {f"model{number}.fp16.safetensors": 9 for number in range(5)}
+    for name, mib in sizes.items():
+        write_sparse(folder / name, mib << 20)
+    write_summary(out, {"command": "day", "card": {"name": "Card", "versions": {}}}, [], pack_files(folder, out))
+    left = sorted(out.iterdir())
+    assert len(left) <= MOST_FILES and {"summary.json", "summary.md"} < {path.name for path in left}
+    assert all(path.stat().st_size <= MOST_FILE_BYTES for path in left)
+    archives = [path for path in left if path.suffix == ".tar"]
+    assert sorted(name for path in archives for name in names_in(path)) == sorted(sizes)
+    assert len(archives) == 6 and (out / "summary.md").read_text().count("stays behind") == 0
+
+
+def test_what_does_not_fit_stays_behind_with_a_sentence_and_old_archives_go(tmp_path: Path) -> None:
+    folder, out = tmp_path / "work", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
     for number in range(7):
-        (tmp_path / f"file{number}").write_bytes(b"x")
-        os.utime(tmp_path / f"file{number}", (number, number))
-    assert enforce_limits(tmp_path) == ["file6 stays behind: 8 files come back at most"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"file{number}" for number in range(6)]
+        write_sparse(folder / f"model{number}", 12 << 20)
+    write_sparse(folder / "large", MOST_FILE_BYTES)  # with the archive's own bytes it is larger
+    (folder / "logs.tar.gz").write_bytes(b"logs")
+    notes = pack_files(folder, out)
+    assert notes == [
+        "model6 stays behind: 6 archives of 16 MiB come back at most",
+        "large stays behind: it has 16.0 MiB, and 16 MiB come back at most",
+    ]
+    assert names_in(out / "files1.tar") == ["logs.tar.gz", "model0"] and len(list(out.iterdir())) == 6
+    for path in folder.glob("model*"):
+        path.unlink()
+    pack_files(folder, out)
+    assert [path.name for path in out.iterdir()] == ["files1.tar"] and names_in(out / "files1.tar") == ["logs.tar.gz"]
 
 
 def test_the_summary_names_the_card_and_every_step(tmp_path: Path) -> None:
@@ -227,6 +252,7 @@ def test_a_day_without_trips_says_so_and_does_the_rest(
     assert [one["state"] for one in content["steps"]] == ["done", "failed"]
     assert content["notes"] == [f"no stills: no trip is in {kit}: carry {kit}/trip1"]
     assert "the stills are not here" in content["steps"][1]["sentence"]
+    assert names_in(out / "files1.tar") == ["logs.tar.gz", "runs.tar.gz"]
     assert "1 of 2 steps done" in capsys.readouterr().out
 
 

@@ -5,6 +5,7 @@ Everything that it leaves is in --out: at most eight files of at most 16 MiB.
 
 import argparse
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from trainers.gpu.pack import KIT, STILLS
 from trainers.gpu.planner import Outcome, run_steps
 from trainers.gpu.steps import STEP_NAMES, Day, steps_of
 from trainers.gpu.stills import unpack_folder
-from trainers.gpu.summary import bring_folder, enforce_limits, write_summary
+from trainers.gpu.summary import bring_folder, pack_files, write_summary
 from trainers.gpu.trips import join_file
 
 _PACKING_S = 8.0  # at the end, for the logs and the summary
@@ -60,16 +61,17 @@ def run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     notes: list[str] = []
     data, work = unpack(options.kit, notes), options.kit / "work"
-    day = Day(options.device, data, work, options.out, tuple(options.models), options.parallel)
-    day.work.mkdir(parents=True, exist_ok=True)
+    day = Day(options.device, data, work, work / "out", tuple(options.models), options.parallel)
+    shutil.rmtree(day.out, ignore_errors=True)  # of an earlier call, which has brought it
+    day.out.mkdir(parents=True)
     head = describe(options, time.monotonic() - offset_s)
     steps = steps_of(day, options.steps)
 
     def report(outcomes: Sequence[Outcome]) -> None:
         print(f"{outcomes[-1].state}: {outcomes[-1].sentence}", flush=True)
-        bring_folder(day.logs, options.out / _LOGS, (".txt",))
-        bring_folder(day.work / "train", options.out / _RUNS, (".json",))
-        write_summary(options.out, head, outcomes, notes + enforce_limits(options.out))
+        bring_folder(day.logs, day.out / _LOGS, (".txt",))
+        bring_folder(day.work / "train", day.out / _RUNS, (".json",))
+        write_summary(options.out, head, outcomes, notes + pack_files(day.out, options.out))
 
     outcomes = run_steps(steps, 60 * options.minutes - _PACKING_S, lambda: time.monotonic() - offset_s, report=report)
     print(f"{sum(one.state == 'done' for one in outcomes)} of {len(outcomes)} steps done; files: {options.out}")

@@ -38,7 +38,7 @@ class Day:
         device: "cuda", or "cpu" for a rehearsal at toy size.
         data: folder of the unpacked stills; None if they did not come.
         work: folder of logs and runs, which stays behind.
-        out: folder of the files that come back.
+        out: folder of the files that come back, packed (`summary.pack_files`).
         models: of `landing.MODELS`, to train.
         parallel: rows of the tables at the same time.
     """
@@ -200,6 +200,7 @@ def reproduce(day: Day, limit_s: float) -> dict[str, Any]:
         words += ["--batch", "16", "--epochs", str(_ROW_EPOCHS)]
     words += ["--resume"] if (folder / "queue").exists() else []
     ended = run_all([Command("reproduce", words, {})], limit_s, day.logs)
-    bring_folder(folder, day.out / "reproduce.tar.gz", (".json", ".txt", ".npz"))
+    bring_folder(folder / "results", day.out / "results.tar.gz", (".json", ".npz"))
+    bring_folder(folder / "queue", day.out / "queue.tar.gz", (".json", ".txt", ".npz"))
     finished = sorted(path.name for path in (folder / "results").glob("*.json"))
     return {"ended": [one.sentence for one in ended], "results": finished}

@@ -18,6 +18,9 @@ from trainers.gpu.planner import Outcome
 MOST_FILES = 8
 MOST_FILE_BYTES = 16 << 20
 SUMMARY_JSON, SUMMARY_TEXT = "summary.json", "summary.md"
+ARCHIVE = "files{}.tar"
+_MOST_ARCHIVES = MOST_FILES - 2  # the summaries are the other two
+_ENTRY_BYTES, _END_BYTES = 4096, 20480  # more than a header, its extension, the padding and the end of an archive take
 
 
 def write_summary(out: Path, head: dict[str, Any], outcomes: Sequence[Outcome], notes: Sequence[str]) -> None:
@@ -74,22 +77,33 @@ def bring_folder(folder: Path, target: Path, suffixes: tuple[str, ...]) -> None:
             packed.add(path, path.relative_to(folder.parent).as_posix())
 
 
-def enforce_limits(out: Path) -> list[str]:
-    """Remove what the GPU machine would not send back, and return a sentence for each.
+def pack_files(folder: Path, out: Path) -> list[str]:
+    """Put the files of a folder into archives that the GPU machine sends back; return a sentence for each left out.
 
-    The summaries stay, also if they are yet to be written; of the others, those that were written first.
+    Each archive can be read alone. Small files come first: logs and figures come back whatever the weights need.
     """
-    notes = []
-    kept = [SUMMARY_JSON, SUMMARY_TEXT]
-    others = [path for path in out.iterdir() if path.is_file() and path.name not in kept]
-    for path in sorted(others, key=lambda path: (path.stat().st_mtime_ns, path.name)):
-        size = path.stat().st_size
-        if size > MOST_FILE_BYTES:
-            notes.append(f"{path.name} stays behind: it has {size / 2**20:.1f} MiB, and 16 MiB come back at most")
-        elif len(kept) == MOST_FILES:
-            notes.append(f"{path.name} stays behind: {MOST_FILES} files come back at most")
+    notes: list[str] = []
+    archives: list[list[Path]] = []
+    for path in sorted(folder.iterdir(), key=lambda path: (path.stat().st_size, path.name)):
+        place = next((number for number, paths in enumerate(archives) if _fits([*paths, path])), len(archives))
+        if not _fits([path]):
+            size = path.stat().st_size / 2**20
+            notes.append(f"{path.name} stays behind: it has {size:.1f} MiB, and 16 MiB come back at most")
+        elif place == _MOST_ARCHIVES:
+            notes.append(f"{path.name} stays behind: {_MOST_ARCHIVES} archives of 16 MiB come back at most")
         else:
-            kept.append(path.name)
-            continue
-        path.unlink()
+            archives += [[]] * (place == len(archives))
+            archives[place] = [*archives[place], path]
+    for number in range(1, _MOST_ARCHIVES + 1):
+        target = out / ARCHIVE.format(number)
+        if number <= len(archives):
+            with replacing(target, sync=False) as temporary, tarfile.open(temporary, "w") as packed:
+                for path in archives[number - 1]:
+                    packed.add(path, path.name)
+        else:
+            target.unlink(missing_ok=True)  # of a step before, when the files were distributed differently
     return notes
+
+
+def _fits(paths: Sequence[Path]) -> bool:
+    return sum(path.stat().st_size + _ENTRY_BYTES for path in paths) + _END_BYTES <= MOST_FILE_BYTES
