@@ -16,6 +16,7 @@ from trainers.backbone_recipes import recipe_on, rows_on
 from trainers.evaluation.claims import CLAIMS
 from trainers.evaluation.paper_tables import TABLES
 from trainers.recipes import RECIPES, Recipe
+from trainers.training.run import AUGMENT_DRAWS
 from trainers.training.schedule import Precision
 
 PLAN = "plan.json"
@@ -151,6 +152,8 @@ def settings_of(config: str, budget: Budget) -> dict[str, Any]:
         "seeds": list(budget.seeds),
         "limit": budget.limit,
         "augment_on": budget.augment_on,
+        "augment_draws": AUGMENT_DRAWS,
+        "precision": budget.precision or recipe.loop.precision,
     }
 
 

@@ -24,6 +24,7 @@ from trainers.reproduction.archive import RowOrigin, archive_path, check_same_or
 from trainers.reproduction.budget import Budget, Job, settings_of, ways_to_measure
 from trainers.reproduction.predictions import Predictions, load_predictions, mean_figures, number_groups
 from trainers.reproduction.row import SETS, predictions_path
+from trainers.training.run import AUGMENT_DRAWS
 from trainers.training.run_folder import HISTORY, read_recipe
 
 _KINDS = {"detector": "detection", "segmenter": "segmentation"}
@@ -83,12 +84,15 @@ class ResultFile(msgspec.Struct, kw_only=True):
 
     def settings(self) -> dict[str, Any]:
         """Return the budget that it was trained with, as far as the file tells it."""
+        on_device = "--augment-on device" in self.command
         told = {
             "size": self.recipe.size,
             "epochs": self.epochs,
             "batch": self.recipe.loop.get("batch"),
             "seeds": self.seeds,
-            "augment_on": "device" if "--augment-on device" in self.command else "workers",
+            "augment_on": "device" if on_device else "workers",
+            "augment_draws": AUGMENT_DRAWS if on_device else "coinciding",
+            "precision": self.recipe.loop.get("precision"),
         }
         return self.budget or told
 

@@ -42,6 +42,8 @@ _PAPER_DATA = "1,062 stills of EndoCV2021"
 # Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
 _NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "negatives", "processes", "augment_on",
                      "augment_draws")  # fmt: skip
+AUGMENT_DRAWS = "independent"
+"""Every change draws numbers of its own; in loading processes of earlier versions all began with the same numbers."""
 _MUST_MATCH = (*_NAMED_WITH_VALUE, "model", "augment", "loop")
 _WHAT = {"detector": "polyp detector", "segmenter": "polyp segmenter", "joint": "polyp detector and segmenter in one"}
 
@@ -254,7 +256,7 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
     before = {"model": now["model"], **before}  # and did not write down the model's structure
     before["augment"] = {"stain": 0.0, "second_picture": 0.0, **before.get("augment", {})}  # nor these two changes
     independent = before["augment_on"] == "device" or before["augment"]["stain"] > 0
-    before = {"augment_draws": "independent" if independent else "coinciding", **before}  # theirs, by the workers
+    before = {"augment_draws": AUGMENT_DRAWS if independent else "coinciding", **before}  # theirs, by the workers
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
@@ -351,7 +353,7 @@ def describe_run(
         "loop": asdict(recipe.loop),
         "augment": asdict(recipe.augment),
         "augment_on": augment_on,
-        "augment_draws": "independent",
+        "augment_draws": AUGMENT_DRAWS,
         "differs": differences(recipe, init, sets),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
