@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.field_of_view import FieldOfView
+from realtime_polyp.inference.checked import ModelOutputError
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
@@ -93,6 +94,32 @@ def test_the_finest_view_gives_the_grid() -> None:
     image = np.full((128, 160, 3), 100, np.uint8)
     mask = segment_at_scales(BrightSegmenter(), image, FieldOfView(0, 0, 160, 128), SCALES).probability
     assert mask.shape == (152 // 4, 192 // 4)  # the whole width of the input of (160, 192), in whole cells
+
+
+class BadAtTheFinest:
+    """NaN in the first value of an answer at the largest size; at the others, as the engine it is mixed into."""
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> object:
+        answer = super().__call__(pixels)  # type: ignore[misc]
+        if pixels.shape[2:] == (160, 192):
+            (answer[1] if isinstance(answer, tuple) else answer).flat[0] = np.nan
+        return answer
+
+
+class BadDetector(BadAtTheFinest, LeftDetector): ...
+
+
+class BadSegmenter(BadAtTheFinest, BrightSegmenter): ...
+
+
+def test_an_answer_that_is_no_result_is_an_error_at_every_scale() -> None:
+    """Else a score that is no number would be left out like a weak one, and spoil a mask's mean without a word."""
+    image, field = np.zeros((128, 160, 3), np.uint8), FieldOfView(0, 0, 160, 128)
+    assert len(detect_at_scales(BadDetector(), image, field, (0.75, 1.0), 0.0))  # type: ignore[arg-type]
+    with pytest.raises(ModelOutputError, match="its scores are not numbers in 0..1"):
+        detect_at_scales(BadDetector(), image, field, SCALES, 0.0)  # type: ignore[arg-type]
+    with pytest.raises(ModelOutputError, match="its mask values are not numbers in 0..1"):
+        segment_at_scales(BadSegmenter(), image, field, SCALES)  # type: ignore[arg-type]
 
 
 def test_the_real_models_take_every_size() -> None:

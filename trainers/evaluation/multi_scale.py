@@ -1,18 +1,22 @@
 """Multi-scale testing (the paper's Table 2): run a model on a still at several sizes, flipped and not, and merge."""
 
 from collections.abc import Sequence
+from copy import copy
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from realtime_polyp.engines.base import DetectorEngine, Pixels, SegmenterEngine
+from realtime_polyp.engines.base import DetectorEngine, Engine, Pixels, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView, Image
+from realtime_polyp.inference.checked import checked_predictions, checked_probability
 from realtime_polyp.packets import Boxes, Detections, Mask
 from realtime_polyp.postprocess.nms import detections_of, mask_of
 from realtime_polyp.preprocess.letterbox import Batch, Placement, prepare
 
 SCALES = (0.75, 1.0, 1.25)
 _STEP_PX = 32  # the coarsest stride of a backbone
+AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -21,15 +25,27 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return height, width
 
 
+def _at_scale(engine: AnyEngine, scale: float) -> AnyEngine:
+    """Return the same model with the input size at this scale, which the checks of its outputs go by."""
+    resized = copy(engine)
+    resized.size = scaled_size(engine.size, scale)
+    return resized
+
+
 def detect_at_scales(
     detector: DetectorEngine, image: Image, field: FieldOfView, scales: Sequence[float], score_threshold: float
 ) -> Detections:
-    """Detect in every view and apply one NMS to all boxes together, in source px."""
+    """Detect in every view and apply one NMS to all boxes together, in source px.
+
+    Raises ModelOutputError for an answer that cannot be a result.
+    """
     boxes, scores = [], []
     for scale in scales:
-        batch = prepare([image], [field], scaled_size(detector.size, scale))
+        engine = _at_scale(detector, scale)
+        batch = prepare([image], [field], engine.size)
         for mirrored in (False, True):
-            found, certainty = detector(_flip(batch.pixels) if mirrored else batch.pixels)
+            pixels = _flip(batch.pixels) if mirrored else batch.pixels
+            found, certainty = checked_predictions(engine(pixels), engine, 1)
             placed = flip_boxes(found[0], batch.pixels.shape[-1]) if mirrored else found[0]
             boxes.append(batch.placements[0].boxes_to_source(placed))
             scores.append(certainty[0])
@@ -39,11 +55,16 @@ def detect_at_scales(
 
 
 def segment_at_scales(segmenter: SegmenterEngine, image: Image, field: FieldOfView, scales: Sequence[float]) -> Mask:
-    """Average the probabilities of all views on the grid of the finest one."""
+    """Average the probabilities of all views on the grid of the finest one.
+
+    Raises ModelOutputError for an answer that cannot be a result.
+    """
     maps = []
     for scale in scales:
-        batch = prepare([image], [field], scaled_size(segmenter.size, scale))
-        there, back = segmenter(batch.pixels)[0], segmenter(_flip(batch.pixels))[0, :, ::-1]
+        engine = _at_scale(segmenter, scale)
+        batch = prepare([image], [field], engine.size)
+        there = checked_probability(engine(batch.pixels), engine, 1)[0]
+        back = checked_probability(engine(_flip(batch.pixels)), engine, 1)[0, :, ::-1]
         maps += [_crop_to_field(probability, batch) for probability in (there, back)]
     height, width = max((one.shape for one in maps), key=np.prod)
     resized = [cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in maps]
