@@ -191,9 +191,9 @@ def evaluate_points(options: argparse.Namespace, runtime: Runtime, config: Pipel
         return sweep_stills(mapped), f"{options.stills.name}, {len(stills)} images"
     # Open every file before the first video runs, so that a mistyped name fails at once.
     pairs = [(FileSource(video), read_truth(path)) for video, path in zip(options.video, options.truth, strict=True)]
-    if not any(frame.polyps for _, truth in pairs for frame in truth.frames):
+    if not any(frame.polyps for _, truth in pairs for _, frame in truth.labelled_frames()):
         raise ValueError(
-            f"{join_names([truth for _, truth in pairs])} has no polyp in any frame: sensitivity needs one"
+            f"{join_names([truth for _, truth in pairs])} has no polyp in any labelled frame: sensitivity needs one"
         )
     videos = [detect_video(source, truth, runtime.inference, config) for source, truth in pairs]
     return sweep(videos, base_config=TemporalConfig(), min_alarm_s=options.alarms_from_s), describe_videos(videos)

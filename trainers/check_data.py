@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from trainers.command import command_parser, report_bad_input
@@ -96,10 +98,16 @@ def _problems_of(still: Still) -> Iterable[str]:
         return
     if mask.shape != (still.height, still.width):
         yield "masks of another size than the data file says"
-    elif any(not mask[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1].any() for x1, y1, x2, y2 in still.boxes):
+    elif any(not _has_polyp(mask, box) for box in still.boxes):
         yield "boxes with an empty mask"
     elif not len(still.boxes) and label_polyps(mask).any():
         yield "polyps in the mask that have no box"
+
+
+def _has_polyp(mask: NDArray[np.bool_], box: NDArray[np.float32]) -> bool:
+    """Whether a mask (H, W) has a pixel in a box (4,) xyxy, which may begin a pixel before the image."""
+    x1, y1, x2, y2 = (max(0, int(side)) for side in box)
+    return bool(mask[y1 : y2 + 1, x1 : x2 + 1].any())
 
 
 def _leaks(splits: Splits) -> dict[str, list[str]]:

@@ -101,6 +101,7 @@ def run(options: argparse.Namespace) -> list[str]:
     """
     budget = budget_of(options)
     configs = chosen_configs(options)
+    check_data_files(options)
     options.results = results_folder(options)
     context = context_of(budget, options)
     check_results(context)
@@ -138,9 +139,16 @@ def chosen_configs(options: argparse.Namespace) -> list[str]:
     unknown = sorted(set(options.rows or ()) - set(configs))
     if unknown:
         raise ValueError(f"--rows {unknown[0]}: on {options.backbone} these tables have {', '.join(configs)}")
+    return [config for config in configs if config in (options.rows or configs)]
+
+
+def check_data_files(options: argparse.Namespace) -> None:
+    """Raise FileNotFoundError or ValueError for a file of the data that every row of the night would fail on."""
     if not (options.data / "train.json").is_file():
         raise FileNotFoundError(f"{options.data} has no train.json: give the folder of the data with --data")
-    return [config for config in configs if config in (options.rows or configs)]
+    for name in ("train", *sets_of(options.data)):
+        if not read_stills(options.data / f"{name}.json", options.root or options.data):
+            raise ValueError(f"{options.data / f'{name}.json'} has no images: nothing to train or to measure on")
 
 
 def results_folder(options: argparse.Namespace) -> Path:

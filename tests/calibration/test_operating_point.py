@@ -343,11 +343,16 @@ def test_conflicting_options_are_a_usage_error(
     assert end.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_truth_without_polyp_is_an_error(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_truth(prepared, truth(frames=[{"index": index, "polyps": []} for index in range(COUNT)]))
+@pytest.mark.parametrize("labelled", [True, False])
+def test_truth_without_polyp_is_an_error(prepared: Path, capsys: pytest.CaptureFixture[str], labelled: bool) -> None:
+    """Nor do polyps count in frames that are not scored."""
+    frames = [{"index": index, "polyps": []} for index in range(COUNT)]
+    if not labelled:
+        frames[5] |= {"polyps": [{"id": 1, "box": disc_box(5)}], "labelled": False}
+    write_truth(prepared, truth(frames=frames))
     with pytest.raises(SystemExit) as end:
         operating_point.main(command(prepared, "--wanted-per-minute", "1"))
-    assert end.value.code == 2 and "truth.json has no polyp in any frame" in capsys.readouterr().err
+    assert end.value.code == 2 and "truth.json has no polyp in any labelled frame" in capsys.readouterr().err
 
 
 class Keyed(GreenDetector):

@@ -45,6 +45,14 @@ def test_sound_data_have_no_trouble(data: Path, capsys: pytest.CaptureFixture[st
     assert "train: 6 images of 2 centres, 4 polyps, 2 without one; val: 2 images" in capsys.readouterr().out
 
 
+def test_a_box_that_begins_a_pixel_before_its_image_is_not_empty(data: Path) -> None:
+    mask = np.zeros((128, 192), np.uint8)
+    mask[:40, :50] = 255
+    cv2.imwrite(str(data / "1_mask.png"), mask)
+    _edit(data / "train.json", lambda c: c["annotations"][1].update(bbox=[-1, -1, 51, 41]))
+    assert find_problems(splits_of(data)) == {}
+
+
 def _lose_mask(root: Path) -> None:
     (root / "1_mask.png").unlink()
 

@@ -168,7 +168,7 @@ def test_a_recipe_records_where_it_augments_and_a_resumed_run_repeats_it(
         train_segmenter.main([*words, "--resume"])
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert end.value.code == 2 and "began with another augment_draws coinciding, not independent" in said
-    old["augment_on"] = "device"
+    old["augment_draws"] = "independent"
     del old["augment"]["stain"], old["augment"]["second_picture"]
     (tmp_path / "recipe.json").write_text(json.dumps(old))
-    train_segmenter.main([*words, "--resume", "--augment-on", "device"])
+    train_segmenter.main([*words, "--resume"])

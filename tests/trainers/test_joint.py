@@ -1,6 +1,7 @@
 """The joint model: its outputs, its halves, its training as a user starts it, and the frames without a polyp."""
 
 import json
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,15 @@ from trainers.training.contract import ModelWithLoss, Targets
 from trainers.training.distributed import ProcessGroup
 from trainers.training.initialise import initialise
 from trainers.training.loop import Run, update_average
-from trainers.training.run import TrainingSets, check_same_run, describe_run, engine_of_run, task_of
+from trainers.training.run import (
+    TrainingSets,
+    check_same_run,
+    describe_run,
+    engine_of_run,
+    read_earlier_run,
+    task_of,
+)
+from trainers.training.run_folder import write_recipe
 
 NAME = "polyp-lite0"
 WORDS = ["--config", NAME, "--size", "64", "96", "--batch", "4", "--workers", "0", "--device", "cpu"]
@@ -153,6 +162,31 @@ def test_a_resumed_run_is_held_to_the_model_that_it_began_with() -> None:
         check_same_run(json.loads(json.dumps(before)), other, Path("run"))
     del before["model"]  # as earlier versions wrote it
     check_same_run(before, content, Path("run"))
+
+
+def test_a_resumed_run_is_held_to_the_data_that_it_began_with() -> None:
+    """As many images as before may be others."""
+    contents = [
+        describe_run(RECIPES[NAME], "ImageNet", TrainingSets([], [], [], None, data_files=files), ProcessGroup())
+        for files in ("train.json 1, val.json 2", "train.json 1, val.json 3")
+    ]
+    with pytest.raises(ValueError, match="another data train.json 1, val.json 2, not train.json 1, val.json 3"):
+        check_same_run(json.loads(json.dumps(contents[0])), contents[1], Path("run"))
+    del contents[0]["data"]  # as earlier versions wrote it
+    check_same_run(contents[0], contents[1], Path("run"))
+
+
+def test_a_run_by_the_clock_cannot_go_on_by_epochs(tmp_path: Path) -> None:
+    content = describe_run(RECIPES[NAME], "ImageNet", TrainingSets([], [], [], None), ProcessGroup())
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    options = Namespace(out=tmp_path, resume=True)
+    write_recipe(content, tmp_path)
+    assert read_earlier_run(options)["config"] == NAME  # type: ignore[index]
+    write_recipe({**content, "minutes": 5.0}, tmp_path)
+    with pytest.raises(
+        ValueError, match=r"was to end after 5.0 minutes \(--minutes\): it cannot go on, start a new --out"
+    ):
+        read_earlier_run(options)
 
 
 def test_it_is_trained_validated_resumed_and_evaluated_by_command(

@@ -174,6 +174,18 @@ def test_bad_input_is_one_sentence(
     assert ended.value.code == 2 and told in error and error.strip().count("\n") == 0
 
 
+def test_a_set_without_an_image_is_told_before_the_first_row_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_stills(tmp_path / "stills")
+    (data / "unseen_C6.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main(words(data, tmp_path))
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "unseen_C6.json has no images: nothing to train or to measure on" in error
+    assert not (tmp_path / "queue").exists()
+
+
 def test_a_queue_goes_on_with_its_own_budget_only(tmp_path: Path) -> None:
     budget = Budget("lite0", (64, 96), 2)
     begin(tmp_path, budget, {}, resume=False)

@@ -15,7 +15,13 @@ FEATHER_PX = 5  # width of the blended edge; a model would learn to detect a har
 MOST_OVERLAP = 0.1  # largest fraction of a pasted polyp that may cover other polyps, or dark pixels
 DARK = 12  # pixels below this level are the black surround
 TRIES = 5
+_STREAM = 1  # beside an item's seed: augmentation draws from the seed itself, second pictures from stream 2
 COLOUR_MATCH = 0.6  # how far the pasted polyp's mean colour moves to that of its new surroundings
+
+
+def composing_rng(seed: int) -> np.random.Generator:
+    """Return the generator that composes the item of this seed. Its numbers are not those of the item's augmentation."""
+    return np.random.default_rng([seed, _STREAM])
 
 
 def copy_paste(item: Item, donor: Item, rng: np.random.Generator) -> Item:

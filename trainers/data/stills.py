@@ -21,7 +21,7 @@ from realtime_polyp.image_files import ImageError, load_image
 from realtime_polyp.preprocess.letterbox import fit_placement, prepare
 from trainers.data.augment import Augment
 from trainers.data.coco_file import ImageEntry, read_coco_file
-from trainers.data.compose import Item, copy_paste, mosaic
+from trainers.data.compose import Item, composing_rng, copy_paste, mosaic
 from trainers.data.item_cache import cached_items
 from trainers.data.second_picture import draw_second_picture, paste_second_picture
 
@@ -186,7 +186,7 @@ class TrainingStills(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         seed = item_seed(self._seed, self.epoch, index)
-        item = self._augment(*self._compose(index, np.random.default_rng(seed)), seed=seed)
+        item = self._augment(*self._compose(index, composing_rng(seed)), seed=seed)
         image, labels = self._with_second_picture(index, item, seed)
         pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
         return pixels, torch.from_numpy(polyp_boxes(labels)), torch.from_numpy((labels > 0).astype(np.uint8))

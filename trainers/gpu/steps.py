@@ -193,7 +193,7 @@ def reproduce(day: Day, limit_s: float) -> dict[str, Any]:
     words = ["trainers.reproduce", "--tables", "3", "4", "2", "1", "--backbone", "lite0"]
     words += ["--data", str(day.stills()), "--out", str(folder / "queue"), "--results", str(folder / "results")]
     words += ["--device", day.device, "--augment-on", "device", "--workers", "0", "--checkpoint-minutes", "60"]
-    words += ["--hours", f"{(limit_s - 6) / 3600:.5f}", "--parallel", str(1 if day.is_toy else day.parallel)]
+    words += ["--hours", f"{max(1.0, limit_s - 6) / 3600:.5f}", "--parallel", str(1 if day.is_toy else day.parallel)]
     if day.is_toy:
         words += ["--size", *map(str, _TOY_SIZE), "--epochs", "1", "--limit", "16", "--batch", "4", "--draws", "200"]
     else:

@@ -40,10 +40,11 @@ from trainers.training.schedule import LoopConfig, scaled_down
 
 _PAPER_DATA = "1,062 stills of EndoCV2021"
 # Entries of the recipe that a resumed run must repeat, and those whose value fits into an error message.
-_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "also", "negatives", "processes", "augment_on",
+_NAMED_WITH_VALUE = ("config", "backbone", "size", "images", "data", "also", "negatives", "processes", "augment_on",
                      "augment_draws")  # fmt: skip
 AUGMENT_DRAWS = "independent"
-"""Every change draws numbers of its own; in loading processes of earlier versions all began with the same numbers."""
+"""Every change draws numbers of its own. In earlier versions some began with the same numbers: in loading processes all
+of an image, on a device the composing of images and their first change."""
 _MUST_MATCH = (*_NAMED_WITH_VALUE, "model", "augment", "loop")
 _WHAT = {"detector": "polyp detector", "segmenter": "polyp segmenter", "joint": "polyp detector and segmenter in one"}
 
@@ -59,6 +60,7 @@ class TrainingSets:
         also: name and checksum of the file of the moments; None without moments.
         negatives: more training images, frames of video without a polyp.
         negatives_file: name and checksum of their file; None without negatives.
+        data_files: names and checksums of train.json and val.json.
     """
 
     stills: list[Still]
@@ -67,6 +69,7 @@ class TrainingSets:
     also: str | None
     negatives: list[Still] = field(default_factory=list)
     negatives_file: str | None = None
+    data_files: str = ""
 
     @property
     def training(self) -> list[Still]:
@@ -212,7 +215,9 @@ def read_training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
     if not validation:
         raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
     negatives = read_negatives(options.negatives, root)[: options.limit] if options.negatives else []
-    return TrainingSets(stills, moments, validation, _name_file(options.also), negatives, _name_file(options.negatives))
+    files = ", ".join(str(_name_file(options.data / f"{name}.json")) for name in ("train", "val"))
+    also, without = _name_file(options.also), _name_file(options.negatives)
+    return TrainingSets(stills, moments, validation, also, negatives, without, files)
 
 
 def _name_file(path: Path | None) -> str | None:
@@ -245,7 +250,13 @@ def read_earlier_run(options: argparse.Namespace) -> dict[str, Any] | None:
         return None
     if not checkpoint.is_file():
         raise FileNotFoundError(f"nothing to resume: {checkpoint} is not there; leave out --resume")
-    return read_recipe(options.out)
+    content = read_recipe(options.out)
+    if (minutes := content.get("minutes")) is not None:  # its schedules followed the clock, not the epochs
+        raise ValueError(
+            f"the run in {options.out} was to end after {shorten(str(minutes))} minutes (--minutes): it cannot go on, "
+            "start a new --out"
+        )
+    return content
 
 
 def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -253,10 +264,9 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
     now = json.loads(json.dumps(now))  # tuples become lists, as in the file
     before = {"augment_on": "workers", **before}  # earlier versions had no other place
     before = {"backbone": PAPER_BACKBONE, **before}  # nor another backbone
-    before = {"model": now["model"], **before}  # and did not write down the model's structure
+    before = {"model": now["model"], "data": now["data"], **before}  # and did not write down the model or the data
     before["augment"] = {"stain": 0.0, "second_picture": 0.0, **before.get("augment", {})}  # nor these two changes
-    independent = before["augment_on"] == "device" or before["augment"]["stain"] > 0
-    before = {"augment_draws": AUGMENT_DRAWS if independent else "coinciding", **before}  # theirs, by the workers
+    before = {"augment_draws": "coinciding", **before}
     for content in (before, now):
         for name in ("workers", "checkpoint_s"):
             content["loop"].pop(name, None)
@@ -347,6 +357,7 @@ def describe_run(
         "model": _without_infinities(asdict(recipe.config)),
         "init": init,
         "images": len(sets.training),
+        "data": sets.data_files,
         "also": sets.also,
         "negatives": sets.negatives_file,
         "processes": group.size,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainers.data.augment import AugmentConfig
-from trainers.data.compose import Item
+from trainers.data.compose import Item, composing_rng
 from trainers.data.device.augment import augment
 from trainers.data.device.compose import Paste, Polyps, draw_paste, draw_split, measure_polyps, mosaic, paste
 from trainers.data.device.geometry import polyp_boxes
@@ -95,7 +95,7 @@ class DeviceStills:
         images, labels = self._pixels[chosen], self._labels[chosen]
         pastes: list[Paste] = []
         for place, (index, seed) in enumerate(zip(indices, seeds.tolist(), strict=True)):
-            rng = np.random.default_rng(seed)
+            rng = composing_rng(seed)
             if rng.random() < self._config.mosaic:
                 images[place], labels[place] = self._mosaic(index, rng)
             elif rng.random() < self._config.copy_paste:
