@@ -47,7 +47,7 @@ def words(data: Path, out: Path, *more: str) -> list[str]:
 
 def results_of(out: Path) -> dict[str, bytes]:
     """The result files, the claims, and the predictions that are kept beside the results."""
-    files = [path for path in sorted((out / "results").rglob("*")) if path.is_file()]
+    files = [path for path in sorted((out / "results").rglob("[!.]*")) if path.is_file()]
     assert {path.suffix for path in files} == {".json", ".npz"}
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 

@@ -92,8 +92,9 @@ def pack_files(folder: Path, out: Path) -> list[str]:
         elif place == _MOST_ARCHIVES:
             notes.append(f"{path.name} stays behind: {_MOST_ARCHIVES} archives of 16 MiB come back at most")
         else:
-            archives += [[]] * (place == len(archives))
-            archives[place] = [*archives[place], path]
+            if place == len(archives):
+                archives.append([])
+            archives[place].append(path)
     for number in range(1, _MOST_ARCHIVES + 1):
         target = out / ARCHIVE.format(number)
         if number <= len(archives):
