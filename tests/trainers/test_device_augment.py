@@ -30,6 +30,7 @@ from trainers.data.augment import (
     Specular,
     WhiteBalance,
 )
+from trainers.data.compose import composing_rng
 from trainers.data.device import augment as device
 from trainers.data.device import geometry, operations
 from trainers.data.device.jpeg import jpeg
@@ -355,3 +356,11 @@ def test_the_changes_of_the_workers_are_independent() -> None:
         flipped = np.array_equal(labels, LABELS[:, ::-1])
         pairs.append((flipped, not np.array_equal(image, IMAGE[:, ::-1] if flipped else IMAGE)))
     assert 0.3 < np.mean([flipped == noisy for flipped, noisy in pairs]) < 0.7
+
+
+def test_composing_draws_other_numbers_than_the_first_change() -> None:
+    """With the same numbers, every mosaic (probability 0.05) would be flipped (0.5), too."""
+    flips = [device.Uniforms(np.array([seed])).happens(0.5).item() for seed in range(400)]
+    mosaics = [composing_rng(seed).random() < 0.05 for seed in range(400)]
+    flipped = [flip for flip, is_mosaic in zip(flips, mosaics, strict=True) if is_mosaic]
+    assert 8 <= len(flipped) <= 36 and 0 < sum(flipped) < len(flipped)

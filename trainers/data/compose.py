@@ -20,7 +20,7 @@ COLOUR_MATCH = 0.6  # how far the pasted polyp's mean colour moves to that of it
 
 
 def composing_rng(seed: int) -> np.random.Generator:
-    """Return the generator that composes the item of this seed. Its numbers are not those of the item's augmentation."""
+    """Return the generator that composes the item of this seed; its numbers differ from those of its augmentation."""
     return np.random.default_rng([seed, _STREAM])
 
 
