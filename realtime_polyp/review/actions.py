@@ -29,6 +29,8 @@ FrameNumber = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 """1, 2, ... in the session: `frames.number`."""
 Polyp = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 """A positive number is a track of the recording; -1, -2, ... were marked by a person and are called M1, M2, ..."""
+NEW_POLYP = 0
+"""In a `Stretch` that marks a further polyp: `ActionLog.add` puts the next free number in its place."""
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Text = Annotated[str, msgspec.Meta(max_length=4000)]
 
@@ -508,7 +510,10 @@ class ActionLog:
             raise SessionFileError(f"{path} cannot be read: {error}") from error
 
     def add(self, said: Said) -> Action:
-        """Store what a person said. Raises ActionError; nothing is stored then."""
+        """Store what a person said, and return the row. A stretch of `NEW_POLYP` gets the next free number.
+
+        Raises ActionError; nothing is stored then.
+        """
         _check_readable(said)
         try:
             action = self._insert(said)
@@ -554,6 +559,9 @@ class ActionLog:
         """Add a row and its entry in the chain, all or nothing. Raises sqlite3.Error."""
         writer = self._begin()
         try:
+            if isinstance(said, Stretch) and said.polyp == NEW_POLYP:
+                self.refresh()  # another window may have marked one; none can until this transaction ends
+                said = replace(said, polyp=self._free_number())
             action = insert_action(writer, said, author=self.author)
             writer.execute("COMMIT")
         except BaseException:  # an open transaction would keep a recorder from writing
@@ -561,6 +569,11 @@ class ActionLog:
                 writer.execute("ROLLBACK")
             raise
         return action
+
+    def _free_number(self) -> int:
+        """The number for another marked polyp. One that somebody else took back is not free: they may redo it."""
+        theirs = [one.said for one in self.actions if one.author != self.author]
+        return min([self.judgement.next_marked(), *(said.polyp - 1 for said in theirs if isinstance(said, Stretch))])
 
     def _begin(self) -> sqlite3.Connection:
         """Begin a transaction, and return its connection: a second one, since reading works where writing does not.

@@ -10,9 +10,11 @@ without pictures, of 0.10 by linear interpolation) and on `one_polyp.mp4` of the
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -30,7 +32,9 @@ from realtime_polyp.temporal.camera_motion import camera_motion, thumbnail
 Pictures = Callable[[int], Image | None]
 """Returns the picture (H, W, 3) of a frame by its number in the session; None where there is none."""
 Matrix = NDArray[np.float64]
+IsCancelled = Callable[[], bool]
 _Grey = NDArray[np.uint8]
+_T = TypeVar("_T")
 
 MOST_FRAMES = 1800
 """The longest stretch between two drawn boxes: a minute at 30 frames per second."""
@@ -92,14 +96,25 @@ _NO_BOXES = np.zeros((0, 5))
 _STILL = np.eye(2, 3)
 
 
-def fill(session: RecordedSession, keys: Mapping[int, Boxes], pictures: Pictures | None = None) -> list[FilledFrame]:
+def _never() -> bool:
+    return False
+
+
+def fill(
+    session: RecordedSession,
+    keys: Mapping[int, Boxes],
+    pictures: Pictures | None = None,
+    *,
+    is_cancelled: IsCancelled = _never,
+) -> list[FilledFrame]:
     """Return every frame from the first to the last drawn box.
 
     keys: {number of a frame: box (4,) that the person drew}, at least one. pictures: for optical flow; None: the
-    recorded camera motion has to do.
+    recorded camera motion has to do. is_cancelled: asked before each frame.
 
     Raises:
         ValueError: two drawn boxes are more than `MOST_FRAMES` apart, or a frame is not in the session.
+        CancelledError: it was cancelled.
     """
     numbers = sorted(keys)
     if not numbers or numbers[0] < 1 or numbers[-1] > len(session.frames):
@@ -110,16 +125,25 @@ def fill(session: RecordedSession, keys: Mapping[int, Boxes], pictures: Pictures
                 f"frames {before} and {after} are too far apart: at most {MOST_FRAMES} frames are filled; "
                 "draw a box in between"
             )
-    recorded = [_read(session, number) for number in range(numbers[0], numbers[-1] + 1)]
+    frames = _until_cancelled(range(numbers[0], numbers[-1] + 1), is_cancelled)
+    recorded = [_read(session, number) for number in frames]
     drawn = {number: np.asarray(keys[number], np.float64) for number in numbers}
     steps = _steps(recorded)
     greys: list[_Grey | None] = []
     if pictures is not None and len(recorded) > 2:
-        greys, steps = _look_at(recorded, steps, pictures)
+        greys, steps = _look_at(recorded, steps, pictures, is_cancelled)
     path = _path(recorded, drawn, steps)
     if greys:
-        path = _path(recorded, drawn, _flow_steps(recorded, path, steps, greys))
+        path = _path(recorded, drawn, _flow_steps(recorded, path, steps, greys, is_cancelled))
     return [_filled(one, box, one.number in drawn) for one, box in zip(recorded, path, strict=True)]
+
+
+def _until_cancelled(items: Iterable[_T], is_cancelled: IsCancelled) -> Iterator[_T]:
+    """Yield the items. Raises CancelledError before the next one once it is cancelled."""
+    for item in items:
+        if is_cancelled():
+            raise CancelledError
+        yield item
 
 
 # What was recorded
@@ -150,14 +174,14 @@ def _steps(recorded: Sequence[_Recorded]) -> list[_Step]:
 
 
 def _look_at(
-    recorded: Sequence[_Recorded], steps: Sequence[_Step], pictures: Pictures
+    recorded: Sequence[_Recorded], steps: Sequence[_Step], pictures: Pictures, is_cancelled: IsCancelled = _never
 ) -> tuple[list[_Grey | None], list[_Step]]:
     """Return the small grey pictures, and the steps with the camera motion of the pictures where none was recorded."""
     height, width = recorded[0].size
     scale = min(1.0, _FLOW_LONG_PX / max(height, width), math.sqrt(_MOST_GREY_BYTES / (len(recorded) * height * width)))
     greys: list[_Grey | None] = []
     found, before = list(steps), None
-    for place, one in enumerate(recorded):
+    for place, one in _until_cancelled(enumerate(recorded), is_cancelled):
         stored = pictures(one.number)
         picture = None if stored is None else unfit(stored, one.size)  # boxes are of the size that was analysed
         now = None if picture is None else thumbnail(picture, one.field)
@@ -171,11 +195,15 @@ def _look_at(
 
 
 def _flow_steps(
-    recorded: Sequence[_Recorded], path: Sequence[Matrix], steps: Sequence[_Step], greys: Sequence[_Grey | None]
+    recorded: Sequence[_Recorded],
+    path: Sequence[Matrix],
+    steps: Sequence[_Step],
+    greys: Sequence[_Grey | None],
+    is_cancelled: IsCancelled,
 ) -> list[_Step]:
     """Return the steps by optical flow around the box where it can be had, else the given ones."""
     found = list(steps)
-    for place in range(1, len(recorded)):
+    for place in _until_cancelled(range(1, len(recorded)), is_cancelled):
         before, now = greys[place - 1], greys[place]
         if before is not None and now is not None and before.shape == now.shape:
             scale = now.shape[1] / recorded[place].size[1]

@@ -3,7 +3,6 @@
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,8 @@ from PyQt5.QtGui import QPainter
 
 from realtime_polyp.metrics.run_lengths import RunLengths
 from realtime_polyp.packets import Result
-from realtime_polyp.review.actions import Action as Stored
 from realtime_polyp.review.actions import (
+    NEW_POLYP,
     ActionError,
     Box,
     DrawnBox,
@@ -23,25 +22,28 @@ from realtime_polyp.review.actions import (
     describe,
     polyp_name,
 )
-from realtime_polyp.review.fill import FilledFrame
+from realtime_polyp.review.actions import Action as Stored
 from realtime_polyp.review.labels import mask_region
 from realtime_polyp.viewer.blind import BlindMode
 from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.editing_mouse import Draft, EditingMouse
 from realtime_polyp.viewer.editing_tools import BrushMask, area_of, box_around, polygon_outline
-from realtime_polyp.viewer.judging import Judging, PolypBox, rounded_box, stretch_of
+from realtime_polyp.viewer.filling import Filling
+from realtime_polyp.viewer.judging import Judging, PolypBox, rounded_box
 from realtime_polyp.viewer.keys import Action
 from realtime_polyp.viewer.paint import Surface
 from realtime_polyp.viewer.player import Player
 
 _FIRST = "Missed polyp, step 1 of 2: draw a box around it in this picture (Esc: cancel)"
 _SECOND = "Step 2 of 2: go to another picture of the same polyp (. , arrows), and draw its box there (Esc: cancel)"
-_FILLING = "Filling in between the boxes \u2026"
+_FILLING = "Filling in between the boxes \u2026 (Esc: cancel)"
+_CANCELLED = "Filling in was cancelled: nothing was changed"
 _BRUSH = "Brush: left button adds, right button removes, wheel sets the size; Return: done, Esc: cancel, E: polygon"
 _POLYGON = "Polygon: click corner after corner; Return or double-click: done, Esc: cancel"
 _NO_POLYP = "No polyp in this picture: N goes to the next alarm"
 _NOTHING = "Nothing was changed"
 _BLIND = "Blind mode: the program's results are hidden. Y: I see a polyp, Delete: I see none"
+_PLAY_ON = "; Space: play on"
 _START_IOU = 0.15  # the recorded outline that the brush begins with overlaps the box by at least this
 
 
@@ -62,7 +64,7 @@ class Editor:
         self.judging, self._player, self._canvas, self._say, self._prompt = judging, player, canvas, say, prompt
         self.selected: int | None = None
         self.blind = BlindMode(lambda: self.number)
-        self._filling: tuple[int, Future[list[FilledFrame]], int, float] | None = None
+        self._filling: Filling | None = None
         self.mouse = EditingMouse(
             canvas,
             self._size,
@@ -124,26 +126,29 @@ class Editor:
     def refresh(self) -> None:
         """Take what was filled in meanwhile; call it several times per second."""
         self.blind.refresh()
-        if self._filling and self._filling[1].done():
-            (polyp, future, clicks, seconds), self._filling = self._filling, None
-            self._prompt("")
-            try:
-                stretch = stretch_of(polyp, future.result(), clicks=clicks, seconds=seconds)
-            except (ValueError, OSError, sqlite3.Error) as error:
-                self._say(f"Nothing was filled in: {error}")
-                return
-            if self._add(stretch):
-                name, filled = polyp_name(polyp), len(stretch.boxes) - len(stretch.keys)
-                self._say(
-                    f"Marked as {name}: {len(stretch.keys)} boxes drawn, {filled} filled in; Ctrl+Z takes it back"
-                )
+        filling = self._filling
+        if filling and filling.is_outdated:
+            name = polyp_name(filling.polyp)
+            self._cancel_filling(f"Nothing was filled in: what was drawn of polyp {name} has changed meanwhile")
+        elif filling and filling.is_done:
+            self._end_filling()
+            self._take_filled(filling)
 
     def leave(self) -> bool:
-        """Cancel what is being drawn; False where nothing is."""
-        if self.mouse.draft.is_idle:
+        """Cancel what is being drawn, else what is being filled in; False where nothing is."""
+        if not self.mouse.draft.is_idle:
+            self._reset(_NOTHING)
+        elif self._filling:
+            self._cancel_filling(_CANCELLED)
+        else:
             return False
-        self._reset(_NOTHING)
         return True
+
+    def close(self) -> None:
+        """The window closes: end what runs."""
+        if self._filling:
+            self._filling.cancel()
+            self._filling = None
 
     def paint(self, painter: QPainter, surface: Surface) -> None:
         """Paint what persons said and drew over the picture."""
@@ -168,11 +173,12 @@ class Editor:
         if found is None or number is None:
             self._say(_NO_POLYP)
             return
+        play_on = self._stand_still()
         alarm = None if found.polyp < 0 else self.judging.alarm_of(found.polyp, number)
         first, last = (alarm.first, alarm.last) if alarm else (None, None)
         if self._add(Verdict(found.polyp, accepted, first, last, number, found.box)):
             word = "accepted" if accepted else "rejected: a false alarm"
-            self._say(f"Polyp {polyp_name(found.polyp)} {word}. N: next alarm, Ctrl+Z: take it back")
+            self._say(f"Polyp {polyp_name(found.polyp)} {word}. N: next alarm, Ctrl+Z: take it back{play_on}")
 
     def _decide(self, polyp_seen: bool) -> None:
         """In blind mode: store what the person says, then show what the models say."""
@@ -213,22 +219,49 @@ class Editor:
         number, draft = self.number, self.mouse.draft
         if number is None:
             return
-        polyp = self.judging.judgement.next_marked()
         if draft.tool == "two frames":
             draft.keys[number] = rounded_box(box)
             if len(draft.keys) < 2:
                 self._prompt(_SECOND)
             else:
-                self._start_filling(polyp, draft.keys, draft.clicks, time.monotonic() - draft.began_s)
-        elif self._add(Stretch(polyp, (number,), ((number, rounded_box(box)),), clicks=1)):
-            self.selected = polyp
-            self._say(f"Marked as {polyp_name(polyp)} in this picture; J marks a polyp over many pictures")
+                self._start_filling(NEW_POLYP, draft.keys, draft.clicks, time.monotonic() - draft.began_s)
+        elif name := self._mark(Stretch(NEW_POLYP, (number,), ((number, rounded_box(box)),), clicks=1)):
+            self._say(f"Marked as {name} in this picture; J marks a polyp over many pictures")
+
+    def _mark(self, stretch: Stretch) -> str | None:
+        """Store a stretch and select its polyp; returns its name, or None where that is not possible."""
+        stored = self._add(stretch)
+        if stored is None or not isinstance(stored.said, Stretch):
+            return None
+        self.selected = stored.said.polyp  # a new one has its number now
+        return polyp_name(stored.said.polyp)
 
     def _start_filling(self, polyp: int, keys: dict[int, Box], clicks: int, seconds: float) -> None:
         self._reset("")
         self._prompt(_FILLING)
-        self.selected = polyp
-        self._filling = (polyp, self.judging.start_fill(keys), clicks, seconds)
+        self._filling = Filling(self.judging, polyp, keys, clicks=clicks, seconds=seconds)
+
+    def _take_filled(self, filling: Filling) -> None:
+        """Store what was filled in."""
+        try:
+            stretch = filling.stretch()
+        except (ValueError, OSError, sqlite3.Error) as error:
+            self._say(f"Nothing was filled in: {error}")
+            return
+        if name := self._mark(stretch):
+            drawn, filled = len(stretch.keys), len(stretch.boxes) - len(stretch.keys)
+            self._say(f"Marked as {name}: {drawn} boxes drawn, {filled} filled in; Ctrl+Z takes it back")
+
+    def _cancel_filling(self, text: str) -> None:
+        if self._filling:
+            self._filling.cancel()
+            self._end_filling()
+            self._say(text)
+
+    def _end_filling(self) -> None:
+        self._filling = None
+        if self.mouse.draft.tool == "select":  # else its own prompt stands there
+            self._prompt("")
 
     def _change_box(self, found: PolypBox, box: Box) -> None:
         """A box was moved or resized. In a stretch that was filled in, what lies around follows."""
@@ -248,8 +281,10 @@ class Editor:
         found, number = self.current(), self.number
         if found is None or number is None:
             self._say(_NO_POLYP)
-        elif self._add(DrawnBox(found.polyp, number, None)):
-            self._say(f"Polyp {polyp_name(found.polyp)} is not in this picture; Ctrl+Z takes it back")
+            return
+        play_on = self._stand_still()
+        if self._add(DrawnBox(found.polyp, number, None)):
+            self._say(f"Polyp {polyp_name(found.polyp)} is not in this picture; Ctrl+Z takes it back{play_on}")
 
     # Outlines
 
@@ -294,9 +329,11 @@ class Editor:
         else:  # of no known polyp: it marks one
             assert outline is not None and runs is not None
             box = box_around(outline)
-            said = Stretch(self.judging.judgement.next_marked(), (number,), ((number, box),), ((number, runs),), 1)
-        if self._add(said):
-            self._say(f"Outline of polyp {polyp_name(said.polyp)} stored for this picture; Ctrl+Z takes it back")
+            said = Stretch(NEW_POLYP, (number,), ((number, box),), ((number, runs),), 1)
+        stored = self._add(said)
+        if stored and isinstance(stored.said, DrawnOutline | Stretch):
+            name = polyp_name(stored.said.polyp)
+            self._say(f"Outline of polyp {name} stored for this picture; Ctrl+Z takes it back")
         return True
 
     # Helpers
@@ -320,15 +357,22 @@ class Editor:
         if text:
             self._say(text)
 
-    def _add(self, said: Said) -> bool:
-        """Store what the person said; False, and a sentence, where that is not possible."""
+    def _stand_still(self) -> str:
+        """Pause: a key means the picture on the screen. Returns how to go on, for the message, where it was playing."""
+        if self._player.is_still:
+            return ""
+        self._player.pause(True)
+        return _PLAY_ON
+
+    def _add(self, said: Said) -> Stored | None:
+        """Store what the person said; None, and a sentence, where that is not possible."""
         try:
-            self.judging.add(said)
+            stored = self.judging.add(said)
         except (ActionError, ValueError) as error:
             self._say(str(error))
-            return False
+            return None
         self._canvas.update()
-        return True
+        return stored
 
     def _tell_undone(self, act: Callable[[], Stored | None], done: str, none: str) -> None:
         try:

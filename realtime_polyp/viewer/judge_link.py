@@ -177,6 +177,8 @@ class JudgeLink:
 
     def close(self) -> None:
         self._told.stop()
+        if self.editor:
+            self.editor.close()
         if self._pictures:
             self._pictures.close()
         if self.judging:

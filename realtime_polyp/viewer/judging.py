@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Judging:
         return self._tracks().alarms
 
     def add(self, said: Said) -> Action:
-        """Store what the person said. Raises ActionError."""
+        """Store what the person said; see `ActionLog.add`. Raises ActionError."""
         return self.log.add(said)
 
     def rulings(self) -> Mapping[int, bool | None]:
@@ -105,14 +106,15 @@ class Judging:
         return frozenset(track.id for track in tracks if judgement.number_of(track.id) in drawn)
 
     def start_fill(self, keys: Mapping[int, Box]) -> "Future[list[FilledFrame]]":
-        """Fill in between drawn boxes, {frame: box}, on another thread."""
+        """Fill in between drawn boxes, {frame: box}, on another thread. Cancelling the future ends it."""
         future: Future[list[FilledFrame]] = Future()
 
         def work() -> None:
-            try:
-                future.set_result(self._fill(dict(keys)))
-            except Exception as error:  # noqa: BLE001 - no thread dies unheard: it is raised where the result is taken
-                future.set_exception(error)
+            with suppress(InvalidStateError):  # it was cancelled: nobody asks for the result
+                try:
+                    future.set_result(self._fill(dict(keys), future.cancelled))
+                except Exception as error:  # noqa: BLE001 - it is raised where the result is taken
+                    future.set_exception(error)
 
         threading.Thread(target=work, name="fill", daemon=True).start()  # closing the window does not wait for it
         return future
@@ -120,7 +122,7 @@ class Judging:
     def close(self) -> None:
         self.log.close()
 
-    def _fill(self, keys: dict[int, Box]) -> list[FilledFrame]:
+    def _fill(self, keys: dict[int, Box], is_cancelled: Callable[[], bool]) -> list[FilledFrame]:
         session = self.session.again()
         file: PictureFile | None = None
         try:
@@ -129,7 +131,8 @@ class Judging:
             file = None  # the recorded camera motion has to do
         try:
             drawn = {number: np.array(box, np.float32) for number, box in keys.items()}
-            return fill(session, drawn, _pictures_of(session, file) if file else None)
+            pictures = _pictures_of(session, file) if file else None
+            return fill(session, drawn, pictures, is_cancelled=is_cancelled)
         finally:
             session.close()
             if file:

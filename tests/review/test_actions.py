@@ -12,6 +12,7 @@ from realtime_polyp.packets import NO_DETECTIONS, Frame, Result
 from realtime_polyp.recording.store import SessionStore
 from realtime_polyp.review import actions
 from realtime_polyp.review.actions import (
+    NEW_POLYP,
     Action,
     ActionError,
     ActionLog,
@@ -143,6 +144,27 @@ def test_fields_of_all_numbers_of_a_polyp_are_kept():
 def test_number_about_which_something_was_said_is_not_given_again():
     judgement = judge(said(stretch(3, 9), Note(1.0, "flat", polyp=-1), Undo(1)))
     assert not judgement.stretches and judgement.next_marked() == -2
+
+
+def test_two_windows_never_give_two_marks_the_same_number(folder):
+    marked = stretch(3, 9, polyp=NEW_POLYP)
+    with ActionLog(folder, author="anna") as anna, ActionLog(folder, author="ben") as ben:
+        first, second = anna.add(marked), ben.add(marked)  # Ben's window has read nothing since it was opened
+        assert (first.said, second.said) == (stretch(3, 9, polyp=-1), stretch(3, 9, polyp=-2))
+        anna.refresh()
+        assert set(anna.judgement.stretches) == set(ben.judgement.stretches) == {-1, -2}
+
+
+def test_number_that_somebody_else_may_redo_is_not_given_again(folder):
+    marked = stretch(3, 9, polyp=NEW_POLYP)
+    with ActionLog(folder, author="anna") as anna, ActionLog(folder, author="ben") as ben:
+        anna.add(marked)
+        anna.undo()
+        assert ben.add(marked).said == stretch(3, 9, polyp=-2)
+        anna.redo()
+        assert set(anna.judgement.stretches) == {-1, -2}
+        ben.undo()
+        assert ben.add(marked).said == stretch(3, 9, polyp=-2), "one's own is free: it cannot be redone any more"
 
 
 @pytest.mark.parametrize(

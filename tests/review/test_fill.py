@@ -1,5 +1,7 @@
 """Filling a polyp in between the frames in which a person drew it."""
 
+from concurrent.futures import CancelledError
+
 import numpy as np
 import pytest
 from recorded_toys import SIZE, make_session, picture, true_box
@@ -62,6 +64,18 @@ def test_boxes_that_are_too_far_apart_are_named(tmp_path, monkeypatch):
         fill(session, {1: true_box(1), 5: true_box(5)})
     with pytest.raises(ValueError, match="the session has frames 1 to 5"):
         fill(session, {9: true_box(9)})
+
+
+def test_filling_that_is_cancelled_asks_for_no_further_picture(tmp_path):
+    session, asked = RecordedSession(make_session(tmp_path)), []
+
+    def picture_of(number: int) -> np.ndarray:
+        asked.append(number)
+        return picture(number)
+
+    with pytest.raises(CancelledError):
+        fill(session, KEYS, picture_of, is_cancelled=lambda: len(asked) == 2)
+    assert len(asked) == 2
 
 
 def test_picture_that_was_fitted_into_a_recording_has_its_own_size_again(tmp_path):

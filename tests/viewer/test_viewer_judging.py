@@ -1,5 +1,6 @@
 """Judging a recorded session in the window: keys, mouse, undo, two frames, outlines, blind mode, fields, marks."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +15,20 @@ from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import decode, encode
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.recording.store import SessionStore
-from realtime_polyp.review.actions import ActionLog, Box, Mark, PolypFields, SamePolyp
+from realtime_polyp.review.actions import (
+    NEW_POLYP,
+    ActionLog,
+    Box,
+    DrawnBox,
+    Mark,
+    PolypFields,
+    SamePolyp,
+    Stretch,
+    Verdict,
+)
+from realtime_polyp.review.pictures import PictureFile
 from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.viewer import judging
 from realtime_polyp.viewer.blind import BlindMode
 from realtime_polyp.viewer.displayed import SourceInfo
 from realtime_polyp.viewer.editing_tools import BrushMask, drag, grab, polygon_outline, span_box
@@ -119,6 +132,18 @@ class User:
         self.bot.mouseMove(canvas, end)
         self.bot.mouseRelease(canvas, button, pos=end)
 
+    def mark_by_two_frames(self) -> None:
+        """Draw both boxes of the missed polyp; what lies between is being filled in then."""
+        self.go_to(MISSED[0])
+        self.key(Qt.Key_J)
+        self.drag(true_box(MISSED[0]))
+        self.go_to(MISSED[-1])
+        self.drag(true_box(MISSED[-1]))
+
+    @property
+    def is_filling(self) -> bool:
+        return self.window.judge.editor.is_filling
+
     @property
     def judgement(self):
         return self.judging.judgement
@@ -186,6 +211,66 @@ def test_a_persons_minute(user):
     assert min(overlap(box, true_box(number)) for number, box in stretch.boxes) > 0.5
     names = [one.name for one in user.window.judge.entries() if isinstance(one, PolypEntry)]
     assert names == ["1", "M1"] and len(ActionLog(user.folder).actions) == 5
+
+
+def test_mark_of_another_window_meanwhile_has_another_number(user):
+    user.mark_by_two_frames()
+    with ActionLog(user.folder, author="ben") as other:
+        other.add(Stretch(NEW_POLYP, (3,), ((3, BOX),)))
+    user.wait(lambda: not user.is_filling)
+    assert {polyp: len(one.boxes) for polyp, (one,) in user.judgement.stretches.items()} == {-1: 1, -2: len(MISSED)}
+    assert "Marked as M2" in user.said and user.window.judge.editor.selected == -2
+
+
+def test_escape_cancels_filling_in(user):
+    user.mark_by_two_frames()
+    assert user.is_filling and "Esc: cancel" in user.window.judge._prompt.text()
+    user.key(Qt.Key_Escape)
+    assert not user.is_filling and user.said == "Filling in was cancelled: nothing was changed"
+    user.wait(lambda: not any(thread.name == "fill" for thread in threading.enumerate()))
+    user.window.refresh()
+    assert not user.judgement.stretches
+    user.drag((5.0, 5.0, 30.0, 40.0))  # the mouse draws again
+    assert list(user.judgement.boxes) == [-1]
+
+
+def test_closing_the_window_ends_filling_in(user, monkeypatch):
+    closed = threading.Event()
+    monkeypatch.setattr(judging, "PictureFile", lambda *file, **how: closed.wait() and PictureFile(*file, **how))
+    user.mark_by_two_frames()
+    filling = user.window.judge.editor._filling
+    assert filling is not None
+    user.window.close()
+    closed.set()
+    assert filling._future.cancelled() and not user.is_filling
+    user.wait(lambda: not any(thread.name == "fill" for thread in threading.enumerate()))
+
+
+def test_what_is_drawn_while_a_polyp_is_filled_in_again_is_not_lost(user):
+    user.mark_by_two_frames()
+    user.wait(lambda: not user.is_filling)
+    user.go_to(MISSED[8])
+    (before,) = user.window.judge.editor.boxes()
+    x, y = (before.box[0] + before.box[2]) / 2, (before.box[1] + before.box[3]) / 2
+    user.drag((x, y, x + 10, y + 6))
+    assert user.is_filling
+    with ActionLog(user.folder, author="ben") as other:
+        other.add(DrawnBox(-1, MISSED[3], None))
+    user.wait(lambda: not user.is_filling)
+    assert user.judgement.boxes[-1][MISSED[3]] is None and user.judgement.boxes[-1][MISSED[8]] == before.box
+    assert "what was drawn of polyp M1 has changed meanwhile" in user.said
+
+
+@pytest.mark.parametrize(("key", "modifier"), [(Qt.Key_Y, Qt.NoModifier), (Qt.Key_Delete, Qt.ControlModifier)])
+def test_judging_key_stands_still_on_the_picture_that_it_means(user, key, modifier):
+    user.go_to(5)
+    user.key(Qt.Key_Space)
+    assert not user.window.player.paused
+    user.key(key, modifier)
+    (action,) = ActionLog(user.folder).actions
+    assert isinstance(action.said, Verdict | DrawnBox) and user.said.endswith("Space: play on")
+    number = action.said.at if isinstance(action.said, Verdict) else action.said.number
+    assert user.window.player.paused and number == user.window.judge.editor.number
 
 
 def test_keys_act_on_the_largest_box_and_not_on_the_widest(user, monkeypatch):
