@@ -43,8 +43,20 @@ class Alerting:
         """Begin with a threshold; usual_score: the one that D brings back, None: the same. sound: None: if live."""
         self._usual_score = self._other_score = round(score if usual_score is None else usual_score, 2)
         self._set_score(score)
-        if self._player.info.live if sound is None else sound:
-            self.toggle_sound()
+        if (self._player.info.live if sound is None else sound) and self._may_sound():
+            self.sound.switch_on_later()
+            self._show_sound()
+
+    def open_sound(self) -> None:
+        """Open the audio output that `start` asked for, once there is a picture: a sound server may let it wait.
+
+        Call it several times per second. On a thread it would hold up the picture too: PyQt keeps Python's lock.
+        """
+        if self.sound.waits and self._player.displayed:
+            try:
+                self.sound.open()
+            except SoundError as error:
+                self._tell_silence(error)
 
     def actions(self) -> dict[Action, Callable[[], None]]:
         return {
@@ -86,20 +98,32 @@ class Alerting:
         self.set_threshold(self._other_score if score == self._usual_score else self._usual_score)
 
     def toggle_sound(self) -> None:
-        feed = self._player.feed
-        if feed and not feed.tracks_polyps:
-            self._no_sound = "No sound with --no-smooth"
-            self._say("No sound: temporal filtering is off (--no-smooth), and every frame would be a new alarm")
-            self._show_sound()
+        if not self._may_sound():
             return
         try:
             self.sound.switch(on=not self.sound.on)
-            heard = "Sound on" if self.sound.audible else f"Sound on. {_SILENT}"
-            self._no_sound, text = "", heard if self.sound.on else "Sound muted; A brings it back"
         except SoundError as error:
-            self._no_sound, text = "No sound \u2013 press A to try again", str(error)
+            self._tell_silence(error)
+            return
+        self._no_sound = ""
         self._show_sound()
-        self._say(text)
+        heard = "Sound on" if self.sound.audible else f"Sound on. {_SILENT}"
+        self._say(heard if self.sound.on else "Sound muted; A brings it back")
+
+    def _may_sound(self) -> bool:
+        """Whether an alarm can be heard at all. Says so where none can."""
+        feed = self._player.feed
+        if feed is None or feed.tracks_polyps:
+            return True
+        self._no_sound = "No sound with --no-smooth"
+        self._show_sound()
+        self._say("No sound: temporal filtering is off (--no-smooth), and every frame would be a new alarm")
+        return False
+
+    def _tell_silence(self, error: SoundError) -> None:
+        self._no_sound = "No sound \u2013 press A to try again"
+        self._show_sound()
+        self._say(str(error))
 
     def set_volume(self, volume: float) -> None:
         """volume: 0..1; a sound is played, so that it can be judged."""

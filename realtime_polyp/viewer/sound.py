@@ -5,6 +5,8 @@ message and stays silent.
 """
 
 import io
+import math
+import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,7 @@ _LENGTH_S = 0.35
 _NOTES = ((659.3, 0.0), (880.0, 0.09))  # pitch, Hz, and start, s; rising, to announce something new
 _RISE_S, _FADE_S = 0.012, 0.09
 _LOUDNESS = 0.25  # of full scale
+_STILL_NEWS_S = 3.0  # an alarm that began so shortly before the audio output was open is heard
 
 
 class SoundError(RuntimeError):
@@ -89,10 +92,13 @@ class AlarmSound:
         self._open_speaker = open_speaker
         self._play: Play | None = None
         self._volume = 1.0
+        self._missed_s = -math.inf  # when an alarm began for which there was no audio output yet
+        self.waits = False
+        """It is on, and the audio output is opened by `open`."""
 
     @property
     def on(self) -> bool:
-        return self._play is not None
+        return self.waits or self._play is not None
 
     @property
     def volume(self) -> float:
@@ -110,9 +116,21 @@ class AlarmSound:
 
     def switch(self, *, on: bool) -> None:
         """Raises SoundError where it cannot be switched on."""
+        self.waits = False
         self._play = self._open_speaker() if on else None
+
+    def switch_on_later(self) -> None:
+        """Switch it on, and leave it to `open` to open the audio output, which may take a while."""
+        self.waits = True
+
+    def open(self) -> None:
+        """Open the audio output that is waited for. Raises SoundError; it is off then."""
+        self.switch(on=True)
+        self.play(int(time.monotonic() - self._missed_s < _STILL_NEWS_S))
 
     def play(self, new_alarms: int) -> None:
         """Play once, however many alarms start in this frame."""
         if self._play and new_alarms:
             self._play(self._volume)
+        elif self.waits and new_alarms:
+            self._missed_s = time.monotonic()

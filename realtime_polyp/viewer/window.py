@@ -145,6 +145,7 @@ class ViewerWindow(QWidget):
         """Update everything around the picture from the player's state."""
         self._refresh_condition()
         self.panels.legend.make_way()
+        self.alerting.open_sound()
         self.record.show_news()
         self.report.show_news()
         self.controls.show_recording(self.record.is_on)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fakes import RATE_HZ, results_of
 
+from realtime_polyp.viewer import sound as sound_of_alarms
 from realtime_polyp.viewer.shown_alarms import ShownAlarms
 from realtime_polyp.viewer.sound import AlarmSound, SoundError, chime_wav, open_speaker
 
@@ -67,6 +68,39 @@ def test_switched_off_it_is_silent() -> None:
     sound.switch(on=False)
     sound.play(1)
     assert speaker.played == 0 and not sound.on
+
+
+def test_what_starts_shortly_before_the_output_is_open_is_heard_then() -> None:
+    speaker = Speaker()
+    sound = AlarmSound(speaker.open)
+    sound.switch_on_later()
+    assert sound.on and sound.audible and sound.waits
+    sound.play(1)
+    assert speaker.played == 0, "nothing is open yet"
+    sound.open()
+    assert speaker.played == 1 and sound.on and not sound.waits
+    sound.switch(on=False)
+    sound.switch_on_later()
+    sound.switch(on=False)
+    assert not sound.on and not sound.waits
+
+
+def test_an_alarm_long_before_the_output_is_open_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound_of_alarms, "_STILL_NEWS_S", 0.0)
+    speaker = Speaker()
+    sound = AlarmSound(speaker.open)
+    sound.switch_on_later()
+    sound.play(1)
+    sound.open()
+    assert speaker.played == 0
+
+
+def test_an_output_that_cannot_be_opened_later_leaves_it_off() -> None:
+    sound = AlarmSound(Speaker(broken=True).open)
+    sound.switch_on_later()
+    with pytest.raises(SoundError, match="the fake speaker is broken"):
+        sound.open()
+    assert not sound.on and not sound.waits
 
 
 def test_the_chime_is_short_and_soft_and_does_not_click() -> None:

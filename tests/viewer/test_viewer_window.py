@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -273,6 +274,22 @@ class TestSound:
         qtbot.keyClick(one, Qt.Key_A)
         assert one.status.right.text() == "No sound: this machine has no audio output"
         assert not one.alerting.sound.on and not one.controls._sound.isChecked()
+
+    def test_of_a_live_source_it_is_opened_when_there_is_a_picture(self, window, qtbot):
+        one, displayed = window(500, live=True, start=False), []
+
+        def open_speaker():
+            displayed.append(one.player.displayed)
+            raise SoundError("No sound: this machine has no audio output")
+
+        one.alerting.sound = AlarmSound(open_speaker)
+        one.options = replace(one.options, sound=None)
+        one.start()
+        assert one.alerting.sound.on and not displayed
+        qtbot.waitUntil(lambda: not one.alerting.sound.on)
+        assert len(displayed) == 1 and displayed[0] is not None
+        assert one.status.right.text() == "No sound: this machine has no audio output"
+        assert "No sound \u2013 press A to try again" in one.canvas._notes.mutes
 
     def test_without_temporal_filtering_it_stays_off_and_a_message_says_why(self, window, qtbot):
         one = window(500, config=PipelineConfig(temporal=None))
