@@ -7,6 +7,7 @@ from PyQt5.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPixmap
 
 from realtime_polyp.outputs.labels import Rect
 from realtime_polyp.viewer.condition import Condition, Tone
+from realtime_polyp.viewer.elide import elided
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.theme import BACKGROUND, TEXT, TONES
 
@@ -172,7 +173,7 @@ def _pixmap(badge: _Badge, rect: QRectF, ratio: float) -> QPixmap:
     painter.setPen(QColor(badge.ink))
     within = QRectF(left, 0, rect.width() - left - size * 0.3, rect.height())
     mode = Qt.ElideRight if badge.dot else Qt.ElideMiddle  # a condition begins with its title
-    text = QFontMetricsF(font).elidedText(badge.text, mode, within.width() + 1)
+    text = elided(badge.text, QFontMetricsF(font), within.width() + 1, mode)
     painter.drawText(within, int(Qt.AlignLeft | Qt.AlignVCenter), text)
     painter.end()
     return pixmap

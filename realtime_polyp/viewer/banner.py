@@ -19,6 +19,7 @@ def make_top(menu: QWidget, title: str, *, unverified: bool) -> QWidget:
     row.addWidget(menu)
     name = ElidedLabel()
     name.setText(title)
+    name.setToolTip(title)
     row.addWidget(name, 1)
     if unverified:
         warning = QLabel(UNVERIFIED)

@@ -16,7 +16,7 @@ from realtime_polyp.viewer.keys import Action, tooltip
 from realtime_polyp.viewer.mutes import per_cent
 from realtime_polyp.viewer.pacing import speed_text
 from realtime_polyp.viewer.paint import font_px
-from realtime_polyp.viewer.theme import TEXT_PX, TONES
+from realtime_polyp.viewer.theme import TEXT_PX, TONES, restyle
 from realtime_polyp.viewer.timeline import Timeline
 
 _TOGGLES: tuple[Action, ...] = ("overlay", "boxes", "outline", "labels", "fill")
@@ -24,6 +24,7 @@ _JUMPS: tuple[Action, ...] = ("previous alarm", "next alarm", "replay")
 _TOOLS: tuple[Action, ...] = ("record", "keep", "snapshot", "legend", "help", "full screen")
 _LEAST: tuple[Action, ...] = ("fill", "legend", "replay", "labels", "outline", "boxes", "step back")
 """Buttons that a narrow bar leaves out, the first ones first, after the word "Threshold". Their keys remain."""
+_LIVE, _PAUSED = "LIVE", "PAUSED"
 
 
 class Controls(QWidget):
@@ -52,6 +53,7 @@ class Controls(QWidget):
         self._toggles: dict[Action, QToolButton] = {}
         self._tools: dict[Action, QToolButton] = {}
         self._speed: QToolButton | None = None
+        self._live_label: QLabel | None = None
         self._buttons: dict[Action, QToolButton] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(10, 4, 10, 4)
@@ -88,6 +90,9 @@ class Controls(QWidget):
         if self._speed:
             letters = QFontMetrics(font_px(round(TEXT_PX * scale)))
             self._speed.setFixedWidth(letters.horizontalAdvance("0.25\u00d7") + round(16 * scale))
+        if self._live_label:
+            letters = QFontMetrics(font_px(round(TEXT_PX * scale), bold=True))
+            self._live_label.setFixedWidth(letters.horizontalAdvance(_PAUSED) + round(16 * scale))
         if self.timeline:
             self.timeline.set_scale(scale)
         for label in self.findChildren(FixedWidthLabel):
@@ -103,6 +108,8 @@ class Controls(QWidget):
         margins = self.contentsMargins().left() + self.contentsMargins().right() + 20
         widgets = [item.widget() for item in map(self._row.itemAt, range(self._row.count())) if item.widget()]
         narrowest = {self.threshold: self.threshold.minimumWidth()}
+        if self._live_label:
+            narrowest[self._live_label] = self._live_label.minimumWidth()
         needed = margins + round(20 * self._scale)
         needed += sum(narrowest.get(widget, widget.sizeHint().width()) + self._row.spacing() for widget in widgets)
         optional = [self._title, *(self._buttons[action] for action in _LEAST if action in self._buttons)]
@@ -117,11 +124,20 @@ class Controls(QWidget):
             self._pause_icon = state
             self._pause.setIcon(icon(state))
 
-    def show_position(self, position_s: float) -> None:
+    def show_live(self, *, paused: bool) -> None:
+        """Say of a live source whether its picture is the present one, or stands still."""
+        if self._live_label:
+            self._live_label.setText(_PAUSED if paused else _LIVE)
+            restyle(self._live_label, f"color: {TONES['warn' if paused else 'bad']}; font-weight: bold;")
+
+    def show_position(self, position_s: float, shown_s: float) -> None:
+        """Move the playhead, which goes ahead to the target of a seek, and write the time of the picture that is shown.
+
+        While the mouse searches, the time there stands at the mouse.
+        """
         if self.timeline:
             self.timeline.set_position(position_s)
-            position_s = self.timeline.position_s  # while searching with the mouse, the time there
-        self._elapsed.setText(clock_text(position_s, tenths=True))
+        self._elapsed.setText(clock_text(shown_s, tenths=True))
 
     @property
     def has_position(self) -> bool:
@@ -158,13 +174,7 @@ class Controls(QWidget):
     def _make_position(
         self, duration_s: float, rate_hz: float | None, on_loop: Callable[[float, float], None]
     ) -> QHBoxLayout:
-        self.timeline = Timeline(
-            duration_s,
-            rate_hz,
-            on_seek=self._on_seek,
-            on_loop=on_loop,
-            on_preview=lambda time_s: self._elapsed.setText(clock_text(time_s, tenths=True)),
-        )
+        self.timeline = Timeline(duration_s, rate_hz, on_seek=self._on_seek, on_loop=on_loop)
         clocks = QVBoxLayout()
         clocks.setSpacing(0)
         clocks.addStretch(1)
@@ -186,9 +196,10 @@ class Controls(QWidget):
             row.addWidget(self._button("step back"))
         row.addWidget(self._button("step"))
         if self._live:
-            live = QLabel("LIVE")
-            live.setStyleSheet(f"color: {TONES['bad']}; font-weight: bold; padding: 0 8px;")
-            row.addWidget(live)
+            self._live_label = QLabel()
+            self._live_label.setAlignment(Qt.AlignCenter)
+            self.show_live(paused=False)
+            row.addWidget(self._live_label)
             row.addWidget(self._button("replay"))
             return
         for action in _JUMPS:

@@ -187,13 +187,13 @@ class JudgeLink:
     # Marks
 
     def _mark(self) -> None:
-        at_s = self._window.player.position_s
+        at_s = self._window.player.shown_s
         if self._say_it(Mark(round(max(0.0, at_s), 3))):
             self._tell(f"Marked at {clock_text(at_s)}, in the list of polyps{self._not_kept}")
 
     def _mark_withdrawal(self) -> None:
         """Mark the start of withdrawal, then its end."""
-        at_s = self._window.player.position_s
+        at_s = self._window.player.shown_s
         start_s = self.judging.judgement.withdrawal_s[0] if self.judging else self._withdrawal_from_s
         ends = start_s is not None and at_s > start_s
         if self._say_it(Withdrawal("end" if ends else "start", round(max(0.0, at_s), 3))):
@@ -240,7 +240,7 @@ class JudgeLink:
         if polyp is not None and filled.values:
             said.append(PolypFields(polyp, dict(filled.values)))
         if filled.note:
-            said.append(Note(round(max(0.0, self._window.player.position_s), 3), filled.note, polyp))
+            said.append(Note(round(max(0.0, self._window.player.shown_s), 3), filled.note, polyp))
         other = _number_of(filled.same_as)
         if polyp is not None and other is not None:
             said.append(SamePolyp(polyp, other))

@@ -201,8 +201,13 @@ class Player:
         return self.playhead.step_s
 
     @property
+    def shown_s(self) -> float:
+        """Time of the picture on the screen, s of the video; before the first, where it begins."""
+        return self.displayed.frame.pts_s if self.displayed else self.feeds.start_s
+
+    @property
     def position_s(self) -> float:
-        """Time of the picture on the screen, or the target of a seek, s of the video."""
+        """Time of the picture on the screen, or the target of a seek until its first picture comes, s of the video."""
         awaits_first = self.presenter.awaits_first and not self.info.live
         if self.phase == "seeking" or awaits_first or self.displayed is None:
             return self.feeds.start_s

@@ -3,14 +3,15 @@
 import math
 
 from PyQt5.QtCore import Qt
-from PyQt5.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
+from PyQt5.QtGui import QFontMetrics, QFontMetricsF, QPainter, QPaintEvent, QResizeEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from realtime_polyp.telemetry.ledger import Tally
 from realtime_polyp.viewer.condition import PICTURE_LATE_S, Condition, Tone, measured_text
+from realtime_polyp.viewer.elide import elided
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.rates import Reading
-from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES
+from realtime_polyp.viewer.theme import DIM, TEXT, TEXT_PX, TONES, restyle
 
 _WIDEST_TEXTS = {
     "state": "\u25cf  Source not answering", "polyps": "polyps so far 000",
@@ -73,7 +74,7 @@ class StatusLine(QWidget):
             label.setFixedWidth(_width_px(_WIDEST_TEXTS[name], scale, large=name in _LARGE))
         for label in (*self.labels.values(), self.right):  # letters of another font, such as a sign, are higher
             label.setFixedHeight(round(1.25 * _LARGE_PX * scale))
-        self.labels["polyps"].setStyleSheet(f"font-weight: bold; font-size: {round(_LARGE_PX * scale)}px;")
+        restyle(self.labels["polyps"], f"font-weight: bold; font-size: {round(_LARGE_PX * scale)}px;")
         self.show_tone(self._tone)
         self._hide_least()
 
@@ -104,7 +105,7 @@ class StatusLine(QWidget):
         """Colour the condition; something hidden is reason enough for another colour than green."""
         self._tone = tone
         size_px = round(_LARGE_PX * self._scale)
-        self.labels["state"].setStyleSheet(f"color: {TONES[tone]}; font-weight: bold; font-size: {size_px}px;")
+        restyle(self.labels["state"], f"color: {TONES[tone]}; font-weight: bold; font-size: {size_px}px;")
 
     def show_reading(self, reading: Reading) -> None:
         texts = {
@@ -119,16 +120,16 @@ class StatusLine(QWidget):
             if name in self.labels:
                 self.labels[name].setText(text)
         if "speed" in self.labels:
-            self.labels["speed"].setStyleSheet(f"color: {TONES['warn']};" if reading.is_slow else "")
+            restyle(self.labels["speed"], f"color: {TONES['warn']};" if reading.is_slow else "")
         if "video" in self.labels:
             is_late = (reading.video_delay_ms or 0.0) > PICTURE_LATE_S * 1e3
-            self.labels["video"].setStyleSheet(f"color: {TONES['bad']};" if is_late else "")
+            restyle(self.labels["video"], f"color: {TONES['bad']};" if is_late else "")
 
     def show_dropped(self, dropped: int, tally: Tally | None) -> None:
         """dropped: pictures that should have been shown. tally: the full account, as a tooltip."""
         label = self.labels["dropped"]
         label.setText(f"dropped {dropped}")
-        label.setStyleSheet(f"color: {TONES['warn']};" if dropped else "")
+        restyle(label, f"color: {TONES['warn']};" if dropped else "")
         label.setToolTip(tally_text(tally) if tally else "")
 
     def show_engines(self, engines: str, error: str | None) -> None:
@@ -154,12 +155,12 @@ class StatusLine(QWidget):
         if self.right.text() != text:
             self.right.setText(text)
             self.right.setToolTip(text)
-            self.right.setStyleSheet(f"color: {colour};")
+            restyle(self.right, f"color: {colour};")
             self._hide_least()
 
 
 class ElidedLabel(QLabel):
-    """A right-aligned label that shortens its text instead of moving its neighbours."""
+    """A right-aligned label that shortens its text instead of moving its neighbours: addresses before words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +168,7 @@ class ElidedLabel(QLabel):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
-        text = self.fontMetrics().elidedText(self.text(), Qt.ElideMiddle, self.width())
+        text = elided(self.text(), QFontMetricsF(self.font()), self.width())
         painter.drawText(self.rect(), int(Qt.AlignRight | Qt.AlignVCenter), text)
 
 

@@ -1,8 +1,12 @@
 """Colours, sizes and fixed notices. Dark, for a dimmed endoscopy room: only the picture is bright."""
 
 import re
+from typing import TYPE_CHECKING
 
 from realtime_polyp.viewer.condition import Tone
+
+if TYPE_CHECKING:
+    from PyQt5.QtWidgets import QWidget
 
 BACKGROUND = "#0b0d10"
 BAR = "#15191e"
@@ -33,6 +37,12 @@ def scale_of(width: int, height: int) -> float:
 def scaled(sheet: str, scale: float) -> str:
     """A style sheet with all its px, but for single ones, at a scale."""
     return re.sub(r"\b(\d+)px", lambda px: f"{round(int(px[1]) * scale) if int(px[1]) > 1 else 1}px", sheet)
+
+
+def restyle(widget: "QWidget", sheet: str) -> None:
+    """Give a widget a style sheet unless it has it: Qt lays the widget out anew, whether or not anything changed."""
+    if widget.styleSheet() != sheet:
+        widget.setStyleSheet(sheet)
 
 
 def style_of(scale: float) -> str:

@@ -28,7 +28,7 @@ _Drag = Literal["none", "search", "pan", "loop", "overview"]
 
 class Timeline(QWidget):
     """duration_s: of the recording, s. rate_hz: frames per second, if known. on_seek: called with a time, s.
-    on_loop: called with the start and the end of a stretch, s. on_preview: called with a time while searching, s."""
+    on_loop: called with the start and the end of a stretch, s."""
 
     _thumbnail_ready = pyqtSignal()
 
@@ -39,10 +39,9 @@ class Timeline(QWidget):
         *,
         on_seek: Callable[[float], None],
         on_loop: Callable[[float, float], None] = lambda start_s, end_s: None,
-        on_preview: Callable[[float], None] = lambda time_s: None,
     ) -> None:
         super().__init__()
-        self._on_seek, self._on_loop, self._on_preview = on_seek, on_loop, on_preview
+        self._on_seek, self._on_loop = on_seek, on_loop
         self.view = whole(duration_s, rate_hz)
         self.content = TimelineContent()
         self.position_s = 0.0
@@ -254,7 +253,6 @@ class Timeline(QWidget):
 
     def _search(self, x: float) -> None:
         self.position_s = self.time_at(x)
-        self._on_preview(self.position_s)
         self.update()
 
     def _centre_on(self, x: float) -> None:

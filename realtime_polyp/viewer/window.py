@@ -154,7 +154,7 @@ class ViewerWindow(QWidget):
         self.status_link.refresh_line(polyps=self.alarms.polyps if counts else None)
         self.judge.refresh()
         self.status_link.show_notes()
-        self.controls.show_position(self.player.position_s)
+        self.controls.show_position(self.player.position_s, self.player.shown_s)
         self.controls.show_speed(speed_text(self.player.speed), usual=self.player.speed == 1)
         marks = tuple(sorted((mark.at_s, mark.text) for mark in self.judge.marks))
         self.timeline.refresh(self.transport, self.alerting.style.min_score, marks)
@@ -224,7 +224,7 @@ class ViewerWindow(QWidget):
     def _tick(self) -> None:
         wait_s = self.player.tick()
         self._refresh_condition()
-        self.controls.show_position(self.player.position_s)
+        self.controls.show_position(self.player.position_s, self.player.shown_s)
         self.timeline.yield_to_player()
         self.snapshot.show_news()
         if self.player.phase == "closed":
@@ -252,6 +252,7 @@ class ViewerWindow(QWidget):
         self.status_link.refresh_condition()
         icon = "again" if self.player.phase in ("ended", "failed") else "play" if self.player.paused else "pause"
         self.controls.show_playing(icon)
+        self.controls.show_live(paused=self.condition.name == "paused")
 
     # Actions
 

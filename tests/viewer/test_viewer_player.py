@@ -141,6 +141,7 @@ def test_seek_shows_the_requested_picture_first_with_a_tracked_overlay(start):
     show.player.seek(1.0)
     show.player.seek(2.0)  # the last call counts
     assert show.player.position_s == 2.0
+    assert show.player.shown_s == show.screen.frames[-1].frame.pts_s < 1.0, "the old picture is still shown"
     before = len(show.screen.frames)
     show.run(lambda: len(show.screen.frames) > before)
     first = show.screen.frames[before]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from media import write_clip
-from PyQt5.QtCore import QPoint, Qt, QTimer
-from PyQt5.QtGui import QColor, QImage
+from PyQt5.QtCore import QEvent, QObject, QPoint, Qt, QTimer
+from PyQt5.QtGui import QColor, QFontMetricsF, QImage
 from PyQt5.QtWidgets import QLabel
 from viewer_fakes import RATE_HZ, FakeDetector, FakeSegmenter, FakeSource, Feeds, picture
 
@@ -29,13 +29,17 @@ from realtime_polyp.sources import Paced, open_source
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.viewer.app import run_viewer
 from realtime_polyp.viewer.canvas import Canvas, letterbox
+from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.condition import RUNNING
 from realtime_polyp.viewer.displayed import DisplayedFrame, SourceInfo
+from realtime_polyp.viewer.elide import elided, shorten_addresses
 from realtime_polyp.viewer.keys import ACTION_OF, KEYS, help_html
+from realtime_polyp.viewer.paint import font_px
+from realtime_polyp.viewer.rates import Reading
 from realtime_polyp.viewer.session_factory import SessionFactory
 from realtime_polyp.viewer.sound import AlarmSound, SoundError
 from realtime_polyp.viewer.status import StatusLine
-from realtime_polyp.viewer.theme import ACCENT
+from realtime_polyp.viewer.theme import ACCENT, TONES
 from realtime_polyp.viewer.window import ViewerWindow
 from realtime_polyp.viewer.window_options import ViewerOptions
 
@@ -239,6 +243,19 @@ class TestTimeline:
         qtbot.waitUntil(lambda: one.player.phase == "playing" and one.player.displayed.frame.pts_s > 9, timeout=20_000)
         assert one.player.displayed.frame.pts_s == pytest.approx(10, abs=0.5)
 
+    def test_the_clock_is_that_of_the_picture_on_the_screen_while_the_playhead_goes_ahead(self, window, qtbot):
+        one = window(1000)
+
+        def clock_fits() -> bool:
+            return one.controls._elapsed.text() == clock_text(one.player.displayed.frame.pts_s, tenths=True)
+
+        qtbot.waitUntil(lambda: one.player.displayed is not None)
+        qtbot.keyClick(one, Qt.Key_Space)
+        qtbot.keyClick(one, Qt.Key_Right)
+        assert one.player.displayed.frame.pts_s < 5 <= one.player.position_s == one.controls.timeline.position_s
+        assert clock_fits()
+        qtbot.waitUntil(lambda: one.player.displayed.frame.pts_s >= 5 and clock_fits(), timeout=20_000)
+
     def test_has_a_bar_where_a_polyp_was_shown(self, window, qtbot):
         one = window(1000)
         qtbot.waitUntil(lambda: any(end - start > 0.5 for start, end in one.alarms.spans), timeout=20_000)
@@ -365,6 +382,55 @@ class TestStatus:
         assert not status.labels["state"].isHidden() and not status.labels["polyps"].isHidden()
         status.clear_message()
         assert not status.labels["fps"].isHidden()
+
+    def test_an_address_loses_its_middle_and_the_sentence_stays(self, qtbot):
+        text = "rtsp://scope-7.endoscopy.hospital.example:8554/procedure/room-12/main was away after 18.3 s."
+        metrics = QFontMetricsF(font_px(15))
+        room_px = 0.7 * metrics.horizontalAdvance(text)
+        shown = elided(text, metrics, room_px)
+        assert metrics.horizontalAdvance(shown) <= room_px
+        assert shown.startswith("rtsp://scope") and shown.endswith("main was away after 18.3 s.")
+        assert elided(text, metrics, 2 * room_px) == text
+        assert elided("no address " * 9, metrics, 100.0).count("\u2026") == 1
+
+    def test_every_address_and_path_is_shortened_and_no_word(self):
+        text = "tcp://10.0.0.1:5000 sends nothing: written to /data/scope/sessions/20261127 until then, 30/s"
+        assert shorten_addresses(text, 9) == "tcp:\u20265000 sends nothing: written to /dat\u20261127 until then, 30/s"
+
+    def test_nothing_is_styled_anew_while_nothing_changes(self, qtbot):
+        status, styled = StatusLine(live=True), []
+        qtbot.addWidget(status)
+        status.show()
+
+        class Watcher(QObject):
+            def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+                if event.type() == QEvent.StyleChange:
+                    styled.append(watched)
+                return False
+
+        def refresh() -> None:
+            status.show_reading(Reading(25.0, 400.0, 450.0, 20.0))  # late
+            status.show_dropped(3, None)
+            status.show_tone("warn")
+
+        refresh()
+        watcher = Watcher()
+        for label in status.labels.values():
+            label.installEventFilter(watcher)
+        refresh()
+        assert styled == []
+        status.show_tone("bad")
+        assert status.labels["state"] in styled
+
+    def test_a_live_picture_that_stands_still_is_not_called_live(self, window, qtbot):
+        one = window(10_000, live=True)
+        qtbot.waitUntil(lambda: one.player.displayed is not None)
+        label, width = one.controls._live_label, one.controls._live_label.width()
+        assert label.text() == "LIVE" and TONES["bad"] in label.styleSheet()
+        qtbot.keyClick(one, Qt.Key_Space)
+        assert label.text() == "PAUSED" and TONES["warn"] in label.styleSheet() and label.width() == width
+        qtbot.keyClick(one, Qt.Key_Space)
+        assert label.text() == "LIVE" and TONES["bad"] in label.styleSheet()
 
     def test_no_signal_after_a_second(self, window, qtbot):
         one = window(100, live=True, blocks_at=10)
