@@ -12,7 +12,8 @@ from realtime_polyp.outputs.overlay import SHOWN_COLOUR, BoxShape, Shapes
 from realtime_polyp.outputs.overlay_lines import Look
 from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.paint import Surface, font_px, paint_shapes
-from realtime_polyp.viewer.theme import BACKGROUND, DIM, LINE, TEXT
+from realtime_polyp.viewer.polyp_list import paint_flag, paint_verdict
+from realtime_polyp.viewer.theme import BACKGROUND, BAR, DIM, LINE, TEXT
 
 _ROWS = (
     ("shown", "Green frame", "a polyp is found in this picture"),
@@ -20,17 +21,27 @@ _ROWS = (
     ("outline", "Cyan outline", "how far the polyp reaches"),
     ("label", "2  89 %", "polyp number 2; how certain the program is"),
     ("bar", "Green bar at the edge", "a new polyp, on this side of the picture"),
+    ("flag", "Violet flag in the list", "a marked moment, to look at later"),
+)
+_JUDGED_ROWS = (
+    ("accepted", "Green tick", "a person said: it is a polyp"),
+    ("rejected", "Red cross", "a person said: a false alarm"),
 )
 _MUCOSA = (176, 98, 88)
+_TALLEST = 0.66  # of the canvas
 _FOOT = "L hides and shows this legend"
 
 
 class Legend(QWidget):
-    """A panel on the canvas, in the size that fits it. A click closes it. on_close: called when the user closes it."""
+    """A panel on the canvas, in the size that fits it. A click closes it.
 
-    def __init__(self, canvas: Canvas, on_close: Callable[[], None]) -> None:
+    on_close: called when the user closes it. judges: polyps are judged in this window; the signs for that are listed.
+    """
+
+    def __init__(self, canvas: Canvas, on_close: Callable[[], None], *, judges: bool = False) -> None:
         super().__init__(canvas)
         self._canvas, self._on_close = canvas, on_close
+        self._rows = (*_ROWS, *_JUDGED_ROWS) if judges else _ROWS
         self.setObjectName("legend")
         self._size, self._is_open = 16.0, False
         self.hide()
@@ -72,13 +83,13 @@ class Legend(QWidget):
     def fit(self) -> None:
         """Take the size and the place for the canvas as it is: the lower left corner."""
         width, height = self._canvas.width(), self._canvas.height()
-        self._size = max(11.0, min(height / 30, width / 42))
+        lines = len(self._rows) * 2.6 + 3.2
+        self._size = max(11.0, min(height / 30, width / 42, _TALLEST * height / lines))
         needed = self._width_of(self._size)
         if needed > 0.92 * width:
             self._size *= 0.92 * width / needed
             needed = self._width_of(self._size)
-        tall = round(self._size * (len(_ROWS) * 2.6 + 3.2))
-        self.resize(round(needed), tall)
+        self.resize(round(needed), round(self._size * lines))
         self.move(self._corners()[0])
 
     def _corners(self) -> list[QPoint]:
@@ -98,7 +109,7 @@ class Legend(QWidget):
         painter.setPen(QColor(LINE))
         painter.setBrush(QColor(BACKGROUND))
         painter.drawRect(QRectF(0.5, 0.5, self.width() - 1, self.height() - 1))
-        for index, (kind, title, meaning) in enumerate(_ROWS):
+        for index, (kind, title, meaning) in enumerate(self._rows):
             top = size * (0.9 + 2.6 * index)
             _paint_sample(painter, kind, QRectF(size, top, 4 * size, 2.2 * size))
             _write(painter, title, size * 6, top + 1.0 * size, font=size, colour=TEXT, bold=True)
@@ -106,7 +117,8 @@ class Legend(QWidget):
         _write(painter, _FOOT, size, self.height() - 0.9 * size, font=size * 0.85, colour=DIM)
 
     def _width_of(self, size: float) -> float:
-        texts = [(title, size, True) for _, title, _ in _ROWS] + [(meaning, size * 0.9, False) for *_, meaning in _ROWS]
+        texts = [(title, size, True) for _, title, _ in self._rows]
+        texts += [(meaning, size * 0.9, False) for *_, meaning in self._rows]
         widths = [QFontMetricsF(font_px(font, bold=bold)).horizontalAdvance(text) for text, font, bold in texts]
         return float(7.5 * size + max(widths))
 
@@ -124,9 +136,15 @@ def _write(painter: QPainter, text: str, x: float, y: float, *, font: float, col
 
 
 def _paint_sample(painter: QPainter, kind: str, area: QRectF) -> None:
-    """A piece of a picture with the sign in it, drawn as over the real picture."""
-    painter.fillRect(area, QColor(*_MUCOSA))
+    """A piece of a picture with the sign in it, drawn as over the real picture; the flag as in the list."""
+    painter.fillRect(area, QColor(BAR) if kind == "flag" else QColor(*_MUCOSA))
     width, height = area.width(), area.height()
+    if kind in ("accepted", "rejected"):
+        paint_verdict(painter, kind == "accepted", area.center(), 0.42 * height)
+        return
+    if kind == "flag":
+        paint_flag(painter, area)
+        return
     if kind == "bar":
         painter.fillRect(
             QRectF(area.left(), area.top() + height * 0.2, height * 0.16, height * 0.6), QColor(*SHOWN_COLOUR)

@@ -30,7 +30,7 @@ class Panels(QObject):
         super().__init__(canvas)
         self._canvas, self._judge, self._replay = canvas, judge, replay
         self.help = HelpPanel(canvas, live=live)
-        self.legend = Legend(canvas, on_legend_closed)
+        self.legend = Legend(canvas, on_legend_closed, judges=judge.judging is not None)
 
     def toggle_help(self) -> None:
         """Show or hide the list of keys."""

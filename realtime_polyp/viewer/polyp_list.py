@@ -138,7 +138,7 @@ class _Rows(QWidget):
         )
         upper, lower = _halves(texts)
         if isinstance(entry, MarkEntry):
-            _paint_flag(painter, shown)
+            paint_flag(painter, shown)
             _write(painter, clock_text(entry.at_s), upper, 15 * scale, MARK, bold=True)
             _write(painter, entry.text, lower, 12 * scale, DIM)
             return
@@ -195,7 +195,8 @@ def paint_verdict(painter: QPainter, verdict: bool | None, centre: QPointF, radi
     painter.restore()
 
 
-def _paint_flag(painter: QPainter, area: QRectF) -> None:
+def paint_flag(painter: QPainter, area: QRectF) -> None:
+    """Paint the flag of a marked moment."""
     painter.save()
     painter.setPen(QPen(QColor(MARK), max(2.0, area.height() / 20)))
     x, top, bottom = area.center().x() - area.height() * 0.25, area.top() + area.height() * 0.12, area.bottom()

@@ -17,8 +17,9 @@ from realtime_polyp.viewer.canvas import Canvas
 from realtime_polyp.viewer.condition import RUNNING, Condition
 from realtime_polyp.viewer.displayed import DisplayedFrame, SourceInfo
 from realtime_polyp.viewer.edge_signal import bar_of, side_of
+from realtime_polyp.viewer.legend import Legend
 from realtime_polyp.viewer.sound import AlarmSound
-from realtime_polyp.viewer.theme import scale_of
+from realtime_polyp.viewer.theme import MARK, TONES, scale_of
 from realtime_polyp.viewer.window import ViewerWindow
 from realtime_polyp.viewer.window_options import ViewerOptions
 
@@ -177,6 +178,24 @@ class TestLegend:
         one.canvas.set_condition(RUNNING)
         one.panels.legend.make_way()
         assert one.panels.legend.isVisible()
+
+    def test_where_polyps_are_judged_it_has_the_signs_of_verdicts_too(self, qtbot):
+        canvas = Canvas(OverlayStyle())
+        qtbot.addWidget(canvas)
+        canvas.resize(800, 600)
+        canvas.set_condition(RUNNING)
+        canvas.show()
+        shown = {}
+        for judges in (False, True):
+            legend = Legend(canvas, lambda: None, judges=judges)
+            legend.open()
+            picture = legend.grab().toImage()
+            assert canvas.rect().contains(legend.geometry())
+            points = product(range(0, picture.width(), 2), range(0, picture.height(), 2))
+            shown[judges] = {picture.pixelColor(*point).name() for point in points}
+            legend.hide()
+        assert MARK in shown[False] & shown[True]  # the flag
+        assert TONES["bad"] in shown[True] - shown[False]  # the cross
 
     @pytest.mark.parametrize("size", [(800, 600), (1280, 800)])
     def test_it_fits_on_the_picture(self, window, size):
