@@ -51,6 +51,7 @@ class Timeline(QWidget):
         self._pressed: QPoint = QPoint()
         self._pressed_s = self._dragged_s = 0.0
         self._hover_x: int | None = None
+        self._hover_y = 0
         self._hover: TimelineHover | None = None
         self._thumbnails: Thumbnails | None = None
         self._thumbnail_ready.connect(self._show_hover)
@@ -72,7 +73,7 @@ class Timeline(QWidget):
     def set_content(self, content: TimelineContent) -> None:
         """Draw this from now on."""
         if content is not self.content:
-            changed = content.has_two_rows != self.content.has_two_rows
+            changed = content.rows != self.content.rows
             self.content = content
             if changed:
                 self._fit()
@@ -105,7 +106,7 @@ class Timeline(QWidget):
         return self.view.to_s(x - lanes.left, lanes.width)
 
     def sizeHint(self) -> QSize:
-        return QSize(600, height_px(self._scale, two_rows=self.content.has_two_rows))
+        return QSize(600, height_px(self._scale, self.content.rows))
 
     def close_thumbnails(self) -> None:
         """Stop decoding."""
@@ -165,10 +166,10 @@ class Timeline(QWidget):
         return lanes.left + self.view.to_px(time_s, lanes.width)
 
     def _lanes(self) -> Lanes:
-        return lanes_of(self.width(), self._scale, two_rows=self.content.has_two_rows)
+        return lanes_of(self.width(), self._scale, self.content.rows)
 
     def _fit(self) -> None:
-        self.setFixedHeight(height_px(self._scale, two_rows=self.content.has_two_rows))
+        self.setFixedHeight(height_px(self._scale, self.content.rows))
         self._redraw()
 
     def _redraw(self) -> None:
@@ -202,7 +203,7 @@ class Timeline(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         x = event.localPos().x()
-        self._hover_x = event.pos().x()
+        self._hover_x, self._hover_y = event.pos().x(), event.pos().y()
         if self._drag == "search":
             self._search(x)
         elif self._drag == "overview":
@@ -277,9 +278,9 @@ class Timeline(QWidget):
         return round(int(time_s / step_s) * step_s, 4)
 
     def _text_at(self, time_s: float) -> str:
-        """What is known of a moment, such as "Polyp 3, blurred"."""
-        content, words = self.content, []
-        if alarm := content.alarm_at(time_s):
+        """What is known of a moment, such as "Polyp 3, blurred"; of several polyps, the one under the mouse."""
+        content, words, bars = self.content, [], self._lanes().alarms
+        if alarm := content.alarm_at(time_s, (self._hover_y - bars.top()) / bars.height()):
             words.append(f"polyp {alarm[2]}" if alarm[2] else "polyp")
         row = content.frame_at(time_s)
         if row is not None:

@@ -1,12 +1,16 @@
 """What the timeline draws: the data of a recording, and how far it was analysed."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
 from realtime_polyp.viewer.shown_alarms import Span
+
+Level = tuple[int, int]
+"""Where in its row a bar lies: its level from the top, 0, 1, ..., and how many levels the row has there."""
 
 NO_DATA = TimelineData(np.zeros(0), np.zeros(0, np.float32), np.zeros(0, "U1"), np.zeros(0, "U1"))
 
@@ -36,15 +40,54 @@ class TimelineContent:
         """Whether there is a second analysis to compare with."""
         return bool(self.data.other_alarms)
 
-    def alarm_at(self, time_s: float) -> AlarmSpan | None:
-        """The alarm at a time, the one that began last."""
-        return next((one for one in reversed(self.data.alarms) if one[0] <= time_s <= one[1]), None)
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """Where the bar of each alarm lies."""
+        return levels_of(self.data.alarms)
+
+    @cached_property
+    def other_levels(self) -> tuple[Level, ...]:
+        """The same for the alarms of the second analysis."""
+        return levels_of(self.data.other_alarms)
+
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """How many levels each row of bars has at most, from the top row down."""
+        rows = (self.levels, self.other_levels) if self.has_two_rows else (self.levels,)
+        return tuple(max((count for _, count in levels), default=1) for levels in rows)
+
+    def alarm_at(self, time_s: float, share: float | None = None) -> AlarmSpan | None:
+        """The alarm at a time: of several, the one whose bar is there, else the one that began last.
+
+        share: where in the row of bars, from 0 at its top to 1; None: anywhere.
+        """
+        placed = zip(self.data.alarms, self.levels, strict=True)
+        there = [(alarm, level) for alarm, level in placed if alarm[0] <= time_s <= alarm[1]]
+        hit = [alarm for alarm, (level, count) in there if share is not None and level <= share * count < level + 1]
+        return next(reversed([*(alarm for alarm, _ in there), *hit]), None)
 
     def frame_at(self, time_s: float) -> int | None:
         """Number of the entry of `data` that covers a time; None where there is none near."""
         times_s = self.data.times_s
         index = int(np.searchsorted(times_s, time_s + 1e-6, side="right")) - 1
         return index if 0 <= index < len(times_s) and time_s - times_s[index] < 1.0 else None
+
+
+def levels_of(alarms: tuple[AlarmSpan, ...]) -> tuple[Level, ...]:
+    """Return where the bar of each alarm lies. Alarms that overlap in time share the row; any other has all of it.
+
+    alarms: in order of their start.
+    """
+    groups: list[list[int]] = []  # levels of alarms that overlap, directly or through others
+    ends_s: list[float] = []  # where the last bar of each level ends, in the last group
+    for start_s, end_s, _ in alarms:
+        if all(end <= start_s for end in ends_s):
+            groups.append([])
+            ends_s = []
+        level = next((place for place, end in enumerate(ends_s) if end <= start_s), len(ends_s))
+        ends_s[level : level + 1] = [end_s]
+        groups[-1].append(level)
+    return tuple((level, max(group) + 1) for group in groups for level in group)
 
 
 def columns(

@@ -12,12 +12,13 @@ from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.paint import font_px
 from realtime_polyp.viewer.shown_alarms import Span
 from realtime_polyp.viewer.theme import ACCENT, BACKGROUND, DIM, LINE, MARK, TEXT, TONES
-from realtime_polyp.viewer.timeline_content import TimelineContent, columns, fill_gaps, has_counterpart, runs
+from realtime_polyp.viewer.timeline_content import Level, TimelineContent, columns, fill_gaps, has_counterpart, runs
 from realtime_polyp.viewer.timeline_view import TimelineView, ticks
 
 _RULER, _BAR, _SCORE, _BAND, _GAP, _OVERVIEW = 15, 17, 22, 4, 2, 4  # heights at scale 1, px
 _LABEL_PX, _GUTTER = 11, 57
 _LEAST_BAR_PX = 3.0
+_LEAST_LEVEL_PX, _LEAST_LETTERS_PX = 4.0, 7.0  # heights at scale 1: of a bar with its gap, of one with a number
 _JOINED_S = 3.0  # samples of the score that are no farther apart are joined
 _GROUND = 0x50424649  # premultiplied ARGB
 _HATCH = QColor(138, 150, 162, 90)
@@ -58,14 +59,19 @@ class Lanes:
         return float(self.overview.bottom())
 
 
-def height_px(scale: float, *, two_rows: bool) -> int:
-    """Height of the whole timeline, px."""
-    bars = 2 * (_BAR + _GAP) if two_rows else _BAR + _GAP
+def height_px(scale: float, rows: tuple[int, ...]) -> int:
+    """Height of the whole timeline, px. rows: see `TimelineContent.rows`."""
+    bars = sum(_row_px(levels) + _GAP for levels in rows)
     return round((_RULER + bars + _SCORE + _GAP + 2 * (_BAND + 1) + _OVERVIEW + 2) * scale)
 
 
-def lanes_of(width: int, scale: float, *, two_rows: bool) -> Lanes:
-    """Lay out a timeline of this width, px."""
+def _row_px(levels: int) -> float:
+    """Height of a row of bars at scale 1: the usual one, unless so many levels could not be seen in it."""
+    return max(_BAR, levels * _LEAST_LEVEL_PX)
+
+
+def lanes_of(width: int, scale: float, rows: tuple[int, ...]) -> Lanes:
+    """Lay out a timeline of this width, px. rows: see `TimelineContent.rows`."""
     left = _GUTTER * scale
     room = max(1.0, width - left - 6 * scale)
     y = 0.0
@@ -76,8 +82,8 @@ def lanes_of(width: int, scale: float, *, two_rows: bool) -> Lanes:
         y += (height + gap) * scale
         return rect
 
-    ruler, alarms = lane(_RULER, 0), lane(_BAR, _GAP)
-    others = lane(_BAR, _GAP) if two_rows else None
+    ruler, alarms = lane(_RULER, 0), lane(_row_px(rows[0]), _GAP)
+    others = lane(_row_px(rows[1]), _GAP) if len(rows) > 1 else None
     return Lanes(ruler, alarms, others, lane(_SCORE, _GAP), lane(_BAND, 1), lane(_BAND, 1), lane(_OVERVIEW, 0))
 
 
@@ -95,11 +101,11 @@ def paint_timeline(painter: QPainter, content: TimelineContent, view: TimelineVi
     _paint_not_analysed(painter, content, view, lanes)
     _paint_bands(painter, content, view, lanes)
     _paint_loop(painter, content, view, lanes, scale)
-    data = content.data
-    _paint_bars(painter, data.alarms, data.other_alarms, view, lanes.alarms, scale, compare=content.has_two_rows)
+    alarms, others, compare = content.data.alarms, content.data.other_alarms, content.has_two_rows
+    _paint_bars(painter, alarms, content.levels, others, view, lanes.alarms, scale, compare=compare)
     if lanes.others is not None:
-        _paint_bars(painter, data.other_alarms, data.alarms, view, lanes.others, scale, compare=True)
-    for time_s, _ in data.marks:
+        _paint_bars(painter, others, content.other_levels, alarms, view, lanes.others, scale, compare=True)
+    for time_s, _ in content.data.marks:
         _paint_mark(painter, lanes.left + view.to_px(time_s, lanes.width), lanes, scale)
     painter.restore()
     _paint_overview(painter, content, view, lanes)
@@ -199,6 +205,7 @@ def _paint_bands(painter: QPainter, content: TimelineContent, view: TimelineView
 def _paint_bars(
     painter: QPainter,
     alarms: tuple[AlarmSpan, ...],
+    levels: tuple[Level, ...],
     others: tuple[AlarmSpan, ...],
     view: TimelineView,
     lane: QRectF,
@@ -206,28 +213,30 @@ def _paint_bars(
     *,
     compare: bool,
 ) -> None:
-    """Bars, each with the number of the polyp where it begins; of two at the same time, the later one lies above.
+    """Bars, each with the number of the polyp where it begins; bars at the same time lie below each other.
 
     compare: what the other analysis lacks is amber and hollow.
     """
-    font = font_px((_LABEL_PX + 2) * scale, bold=True)
-    painter.setFont(font)
-    metrics = QFontMetricsF(font)
-    for alarm in alarms:
+    for alarm, (level, count) in zip(alarms, levels, strict=True):
         start_s, end_s, number = alarm
         left, right = view.to_px(start_s, lane.width()), view.to_px(end_s, lane.width())
         if right < 0 or left > lane.width():
             continue
-        bar = QRectF(lane.left() + left, lane.top() + 1, max(_LEAST_BAR_PX * scale, right - left), lane.height() - 2)
-        painter.fillRect(bar.adjusted(-1.5 * scale, -1, 1.5 * scale, 1), QColor(BACKGROUND))
+        tall, gap = lane.height() / count, 1.0 if count == 1 else 0.5 * scale
+        area = QRectF(lane.left() + left, lane.top() + level * tall, max(_LEAST_BAR_PX * scale, right - left), tall)
+        bar = area.adjusted(0, gap, 0, -gap)
+        painter.fillRect(area.adjusted(-1.5 * scale, 0, 1.5 * scale, 0), QColor(BACKGROUND))
         alone = compare and not has_counterpart(alarm, others)
         colour = QColor(TONES["warn"] if alone else ACCENT)
         painter.setPen(QPen(colour, 2 * scale) if alone else QPen(Qt.NoPen))
         painter.setBrush(Qt.NoBrush if alone else colour)
         edge = scale if alone else 0.0
         painter.drawRoundedRect(bar.adjusted(edge, edge, -edge, -edge), 2 * scale, 2 * scale)
+        font = font_px(min((_LABEL_PX + 2) * scale, bar.height() + 1), bold=True)
         visible = bar.intersected(lane).adjusted(3 * scale, 0, 0, 0)
-        if number and visible.width() > metrics.horizontalAdvance(str(number)):
+        has_room = visible.width() > QFontMetricsF(font).horizontalAdvance(str(number))
+        if number and has_room and bar.height() >= _LEAST_LETTERS_PX * scale:
+            painter.setFont(font)
             painter.setPen(colour if alone else Qt.black)
             painter.drawText(visible, int(Qt.AlignLeft | Qt.AlignVCenter), str(number))
 

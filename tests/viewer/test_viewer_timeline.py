@@ -1,5 +1,6 @@
 """The timeline: which pixel is which time, what it draws, and what the mouse does on it."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ from realtime_polyp.viewer.findings import Findings
 from realtime_polyp.viewer.shown_alarms import ShownAlarms, Span
 from realtime_polyp.viewer.theme import ACCENT, TONES
 from realtime_polyp.viewer.timeline import Timeline
-from realtime_polyp.viewer.timeline_content import TimelineContent, columns, runs
+from realtime_polyp.viewer.timeline_content import TimelineContent, columns, levels_of, runs
 from realtime_polyp.viewer.timeline_link import TimelineLink, join_alarms
 from realtime_polyp.viewer.timeline_paint import gaps_between
 from realtime_polyp.viewer.timeline_view import ticks, whole
@@ -82,6 +83,19 @@ class TestContent:
         assert content.alarm_at(15.0) == (10.0, 20.0, 3) and content.alarm_at(25.0) is None
         assert content.frame_at(33.3) == 33 and content.frame_at(-1.0) is None
 
+    def test_alarms_that_overlap_share_the_row_and_others_have_all_of_it(self):
+        alone, chain = ((0.0, 5.0, 1), (5.0, 9.0, 2)), ((10.0, 20.0, 3), (15.0, 30.0, 4), (20.0, 25.0, 5))
+        assert levels_of((*alone, *chain)) == ((0, 1), (0, 1), (0, 2), (1, 2), (0, 2))
+        nested = ((0.0, 9.0, 1), (1.0, 9.0, 2), (2.0, 3.0, 3), (4.0, 5.0, 4))
+        assert levels_of(nested) == ((0, 3), (1, 3), (2, 3), (2, 3))
+        assert TimelineContent(data(alarms=(*alone, *chain), others=alone)).rows == (2, 1)
+        assert TimelineContent(data(alarms=())).rows == (1,)
+
+    def test_of_alarms_at_the_same_time_the_one_whose_bar_is_there_is_found(self):
+        content = TimelineContent(data(alarms=((10.0, 20.0, 3), (15.0, 30.0, 4))))
+        assert [content.alarm_at(16.0, share)[2] for share in (None, 0.2, 0.7, 1.5)] == [4, 3, 4, 4]
+        assert content.alarm_at(25.0, 0.2) == (15.0, 30.0, 4), "the only one at a time is found anywhere in the row"
+
     def test_what_was_watched_counts_over_what_was_found_ahead(self):
         shown, ahead = ((10.0, 12.0, 1),), ((9.0, 13.0, 0), (20.0, 21.0, 0))
         assert join_alarms(shown, ahead, [(5.0, 15.0)]) == ((10.0, 12.0, 1), (20.0, 21.0, 0))
@@ -129,8 +143,33 @@ def colour_at(timeline: Timeline, time_s: float, colour: str) -> bool:
     return any(max(abs(a - b) for a, b in zip(one, wanted, strict=True)) < 60 for one in found)
 
 
+def green_bars(timeline: Timeline, time_s: float) -> int:
+    """How many bars of alarms lie below each other at a time."""
+    picture, x = timeline.grab().toImage(), x_of(timeline, time_s)
+    colours = [picture.pixelColor(x, y) for y in range(picture.height())]
+    green = [one.green() > 150 and one.red() < 120 for one in colours]
+    return sum(now and not before for before, now in pairwise([False, *green]))
+
+
 def test_draws_alarms_where_they_are(timeline):
     assert colour_at(timeline, 19.0, ACCENT) and not colour_at(timeline, 25.0, ACCENT)
+
+
+def test_bars_of_polyps_at_the_same_time_are_all_seen(timeline, qtbot):
+    usual = timeline.height()
+    alarms = ((10.0, 40.0, 1), *((18.0 + number, 40.0, number) for number in range(2, 9)))
+    for count in (2, 8):
+        timeline.set_content(TimelineContent(data(alarms=alarms[:count])))
+        assert green_bars(timeline, 35.0) == count and green_bars(timeline, 15.0) == 1
+    assert timeline.height() > usual, "eight bars would be too low"
+
+
+def test_the_mouse_is_told_the_polyp_whose_bar_is_under_it(timeline, qtbot):
+    timeline.set_content(TimelineContent(data(alarms=((10.0, 20.0, 3), (12.0, 20.0, 4)))))
+    x, bars = x_of(timeline, 15.0), timeline._lanes().alarms
+    for share, number in ((0.2, 3), (0.8, 4)):
+        qtbot.mouseMove(timeline, QPoint(x, round(bars.top() + share * bars.height())))
+        assert timeline._hover._text == f"Polyp {number}"
 
 
 def test_an_alarm_that_the_other_analysis_lacks_is_amber_and_hollow(timeline):
