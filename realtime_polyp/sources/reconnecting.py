@@ -20,6 +20,11 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 AWAY_WAIT_S = 1.0
 """The longest wait where nobody answered: asking again costs nothing, and the picture is back soon."""
 
+ATTEMPT_LIMIT_S = 60.0
+"""An attempt that takes longer is abandoned, as where a driver hangs. A source's own limits end most attempts sooner: a
+stream's after 10 s without an answer and 10 s without a picture, a device's after twice that."""
+
+_MOST_HANGING = 4  # abandoned attempts whose threads still hang; with so many, no further one is made
 _STEADY_S = 10.0  # a source that ran for so long did not fail because it was opened
 _POLL_S = 0.05
 _NO_PICTURE_S = 0.8  # for so long without a picture, packets come that cannot be decoded
@@ -65,6 +70,7 @@ class Reconnecting(SourceWrapper):
         reopen: opens it anew; raises SourceError. It may block: it is called on a thread of its own.
         last: the picture of an earlier source that this one continues.
         give_up_after_s: how long to try, s without a picture: then `frames` ends as the source did. None: for ever.
+        attempt_limit_s: how long one attempt to open it may take, s; then the next one is made.
         on_open: called with each source that is opened, before its first frame is read.
         on_trouble: called when pictures stop (once), on the thread that reads frames.
         on_return: called with the frame that ends an outage, the picture before it, and what was wrong.
@@ -77,6 +83,7 @@ class Reconnecting(SourceWrapper):
         *,
         last: LastFrame | None = None,
         give_up_after_s: float | None = None,
+        attempt_limit_s: float = ATTEMPT_LIMIT_S,
         on_open: Callable[[Source], None] = lambda source: None,
         on_trouble: Callable[[Trouble], None] = lambda trouble: None,
         on_return: Callable[[Frame, LastFrame, Trouble], None] = lambda frame, last, trouble: None,
@@ -86,6 +93,8 @@ class Reconnecting(SourceWrapper):
         self._trouble: Trouble | None = None
         self.on_open, self.on_trouble, self.on_return = on_open, on_trouble, on_return
         self._reopen, self._last, self._give_up_after_s = reopen, last, give_up_after_s
+        self._attempt_limit_s = attempt_limit_s
+        self._hanging: list[_Opening] = []  # attempts that were abandoned and have not ended
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._outages = Outages()
@@ -198,12 +207,19 @@ class Reconnecting(SourceWrapper):
         return time.monotonic() + wait_s - self._picture_s > self._give_up_after_s
 
     def _open(self) -> Source | SourceError | None:
-        """Open the source on a thread, because a driver may block. None: `close` was called meanwhile."""
-        opening = _Opening(self._reopen)
+        """Make one attempt, on a thread because a driver may block. None: `close` was called meanwhile."""
+        self._hanging = [one for one in self._hanging if not one.done.is_set()]
+        if len(self._hanging) >= _MOST_HANGING:
+            return SourceError(f"{self.name} does not open: {_MOST_HANGING} attempts hang in its driver.")
+        opening, began_s = _Opening(self._reopen), time.monotonic()
         while not opening.done.wait(_POLL_S):
-            if self._stop.is_set() or self._is_given_up(0.0):
-                opening.abandon()
-                return None if self._stop.is_set() else SourceError(f"{self.name} does not open.", is_away=True)
+            hangs = time.monotonic() - began_s > self._attempt_limit_s
+            if not (hangs or self._stop.is_set() or self._is_given_up(0.0)):
+                continue
+            opening.abandon()
+            self._hanging.append(opening)
+            why = f": no answer within {self._attempt_limit_s:g} s" if hangs else ""
+            return None if self._stop.is_set() else SourceError(f"{self.name} does not open{why}.", is_away=True)
         return opening.take()
 
 

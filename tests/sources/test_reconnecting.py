@@ -1,12 +1,13 @@
 """Live sources that come back by themselves, streams in bursts and streams without a clock."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -143,6 +144,58 @@ def test_a_driver_that_blocks_while_it_opens_does_not_block_the_end() -> None:
     assert not thread.is_alive()
     unblock.set()
     wait_until(lambda: late.closed)  # what it opened at last is closed
+
+
+def test_an_attempt_that_hangs_is_abandoned_and_the_next_one_finds_the_source() -> None:
+    unblock, late, attempts = threading.Event(), Camera(), list[int]()
+
+    def hangs_once() -> Camera:
+        attempts.append(len(attempts))
+        if len(attempts) > 1:
+            return Camera()
+        unblock.wait()
+        return late
+
+    source = Reconnecting(Camera(), hangs_once, attempt_limit_s=0.2)
+    frames = source.frames()
+    assert [next(frames).index for _ in range(6)] == list(range(6))
+    source.close()
+    assert len(attempts) == 2 and not late.closed
+    unblock.set()
+    wait_until(lambda: late.closed)  # what the first attempt opened at last is closed
+
+
+def test_a_driver_that_hangs_for_ever_is_not_given_ever_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    unblock, attempts = threading.Event(), list[int]()
+
+    def hangs() -> Camera:
+        attempts.append(len(attempts))
+        unblock.wait()
+        return Camera()
+
+    source = Reconnecting(Camera(), hangs, attempt_limit_s=0.01)
+    waits_of(source, 10, monkeypatch)
+    assert len(attempts) == 4
+    assert source.trouble and source.trouble.reason == "camera does not open: 4 attempts hang in its driver."
+    unblock.set()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rtsp"])
+def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_the_real_one(kind: Literal["tcp", "rtsp"]) -> None:
+    server, limit_s = Server(kind, Scene()), 10.0
+    server.start()
+    source = keep_open(lambda: NetworkSource(server.url, open_timeout_s=limit_s, silence_s=2, probe_s=0.5))
+    watched = Watched(source)
+    wait_until(lambda: len(watched.frames) > 5)
+    limit_s = 0.3
+    server.kill()
+    with socket.create_server(("127.0.0.1", server.port)):  # the system accepts for it, and nobody ever answers
+        wait_until(lambda: source.trouble is not None and source.trouble.attempts > 3)  # type: ignore[attr-defined]
+    limit_s, before = 10.0, len(watched.frames)
+    server.start()
+    wait_until(lambda: len(watched.frames) > before + 5)
+    watched.close()
+    server.close()
 
 
 def test_recordings_are_not_opened_again(tmp_path: Path) -> None:
