@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from realtime_polyp.packets import Frame, Result
+from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.runtime import Runtime
-from realtime_polyp.session import Session
+from realtime_polyp.session import Session, SessionError
 from realtime_polyp.sources.base import Source, SourceError
 from realtime_polyp.temporal.alarms import SAME_ALARM_S, AlarmKeeper
 
@@ -23,6 +24,8 @@ _REPORTED = 8  # results per report
 _LIKELY = 0.6  # of the threshold: a sample with a score above this is looked at more closely
 _MARGIN_S = 0.75  # and so much around it
 _PRE_ROLL_S = 1.0  # analysed before a part, so that the tracker is ready where it begins
+_SKIPPED_S = 10.0  # left out where a frame fails: more than the frames under way and the pre-roll
+_FAILURES_ALLOWED = 3  # consecutive
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Report:
         complete: every frame of it was analysed; else samples of it.
         times_s, best_scores, qualities, signals: of the frames since the last report; see `Result`.
         alarms: start and end of all alarms in the part, s; none for samples.
+        problem: why the part could not be analysed; "": it was, as far as the rest says.
     """
 
     span: Span
@@ -43,6 +47,7 @@ class Report:
     qualities: tuple[str, ...]
     signals: tuple[str, ...]
     alarms: tuple[Span, ...] = ()
+    problem: str = ""
 
 
 def look_ahead(
@@ -57,11 +62,9 @@ def look_ahead(
     """Yield what is found out about the recording between two times, s.
 
     keys: its key pictures. thin: leaves out the frames of a source that are closer together than so many seconds. A
-    part that cannot be read is left out.
+    part that cannot be read or analysed is left out, and reported with its problem; all others go on.
     """
-    pipeline = runtime.pipeline()
-    for frame in keys:
-        yield _report((start_s, frame.pts_s), pipeline.analyse([frame]), complete=False)
+    yield from _analyse_keys(runtime.pipeline(), keys, start_s)
     step_s = min(max((end_s - start_s) / _MOST_SAMPLES, _CLOSEST_S), _FARTHEST_S)
     likely_score = _LIKELY * runtime.pipeline_config.score_threshold
     likely: list[Span] = []
@@ -76,25 +79,48 @@ def look_ahead(
         yield from _analyse(open_part, runtime, span)
 
 
-def _sample(open_part: OpenPart, runtime: Runtime, span: Span, thinned: Callable[[Source], Source]) -> Iterator[Report]:
-    """Some frames of a part."""
+def _analyse_keys(pipeline: Pipeline, keys: Iterable[Frame], start_s: float) -> Iterator[Report]:
+    """The key pictures, up to the first that fails: it is met again, and told, where every frame is analysed."""
     try:
-        source = thinned(open_part(span[0], None))
-    except SourceError:
+        for frame in keys:
+            yield _report((start_s, frame.pts_s), pipeline.analyse([frame]), complete=False)
+    except Exception:  # noqa: BLE001 - whatever a model raises, the parts go on
         return
-    for results in _grouped(_results(runtime, source)):
-        yield _report((span[0], min(results[-1].frame.pts_s, span[1])), results, complete=False)
+
+
+def _sample(open_part: OpenPart, runtime: Runtime, span: Span, thinned: Callable[[Source], Source]) -> Iterator[Report]:
+    """Some frames of a part, up to the first that fails."""
+    try:
+        for results in _grouped(_results(runtime, thinned(open_part(span[0], None)))):
+            yield _report((span[0], min(results[-1].frame.pts_s, span[1])), results, complete=False)
+    except (SourceError, SessionError):
+        return
     yield _report(span, [], complete=False)
 
 
 def _analyse(open_part: OpenPart, runtime: Runtime, span: Span) -> Iterator[Report]:
-    """Every frame of a part, and its alarms."""
+    """Every frame of a part, and its alarms. Where a frame fails, some seconds are left out, and reported so."""
     start_s, end_s = span
-    try:
-        source = open_part(max(0.0, start_s - _PRE_ROLL_S), end_s)
-    except SourceError:
-        yield _report(span, [], complete=True)
-        return
+    failures = 0
+    while start_s < end_s:
+        reached_s = start_s
+        try:
+            for report in _analyse_from(open_part, runtime, start_s, end_s):
+                reached_s, failures = report.span[1], 0
+                yield report
+            return
+        except SourceError as error:
+            yield Report((start_s, end_s), False, (), (), (), (), problem=str(error))
+            return
+        except SessionError as error:
+            failures += 1
+            start_s = end_s if failures >= _FAILURES_ALLOWED else min(end_s, reached_s + _SKIPPED_S)
+            yield Report((reached_s, start_s), False, (), (), (), (), problem=str(error))
+
+
+def _analyse_from(open_part: OpenPart, runtime: Runtime, start_s: float, end_s: float) -> Iterator[Report]:
+    """Every frame between two times, and the alarms there. Raises SourceError, SessionError."""
+    source = open_part(max(0.0, start_s - _PRE_ROLL_S), end_s)
     keeper, ended = AlarmKeeper(measure=lambda result, track: track.score), []
     alarms: tuple[Span, ...] = ()
     for results in _grouped(_results(runtime, source)):
@@ -105,7 +131,7 @@ def _analyse(open_part: OpenPart, runtime: Runtime, span: Span) -> Iterator[Repo
         inside = [result for result in results if result.frame.pts_s >= start_s - 1e-6]
         if inside:
             yield _report((start_s, inside[-1].frame.pts_s), inside, complete=True, alarms=alarms)
-    yield _report(span, [], complete=True, alarms=alarms)
+    yield _report((start_s, end_s), [], complete=True, alarms=alarms)
 
 
 def _results(runtime: Runtime, source: Source) -> Iterator[Result]:

@@ -210,7 +210,7 @@ class Reconnecting(SourceWrapper):
         """Make one attempt, on a thread because a driver may block. None: `close` was called meanwhile."""
         self._hanging = [one for one in self._hanging if not one.done.is_set()]
         if len(self._hanging) >= _MOST_HANGING:
-            return SourceError(f"{self.name} does not open: {_MOST_HANGING} attempts hang in its driver.")
+            return SourceError(f"{self.name} does not open: {_MOST_HANGING} earlier attempts still hang.")
         opening, began_s = _Opening(self._reopen), time.monotonic()
         while not opening.done.wait(_POLL_S):
             hangs = time.monotonic() - began_s > self._attempt_limit_s

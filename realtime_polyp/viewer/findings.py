@@ -25,6 +25,7 @@ class AheadState:
         sampled: the parts of which some frames were, s.
         progress: share of the work that is done, 0..1.
         is_over: nothing more will come.
+        failed: the parts that could not be analysed, s, each with the reason, in the order in which they were tried.
     """
 
     data: TimelineData = NO_DATA
@@ -32,6 +33,7 @@ class AheadState:
     sampled: tuple[Span, ...] = ()
     progress: float = 0.0
     is_over: bool = False
+    failed: tuple[tuple[Span, str], ...] = ()
 
 
 class Findings:
@@ -47,6 +49,7 @@ class Findings:
         self._finished: list[Report] = []  # the last report of each part that was analysed whole
         self._sampled: list[Span] = []
         self._watched: list[Span] = []
+        self._failed: list[tuple[Span, str]] = []
         self._changes = 0
         self._state, self._made_of = AheadState(), (0, usual_threshold)
         self.is_over = False
@@ -55,7 +58,9 @@ class Findings:
         """Take what became known."""
         with self._lock:
             self._add_frames(report)
-            if not report.complete:
+            if report.problem:
+                self._failed.append((report.span, report.problem))
+            elif not report.complete:
                 self._sampled = join([*self._sampled, report.span])
             elif self._finished and self._finished[-1].span[0] == report.span[0]:
                 self._finished[-1] = report
@@ -100,10 +105,12 @@ class Findings:
         if threshold == self._usual_threshold:
             likely = sure + [span for span in likely if not _is_inside(span, finished)]
         alarms = tuple((start_s, end_s, 0) for start_s, end_s in join(likely, SAME_ALARM_S))
-        some_s, all_s = _length(join([*self._sampled, *analysed])), _length(analysed)
+        done = join([*analysed, *(span for span, _ in self._failed)])  # nothing more is to come of these
+        some_s, all_s = _length(join([*self._sampled, *done])), _length(done)
         done_s = _SAMPLES_SHARE * some_s + (1 - _SAMPLES_SHARE) * all_s
         progress = min(1.0, done_s / self._job_s)
-        return AheadState(replace(data, alarms=alarms), tuple(analysed), tuple(self._sampled), progress, self.is_over)
+        sampled, failed = tuple(self._sampled), tuple(self._failed)
+        return AheadState(replace(data, alarms=alarms), tuple(analysed), sampled, progress, self.is_over, failed)
 
 
 def _with_frames(data: TimelineData, report: Report) -> TimelineData:

@@ -4,7 +4,7 @@ Click: go there. Drag the playhead, or anywhere while the whole recording is sho
 timeline: earlier or later part. Shift and drag: loop a stretch. It never takes the keyboard: keys go to the window.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from PyQt5.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt, pyqtSignal
@@ -13,6 +13,7 @@ from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.picture_service import Thumbnails
+from realtime_polyp.viewer.shown_alarms import Span
 from realtime_polyp.viewer.theme import BAR
 from realtime_polyp.viewer.timeline_content import TimelineContent
 from realtime_polyp.viewer.timeline_hover import TimelineHover
@@ -287,10 +288,15 @@ class Timeline(QWidget):
             quality, signal = str(content.data.quality[row]), str(content.data.signal[row])
             words += [quality] if quality != "clear" else []
             words += [f"{signal} picture"] if signal != "ok" else []
-        if content.analysed is not None and not any(start_s <= time_s <= end_s for start_s, end_s in content.analysed):
-            words.append("samples only" if row is not None else "not analysed yet")
+        if content.analysed is not None and not _is_in(content.analysed, time_s):
+            so_far = "samples only" if row is not None else "not analysed yet"
+            words.append("could not be analysed" if _is_in(content.failed, time_s) else so_far)
         near = [text for at_s, text in content.data.marks if abs(at_s - time_s) < 4 * self._seconds_per_px()]
         return ", ".join([*words, *near]).capitalize()
 
     def _seconds_per_px(self) -> float:
         return self.view.length_s / self._lanes().width
+
+
+def _is_in(spans: Iterable[Span], time_s: float) -> bool:
+    return any(start_s <= time_s <= end_s for start_s, end_s in spans)

@@ -23,6 +23,7 @@ class TimelineContent:
         data: curves, bands, alarms and marks. The number of an alarm is 0 where it is not known.
         analysed: the parts of which every frame was analysed, s; None: the whole recording.
         sampled: the parts of which some frames were analysed, s.
+        failed: the parts that could not be analysed, s.
         threshold: lowest score of a box that is shown, 0..1.
         loop_s: the stretch that is played again and again, s; its end is None until it was chosen.
         progress: share of the recording that the analysis ahead has covered, 0..1; None where none runs.
@@ -31,6 +32,7 @@ class TimelineContent:
     data: TimelineData = NO_DATA
     analysed: tuple[Span, ...] | None = None
     sampled: tuple[Span, ...] = ()
+    failed: tuple[Span, ...] = ()
     threshold: float = 0.0
     loop_s: tuple[float, float | None] | None = None
     progress: float | None = None

@@ -9,6 +9,7 @@ from realtime_polyp.packets import Result
 from realtime_polyp.review.look_ahead import Report, best_score, gaps, join
 from realtime_polyp.review.timeline_data import AlarmSpan, TimelineData
 from realtime_polyp.viewer.ahead import Ahead, Job
+from realtime_polyp.viewer.clock import clock_text
 from realtime_polyp.viewer.feed import Feed
 from realtime_polyp.viewer.findings import AheadState, Findings
 from realtime_polyp.viewer.keys import Action
@@ -32,7 +33,7 @@ class TimelineLink:
 
     timeline: None where the source has none; nothing is then done. data: of a recorded session, the same object as long
     as nothing has changed; None: there is none, and the timeline shows what was watched. job: what is to be analysed
-    ahead of the player; None: nothing.
+    ahead of the player; None: nothing. say: shows a message to the user.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class TimelineLink:
         *,
         data: Callable[[], TimelineData] | None = None,
         job: Job | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._timeline, self._player, self._alarms = timeline, player, alarms
-        self._data, self._job = data, job
+        self._data, self._job, self._say = data, job, say
         self._ahead: Ahead | None = None
         self._findings: Findings | None = None
         self._usual_threshold: float | None = None  # with which the analysis ahead finds alarms
@@ -61,6 +63,7 @@ class TimelineLink:
         self._last_s = 0.0
         self._made_of: tuple[object, ...] | None = None
         self._ahead_then: AheadState | None = None
+        self._failures_told = 0
         self._known_then: TimelineData | None = None
 
     def refresh(self, transport: Transport, threshold: float, marks: tuple[tuple[float, str], ...] = ()) -> None:
@@ -80,6 +83,7 @@ class TimelineLink:
         known = self._data() if self._data else None
         if self._ahead and ahead.progress > _WHOLE and not ahead.is_over:
             self._ahead.close()  # all of it was watched meanwhile
+        self._tell_failures(ahead)
         if made_of != self._made_of or ahead is not self._ahead_then or known is not self._known_then:
             self._made_of, self._ahead_then, self._known_then, self._drawn_s = made_of, ahead, known, now_s
             content = TimelineContent(threshold=threshold, loop_s=transport.loop_s)
@@ -89,6 +93,12 @@ class TimelineLink:
                 if known
                 else _watched(content, shown, ahead, self._watched, marks, runs=runs)
             )
+
+    def _tell_failures(self, ahead: AheadState) -> None:
+        """Say once of each part that it could not be analysed ahead, and why."""
+        for (start_s, end_s), problem in ahead.failed[self._failures_told :]:
+            self._say(f"{clock_text(start_s)} to {clock_text(end_s)} could not be analysed ahead: {problem}")
+        self._failures_told = len(ahead.failed)
 
     def watch(self, result: Result | None) -> None:
         """Take what is on the screen now."""
@@ -128,6 +138,7 @@ class TimelineLink:
         if self._job:
             self._job = replace(self._job, config=replace(self._job.config, field=field))
         self._ahead = self._findings = self._ahead_then = None
+        self._failures_told = 0
 
     def actions(self) -> dict[Action, Callable[[], None]]:
         """What the keys of the timeline do."""
@@ -168,7 +179,8 @@ def _watched(
     """runs: the analysis ahead does."""
     data = replace(ahead.data, alarms=join_alarms(shown, ahead.data.alarms, watched), marks=marks)
     progress = ahead.progress if runs and not ahead.is_over else None
-    return replace(content, data=data, analysed=ahead.analysed, sampled=ahead.sampled, progress=progress)
+    failed = tuple(span for span, _ in ahead.failed)
+    return replace(content, data=data, analysed=ahead.analysed, sampled=ahead.sampled, failed=failed, progress=progress)
 
 
 def join_alarms(

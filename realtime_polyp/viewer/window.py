@@ -64,7 +64,9 @@ class ViewerWindow(QWidget):
         self.health = Health(self.player, options.watched)
         self.replay = LiveReplay(self.canvas) if info.live else None
         say, data = self.show_message, self._timeline_data if options.timeline else None
-        self.timeline = TimelineLink(self.controls.timeline, self.player, self.alarms, data=data, job=options.ahead)
+        self.timeline = TimelineLink(
+            self.controls.timeline, self.player, self.alarms, data=data, job=options.ahead, say=say
+        )
         self.transport = Transport(self.player, self.seek, self.timeline.alarms, say, self.replay)
         self.keep_pace = KeepPace(self.player, options.set_keep_pace, say, on=options.keep_pace)
         self.record = RecordLink(options.record, say)

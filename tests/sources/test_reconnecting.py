@@ -176,7 +176,7 @@ def test_a_driver_that_hangs_for_ever_is_not_given_ever_more_threads(monkeypatch
     source = Reconnecting(Camera(), hangs, attempt_limit_s=0.01)
     waits_of(source, 10, monkeypatch)
     assert len(attempts) == 4
-    assert source.trouble and source.trouble.reason == "camera does not open: 4 attempts hang in its driver."
+    assert source.trouble and source.trouble.reason == "camera does not open: 4 earlier attempts still hang."
     unblock.set()
 
 

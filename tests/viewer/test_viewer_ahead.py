@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from viewer_fakes import RATE_HZ, FakeDetector, FakeSegmenter, FakeSource, pictu
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.pipeline import Pipeline
+from realtime_polyp.review import look_ahead as look_ahead_module
 from realtime_polyp.review.key_pictures import key_frames
 from realtime_polyp.review.look_ahead import Report, gaps, join, look_ahead
 from realtime_polyp.runtime import RuntimeConfig
@@ -27,7 +29,11 @@ _KEYS = {"g": "10", "keyint_min": "10", "sc_threshold": "0"}
 
 
 def image_of(index: int) -> np.ndarray:
-    return picture(index) if POLYP[0] <= index < POLYP[1] else np.full((128, 160, 3), 90, np.uint8) + index % 7
+    return picture(index) if POLYP[0] <= index < POLYP[1] else plain(index)
+
+
+def plain(index: int) -> np.ndarray:
+    return np.full((128, 160, 3), 90, np.uint8) + index % 7
 
 
 class NoneOrOne(FakeDetector):
@@ -40,16 +46,16 @@ class NoneOrOne(FakeDetector):
         return boxes, scores
 
 
-@functools.cache
-def reports(count: int = 300) -> list[Report]:
-    """Of a recording of six seconds."""
+def looked_ahead(open_source: Callable[[int, float, bool], FakeSource], count: int = 300) -> list[Report]:
+    """The reports of a recording of `count` frames. open_source: takes the last frame, the start in s, and whether
+    every frame is analysed, not samples of them."""
     runtime = SimpleNamespace(
         pipeline=lambda warm=True: Pipeline(NoneOrOne(), FakeSegmenter()), pipeline_config=PipelineConfig()
     )
 
     def open_part(start_s: float, end_s: float | None) -> Thinned:
         last = count if end_s is None else min(count, round(end_s * RATE_HZ))
-        return Thinned(FakeSource(last, start_s, image_of=image_of))
+        return Thinned(open_source(last, start_s, end_s is not None))
 
     def thin(source: Thinned, step_s: float) -> Thinned:
         source.step_s = step_s
@@ -57,6 +63,12 @@ def reports(count: int = 300) -> list[Report]:
 
     keys = [frame for frame in FakeSource(count, image_of=image_of).frames() if frame.index % 100 == 0]
     return list(look_ahead(open_part, runtime, 0.0, count / RATE_HZ, keys=keys, thin=thin))
+
+
+@functools.cache
+def reports() -> list[Report]:
+    """Of a recording of six seconds."""
+    return looked_ahead(lambda last, start_s, is_whole: FakeSource(last, start_s, image_of=image_of))
 
 
 def test_key_pictures_come_first_then_samples_then_every_frame_where_a_polyp_may_be_then_the_rest():
@@ -110,7 +122,43 @@ def test_a_part_that_cannot_be_read_is_left_out():
         pipeline=lambda warm=True: Pipeline(None, None), pipeline_config=PipelineConfig(score_threshold=0.3)
     )
     found = list(look_ahead(refuse, runtime, 0.0, 5.0, keys=(), thin=lambda source, step_s: source))
-    assert [(report.span, report.times_s) for report in found] == [((0.0, 5.0), ())]
+    assert [(report.span, report.times_s, report.problem) for report in found] == [((0.0, 5.0), (), "gone")]
+    assert not found[0].complete, "nothing is known of it"
+
+
+def test_a_part_in_which_a_frame_fails_is_told_and_the_others_go_on():
+    found = looked_ahead(
+        lambda last, start_s, is_whole: FakeSource(
+            last, start_s, image_of=image_of, fails_at=60 if is_whole and start_s < 1 else None
+        )
+    )
+    first = next(report for report in found if report.complete)
+    (failed,) = [report for report in found if report.problem]
+    assert failed.problem == "the decoder failed at frame 60: the cable is out" and not failed.complete
+    assert 0 < failed.span[0] < 60 / RATE_HZ and failed.span[1] == first.span[0] and not failed.times_s
+    findings = Findings(6.0, 0.3)
+    for report in found:
+        findings.add(report)
+    state = findings.state(0.3)
+    assert state.analysed == ((0.0, failed.span[0]), (failed.span[1], 6.0)) and state.progress == pytest.approx(1.0)
+    assert state.failed == ((failed.span, failed.problem),) and len(state.data.alarms) == 1
+
+
+def test_within_a_part_the_analysis_goes_on_some_seconds_after_a_frame_that_fails(monkeypatch):
+    monkeypatch.setattr(look_ahead_module, "_SKIPPED_S", 2.0)
+    found = looked_ahead(lambda last, start_s, is_whole: FakeSource(last, start_s, fails_at=60, image_of=plain))
+    (failed,) = [report.span for report in found if report.problem]
+    assert failed[0] < 60 / RATE_HZ < failed[1] == failed[0] + 2.0
+    assert found[-1].complete and found[-1].span == (failed[1], 6.0)
+
+
+def test_a_recording_in_which_every_frame_fails_is_given_up(monkeypatch):
+    monkeypatch.setattr(look_ahead_module, "_SKIPPED_S", 1.5)
+    found = looked_ahead(
+        lambda last, start_s, is_whole: FakeSource(last, start_s, fails_at=round(start_s * RATE_HZ), image_of=plain)
+    )
+    assert [report.span for report in found if report.problem] == [(0.0, 1.5), (1.5, 3.0), (3.0, 6.0)]
+    assert not any(report.complete for report in found)
 
 
 def test_spans():

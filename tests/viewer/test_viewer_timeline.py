@@ -259,6 +259,17 @@ class TestLink:
         assert link._findings.state(0.7).data.alarms == ()
         assert link._findings.state(0.3).data.alarms == ((1.2, 1.9, 0),)
 
+    def test_a_part_that_could_not_be_analysed_ahead_is_said_once_and_stands_under_the_mouse(self, link):
+        said: list[str] = []
+        link._say = said.append
+        link.refresh(self.transport, 0.3)
+        link._findings.add(Report((10.0, 20.0), False, (), (), (), (), problem="the model failed at frame 300: NaN"))
+        for threshold in (0.4, 0.5):
+            link.refresh(self.transport, threshold)
+        assert said == ["00:10 to 00:20 could not be analysed ahead: the model failed at frame 300: NaN"]
+        assert link._timeline._text_at(15.0) == "Could not be analysed"
+        assert link._timeline._text_at(25.0) == "Not analysed yet"
+
     def test_findings_are_joined_when_they_are_drawn_and_not_at_every_refresh(self, link, monkeypatch):
         asked: list[int] = []
         state = Findings.state
