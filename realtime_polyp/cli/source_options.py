@@ -10,6 +10,7 @@ from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.preprocess.field_finder import doubt_text
 from realtime_polyp.sources.base import Source, SourceError
 from realtime_polyp.sources.deinterlace import MODES
+from realtime_polyp.sources.file import FileSource
 from realtime_polyp.sources.images import ImageFolderSource
 from realtime_polyp.sources.numbered import USUAL_RATE_HZ
 
@@ -39,7 +40,10 @@ def add_picture_options(group: argparse._ArgumentGroup) -> None:
 
 
 def check_pictures(source: Source, *, rate_hz: float | None, field: FieldOfView | None) -> None:
-    """Say how a folder is read where nobody said it. Raises SourceError for a field that the picture does not hold."""
+    """Say how a folder, or a file without times, is read where nobody said it. Raises SourceError for a field that the
+    picture does not hold."""
+    if isinstance(source, FileSource) and source.explanation:
+        _say_once(f"{source.name}: {source.explanation}")
     if isinstance(source, ImageFolderSource) and source.is_video and rate_hz is None:
         _say_once(f"{source.name}: {source.explanation}")
     width, height = source.size

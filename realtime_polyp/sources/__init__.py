@@ -84,7 +84,8 @@ def open_source(
                 raise SourceError(f"{name} is no capture device: --capture options are only for cameras and cards.")
             if rate_hz is not None and build is not _folder:
                 name = shorten_path(hide_secrets(text))
-                raise SourceError(f"{name} is no folder of stills: a rate is only for their frames.")
+                other = "; ffmpeg -r HZ -i FILE -c copy OUT.mkv gives a video another rate" if build is _file else ""
+                raise SourceError(f"{name} is no folder of stills: a rate is only for their frames{other}.")
             return build(text, options)
     raise SourceError("The source is empty: give a video file, a folder of stills, a camera, a URL or pattern.")
 

@@ -37,6 +37,7 @@ _SEEK_MARGINS_S = (
 )  # a seek may land too late (MPEG-TS has no index): retry earlier, then read from the start
 _SAME_TIME_S = 1e-6
 _ONLY_KEYS = {"mjpeg", "ffv1", "rawvideo", "dvvideo", "prores", "dnxhd", "huffyuv", "ffvhuff", "jpeg2000", "png"}
+_WITHOUT_TIMES = ("mjpeg", "mpjpeg", "mjpeg_2000")  # containers for which FFmpeg makes times up
 _READ_ERRORS_ALLOWED = 3  # consecutive
 _PACKETS_TO_JOIN = 1  # between a packet that is marked where recordings were joined, and the join
 
@@ -115,6 +116,17 @@ class FileSource:
         except SourceError:
             self.close()
             raise
+
+    @property
+    def explanation(self) -> str:
+        """What is assumed of a file that stores no times, and the cure, in one sentence; "" of any other file."""
+        rate_hz = self.reader.rate_hz
+        if self.reader.container_name not in _WITHOUT_TIMES or rate_hz is None:
+            return ""
+        return (
+            f"the file stores no times, and {float(rate_hz):g} frames per second are assumed; "
+            f'ffmpeg -r HZ -i "{self.name}" -c copy OUT.mkv makes a file with another rate.'
+        )
 
     def frames(self) -> Iterator[Frame]:
         """Yield every frame once. Raises SourceError on a second call."""

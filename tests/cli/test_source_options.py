@@ -66,3 +66,15 @@ def test_a_session_is_analysed_again_in_a_named_field_and_shown_in_its_own(capsy
     with pytest.raises(SystemExit):
         parse(["--review", "session", "--field", "1,2,99,99"])
     assert "leave out --field" in capsys.readouterr().err
+
+
+def test_a_file_without_times_is_read_at_a_rate_that_is_said_with_the_way_to_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_clip(tmp_path / "a.mjpeg", rate=50, format="mjpeg", codec="mjpeg", pix_fmt="yuvj420p")
+    assert main([*MODELS, str(path)]) == 0
+    assert "a.mjpeg: the file stores no times, and 25 frames per second are assumed" in capsys.readouterr().err
+    assert main([*MODELS, str(path), "--rate", "50"]) == EXIT_BAD_INPUT
+    assert "ffmpeg -r HZ -i FILE -c copy OUT.mkv" in capsys.readouterr().err
+    assert main([*MODELS, str(write_clip(tmp_path / "a.mkv", rate=50))]) == 0
+    assert "stores no times" not in capsys.readouterr().err
