@@ -1,6 +1,7 @@
 """Makes text that comes from outside, such as paths and values of files, short and safe to print in messages."""
 
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 _QUOTED = 40  # characters of a value
@@ -14,6 +15,14 @@ def printable(text: object) -> str:
     if text.isprintable():
         return text
     return "".join(_escape(letter) if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
+
+
+def full_path(path: Path | str) -> str:
+    """Return the whole path of a file or folder that a person has to find, whatever folder the program was started in;
+    printable."""
+    with suppress(OSError):  # that folder was deleted
+        path = Path(path).absolute()
+    return printable(path)
 
 
 def one_line(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import av.error
 
-from realtime_polyp.messages import printable
+from realtime_polyp.messages import full_path
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
@@ -178,7 +178,7 @@ class RecordingControl:
             work()
         except (OSError, ValueError, av.error.FFmpegError) as error:  # ValueError: no encoder
             said = error if isinstance(error, OutputError) else None
-            self.error = said or OutputError(f"cannot record to {printable(self.spec.folder)}: {reason_of(error)}")
+            self.error = said or OutputError(f"cannot record to {full_path(self.spec.folder)}: {reason_of(error)}")
             self._is_on = False
             self.say(str(self.error))
 
@@ -244,7 +244,7 @@ class RecordingControl:
         else:
             self._recorder = self._make(folder, self._open_original(source, folder), source)
         self._is_recording = True
-        self.say(f"Recording to {printable(folder)}")
+        self.say(f"Recording to {full_path(folder)}")
 
     def _stop(self) -> None:
         recorder, self._recorder, self._is_recording = self._recorder, None, False
@@ -252,7 +252,7 @@ class RecordingControl:
             try:
                 self._close(recorder)
                 lost = f"; {recorder.picture_lost}" if recorder.picture_lost else ""
-                self.say(f"Recorded in {printable(recorder.folder)}{lost}")
+                self.say(f"Recorded in {full_path(recorder.folder or self.spec.folder)}{lost}")
             finally:
                 self._follow()
                 if self._keeps_past:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from realtime_polyp.messages import printable
+from realtime_polyp.messages import full_path
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.private_files import make_private_folder, open_private
 
@@ -126,4 +126,4 @@ def _is_within(folder: Path, other: Path) -> bool:
 
 
 def _refusal(folder: Path, why: str) -> OutputError:
-    return OutputError(f"cannot record to {printable(folder)}: {why}")
+    return OutputError(f"cannot record to {full_path(folder)}: {why}")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.messages import printable
+from realtime_polyp.messages import full_path, printable
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.recording.chain import utc_now
@@ -389,7 +389,7 @@ class SessionRecorder:
             self._store.save_to(self.folder)
             self._place.forget()
             self._place = WatchedFile(self._store.path)
-        self.warning = WHERE[found].format(folder=printable(self.folder))
+        self.warning = WHERE[found].format(folder=full_path(self.folder or ""))
         self._store.add_event(f"folder {found}", session_s=self._now_s)
         self._store.commit()
 

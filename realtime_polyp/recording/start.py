@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av.error
 
-from realtime_polyp.messages import printable
+from realtime_polyp.messages import full_path
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.packets import Frame
 from realtime_polyp.pipeline import Pipeline
@@ -50,7 +50,7 @@ def start_recorder(
     try:
         original = _choose_original(text, source, place, copies_source)
     except (OSError, av.error.FFmpegError, ValueError) as error:  # ValueError: no encoder
-        raise OutputError(f"cannot record to {printable(place)}: {reason_of(error)}") from error
+        raise OutputError(f"cannot record to {full_path(place)}: {reason_of(error)}") from error
     recorder = SessionRecorder(
         place,
         describe_session(text, source, pipeline, start_s=start_s),

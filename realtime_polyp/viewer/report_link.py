@@ -8,7 +8,7 @@ from pathlib import Path
 from PyQt5.QtCore import QUrl
 from PyQt5.QtGui import QDesktopServices
 
-from realtime_polyp.messages import describe_error, printable
+from realtime_polyp.messages import describe_error, full_path
 from realtime_polyp.outputs import OutputError
 from realtime_polyp.review.recorded import SessionFileError
 from realtime_polyp.review.report import PAGE_FILE, PDF_FILE, REPORT_FOLDER, ReportOptions, write_report
@@ -56,7 +56,7 @@ class ReportLink:
         page, self._page = self._page, None
         # No browser finds a relative path.
         if page and self._opens and not QDesktopServices.openUrl(QUrl.fromLocalFile(str(page.absolute()))):
-            self._say(f"No browser could be opened: the report is {printable(page.absolute())}")
+            self._say(f"No browser could be opened: the report is {full_path(page)}")
 
     def keeps_open(self) -> bool:
         """Whether the window stays because a report is being written. The user is told, and asked once for each."""
@@ -76,7 +76,7 @@ class ReportLink:
         except Exception as error:  # noqa: BLE001 - no thread dies unheard
             self._news.append(f"The report could not be written: {describe_error(error)}")
             return
-        self._news.append(f"The report is written: {printable(written[0].parent)}, {len(written)} files")
+        self._news.append(f"The report is written: {full_path(written[0].parent)}, {len(written)} files")
 
     def _note(self, name: str) -> None:
         """The page is opened as soon as it stands: clips of many alarms take minutes."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from realtime_polyp.atomic_write import atomic_write_bytes
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.messages import full_path
 from realtime_polyp.outputs.base import reason_of
 from realtime_polyp.outputs.overlay import OverlayStyle, draw, shapes_of
 from realtime_polyp.outputs.sharing import blank_outside, caption_below
@@ -75,12 +76,12 @@ def _save(
 
 def saved_message(saved: Saved) -> str:
     if saved.annotated is None:
-        return f"Snapshot saved: {saved.plain} (without overlay: there is none at the moment)"
-    return f"Snapshot saved, with and without overlay: {saved.plain}"
+        return f"Snapshot saved: {full_path(saved.plain)} (without overlay: there is none at the moment)"
+    return f"Snapshot saved, with and without overlay: {full_path(saved.plain)}"
 
 
 def error_message(error: OSError, folder: Path) -> str:
-    return f"Snapshot not saved: {error.strerror or error} ({folder})"
+    return f"Snapshot not saved: {error.strerror or error} ({full_path(folder)})"
 
 
 def _write(path: Path, image: Image) -> None:

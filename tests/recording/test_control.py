@@ -1,6 +1,7 @@
 """Recordings that begin and end while a source plays, and what has just passed."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def test_recording_begins_and_ends_while_a_file_plays(tmp_path):
     assert session.ended and frames.source_index[0] == 10 and 11 <= len(frames) <= 20 and frames.session_s[0] == 0
     assert session.original == clip and session.problems == () and verify_chain(session) == ()
     assert [text.split(" ")[0] for text in said] == ["Recording", "Recorded"]
+
+
+def test_a_folder_that_was_named_from_the_current_one_is_said_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said, clip = [], write_clip(tmp_path / "a.mp4", count=30)
+    play(RecordSpec(Path("out"), str(clip)), {10: until_on, 20: RecordingControl.stop}, said=said)
+    (session,) = (tmp_path / "out").iterdir()
+    assert said == [f"Recording to {session}", f"Recorded in {session}"]
 
 
 def test_what_has_just_passed_is_kept(tmp_path):

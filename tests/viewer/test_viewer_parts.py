@@ -195,6 +195,16 @@ class TestSnapshot:
         saved = snapshot.save_snapshot(DisplayedFrame(frame, None), OverlayStyle(), tmp_path, "demo", NOW)
         assert saved.annotated is None and "without overlay" in snapshot.saved_message(saved)
 
+    def test_a_folder_that_was_named_from_the_current_one_is_said_in_full(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        saved = snapshot.save_snapshot(
+            DisplayedFrame(results(1)[0].frame, None), OverlayStyle(), Path("shots"), "demo", NOW
+        )
+        assert f": {tmp_path / saved.plain} (" in snapshot.saved_message(saved)
+        assert snapshot.error_message(OSError("full"), Path("shots")).endswith(f"({tmp_path / 'shots'})")
+
     def test_a_full_disk_leaves_nothing_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         def full(self: Path, data: bytes) -> int:
             self.touch()
