@@ -164,6 +164,9 @@ def close_outputs(
     if isinstance(group, Recorder) and group.dropped_pictures:
         lost = f"{group.dropped_pictures} of {session.tally().captured} captured pictures are not in the saved video"
         print(f"realtime-polyp: {lost}: the disk or the encoder was too slow", file=sys.stderr)
+    if isinstance(group, Recorder) and group.dropped:
+        lost = f"{group.dropped} of {session.analyses.tally().shown} results were not written"
+        print(f"realtime-polyp: {lost}: the disk or the encoder was too slow", file=sys.stderr)
     if recorder and recorder.picture_lost:
         group.errors.append(OutputError(recorder.picture_lost))
     if recorder and recorder.warning and recorder.warning != recorder.picture_lost:

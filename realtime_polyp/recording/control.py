@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av.error
-
 from realtime_polyp.messages import full_path
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.packets import Frame, Result
@@ -22,7 +20,7 @@ from realtime_polyp.recording.live_original import FeedPlaces, LiveOriginal
 from realtime_polyp.recording.original import FileOriginal, Original
 from realtime_polyp.recording.packets import CopiedPackets, PacketFeed
 from realtime_polyp.recording.recorder import SessionRecorder
-from realtime_polyp.recording.start import is_away, open_feed, period_of, reader_of
+from realtime_polyp.recording.start import discarding, is_away, open_feed, period_of, reader_of
 from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.reader import Reader
 
@@ -176,7 +174,7 @@ class RecordingControl:
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (OSError, ValueError, av.error.FFmpegError) as error:  # ValueError: no encoder
+        except Exception as error:  # noqa: BLE001 - the light must not stay on where nothing is recorded
             said = error if isinstance(error, OutputError) else None
             self.error = said or OutputError(f"cannot record to {full_path(self.spec.folder)}: {reason_of(error)}")
             self._is_on = False
@@ -242,7 +240,9 @@ class RecordingControl:
         if self._recorder is not None:  # it has kept what has just passed
             self._recorder.begin(folder, lambda: self._open_original(source, folder))
         else:
-            self._recorder = self._make(folder, self._open_original(source, folder), source)
+            with discarding(folder) as opened:
+                opened += [original := self._open_original(source, folder)]
+                self._recorder = self._make(folder, original, source)
         self._is_recording = True
         self.say(f"Recording to {full_path(folder)}")
 
@@ -260,10 +260,12 @@ class RecordingControl:
 
     def _stop_all(self) -> None:
         recorder, self._recorder, self._is_recording = self._recorder, None, False
-        if recorder:
-            self._close(recorder)
-        if self._feed:
-            self._feed.finish()
+        try:
+            if recorder:
+                self._close(recorder)
+        finally:
+            if self._feed:
+                self._feed.finish()
 
     def _close(self, recorder: SessionRecorder) -> None:
         if summary := self.summary():

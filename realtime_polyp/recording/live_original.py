@@ -5,6 +5,7 @@ loses no more than what was not handed to the system.
 """
 
 import os
+import shutil
 import threading
 from collections import deque
 from contextlib import suppress
@@ -65,8 +66,12 @@ class OriginalFile(OutputFile):
             with open(f"/proc/self/fd/{before}", "rb") as deleted:
                 make_private_folder(self.path.parent)
                 saved = open_private(self.path, new=True)
-                while chunk := deleted.read(_COPY_BYTES):
-                    os.write(saved, chunk)
+                try:
+                    with open(saved, "wb", closefd=False) as file:
+                        shutil.copyfileobj(deleted, file, _COPY_BYTES)
+                except OSError:
+                    os.close(saved)
+                    raise
         except OSError:
             raise error from None
         os.lseek(saved, os.lseek(before, 0, os.SEEK_CUR), os.SEEK_SET)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CLUSTER = b"\x1f\x43\xb6\x75"
-_TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
+_TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xE7, 0xA3, 0xA0, b"\xa1"
+_LONGEST_NUMBER = 8  # bytes; in pictures, anything may look like the beginning of a cluster
 _BEFORE_TIMESTAMP = (0xBF, 0xEC, 0xA7, 0xAB)  # a checksum, nothing, its place, the size of the one before
 _TAIL_BYTES = (1 << 20, 16 << 20, 256 << 20)  # a cluster of 250 ms is found in the first of these
 
@@ -46,13 +47,15 @@ def _frames(data: bytes, at: int) -> Iterator[int]:
         if not width or length is None or body + length > len(data):
             return
         if kind == _TIMESTAMP:
+            if length > _LONGEST_NUMBER:
+                return
             base_ms = int.from_bytes(data[body : body + length], "big")
         elif base_ms is None:
             if kind not in _BEFORE_TIMESTAMP:
                 return
         elif kind == _SIMPLE_BLOCK:
             yield base_ms + int.from_bytes(data[body + 1 : body + 3], "big", signed=True)
-        elif kind == _BLOCK_GROUP and data[body] == _BLOCK:
+        elif kind == _BLOCK_GROUP and data[body : body + 1] == _BLOCK:
             _, inner = _number(data, body + 1)
             block = body + 1 + inner
             yield base_ms + int.from_bytes(data[block + 1 : block + 3], "big", signed=True)

@@ -1,7 +1,8 @@
 """Starts the recording of a session: makes its folder, and chooses how its picture is kept."""
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -47,22 +48,39 @@ def start_recorder(
         waits: see `SessionRecorder`.
     """
     place = new_session_folder(folder, source.name)
-    try:
-        original = _choose_original(text, source, place, copies_source)
-    except (OSError, av.error.FFmpegError, ValueError) as error:  # ValueError: no encoder
-        raise OutputError(f"cannot record to {full_path(place)}: {reason_of(error)}") from error
-    recorder = SessionRecorder(
-        place,
-        describe_session(text, source, pipeline, start_s=start_s),
-        original,
-        live=source.live,
-        period_s=period_of(source),
-        waits=waits and not source.live,
-        threshold=lambda: pipeline.config.score_threshold,
-    )
+    with discarding(place) as opened:
+        try:
+            opened += [original := _choose_original(text, source, place, copies_source)]
+        except (OSError, av.error.FFmpegError, ValueError) as error:  # ValueError: no encoder
+            raise OutputError(f"cannot record to {full_path(place)}: {reason_of(error)}") from error
+        recorder = SessionRecorder(
+            place,
+            describe_session(text, source, pipeline, start_s=start_s),
+            original,
+            live=source.live,
+            period_s=period_of(source),
+            waits=waits and not source.live,
+            threshold=lambda: pipeline.config.score_threshold,
+        )
     if isinstance(source, Reconnecting) and isinstance(original, LiveOriginal):
         _follow(source, original, recorder)
     return recorder
+
+
+@contextmanager
+def discarding(folder: Path) -> Iterator[list[Original]]:
+    """Where a recording cannot begin, close the originals that were added to the list, and remove its folder unless
+    something lies in it."""
+    opened: list[Original] = []
+    try:
+        yield opened
+    except BaseException:
+        for original in opened:
+            with suppress(Exception):  # the failure is known
+                original.close()
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def _follow(source: Reconnecting, original: LiveOriginal, recorder: SessionRecorder) -> None:

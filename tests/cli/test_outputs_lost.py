@@ -4,17 +4,21 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
-from fakes import picture
+from fakes import ScriptedSource, picture, pipeline_of
 from media import write_clip
 
+from realtime_polyp.cli.headless import close_outputs
 from realtime_polyp.outputs import ResultsWriter, output_file, video
+from realtime_polyp.outputs.recorder import Recorder
 from realtime_polyp.packets import Result
 from realtime_polyp.recording.file_copy import FileCopy
+from realtime_polyp.session import Session
 from realtime_polyp.sources import FileSource
 
 Run = Callable[..., tuple[int, str, str]]
@@ -96,3 +100,29 @@ def test_a_summary_that_failed_is_not_called_written(run: Run, clip: Path, tmp_p
     results = tmp_path / "out.jsonl"
     code, printed, _ = run("--source", clip, "--results", results, "--summary", "/dev/full", "--overwrite")
     assert code == 2 and f"written: {results}" in printed.splitlines()
+
+
+class Stuck:
+    """An output that takes nothing until it may go on."""
+
+    name, on_disk = "results to disk", True
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+
+    def write(self, result: Result) -> None:
+        self.may_go_on.wait()
+
+    def close(self) -> None:
+        return
+
+
+def test_results_that_a_slow_disk_lost_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    disk = Stuck()
+    group = Recorder([disk], live=True)
+    session = Session(ScriptedSource(60), pipeline_of(), group.write)
+    session.start()
+    session.wait()
+    disk.may_go_on.set()
+    assert close_outputs(group, session) == [] and group.dropped > 0
+    assert f"{group.dropped} of 60 results were not written" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import wait_until
 from media import write_clip
 
 from realtime_polyp.pipeline import Pipeline
@@ -13,6 +14,7 @@ from realtime_polyp.recording.control import RecordingControl, RecordSpec
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.session import Session
 from realtime_polyp.sources import open_source
+from realtime_polyp.sources.wrapper import SourceWrapper
 
 
 def play(spec, actions, *, said=None):
@@ -99,6 +101,28 @@ def test_folder_that_cannot_be_written_is_said_and_playing_goes_on(tmp_path):
     with pytest.raises(ValueError, match="it is a file"):
         play(RecordSpec(clip, str(clip)), {2: RecordingControl.start}, said=said)
     assert len(said) == 1 and "it is a file; name a folder" in said[0]
+
+
+class Broken(SourceWrapper):
+    """A source whose driver does not say how large its pictures are."""
+
+    @property
+    def size(self):
+        raise RuntimeError("the driver is gone")
+
+
+def test_whatever_fails_at_the_start_is_said_and_leaves_nothing_behind(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", count=10)
+    said, source = [], open_source(str(clip))
+    control = RecordingControl(RecordSpec(tmp_path / "out", str(clip)), Pipeline(None, None), said.append)
+    control.attach(Broken(source))
+    control.start()
+    wait_until(lambda: bool(said))
+    assert said == [f"cannot record to {tmp_path / 'out'}: RuntimeError: the driver is gone"]
+    assert control.failure == said[0] and not control.is_on and list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(ValueError, match="the driver is gone"):
+        control.close(20.0)
+    source.close()
 
 
 def test_a_recording_that_failed_is_a_failure_until_another_one_begins(tmp_path):

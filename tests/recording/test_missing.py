@@ -80,3 +80,16 @@ def test_reason_of_an_early_end_is_told(tmp_path):
         "recording ended early, after 0:00.0: database or disk is full",
         "the picture was not recorded",
     )
+
+
+@pytest.mark.parametrize(
+    "after_cluster",
+    [
+        b"\xe7\x81\x05\xa0\x80",  # ends with a group of blocks without content
+        b"\xe7\x40\xc8" + b"\xff" * 200 + b"\xa3\x84\x81\x00\x00\x80",  # a timestamp of 200 bytes, and a block
+    ],
+)
+def test_bytes_of_a_picture_that_look_like_a_cluster_are_none(tmp_path, after_cluster):
+    path = tmp_path / "original.mkv"
+    path.write_bytes(b"\x1f\x43\xb6\x75\xff" + after_cluster)
+    assert last_time_s(path) is None
