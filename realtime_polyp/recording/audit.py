@@ -1,7 +1,8 @@
 """Verifies the chain of hashes of a session file: a changed, removed or added row is found and named."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 from realtime_polyp.recording.chain import (
@@ -16,6 +17,7 @@ from realtime_polyp.recording.chain import (
 
 _TABLES = {"alarm": "alarms", "event": "events", "action": "actions"}
 _OF_FRAMES = ("frames", "outputs", "cues", "tracks")
+_MOST_FRAMES = 100_000  # of one entry, which is written twice per second
 
 
 class HasDatabase(Protocol):
@@ -32,12 +34,21 @@ def verify_chain(session: HasDatabase) -> tuple[str, ...]:
     100,000 frames. Rows that were removed at the end together with their entries leave no trace in the file; an
     ended session ends with fact `ended`.
     """
-    database = session.database
+    database, problems = session.database, list[str]()
+    checks: dict[str, Callable[[sqlite3.Connection], Iterator[str]]] = {
+        "links": _check_links,
+        "facts": _check_facts,
+        "frames": _check_frames,
+    }
+    checks |= {f"{what}s": partial(_check_rows, what=what) for what in _TABLES}
     database.execute("BEGIN")  # one state, also while recording goes on
     try:
-        problems = [*_check_links(database), *_check_facts(database), *_check_frames(database)]
-        for what in _TABLES:
-            problems += _check_rows(database, what)
+        for name, check in checks.items():
+            try:
+                for problem in check(database):
+                    problems.append(problem)
+            except (ValueError, LookupError, TypeError):
+                problems.append(f"the audit log's entries of {name} cannot be read, so these are not verified")
         return tuple(problems)
     except sqlite3.DatabaseError as error:
         return (f"the session file cannot be read: {error}",)
@@ -92,6 +103,8 @@ def _check_frames(database: sqlite3.Connection) -> Iterator[str]:
     for content in _contents(database, "frames"):
         total, _, span, *marks = content.split()
         first, last = (int(number) for number in span.split("-"))
+        if last - first > _MOST_FRAMES:
+            raise ValueError(span)
         hashes = list(_frame_hashes(database, first, last))
         if content_hash(*hashes) != total:
             yield _name_frame(first, hashes, marks[0] if marks else "")

@@ -51,11 +51,12 @@ def start_recorder(
     with discarding(place) as opened:
         try:
             opened += [original := _choose_original(text, source, place, copies_source)]
+            facts = describe_session(text, source, pipeline, start_s=start_s)  # it looks at the file
         except (OSError, av.error.FFmpegError, ValueError) as error:  # ValueError: no encoder
             raise OutputError(f"cannot record to {full_path(place)}: {reason_of(error)}") from error
         recorder = SessionRecorder(
             place,
-            describe_session(text, source, pipeline, start_s=start_s),
+            facts,
             original,
             live=source.live,
             period_s=period_of(source),

@@ -80,6 +80,18 @@ def test_what_was_tampered_with_is_named(folder, change, found):
     assert problems(folder)[0] == found
 
 
+@pytest.mark.parametrize("content", ["", "nothing", "a frames 1-999999999999", "a fact", b"\xff"])
+@pytest.mark.parametrize("entry", range(1, 8))
+def test_an_entry_that_says_nothing_is_named_too(folder, entry, content):
+    database = sqlite3.connect(folder / "session.sqlite")
+    (entries,) = database.execute("SELECT COUNT(*) FROM audit").fetchone()
+    assert entries == 7, "one of each kind is changed"
+    database.execute("UPDATE audit SET content = ? WHERE entry = ?", (content, entry))
+    database.commit()
+    database.close()
+    assert problems(folder)[0].startswith(f"entry {entry} of the audit log was changed")
+
+
 def test_fact_that_replaces_another_counts(tmp_path):
     store = SessionStore(tmp_path)
     store.set_fact("site", "cecum")
