@@ -40,7 +40,8 @@ def verify_chain(session: HasDatabase) -> tuple[str, ...]:
         "facts": _check_facts,
         "frames": _check_frames,
     }
-    checks |= {f"{what}s": partial(_check_rows, what=what) for what in _TABLES}
+    for what in _TABLES:
+        checks[f"{what}s"] = partial(_check_rows, what=what)
     database.execute("BEGIN")  # one state, also while recording goes on
     try:
         for name, check in checks.items():
