@@ -156,7 +156,8 @@ class LiveOriginal:
         """On the feed's thread: take the next packet, or drop it where too many wait."""
         with self._changed:
             if self._zero_ms is None or not self._has_begun:
-                self._zero_ms, self._has_begun = min(self._zero_ms or packet.time_ms, packet.time_ms), True
+                placed_ms = packet.time_ms if self._zero_ms is None else self._zero_ms
+                self._zero_ms, self._has_begun = min(placed_ms, packet.time_ms), True
             # What has passed is in memory anyhow.
             full = self._has_past and self._queued_bytes + len(packet.data) > _MOST_BYTES
             if full or (self._loses and not packet.is_key):
