@@ -452,9 +452,16 @@ def test_results_of_earlier_versions_are_checked_by_what_they_tell(tmp_path: Pat
     path.with_suffix(".npz").unlink()
     content = json.loads(path.read_text())
     del content["budget"], content["data"]
-    content["recipe"]["loop"] = {"batch": 4}
+    content["recipe"]["loop"] = {"batch": 4, "precision": "float32"}
     path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"another budget \(augment_draws coinciding, not independent\)"):
+        check_results(context)  # of workers whose changes began with the same numbers
+    content["command"] += " --augment-on device"
+    path.write_text(json.dumps(content))
+    context = replace(context, budget=replace(context.budget, augment_on="device"))
     check_results(context)
+    with pytest.raises(ValueError, match=r"another budget \(precision float32, not bfloat16\)"):
+        check_results(replace(context, budget=replace(context.budget, precision="bfloat16")))
     with pytest.raises(ValueError, match=r"another budget \(batch 4, not 8\)"):
         check_results(replace(context, budget=replace(context.budget, batch=8)))
     del content["seeds"]
