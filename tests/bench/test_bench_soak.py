@@ -78,6 +78,12 @@ def test_what_has_grown_or_was_lost_is_named(changes: dict[str, Any], says: str)
     assert f"FAILED: {verdict}" in soak_table("1080p", {"30": report_of(verdicts=[verdict])})
 
 
+def test_memory_that_grew_once_early_has_grown() -> None:
+    """The heap of an hour stepped by 59 MB after five minutes, before the first quarter was over."""
+    samples = [one | {"memory_mb": 600 + 59 * (one["s"] > 66)} for one in report_of()["samples"]]
+    assert verdicts_of(report_of(samples=samples)) == ["memory grew by 59 MB after the first 60 s"]
+
+
 def test_memory_may_grow_while_the_program_warms_up() -> None:
     samples = [one | {"memory_mb": 400 + min(one["s"], 60)} for one in report_of()["samples"]]
     assert verdicts_of(report_of(samples=samples)) == []
