@@ -18,7 +18,7 @@ from realtime_polyp.viewer.timeline_view import TimelineView, ticks
 _RULER, _BAR, _SCORE, _BAND, _GAP, _OVERVIEW = 15, 17, 22, 4, 2, 4  # heights at scale 1, px
 _LABEL_PX, _GUTTER = 11, 57
 _LEAST_BAR_PX = 3.0
-_LEAST_LEVEL_PX, _LEAST_LETTERS_PX = 4.0, 7.0  # heights at scale 1: of a bar with its gap, of one with a number
+_LEAST_LEVEL_PX, _LEAST_LETTERS_PX = 4.0, 9.0  # heights at scale 1: of a bar with its gap, of one with a number
 _JOINED_S = 3.0  # samples of the score that are no farther apart are joined
 _GROUND = 0x50424649  # premultiplied ARGB
 _HATCH = QColor(138, 150, 162, 90)
