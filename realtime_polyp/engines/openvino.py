@@ -70,9 +70,15 @@ class OverlappingOpenVinoEngine(OpenVinoEngine):
         Several batches may run at the same time.
         """
         images = _split_images(pixels)
-        running = [self._take_request() for _ in images]
-        for request, image in zip(running, images, strict=True):
-            request.start_async({0: image}, share_inputs=True)
+        running: list[ov.InferRequest] = []
+        try:
+            for image in images:
+                request = self._take_request()
+                request.start_async({0: image}, share_inputs=True)
+                running.append(request)
+        except BaseException:
+            _wait_for_all(running)  # they still read their images
+            raise
 
         def collect() -> Any:
             _wait_for_all(running)

@@ -175,6 +175,26 @@ def test_compiled_to_run_beside_another_it_says_the_same(toy: tuple[Any, Any], h
     assert np.array_equal(pixels, kept)  # shared with the engine, which must only read them
 
 
+@pytest.mark.usefixtures("installed")
+def test_where_a_batch_cannot_be_started_whole_what_runs_is_waited_for(
+    toy: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that runs reads its image, which nobody else holds then."""
+    beside = open_engine(toy[1].model, toy[1].task, "openvino", "cpu", hint="throughput")
+    taken: list[Any] = []
+
+    def take() -> Any:
+        if taken:
+            raise RuntimeError("out of memory")
+        taken.append(beside._compiled.create_infer_request())
+        return taken[0]
+
+    monkeypatch.setattr(beside, "_take_request", take)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        beside.start(pixels_of((64, 96), count=2))
+    assert taken[0].wait_for(0), "it has ended"
+
+
 def test_an_engine_does_not_write_into_the_answers_it_gave(toy: tuple[Any, Any]) -> None:
     for engine in toy:
         pixels = pixels_of((64, 96))
