@@ -39,7 +39,7 @@ _EPILOG = """examples:
   python -m trainers.reproduce --size 256 320 --epochs 6 --hours 8 --out runs/night --results runs/night/results
   python -m trainers.reproduce --size 256 320 --epochs 6 --out runs/night --results runs/night/results --resume
   python -m trainers.reproduce --tables 3 --backbone paper --device cuda --out runs/paper
-  nice -n 19 python -m trainers.reproduce --size 224 256 --epochs 4 --out runs/reproduce 2> runs/reproduce.log &"""
+  nice -n 19 python -m trainers.reproduce --size 192 224 --epochs 3 --precision bfloat16 2> reproduce.log &"""
 
 
 def main(arguments: list[str] | None = None) -> None:
