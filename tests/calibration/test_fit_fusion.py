@@ -33,7 +33,7 @@ from trainers.data.stills import Still, read_mask, read_stills
 
 
 class NoisyDetector(GreenDetector):
-    """Finds the two largest blobs, in every second image with a low score, and adds a false box to every image."""
+    """Finds the two largest blobs, in every second image with a lower score, and adds a false box to every image."""
 
     key = "k1"
 
@@ -42,7 +42,7 @@ class NoisyDetector(GreenDetector):
         _, _, stats, _ = cv2.connectedComponentsWithStats(self.green(pixels)[0].astype(np.uint8))
         largest = sorted((row for row in stats[1:] if row[4] > 200), key=lambda row: -row[4])[:2]
         for place, (x, y, width, height, _) in enumerate(largest):
-            boxes[0, place], scores[0, place] = (x, y, x + width, y + height), 0.3 if len(self.sizes) % 2 else 0.9
+            boxes[0, place], scores[0, place] = (x, y, x + width, y + height), 0.4 if len(self.sizes) % 2 else 0.9
         boxes[0, 2], scores[0, 2] = (110, 30, 130, 50), 0.5
         return boxes, scores
 

@@ -211,7 +211,7 @@ def test_an_engine_of_the_cpu_starts_while_the_gpu_hangs(monkeypatch: pytest.Mon
 
 
 def test_a_model_that_hangs_is_left_behind() -> None:
-    unblock = threading.Event()
+    unblock, others = threading.Event(), set(threading.enumerate())  # of other tests in this process
 
     def hangs(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> tuple[object, object]:
         unblock.wait()
@@ -227,7 +227,7 @@ def test_a_model_that_hangs_is_left_behind() -> None:
     ask(guard)
     unblock.set()
     guard.close()
-    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "models"])
+    wait_until(lambda: not [one for one in set(threading.enumerate()) - others if one.name == "models"])
 
 
 def test_starting_again_is_no_longer_waited_for_once_the_session_ends() -> None:
