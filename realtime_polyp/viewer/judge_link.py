@@ -10,6 +10,7 @@ from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.review.action_log import account_name
 from realtime_polyp.review.actions import (
     ActionError,
     Mark,
@@ -18,7 +19,6 @@ from realtime_polyp.review.actions import (
     Said,
     SamePolyp,
     Withdrawal,
-    account_name,
     describe,
     insert_action,
 )

@@ -11,7 +11,8 @@ import numpy as np
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.packets import Track
-from realtime_polyp.review.actions import Action, ActionLog, Box, Judgement, Said, Stretch, polyp_name
+from realtime_polyp.review.action_log import ActionLog
+from realtime_polyp.review.actions import Action, Box, Judgement, Said, Stretch, polyp_name
 from realtime_polyp.review.alarms import SessionAlarm
 from realtime_polyp.review.fill import FilledFrame, fill
 from realtime_polyp.review.labels import alarm_verdict

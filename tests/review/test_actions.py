@@ -10,12 +10,12 @@ from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.metrics.run_lengths import encode
 from realtime_polyp.packets import NO_DETECTIONS, Frame, Result
 from realtime_polyp.recording.store import SessionStore
-from realtime_polyp.review import actions
+from realtime_polyp.review import action_log, actions
+from realtime_polyp.review.action_log import ActionLog
 from realtime_polyp.review.actions import (
     NEW_POLYP,
     Action,
     ActionError,
-    ActionLog,
     BlindDecision,
     DrawnBox,
     DrawnOutline,
@@ -199,7 +199,7 @@ def test_account_without_a_name_can_judge(folder, monkeypatch):
     def nameless():
         raise KeyError("getpwuid(): uid not found: 1234")
 
-    monkeypatch.setattr(actions.getpass, "getuser", nameless)
+    monkeypatch.setattr(action_log.getpass, "getuser", nameless)
     with ActionLog(folder) as log:
         assert log.add(Mark(1.0)).author == "unknown"
 
@@ -233,7 +233,7 @@ def test_medium_that_cannot_be_written_is_one_sentence(folder, monkeypatch):
 
 
 def test_lock_that_is_never_released_is_one_sentence(folder, monkeypatch):
-    monkeypatch.setattr(actions, "_LOCK_S", 0.05)
+    monkeypatch.setattr(action_log, "_LOCK_S", 0.05)
     other = sqlite3.connect(folder / "session.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with ActionLog(folder) as log, pytest.raises(ActionError, match="is being written by another program"):

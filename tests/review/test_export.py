@@ -14,7 +14,8 @@ from recorded_toys import RATE_HZ, SIZE, make_session, picture, true_box
 
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.truth import read_truth
-from realtime_polyp.review.actions import ActionLog, DrawnBox, SamePolyp, Stretch, Verdict
+from realtime_polyp.review.action_log import ActionLog
+from realtime_polyp.review.actions import DrawnBox, SamePolyp, Stretch, Verdict
 from realtime_polyp.review.export import PictureRules, export_session, main
 from realtime_polyp.review.fill import fill
 from realtime_polyp.review.recorded import RecordedSession

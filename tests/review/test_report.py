@@ -13,8 +13,8 @@ from pyarrow import parquet
 from recorded_toys import RATE_HZ, SIZE, make_session, picture, true_box
 
 from realtime_polyp.review import report_pdf
+from realtime_polyp.review.action_log import ActionLog
 from realtime_polyp.review.actions import (
-    ActionLog,
     Mark,
     Note,
     PolypFields,

@@ -194,6 +194,9 @@ def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_the_real_one(ki
     limit_s, before = 10.0, len(watched.frames)
     server.start()
     wait_until(lambda: len(watched.frames) > before + 5)
+    assert source.trouble is None  # type: ignore[attr-defined]
+    indices = [frame.index for frame in watched.frames]
+    assert indices == sorted(set(indices)), "numbers go on"
     watched.close()
     server.close()
 

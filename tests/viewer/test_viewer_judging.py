@@ -15,9 +15,9 @@ from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import decode, encode
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.recording.store import SessionStore
+from realtime_polyp.review.action_log import ActionLog
 from realtime_polyp.review.actions import (
     NEW_POLYP,
-    ActionLog,
     Box,
     DrawnBox,
     Mark,
