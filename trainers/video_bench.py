@@ -141,7 +141,10 @@ def run(options: argparse.Namespace) -> None:
     if options.phantom:
         videos = [open_phantom(runtime)]
     else:
-        folders = cache_clips(options, runtime)
+        stills = read_stills(options.data, options.root)
+        folders = list(cache_clips(stills, runtime, minutes=options.minutes, seed=options.seed))
+        for folder in folders if options.clip_out else ():
+            print(f"clip: {write_clip(folder, options.clip_out)}")
         if options.predict_only:
             print("\n".join(str(folder) for folder in folders))
             return
@@ -213,20 +216,15 @@ def _engine_names(runtime: Runtime) -> str:
     return ", ".join(dict.fromkeys(engine.name for engine in engines))
 
 
-def cache_clips(options: argparse.Namespace, runtime: Runtime) -> list[Path]:
-    """Return the cache folder of each clip. Clips that are not cached yet are drawn and shown to the models."""
-    stills: Sequence[Still] = read_stills(options.data, options.root)
+def cache_clips(stills: Sequence[Still], runtime: Runtime, *, minutes: int, seed: int) -> Iterator[Path]:
+    """Yield the cache folder of each clip. Clips that are not cached yet are drawn and shown to the models."""
     keys = [engine.key for engine in (runtime.detector, runtime.segmenter) if engine is not None]
-    folders = []
-    for number in range(options.minutes):
-        folder = clip_folder(stills, seed=options.seed, number=number, seconds=_CLIP_S, keys=keys)
+    for number in range(minutes):
+        folder = clip_folder(stills, seed=seed, number=number, seconds=_CLIP_S, keys=keys)
         if not is_cached(folder):
-            clip = make_clip(stills, seed=options.seed, number=number, seconds=_CLIP_S)
+            clip = make_clip(stills, seed=seed, number=number, seconds=_CLIP_S)
             cache_predictions(ClipSource(clip), runtime.inference, folder)
-        if options.clip_out:
-            print(f"clip: {write_clip(folder, options.clip_out)}")
-        folders.append(folder)
-    return folders
+        yield folder
 
 
 def open_phantom(runtime: Runtime) -> Video:

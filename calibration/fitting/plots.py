@@ -1,6 +1,6 @@
 """Plots of a calibration: reliability diagrams, and operating points as sensitivity against false alarms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from calibration.fitting.fit import FitResult
 from calibration.fitting.sweep import Point
 from realtime_polyp.metrics.curves import Reliability
+from realtime_polyp.temporal.config import Evidence
 
 matplotlib.use("Agg")  # these run on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402
@@ -85,6 +86,27 @@ def draw_operating_points(
     axes[0, 0].legend(title=heading, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     _scale_rates(axes[-1, 0], max(point.false_rate for point in points), wanted)
     axes[-1, 0].set_xlabel(rate)
+    _save(figure, path)
+
+
+def draw_evidence(curves: Mapping[str, Evidence], confirm_s: float, path: Path, *, title: str) -> None:
+    """Plot evidence curves by name, and how long a box with a steady score takes to be shown.
+
+    confirm_s: evidence that shows a track, s.
+    """
+    figure, axes = plt.subplots(2, 1, figsize=(8.4, 6.6), sharex=True, constrained_layout=True)
+    for (name, curve), colour in zip(curves.items(), (_ORANGE, _BLUE), strict=False):
+        scores = np.linspace(min(curve.scores), 1, 400)
+        weights = np.interp(scores, curve.scores, curve.weights)
+        axes[0].plot(scores, weights, color=colour, lw=2, label=name)
+        axes[1].plot(scores, confirm_s / np.maximum(weights, 1e-6), color=colour, lw=2)
+    axes[0].set(ylabel="evidence weight", ylim=(0, 1.03))
+    axes[0].set_title(title, fontsize=10)
+    axes[0].legend()
+    axes[1].set(ylabel="shown after, s", xlabel="steady score", yscale="log", ylim=(0.05, 20), xlim=(0.28, 1))
+    axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for axis in axes:
+        axis.grid(alpha=0.3)
     _save(figure, path)
 
 

@@ -6,11 +6,14 @@ re-identified by appearance, which changes their ids only, and their boxes are n
 as drawn boxes are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from realtime_polyp.config import PipelineConfig
@@ -20,18 +23,20 @@ from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import SeenFrame, event_figures, video_record
 from realtime_polyp.metrics.overlaps import false_boxes, matches
 from realtime_polyp.metrics.truth import VideoTruth
-from realtime_polyp.packets import Detections
+from realtime_polyp.packets import Boxes, Detections, RawResult
 from realtime_polyp.pipeline import Analyzer
 from realtime_polyp.postprocess.nms import WEAK_THRESHOLD, stronger
 from realtime_polyp.sources.base import Source
 from realtime_polyp.temporal.camera_motion import STILL, Motion
 from realtime_polyp.temporal.config import DETECTOR_SCORES, Evidence, TemporalConfig
-from realtime_polyp.temporal.filter import FrameCues, clip_tracks, fuse_box_and_mask
-from realtime_polyp.temporal.tracker import Tracker, TrackerInput
+from realtime_polyp.temporal.filter import FrameCues, fuse_box_and_mask
+from realtime_polyp.temporal.track import Batch, rules_of
+from realtime_polyp.temporal.tracker import Tracker
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 CONFIRM_TIMES_S = (0.0, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
 _ROUNDING = 1e-9
+_STATE = 7  # column of what `Tracker.run_batch` gives: 0 tentative, 1 shown, 2 held
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,29 @@ class LabelledVideo:
     frames: Sequence[DetectedFrame]
     evidence: Evidence = DETECTOR_SCORES
 
+    @cached_property
+    def batch(self) -> Batch:
+        """The detections as the tracker takes many frames at once."""
+        frames = self.frames
+        no = np.zeros(len(frames), np.bool_)
+        return Batch(
+            pts_s=np.array([one.pts_s for one in frames], np.float64),
+            starts=np.cumsum([0, *(len(one.detections.scores) for one in frames)], dtype=np.int64),
+            boxes=np.concatenate([np.zeros((0, 4), np.float32), *(one.detections.boxes for one in frames)]),
+            scores=np.concatenate([np.zeros(0, np.float32), *(one.detections.scores for one in frames)]),
+            camera=np.array([one.motion.matrix for one in frames], np.float32).reshape(-1, 2, 3),
+            zooms=np.array([one.motion.zoom for one in frames], np.float64),
+            cut=np.array([one.motion.cut for one in frames], np.bool_),
+            is_clear=np.array([one.is_clear for one in frames], np.bool_),
+            resets=no,
+            can_see=no,
+        )
+
+    @cached_property
+    def fields(self) -> NDArray[np.float64]:
+        """Field of view of each frame, (n, 4) xyxy px."""
+        return np.array([one.field_of_view.box for one in self.frames], np.float64).reshape(-1, 4)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -97,20 +125,32 @@ def detect_video(source: Source, truth: VideoTruth, inference: Inference, config
     inference, config: of the live pipeline; its calibration or fusion, frame quality and hflip apply. Raises
     ValueError if the truth describes another video.
     """
-    config = replace(config, score_threshold=0.0, temporal=None)
-    analyzer, cues = Analyzer(inference, config), FrameCues(config.frame_quality)
-    frames = []
-    for frame in tqdm(source.frames(), total=len(truth.frames), desc=source.name, unit="frame"):
-        truth.check_frame(frame)
-        (raw,) = analyzer.submit([frame]).result()
-        motion, quality = cues.update(frame, raw.field_of_view)
-        motion = motion if frame.continues else replace(motion, cut=True)
-        detections = stronger(fuse_box_and_mask(raw, config)[0], THRESHOLDS[0])
-        signal_ok, is_clear = raw.signal == "ok", quality == "clear"
-        frames.append(DetectedFrame(frame.pts_s, detections, raw.field_of_view, signal_ok, motion, is_clear))
+    analyzer = Analyzer(inference, replace(config, score_threshold=0.0, temporal=None))
+
+    def analysed() -> Iterator[RawResult]:
+        for frame in tqdm(source.frames(), total=len(truth.frames), desc=source.name, unit="frame"):
+            truth.check_frame(frame)
+            yield from analyzer.submit([frame]).result()
+
+    frames = list(detected_frames(analysed(), config))
     if len(frames) != len(truth.frames):
         raise ValueError(f"{truth.name} describes {len(truth.frames)} frames, {source.name} has {len(frames)}")
     return LabelledVideo(truth, frames, config.evidence)
+
+
+def detected_frames(raws: Iterable[RawResult], config: PipelineConfig) -> Iterator[DetectedFrame]:
+    """Yield what a video's frames give to the tracker, down to the lowest of THRESHOLDS, from the models' outputs.
+
+    raws: in order of the video. config: of the live pipeline; its calibration or fusion and frame quality apply.
+    """
+    config = replace(config, score_threshold=0.0, temporal=None)
+    cues = FrameCues(config.frame_quality)
+    for raw in raws:
+        motion, quality = cues.update(raw.frame, raw.field_of_view)
+        motion = motion if raw.frame.continues else replace(motion, cut=True)
+        detections = stronger(fuse_box_and_mask(raw, config)[0], THRESHOLDS[0])
+        signal_ok, is_clear = raw.signal == "ok", quality == "clear"
+        yield DetectedFrame(raw.frame.pts_s, detections, raw.field_of_view, signal_ok, motion, is_clear)
 
 
 def sweep(
@@ -154,18 +194,26 @@ def _point(videos: Sequence[LabelledVideo], threshold: float, config: TemporalCo
 
 def seen_frames(video: LabelledVideo, threshold: float, config: TemporalConfig) -> Iterator[SeenFrame]:
     """Yield the boxes that the viewer would show in each labelled frame, with the true ones."""
-    tracker, scored = Tracker(config), dict(video.truth.labelled_frames())
+    # A cut of the truth does not reset the tracker: the live pipeline has to notice it in the picture.
+    shown, scored = shown_boxes(video, threshold, config), dict(video.truth.labelled_frames())
     for index, (found, true) in enumerate(zip(video.frames, video.truth.frames, strict=True)):
-        # A cut of the truth does not reset the tracker: the live pipeline has to notice it in the picture.
-        detections = stronger(found.detections, min(threshold, WEAK_THRESHOLD))
-        frame = TrackerInput(
-            detections, None, found.pts_s, found.motion, None, threshold, video.evidence, found.is_clear
-        )
-        tracks, _ = tracker.update(frame)
-        shown = [track.box for track in clip_tracks(tracks, found.field_of_view) if track.visible and found.signal_ok]
-        boxes = np.array(shown, np.float32).reshape(-1, 4)
         if index in scored:
-            yield SeenFrame(found.pts_s, true.polyps, true.difficult, boxes, scored[index].cut)
+            yield SeenFrame(found.pts_s, true.polyps, true.difficult, shown[index], scored[index].cut)
+
+
+def shown_boxes(video: LabelledVideo, threshold: float, config: TemporalConfig) -> list[Boxes]:
+    """Return the boxes that the viewer would show in each frame, each (k, 4)."""
+    tracker, rules = Tracker(config), rules_of(config, video.evidence, threshold)
+    floor = min(threshold, WEAK_THRESHOLD)
+    rows = tracker.run_batch(video.batch, 0, len(video.frames), rules, floor, lambda entry, box: None)
+    rows = rows[rows[:, _STATE] > 0]
+    entries = rows[:, 0].astype(np.int64)
+    fields = video.fields[entries]
+    boxes = np.clip(rows[:, 2:6], np.tile(fields[:, :2], 2), np.tile(fields[:, 2:], 2)).astype(np.float32)
+    signal_ok = np.array([one.signal_ok for one in video.frames], np.bool_)
+    seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & signal_ok[entries]
+    ends = np.searchsorted(entries[seen], np.arange(len(video.frames) + 1))
+    return [boxes[seen][first:last] for first, last in pairwise(ends)]
 
 
 def sweep_stills(images: Sequence[ImageBoxes]) -> list[Point]:

@@ -2,14 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
+
+import numpy as np
 
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.json_files import check_json
+from realtime_polyp.json_files import Share, check_json
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD, WEAK_THRESHOLD
 from realtime_polyp.temporal.config import PROBABILITIES, Evidence, TemporalConfig
 
 FACT = "filter"
+_LEAST_SCORE = 1e-6
+_OLD_KNOTS = 200  # of a curve that an earlier version described by a power
 
 
 @dataclass(frozen=True)
@@ -48,4 +52,29 @@ def from_fact(fact: object) -> FilterSettings:
     """Read what `to_fact` wrote; None, of a session without it, gives the defaults. Raises ValueError."""
     if fact is None:
         return FilterSettings()
+    if isinstance(fact, dict) and isinstance(fact.get("evidence"), dict) and "power" in fact["evidence"]:
+        fact = fact | {"evidence": _from_power(fact)}
     return check_json(fact, FilterSettings, f"fact {FACT}", "a filter's settings")
+
+
+class _PowerCurve(TypedDict):
+    """Evidence as versions before 2026-11-28 stored it: a power of the log-odds above the threshold."""
+
+    sure_score: float
+    power: float
+    penalty: float
+    miss_penalty: float
+
+
+def _from_power(fact: dict[str, Any]) -> dict[str, Any]:
+    """Return the evidence of an older session as a curve; its weights differ by less than 0.001. Raises ValueError."""
+    where, what = f"fact {FACT}", "a filter's settings"
+    old = check_json(fact["evidence"], _PowerCurve, where, what)
+    start = check_json(fact.get("score_threshold", SCORE_THRESHOLD), Share, where, what)
+    if not (start < old["sure_score"] < 1 and old["power"] > 0):
+        raise ValueError(f"{where} is not {what}: sure_score {old['sure_score']:g} with power {old['power']:g}")
+    least, most = (np.log(one / (1 - one)) for one in (max(start, _LEAST_SCORE), old["sure_score"]))
+    odds = np.linspace(least, most, _OLD_KNOTS)
+    weights = ((odds - least) / (most - least)) ** old["power"]
+    penalties = {name: old[name] for name in ("penalty", "miss_penalty")}
+    return {"scores": (1 / (1 + np.exp(-odds))).tolist(), "weights": weights.tolist()} | penalties

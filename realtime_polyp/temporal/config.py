@@ -1,58 +1,80 @@
 """Settings of the temporal filter. All times are seconds of video time, because a live source drops frames."""
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from realtime_polyp.compiled import compiled
-
-_MIN_PROBABILITY = 1e-6  # scores are kept this far from 0 and 1, where the log-odds are infinite
 
 
 @dataclass(frozen=True)
 class Evidence:
     """How much evidence a box contributes to the track that it continues, as a function of its score.
 
-    Summing log-odds over time is a sequential probability ratio test (Wald, 1945). Consecutive frames are strongly
-    correlated, therefore the weight of one frame is capped at 1.
+    Evidence is summed over time, as in a sequential probability ratio test (Wald, 1945). Consecutive frames are
+    strongly correlated, therefore the curve is learnt from whole clips (`calibration.evidence`) and not from single
+    boxes, and the weight of one frame is at most 1.
 
     Attributes:
-        sure_score: score from which a box has full weight 1. The weight is 0 at the display threshold and grows
-            with the log-odds in between.
-        power: exponent of that growth; the larger, the less an unsure box weighs.
+        scores: rising scores at which the curve is given, 0..1.
+        weights: its value at each of them, 0..1, never falling; linear in between, level beyond both ends.
         penalty: evidence that a box below the display threshold takes away.
         miss_penalty: evidence that a frame without a matching box takes away.
     """
 
-    sure_score: float
-    power: float
+    scores: tuple[float, ...]
+    weights: tuple[float, ...]
     penalty: float
     miss_penalty: float
 
+    def __post_init__(self) -> None:
+        if not self.scores or len(self.scores) != len(self.weights):
+            raise ValueError(f"a curve of {len(self.scores)} scores and {len(self.weights)} weights: give one of each")
+        for name, least_step in (("scores", 1e-9), ("weights", 0.0)):
+            values = np.array(getattr(self, name))
+            if not (values[0] >= 0 and values[-1] <= 1 and (np.diff(values) >= least_step).all()):
+                raise ValueError(f"the curve's {name} must rise within [0, 1], not {getattr(self, name)}")
+
+    @cached_property
+    def curve(self) -> NDArray[np.float64]:
+        """Scores and weights as compiled functions take them, (2, n)."""
+        return np.array([self.scores, self.weights], np.float64)
+
     def weight(self, score: float, start_score: float) -> float:
         """Return the evidence weight of a box, from -penalty to 1. start_score: the display threshold."""
-        return float(evidence_weight(score, start_score, self.sure_score, self.power, self.penalty))
+        return float(evidence_weight(score, start_score, self.curve, self.penalty))
 
 
 @compiled()
-def evidence_weight(score: float, start_score: float, sure_score: float, power: float, penalty: float) -> float:
-    """See `Evidence.weight`."""
+def evidence_weight(score: float, start_score: float, curve: NDArray[np.float64], penalty: float) -> float:
+    """See `Evidence.weight`. curve (2, n): see `Evidence.curve`."""
     if score < start_score:
         return -penalty
-    if score >= sure_score:
-        return 1.0
-    start = _log_odds(start_score)
-    return float(((_log_odds(score) - start) / (_log_odds(sure_score) - start)) ** power)
+    scores, weights = curve[0], curve[1]
+    last = len(scores) - 1
+    if score <= scores[0]:
+        return float(weights[0])
+    if score >= scores[last]:
+        return float(weights[last])
+    above = 1
+    while scores[above] < score:
+        above += 1
+    share = (score - scores[above - 1]) / (scores[above] - scores[above - 1])
+    return float(weights[above - 1] + share * (weights[above] - weights[above - 1]))
 
 
-@compiled()
-def _log_odds(score: float) -> float:
-    inside = min(max(score, _MIN_PROBABILITY), 1 - _MIN_PROBABILITY)
-    return math.log(inside / (1 - inside))
-
-
-DETECTOR_SCORES = Evidence(sure_score=0.75, power=2.0, penalty=0.0, miss_penalty=0.5)
+DETECTOR_SCORES = Evidence(
+    scores=(0.3, 0.4, 0.5, 0.6, 0.7, 0.75), weights=(0.0, 0.05, 0.2, 0.44, 0.78, 1.0), penalty=0.0, miss_penalty=0.5
+)
 """For a detector's raw scores, which rarely exceed 0.9."""
-PROBABILITIES = Evidence(sure_score=0.95, power=3.0, penalty=0.1, miss_penalty=0.5)
+PROBABILITIES = Evidence(
+    scores=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+    weights=(0.0, 0.001, 0.011, 0.037, 0.09, 0.19, 0.52, 1.0),
+    penalty=0.1,
+    miss_penalty=0.5,
+)
 """For scores that are probabilities: fused with the mask, or calibrated."""
 
 

@@ -87,6 +87,7 @@ class TrackerInput:
 class Rules(NamedTuple):
     """Fields of `TemporalConfig` and `Evidence`, as compiled functions take them."""
 
+    curve: NDArray[np.float64]
     confirm_s: float
     hold_s: float
     release_s: float
@@ -96,8 +97,6 @@ class Rules(NamedTuple):
     unclear_weight: float
     measurement_noise: float
     process_noise: float
-    sure_score: float
-    power: float
     penalty: float
     miss_penalty: float
     start_score: float
@@ -107,8 +106,8 @@ def rules_of(config: TemporalConfig, evidence: Evidence, start_score: float) -> 
     """Collect the rules; start_score: lowest score of a box that starts a track."""
     times = (config.confirm_s, config.hold_s, config.release_s, config.reid_window_s, config.gap_s)
     noise = (config.least_iou, config.unclear_weight, config.measurement_noise, config.process_noise)
-    weights = (evidence.sure_score, evidence.power, evidence.penalty, evidence.miss_penalty)
-    return Rules(*(float(value) for value in (*times, *noise, *weights, start_score)))
+    penalties = (evidence.penalty, evidence.miss_penalty)
+    return Rules(evidence.curve, *(float(value) for value in (*times, *noise, *penalties, start_score)))
 
 
 class Batch(NamedTuple):
@@ -389,7 +388,7 @@ def _update(track: Rows, box: Boxes, score: float, is_clear: bool, pts_s: float,
     if track[NUMBER] and score >= rules.start_score:
         evidence = 1.0
     else:
-        evidence = evidence_weight(score, rules.start_score, rules.sure_score, rules.power, rules.penalty)
+        evidence = evidence_weight(score, rules.start_score, rules.curve, rules.penalty)
     evidence *= 1.0 if is_clear else rules.unclear_weight
     most_s = max(rules.confirm_s, rules.hold_s)
     track[SCORE] += (1 - math.exp(-since_s / _SCORE_S)) * (score - track[SCORE])
@@ -407,7 +406,7 @@ def _start(
     kalman.initiate(track, box, rules.measurement_noise)
     track[SCORE], track[FIRST_S], track[SEEN_S], track[KEY], track[APPEARANCE_AT] = score, pts_s, pts_s, key, -1
     if single_s > 0:
-        weight = evidence_weight(score, rules.start_score, rules.sure_score, rules.power, rules.penalty)
+        weight = evidence_weight(score, rules.start_score, rules.curve, rules.penalty)
         weight *= 1.0 if is_clear else rules.unclear_weight
         track[EVIDENCE_S] = min(max(0.0, weight * single_s), max(rules.confirm_s, rules.hold_s))
 

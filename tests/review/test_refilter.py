@@ -86,6 +86,23 @@ def test_settings_survive_the_session_file() -> None:
         from_fact({"score_threshold": "high"})
 
 
+def test_evidence_of_an_older_session_is_the_same_curve() -> None:
+    """Versions before 2026-11-28 stored a power of the log-odds above the threshold."""
+    old = {"sure_score": 0.95, "power": 3.0, "penalty": 0.1, "miss_penalty": 0.5}
+    found = from_fact({"score_threshold": 0.3, "weak_threshold": 0.1, "evidence": old, "temporal": None}).evidence
+    for score in np.linspace(0.3, 1.0, 141):
+        odds, least, most = (np.log(one / (1 - one)) for one in (min(score, 0.95), 0.3, 0.95))
+        assert found.weight(score, 0.3) == pytest.approx(((odds - least) / (most - least)) ** 3, abs=1e-3)
+    assert (found.weight(0.2, 0.3), found.miss_penalty) == (-0.1, 0.5)
+
+
+@pytest.mark.parametrize("change", [{"sure_score": 0.2}, {"power": 0.0}, {"power": "high"}, {"penalty": None}])
+def test_damaged_evidence_of_an_older_session_is_one_sentence(change: dict[str, object]) -> None:
+    old = {"sure_score": 0.95, "power": 3.0, "penalty": 0.1, "miss_penalty": 0.5} | change
+    with pytest.raises(ValueError, match="fact filter is not a filter's settings"):
+        from_fact({"score_threshold": 0.3, "evidence": old})
+
+
 def test_settings_of_another_version_are_one_sentence(tmp_path: Path) -> None:
     session = RecordedSession(record(tmp_path / "session", results_for(range(3))))
     session.facts["filter"] = {"score_threshold": "high"}

@@ -1,5 +1,6 @@
 """The evidence weight of a box, by its score."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,19 @@ from realtime_polyp.postprocess.score_calibration import CalibratedModel, Calibr
 from realtime_polyp.temporal.config import DETECTOR_SCORES, PROBABILITIES, Evidence
 
 SCORES = st.floats(0, 1)
-EVIDENCE = st.builds(Evidence, sure_score=st.floats(0.5, 0.99), power=st.floats(0.5, 6), penalty=st.floats(0, 1))
+_POINTS = st.integers(1, 6).flatmap(
+    lambda count: st.tuples(
+        st.lists(st.integers(0, 100), min_size=count, max_size=count, unique=True),
+        st.lists(st.floats(0, 1), min_size=count, max_size=count),
+    )
+)
+EVIDENCE = st.builds(
+    lambda points, penalty: Evidence(
+        tuple(one / 100 for one in sorted(points[0])), tuple(sorted(points[1])), penalty, miss_penalty=0.5
+    ),
+    _POINTS,
+    st.floats(0, 1),
+)
 
 
 @given(EVIDENCE, SCORES, SCORES, SCORES)
@@ -19,21 +32,35 @@ def test_the_weight_rises_with_the_score_and_is_at_most_1(
 ) -> None:
     low, high = sorted((one, other))
     weights = [evidence.weight(score, start_score) for score in (low, high)]
-    assert -evidence.penalty <= weights[0] <= weights[1] <= 1
+    assert -evidence.penalty <= weights[0] <= weights[1] + 1e-12 and weights[1] <= 1 + 1e-12
 
 
-@given(EVIDENCE, st.floats(0, 0.49))
-def test_the_weight_is_0_at_the_threshold_1_when_sure_and_negative_below(
-    evidence: Evidence, start_score: float
-) -> None:
-    assert evidence.weight(start_score, start_score) == 0
-    assert evidence.weight(evidence.sure_score, start_score) == 1
+@given(EVIDENCE, SCORES)
+def test_the_curve_is_linear_between_its_points_and_level_beyond_them(evidence: Evidence, score: float) -> None:
+    assert evidence.weight(score, 0.0) == pytest.approx(np.interp(score, evidence.scores, evidence.weights), abs=1e-12)
+
+
+@given(EVIDENCE, st.floats(0.01, 1))
+def test_the_threshold_alone_decides_from_where_the_curve_holds(evidence: Evidence, start_score: float) -> None:
+    assert evidence.weight(start_score, start_score) == evidence.weight(start_score, 0.0)
     assert evidence.weight(start_score - 1e-3, start_score) == -evidence.penalty
 
 
-@given(EVIDENCE, st.floats(0.05, 0.45), st.floats(0.46, 0.49))
-def test_a_lower_threshold_gives_the_same_box_more_weight(evidence: Evidence, start_score: float, score: float) -> None:
-    assert evidence.weight(score, start_score - 0.04) >= evidence.weight(score, start_score)
+@pytest.mark.parametrize(
+    "scores, weights, problem",
+    [
+        ((0.3, 0.5), (0.1,), "2 scores and 1 weights"),
+        ((), (), "0 scores"),
+        ((0.5, 0.3), (0.1, 0.2), "scores must rise"),
+        ((0.3, 0.3), (0.1, 0.2), "scores must rise"),
+        ((0.3, 0.5), (0.2, 0.1), "weights must rise"),
+        ((0.3, 0.5), (0.2, 1.1), "weights must rise"),
+        ((0.3, float("nan")), (0.2, 0.4), "scores must rise"),
+    ],
+)
+def test_a_curve_that_is_none_is_refused(scores: tuple[float, ...], weights: tuple[float, ...], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Evidence(scores, weights, penalty=0.0, miss_penalty=0.5)
 
 
 def test_a_threshold_above_what_is_sure_is_still_a_threshold() -> None:
@@ -50,8 +77,3 @@ def test_fused_and_calibrated_scores_are_probabilities_and_a_detector_s_own_are_
         PipelineConfig(calibration=unmapped).evidence is DETECTOR_SCORES
         and PipelineConfig().evidence is DETECTOR_SCORES
     )
-
-
-@pytest.mark.parametrize("evidence", [DETECTOR_SCORES, PROBABILITIES])
-def test_a_half_sure_box_has_less_than_half_the_weight(evidence: Evidence) -> None:
-    assert 0 < evidence.weight(0.6, 0.3) < 0.5

@@ -87,7 +87,7 @@ def test_what_is_found_in_every_third_frame_only_is_never_shown() -> None:
     assert "s" not in states(play(Tracker(config), [found(BOX), NO_DETECTIONS, NO_DETECTIONS] * 20))
 
 
-EVEN = Evidence(sure_score=0.8, power=2.0, penalty=0.5, miss_penalty=1.0)
+EVEN = Evidence(scores=(0.2, 0.5, 0.8), weights=(0.0, 0.25, 1.0), penalty=0.5, miss_penalty=1.0)
 
 
 def scored(tracker: Tracker, scores: list[float]) -> str:
