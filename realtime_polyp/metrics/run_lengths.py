@@ -49,6 +49,12 @@ def dice(masks: Sequence[RunLengths], others: Sequence[RunLengths]) -> float:
     return 2 * float(shared) / float(total) if total else 1.0
 
 
+def area_share(runs: RunLengths) -> float:
+    """Return the share of the picture that a mask covers, 0..1, without decoding; 0 for a picture without pixels."""
+    height, width = runs["size"]
+    return float(coco_mask.area(runs)) / (height * width) if height * width else 0.0
+
+
 def checked(runs: Any, size: tuple[int, int] | None = None) -> RunLengths:
     """Check compressed run lengths from a file before the C library sees them.
 
