@@ -8,7 +8,6 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,13 +27,10 @@ from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.temporal.config import TemporalConfig
 from trainers.command import command_parser, run_command
-from trainers.data.negatives import read_negatives, sequence_of
+from trainers.data.negatives import NEGATIVE_RATE_HZ, read_negatives, split_sequences
 from trainers.data.stills import Still, read_image, read_stills
 from trainers.video.synthetic.prediction_cache import read_cached_frames, read_cached_truth
 from trainers.video_bench import cache_clips
-
-NEGATIVE_RATE_HZ = Fraction(25)
-"""The rate at which frames without a polyp are played. The true one of PolypGen's sequences is unknown."""
 
 _EPILOG = """examples:
   python -m calibration.evidence --data DATA/train.json --root DATA --negatives DATA/negative.json --out evidence.json
@@ -157,9 +153,7 @@ def cached_videos(options: argparse.Namespace, runtime: Runtime) -> list[Labelle
 
 def negative_videos(options: argparse.Namespace, runtime: Runtime) -> list[LabelledVideo]:
     """Return the training sequences without a polyp, one video each."""
-    sequences: dict[str, list[Still]] = {}
-    for still in read_negatives(options.negatives, options.root):
-        sequences.setdefault(sequence_of(still), []).append(still)
+    sequences = split_sequences(read_negatives(options.negatives, options.root))
     return [
         negative_video(name, stills, runtime.inference, runtime.pipeline_config)
         for name, stills in tqdm(sequences.items(), desc="sequences without a polyp", unit="sequence")

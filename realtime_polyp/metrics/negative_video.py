@@ -50,9 +50,7 @@ class NegativeFigures:
     alarms_per_minute: Mapping[float, float] = field(default_factory=dict)
 
 
-def negative_figures(
-    sequences: Sequence[Sequence[NegativeFrame]], *, rate_hz: float | None = None
-) -> NegativeFigures:
+def negative_figures(sequences: Sequence[Sequence[NegativeFrame]], *, rate_hz: float | None = None) -> NegativeFigures:
     """Return the figures over the frames of all sequences.
 
     sequences: frames in order. rate_hz: frame rate of all sequences; None: not known.

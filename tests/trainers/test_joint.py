@@ -239,7 +239,7 @@ def test_frames_of_held_back_sequences_are_never_trained_on(data: Path, tmp_path
     assert not TRAINING_SEQUENCES & REPORTED_SEQUENCES
     with pytest.raises(ValueError, match="has no frame that may train: its groups must end with seq05, seq07"):
         read_negatives(write_negatives(data, tmp_path / "b.json", sorted(REPORTED_SEQUENCES)), data)
-    with pytest.raises(ValueError, match="shows polyps in 1 of its 2 images, such as 2.png: --negatives takes"):
+    with pytest.raises(ValueError, match="shows polyps in 1 of its 2 images, such as 2.png: frames without a polyp"):
         read_negatives(write_negatives(data, tmp_path / "c.json", ["seq05", "seq07"], boxes=2), data)
 
 
