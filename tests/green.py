@@ -40,6 +40,23 @@ def _draw(root: Path, number: int, blobs: list[tuple[int, int, int, int]]) -> ND
     return mask
 
 
+def write_empty_frames(
+    root: Path, groups: list[str], *, blue: tuple[int, ...] = (), name: str = "negative.json"
+) -> Path:
+    """A COCO file of one frame without a polyp for each group. blue: places of frames that are blue, not pink."""
+    images = []
+    for place, group in enumerate(groups):
+        image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        image[BORDER:-BORDER, BORDER:-BORDER] = (210, 40, 60) if place in blue else (110, 120, 210)  # BGR
+        image[BORDER:-BORDER, BORDER : BORDER + 1 + place] //= 2  # else all frames are one picture to a cache
+        cv2.imwrite(str(root / f"empty{place}.png"), image)
+        cv2.imwrite(str(root / f"empty{place}_mask.png"), np.zeros((HEIGHT, WIDTH), np.uint8))
+        names = {"file_name": f"empty{place}.png", "mask_name": f"empty{place}_mask.png", "centre": "negative"}
+        images.append({"id": place, **names, "width": WIDTH, "height": HEIGHT, "group": f"negative/{group}"})
+    (root / name).write_text(json.dumps({"images": images, "annotations": []}))
+    return root / name
+
+
 class GreenEngine(BaseEngine):
     """What both fakes share: where a batch (N, 3, h, w) is green. sizes: of the pixels of each call, (h, w)."""
 
@@ -103,3 +120,32 @@ class EagerGreenDetector(GreenDetector):
 
 class EagerGreenSegmenter(GreenSegmenter):
     any_size = True
+
+
+def is_blue(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a batch (1, 3, h, w) shows one of the blue frames of `write_empty_frames`."""
+    return bool(pixels[0, 2].mean() > pixels[0, 0].mean())
+
+
+class AlarmDetector(GreenDetector):
+    """Sees a polyp in blue frames, too."""
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        boxes, scores = super().__call__(pixels)
+        if is_blue(pixels):
+            boxes[0, 0], scores[0, 0] = (60, 50, 90, 80), 0.3
+        return boxes, scores
+
+
+class AlarmSegmenter(GreenSegmenter):
+    """Outlines a part of blue frames, too. cells: width and height of it, of 40 x 48 in all."""
+
+    def __init__(self, cells: int = 4) -> None:
+        super().__init__()
+        self.cells = cells
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        maps = super().__call__(pixels)
+        if is_blue(pixels):
+            maps[0, 20 : 20 + self.cells, 20 : 20 + self.cells] = 1
+        return maps

@@ -1,7 +1,7 @@
 """Evaluate the models on stills: python -m trainers.evaluate --data DATA/val.json --root DATA
 
 The stills pass through the steps of the live line (field of view, letterbox, engine, postprocessing). METRICS 1 to 3
-define the figures.
+define the figures. Frames without a polyp are evaluated beside them, each alone (METRICS 4, "Negative video").
 """
 
 import argparse
@@ -13,11 +13,14 @@ from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half, roles_of
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.command import command_parser, run_command
+from trainers.data.negatives import NEGATIVE_FILE, NO_NEGATIVES, NegativeSet, find_reported
 from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.figures import Resampling, build_report, challenge_summary, generalisation, read_report
 from trainers.evaluation.gallery import write_gallery
 from trainers.evaluation.multi_scale import SCALES
+from trainers.evaluation.negatives import figures_by_sequence, format_rows, rows_to_dict
 from trainers.evaluation.plots import write_plots
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
@@ -29,7 +32,7 @@ _NONE = "none"
 _EPILOG = """examples:
   python -m trainers.evaluate --data DATA/val.json --root DATA
   python -m trainers.evaluate --data DATA/val.json --root DATA --bootstrap 1000 --json figures.json
-  python -m trainers.evaluate --data DATA/unseen_C6.json --root DATA --mixed figures.json
+  python -m trainers.evaluate --data DATA/unseen_C6.json --root DATA --mixed figures.json --negatives none
   python -m trainers.evaluate --data mixed.json --root . --generalisation C4.json C6.json
   python -m trainers.evaluate --data val.json --root . --segmenter none --engine eager --multi-scale
   python -m trainers.evaluate --data val.json --root . --run runs/retinanet --result docs/results/retinanet-r50.json
@@ -71,6 +74,12 @@ def command_line() -> argparse.ArgumentParser:
         metavar=("A.json", "B.json"),
         help="figures of two generalisation sets, to report final_dAvg and dev_g with --data as the mixed set",
     )
+    add(
+        "--negatives",
+        metavar="FILE.json",
+        help=f"also evaluate the reporting sequences of these frames without a polyp, or {NO_NEGATIVES} (default: "
+        f"{NEGATIVE_FILE} beside --data, if it is there)",
+    )
     add("--bootstrap", type=int, default=0, metavar="N", help="report 95 %% intervals from N bootstrap draws")
     add("--multi-scale", action="store_true", help="evaluate at 3 sizes, flipped too; needs --engine eager")
     add("--plots", type=Path, metavar="DIR", help="draw precision-recall and reliability plots there")
@@ -88,6 +97,7 @@ def run(options: argparse.Namespace) -> None:
     """
     origin = find_origin(options) if options.result else None
     stills, set_images = select_stills(options)
+    negatives = select_negatives(options)
     mixed = read_report(options.mixed) if options.mixed else None
     others = [read_report(path) for path in options.generalisation or ()]
     scales = SCALES if options.multi_scale else ()
@@ -108,6 +118,13 @@ def run(options: argparse.Namespace) -> None:
     if others:
         report["challenge"] = challenge_summary(report, others)
     print(format_report(report))
+    if negatives.frames:
+        shown = evaluate(
+            negatives.frames, detector, segmenter, score_threshold=SCORE_THRESHOLD, scales=scales, progress=True
+        )
+        rows = figures_by_sequence(shown)
+        report["negatives"] = rows_to_dict(rows, negatives.name)
+        print(f"{format_rows(rows, negatives.name)}\n")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -171,9 +188,25 @@ def select_stills(options: argparse.Namespace) -> tuple[list[Still], int]:
     stills = first_stills(every, options.limit)
     if not stills:
         raise ValueError(f"{options.data} has no images: nothing to evaluate")
-    segments = read_recipe(options.run)["task"] != "detector" if options.run else options.segmenter != _NONE
-    check_files(stills, masks=segments or options.gallery is not None)
+    check_files(stills, masks=segments(options) or options.gallery is not None)
     return stills, len(every)
+
+
+def select_negatives(options: argparse.Namespace) -> NegativeSet:
+    """Return the frames without a polyp to evaluate, after checking that their files exist; --limit holds for them too.
+
+    Raises:
+        OSError, ValueError: a bad file, or a missing image or mask.
+    """
+    found = find_reported(options.negatives, options.data, options.root)
+    chosen = NegativeSet(found.name, found.frames[: options.limit])
+    check_files(chosen.frames, masks=segments(options))
+    return chosen
+
+
+def segments(options: argparse.Namespace) -> bool:
+    """Return whether a segmenter is evaluated, which needs the masks of all stills."""
+    return read_recipe(options.run)["task"] != "detector" if options.run else options.segmenter != _NONE
 
 
 def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, SegmenterEngine | None]:

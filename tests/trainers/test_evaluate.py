@@ -10,11 +10,14 @@ import pytest
 from green import (
     HEIGHT,
     WIDTH,
+    AlarmDetector,
+    AlarmSegmenter,
     BlindDetector,
     BlindSegmenter,
     EagerGreenDetector,
     GreenDetector,
     GreenSegmenter,
+    write_empty_frames,
     write_green_data,
 )
 
@@ -25,6 +28,7 @@ from trainers.evaluate import main
 from trainers.evaluation.figures import build_report, compute_figures, generalisation
 from trainers.evaluation.gallery import false_alarms, misses, sheets_of
 from trainers.evaluation.predict import Case, evaluate
+from trainers.evaluation.report_file import read_report_file
 from trainers.evaluation.results import origin_of_run, round_figure, write_result
 from trainers.evaluation.tables import format_report
 from trainers.table import read_result
@@ -300,6 +304,63 @@ def test_a_mask_is_not_needed_to_measure_a_detector(
     main(["--data", str(root / "maskless.json"), "--root", str(root), "--segmenter", "none"])
     said = capsys.readouterr().out
     assert "Detection" in said and "Segmentation" not in said
+
+
+# Frames without a polyp
+
+
+@pytest.fixture
+def with_empty_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Data beside which negative.json lies, and models that raise false alarms in its blue frames."""
+    monkeypatch.setattr(command, "open_detector", lambda model, engine: AlarmDetector())
+    monkeypatch.setattr(command, "open_segmenter", lambda model, engine: AlarmSegmenter())
+    write_empty_frames(write_green_data(tmp_path), ["seq04", "seq04", "seq06", "seq05"], blue=(1, 3))
+    return tmp_path
+
+
+def test_frames_without_a_polyp_beside_the_data_are_evaluated_too(
+    with_empty_frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = with_empty_frames, with_empty_frames / "figures.json"
+    main([*_data(root), "--segmenter", "mask", "--json", str(out)])
+    report = json.loads(out.read_text())
+    found = report["negatives"]
+    assert (report["images"], found["data"], found["all"]["frames"]) == (4, "negative.json", 3)  # none that may train
+    assert found["thresholds"] == {"score": 0.3, "mask": 0.5, "area": 0.001}
+    assert [found["all"][name] for name in ("box_share", "mask_share", "area_share")] == [1 / 3] * 3
+    assert [one["box_share"] for one in found["sequences"].values()] == [0.5, 0.0]
+    lines = capsys.readouterr().out.split("\n")
+    title = next(
+        place for place, line in enumerate(lines) if line.startswith("Frames without a polyp of negative.json")
+    )
+    assert lines[title + 2].split() == ["all", "3", "33.3", "33.3", "33.3", "1"]
+
+
+def test_the_figures_of_the_stills_do_not_depend_on_frames_without_a_polyp(with_empty_frames: Path) -> None:
+    root, outs = with_empty_frames, [with_empty_frames / "with.json", with_empty_frames / "without.json"]
+    main([*_data(root), "--segmenter", "mask", "--json", str(outs[0])])
+    main([*_data(root), "--segmenter", "mask", "--json", str(outs[1]), "--negatives", "none"])
+    with_them, without = (json.loads(out.read_text()) for out in outs)
+    assert "negatives" not in without
+    assert {name: value for name, value in with_them.items() if name != "negatives"} == without
+    assert read_report_file(outs[0])["negatives"]["data"] == "negative.json"
+
+
+def test_one_model_alone_has_its_own_figures_of_frames_without_a_polyp(with_empty_frames: Path) -> None:
+    out = with_empty_frames / "figures.json"
+    main([*_data(with_empty_frames), "--detector", "none", "--segmenter", "mask", "--json", str(out)])
+    found = json.loads(out.read_text())["negatives"]["all"]
+    assert (found["box_share"], found["longest_run"], found["mask_share"]) == (None, None, 1 / 3)
+
+
+def test_frames_that_are_named_must_be_able_to_report(
+    with_empty_frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_empty_frames(with_empty_frames, ["seq05"], name="training.json")
+    for named, said in ((path, "has no frame that may report"), (Path("nowhere.json"), "no such data file")):
+        with pytest.raises(SystemExit) as end:
+            main([*_data(with_empty_frames), "--segmenter", "mask", "--negatives", str(named)])
+        assert end.value.code == 2 and said in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
