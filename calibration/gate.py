@@ -2,8 +2,9 @@
 
 python -m calibration.gate --model gflv2-lite0 --engine openvino-int8
 
-The stills are evaluated with the engine and with the reference (PyTorch, float32). If the engine loses more accuracy
-than the limits allow, run_live refuses it, and this command ends with exit code 1.
+The stills are evaluated with the engine and with the reference (PyTorch, float32), and so are frames of video without a
+polyp. If the engine loses more accuracy or raises more false alarms than the limits allow, run_live refuses it, and
+this command ends with exit code 1.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from calibration.accuracy.figures import Comparison, compare
+from calibration.accuracy.figures import Comparison, compare, compare_negatives
 from calibration.accuracy.records import record_of, write_record
 from calibration.accuracy.reference_cache import CachedEngine
 from calibration.accuracy.table import table
@@ -23,6 +24,7 @@ from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
 from trainers.command import command_parser, run_command
+from trainers.data.negatives import NEGATIVE_FILE, NO_NEGATIVES, find_reported
 from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.leave_one_out import UNSEEN
@@ -61,6 +63,12 @@ def command_line() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of image paths (default: %(default)s)",
     )
+    add(
+        "--negatives",
+        metavar="FILE.json",
+        help=f"frames of video without a polyp, of which the reporting sequences are compared, or {NO_NEGATIVES} "
+        f"(default: {NEGATIVE_FILE} beside --data, if it is there)",
+    )
     add("--limit", type=int, metavar="N", help="use only the first N images, for a quick test: nothing is recorded")
     add(
         "--ship",
@@ -74,10 +82,15 @@ def command_line() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> GateRecord:
     """Compare, print and record. Raises OSError or ValueError with a one-sentence cure."""
     stills = first_stills(read_gate_stills(options.data, options.root), options.limit)
+    negatives = find_reported(options.negatives, options.data, options.root)
+    frames = list(negatives.frames[: options.limit])
     engine, reference = open_pair(options.model, options.engine, options.device)
-    check_files(stills, masks=engine.task != "detector")
-    compared = measure(engine, reference, stills)
-    record = record_of(engine, compared, f"{options.data.name}, {len(stills)} images")
+    check_files([*stills, *frames], masks=engine.task != "detector")
+    compared = measure(engine, reference, stills, frames)
+    data = f"{options.data.name}, {len(stills)} images" + (
+        f"; {negatives.name}, {len(frames)} frames" if frames else ""
+    )
+    record = record_of(engine, compared, data)
     print(table(record, compared))
     if options.limit is None:
         print(f"record: {write_record(record, WEIGHTS_FOLDER if options.ship else cache_folder())}")
@@ -115,18 +128,24 @@ def open_pair(model: str, engine: str, device: str) -> tuple[Engine, Engine]:
     return found, open_engine(model, None, REFERENCE, "cpu")
 
 
-def measure(engine: Engine, reference: Engine, stills: list[Still]) -> dict[str, Comparison]:
-    """Return {"overall" or centre: figures}. The outputs of the reference are cached."""
+def measure(engine: Engine, reference: Engine, stills: list[Still], negatives: list[Still]) -> dict[str, Comparison]:
+    """Return {"overall", centre or "negatives": figures}. The outputs of the reference are cached.
+
+    negatives: frames without a polyp; none: they are not compared.
+    """
     cached = CachedEngine(reference)
     try:
-        before = _evaluate(cached, stills)
+        before, empty = _evaluate(cached, stills), _evaluate(cached, negatives)
     finally:
         cached.save()
-    return compare(before, _evaluate(engine, stills), engine.task)
+    return {
+        **compare(before, _evaluate(engine, stills), engine.task),
+        **compare_negatives(empty, _evaluate(engine, negatives)),
+    }
 
 
 def _evaluate(engine: Engine, stills: list[Still]) -> list[Case]:
-    return evaluate(stills, *roles_of(engine), progress=True)
+    return evaluate(stills, *roles_of(engine), progress=bool(stills))
 
 
 if __name__ == "__main__":

@@ -9,17 +9,21 @@ from numpy.typing import NDArray
 
 from realtime_polyp.engines.base import Task
 from realtime_polyp.geometry import iou_matrix
+from realtime_polyp.metrics.negative_video import DRAWN_SHARE
 from realtime_polyp.metrics.segmentation import scores_of
 from realtime_polyp.packets import Detections
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.evaluation.figures import detection_figures, mask_figures
+from trainers.evaluation.negatives import ALL, figures_by_sequence
 from trainers.evaluation.predict import Case
 
 Figures = dict[str, float | int | None]
 OVERALL = "overall"
+NEGATIVES = "negatives"  # frames of video without a polyp, beside the groups of stills
 SAME_BOX_IOU = 0.5  # as in METRICS 1: with a lower IoU two boxes are different ones
 _SMALL_PX = 32  # as in METRICS 1: boxes smaller than 32 x 32 px are small
 _FOUND_DICE = 0.5  # from this Dice on a mask has found its polyp
+_ROUNDING = 1e-9  # of the difference of two shares
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Limits:
         shift_px: 95th percentile of the displacement of boxes, px of the stored still. The default is about a cell of
             the detector's finest level (8 px of its input), so that a box stays on its polyp.
         image_dice: loss of Dice on a single still whose polyp the reference found.
+        negatives: rise of the share of frames without a polyp in which a box is shown, and of those in which more than
+            0.1 % of the picture is drawn.
     """
 
     ap50: float = 0.005
@@ -43,6 +49,7 @@ class Limits:
     dice: float = 0.005
     shift_px: float = 16.0
     image_dice: float = 0.5
+    negatives: float = 0.01
 
 
 LIMITS = Limits()
@@ -178,6 +185,23 @@ def _dice(case: Case) -> float:
     return scores_of(case.segmentation.counts).dice  # type: ignore[union-attr]
 
 
+def compare_negatives(reference: Sequence[Case], engine: Sequence[Case]) -> dict[str, Comparison]:
+    """Compare two engines on the same frames without a polyp: {NEGATIVES: comparison}, or {} without frames."""
+    if not reference:
+        return {}
+    return {NEGATIVES: Comparison(len(reference), negative_shares(reference), negative_shares(engine), {})}
+
+
+def negative_shares(cases: Sequence[Case]) -> Figures:
+    """Return the shares of frames with a box, with a drawn pixel, and with more than DRAWN_SHARE drawn.
+
+    A figure of a model that did not run is left out.
+    """
+    found = figures_by_sequence(cases)[ALL]
+    shares = {"box_share": found.box_share, "mask_share": found.mask_share, "area_share": found.area_share}
+    return {name: share for name, share in shares.items() if share is not None}
+
+
 def failure_reasons(compared: dict[str, Comparison], limits: Limits = LIMITS) -> tuple[str, ...]:
     """Return one sentence per exceeded limit; empty if the engine is accepted."""
     return tuple(reason for group, one in compared.items() for reason in _reasons(group, one, limits))
@@ -217,7 +241,18 @@ def _reasons(group: str, one: Comparison, limits: Limits) -> list[str]:
         value: Any = one.agreement.get(name)
         if value is not None and value > most:
             found.append(f"{group}: {sentence.format(value, most)}")
-    return found
+    return found + _alarm_reasons(group, one, limits.negatives)
+
+
+def _alarm_reasons(group: str, one: Comparison, most: float) -> list[str]:
+    """Return one sentence for each share of frames without a polyp that rose by more than `most`."""
+    shown = {"box_share": "with a box", "area_share": f"with more than {100 * DRAWN_SHARE:g} % of the picture drawn"}
+    return [
+        f"{group}: frames {what} rose from {100 * one.reference[name]:.1f} to {100 * one.engine[name]:.1f} %, "  # type: ignore[operator]
+        f"a rise by {100 * most:g} % of the frames is allowed"
+        for name, what in shown.items()
+        if (fell := _loss(one, name)) is not None and -fell > most + _ROUNDING
+    ]
 
 
 def _loss(one: Comparison, name: str) -> float | None:

@@ -1,6 +1,6 @@
 """Formats the gate's table: the figures of the reference and their change, one row per group of stills."""
 
-from calibration.accuracy.figures import Comparison, tolerated_losses
+from calibration.accuracy.figures import NEGATIVES, Comparison, tolerated_losses
 from realtime_polyp.engines.gate import GateRecord
 from realtime_polyp.telemetry.text_table import format_table
 
@@ -14,6 +14,8 @@ _TITLES = {
     "miou": "mIoU_p+b",
     "worst_dice": "worst",
 }
+_SHARES = {"box_share": "box", "mask_share": "any mask", "area_share": "mask > 0.1 %"}
+_NO_NEGATIVES = "frames without a polyp were not compared: --negatives names them"
 _AGREEMENT = {
     "boxes": "boxes",
     "lost": "lost",
@@ -40,15 +42,25 @@ def table(record: GateRecord, compared: dict[str, Comparison]) -> str:
             *(_value(name, one.agreement[name]) for name in agreement),
         ]
         for group, one in compared.items()
+        if group != NEGATIVES
     ]
     lines = [
         f"{record.model}, {record.engine} ({record.key}) against eager float32; {record.data}",
         format_table(header, rows),
         *_notes(figures),
+        *(_negative_lines(compared[NEGATIVES]) if NEGATIVES in compared else (_NO_NEGATIVES,)),
         *(f"noted: {reason}" for reason in tolerated_losses(compared)),
         *(f"refused: {reason}" for reason in record.reasons),
     ]
     return "\n".join([*lines, "refused" if record.reasons else "accepted"])
+
+
+def _negative_lines(one: Comparison) -> list[str]:
+    """Return the table of the frames without a polyp and its legend."""
+    header = ["", "frames", *(_SHARES[name] for name in one.reference)]
+    changes = [_change(share, one.engine[name]) for name, share in one.reference.items()]
+    legend = "frames without a polyp, each alone: percent of them in which a box is shown or a mask drawn, and change"
+    return [format_table(header, [[NEGATIVES, str(one.images), *changes]]), legend]
 
 
 def _change(before: float | None, after: float | None) -> str:

@@ -6,12 +6,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from green import BlindDetector, GreenDetector, GreenSegmenter, write_green_data
+from green import (
+    AlarmDetector,
+    AlarmSegmenter,
+    BlindDetector,
+    GreenDetector,
+    GreenSegmenter,
+    write_empty_frames,
+    write_green_data,
+)
 from numpy.typing import NDArray
 
 from calibration import gate
 from calibration.accuracy import records as gate_records
-from calibration.accuracy.figures import OVERALL, Comparison, Limits, compare, failure_reasons, tolerated_losses
+from calibration.accuracy.figures import (
+    NEGATIVES,
+    OVERALL,
+    Comparison,
+    Limits,
+    compare,
+    failure_reasons,
+    tolerated_losses,
+)
 from calibration.accuracy.reference_cache import CachedEngine
 from realtime_polyp.engines import gate as acceptance
 from trainers.data.stills import Still, read_stills
@@ -149,6 +165,85 @@ def test_command_refuses_with_exit_code_1_and_records_it(
         gate.main(command(root))
     assert end.value.code == 1 and "refused: overall: AP50 fell by 1.0000" in capsys.readouterr().out
     assert "failed its gate" in str(acceptance.gate_problem(engine))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """Data beside which frames without a polyp lie: one of the four that report is blue."""
+    groups = ["seq04", "seq04", "seq06", "seq08", "seq05"]
+    write_empty_frames(write_green_data(tmp_path), groups, blue=(1, 4))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("engine", "reference", "said"),
+    [
+        (AlarmDetector, GreenDetector, "frames with a box rose from 0.0 to 25.0 %"),
+        (AlarmSegmenter, GreenSegmenter, "frames with more than 0.1 % of the picture drawn rose from 0.0 to 25.0 %"),
+    ],
+)
+def test_more_false_alarms_than_the_reference_are_refused(
+    beside: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    engine: Any,
+    reference: Any,
+    said: str,
+) -> None:
+    """On the stills the two are equal."""
+    opened(monkeypatch, beside, engine(), reference())
+    with pytest.raises(SystemExit) as end:
+        gate.main(command(beside))
+    record = acceptance.read_records(acceptance.cache_folder())["k1"]
+    assert end.value.code == 1 and len(record.reasons) == 1
+    assert record.reasons[0] == f"negatives: {said}, a rise by 1 % of the frames is allowed"
+    assert record.data == "data.json, 4 images; negative.json, 4 frames"
+    assert f"refused: negatives: {said}" in capsys.readouterr().out
+
+
+def test_as_many_false_alarms_as_the_reference_are_accepted_and_recorded(
+    beside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for engine in (AlarmDetector, GreenDetector):  # the same, and fewer
+        opened(monkeypatch, beside, engine(), AlarmDetector())
+        gate.main(command(beside))
+        figures = acceptance.read_records(acceptance.cache_folder())["k1"].figures
+        assert figures["limits"]["negatives"] == 0.01 and figures["negatives"]["images"] == 4
+        assert figures["negatives"]["reference"] == {"box_share": 0.25}
+    printed = capsys.readouterr().out
+    assert (
+        "frames without a polyp, each alone" in printed and "25.0 -25.00" in printed and "not compared" not in printed
+    )
+
+
+def test_frames_without_a_polyp_can_be_left_out(
+    beside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened(monkeypatch, beside, AlarmDetector(), GreenDetector())
+    gate.main(command(beside, "--negatives", "none"))
+    record = acceptance.read_records(acceptance.cache_folder())["k1"]
+    assert record.passed and record.data == "data.json, 4 images" and "negatives" not in record.figures
+    assert "frames without a polyp were not compared" in capsys.readouterr().out
+
+
+def test_a_speck_of_mask_is_recorded_but_refuses_nothing(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(monkeypatch, beside, AlarmSegmenter(cells=1), GreenSegmenter())
+    gate.main(command(beside))
+    shares = acceptance.read_records(acceptance.cache_folder())["k1"].figures["negatives"]["engine"]
+    assert shares == {"mask_share": 0.25, "area_share": 0.0}
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0.01, False), (0.0101, True), (-0.5, False)])
+def test_the_allowance_of_false_alarms_is_one_percentage_point(more: float, refused: bool) -> None:
+    for name in ("box_share", "area_share"):
+        found = {NEGATIVES: Comparison(200, {name: 0.5}, {name: 0.5 + more}, {})}
+        assert bool(failure_reasons(found)) is refused
+    assert not failure_reasons({NEGATIVES: Comparison(200, {"mask_share": 0.0}, {"mask_share": 1.0}, {})})
+
+
+def test_shipped_records_without_these_figures_are_still_valid() -> None:
+    records = acceptance.read_records(acceptance.WEIGHTS_FOLDER)
+    assert records and all(one.passed for one in records.values())
 
 
 def test_limit_writes_no_record(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
