@@ -15,7 +15,7 @@ from toys import SIZE, toy
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.joint import JointModel
 from realtime_polyp.models.segmenter import Segmenter
-from trainers import train_joint
+from trainers import negative_video, train_joint
 from trainers.data.negatives import REPORTED_SEQUENCES, TRAINING_SEQUENCES, read_negatives
 from trainers.evaluate import main as evaluate_command
 from trainers.recipes import RECIPES
@@ -215,6 +215,12 @@ def test_it_is_trained_validated_resumed_and_evaluated_by_command(
     figures = json.loads(report.read_text())
     assert figures["detection"]["AP"] == pytest.approx(last["AP"])  # the only epoch that was validated
     assert figures["segmentation"]["dice"] == pytest.approx(last["dice"])
+    negative_video.main(
+        ["--data", str(negatives), "--root", str(data), "--run", str(out), "--json", str(tmp_path / "video.json")]
+    )
+    played = json.loads((tmp_path / "video.json").read_text())
+    assert (played["models"], played["engine"], played["fusion"]) == ([NAME], "eager", False)
+    assert list(played["every_detection_at_once"]["sequences"]) == ["seq04"]
     with pytest.raises(SystemExit):
         evaluate_command(
             ["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--result", str(tmp_path / "x")]
