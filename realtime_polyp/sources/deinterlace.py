@@ -214,9 +214,12 @@ def _fitting(lines: _MissingLines | None, picture: VideoFrame) -> _MissingLines:
 
 
 class SimpleFilter:
-    """One of FFmpeg's filters, on the calling thread."""
+    """One of FFmpeg's filters, on the calling thread, for pictures like one.
 
-    def __init__(self, like: VideoFrame, name: str, options: str) -> None:
+    out_format: pixel format of what comes out; None: as the filter makes it.
+    """
+
+    def __init__(self, like: VideoFrame, name: str, options: str, *, out_format: str | None = None) -> None:
         graph = av.filter.Graph()
         graph.threads = 1
         first = graph.add(
@@ -228,7 +231,8 @@ class SimpleFilter:
             colorspace=str(int(like.colorspace)),
             range=str(int(like.color_range)),
         )
-        graph.link_nodes(first, graph.add(name, options), graph.add("buffersink")).configure()
+        formats = [graph.add("format", out_format)] if out_format else []
+        graph.link_nodes(first, graph.add(name, options), *formats, graph.add("buffersink")).configure()
         self._graph = graph
 
     def push(self, picture: VideoFrame) -> list[VideoFrame]:

@@ -20,6 +20,7 @@ from realtime_polyp.sources.hdr import RGB_FORMAT as HDR_RGB
 from realtime_polyp.sources.hdr import Transfer, tone_map, transfer_of
 from realtime_polyp.sources.picture_pool import PicturePool
 from realtime_polyp.sources.placement import Placement
+from realtime_polyp.sources.rgb_filter import RgbFilter
 
 # Side data that FFmpeg knows and PyAV does not, such as EXIF: PyAV then reads none of a frame's (ValueError)
 _UNKNOWN_SIDE_DATA = sorted(set(range(128)) - {one.value for one in SideDataType})
@@ -57,6 +58,7 @@ class RgbConverter:
         self._deinterlacer = Deinterlacer(deinterlace)
         self._scaler = VideoReformatter()  # reuses its tables while the format stays the same
         self._splitter = VideoReformatter()
+        self._filter = RgbFilter()
         self._pool = PicturePool()
         self._orientation: _Orientation | None = None
         self._transfer: Transfer | None = None
@@ -95,8 +97,14 @@ class RgbConverter:
         if self._transfer:
             image = tone_map(_scale(self._scaler, frame, width, height, HDR_RGB), self._transfer)
         else:
-            image = _to_array(_scale(self._scaler, self._split_chroma(frame), width, height))
+            image = _to_array(self._to_rgb(self._split_chroma(frame), width, height))
         return self._pool.copy(self._orientation_of(frame).apply(image))
+
+    def _to_rgb(self, frame: VideoFrame, width: int, height: int) -> VideoFrame:
+        matrix = MATRICES.get(_matrix(frame) or 0)
+        keeps_size = (frame.width, frame.height) == (width, height)
+        rgb = self._filter(frame, matrix) if matrix and keeps_size else None
+        return rgb or _scale(self._scaler, frame, width, height)
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
         """Return (width, height) px of the converted frame."""
