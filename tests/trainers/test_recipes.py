@@ -14,14 +14,14 @@ from toys import SIZE, toy
 import trainers.training.loop as loop
 from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from trainers.data.augment import NONE, Augment
+from trainers.data.augment import NONE, OURS, Augment
 from trainers.data.stills import Still, TrainingStills, read_stills
 from trainers.evaluation.paper_tables import TABLES
 from trainers.evaluation.predict import evaluate
 from trainers.recipes import RECIPES, Recipe
 from trainers.training.contract import Losses, Targets
 from trainers.training.loop import Run, fit
-from trainers.training.run import engine_of, task_of
+from trainers.training.run import TrainingSets, _parser, apply_options, differences, engine_of, task_of
 
 pytestmark = pytest.mark.usefixtures("quick_loop")
 BREAKS_AT = 9  # in the middle of an epoch of two steps
@@ -137,3 +137,13 @@ def test_every_recipe_is_built_at_full_width(name: str) -> None:
         net = recipe.build(recipe.config)
     millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     assert (20 if recipe.paper and "w18" not in name else 1) < millions < 130, millions
+
+
+def test_augmentation_and_image_size_of_a_run_are_options() -> None:
+    given = ["--out", "runs/x", "--augment", "ours", "--full-size"]
+    recipe = apply_options(RECIPES["polyp-lite2"], _parser("joint", "polyp-lite2", "").parse_args(given))
+    assert recipe.augment == OURS and recipe.loop.small_share == 0
+    assert differences(recipe, "ImageNet", TrainingSets([], [], [], None))["augment"] == "ours"
+    usual = apply_options(RECIPES["polyp-lite2"], _parser("joint", "polyp-lite2", "").parse_args(["--out", "runs/x"]))
+    assert usual.augment == RECIPES["polyp-lite2"].augment and usual.loop.small_share > 0
+    assert "augment" not in differences(usual, "ImageNet", TrainingSets([], [], [], None))

@@ -100,6 +100,12 @@ PAPER_SEGMENTER = AugmentConfig(
     noise_probability=0.5, noise_std=(0.3 / 255, 0.3 / 255), noise_mean=(0.2 / 255, 0.2 / 255),
 )  # fmt: skip
 
+AUGMENTS = {
+    "none": NONE, "ours": OURS, "strong": STRONG, "strong-stained": STRONG_STAINED,
+    "paper-detector": PAPER_DETECTOR, "paper-segmenter": PAPER_SEGMENTER,
+}  # fmt: skip
+"""The settings by the names that the train commands take."""
+
 
 class Augment:
     """Augment an image (h, w, 3) uint8 and its label map (h, w) uint8 together; the result depends on the seed only.

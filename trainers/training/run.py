@@ -22,7 +22,7 @@ from realtime_polyp.metrics.segmentation import mean_scores, scores_of
 from trainers import check_data
 from trainers.backbone_recipes import BACKBONE_NAMES, recipe_on
 from trainers.command import command_parser, report_bad_input
-from trainers.data.augment import Augment
+from trainers.data.augment import AUGMENTS, Augment
 from trainers.data.device.stills import DeviceStills
 from trainers.data.negatives import read_negatives
 from trainers.data.stills import Still, TrainingStills, read_stills
@@ -120,6 +120,8 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size, px (default: the recipe's)")
     add("--learning-rate", type=float, help="peak learning rate (default: from recipe and batch)")
     add("--precision", choices=["float32", "bfloat16", "float16"], help="default: the recipe's")
+    add("--augment", choices=list(AUGMENTS), help="settings of the augmentation (default: the recipe's)")
+    add("--full-size", action="store_true", help="no smaller images in the first epochs, such as for the end of a run")
     add("--validate-every", type=int, metavar="N", help="epochs between validations (default: the recipe's)")
     add("--checkpoint-minutes", type=float, metavar="N", help="minutes between checkpoints (default: 3)")
     add("--minutes", type=float, metavar="N",
@@ -185,7 +187,8 @@ def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     if options.size:
         check_size(options.size)
         recipe = recipe.sized((options.size[0], options.size[1]))
-    return replace(recipe, loop=_loop(recipe.loop, options))
+    augment = AUGMENTS[options.augment] if options.augment else recipe.augment
+    return replace(recipe, loop=_loop(recipe.loop, options), augment=augment)
 
 
 def check_size(size: Sequence[int]) -> None:
@@ -198,6 +201,7 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
     loop = replace(scaled_down(loop, epochs=options.epochs, batch=options.batch), seed=options.seed)
     if options.checkpoint_minutes is not None:
         loop = replace(loop, checkpoint_s=60 * options.checkpoint_minutes)
+    loop = replace(loop, small_share=0.0) if options.full_size else loop
     named = {name: getattr(options, name) for name in ("learning_rate", "precision", "workers", "validate_every")}
     return replace(loop, **{name: value for name, value in named.items() if value is not None})
 
@@ -394,6 +398,8 @@ def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]
         ours, recipes = getattr(recipe.loop, name), getattr(original.loop, name)
         if ours != recipes:
             found[name] = f"{ours}, not {recipes}" if isinstance(ours, str) else f"{ours:g}, not {recipes:g}"
+    if recipe.augment != original.augment:
+        found["augment"] = next((name for name, one in AUGMENTS.items() if one == recipe.augment), "changed")
     if recipe.config.size != original.config.size:
         found["size"] = "{}x{}, not {}x{}".format(*recipe.config.size, *original.config.size)
     if not recipe.paper:
