@@ -136,13 +136,14 @@ def run(options: argparse.Namespace) -> None:
         )
         rows |= compare({options.unseen.stem: reported}, fusion, thresholds)
     figures = val_figures(rows[_VAL])
-    print(f"{detector.model} and {segmenter.model}, {detector.name}: {median_ms(fusion, stills):.2f} ms per frame")
+    models = " and ".join(dict.fromkeys((detector.model, segmenter.model)))
+    print(f"{models}, {detector.name}: {median_ms(fusion, stills):.2f} ms per frame")
     print(report(fusion, rows, figures, thresholds))
     without = sum(not len(one.true_boxes) for one in samples)
     save(options.out, to_dict(fusion, figures, f"{options.data.name}: {len(samples)} views, {without} without a polyp"))
     print(f"fusion: {options.out}")
     if options.picture:
-        title = f"{detector.model} and {segmenter.model}, {detector.name}, on {options.val.name}"
+        title = f"{models}, {detector.name}, on {options.val.name}"
         draw_gain(rows[_VAL], rows[_BACKGROUND], options.picture, title=title)
         print(f"picture: {options.picture}")
 

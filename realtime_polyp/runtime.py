@@ -333,9 +333,8 @@ def _resolve_fusion(
 def unfused_cautions(detector: str, segmenter: str) -> list[str]:
     """Return the warning that two models run without the fusion that was requested, in a list."""
     why = f"is for other models ({FUSION_FILE})" if FUSION_FILE.is_file() else f"is missing ({FUSION_FILE.parent})"
-    return [
-        f"scores of {detector} and {segmenter} are not fused: {FUSION_FILE.name} {why}; fit it with calibration.fusion"
-    ]
+    models = " and ".join(dict.fromkeys((detector, segmenter)))
+    return [f"scores of {models} are not fused: {FUSION_FILE.name} {why}; fit it with calibration.fusion"]
 
 
 def _resolve_times(config: RuntimeConfig, default: TemporalConfig) -> TemporalConfig:

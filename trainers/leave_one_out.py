@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.messages import quoted
 from trainers.command import command_parser, report_bad_input
 from trainers.data.coco_file import check_coco_file, read_document
@@ -159,7 +158,7 @@ def _write(folder: Path, files: Mapping[str, Coco]) -> str:
 def _commands(folder: Path, root: Path) -> str:
     """Return the commands that train and test without the centre, quoted for a shell."""
     lines = []
-    for task, config in (("detector", DEFAULT_DETECTOR), ("segmenter", DEFAULT_SEGMENTER)):
+    for task, config in (("detector", "gflv2-lite0"), ("segmenter", "lowrank-lite2"), ("joint", "polyp-lite2")):
         run, test = folder / task, folder / f"test_{folder.name}.json"
         train_command = ("-m", f"trainers.train_{task}", "--data", folder, "--root", root, "--config", config)
         test_command = ("-m", "trainers.evaluate", "--data", test, "--root", root, "--run", run)

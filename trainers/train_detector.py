@@ -1,6 +1,5 @@
 """Train a detector: python -m trainers.train_detector --data DATA --out runs/detector"""
 
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR
 from trainers.training.run import command
 
 _EXAMPLES = """  python -m trainers.train_detector --out runs/detector
@@ -12,7 +11,7 @@ _EXAMPLES = """  python -m trainers.train_detector --out runs/detector
 
 
 def main(arguments: list[str] | None = None) -> None:
-    command("detector", DEFAULT_DETECTOR, _EXAMPLES, arguments)
+    command("detector", "gflv2-lite0", _EXAMPLES, arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Train a segmenter: python -m trainers.train_segmenter --data DATA --out runs/segmenter"""
 
-from realtime_polyp.engines.weights import DEFAULT_SEGMENTER
 from trainers.training.run import command
 
 _EXAMPLES = """  python -m trainers.train_segmenter --out runs/segmenter
@@ -10,7 +9,7 @@ _EXAMPLES = """  python -m trainers.train_segmenter --out runs/segmenter
 
 
 def main(arguments: list[str] | None = None) -> None:
-    command("segmenter", DEFAULT_SEGMENTER, _EXAMPLES, arguments)
+    command("segmenter", "lowrank-lite2", _EXAMPLES, arguments)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def run(options: argparse.Namespace) -> None:
     reports = {name: combine([one.reports[name] for one in measured]) for name in configs}
     reports[FILTERED] = use_unflipped_detections(reports[RAW], reports[FILTERED])
     print(
-        f"{options.detector} and {options.segmenter}, {_engine_names(runtime)}; "
+        f"{' and '.join(dict.fromkeys((options.detector, options.segmenter)))}, {_engine_names(runtime)}; "
         f"boxes from {configs[FILTERED].score_threshold:g}; {describe_data(options)}"
     )
     for caution in runtime.cautions:

@@ -19,6 +19,7 @@ from realtime_polyp.engines.base import Engine, EngineError, Task
 from realtime_polyp.engines.compiled import FAILURES, compiled_run
 from realtime_polyp.engines.deployable import at_precision
 from realtime_polyp.engines.eager import PRECISIONS, EagerEngine, load_module
+from realtime_polyp.engines.halves import halves_of
 from realtime_polyp.engines.static import Run, StaticEngine, example_of, first_line
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, Weights, find_weights, sha256_of
 from realtime_polyp.inference.cuda import CudaInference, Spans
@@ -44,7 +45,7 @@ class Model:
 
     Attributes:
         name: of `models.variants`.
-        task: detector or segmenter.
+        task: "detector" or "segmenter"; "joint" for both in one.
         size: input (h, w), px.
         module: float32, in eval mode, on the host. Variants copy it.
     """
@@ -67,7 +68,8 @@ class Model:
         )
 
 
-Pair = tuple[Model, Model]
+Pair = tuple[Model, ...]
+"""A detector and a segmenter, or one joint model."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,9 @@ def _toy() -> Pair:
 
 
 def _default() -> Pair:
-    """Load the shipped models."""
-    found = find_weights(DEFAULT_DETECTOR, "detector"), find_weights(DEFAULT_SEGMENTER, "segmenter")
-    detector, segmenter = (Model(one.model, one.task, one.size, load_module(one)) for one in found)
-    return detector, segmenter
+    """Load the shipped models; a joint one once."""
+    found = [find_weights(name) for name in dict.fromkeys((DEFAULT_DETECTOR, DEFAULT_SEGMENTER))]
+    return tuple(Model(one.model, one.task, one.size, load_module(one)) for one in found)
 
 
 PAIRS: dict[str, Callable[[], Pair]] = {"paper": _paper, "default": _default, "toy": _toy}
@@ -147,7 +148,7 @@ class Opening:
     """What every variant is opened with.
 
     Attributes:
-        pair: detector and segmenter.
+        pair: detector and segmenter, or one joint model.
         device: "cuda" or "cpu".
         buckets: batch sizes, the most important first.
         budget: time budget.
@@ -160,6 +161,7 @@ class Opening:
 
 
 Engines = tuple[Engine, Engine]
+"""A detector and a segmenter; of a joint model, its two halves."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,14 @@ class Variant:
 
 
 def _eager(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:
-    detector, segmenter = (_eager_engine(one, opening.device, variant.precision, name) for one in opening.pair)
-    return (detector, segmenter), opening.buckets
+    opened = [_eager_engine(one, opening.device, variant.precision, name) for one in opening.pair]
+    return _roles(opened), opening.buckets
+
+
+def _roles(opened: Sequence[Engine]) -> Engines:
+    """Return two engines as they are, and one joint engine as its halves."""
+    detector, segmenter = halves_of(opened[0]) if len(opened) == 1 else opened
+    return detector, segmenter
 
 
 def _eager_engine(model: Model, device: str, precision: str, name: str) -> EagerEngine:
@@ -189,7 +197,7 @@ def _eager_engine(model: Model, device: str, precision: str, name: str) -> Eager
 
 
 def _compiled(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:
-    """Compile both models for one batch size after the other until the time for compiling is over, at least for one.
+    """Compile the models for one batch size after the other until the time for compiling is over, at least for one.
 
     `open_compiled` is not used: its engines capture CUDA graphs of their own.
     """
@@ -198,20 +206,20 @@ def _compiled(opening: Opening, variant: Variant, name: str) -> tuple[Engines, S
         at_precision(copy.deepcopy(one.module), dtype).to(device=opening.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for one in opening.pair
     ]
-    runs: list[dict[int, Run]] = [{}, {}]
+    runs: list[dict[int, Run]] = [{} for _ in opening.pair]
     longest_s = 0.0
     for bucket in tqdm(opening.buckets, desc=f"compiling ({name})", unit="batch size", disable=None):
-        if runs[1] and not opening.budget.allows(longest_s, _COMPILING_SHARE):
+        if runs[-1] and not opening.budget.allows(longest_s, _COMPILING_SHARE):
             break
         since_s = time.monotonic()
         for one, module, own in zip(opening.pair, modules, runs, strict=True):
             own[bucket] = compiled_run(module, example_of(one.weights(), bucket, opening.device, dtype))
         longest_s = max(longest_s, time.monotonic() - since_s)
-    detector, segmenter = (
+    opened = [
         StaticEngine(one.weights(), own, name=name, device=opening.device, key="measured only", dtype=dtype)
         for one, own in zip(opening.pair, runs, strict=True)
-    )
-    return (detector, segmenter), tuple(runs[1])
+    ]
+    return _roles(opened), tuple(runs[-1])
 
 
 def _tensorrt(opening: Opening, variant: Variant, name: str) -> tuple[Engines, Sequence[int]]:
@@ -219,11 +227,11 @@ def _tensorrt(opening: Opening, variant: Variant, name: str) -> tuple[Engines, S
     from realtime_polyp.engines.tensorrt import open_tensorrt
 
     with tempfile.TemporaryDirectory() as folder:
-        detector, segmenter = (
+        opened = [
             open_tensorrt(one.save(Path(folder)), opening.device, "throughput", precision=variant.precision)
             for one in opening.pair
-        )
-    return (detector, segmenter), opening.buckets
+        ]
+    return _roles(opened), opening.buckets
 
 
 # By device. The first is the recommended variant, the others are for comparison.

@@ -17,8 +17,7 @@ from realtime_polyp.messages import quoted
 
 WEIGHTS_FOLDER = asset("weights")
 MANIFEST = "manifest.json"
-DEFAULT_DETECTOR = "gflv2-lite0"
-DEFAULT_SEGMENTER = "lowrank-lite2"
+DEFAULT_DETECTOR = DEFAULT_SEGMENTER = "polyp-lite2"  # a joint model: both in one
 _CURE = "restore it with git checkout"
 _LONGEST_REASON = 200  # characters of a loader's message that are quoted
 _Px = Annotated[int, msgspec.Meta(ge=1, le=8192)]

@@ -145,8 +145,9 @@ def fusion_for(detector: Engine | None, segmenter: Engine | None, path: Path = F
     if not os.path.lexists(path):
         if (detector.model, segmenter.model) != (DEFAULT_DETECTOR, DEFAULT_SEGMENTER):
             return None
+        models = " and ".join(dict.fromkeys((detector.model, segmenter.model)))
         raise FusionError(
-            f"{path}, the fusion of {detector.model} and {segmenter.model}, is missing: restore it with git checkout, "
+            f"{path}, the fusion of boxes and masks of {models}, is missing: restore it with git checkout, "
             "or run without it (--no-fusion)"
         )
     fusion = read_fusion(path)

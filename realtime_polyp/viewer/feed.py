@@ -285,9 +285,9 @@ def add_detections(result: Result, detections: Detections) -> Result:
 
 
 def engines_text(*engines: Engine | None) -> str:
-    """Name the engines and models on one line, such as "openvino-int8    gflv2-lite0 + lowrank-lite2"."""
+    """Name the engines and models on one line, such as "openvino-int8    polyp-lite2"."""
     present = [engine for engine in engines if engine is not None]
     if not present:
         return "no model: the picture only"
     kinds = " + ".join(dict.fromkeys(engine.name for engine in present))
-    return f"{kinds}    {' + '.join(engine.model for engine in present)}"
+    return f"{kinds}    {' + '.join(dict.fromkeys(engine.model for engine in present))}"

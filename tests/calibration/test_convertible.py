@@ -9,7 +9,7 @@ from toys import narrow
 
 from calibration import convertible
 from calibration.convertible import PAPER, Proof, build, main, module_of, prove, table
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, read_manifest
+from realtime_polyp.engines.weights import read_manifest
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
@@ -42,7 +42,7 @@ def test_the_paper_s_pair_converts_at_toy_width(model: str, precision: str) -> N
 @pytest.mark.parametrize(
     ("model", "precision"),
     [*((model, "fp32") for model in read_manifest())]
-    + [(model, precision) for model in (DEFAULT_DETECTOR, DEFAULT_SEGMENTER) for precision in ("fp16", "int8")],
+    + [(model, precision) for model in read_manifest() for precision in ("fp16", "int8")],
 )
 def test_every_model_that_ships_converts(model: str, precision: str) -> None:
     proof = prove(model, module_of(model), precision)

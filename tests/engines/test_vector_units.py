@@ -12,7 +12,7 @@ from realtime_polyp import engines
 from realtime_polyp.engines import open_engine, vector_units
 from realtime_polyp.engines.openvino import compile_for_cpu
 from realtime_polyp.engines.vector_units import SaturationError, check_sums, saturating_layers
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, find_weights
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, find_weights, read_manifest
 
 CHANNELS = 8
 
@@ -55,7 +55,7 @@ def test_eight_bits_are_refused_without_vnni_only(cpu: Callable[..., None]) -> N
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("model", [DEFAULT_DETECTOR, DEFAULT_SEGMENTER])
+@pytest.mark.parametrize("model", read_manifest())
 def test_shipped_int8_has_seven_bits(model: str) -> None:
     assert not list(saturating_layers(ov.Core().read_model(find_weights(model).path("int8-xml"))))
 

@@ -7,11 +7,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from realtime_polyp.engines.eager import load_module
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, find_weights
+from realtime_polyp.engines.weights import find_weights, read_manifest
 from realtime_polyp.models.detector import Detector
+from realtime_polyp.models.joint import JointModel
 from realtime_polyp.models.segmenter import Segmenter
 from realtime_polyp.models.state_names import upgrade_state
-from realtime_polyp.models.variants import DETECTORS, SEGMENTERS
+from realtime_polyp.models.variants import DETECTORS, JOINTS, SEGMENTERS
 from trainers.training.initialise import initialise, read_tensors
 from trainers.training.run_folder import upgrade_loop
 
@@ -25,13 +26,14 @@ def test_old_names_become_todays_and_todays_stay() -> None:
 
 
 def test_the_shipped_weights_fill_every_parameter() -> None:
-    for name, build in ((DEFAULT_DETECTOR, Detector), (DEFAULT_SEGMENTER, Segmenter)):
+    configs = {**DETECTORS, **SEGMENTERS, **JOINTS}
+    builds = {"detector": Detector, "segmenter": Segmenter, "joint": JointModel}
+    for name in read_manifest():
         weights = find_weights(name)
         state = load_file(weights.path("safetensors"))
         assert {value.dtype for value in state.values() if value.dim() > 1} == {torch.float16}
         module = load_module(weights).state_dict()
-        config = {**DETECTORS, **SEGMENTERS}[name]
-        assert set(state) == set(build(config).state_dict())  # type: ignore[arg-type]
+        assert set(state) == set(builds[weights.task](configs[name]).state_dict())  # type: ignore[operator]
         assert {value.dtype for value in module.values()} == {torch.float32, torch.int64}
         assert all(torch.equal(module[key], value.to(module[key].dtype)) for key, value in state.items())
 

@@ -245,7 +245,7 @@ def test_the_default_models_do_not_run_without_the_fusion_that_they_ship_with(tm
     detector, segmenter = Keyed(), KeyedMask()
     detector.model, segmenter.model = DEFAULT_DETECTOR, DEFAULT_SEGMENTER
     with pytest.raises(
-        FusionError, match=r"fusion\.json, the fusion of gflv2-lite0 and lowrank-lite2, is missing: .*--no-"
+        FusionError, match=r"fusion\.json, the fusion of boxes and masks of polyp-lite2, is missing: .*--no-"
     ):
         fusion_for(detector, segmenter, tmp_path / "fusion.json")
     (tmp_path / "fusion.json").mkdir()

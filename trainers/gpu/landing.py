@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, find_weights
+from realtime_polyp.engines.weights import find_weights
 from realtime_polyp.json_files import read_json
 from realtime_polyp.models.state_file import read_state
 from trainers.gpu.processes import Command, Ended, run_all
@@ -45,8 +45,8 @@ MODELS = {
     "polyp-lite2": Landing("trainers.train_joint", negatives=True),
     "polyp-lite0": Landing("trainers.train_joint", negatives=True),
     "lowrank-hrnet-w18s": Landing("trainers.train_segmenter"),
-    DEFAULT_DETECTOR: Landing("trainers.train_detector", batch=64, goes_on=True),
-    DEFAULT_SEGMENTER: Landing("trainers.train_segmenter", batch=64, goes_on=True),
+    "gflv2-lite0": Landing("trainers.train_detector", batch=64, goes_on=True),
+    "lowrank-lite2": Landing("trainers.train_segmenter", batch=64),
 }
 
 
