@@ -7,7 +7,7 @@ clips of the training stills and, with --negatives, from real frames without a p
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -141,14 +141,21 @@ def cached_videos(options: argparse.Namespace, runtime: Runtime) -> list[Labelle
     stills, videos = read_stills(options.data, options.root), []
     folders = cache_clips(stills, runtime, minutes=options.minutes, seed=options.seed)
     for folder in tqdm(folders, total=options.minutes, desc="clips", unit="clip"):
-        frames = list(read_cached_frames(folder))
-        config = runtime.pipeline_config
-        found = list(detected_frames((one.select(config) for one in frames), config))
-        truth = read_cached_truth(folder)
-        # Frames that the source dropped are not in the cache.
-        seen = VideoTruth(truth.name, truth.size, truth.rate_hz, [one.truth for one in frames])
-        videos.append(LabelledVideo(seen, found, config.evidence))
+        videos.append(cached_video(folder, runtime.pipeline_config))
     return videos
+
+
+def cached_video(folder: Path, config: PipelineConfig) -> LabelledVideo:
+    """Read a cached clip, one picture at a time. Frames that its source dropped are not in the cache."""
+    truth, true_frames = read_cached_truth(folder), list[TrueFrame]()
+
+    def analysed() -> Iterator[RawResult]:
+        for frame in read_cached_frames(folder):
+            true_frames.append(frame.truth)
+            yield frame.select(config)
+
+    found = list(detected_frames(analysed(), config))
+    return LabelledVideo(replace(truth, frames=true_frames), found, config.evidence)
 
 
 def negative_videos(options: argparse.Namespace, runtime: Runtime) -> list[LabelledVideo]:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.postprocess.fusion import FUSION_FILE, read_fusion
+from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.postprocess.score_calibration import CalibratedModel, Calibration, TemperatureMap
-from realtime_polyp.temporal.config import DETECTOR_SCORES, PROBABILITIES, Evidence
+from realtime_polyp.temporal.config import DETECTOR_SCORES, PROBABILITIES, Evidence, TemporalConfig
 
 SCORES = st.floats(0, 1)
 _POINTS = st.integers(1, 6).flatmap(
@@ -77,3 +78,10 @@ def test_fused_and_calibrated_scores_are_probabilities_and_a_detector_s_own_are_
         PipelineConfig(calibration=unmapped).evidence is DETECTOR_SCORES
         and PipelineConfig().evidence is DETECTOR_SCORES
     )
+
+
+@pytest.mark.parametrize("evidence", [DETECTOR_SCORES, PROBABILITIES])
+def test_a_score_that_stays_at_the_threshold_is_shown_within_a_second(evidence: Evidence) -> None:
+    """The threshold means in video what it means on stills."""
+    assert TemporalConfig().confirm_s / evidence.weight(SCORE_THRESHOLD, SCORE_THRESHOLD) <= 1.0 + 1e-9
+    assert evidence.weight(0.99, SCORE_THRESHOLD) == 1
