@@ -229,7 +229,7 @@ def test_models_that_no_fusion_was_fitted_on_are_told_once(
     monkeypatch.setattr(runtime, "unfused_cautions", UNFUSED)
     config = RuntimeConfig(detector="fake", segmenter="fake")
     (said,) = open_runtime(config).cautions
-    assert said.startswith("scores of fake and fake are not fused: fusion.json is for other models")
+    assert said.startswith("scores of fake are not fused: fusion.json is for other models")
     for alone in (replace(config, fusion=False), replace(config, segmenter=None), replace(config, detector=None)):
         assert open_runtime(alone).cautions == ()
     monkeypatch.setattr(runtime, "FUSION_FILE", Path("nowhere") / "fusion.json")

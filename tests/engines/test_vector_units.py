@@ -12,7 +12,7 @@ from realtime_polyp import engines
 from realtime_polyp.engines import open_engine, vector_units
 from realtime_polyp.engines.openvino import compile_for_cpu
 from realtime_polyp.engines.vector_units import SaturationError, check_sums, saturating_layers
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, find_weights, read_manifest
+from realtime_polyp.engines.weights import find_weights, read_manifest
 
 CHANNELS = 8
 
@@ -68,8 +68,8 @@ def test_auto_continues_in_float32_and_says_why(
 
     monkeypatch.setitem(engines.ENGINES, "openvino-int8", saturates)
     monkeypatch.setitem(engines.ENGINES, "openvino", lambda *words: SimpleNamespace(name="openvino"))
-    found = open_engine(DEFAULT_DETECTOR, "detector", "auto", "cpu")
+    found = open_engine("gflv2-lite0", "detector", "auto", "cpu")
     assert found.name == "openvino" and found.notes == ("its sums saturate; continuing without openvino-int8",)
-    assert capsys.readouterr().err == f"{DEFAULT_DETECTOR}: {found.notes[0]}\n"
+    assert capsys.readouterr().err == f"gflv2-lite0: {found.notes[0]}\n"
     with pytest.raises(SaturationError):
-        open_engine(DEFAULT_DETECTOR, "detector", "openvino-int8")
+        open_engine("gflv2-lite0", "detector", "openvino-int8")

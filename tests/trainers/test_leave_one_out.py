@@ -127,7 +127,7 @@ def test_a_centre_s_name_never_leads_out_of_the_folder(tmp_path: Path, capsys: p
     assert {"a_b", "Würzburg"} <= folders
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("python")]
     tested = [Path(words[words.index("--data") + 1]) for words in commands if "trainers.evaluate" in words]
-    assert len(tested) == 2 * len(STRANGE) and all(path.is_file() and path.parent.parent == out for path in tested)
+    assert len(tested) == 3 * len(STRANGE) and all(path.is_file() and path.parent.parent == out for path in tested)
     centres = {still.centre for path in tested for still in read_stills(path, root)}
     assert centres == set(STRANGE)
 
