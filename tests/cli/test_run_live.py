@@ -331,11 +331,11 @@ def test_of_a_truncated_file_all_that_can_be_read_is_analysed_then_it_is_said(
 
 @pytest.fixture
 def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The detector's weights in a folder of their own, where they may be harmed."""
+    """The default weights in a folder of their own, where they may be harmed."""
     folder = tmp_path / "weights"
     folder.mkdir()
     known = weights_module.read_manifest()
-    names = {name: entry for name, entry in known.items() if entry["task"] == "detector"}
+    names = {weights_module.DEFAULT_DETECTOR: known[weights_module.DEFAULT_DETECTOR]}
     for entry in names.values():
         for file in entry["files"].values():
             (folder / file).write_bytes((weights_module.WEIGHTS_FOLDER / file).read_bytes())
