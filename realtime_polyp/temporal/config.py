@@ -65,9 +65,9 @@ def evidence_weight(score: float, start_score: float, curve: NDArray[np.float64]
     return float(weights[above - 1] + share * (weights[above] - weights[above - 1]))
 
 
-# The least weight of a probability shows a box that stays at the display threshold after a second, so that the threshold
-# means in video what it means on stills. The rest of both curves was chosen on synthetic clips of val; what `calibration.evidence`
-# learns on the training clips is compared with them in docs/experiments.md.
+# The least weight of a probability shows a box that stays at the display threshold after a second, so that the
+# threshold means in video what it means on stills. The rest of both curves was chosen on synthetic clips of val; what
+# `calibration.evidence` learns on the training clips is compared with them in docs/experiments.md.
 DETECTOR_SCORES = Evidence(
     scores=(0.3, 0.4, 0.5, 0.6, 0.7, 0.75),
     weights=(0.0, 0.05, 0.2, 0.44, 0.78, 1.0),
