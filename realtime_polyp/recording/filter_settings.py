@@ -1,7 +1,7 @@
 """The temporal filter's settings, as a session file stores them: fact `filter`."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.json_files import Share, check_json
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD, WEAK_THRESHOLD
-from realtime_polyp.temporal.config import PROBABILITIES, Evidence, TemporalConfig
+from realtime_polyp.temporal.config import LEAST_WEIGHT, PROBABILITIES, Evidence, TemporalConfig
 
 FACT = "filter"
 _LEAST_SCORE = 1e-6
@@ -31,6 +31,13 @@ class FilterSettings:
     weak_threshold: float = WEAK_THRESHOLD
     evidence: Evidence = PROBABILITIES
     temporal: TemporalConfig | None = TemporalConfig()
+
+    def at(self, score_threshold: float) -> "FilterSettings":
+        """Return the settings with another threshold. The curve of an older session is 0 up to its own threshold: at
+        another one it gets today's least weight, or a lower threshold would show nothing more."""
+        if score_threshold == self.score_threshold:
+            return self
+        return replace(self, score_threshold=score_threshold, evidence=self.evidence.at_least(LEAST_WEIGHT))
 
     @property
     def floor(self) -> float:
@@ -71,10 +78,12 @@ def _from_power(fact: dict[str, Any]) -> dict[str, Any]:
     where, what = f"fact {FACT}", "a filter's settings"
     old = check_json(fact["evidence"], _PowerCurve, where, what)
     start = check_json(fact.get("score_threshold", SCORE_THRESHOLD), Share, where, what)
-    if not (start < old["sure_score"] < 1 and old["power"] > 0):
+    penalties = {name: old[name] for name in ("penalty", "miss_penalty")}
+    if not (0 < old["sure_score"] < 1 and old["power"] > 0):
         raise ValueError(f"{where} is not {what}: sure_score {old['sure_score']:g} with power {old['power']:g}")
+    if start >= old["sure_score"]:  # everything that reached the threshold had full weight
+        return {"scores": [start], "weights": [1.0]} | penalties
     least, most = (np.log(one / (1 - one)) for one in (max(start, _LEAST_SCORE), old["sure_score"]))
     odds = np.linspace(least, most, _OLD_KNOTS)
     weights = ((odds - least) / (most - least)) ** old["power"]
-    penalties = {name: old[name] for name in ("penalty", "miss_penalty")}
     return {"scores": (1 / (1 + np.exp(-odds))).tolist(), "weights": weights.tolist()} | penalties

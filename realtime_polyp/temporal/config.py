@@ -1,6 +1,6 @@
 """Settings of the temporal filter. All times are seconds of video time, because a live source drops frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +14,7 @@ class Evidence:
     """How much evidence a box contributes to the track that it continues, as a function of its score.
 
     Evidence is summed over time, as in a sequential probability ratio test (Wald, 1945). Consecutive frames are
-    strongly correlated, therefore the curve is learnt from whole clips (`calibration.evidence`) and not from single
-    boxes, and the weight of one frame is at most 1.
+    strongly correlated, therefore the weight of one frame is at most 1.
 
     Attributes:
         scores: rising scores at which the curve is given, 0..1.
@@ -42,6 +41,10 @@ class Evidence:
         """Scores and weights as compiled functions take them, (2, n)."""
         return np.array([self.scores, self.weights], np.float64)
 
+    def at_least(self, weight: float) -> "Evidence":
+        """Return the curve with no weight below this one."""
+        return replace(self, weights=tuple(max(weight, one) for one in self.weights))
+
     def weight(self, score: float, start_score: float) -> float:
         """Return the evidence weight of a box, from -penalty to 1. start_score: the display threshold."""
         return float(evidence_weight(score, start_score, self.curve, self.penalty))
@@ -65,19 +68,22 @@ def evidence_weight(score: float, start_score: float, curve: NDArray[np.float64]
     return float(weights[above - 1] + share * (weights[above] - weights[above - 1]))
 
 
-# The least weight of a probability shows a box that stays at the display threshold after a second, so that the
-# threshold means in video what it means on stills. The rest of both curves was chosen on synthetic clips of val; what
-# `calibration.evidence` learns on the training clips is compared with them in docs/experiments.md.
+LEAST_WEIGHT = 0.065
+"""Of a box that reaches the display threshold. One that stays there is shown after a second, so that the threshold
+means in video what it means on stills."""
+
+# Above the least weight, both curves were chosen on synthetic clips of val. docs/experiments.md compares them with what
+# `calibration.evidence` learns on the training clips.
 DETECTOR_SCORES = Evidence(
     scores=(0.3, 0.4, 0.5, 0.6, 0.7, 0.75),
-    weights=(0.0, 0.05, 0.2, 0.44, 0.78, 1.0),
-    penalty=0.0,
+    weights=(LEAST_WEIGHT, LEAST_WEIGHT, 0.2, 0.44, 0.78, 1.0),
+    penalty=0.1,
     miss_penalty=0.5,
 )
 """For a detector's raw scores, which rarely exceed 0.9."""
 PROBABILITIES = Evidence(
     scores=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
-    weights=(0.065, 0.065, 0.065, 0.065, 0.09, 0.19, 0.52, 1.0),
+    weights=(LEAST_WEIGHT, LEAST_WEIGHT, LEAST_WEIGHT, LEAST_WEIGHT, 0.09, 0.19, 0.52, 1.0),
     penalty=0.1,
     miss_penalty=0.5,
 )

@@ -133,7 +133,7 @@ class ReviewFeed:
         recorded = self._tracks.recorded.score_threshold
         is_recorded = round(recorded, 2) == round(score_threshold, 4)
         threshold = recorded if is_recorded else score_threshold
-        return replace(self._tracks.state.settings, score_threshold=threshold)
+        return replace(self._tracks.recorded.at(threshold), temporal=self._tracks.state.settings.temporal)
 
     def _at_settings(self, result: Result) -> Result:
         """Give a result the tracks and detections of the settings of the moment."""

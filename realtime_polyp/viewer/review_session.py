@@ -85,7 +85,7 @@ class ReviewSession:
         """Begin with the threshold and times of the command line, where there are any."""
         settings, temporal = self.tracks.recorded, self.tracks.recorded.temporal
         if options.score_threshold is not None:
-            settings = replace(settings, score_threshold=options.score_threshold)
+            settings = settings.at(options.score_threshold)
         if temporal:
             names = ("confirm_s", "hold_s", "release_s")
             times_s = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

@@ -14,7 +14,7 @@ from realtime_polyp.review.cue_table import CueTable, read_cues, read_seeks, rec
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
 from realtime_polyp.review.refilter import Refilter
 from realtime_polyp.review.tracks import TrackTable, join_tables, recorded_tracks
-from realtime_polyp.temporal.config import TemporalConfig
+from realtime_polyp.temporal.config import LEAST_WEIGHT, TemporalConfig
 
 COUNT = 70  # two visits of the disc, apart by less than the time for which it is remembered
 
@@ -96,7 +96,16 @@ def test_evidence_of_an_older_session_is_the_same_curve() -> None:
     assert (found.weight(0.2, 0.3), found.miss_penalty) == (-0.1, 0.5)
 
 
-@pytest.mark.parametrize("change", [{"sure_score": 0.2}, {"power": 0.0}, {"power": "high"}, {"penalty": None}])
+def test_an_older_session_shows_more_at_a_lower_threshold_and_all_above_what_was_sure() -> None:
+    old = {"sure_score": 0.75, "power": 2.0, "penalty": 0.0, "miss_penalty": 0.5}
+    settings = from_fact({"score_threshold": 0.5, "evidence": old})
+    assert settings.at(0.5) is settings and settings.evidence.weight(0.5, 0.5) == 0
+    assert settings.at(0.2).evidence.weight(0.3, 0.2) == LEAST_WEIGHT and settings.at(0.2).score_threshold == 0.2
+    high = from_fact({"score_threshold": 0.8, "evidence": old}).evidence  # a threshold above what is sure
+    assert (high.weight(0.8, 0.8), high.weight(0.79, 0.8)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("change", [{"sure_score": 1.0}, {"power": 0.0}, {"power": "high"}, {"penalty": None}])
 def test_damaged_evidence_of_an_older_session_is_one_sentence(change: dict[str, object]) -> None:
     old = {"sure_score": 0.95, "power": 3.0, "penalty": 0.1, "miss_penalty": 0.5} | change
     with pytest.raises(ValueError, match="fact filter is not a filter's settings"):

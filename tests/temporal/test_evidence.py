@@ -80,7 +80,14 @@ def test_fused_and_calibrated_scores_are_probabilities_and_a_detector_s_own_are_
     )
 
 
-def test_a_probability_that_stays_at_the_threshold_is_shown_within_a_second() -> None:
+@pytest.mark.parametrize("evidence", [DETECTOR_SCORES, PROBABILITIES])
+@pytest.mark.parametrize("start_score", [0.05, SCORE_THRESHOLD, 0.5])
+def test_a_score_that_stays_at_the_threshold_is_shown_within_a_second(evidence: Evidence, start_score: float) -> None:
     """The threshold means in video what it means on stills."""
-    assert TemporalConfig().confirm_s / PROBABILITIES.weight(SCORE_THRESHOLD, SCORE_THRESHOLD) <= 1.0 + 1e-9
-    assert PROBABILITIES.weight(0.99, SCORE_THRESHOLD) == DETECTOR_SCORES.weight(0.99, SCORE_THRESHOLD) == 1
+    assert TemporalConfig().confirm_s / evidence.weight(start_score, start_score) <= 1.0 + 1e-9
+    assert evidence.weight(0.99, start_score) == 1
+
+
+def test_a_curve_can_be_raised_to_a_least_weight() -> None:
+    curve = Evidence((0.3, 0.5, 0.9), (0.0, 0.2, 1.0), 0.1, 0.5)
+    assert curve.at_least(0.3) == Evidence((0.3, 0.5, 0.9), (0.3, 0.3, 1.0), 0.1, 0.5)
