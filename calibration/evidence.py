@@ -6,9 +6,10 @@ clips of the training stills and, with --negatives, from real frames without a p
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,17 +20,16 @@ from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
-from realtime_polyp.inference.base import Inference
 from realtime_polyp.metrics.truth import TrueFrame, VideoTruth
-from realtime_polyp.packets import Frame, RawResult
-from realtime_polyp.pipeline import Analyzer
+from realtime_polyp.packets import RawResult
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
-from realtime_polyp.temporal.config import TemporalConfig
+from realtime_polyp.temporal.config import Evidence, TemporalConfig
 from trainers.command import command_parser, run_command
-from trainers.data.negatives import NEGATIVE_RATE_HZ, read_negatives, split_sequences
-from trainers.data.stills import Still, read_image, read_stills
+from trainers.data.negatives import NEGATIVE_RATE_HZ, play, read_negatives, split_sequences
+from trainers.data.stills import read_stills
 from trainers.video.synthetic.prediction_cache import read_cached_frames, read_cached_truth
+from trainers.video.synthetic.replay import CachedFrame, analyse_frames
 from trainers.video_bench import cache_clips
 
 _EPILOG = """examples:
@@ -88,7 +88,26 @@ def command_line() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Learn, print and write the curve. Raises OSError or ValueError with a one-sentence cure."""
     check(options)
-    runtime = open_runtime(
+    runtime = open_line(options)
+    in_use, temporal = runtime.pipeline_config.evidence, runtime.pipeline_config.temporal or TemporalConfig()
+    negatives = negative_videos(options, runtime) if options.negatives else []
+    clips = Clips(cached_videos(options, runtime), negatives, options.score_threshold, temporal)
+    price = Price(options.long_alarm_s, options.any_alarm_s, options.negative_s)
+    learnt = learn(clips, in_use, price, least_weight=temporal.confirm_s / options.slowest_s)
+    figures = {name: asdict(clips.figures(curve)) for name, curve in (("in_use", in_use), ("learnt", learnt))}
+    for name, values in figures.items():
+        print(f"{name:>7}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None))
+    print(learnt)
+    data = describe_data(options, negatives)
+    write_curve(learnt, figures, data, options)
+    if options.picture:
+        draw_evidence({"in use": in_use, "learnt": learnt}, temporal.confirm_s, options.picture, title=data)
+        print(f"picture: {options.picture}")
+
+
+def open_line(options: argparse.Namespace) -> Runtime:
+    """Open the models as `run_live` does. An engine that has not passed the accuracy gate must be named."""
+    return open_runtime(
         RuntimeConfig(
             detector=options.detector,
             segmenter=options.segmenter,
@@ -98,28 +117,28 @@ def run(options: argparse.Namespace) -> None:
             allow_unverified=options.engine != "auto",
         )
     )
-    config = runtime.pipeline_config
-    temporal = config.temporal or TemporalConfig()
-    negatives = negative_videos(options, runtime) if options.negatives else []
-    clips = Clips(cached_videos(options, runtime), negatives, options.score_threshold, temporal)
-    price = Price(options.long_alarm_s, options.any_alarm_s, options.negative_s)
-    least_weight = temporal.confirm_s / options.slowest_s
-    learnt = learn(clips, config.evidence, price, least_weight=least_weight)
-    figures = {name: asdict(clips.figures(one)) for name, one in (("in_use", config.evidence), ("learnt", learnt))}
-    for name, values in figures.items():
-        print(f"{name:>7}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items() if value is not None))
-    print(learnt)
-    data = f"{options.minutes} clips of {options.data.name}, seed {options.seed}"
-    data += f"; {sum(len(one.frames) for one in negatives)} frames of {options.negatives.name}" if negatives else ""
-    content = {"curve": asdict(learnt), "learnt_on": data, "threshold": options.score_threshold}
-    content |= {"models": [options.detector, options.segmenter], "fusion": options.fusion}
-    content |= {"price_s": asdict(price), "figures": figures}
+
+
+def describe_data(options: argparse.Namespace, negatives: Sequence[LabelledVideo]) -> str:
+    text = f"{options.minutes} clips of {options.data.name}, seed {options.seed}"
+    frames = sum(len(one.frames) for one in negatives)
+    return text + (f"; {frames} frames of {options.negatives.name}" if negatives else "")
+
+
+def write_curve(learnt: Evidence, figures: dict[str, Any], data: str, options: argparse.Namespace) -> None:
+    """Write the curve with its figures and what it was learnt on."""
+    content = {
+        "curve": asdict(learnt),
+        "learnt_on": data,
+        "threshold": options.score_threshold,
+        "models": [options.detector, options.segmenter],
+        "fusion": options.fusion,
+        "price_s": asdict(Price(options.long_alarm_s, options.any_alarm_s, options.negative_s)),
+        "figures": figures,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(options.out, json.dumps(content, indent=1) + "\n")
     print(f"curve: {options.out}")
-    if options.picture:
-        draw_evidence({"in use": config.evidence, "learnt": learnt}, temporal.confirm_s, options.picture, title=data)
-        print(f"picture: {options.picture}")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -138,49 +157,37 @@ def check(options: argparse.Namespace) -> None:
 
 def cached_videos(options: argparse.Namespace, runtime: Runtime) -> list[LabelledVideo]:
     """Return the synthetic clips with the models' outputs; those that are not cached yet are made."""
-    stills, videos = read_stills(options.data, options.root), []
+    stills = read_stills(options.data, options.root)
     folders = cache_clips(stills, runtime, minutes=options.minutes, seed=options.seed)
-    for folder in tqdm(folders, total=options.minutes, desc="clips", unit="clip"):
-        videos.append(cached_video(folder, runtime.pipeline_config))
+    return [
+        labelled_video(read_cached_truth(folder), read_cached_frames(folder), runtime.pipeline_config)
+        for folder in tqdm(folders, total=options.minutes, desc="clips", unit="clip")
+    ]
+
+
+def negative_videos(options: argparse.Namespace, runtime: Runtime) -> list[LabelledVideo]:
+    """Return the training sequences without a polyp, one video each."""
+    videos = []
+    sequences = split_sequences(read_negatives(options.negatives, options.root))
+    for name, stills in tqdm(sequences.items(), desc="sequences without a polyp", unit="sequence"):
+        truth = VideoTruth(name, (stills[0].width, stills[0].height), NEGATIVE_RATE_HZ, [])
+        analysed = analyse_frames(play(stills), runtime.inference)
+        frames = (CachedFrame(plain, flipped, TrueFrame({}, {})) for plain, flipped in analysed)
+        videos.append(labelled_video(truth, frames, runtime.pipeline_config))
     return videos
 
 
-def cached_video(folder: Path, config: PipelineConfig) -> LabelledVideo:
-    """Read a cached clip, one picture at a time. Frames that its source dropped are not in the cache."""
-    truth, true_frames = read_cached_truth(folder), list[TrueFrame]()
+def labelled_video(truth: VideoTruth, frames: Iterable[CachedFrame], config: PipelineConfig) -> LabelledVideo:
+    """Return the detections of the frames that were analysed, with their truth. One picture at a time is in memory."""
+    true_frames: list[TrueFrame] = []
 
     def analysed() -> Iterator[RawResult]:
-        for frame in read_cached_frames(folder):
+        for frame in frames:
             true_frames.append(frame.truth)
             yield frame.select(config)
 
     found = list(detected_frames(analysed(), config))
     return LabelledVideo(replace(truth, frames=true_frames), found, config.evidence)
-
-
-def negative_videos(options: argparse.Namespace, runtime: Runtime) -> list[LabelledVideo]:
-    """Return the training sequences without a polyp, one video each."""
-    sequences = split_sequences(read_negatives(options.negatives, options.root))
-    return [
-        negative_video(name, stills, runtime.inference, runtime.pipeline_config)
-        for name, stills in tqdm(sequences.items(), desc="sequences without a polyp", unit="sequence")
-    ]
-
-
-def negative_video(
-    name: str, stills: Sequence[Still], inference: Inference, config: PipelineConfig
-) -> LabelledVideo:  # fmt: skip
-    """Show one sequence to the models."""
-    analyzer = Analyzer(inference, config)
-
-    def analysed() -> Iterator[RawResult]:
-        for index, still in enumerate(stills):
-            frame = Frame(index, float(index / NEGATIVE_RATE_HZ), 0.0, read_image(still.image_path))
-            yield from analyzer.submit([frame]).result()
-
-    size = (stills[0].width, stills[0].height)
-    truth = VideoTruth(name, size, NEGATIVE_RATE_HZ, [TrueFrame({}, {}) for _ in stills])
-    return LabelledVideo(truth, list(detected_frames(analysed(), config)), config.evidence)
 
 
 if __name__ == "__main__":

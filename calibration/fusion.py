@@ -47,6 +47,7 @@ from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.messages import each_once
 from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.postprocess.fusion import (
@@ -136,7 +137,7 @@ def run(options: argparse.Namespace) -> None:
         )
         rows |= compare({options.unseen.stem: reported}, fusion, thresholds)
     figures = val_figures(rows[_VAL])
-    models = " and ".join(dict.fromkeys((detector.model, segmenter.model)))
+    models = each_once((detector.model, segmenter.model), " and ")
     print(f"{models}, {detector.name}: {median_ms(fusion, stills):.2f} ms per frame")
     print(report(fusion, rows, figures, thresholds))
     without = sum(not len(one.true_boxes) for one in samples)

@@ -19,15 +19,16 @@ from realtime_polyp.engines.halves import engines_of, roles_of
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.host import HostInference
+from realtime_polyp.messages import each_once
 from realtime_polyp.metrics.negative_video import NegativeFigures, NegativeFrame, negative_figures, table, to_dict
 from realtime_polyp.metrics.run_lengths import area_share
 from realtime_polyp.metrics.truth import TrueFrame
 from realtime_polyp.outputs.results_reader import shown_of
-from realtime_polyp.packets import Frame, Result
+from realtime_polyp.packets import Result
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime, unfused_cautions
 from trainers.command import command_parser, run_command
-from trainers.data.negatives import NEGATIVE_RATE_HZ, Use, read_negatives, split_sequences
-from trainers.data.stills import Still, read_image
+from trainers.data.negatives import NEGATIVE_RATE_HZ, Use, play, read_negatives, split_sequences
+from trainers.data.stills import Still
 from trainers.evaluation.predict import check_files
 from trainers.training.run import engine_of_run
 from trainers.video.synthetic.replay import CachedFrame, analyse_frames, replay_side_by_side
@@ -157,8 +158,8 @@ def play_all(
 
 def _analyse(stills: Sequence[Still], inference: Inference, rate_hz: float) -> Iterator[CachedFrame]:
     """Run the models on the frames of one sequence."""
-    frames = (Frame(index, index / rate_hz, 0.0, read_image(one.image_path)) for index, one in enumerate(stills))
-    return (CachedFrame(plain, flipped, TrueFrame({}, {})) for plain, flipped in analyse_frames(frames, inference))
+    analysed = analyse_frames(play(stills, rate_hz), inference)
+    return (CachedFrame(plain, flipped, TrueFrame({}, {})) for plain, flipped in analysed)
 
 
 def shown_in(result: Result) -> NegativeFrame:
@@ -183,7 +184,7 @@ def describe(options: argparse.Namespace, runtime: Runtime) -> dict[str, Any]:
         "rate_hz": options.rate,
         "rate_is_true": options.rate_is_true,
         "models": [engine.model for engine in engines],
-        "engine": " + ".join(dict.fromkeys(engine.name for engine in engines)),
+        "engine": each_once(engine.name for engine in engines),
         "score_threshold": runtime.pipeline_config.score_threshold,
         "fusion": runtime.pipeline_config.fusion is not None,
     }

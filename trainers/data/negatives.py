@@ -1,12 +1,13 @@
 """Frames without a polyp, from PolypGen's negative sequences: which sequences may train, and which only report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from trainers.data.stills import Still, read_stills
+from realtime_polyp.packets import Frame
+from trainers.data.stills import Still, read_image, read_stills
 
 # The split of the negative sequences, by sequence and never by frame (docs/data.md). All others are held back too.
 TRAINING_SEQUENCES = frozenset({"seq05", "seq07", "seq09", "seq11", "seq12", "seq15"})
@@ -87,6 +88,11 @@ def _select(frames: Iterable[Still], use: Use) -> list[Still]:
 def sequence_of(frame: Still) -> str:
     """Return the name of a frame's sequence, the last part of its group: "polypgen_negative/seq05" -> "seq05"."""
     return frame.group.rsplit("/", 1)[-1]
+
+
+def play(frames: Sequence[Still], rate_hz: float = float(NEGATIVE_RATE_HZ)) -> Iterator[Frame]:
+    """Yield the frames of one sequence as those of a video. Raises FileNotFoundError for an image that is missing."""
+    return (Frame(index, index / rate_hz, 0.0, read_image(one.image_path)) for index, one in enumerate(frames))
 
 
 def split_sequences(frames: Iterable[Still]) -> dict[str, list[Still]]:
