@@ -1,6 +1,7 @@
 """Makes text that comes from outside, such as paths and values of files, short and safe to print in messages."""
 
 import unicodedata
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def shorten(text: str, longest: int = _QUOTED) -> str:
 def quoted(value: object) -> str:
     """Return the shortened representation of a value."""
     return shorten(repr(value))
+
+
+def each_once(names: Iterable[str | None], between: str = " + ") -> str:
+    """Join names, each once: a joint model has one for both of its parts. None and "" are left out."""
+    return between.join(dict.fromkeys(filter(None, names)))
 
 
 def shorten_path(path: Path | str) -> str:

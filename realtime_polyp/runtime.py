@@ -17,6 +17,7 @@ from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.guarded import GuardedInference, Ladder, unguarded
 from realtime_polyp.inference.host import HostInference
+from realtime_polyp.messages import each_once
 from realtime_polyp.notebook import with_progress, without_pictures
 from realtime_polyp.packets import Result
 from realtime_polyp.pipeline import Pipeline
@@ -333,7 +334,7 @@ def _resolve_fusion(
 def unfused_cautions(detector: str, segmenter: str) -> list[str]:
     """Return the warning that two models run without the fusion that was requested, in a list."""
     why = f"is for other models ({FUSION_FILE})" if FUSION_FILE.is_file() else f"is missing ({FUSION_FILE.parent})"
-    models = " and ".join(dict.fromkeys((detector, segmenter)))
+    models = each_once((detector, segmenter), " and ")
     return [f"scores of {models} are not fused: {FUSION_FILE.name} {why}; fit it with calibration.fusion"]
 
 

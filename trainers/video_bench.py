@@ -19,6 +19,7 @@ from tqdm import tqdm
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.messages import each_once
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import VideoReport, combine, figures, video_report
@@ -153,7 +154,7 @@ def run(options: argparse.Namespace) -> None:
     reports = {name: combine([one.reports[name] for one in measured]) for name in configs}
     reports[FILTERED] = use_unflipped_detections(reports[RAW], reports[FILTERED])
     print(
-        f"{' and '.join(dict.fromkeys((options.detector, options.segmenter)))}, {_engine_names(runtime)}; "
+        f"{each_once((options.detector, options.segmenter), ' and ')}, {_engine_names(runtime)}; "
         f"boxes from {configs[FILTERED].score_threshold:g}; {describe_data(options)}"
     )
     for caution in runtime.cautions:
@@ -213,7 +214,7 @@ def describe_data(options: argparse.Namespace) -> str:
 
 def _engine_names(runtime: Runtime) -> str:
     engines = [engine for engine in (runtime.detector, runtime.segmenter) if engine is not None]
-    return ", ".join(dict.fromkeys(engine.name for engine in engines))
+    return each_once((engine.name for engine in engines), ", ")
 
 
 def cache_clips(stills: Sequence[Still], runtime: Runtime, *, minutes: int, seed: int) -> Iterator[Path]:

@@ -19,6 +19,7 @@ from realtime_polyp.bench.sessions import run_session
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.weights import Weights, find_weights, read_manifest
 from realtime_polyp.field_of_view import FieldOfView, Image, find_field, whole
+from realtime_polyp.messages import each_once
 from realtime_polyp.packets import RawResult
 from realtime_polyp.pipeline import Pipeline, run_inline
 from realtime_polyp.postprocess.nms import detections_of
@@ -131,9 +132,10 @@ def engines(given: AblationInput) -> Ablation:
 
 def joint(given: AblationInput) -> Ablation:
     """The pair of models that was chosen, and every joint model that is installed, verified or not."""
+    chosen = each_once((given.config.detector, given.config.segmenter), " and ")
+    opened = {chosen: given.open_runtime().pipeline()}
     names = [name for name, entry in read_manifest().items() if entry["task"] == "joint"]
-    opened = {f"{given.config.detector} and {given.config.segmenter}": given.open_runtime().pipeline()}
-    for name in names:
+    for name in set(names) - {chosen}:
         config = replace(given.config, detector=name, segmenter=name, allow_unverified=True)
         opened[name] = replace(given, config=config).open_runtime().pipeline()
     return Ablation("the whole pipeline", {name: partial(_run_session, given, one) for name, one in opened.items()})

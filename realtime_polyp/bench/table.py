@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from realtime_polyp.messages import each_once
 from realtime_polyp.telemetry.text_table import format_table
 
 _DELAY_COLUMNS = ("p50", "p95", "p99", "p999", "max", "jitter")
@@ -22,7 +23,7 @@ def file_table(name: str, report: dict[str, Any]) -> str:
     runs = ", ".join(f"{fps:.1f}" for fps in report["runs_fps"])
     cpu_ms = report["cpu_ms_per_frame"]
     lines = [
-        f"{name}, from file, {report['engine']}: {report['models']['detector']} + {report['models']['segmenter']}, "
+        f"{name}, from file, {report['engine']}: {each_once(report['models'].values())}, "
         f"{report['frames_analysed']} of {report['frames_captured']} frames analysed",
         f"throughput   {report['fps']:.1f} frames/s (runs: {runs})",
         f"alone        {alone} frames/s",

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from realtime_polyp.cli.main import warn
 from realtime_polyp.cli.options import Options
 from realtime_polyp.console import EXIT_BAD_INPUT
+from realtime_polyp.messages import each_once
 from realtime_polyp.packets import Result
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.recording.facts import describe_engine
@@ -61,7 +62,7 @@ def describe(session: RecordedSession, source_at: Path | None) -> tuple[str, lis
     tracks = recorded_tracks(session)
     alarms, judgement = find_alarms(frames, tracks), judge(read_actions(session.database))
     polyps = list_polyps(frames, alarms, judgement, rulings=alarm_verdicts(judgement, alarms, tracks))
-    models = " + ".join(name for name in facts.get("models", {}).values() if name) or "no model"
+    models = each_once(facts.get("models", {}).values()) or "no model"
     analysed = int(frames.analysed.sum())
     name = facts.get("source", {}).get("name") or session.folder.name
     lines = [
@@ -120,8 +121,8 @@ def reanalyse(options: Options) -> int:
     tracks, recorded = analyse_again(session, source, run, detail), recorded_tracks(session)
     a, b = find_alarms(session.frames, recorded), find_alarms(session.frames, tracks)
     names = (
-        " + ".join(filter(None, session.facts.get("models", {}).values())),
-        " + ".join(engine.model for engine in engines.values() if engine),
+        each_once(session.facts.get("models", {}).values()),
+        each_once(engine.model for engine in engines.values() if engine),
     )
     print(f"A: as recorded, {names[0]}\nB: {names[1]}")
     print(comparison_table(compare_alarms(a, recorded, b, tracks)))

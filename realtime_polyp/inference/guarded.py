@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from realtime_polyp.engines.base import DetectorEngine, EngineError, SegmenterEngine
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.inference.base import Inference, ModelOutputs, Pending
-from realtime_polyp.messages import describe_error
+from realtime_polyp.messages import describe_error, each_once
 from realtime_polyp.watchdog import Trouble
 
 T = TypeVar("T")
@@ -330,7 +330,7 @@ def _serve(calls: "queue.SimpleQueue[_Call[Any] | None]") -> None:
 
 def _names(inference: Inference) -> str:
     engines = [engine for engine in (inference.detector, inference.segmenter) if engine is not None]
-    return " + ".join(dict.fromkeys(f"{engine.name} ({engine.device})" for engine in engines))
+    return each_once(f"{engine.name} ({engine.device})" for engine in engines)
 
 
 def _add_note(inference: Inference, note: str) -> None:

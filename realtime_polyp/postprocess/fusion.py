@@ -24,6 +24,7 @@ from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.folders import asset
 from realtime_polyp.geometry import pairwise_iou
 from realtime_polyp.json_files import check_format, check_json, parse_json, read_json
+from realtime_polyp.messages import each_once
 from realtime_polyp.packets import Boxes, Detections, Mask
 
 FORMAT = 1
@@ -145,7 +146,7 @@ def fusion_for(detector: Engine | None, segmenter: Engine | None, path: Path = F
     if not os.path.lexists(path):
         if (detector.model, segmenter.model) != (DEFAULT_DETECTOR, DEFAULT_SEGMENTER):
             return None
-        models = " and ".join(dict.fromkeys((detector.model, segmenter.model)))
+        models = each_once((detector.model, segmenter.model), " and ")
         raise FusionError(
             f"{path}, the fusion of boxes and masks of {models}, is missing: restore it with git checkout, "
             "or run without it (--no-fusion)"

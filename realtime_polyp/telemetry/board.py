@@ -326,7 +326,7 @@ def _describe(status: Status, session: Session, before: Totals | None) -> Status
         video_delay_ms=totals.video_delay_ms,
         annotation_delay_ms=totals.annotation_delay_ms,
         stages_ms=totals.stages_ms,
-        models=tuple(engine.model for engine in engines),
+        models=tuple(dict.fromkeys(engine.model for engine in engines)),
         engines=tuple(dict.fromkeys(engine.name for engine in engines)),
         failed_stage=error.stage if error else None,
         failure=type(error.__cause__).__name__ if error else None,

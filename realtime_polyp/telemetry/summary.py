@@ -8,7 +8,7 @@ from typing import Any
 
 from realtime_polyp.atomic_write import write_private
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.messages import printable
+from realtime_polyp.messages import each_once, printable
 from realtime_polyp.outputs import AlarmFigures, OutputError
 from realtime_polyp.outputs.base import reason_of
 from realtime_polyp.outputs.recorder import Recorder
@@ -59,9 +59,9 @@ def summarise(
         "video_delay_ms": totals.video_delay_ms.summary(DELAY_PERCENTS),
         "annotation_delay_ms": totals.annotation_delay_ms.summary(DELAY_PERCENTS),
         "stages_ms": {name: histogram.summary(STAGE_PERCENTS) for name, histogram in totals.stages_ms.items()},
-        "engine": " + ".join(dict.fromkeys(engine.name for engine in engines)) or "none",
+        "engine": each_once(engine.name for engine in engines) or "none",
         "engine_notes": [note for engine in engines for note in engine.notes],
-        "device": " + ".join(dict.fromkeys(engine.device for engine in engines)) or "none",
+        "device": each_once(engine.device for engine in engines) or "none",
         "models": {
             "detector": detector.model if detector else None,
             "segmenter": segmenter.model if segmenter else None,

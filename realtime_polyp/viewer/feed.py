@@ -6,6 +6,7 @@ from typing import Protocol
 
 from realtime_polyp.channel import Channel
 from realtime_polyp.engines.base import Engine
+from realtime_polyp.messages import each_once
 from realtime_polyp.packets import Detections, Frame, Result, Track
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.session import Display, Session
@@ -289,5 +290,4 @@ def engines_text(*engines: Engine | None) -> str:
     present = [engine for engine in engines if engine is not None]
     if not present:
         return "no model: the picture only"
-    kinds = " + ".join(dict.fromkeys(engine.name for engine in present))
-    return f"{kinds}    {' + '.join(dict.fromkeys(engine.model for engine in present))}"
+    return f"{each_once(engine.name for engine in present)}    {each_once(engine.model for engine in present)}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
+from realtime_polyp.messages import each_once
 from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, means_of, weights_of
 from realtime_polyp.metrics.detection import (
     COCO_RANGES,
@@ -74,7 +75,7 @@ def build_report(
         "data": data,
         "set_images": len(cases) if set_images is None else set_images,
         "models": {task: engine.model if engine else None for task, engine in engines.items()},
-        "engine": " + ".join(dict.fromkeys(engine.name for engine in engines.values() if engine)),
+        "engine": each_once(engine.name for engine in engines.values() if engine),
         "multi_scale": {"scales": list(scales), "mirrored": True} if scales else None,
         "thresholds": {
             "score": score_threshold,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from realtime_polyp.messages import each_once
 from trainers.evaluation.chart import chart
 from trainers.evaluation.tables import (
     COCO,
@@ -118,7 +119,7 @@ def _figures(run: RunFolder) -> str:
 
 
 def _measured(report: Mapping[str, Any]) -> str:
-    models = " and ".join(name for name in (report.get("models") or {}).values() if name) or "the model"
+    models = each_once((report.get("models") or {}).values(), " and ") or "the model"
     engine = report.get("engine", "an engine")
     return f"{report.get('data', 'a set')}, {format_images(report)} images: {models} on {engine}."
 

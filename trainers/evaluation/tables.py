@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from realtime_polyp.messages import each_once
 from realtime_polyp.telemetry.text_table import format_table
 
 Figures = dict[str, Any]
@@ -80,7 +81,7 @@ def format_report(report: Figures) -> str:
 
 
 def _format_head(report: Figures) -> str:
-    models = " and ".join(name for name in report["models"].values() if name)
+    models = each_once(report["models"].values(), " and ")
     lines = [f"\n{report['data']}, {format_images(report)} images: {models} on {report['engine']}"]
     if report.get("multi_scale"):
         scales = ", ".join(f"{scale:g}" for scale in report["multi_scale"]["scales"])
