@@ -130,13 +130,13 @@ def engines(given: AblationInput) -> Ablation:
     return Ablation("the whole pipeline", {name: partial(_run_session, given, one) for name, one in opened.items()})
 
 
-def joint(given: AblationInput) -> Ablation:
-    """The pair of models that was chosen, and every joint model that is installed, verified or not."""
-    chosen = each_once((given.config.detector, given.config.segmenter), " and ")
-    opened = {chosen: given.open_runtime().pipeline()}
-    names = [name for name, entry in read_manifest().items() if entry["task"] == "joint"]
-    for name in set(names) - {chosen}:
-        config = replace(given.config, detector=name, segmenter=name, allow_unverified=True)
+def models(given: AblationInput) -> Ablation:
+    """The models that were chosen, and every other that is installed by itself, verified or not."""
+    chosen = (given.config.detector, given.config.segmenter)
+    opened = {each_once(chosen, " and "): given.open_runtime().pipeline()}
+    for name, task in ((name, entry["task"]) for name, entry in read_manifest().items() if name not in chosen):
+        detector, segmenter = (None if task == "segmenter" else name), (None if task == "detector" else name)
+        config = replace(given.config, detector=detector, segmenter=segmenter, allow_unverified=True)
         opened[name] = replace(given, config=config).open_runtime().pipeline()
     return Ablation("the whole pipeline", {name: partial(_run_session, given, one) for name, one in opened.items()})
 
@@ -173,7 +173,7 @@ ABLATIONS: dict[str, Callable[[AblationInput], Ablation]] = {
     "pixels-in-graph": pixels_in_graph,
     "candidates": candidates,
     "engines": engines,
-    "joint": joint,
+    "models": models,
     "hints": hints,
     "batches": batches,
     "temporal": temporal,

@@ -10,6 +10,7 @@ from fakes import picture
 from media import write_clip
 from safetensors.torch import save_file
 
+from realtime_polyp import engines
 from realtime_polyp.bench import ablations
 from realtime_polyp.bench.ablation_modules import AllLocations, UnitRangeInput
 from realtime_polyp.bench.ablations import AblationInput
@@ -45,7 +46,9 @@ def scene(tmp_path: Path, fake_engines: object, monkeypatch: pytest.MonkeyPatch,
     weights = Weights("fake", "detector", TOY.size, tmp_path, {"safetensors": path.name}, {path.name: sha256_of(path)})
     monkeypatch.setitem(DETECTORS, "fake", TOY)
     monkeypatch.setattr(ablations, "find_weights", lambda model, task: weights)
-    monkeypatch.setattr(ablations, "read_manifest", lambda: {"fake": {"task": "joint"}})
+    monkeypatch.setattr(ablations, "read_manifest", lambda: {"fake": {"task": "joint"}, "other": {"task": "detector"}})
+    find = vars(engines)["find_weights"]  # which fake_engines has put there
+    monkeypatch.setattr(engines, "find_weights", lambda model, task: find("fake", task))  # "other" is a fake, too
     monkeypatch.setattr(ablations, "calls_per_s", partial(calls_per_s, least_s=0.01))
     clip = write_clip(tmp_path / "clip.mp4", count=12, size=(256, 192), rate=30, draw=picture)
     return AblationInput(RuntimeConfig("fake", "fake", "openvino"), clip, images_of(clip))
