@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from realtime_polyp.atomic_write import replacing
+from realtime_polyp.engines import open_detector
+from realtime_polyp.engines.base import DetectorEngine
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.metrics.run_lengths import decode
 from realtime_polyp.metrics.truth import TrueFrame
 from trainers.command import command_parser, run_command
+from trainers.data.hard_negatives import find_easy
 from trainers.data.stills import Still, label_polyps, polyp_boxes, read_stills
 from trainers.video.clip_file import check_outside
 from trainers.video.synthetic.clip import Clip, make_clip
@@ -38,6 +41,7 @@ _CATEGORY = {"id": 1, "name": "polyp"}
 Entry = tuple[dict[str, Any], list[list[int]]]  # the image's COCO entry without its id; boxes [x, y, w, h]
 _EPILOG = """examples:
   python -m trainers.clip_stills --data DATA/train.json --root DATA --out ../clip-stills
+  python -m trainers.clip_stills --data DATA/train.json --root DATA --out ../clip-stills --hard-for polyp-lite2
   python -m trainers.train_detector --also ../clip-stills/train.json --out runs/detector"""
 
 
@@ -102,6 +106,12 @@ def command_line() -> argparse.ArgumentParser:
         help="seconds between the frames that are saved (default: %(default)s)",
     )
     add("--seed", type=int, default=100, help="random seed of the clips (default: %(default)s)")
+    add(
+        "--hard-for",
+        metavar="MODEL",
+        help="leave out frames without a polyp that are easy for this detector, all boxes below --hard-score",
+    )
+    add("--hard-score", type=float, default=0.1, metavar="P", help="for --hard-for (default: %(default)s)")
     return parser
 
 
@@ -115,6 +125,9 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--minutes {options.minutes} --every {options.every:g}: at least 1 minute, and 0.03 to {_CLIP_S:g} s"
         )
+    if not 0 <= options.hard_score <= 1:
+        raise ValueError(f"--hard-score {options.hard_score:g}: from 0 to 1")
+    detector = open_detector(options.hard_for) if options.hard_for else None
     check_outside(options.out)
     stills = read_stills(options.data, options.root)
     if ungrouped := [still.image_path.name for still in stills if not still.group]:
@@ -129,8 +142,23 @@ def run(options: argparse.Namespace) -> None:
         clips = tqdm(pool.map(draw, range(options.minutes)), total=options.minutes, desc="rendering", unit="clip")
         all_entries = [entry for entries in clips for entry in entries]
     written = write_coco(all_entries, options.out / CLIP_STILLS)
+    if detector:
+        all_entries = _leave_out_easy(written, all_entries, detector, options.hard_score)
     empty = sum(not boxes for _, boxes in all_entries)
     print(f"{written}: {len(all_entries)} moments, {empty} of them without a polyp")
+
+
+def _leave_out_easy(path: Path, entries: list[Entry], detector: DetectorEngine, least_score: float) -> list[Entry]:
+    """Remove the easy moments from the COCO file and from the disk; returns the entries that are left."""
+    easy = find_easy(read_stills(path, path.parent), detector, least_score=least_score)
+    names = {str(still.image_path.relative_to(path.parent)) for still in easy}
+    left = [entry for entry in entries if entry[0]["file_name"] not in names]
+    write_coco(left, path)
+    for image, _ in entries:
+        if image["file_name"] in names:
+            (path.parent / image["file_name"]).unlink()
+            (path.parent / image["mask_name"]).unlink()
+    return left
 
 
 def _write_clip(stills: Sequence[Still], options: argparse.Namespace, number: int) -> list[Entry]:

@@ -2,8 +2,8 @@
 
 The tracker gives a box, the segmenter a probability map of the whole picture. For each box this module picks the region
 of the map that is its polyp, and moves both to the weighted mean of the two rectangles: the drawn box is the bounding
-box of the drawn outline. On val the mean is better than either: box AP 0.658 instead of 0.639 (docs/accuracy.md).
-Stateless.
+box of the drawn outline. On val the mean is better than either (docs/experiments.md). A polyp whose probability
+is low everywhere has a faint region: it is cut at a lower level, and the box stays where it is. Stateless.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,12 @@ Outline = NDArray[np.float32]
 """A closed line (n, 2) xy, source px."""
 
 _LEVEL = 0.5  # of the probability at an outline
+_FAINT_LEVELS = (0.3, 0.1, 0.03)  # in this order, where _LEVEL gives no region that agrees with the box
 _LEAST_CELLS = 12  # of the model's map: smaller connected regions are noise
 _FINE = 4  # the map is coarse: it is enlarged before it is cut, or the outline is a staircase
 _MARGIN = 0.25  # of the box's size: a region is cut where it reaches further beyond the box
 _LEAST_IOU = 0.3  # of region and box
+_LEAST_FAINT_IOU = 0.5  # more than the 0.44 of a box with a region that fills all of its surroundings
 _BOX_SHARE = 0.25  # of the box in the mean of the two rectangles; chosen on val
 
 
@@ -55,8 +57,9 @@ def polyp_shapes(
     placed = ((boxes - np.tile(corner, 2)) / np.tile(cell, 2)).astype(np.float32)
     shapes = []
     for index, box in enumerate(boxes):
-        line = _own_line(index, placed, fine, least_iou)
-        shapes.append(PolypShape(box, None) if line is None else _meet(box, line * cell + corner, box_share))
+        line, level = _own_line(index, placed, fine, least_iou)
+        share = box_share if level == _LEVEL else 1.0
+        shapes.append(PolypShape(box, None) if line is None else _meet(box, line * cell + corner, share))
     return shapes
 
 
@@ -67,16 +70,21 @@ def outlines_of(mask: Mask) -> tuple[Outline, ...]:
     return tuple((line + 0.5) * cell + corner for line in _lines((fine >= _LEVEL).astype(np.uint8)))
 
 
-def _own_line(index: int, boxes: Boxes, fine: NDArray[np.float32], least_iou: float) -> Outline | None:
-    """Return the outline of one of the boxes (n, 4), both in px of the enlarged map (h, w)."""
+def _own_line(index: int, boxes: Boxes, fine: NDArray[np.float32], least_iou: float) -> tuple[Outline | None, float]:
+    """Return the outline of one of the boxes (n, 4), both in px of the enlarged map (h, w), and its level."""
     rows, columns = _window(boxes[index], fine.shape)
     part = fine[rows, columns]
     if not part.size:
-        return None
+        return None, _LEVEL
     offset = np.array([columns.start, rows.start], np.float32)
     moved = np.asarray(boxes - np.tile(offset, 2), np.float32)
-    line = _best_line(_own_part(part, index, moved), moved[index], least_iou)
-    return None if line is None else line + 0.5 + offset
+    part = _own_part(part, index, moved)
+    for level in (_LEVEL, *_FAINT_LEVELS):
+        least = least_iou if level == _LEVEL else max(least_iou, _LEAST_FAINT_IOU)
+        line = _best_line(part >= level, moved[index], least)
+        if line is not None:
+            return line + 0.5 + offset, level
+    return None, _LEVEL
 
 
 def _window(box: Boxes, shape: tuple[int, ...]) -> tuple[slice, slice]:
@@ -110,9 +118,9 @@ def _distance(box: Boxes, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> N
     return np.asarray(np.maximum(np.abs(xs - x) / half_x, np.abs(ys - y) / half_y), np.float64)
 
 
-def _best_line(part: NDArray[np.float32], box: Boxes, least_iou: float) -> Outline | None:
-    """Return the outline of the region that agrees best with the box (4,), both in px of the part (h, w) of the map."""
-    lines = _lines((part >= _LEVEL).astype(np.uint8))
+def _best_line(inside: NDArray[np.bool_], box: Boxes, least_iou: float) -> Outline | None:
+    """Return the outline of the region (h, w) that agrees best with the box (4,), both in px of the enlarged map."""
+    lines = _lines(inside.astype(np.uint8))
     if not lines:
         return None
     around = np.array([[*line.min(axis=0), *(line.max(axis=0) + 1)] for line in lines], np.float32)

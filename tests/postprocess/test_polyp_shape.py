@@ -57,8 +57,27 @@ def test_a_region_that_reaches_far_beyond_the_box_is_cut_there() -> None:
     assert around(shape) == pytest.approx(0.25 * np.array(source(40, 40, 48, 48)) + 0.75 * np.array(wider), abs=4)
 
 
+@pytest.mark.parametrize("level", [0.4, 0.2, 0.05])
+def test_a_faint_region_gives_a_box_its_outline_and_moves_it_nowhere(level: float) -> None:
+    box = source(24, 20, 44, 40)
+    (shape,) = shapes(map_of((22, 20, 42, 40, level), (22, 60, 42, 76, 0.9)), box)
+    assert shape.box == pytest.approx(box) and around(shape) == pytest.approx(box, abs=1e-3)
+
+
+def test_a_region_that_is_faint_all_around_is_no_outline() -> None:
+    (shape,) = shapes(map_of((0, 0, 96, 80, 0.2)), source(40, 40, 48, 48))
+    assert shape.outline is None
+
+
+def test_a_polyp_s_core_is_taken_before_its_faint_surroundings() -> None:
+    (shape,) = shapes(map_of((20, 20, 44, 44, 0.2), (22, 22, 42, 42, 0.9)), source(20, 20, 44, 44))
+    assert around(shape) == pytest.approx(
+        0.25 * np.array(source(20, 20, 44, 44)) + 0.75 * np.array(source(22, 22, 42, 42)), abs=6
+    )
+
+
 def test_specks_are_no_polyps() -> None:
-    (shape,) = shapes(map_of((20, 20, 23, 23, 0.9)), source(20, 20, 23, 23))
+    (shape,) = shapes(map_of((20, 20, 22, 22, 0.9)), source(20, 20, 22, 22))
     assert shape.outline is None
 
 

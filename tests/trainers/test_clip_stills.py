@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import FakeDetector
+from numpy.typing import NDArray
 from tissue_toys import write_tissue_stills
 
 from trainers import clip_stills
@@ -85,6 +87,33 @@ def test_training_reads_what_the_command_writes(
         assert read_image(still.image_path).shape[:2] == read_mask(still.mask_path).shape == (still.height, still.width)
 
 
+def test_easy_frames_without_a_polyp_are_left_out_and_polyps_stay(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The detector finds every second picture without a polyp hard."""
+    monkeypatch.setattr(clip_stills, "_CLIP_S", 20.0)
+
+    class Odd(FakeDetector):
+        def __call__(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            boxes, _ = super().__call__(pixels)
+            self.calls = getattr(self, "calls", 0) + 1
+            return boxes, np.full(boxes.shape[:2], 0.3 if self.calls % 2 else 0.05, np.float32)
+
+    monkeypatch.setattr(clip_stills, "open_detector", lambda model: Odd())
+    words = ["--data", str(root / "val.json"), "--root", str(root), "--minutes", "2", "--every", "2"]
+    main([*words, "--out", str(tmp_path / "every")])
+    every = read_stills(tmp_path / "every" / "train.json", tmp_path / "every")
+    main([*words, "--out", str(tmp_path / "hard"), "--hard-for", "odd"])
+    hard = read_stills(tmp_path / "hard" / "train.json", tmp_path / "hard")
+    empty = [still.image_path.name for still in every if not len(still.boxes)]
+    assert [one.image_path.name for one in hard if not len(one.boxes)] == empty[::2] and len(empty) >= 4
+    polyps = [[one.image_path.name for one in stills if len(one.boxes)] for stills in (every, hard)]
+    assert polyps[0] == polyps[1] and polyps[0]
+    assert {path.name for path in (tmp_path / "hard" / "images").iterdir()} == {one.image_path.name for one in hard}
+    assert {path.name for path in (tmp_path / "hard" / "masks").iterdir()} == {one.mask_path.name for one in hard}
+    assert f"{len(hard)} moments, {len(empty[::2])} of them without a polyp" in capsys.readouterr().out
+
+
 def test_a_moment_keeps_its_still_s_patient_so_that_a_leak_is_seen(
     stills: list[Still], clip: Clip, tmp_path: Path
 ) -> None:
@@ -101,6 +130,8 @@ def test_a_moment_keeps_its_still_s_patient_so_that_a_leak_is_seen(
     [
         (["--minutes", "0"], "at least 1 minute"),
         (["--every", "0"], "0.03 to 60 s"),
+        (["--hard-for", "polyp-lite2", "--hard-score", "1.5"], "--hard-score 1.5: from 0 to 1"),
+        (["--hard-for", "nothing"], "nothing"),
         (["--out", str(Path(clip_stills.__file__).parent / "moments")], "inside the repository"),
         (["--data", "nowhere.json"], "no such data file: nowhere.json"),
         (["--data", "{tmp}/alone.json"], "9 stills of {tmp}/alone.json have no group, such as 0.png"),
