@@ -1,8 +1,9 @@
 """Average the weights of a fine-tuned run with its initial weights: python -m trainers.average_weights --help
 
 Fine-tuning on new images loses some accuracy on the old ones; the average of both sets of weights keeps most of each
-(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). The two sets must be the start and the end of the
-same run: the average of independently trained weights is useless.
+(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). Runs that follow one another can be averaged, too
+(Izmailov et al., Averaging weights leads to wider optima and better generalization, UAI 2018). Every set must have
+begun with the next: the average of independently trained weights is useless.
 """
 
 import argparse
@@ -20,7 +21,9 @@ from trainers.training.run_folder import BEST, read_recipe, write_recipe
 Weights = dict[str, Tensor]
 _EPILOG = """examples:
   python -m trainers.average_weights --run runs/tuned --began-with gflv2-lite0.safetensors --out runs/averaged
-  python -m trainers.average_weights --run runs/tuned --began-with old.safetensors --share 0.75 --out runs/averaged"""
+  python -m trainers.average_weights --run runs/tuned --began-with old.safetensors --share 0.75 --out runs/averaged
+  python -m trainers.average_weights --run runs/3 --began-with runs/2/best.safetensors runs/1/best.safetensors \\
+      --share 0.34 --out runs/averaged"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,7 +38,14 @@ def command_line() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--run", type=Path, required=True, metavar="DIR", help="folder of the fine-tuned run")
-    add("--began-with", type=Path, required=True, metavar="FILE", help="its initial weights, as given by --init")
+    add(
+        "--began-with",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="its initial weights, as given by --init; then those that they began with, and so on, in equal parts",
+    )
     add(
         "--share",
         type=float,
@@ -53,16 +63,29 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--share must be 0 to 1, got {options.share:g}")
     if (options.out / BEST).exists():
         raise ValueError(f"{options.out} holds weights: choose a new --out")
-    recipe, began = read_recipe(options.run), read_source(options.began_with)
-    if recipe["init"] != began:
-        raise ValueError(f"{options.run} began with {recipe['init']}, not with {began}: only its own beginning will do")
-    weights = average(read_tensors(options.began_with), read_tensors(options.run / BEST), options.share)
+    recipe, began = read_recipe(options.run), " and ".join(_check_order(options.run, options.began_with))
+    before = read_tensors(options.began_with[0])
+    for count, path in enumerate(options.began_with[1:], 2):
+        before = average(before, read_tensors(path), 1 / count)
+    weights = average(before, read_tensors(options.run / BEST), options.share)
     differs = {**recipe["differs"], "weights": f"{options.share:g} of the fine-tuned ones, the rest of {began}"}
     averaged = {"with": began, "share": options.share}
     write_recipe({**recipe, "differs": differs, "averaged": averaged}, options.out)
     with replacing(options.out / BEST) as path:
         save_file(weights, path)
     print(f"weights: {options.out / BEST}")
+
+
+def _check_order(run: Path, began_with: list[Path]) -> list[str]:
+    """Return the names of the weights. Raises ValueError unless each set began with the next; `run` is the first."""
+    names = []
+    for path in began_with:
+        init, name = read_recipe(run)["init"], read_source(path)
+        if init != name:
+            raise ValueError(f"{run} began with {init}, not with {name}: only its own beginning will do")
+        names.append(name)
+        run = path.parent
+    return names
 
 
 def average(before: Weights, tuned: Weights, share: float) -> Weights:

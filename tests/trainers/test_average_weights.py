@@ -54,6 +54,23 @@ def test_what_comes_out_is_a_run_that_tells_it(folder: Path) -> None:
     assert read_recipe(folder / "out") == {"format": 1, **RECIPE, "differs": differs, "averaged": averaged_from}
 
 
+def test_runs_that_follow_one_another_are_averaged_in_equal_parts(folder: Path) -> None:
+    (folder / "next").mkdir()
+    (folder / "next" / "recipe.json").write_text(json.dumps({**RECIPE, "init": "best.safetensors"}))
+    save_file({"w": torch.full((3,), 8.0)}, folder / "next" / "best.safetensors")
+    began = [str(folder / "tuned" / "best.safetensors"), str(folder / "old.safetensors")]
+    to = ["--out", str(folder / "out")]
+    main(["--run", str(folder / "next"), "--began-with", *began, "--share", "0.5", *to])
+    assert load_file(folder / "out" / "best.safetensors")["w"].tolist() == [0.5 * (1 + 0) / 2 + 0.5 * 8] * 3
+    assert read_recipe(folder / "out")["averaged"] == {"with": "best.safetensors and old.safetensors", "share": 0.5}
+
+
+def test_a_run_that_did_not_begin_with_the_next_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words(folder, "--began-with", str(folder / "old.safetensors"), str(folder / "tuned" / "best.safetensors")))
+    assert "recipe.json" in capsys.readouterr().err and not (folder / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "began", "sentence"),
     [
