@@ -6,7 +6,8 @@ python -m calibration.fusion --data DATA/train.json --val DATA/val.json --root D
 Two logistic regressions are fitted (`realtime_polyp.postprocess.fusion`): whether a box is right (IoU >= 0.5, best
 score first), given its score and the support of the mask; whether a region of the mask is a polyp, given the support of
 the boxes. `calibration.fusing.dataset` describes the training data. A side that gains nothing on val and on background
-views of val is left out.
+views of val is left out. The models agree more on images that they were trained on than elsewhere, so that the learned
+weight of the support is low: `--support` gives one that was chosen on video.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from calibration.fusing.dataset import (
@@ -52,6 +54,8 @@ from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.postprocess.fusion import (
     FORMAT,
+    LEAST_WEIGHT,
+    MOST_WEIGHT,
     BoxFusion,
     FusedModel,
     Fusion,
@@ -108,6 +112,12 @@ def command_line() -> argparse.ArgumentParser:
         metavar="N",
         help="training stills to crop to background views: others, as far as there are enough (default: %(default)s)",
     )
+    add(
+        "--support",
+        type=float,
+        metavar="W",
+        help="weight of the mask's support of a box, instead of the one that is learned; the rest is fitted to it",
+    )
     return parser
 
 
@@ -115,6 +125,8 @@ def run(options: argparse.Namespace) -> None:
     """Fit, evaluate and write the fusion. Raises OSError or ValueError with a one-sentence cure."""
     if options.stills < 1 or options.free < 1:
         raise ValueError(f"--stills {options.stills} and --free {options.free} must be 1 or more")
+    if options.support is not None and not 0 <= options.support <= MOST_WEIGHT:
+        raise ValueError(f"--support {options.support:g}: from 0 to {MOST_WEIGHT:g}")
     sets = [labelled_stills(path, options.root) for path in (options.data, options.val)]
     unseen = read_stills(options.unseen, options.root) if options.unseen else []
     check_files([*sets[0], *sets[1], *unseen], masks=True)
@@ -122,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
     detector = open_detector(options.detector, options.engine)
     segmenter = other_half(detector, options.segmenter) or open_segmenter(options.segmenter, options.engine)
     samples = training_samples(sets[0], detector, segmenter, stills_count=options.stills, background=options.free)
-    fusion = fit_fusion(samples, detector, segmenter, options.out.name)
+    fusion = fit_fusion(samples, detector, segmenter, options.out.name, options.support)
     total = len(sets[1])
     stills = predict_views(original_views(sets[1]), detector, segmenter, total=total, description="validation stills")
     background = predict_views(
@@ -167,12 +179,20 @@ def training_samples(
     ]
 
 
-def fit_fusion(samples: Sequence[FusionSample], detector: Engine, segmenter: Engine, name: str) -> Fusion:
-    """Fit both sides. Raises ValueError where all boxes or all regions are right, or all are wrong."""
-    bias, (score, support) = fit_logistic(*box_samples(samples), "boxes")
-    boxes = BoxFusion(bias, score, support)
-    bias, (support,) = fit_logistic(*region_samples(samples), "regions of masks")
-    masks = MaskFusion(bias, support)
+def fit_fusion(
+    samples: Sequence[FusionSample], detector: Engine, segmenter: Engine, name: str, support: float | None = None
+) -> Fusion:
+    """Fit both sides. support: weight of a box's support; None: fitted, too.
+
+    Raises ValueError where all boxes or all regions are right, or all are wrong.
+    """
+    of_boxes, right = box_samples(samples)
+    bias, (score, learned) = fit_logistic(of_boxes, right, "boxes")
+    boxes = BoxFusion(bias, score, learned)
+    if support is not None:
+        boxes = BoxFusion(*fit_to_support(of_boxes, right, support), support)
+    of_regions, (weight,) = fit_logistic(*region_samples(samples), "regions of masks")
+    masks = MaskFusion(of_regions, weight)
     return Fusion(name, _identity(detector), _identity(segmenter), boxes, masks)
 
 
@@ -206,6 +226,21 @@ def fit_logistic(samples: NDArray[np.float64], right: NDArray[np.bool_], things:
         raise ValueError(f"all {len(right)} {things} are {kind}: fitting needs right and wrong ones; give more data")
     found = LogisticRegression(C=_REGULARISATION_C).fit(samples, right)
     return float(found.intercept_[0]), found.coef_[0].astype(float).tolist()
+
+
+def fit_to_support(samples: NDArray[np.float64], right: NDArray[np.bool_], support: float) -> tuple[float, float]:
+    """Fit a logistic regression on logit and support (n, 2) of boxes, whose weight of the support is given.
+
+    Returns the bias and the weight of the logit.
+    """
+    sign = np.where(right, 1.0, -1.0)
+    given = support * samples[:, 1]
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0, -sign * (weights[0] + weights[1] * samples[:, 0] + given)).mean())
+
+    bias, score = minimize(loss, np.array([0.0, 1.0])).x
+    return float(bias), max(float(score), LEAST_WEIGHT)
 
 
 def _identity(engine: Engine) -> FusedModel:

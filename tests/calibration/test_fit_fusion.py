@@ -138,6 +138,16 @@ def test_the_weights_that_made_the_data_are_recovered() -> None:
     assert bias == pytest.approx(-1, abs=0.08) and weights == pytest.approx([2, 0.5], abs=0.08)
 
 
+@pytest.mark.parametrize("support", [0.5, 3.0])
+def test_bias_and_score_are_fitted_to_a_given_weight_of_the_support(support: float) -> None:
+    random = np.random.default_rng(0)
+    samples = random.normal(0, 1.5, (30_000, 2))
+    right = random.random(len(samples)) < 1 / (1 + np.exp(1 - 2 * samples[:, 0] - support * samples[:, 1]))
+    assert fusion.fit_to_support(samples, right, support) == pytest.approx((-1, 2), abs=0.1)
+    doubled = fusion.fit_to_support(samples, right, 2 * support)  # a weight that did not make the data
+    assert np.isfinite(doubled).all() and doubled != pytest.approx((-1, 2), abs=0.1)
+
+
 @pytest.mark.parametrize(("right", "kind"), [(True, "right"), (False, "wrong")])
 def test_samples_of_one_label_cannot_be_fitted(right: bool, kind: str) -> None:
     with pytest.raises(ValueError, match=f"all 3 boxes are {kind}"):
@@ -215,6 +225,9 @@ def test_the_command_writes_a_file_that_the_runtime_reads(
     printed = capsys.readouterr().out
     assert "| val | 4 |" in printed and "| val, north |" in printed and "| data | 4 |" in printed
     assert picture.read_bytes()[:4] == b"\x89PNG"
+    fusion.main([*sets, "--out", str(out), "--stills", "4", "--free", "4", "--support", "5"])
+    given = read_fusion(out).boxes
+    assert given is not None and given.support == 5 and given.score > 0
 
 
 def test_a_fusion_that_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
@@ -223,9 +236,18 @@ def test_a_fusion_that_could_not_be_read_again_is_not_written(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("option", ["--stills", "--free"])
-def test_counts_below_one_are_rejected(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--stills", "0", "must be 1 or more"),
+        ("--free", "0", "must be 1 or more"),
+        ("--support", "-1", "--support -1: from 0 to 20"),
+    ],
+)
+def test_bad_numbers_are_one_sentence(
+    option: str, value: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = ["--data", "a.json", "--val", "b.json", "--root", ".", "--out", str(tmp_path / "f.json")]
     with pytest.raises(SystemExit) as error:
-        fusion.main([*names, option, "0"])
-    assert error.value.code == 2 and "must be 1 or more" in capsys.readouterr().err
+        fusion.main([*names, option, value])
+    assert error.value.code == 2 and sentence in capsys.readouterr().err
