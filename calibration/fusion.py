@@ -182,18 +182,18 @@ def training_samples(
 def fit_fusion(
     samples: Sequence[FusionSample], detector: Engine, segmenter: Engine, name: str, support: float | None = None
 ) -> Fusion:
-    """Fit both sides. support: weight of a box's support; None: fitted, too.
+    """Fit both sides. support: weight of a box's support; None: it is fitted, too.
 
     Raises ValueError where all boxes or all regions are right, or all are wrong.
     """
     of_boxes, right = box_samples(samples)
-    bias, (score, learned) = fit_logistic(of_boxes, right, "boxes")
-    boxes = BoxFusion(bias, score, learned)
-    if support is not None:
-        boxes = BoxFusion(*fit_to_support(of_boxes, right, support), support)
-    of_regions, (weight,) = fit_logistic(*region_samples(samples), "regions of masks")
-    masks = MaskFusion(of_regions, weight)
-    return Fusion(name, _identity(detector), _identity(segmenter), boxes, masks)
+    if support is None:
+        bias, (score, support) = fit_logistic(of_boxes, right, "boxes")
+    else:
+        bias, score = fit_to_support(of_boxes, right, support)
+    boxes = BoxFusion(bias, score, support)
+    bias, (support,) = fit_logistic(*region_samples(samples), "regions of masks")
+    return Fusion(name, _identity(detector), _identity(segmenter), boxes, MaskFusion(bias, support))
 
 
 def box_samples(samples: Sequence[FusionSample]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -221,18 +221,17 @@ def fit_logistic(samples: NDArray[np.float64], right: NDArray[np.bool_], things:
 
     Raises ValueError where all samples have the same label.
     """
-    if right.all() or not right.any():
-        kind = "right" if len(right) and right.all() else "wrong"
-        raise ValueError(f"all {len(right)} {things} are {kind}: fitting needs right and wrong ones; give more data")
+    _check_labels(right, things)
     found = LogisticRegression(C=_REGULARISATION_C).fit(samples, right)
     return float(found.intercept_[0]), found.coef_[0].astype(float).tolist()
 
 
 def fit_to_support(samples: NDArray[np.float64], right: NDArray[np.bool_], support: float) -> tuple[float, float]:
-    """Fit a logistic regression on logit and support (n, 2) of boxes, whose weight of the support is given.
+    """Fit a logistic regression on logit and support (n, 2) of boxes, with a given weight of the support.
 
-    Returns the bias and the weight of the logit.
+    Returns the bias and the weight of the logit. Raises ValueError where all boxes have the same label.
     """
+    _check_labels(right, "boxes")
     sign = np.where(right, 1.0, -1.0)
     given = support * samples[:, 1]
 
@@ -241,6 +240,12 @@ def fit_to_support(samples: NDArray[np.float64], right: NDArray[np.bool_], suppo
 
     bias, score = minimize(loss, np.array([0.0, 1.0])).x
     return float(bias), max(float(score), LEAST_WEIGHT)
+
+
+def _check_labels(right: NDArray[np.bool_], things: str) -> None:
+    if right.all() or not right.any():
+        kind = "right" if len(right) and right.all() else "wrong"
+        raise ValueError(f"all {len(right)} {things} are {kind}: fitting needs right and wrong ones; give more data")
 
 
 def _identity(engine: Engine) -> FusedModel:

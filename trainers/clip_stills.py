@@ -109,9 +109,15 @@ def command_line() -> argparse.ArgumentParser:
     add(
         "--hard-for",
         metavar="MODEL",
-        help="leave out frames without a polyp that are easy for this detector, all boxes below --hard-score",
+        help="of frames without a polyp, keep those in which this detector finds one",
     )
-    add("--hard-score", type=float, default=0.1, metavar="P", help="for --hard-for (default: %(default)s)")
+    add(
+        "--hard-score",
+        type=float,
+        default=0.1,
+        metavar="P",
+        help="for --hard-for: lowest score of such a box (default: %(default)s)",
+    )
     return parser
 
 
@@ -127,8 +133,8 @@ def run(options: argparse.Namespace) -> None:
         )
     if not 0 <= options.hard_score <= 1:
         raise ValueError(f"--hard-score {options.hard_score:g}: from 0 to 1")
-    detector = open_detector(options.hard_for) if options.hard_for else None
     check_outside(options.out)
+    detector = open_detector(options.hard_for) if options.hard_for else None
     stills = read_stills(options.data, options.root)
     if ungrouped := [still.image_path.name for still in stills if not still.group]:
         raise ValueError(

@@ -25,7 +25,7 @@ from trainers.evaluation.plots import write_plots
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
 from trainers.evaluation.tables import format_report
-from trainers.training.run import engine_of_run
+from trainers.training.run import check_size, engine_of_run
 from trainers.training.run_folder import read_recipe
 
 _NONE = "none"
@@ -36,6 +36,7 @@ _EPILOG = """examples:
   python -m trainers.evaluate --data mixed.json --root . --generalisation C4.json C6.json
   python -m trainers.evaluate --data val.json --root . --segmenter none --engine eager --multi-scale
   python -m trainers.evaluate --data val.json --root . --run runs/retinanet --result docs/results/retinanet-r50.json
+  python -m trainers.evaluate --data val.json --root . --run runs/joint --size 384 448
   python -m trainers.evaluate --data val.json --root . --detector none --gallery runs/gallery --limit 50"""
 
 
@@ -61,6 +62,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="the same (default: %(default)s)")
     add("--run", type=Path, metavar="DIR", help="evaluate the best weights of a training run instead, in torch")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size of --run, px (default: as trained)")
     add("--engine", default="auto", metavar="NAME", help=f"{engines} (default: %(default)s)")
     add("--json", type=Path, metavar="OUT", help="write all figures to this file, 0..1 and px")
     add("--result", type=Path, metavar="OUT", help="write the result file that trainers.table reads")
@@ -113,6 +115,8 @@ def run(options: argparse.Namespace) -> None:
         scales=scales,
         resampling=Resampling(options.bootstrap, progress=True),
     )
+    if options.size:
+        report["input_size"] = options.size
     if mixed:
         report["generalisation"] = generalisation(report, mixed)
     if others:
@@ -154,7 +158,7 @@ def format_command(options: argparse.Namespace) -> str:
     """Return the command that reproduces the figures, quoted for a shell, without its output options."""
     words = ["python", "-m", "trainers.evaluate", "--data", options.data, "--root", options.root]
     if options.run:
-        words += ["--run", options.run]
+        words += ["--run", options.run, *(["--size", *options.size] if options.size else [])]
     else:
         words += ["--detector", options.detector, "--segmenter", options.segmenter, "--engine", options.engine]
     defaults = {"bootstrap": 0, "limit": None, "score_threshold": 0.0}
@@ -182,6 +186,10 @@ def select_stills(options: argparse.Namespace) -> tuple[list[Still], int]:
     """
     if not 0 <= options.score_threshold <= 1:
         raise ValueError(f"--score-threshold is {options.score_threshold}: it must lie in 0..1")
+    if options.size:
+        check_size(options.size)
+    if options.size and (not options.run or options.result):
+        raise ValueError("--size needs --run, and a result file is of the size of the training: without --result")
     if options.bootstrap < 0:
         raise ValueError(f"--bootstrap is {options.bootstrap}: it must be the number of draws, or 0 for no intervals")
     every = read_stills(options.data, options.root)
@@ -216,7 +224,7 @@ def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, Se
         EngineError, ValueError: an engine cannot be opened, or no model is selected.
     """
     if options.run:
-        return roles_of(engine_of_run(options.run))
+        return roles_of(engine_of_run(options.run, tuple(options.size) if options.size else None))
     if options.detector == options.segmenter == _NONE:
         raise ValueError("--detector and --segmenter are both none: nothing to evaluate")
     # Not `open_runtime`: it compiles engines for throughput or for shared cores, which may change low-order bits, and

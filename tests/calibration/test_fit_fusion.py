@@ -152,6 +152,8 @@ def test_bias_and_score_are_fitted_to_a_given_weight_of_the_support(support: flo
 def test_samples_of_one_label_cannot_be_fitted(right: bool, kind: str) -> None:
     with pytest.raises(ValueError, match=f"all 3 boxes are {kind}"):
         fusion.fit_logistic(np.zeros((3, 2)), np.full(3, right), "boxes")
+    with pytest.raises(ValueError, match=f"all 3 boxes are {kind}"):
+        fusion.fit_to_support(np.zeros((3, 2)), np.full(3, right), 4.0)
 
 
 def test_samples_are_the_boxes_best_first_and_the_regions() -> None:

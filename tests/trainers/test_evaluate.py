@@ -265,6 +265,8 @@ def _data(root: Path) -> list[str]:
         ),
         (["--generalisation", "nowhere.json", "nowhere.json"], "nowhere.json"),
         (["--limit", "0"], "--limit is 0"),
+        (["--size", "320", "384"], "--size needs --run"),
+        (["--size", "320", "390", "--run", "runs/joint"], "--size 320 390: multiples of 32 from 64 on are allowed"),
         (["--bootstrap", "-5"], "--bootstrap is -5"),
         (["--multi-scale", "--engine", "openvino-int8"], "openvino-int8 is compiled for one input size"),
         (["--score-threshold", "30"], "--score-threshold is 30.0"),

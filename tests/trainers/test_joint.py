@@ -215,6 +215,11 @@ def test_it_is_trained_validated_resumed_and_evaluated_by_command(
     figures = json.loads(report.read_text())
     assert figures["detection"]["AP"] == pytest.approx(last["AP"])  # the only epoch that was validated
     assert figures["segmentation"]["dice"] == pytest.approx(last["dice"])
+    other = ["--run", str(out), "--size", "128", "160", "--json", str(report)]
+    evaluate_command(["--data", str(data / "val.json"), "--root", str(data), *other])
+    resized = json.loads(report.read_text())
+    assert resized["input_size"] == [128, 160] and engine_of_run(out, (128, 160)).size == (128, 160)
+    assert resized["segmentation"] != figures["segmentation"] and "input_size" not in figures
     negative_video.main(
         ["--data", str(negatives), "--root", str(data), "--run", str(out), "--json", str(tmp_path / "video.json")]
     )

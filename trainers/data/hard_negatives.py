@@ -1,4 +1,4 @@
-"""Hard negatives: the stills without a polyp on which a detector finds one. The easy ones teach it little more."""
+"""Find easy negatives, the stills without a polyp in which a detector finds none. They teach it little."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from trainers.evaluation.predict import evaluate
 
 
 def find_easy(stills: Sequence[Still], detector: DetectorEngine, *, least_score: float) -> list[Still]:
-    """Return the stills without a polyp on which every box of the detector scores less than `least_score`.
+    """Return the stills without a polyp in which every box of the detector scores less than `least_score`.
 
     Scores are the detector's own, 0..1. A progress bar is shown.
 

@@ -306,12 +306,15 @@ def recipe_of_run(run: Path) -> Recipe:
     return recipe.sized((content["size"][0], content["size"][1]))
 
 
-def engine_of_run(run: Path) -> EagerEngine:
+def engine_of_run(run: Path, size: tuple[int, int] | None = None) -> EagerEngine:
     """Load the best weights of a run as an eager engine, on a GPU if there is one.
+
+    size: input (h, w), px; None: that of the training.
 
     Raises FileNotFoundError or ValueError for a folder without usable weights.
     """
     recipe = recipe_of_run(run)
+    recipe = recipe.sized(size) if size else recipe
     best = run / BEST
     if not best.is_file():
         raise FileNotFoundError(f"{run} has no {BEST}: has it trained to a first validation?")
