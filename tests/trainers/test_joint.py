@@ -15,9 +15,8 @@ from toys import SIZE, toy
 from realtime_polyp.models.detector import Detector
 from realtime_polyp.models.joint import JointModel
 from realtime_polyp.models.segmenter import Segmenter
-from trainers import negative_video, train_joint
+from trainers import evaluate, negative_video, train_joint
 from trainers.data.negatives import REPORTED_SEQUENCES, TRAINING_SEQUENCES, read_negatives
-from trainers.evaluate import main as evaluate_command
 from trainers.recipes import RECIPES
 from trainers.training.contract import ModelWithLoss, Targets
 from trainers.training.distributed import ProcessGroup
@@ -211,15 +210,15 @@ def test_it_is_trained_validated_resumed_and_evaluated_by_command(
 
     assert (engine_of_run(out).task, engine_of_run(out).model) == ("joint", NAME)
     report = tmp_path / "figures.json"
-    evaluate_command(["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--json", str(report)])
+    evaluate.main(["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--json", str(report)])
     figures = json.loads(report.read_text())
     assert figures["detection"]["AP"] == pytest.approx(last["AP"])  # the only epoch that was validated
     assert figures["segmentation"]["dice"] == pytest.approx(last["dice"])
-    other = ["--run", str(out), "--size", "128", "160", "--json", str(report)]
-    evaluate_command(["--data", str(data / "val.json"), "--root", str(data), *other])
-    resized = json.loads(report.read_text())
-    assert resized["input_size"] == [128, 160] and engine_of_run(out, (128, 160)).size == (128, 160)
-    assert resized["segmentation"] != figures["segmentation"] and "input_size" not in figures
+    other = ["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--size", "128", "160"]
+    opened = evaluate.open_engines(evaluate.command_line().parse_args(other))
+    assert [engine.size for engine in opened if engine] == [(128, 160)] * 2
+    evaluate.main([*other, "--json", str(report)])
+    assert json.loads(report.read_text())["input_size"] == [128, 160] and "input_size" not in figures
     negative_video.main(
         ["--data", str(negatives), "--root", str(data), "--run", str(out), "--json", str(tmp_path / "video.json")]
     )
@@ -227,7 +226,7 @@ def test_it_is_trained_validated_resumed_and_evaluated_by_command(
     assert (played["models"], played["engine"], played["fusion"]) == ([NAME], "eager", False)
     assert list(played["every_detection_at_once"]["sequences"]) == ["seq04"]
     with pytest.raises(SystemExit):
-        evaluate_command(
+        evaluate.main(
             ["--data", str(data / "val.json"), "--root", str(data), "--run", str(out), "--result", str(tmp_path / "x")]
         )
     assert load_file(out / "best.safetensors").keys() == model().state_dict().keys()
