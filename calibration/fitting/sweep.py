@@ -86,6 +86,7 @@ class LabelledVideo:
             scores=np.concatenate([np.zeros(0, np.float32), *(one.detections.scores for one in frames)]),
             camera=np.array([one.motion.matrix for one in frames], np.float32).reshape(-1, 2, 3),
             zooms=np.array([one.motion.zoom for one in frames], np.float64),
+            is_known=np.array([one.motion.known for one in frames], np.bool_),
             cut=np.array([one.motion.cut for one in frames], np.bool_),
             is_clear=np.array([one.is_clear for one in frames], np.bool_),
             resets=no,

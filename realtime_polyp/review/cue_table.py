@@ -74,8 +74,8 @@ class CueTable:
         can_see = np.full(len(self), sees_always)
         can_see[self.with_appearance] = True
         return Batch(
-            self.pts_s, self.starts, self.boxes, self.scores, self.camera, self._zooms, self.cut, self.is_clear,
-            self._resets, can_see,
+            self.pts_s, self.starts, self.boxes, self.scores, self.camera, self._zooms, self.is_known, self.cut,
+            self.is_clear, self._resets, can_see,
         )  # fmt: skip
 
     @cached_property

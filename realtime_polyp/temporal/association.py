@@ -49,16 +49,17 @@ def greedy(similarity: NDArray[np.float32], least: np.float32) -> NDArray[np.int
 
 
 @compiled()
-def proximity(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+def proximity(a: Boxes, b: Boxes, reach: float = 1.0) -> NDArray[np.float32]:
     """Return the proximity (n, m) of boxes a (n, 4) and b (m, 4), xyxy.
 
     1 where centres coincide, falling to 0 where neither centre lies in the other box, or sizes are too different.
+    reach: the boxes are scaled by this much first.
     """
     result = np.zeros((len(a), len(b)), np.float32)
     for i in range(len(a)):
         for j in range(len(b)):
-            width = max(a[i, 2] - a[i, 0], b[j, 2] - b[j, 0]) / 2
-            height = max(a[i, 3] - a[i, 1], b[j, 3] - b[j, 1]) / 2
+            width = reach * max(a[i, 2] - a[i, 0], b[j, 2] - b[j, 0]) / 2
+            height = reach * max(a[i, 3] - a[i, 1], b[j, 3] - b[j, 1]) / 2
             areas = (a[i, 2] - a[i, 0]) * (a[i, 3] - a[i, 1]), (b[j, 2] - b[j, 0]) * (b[j, 3] - b[j, 1])
             if width <= 0 or height <= 0 or max(areas) > _SIZE_RATIO * min(areas):
                 continue

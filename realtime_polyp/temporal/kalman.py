@@ -25,6 +25,7 @@ COVARIANCE = 2 * COORDINATES
 _SIZE_NOISE = 0.3  # process noise of width and height, as a fraction of the position's
 _VELOCITY_DECAY_S = 0.25  # time constant with which velocities decay
 _JITTER_SPEED = 0.8  # box sizes per second: slower motion may be detector jitter; from twice this on it is real
+_JOLT = 0.2  # how far a box may lie from where it was expected after a camera motion that is not known, box sizes
 _INITIAL_SPEED = 0.5  # standard deviation of a new track's velocity, box sizes per second
 
 
@@ -64,6 +65,13 @@ def warp(row: Row, matrix: NDArray[np.float32], zoom: float) -> None:
         row[2 * i] = float(matrix[i, 0]) * x + float(matrix[i, 1]) * y + float(matrix[i, 2])
     for i in range(COVARIANCE, VALUES):
         row[i] *= zoom**2
+
+
+@compiled()
+def jolt(row: Row) -> None:
+    """The camera moved, and it is not known how: a track may be anywhere near, so that its next box counts more."""
+    for i in range(2):
+        row[COVARIANCE + 3 * i] += (_JOLT * _size(row)) ** 2
 
 
 def displacement(row: Row, step_s: float) -> NDArray[np.float64]:

@@ -47,6 +47,9 @@ COLUMNS = 33
 APPEARANCE_EVERY_S = 0.25
 """How often a track's appearance is refreshed."""
 
+SEARCH_SCALE = 2.0
+"""A lost polyp is looked for around its box, in a box of this many times its width and height."""
+
 SINGLE_S = 0.2
 """What a box is worth that starts a track at a low frame rate: evidence of so many seconds, if it has full weight."""
 
@@ -118,7 +121,7 @@ class Batch(NamedTuple):
         starts: (n + 1,) detections `starts[i]:starts[i + 1]` are those of frame i.
         boxes, scores: (m, 4) and (m,) float32; of each frame best first.
         camera: (n, 2, 3) float32 and zooms: (n,), as `Motion`.
-        cut: (n,) as `Motion`.
+        is_known, cut: (n,) as `Motion`.
         is_clear: (n,) the frame's quality is good.
         resets: (n,) nothing is continued from the frame before: another size of the picture.
         can_see: (n,) an appearance can be taken in this frame.
@@ -130,6 +133,7 @@ class Batch(NamedTuple):
     scores: NDArray[np.float32]
     camera: NDArray[np.float32]
     zooms: NDArray[np.float64]
+    is_known: NDArray[np.bool_]
     cut: NDArray[np.bool_]
     is_clear: NDArray[np.bool_]
     resets: NDArray[np.bool_]
@@ -155,30 +159,30 @@ def to_track(row: Rows, pts_s: float) -> Track:
 @compiled()
 def advance(
     tracks: Rows, lost: Rows, boxes: Boxes, scores: NDArray[np.float32], camera: NDArray[np.float32], zoom: float,
-    is_clear: bool, pts_s: float, step_s: float, single_s: float, next_key: int, rules: Rules,
+    is_known: bool, is_clear: bool, pts_s: float, step_s: float, single_s: float, next_key: int, rules: Rules,
 ) -> tuple[Rows, Rows, int]:  # fmt: skip
     """Predict, associate and update all tracks by a frame, and start new ones.
 
     tracks, lost: (n, COLUMNS) and (m, COLUMNS); those in `lost` are only remembered. boxes (k, 4), scores (k,): the
-    frame's detections. camera (2, 3), zoom: see `Motion`. single_s: see `evidence_of_one`. Returns the tracks, the lost
-    ones and the next free key.
+    frame's detections. camera (2, 3), zoom, is_known: see `Motion`. single_s: see `evidence_of_one`. Returns the
+    tracks, the lost ones and the next free key.
     """
     alive = np.empty((len(tracks) + len(scores), COLUMNS))
     remembered = np.empty((len(lost) + len(tracks), COLUMNS))
     n_alive, n_lost = 0, 0
     for i in range(len(lost)):
-        _predict(lost[i], remembered[n_lost], camera, zoom, step_s, rules)
+        _predict(lost[i], remembered[n_lost], camera, zoom, is_known, step_s, rules)
         if pts_s - lost[i, SEEN_S] <= rules.reid_window_s:
             n_lost += 1
     for i in range(len(tracks)):
-        _predict(tracks[i], alive[n_alive], camera, zoom, step_s, rules)
+        _predict(tracks[i], alive[n_alive], camera, zoom, is_known, step_s, rules)
         limit_s = rules.release_s if tracks[i, NUMBER] else rules.gap_s
         if pts_s - tracks[i, SEEN_S] <= max(limit_s, step_s) + _ROUNDING_S:
             n_alive += 1
         elif tracks[i, NUMBER]:
             _copy(alive[n_alive], remembered[n_lost])
             n_lost += 1
-    track_of = _associate(alive[:n_alive], boxes, scores, rules)
+    track_of = _associate(alive[:n_alive], boxes, scores, is_known, rules)
     for i in range(n_alive):
         alive[i, EVIDENCE_S] -= rules.miss_penalty * step_s if _is_missed(track_of, i) else 0.0
         alive[i, EVIDENCE_S] = max(0.0, alive[i, EVIDENCE_S])
@@ -228,7 +232,7 @@ def run(
         before_s, now_s = now_s, pts_s
         tracks, lost, next_key = advance(
             tracks, lost, batch.boxes[first:last], batch.scores[first:last], batch.camera[entry], batch.zooms[entry],
-            batch.is_clear[entry], pts_s, step_s, single_s, next_key, rules,
+            batch.is_known[entry], batch.is_clear[entry], pts_s, step_s, single_s, next_key, rules,
         )  # fmt: skip
         entry += 1
         if needs_number(tracks):
@@ -285,11 +289,14 @@ def needs_number(tracks: Rows) -> bool:
 
 @compiled()
 def needs_appearance(track: Rows, pts_s: float, is_clear: bool) -> bool:
-    """Whether to take a track's appearance: when it becomes visible, then at regular intervals in clear frames."""
-    if track[SEEN_S] != pts_s:
+    """Whether to take a visible track's appearance: when it is shown first, then at intervals in clear frames.
+
+    A polyp that was out of sight is shown again after some frames; until then its box may lie beside it.
+    """
+    if track[SEEN_S] != pts_s or not track[DRAWN]:
         return False
     if track[APPEARANCE_AT] < 0:
-        return bool(track[DRAWN])
+        return True
     return is_clear and pts_s - track[APPEARANCE_S] >= APPEARANCE_EVERY_S
 
 
@@ -334,16 +341,25 @@ def _copy(row: Rows, into: Rows) -> None:
 
 
 @compiled()
-def _predict(track: Rows, into: Rows, camera: NDArray[np.float32], zoom: float, step_s: float, rules: Rules) -> None:
+def _predict(
+    track: Rows, into: Rows, camera: NDArray[np.float32], zoom: float, is_known: bool, step_s: float, rules: Rules
+) -> None:
     """Advance a track by `step_s`: warp it with the camera, then apply its own velocity."""
     _copy(track, into)
     kalman.warp(into, camera, zoom)
     kalman.predict(into, step_s, rules.process_noise)
+    if not is_known:
+        kalman.jolt(into)
 
 
 @compiled()
-def _associate(tracks: Rows, boxes: Boxes, scores: NDArray[np.float32], rules: Rules) -> NDArray[np.int64]:
+def _associate(
+    tracks: Rows, boxes: Boxes, scores: NDArray[np.float32], is_known: bool, rules: Rules
+) -> NDArray[np.int64]:
     """Match predicted tracks with detections: strong boxes by IoU, weak boxes by IoU, then strong boxes by proximity.
+
+    Where the camera's motion is not known, strong boxes also continue shown tracks within SEARCH_SCALE: the camera
+    moved too fast to be followed. Such a track begins its motion anew at the box.
 
     Returns for each detection the index of its track, or -1.
     """
@@ -355,11 +371,14 @@ def _associate(tracks: Rows, boxes: Boxes, scores: NDArray[np.float32], rules: R
     own = np.empty((len(tracks), 4), np.float32)
     for i in range(len(tracks)):
         kalman.write_box(tracks[i], own[i])
-    for attempt in range(3):
-        least = _LEAST_NEAR if attempt == 2 else np.float32(rules.least_iou)
-        likeness = proximity(own, boxes) if attempt == 2 else pairwise_iou(own, boxes)
+    for attempt in range(3 if is_known else 4):
+        least = np.float32(rules.least_iou) if attempt < 2 else _LEAST_NEAR
+        if attempt < 2:
+            likeness = pairwise_iou(own, boxes)
+        else:
+            likeness = proximity(own, boxes, 1.0 if attempt == 2 else SEARCH_SCALE)
         for i in range(len(tracks)):
-            is_matched = not _is_missed(track_of, i)
+            is_matched = not _is_missed(track_of, i) or (attempt == 3 and not tracks[i, NUMBER])
             for j in range(len(boxes)):
                 is_strong = scores[j] >= np.float32(rules.start_score)
                 if is_matched or track_of[j] >= 0 or is_strong == (attempt == 1):
@@ -367,6 +386,8 @@ def _associate(tracks: Rows, boxes: Boxes, scores: NDArray[np.float32], rules: R
         found = greedy(likeness, least)
         for k in range(len(found)):
             track_of[found[k, 1]] = found[k, 0]
+            if attempt == 3:
+                kalman.initiate(tracks[found[k, 0]], boxes[found[k, 1]], rules.measurement_noise)
     return track_of
 
 

@@ -28,6 +28,7 @@ from realtime_polyp.temporal.track import (
     KEY,
     NO_ROWS,
     NUMBER,
+    SEARCH_SCALE,
     SEEN_S,
     Batch,
     Rows,
@@ -49,7 +50,6 @@ from realtime_polyp.temporal.track import (
 __all__ = ["Tracker", "TrackerInput", "warm_up"]
 
 _MIN_SIMILARITY = 0.5  # correlation of appearances from which a polyp is re-identified
-_SEARCH_SCALE = 2.0  # a polyp is re-identified within this many box sizes of where it should be
 _LEAST_ROWS = 4096
 
 Extract = Callable[[Boxes], Appearance | None]
@@ -97,8 +97,8 @@ class Tracker:
         before = self._tracks
         found, motion = frame.detections, frame.motion
         self._tracks, self._lost, self._next_key = advance(
-            before, self._lost, found.boxes, found.scores, motion.matrix, motion.zoom, frame.is_clear, pts_s, step_s,
-            single_s, self._next_key, rules,
+            before, self._lost, found.boxes, found.scores, motion.matrix, motion.zoom, motion.known, frame.is_clear,
+            pts_s, step_s, single_s, self._next_key, rules,
         )  # fmt: skip
         self._assign_numbers(pts_s, frame.is_clear, _Live(self._appearances, frame.extract))
         filtered = self._mask.update(frame.mask, self._motions(before, step_s), motion, step_s)
@@ -254,14 +254,8 @@ def warm_up(image: Image, field: FieldOfView) -> None:
 
 def _reid_similarity(row: Rows, other: Rows, appearances: _Live | _Recorded) -> float:
     """Return the similarity of two tracks' appearances; -1 where they are too far apart or too different in size."""
-    near = proximity(_enlarge(box_of(row))[None], _enlarge(box_of(other))[None])[0, 0] > 0
+    near = proximity(box_of(row)[None], box_of(other)[None], SEARCH_SCALE)[0, 0] > 0
     if not near:
         return -1.0
     mine, others = appearances.of(row), appearances.of(other)
     return -1.0 if mine is None or others is None else similarity(mine, others)
-
-
-def _enlarge(box: Boxes) -> Boxes:
-    """Scale a box (4,) xyxy about its centre by _SEARCH_SCALE."""
-    half = (box[2:] - box[:2]) * (_SEARCH_SCALE - 1) / 2
-    return np.concatenate([box[:2] - half, box[2:] + half])

@@ -16,12 +16,13 @@ STATES = ("tentative", "shown", "held")
 
 
 def random_batch(seed: int) -> Batch:
-    """Three boxes that wander, come and go, over a camera that moves, with cuts and jumps of the clock."""
+    """Three boxes that wander, come and go, over a camera that moves, jolts and is cut, and with jumps of the clock."""
     random = np.random.default_rng(seed)
     boxes, scores, starts = [], [], [0]
     centres = random.uniform(100, 400, (3, 2))
+    is_known = random.random(COUNT) >= 0.05
     for index in range(COUNT):
-        centres += random.normal(0, 4, (3, 2))
+        centres += random.normal(0, 4, (3, 2)) if is_known[index] else random.normal(0, 60, 2)
         there = (index // 40 + np.arange(3)) % 3 > 0
         found = [
             (random.uniform(0.05, 1.0), *centre - 30, *centre + 30)
@@ -32,6 +33,7 @@ def random_batch(seed: int) -> Batch:
         scores += [one[0] for one in found]
         starts.append(len(scores))
     camera = np.tile(np.eye(2, 3, dtype=np.float32), (COUNT, 1, 1)) + random.normal(0, 0.01, (COUNT, 2, 3))
+    camera[~is_known] = np.eye(2, 3)
     return Batch(
         pts_s=np.cumsum(np.where(random.random(COUNT) < 0.01, 1.3, 0.04)),
         starts=np.array(starts, np.int64),
@@ -39,6 +41,7 @@ def random_batch(seed: int) -> Batch:
         scores=np.array(scores, np.float32),
         camera=camera.astype(np.float32),
         zooms=np.array([Motion(one.astype(np.float32)).zoom for one in camera]),
+        is_known=is_known,
         cut=random.random(COUNT) < 0.01,
         is_clear=random.random(COUNT) < 0.8,
         resets=np.zeros(COUNT, np.bool_),
@@ -48,7 +51,7 @@ def random_batch(seed: int) -> Batch:
 
 def appearance_at(entry: int, box: Boxes) -> Appearance:
     """Boxes of similar place look alike."""
-    return np.asarray(np.random.default_rng(int(box[0]) // 60).normal(size=(12, 12, 3)), np.float32)
+    return np.asarray(np.random.default_rng(int(box[0]) // 60 + 1000).normal(size=(12, 12, 3)), np.float32)
 
 
 def one_by_one(batch: Batch, config: TemporalConfig) -> NDArray[np.float64]:
@@ -60,7 +63,7 @@ def one_by_one(batch: Batch, config: TemporalConfig) -> NDArray[np.float64]:
             Detections(batch.boxes[part][strong], batch.scores[part][strong]),
             None,
             float(batch.pts_s[entry]),
-            Motion(batch.camera[entry], cut=bool(batch.cut[entry])),
+            Motion(batch.camera[entry], known=bool(batch.is_known[entry]), cut=bool(batch.cut[entry])),
             lambda box, entry=entry: appearance_at(entry, box),
             START_SCORE,
             PROBABILITIES,

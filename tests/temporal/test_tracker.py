@@ -357,6 +357,53 @@ def test_a_box_is_carried_along_with_the_camera() -> None:
     assert track.id == 1 and track.state == "shown" and track.box.tolist() == pytest.approx(there, abs=1)
 
 
+def shifted(across: float, down: float = 0.0) -> tuple[float, ...]:
+    return tuple(np.float64(BOX) + np.tile([across, down], 2))
+
+
+@pytest.mark.parametrize(
+    ("motion", "across", "number"),
+    [(UNKNOWN, 90, 1), (STILL, 90, 2), (UNKNOWN, 150, 2)],
+    ids=["the camera jolts", "the camera is still", "too far away"],
+)
+def test_a_shown_polyp_is_followed_through_a_jolt_of_the_camera(motion: Motion, across: float, number: int) -> None:
+    """The camera moved, and it is not known how: what is found almost a box size away is the polyp that was there."""
+    tracker, there = Tracker(CONFIG), shifted(across)
+    play(tracker, [found(BOX)] * 10)
+    first, _ = update(tracker, found(there), None, 10 / 25, motion=motion)
+    later = play(tracker, [found(there)] * 5, start=11)
+    assert [track.id for track in later[-1] if track.state == "shown"] == [number]
+    if number == 1:
+        assert [track.state for track in first] == ["shown"] and first[0].box.tolist() == pytest.approx(there)
+
+
+def test_what_was_never_shown_is_not_followed_through_a_jolt() -> None:
+    tracker = Tracker(CONFIG)
+    play(tracker, [found(BOX)] * 2)
+    tracks, _ = update(tracker, found(shifted(90)), None, 2 / 25, motion=UNKNOWN)
+    assert len(tracks) == 2
+
+
+def test_two_polyps_keep_their_numbers_through_a_jolt() -> None:
+    """The one that still overlaps its own box is not taken for the other."""
+    tracker, other = Tracker(CONFIG), shifted(0, 150)
+    play(tracker, [found(BOX, other)] * 10)
+    before = {track.id: track.box[1] for track in update(tracker, found(BOX, other), None, 10 / 25)[0]}
+    jolted = found(shifted(60, 30), shifted(60, 180))
+    after = {track.id: track.box[1] for track in update(tracker, jolted, None, 11 / 25, motion=UNKNOWN)[0]}
+    assert {number: after[number] - before[number] for number in before} == pytest.approx({1: 30, 2: 30}, abs=5)
+
+
+def test_a_box_counts_more_where_the_camera_s_motion_is_not_known() -> None:
+    def gap_px(motion: Motion) -> float:
+        tracker = Tracker(CONFIG)
+        play(tracker, [found(BOX)] * 10)
+        return float(there[0] - update(tracker, found(there), None, 10 / 25, motion=motion)[0][0].box[0])
+
+    there = shifted(30)
+    assert gap_px(UNKNOWN) < 0.5 * gap_px(STILL)
+
+
 def test_a_weak_box_keeps_a_track_alive_and_never_starts_one() -> None:
     tracker, weak = Tracker(CONFIG), found(BOX, score=0.2)
     cues = {"start_score": 0.3}
@@ -412,3 +459,19 @@ def test_a_polyp_is_known_again_by_its_looks(same: bool) -> None:
     ]
     assert history[0][0].state == "tentative" and history[-1][0].state == "shown"
     assert history[-1][0].id == (1 if same else 2)
+
+
+def test_the_looks_of_a_polyp_are_those_of_when_it_is_shown() -> None:
+    """Between its return and the frame that shows it again, its box may lie beside it."""
+    tracker, taken = Tracker(CONFIG), list[float]()
+
+    def play_on(frames: list[Detections], start: int) -> None:
+        for index, one in enumerate(frames):
+            pts_s = (start + index) / 25
+            update(tracker, one, None, pts_s, extract=lambda _, pts_s=pts_s: taken.append(pts_s))  # type: ignore[misc]
+
+    play_on([found(BOX)] * 10 + [NO_DETECTIONS] * 12, 0)
+    assert taken
+    taken.clear()
+    play_on([found(BOX)] * 5, 22)
+    assert taken and taken[0] == 24 / 25  # shown again in the third frame

@@ -122,6 +122,15 @@ def test_other_models_stills_or_seeds_have_folders_of_their_own(root: Path) -> N
     assert not is_cached(where())
 
 
+def test_a_clip_is_the_same_however_its_folder_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root.parent)
+    folders = {
+        clip_folder(read_stills(one / "val.json", one), seed=1, number=0, seconds=60.0, keys=("a",))
+        for one in (root, Path(root.name), Path("..", root.parent.name, root.name))
+    }
+    assert len(folders) == 1
+
+
 def test_a_clip_that_could_not_be_finished_is_not_there(clip: Clip, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         cache_predictions(ClipSource(clip), HostInference(FakeDetector(fails_at=5), FakeSegmenter()), tmp_path / "clip")  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def clip_folder(stills: Sequence[Still], *, seed: int, number: int, seconds: flo
     read_by = [Path(str(module.__file__)) for module in _READING_MODULES]
     for path in (*(Path(__file__).parent / f"{name}.py" for name in _DRAWING_MODULES), *read_by):
         digest.update(path.read_bytes())
-    names = [f"{still.image_path.parent}/{still.image_path.name}" for still in stills]
+    names = [f"{still.image_path.parent.resolve()}/{still.image_path.name}" for still in stills]
     for part in (f"{_FORMAT}", *keys, f"{seconds:g}", *names):
         digest.update(part.encode() + b"\0")
     return cache_folder() / "clips" / f"seed{seed}-clip{number}-{digest.hexdigest()[:12]}"
