@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,9 +97,14 @@ class LiveOriginal:
         self._changed = threading.Condition()
         self._zero_ms: int | None = None
         self._has_begun = self._has_past = False
-        self._file = OriginalFile(folder / ORIGINAL_FILE)
-        self._container = av.open(self._file, "w", format="matroska", options=_OPTIONS)
-        self._stream: Stream = feed.add_stream(self._container)
+        with ExitStack() as undo:
+            if owns_feed:
+                undo.callback(feed.finish)
+            self._file = OriginalFile(folder / ORIGINAL_FILE)
+            undo.callback(self._file.close)
+            self._container = av.open(self._file, "w", format="matroska", options=_OPTIONS)
+            self._stream: Stream = feed.add_stream(self._container)
+            undo.pop_all()
         self._thread = threading.Thread(target=self._run, name="write original", daemon=True)
         self._thread.start()
         feed.recent.listen(self._put, back_ms=round(back_s * 1000))

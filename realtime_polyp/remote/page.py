@@ -28,6 +28,7 @@ POLL_S = 1.0
 _WRONG_TOKEN_S = 0.5
 _COOKIE_S = 12 * 3600
 _FORM_LIMIT = 4096
+_MOST_DIGITS = 18  # of a picture's number
 _DELAYS_S = 10.0  # delays on the page are those of the last seconds
 _STATUS_S = 0.8
 _BOUNDARY = "picture"
@@ -183,7 +184,7 @@ class RemotePage:
 
     async def _picture(self, request: Request) -> Response:
         """The next picture after the one with number `after`; 204: there was none in time."""
-        name, after = self._stream_of(request), request.query_params.get("after", "")
+        name, after = self._stream_of(request), request.query_params.get("after", "")[:_MOST_DIGITS]
         if name is None or self.gallery is None:
             return JSONResponse({"error": "there is no such stream"}, 404)
         picture = await self.gallery.next_picture(

@@ -230,6 +230,13 @@ def test_a_format_outlives_its_reader(tmp_path):
         original.close()
 
 
+def test_an_original_that_cannot_begin_leaves_no_thread(tmp_path):
+    before = threading.enumerate()
+    with pytest.raises(OSError):
+        LiveOriginal(EncodedPackets((96, 64), Fraction(25), live=True), tmp_path / "missing" / "folder")
+    assert threading.enumerate() == before
+
+
 def test_a_listener_gets_everything_after_its_keyframe_also_what_is_too_much_to_keep(monkeypatch):
     monkeypatch.setattr("realtime_polyp.recording.packets._MOST_BYTES", 1000)
     recent, got, late = RecentPackets(), [], []

@@ -232,6 +232,7 @@ def test_pictures_come_one_after_another_and_a_state_takes_their_place(server: R
     number = int(head["x-picture"])
     code, head, _ = ask(server, f"/picture.jpg?after={number}")
     assert code == 200 and int(head["x-picture"]) > number
+    assert ask(server, f"/picture.jpg?after={'9' * 5000}")[0] == 200
     assert ask(server, "/picture.jpg", token=None)[0] == 401
     assert ask(server, "/picture.jpg?stream=other")[0] == 404
     board.line.condition = LOST
