@@ -432,13 +432,14 @@ def _trained(data: Path, out: Path, words: list[str]) -> Path:
 
 
 def test_what_is_learnt_beside_the_stills_is_counted_and_told(data: Path, tmp_path: Path) -> None:
-    stills, moments = with_groups(data, tmp_path / "stills"), with_groups(data, tmp_path / "clips")
-    words = ["--epochs", "1", "--batch", "4", "--size", "64", "96", "--also", str(moments / "train.json")]
+    stills, *moments = (with_groups(data, tmp_path / name) for name in ("stills", "clips", "hard"))
+    also = [str(folder / "train.json") for folder in moments]
+    words = ["--epochs", "1", "--batch", "4", "--size", "64", "96", "--also", *also]
     out = tmp_path / "out"
     recipe = json.loads(_trained(stills, out, words).read_text())
-    assert recipe["images"] == 16 and recipe["also"].startswith("train.json ")
-    assert recipe["differs"]["data"].startswith("8 stills of C0, C1 and 8 moments of clips over them, not 1,062")
-    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 4  # the moments were learnt, too
+    assert recipe["images"] == 24 and recipe["also"].count("train.json ") == 2
+    assert recipe["differs"]["data"].startswith("8 stills of C0, C1 and 16 moments of clips over them, not 1,062")
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 6  # the moments were learnt, too
 
 
 def test_moments_of_other_patients_are_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ class TrainingSets:
         stills: training stills, some of them without a polyp.
         moments: more training images, taken from clips rendered from these stills.
         validation: stills that select the best weights.
-        also: name and checksum of the file of the moments; None without moments.
+        also: names and checksums of the files of the moments; None without moments.
         negatives: more training images, frames of video without a polyp.
         negatives_file: name and checksum of their file; None without negatives.
         data_files: names and checksums of train.json and val.json.
@@ -103,7 +103,7 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
         help="folder of train.json, val.json (default: %(default)s)",
     )
     add("--root", type=Path, help="folder that image paths are relative to (default: --data)")
-    add("--also", type=Path, metavar="FILE.json", help="more training images, written by trainers.clip_stills")
+    add("--also", type=Path, nargs="+", metavar="FILE.json", help="more training images, from trainers.clip_stills")
     add("--negatives", type=Path, metavar="FILE.json",
         help="frames without a polyp to train on, too; only those of the training sequences are used")  # fmt: skip
     add("--init", type=Path, metavar="FILE", help="initial weights: from import_weights, or of a run")
@@ -212,20 +212,21 @@ def read_training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
     root = options.root or options.data
     every = read_stills(options.data / "train.json", root)
-    moments = read_moments(options.also, every)[: options.limit] if options.also else []
+    moments = [one for path in options.also or () for one in read_moments(path, every)][: options.limit]
     stills, validation = every[: options.limit], read_stills(options.data / "val.json", root)[: options.limit]
     if len(stills) < batch:
         raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
     if not validation:
         raise ValueError(f"{options.data / 'val.json'} has no images: nothing to choose the best weights by")
     negatives = read_negatives(options.negatives, root)[: options.limit] if options.negatives else []
-    files = ", ".join(str(_name_file(options.data / f"{name}.json")) for name in ("train", "val"))
-    also, without = _name_file(options.also), _name_file(options.negatives)
+    files = _name_files([options.data / f"{name}.json" for name in ("train", "val")])
+    also = _name_files(options.also) if options.also else None
+    without = _name_files([options.negatives]) if options.negatives else None
     return TrainingSets(stills, moments, validation, also, negatives, without, files)
 
 
-def _name_file(path: Path | None) -> str | None:
-    return f"{path.name} {sha256_of(path)[:12]}" if path else None
+def _name_files(paths: list[Path]) -> str:
+    return ", ".join(f"{path.name} {sha256_of(path)[:12]}" for path in paths)
 
 
 def read_moments(path: Path, stills: list[Still]) -> list[Still]:
