@@ -142,7 +142,7 @@ def measure(options: RowOptions) -> None:
         for at_scales in ways_to_measure(options.config):
             path = predictions_path(Path(options.folder), name, at_scales=at_scales)
             if not is_measured(path):
-                engine = engine or engine_of_run(Path(options.folder))
+                engine = engine or engine_of_run(Path(options.folder), device=options.device)
                 stills = read_stills(Path(options.data) / f"{name}.json", Path(options.root))[: options.budget.limit]
                 _measure_set(engine, stills, path, at_scales=at_scales)
 

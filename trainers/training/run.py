@@ -307,10 +307,10 @@ def recipe_of_run(run: Path) -> Recipe:
     return recipe.sized((content["size"][0], content["size"][1]))
 
 
-def engine_of_run(run: Path, size: tuple[int, int] | None = None) -> EagerEngine:
-    """Load the best weights of a run as an eager engine, on a GPU if there is one.
+def engine_of_run(run: Path, size: tuple[int, int] | None = None, device: str = "auto") -> EagerEngine:
+    """Load the best weights of a run as an eager engine.
 
-    size: input (h, w), px; None: that of the training.
+    size: input (h, w), px; None: that of the training. device: auto is a GPU if there is one.
 
     Raises FileNotFoundError or ValueError for a folder without usable weights.
     """
@@ -325,7 +325,9 @@ def engine_of_run(run: Path, size: tuple[int, int] | None = None) -> EagerEngine
     if missing:
         raise ValueError(f"{best} is damaged: it lacks {len(missing)} tensors of {recipe.name}, such as {missing[0]}")
     load_part(net, state, best)
-    return engine_of(recipe, net, "cuda" if torch.cuda.is_available() else "cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return engine_of(recipe, net, device)
 
 
 def validate(engine: EagerEngine, stills: list[Still]) -> dict[str, float]:
