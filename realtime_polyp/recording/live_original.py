@@ -104,9 +104,9 @@ class LiveOriginal:
             undo.callback(self._file.close)
             self._container = av.open(self._file, "w", format="matroska", options=_OPTIONS)
             self._stream: Stream = feed.add_stream(self._container)
+            self._thread = threading.Thread(target=self._run, name="write original", daemon=True)
+            self._thread.start()
             undo.pop_all()
-        self._thread = threading.Thread(target=self._run, name="write original", daemon=True)
-        self._thread.start()
         feed.recent.listen(self._put, back_ms=round(back_s * 1000))
         self._has_past = True
 

@@ -25,7 +25,8 @@ COVARIANCE = 2 * COORDINATES
 _SIZE_NOISE = 0.3  # process noise of width and height, as a fraction of the position's
 _VELOCITY_DECAY_S = 0.25  # time constant with which velocities decay
 _JITTER_SPEED = 0.8  # box sizes per second: slower motion may be detector jitter; from twice this on it is real
-_JOLT = 0.2  # how far a box may lie from where it was expected after a camera motion that is not known, box sizes
+_JOLT = 0.2  # standard deviation of a track's place after an unknown camera motion, box sizes
+_JITTER = 0.2  # boxes that lie less than this many widths and heights from their place have not been jolted
 _INITIAL_SPEED = 0.5  # standard deviation of a new track's velocity, box sizes per second
 
 
@@ -68,10 +69,13 @@ def warp(row: Row, matrix: NDArray[np.float32], zoom: float) -> None:
 
 
 @compiled()
-def jolt(row: Row) -> None:
-    """The camera moved, and it is not known how: a track may be anywhere near, so that its next box counts more."""
-    for i in range(2):
-        row[COVARIANCE + 3 * i] += (_JOLT * _size(row)) ** 2
+def jolt(row: Row, box: NDArray[np.float32]) -> None:
+    """After an unknown camera motion: a track's place is less certain if its box (4,) lies further off than detectors
+    jitter, so that the box counts more."""
+    across, down = abs(_measured(box, 0) - row[0]), abs(_measured(box, 1) - row[2])
+    if across > _JITTER * row[4] or down > _JITTER * row[6]:
+        for i in range(2):
+            row[COVARIANCE + 3 * i] += (_JOLT * _size(row)) ** 2
 
 
 def displacement(row: Row, step_s: float) -> NDArray[np.float64]:

@@ -171,11 +171,11 @@ def advance(
     remembered = np.empty((len(lost) + len(tracks), COLUMNS))
     n_alive, n_lost = 0, 0
     for i in range(len(lost)):
-        _predict(lost[i], remembered[n_lost], camera, zoom, is_known, step_s, rules)
+        _predict(lost[i], remembered[n_lost], camera, zoom, step_s, rules)
         if pts_s - lost[i, SEEN_S] <= rules.reid_window_s:
             n_lost += 1
     for i in range(len(tracks)):
-        _predict(tracks[i], alive[n_alive], camera, zoom, is_known, step_s, rules)
+        _predict(tracks[i], alive[n_alive], camera, zoom, step_s, rules)
         limit_s = rules.release_s if tracks[i, NUMBER] else rules.gap_s
         if pts_s - tracks[i, SEEN_S] <= max(limit_s, step_s) + _ROUNDING_S:
             n_alive += 1
@@ -188,7 +188,10 @@ def advance(
         alive[i, EVIDENCE_S] = max(0.0, alive[i, EVIDENCE_S])
     for index in range(len(scores)):
         if track_of[index] >= 0:
-            _update(alive[track_of[index]], boxes[index], float(scores[index]), is_clear, pts_s, step_s, rules)
+            track = alive[track_of[index]]
+            if not is_known:
+                kalman.jolt(track, boxes[index])
+            _update(track, boxes[index], float(scores[index]), is_clear, pts_s, step_s, rules)
         elif scores[index] >= np.float32(rules.start_score):
             _start(alive[n_alive], boxes[index], float(scores[index]), is_clear, pts_s, single_s, next_key, rules)
             n_alive, next_key = n_alive + 1, next_key + 1
@@ -341,15 +344,11 @@ def _copy(row: Rows, into: Rows) -> None:
 
 
 @compiled()
-def _predict(
-    track: Rows, into: Rows, camera: NDArray[np.float32], zoom: float, is_known: bool, step_s: float, rules: Rules
-) -> None:
+def _predict(track: Rows, into: Rows, camera: NDArray[np.float32], zoom: float, step_s: float, rules: Rules) -> None:
     """Advance a track by `step_s`: warp it with the camera, then apply its own velocity."""
     _copy(track, into)
     kalman.warp(into, camera, zoom)
     kalman.predict(into, step_s, rules.process_noise)
-    if not is_known:
-        kalman.jolt(into)
 
 
 @compiled()
@@ -358,8 +357,7 @@ def _associate(
 ) -> NDArray[np.int64]:
     """Match predicted tracks with detections: strong boxes by IoU, weak boxes by IoU, then strong boxes by proximity.
 
-    Where the camera's motion is not known, strong boxes also continue shown tracks within SEARCH_SCALE: the camera
-    moved too fast to be followed. Such a track begins its motion anew at the box.
+    Where the camera's motion is not known, strong boxes may lie further away; see `_associate_after_jolt`.
 
     Returns for each detection the index of its track, or -1.
     """
@@ -371,14 +369,11 @@ def _associate(
     own = np.empty((len(tracks), 4), np.float32)
     for i in range(len(tracks)):
         kalman.write_box(tracks[i], own[i])
-    for attempt in range(3 if is_known else 4):
-        least = np.float32(rules.least_iou) if attempt < 2 else _LEAST_NEAR
-        if attempt < 2:
-            likeness = pairwise_iou(own, boxes)
-        else:
-            likeness = proximity(own, boxes, 1.0 if attempt == 2 else SEARCH_SCALE)
+    for attempt in range(3):
+        least = _LEAST_NEAR if attempt == 2 else np.float32(rules.least_iou)
+        likeness = proximity(own, boxes) if attempt == 2 else pairwise_iou(own, boxes)
         for i in range(len(tracks)):
-            is_matched = not _is_missed(track_of, i) or (attempt == 3 and not tracks[i, NUMBER])
+            is_matched = not _is_missed(track_of, i)
             for j in range(len(boxes)):
                 is_strong = scores[j] >= np.float32(rules.start_score)
                 if is_matched or track_of[j] >= 0 or is_strong == (attempt == 1):
@@ -386,9 +381,38 @@ def _associate(
         found = greedy(likeness, least)
         for k in range(len(found)):
             track_of[found[k, 1]] = found[k, 0]
-            if attempt == 3:
-                kalman.initiate(tracks[found[k, 0]], boxes[found[k, 1]], rules.measurement_noise)
+    if not is_known:
+        _associate_after_jolt(tracks, proximity(own, boxes, SEARCH_SCALE), boxes, scores, track_of, rules)
     return track_of
+
+
+@compiled()
+def _associate_after_jolt(
+    tracks: Rows, near: NDArray[np.float32], boxes: Boxes, scores: NDArray[np.float32], track_of: NDArray[np.int64],
+    rules: Rules,
+) -> None:  # fmt: skip
+    """Continue numbered tracks with strong boxes within SEARCH_SCALE: the camera moved too fast to be followed.
+
+    near: proximity (n, m) of tracks and boxes within SEARCH_SCALE. A track and a box are matched only if each is the
+    only one within the other's reach. Where there are more, the appearance decides once a new track is shown
+    (`Tracker`). The track begins its motion anew at the box, and is shown there once it is confirmed again.
+    """
+    was_free = track_of < 0
+    for j in range(len(boxes)):
+        if not was_free[j] or scores[j] < np.float32(rules.start_score):
+            continue
+        reached, track = 0, 0
+        for i in range(len(tracks)):
+            if tracks[i, NUMBER] and near[i, j] >= _LEAST_NEAR:
+                reached, track = reached + 1, i
+        rivals = 0
+        for k in range(len(boxes)):
+            if was_free[k] and scores[k] >= np.float32(rules.start_score) and near[track, k] >= _LEAST_NEAR:
+                rivals += 1
+        if reached == 1 and rivals == 1 and _is_missed(track_of, track):
+            track_of[j] = track
+            kalman.initiate(tracks[track], boxes[j], rules.measurement_noise)
+            tracks[track, DRAWN], tracks[track, EVIDENCE_S] = 0.0, 0.0
 
 
 @compiled()

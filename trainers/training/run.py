@@ -212,7 +212,7 @@ def read_training_sets(options: argparse.Namespace, batch: int) -> TrainingSets:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
     root = options.root or options.data
     every = read_stills(options.data / "train.json", root)
-    moments = [one for path in options.also or () for one in read_moments(path, every)][: options.limit]
+    moments = [one for path in options.also or () for one in read_moments(path, every)[: options.limit]]
     stills, validation = every[: options.limit], read_stills(options.data / "val.json", root)[: options.limit]
     if len(stills) < batch:
         raise ValueError(f"{len(stills)} training images are fewer than one batch of {batch}: choose a smaller --batch")
