@@ -30,6 +30,7 @@ from trainers.data.stills import read_stills
 from trainers.evaluation.figures import read_report
 from trainers.leave_one_out import read_coco
 from trainers.report import read_run, write_report
+from trainers.reproduction.archive import RowOrigin, read_archive
 from trainers.table import read_result
 from trainers.training.checkpoint_file import read_tensors
 from trainers.training.run_folder import read_recipe
@@ -39,6 +40,7 @@ from trainers.video.truth_cvat import read_cvat
 from trainers.video.truth_stills import read_labelme, read_yolo
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpus"
+_RESULTS = CORPUS.parents[1] / "docs/results"
 _MOST_FRAMES = 60
 _CLOCK = Clock((96, 64), Fraction(10), 24)
 
@@ -108,6 +110,25 @@ def _report(path: Path) -> None:
     write_report(path.parent)
 
 
+def _archives() -> dict[str, bytes]:
+    """A row of masks and one of boxes."""
+    names = ("acsnet.lite0.val.npz", "atss-r50-k9.lite0.val.npz")
+    return {name: (_RESULTS / name).read_bytes() for name in names}
+
+
+def _read_archive(path: Path) -> None:
+    """As a row of either seed, so that what follows the origin is read, too."""
+    content = {"budget": {"seeds": [0]}, "data": {}, "multi_scale_test": False, "set": "val"}
+    for config in ("acsnet", "atss-r50-k9"):
+        try:
+            read_archive(path, RowOrigin(config=config, **content))
+        except ValueError as error:
+            refused = error
+        else:
+            return
+    raise refused
+
+
 def _tensors() -> dict[str, bytes]:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -153,6 +174,7 @@ TARGETS: dict[str, Target] = {
     "figures": Target(_report, file_name="figures.json"),
     "report": Target(read_report),
     "table": Target(read_result),
+    "archive": Target(_read_archive, text=False, seeds=_archives),
     "tensors": Target(_read_tensors, text=False, seeds=_tensors, file_name="seed.safetensors"),
     "weights": Target(_open_weights, _ENGINE, text=False, seeds=_tensors, file_name="seed.safetensors"),
     "graph": Target(_open_graph, _ENGINE, seeds=lambda: {"model.xml": _graph()["model.xml"]}, file_name="model.xml"),

@@ -59,7 +59,8 @@ def test_many_frames_at_once_give_what_they_give_one_by_one(monkeypatch: pytest.
 
 
 def at_rate(seed: int, rate_hz: float):  # type: ignore[no-untyped-def]
-    """The random boxes of `test_batch` at another rate, with gaps of 1.3 s and of 0.4 s."""
+    """The random boxes of `test_batch` at another rate, with gaps of 1.3 s and of 0.4 s, never two in a row."""
     random = np.random.default_rng(seed)
     gaps = random.choice([1, 0.4 * rate_hz, 1.3 * rate_hz], COUNT, p=[0.98, 0.01, 0.01])
+    gaps[1:][gaps[:-1] > 1] = 1
     return random_batch(seed)._replace(pts_s=np.cumsum(gaps / rate_hz))

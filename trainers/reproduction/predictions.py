@@ -1,6 +1,9 @@
 """What a run answered on a set, kept so that any resample of the images can be measured again without the model."""
 
 import hashlib
+import io
+import struct
+import tokenize
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +23,12 @@ from trainers.evaluation.predict import Case
 
 Figures = dict[str, float | None]
 _MOST_SIDE = 4  # coordinates of a box
+
+_DAMAGE = (
+    BadZipFile, zlib.error, struct.error, tokenize.TokenError, EOFError, LookupError, RuntimeError, SyntaxError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What numpy and zipfile raise for a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +142,12 @@ def load_predictions(path: Path) -> Predictions:
 
 
 def read_arrays(path: Path, cure: str) -> dict[str, NDArray[Any]]:
-    """Read every array of a compressed file. Raises FileNotFoundError without one, ValueError if it is damaged."""
+    """Read every array of a compressed file. Raises OSError if it cannot be read, ValueError if it is damaged."""
+    content = path.read_bytes()
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (BadZipFile, zlib.error, KeyError, EOFError, IndexError, RuntimeError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{path} is damaged: {cure}") from error
 
 
