@@ -1,19 +1,16 @@
 """Cache the reference engine's outputs: in float32 on a CPU a set of stills takes a minute, and every gate needs it."""
 
 import hashlib
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.array_files import read_arrays
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import BaseEngine, Engine, Pixels, as_answer
 from realtime_polyp.folders import cache_folder
-
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError)  # of np.load
 
 
 class CachedEngine(BaseEngine):
@@ -56,8 +53,8 @@ class CachedEngine(BaseEngine):
 def _read(path: Path) -> dict[str, list[NDArray[np.float32]]]:
     """Return {checksum of the pixels: outputs}; empty where the file is missing or damaged."""
     try:
-        with np.load(path) as content:
-            columns = [content[name] for name in sorted(content.files) if name.startswith("answer")]
-            return {str(sight): list(row) for sight, *row in zip(content["sights"], *columns, strict=True)}
-    except _DAMAGED:
+        content = read_arrays(path)
+        columns = [content[name] for name in sorted(content) if name.startswith("answer")]
+        return {str(sight): list(row) for sight, *row in zip(content["sights"], *columns, strict=True)}
+    except (OSError, ValueError, LookupError):
         return {}

@@ -370,19 +370,6 @@ def test_predictions_beside_a_result_give_the_figures_of_the_queue_s_folder_to_t
     assert kept.figures(np.arange(9)) == run.figures(np.arange(9)) and kept.groups == [str(n) for n in range(9)]
 
 
-def test_predictions_beside_a_result_whose_directory_points_nowhere_are_damaged(tmp_path: Path) -> None:
-    """zipfile then raises OSError without the name of the file."""
-    path, run = tmp_path / "masks.npz", FoundMasks({"dice": np.zeros(9)}, 9, None)
-    origin = QueueContext(Budget(), {}, tmp_path, tmp_path).origin_of("acsnet", "val")
-    write_archive(path, [run], origin)
-    content = bytearray(path.read_bytes())
-    at = content.rindex(b"PK\x05\x06") + 16  # offset of the directory
-    content[at : at + 4] = (int.from_bytes(content[at : at + 4], "little") + 1000).to_bytes(4, "little")
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"masks.npz is damaged: delete it, or restore it with git checkout"):
-        read_archive(path, origin)
-
-
 def test_predictions_beside_a_result_are_small(tmp_path: Path) -> None:
     """`val` has 472 images."""
     save_predictions(tmp_path / "run.npz", scattered(472, 40))

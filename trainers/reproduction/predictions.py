@@ -1,19 +1,15 @@
 """What a run answered on a set, kept so that any resample of the images can be measured again without the model."""
 
 import hashlib
-import io
-import struct
-import tokenize
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp import array_files
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.metrics.bootstrap import Draw, means_of, weights_of
 from realtime_polyp.metrics.detection import ImageBoxes
@@ -23,12 +19,6 @@ from trainers.evaluation.predict import Case
 
 Figures = dict[str, float | None]
 _MOST_SIDE = 4  # coordinates of a box
-
-_DAMAGE = (
-    BadZipFile, zlib.error, struct.error, tokenize.TokenError, EOFError, LookupError, RuntimeError, SyntaxError,
-    TypeError, ValueError,
-)  # fmt: skip
-"""What numpy and zipfile raise for a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +133,10 @@ def load_predictions(path: Path) -> Predictions:
 
 def read_arrays(path: Path, cure: str) -> dict[str, NDArray[Any]]:
     """Read every array of a compressed file. Raises OSError if it cannot be read, ValueError if it is damaged."""
-    content = path.read_bytes()
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except _DAMAGE as error:
-        raise ValueError(f"{path} is damaged: {cure}") from error
+        return array_files.read_arrays(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: {cure}") from error
 
 
 def _images_of(arrays: dict[str, NDArray[np.generic]]) -> list[ImageBoxes]:

@@ -9,8 +9,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from realtime_polyp import field_of_view
+from realtime_polyp.array_files import read_arrays
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.folders import cache_folder
 from realtime_polyp.inference.base import Inference
@@ -113,8 +112,8 @@ def read_cached_frames(folder: Path, *, images: bool = True) -> Iterator[CachedF
         FileNotFoundError: nothing is cached there.
     """
     truth = read_truth(folder / _TRUTH)
-    with _explain_damage(folder), np.load(folder / _OUTPUTS) as content:
-        outputs = _read_outputs(dict(content))
+    with _explain_damage(folder):
+        outputs = _read_outputs(read_arrays(folder / _OUTPUTS))
     black = np.zeros((truth.size[1], truth.size[0], 3), np.uint8)
     decoded = (compressed.image for compressed in read_stream(folder)) if images else None
     for index, true in enumerate(truth.frames):
@@ -133,8 +132,8 @@ def read_cached_truth(folder: Path) -> VideoTruth:
 
 def read_stream(folder: Path) -> Iterator[CompressedFrame]:
     """Yield every frame of a cached clip, dropped ones included."""
-    with _explain_damage(folder), np.load(folder / _OUTPUTS) as content:
-        lengths = content["lengths"]
+    with _explain_damage(folder):
+        lengths = read_arrays(folder / _OUTPUTS, "lengths")["lengths"]
     decoder = Decoder()
     with (folder / _STREAM).open("rb") as stream:
         for length in lengths:
@@ -144,10 +143,10 @@ def read_stream(folder: Path) -> Iterator[CompressedFrame]:
 
 @contextlib.contextmanager
 def _explain_damage(folder: Path) -> Iterator[None]:
-    """Turn numpy's errors for a damaged file into a ValueError that says how to repair it."""
+    """Say of a damaged file how to repair it."""
     try:
         yield
-    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except (ValueError, LookupError) as error:
         raise ValueError(f"{folder / _OUTPUTS} is damaged: delete {folder}, and the clip is made again") from error
 
 
