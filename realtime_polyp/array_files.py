@@ -17,8 +17,10 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, *names: str, cure: str = "") -> dict[str, NDArray[Any]]:
     """Read the named arrays of a file, or all.
+
+    cure: what to do about a damaged file, for the error.
 
     Raises:
         OSError: the file cannot be read.
@@ -29,4 +31,4 @@ def read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in names or file.files}
     except _DAMAGE as error:
-        raise ValueError(f"{path} is damaged") from error
+        raise ValueError(f"{path} is damaged" + (f": {cure}" if cure else "")) from error

@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with report_bad_input(parser):
         if options.images < 1 or options.height < 0:
-            raise ValueError(f"--images {options.images} --height {options.height}: give 1 or more, and 0 or more")
+            given = f"{options.images} and {options.height}"
+            raise ValueError(f"--images must be at least 1 and --height at least 0, not {given}")
         stills = read_stills(options.data / f"{options.split}.json", options.data)
         polyps = [still for still in stills if len(still.boxes)][: options.images]
         print(table(measure(polyps, options.height)))

@@ -28,7 +28,6 @@ POLL_S = 1.0
 _WRONG_TOKEN_S = 0.5
 _COOKIE_S = 12 * 3600
 _FORM_LIMIT = 4096
-_MOST_DIGITS = 18  # of a picture's number
 _DELAYS_S = 10.0  # delays on the page are those of the last seconds
 _STATUS_S = 0.8
 _BOUNDARY = "picture"
@@ -184,12 +183,14 @@ class RemotePage:
 
     async def _picture(self, request: Request) -> Response:
         """The next picture after the one with number `after`; 204: there was none in time."""
-        name, after = self._stream_of(request), request.query_params.get("after", "")[:_MOST_DIGITS]
+        name = self._stream_of(request)
+        try:
+            after = int(request.query_params.get("after", ""))
+        except ValueError:  # no number, or one of more digits than Python converts
+            after = -1
         if name is None or self.gallery is None:
             return JSONResponse({"error": "there is no such stream"}, 404)
-        picture = await self.gallery.next_picture(
-            name, int(after) if after.isascii() and after.isdigit() else -1, POLL_S
-        )
+        picture = await self.gallery.next_picture(name, after, POLL_S)
         if picture is None:
             return Response(status_code=204)
         age_s = time.monotonic() - picture.made_s

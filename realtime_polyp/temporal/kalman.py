@@ -69,7 +69,7 @@ def warp(row: Row, matrix: NDArray[np.float32], zoom: float) -> None:
 
 
 @compiled()
-def jolt(row: Row, box: NDArray[np.float32]) -> None:
+def allow_for_jolt(row: Row, box: NDArray[np.float32]) -> None:
     """After an unknown camera motion: a track's place is less certain if its box (4,) lies further off than detectors
     jitter, so that the box counts more."""
     across, down = abs(_measured(box, 0) - row[0]), abs(_measured(box, 1) - row[2])

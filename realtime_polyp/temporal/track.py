@@ -121,7 +121,7 @@ class Batch(NamedTuple):
         starts: (n + 1,) detections `starts[i]:starts[i + 1]` are those of frame i.
         boxes, scores: (m, 4) and (m,) float32; of each frame best first.
         camera: (n, 2, 3) float32 and zooms: (n,), as `Motion`.
-        is_known, cut: (n,) as `Motion`.
+        is_known, cut: (n,) as `Motion.known` and `Motion.cut`.
         is_clear: (n,) the frame's quality is good.
         resets: (n,) nothing is continued from the frame before: another size of the picture.
         can_see: (n,) an appearance can be taken in this frame.
@@ -190,7 +190,7 @@ def advance(
         if track_of[index] >= 0:
             track = alive[track_of[index]]
             if not is_known:
-                kalman.jolt(track, boxes[index])
+                kalman.allow_for_jolt(track, boxes[index])
             _update(track, boxes[index], float(scores[index]), is_clear, pts_s, step_s, rules)
         elif scores[index] >= np.float32(rules.start_score):
             _start(alive[n_alive], boxes[index], float(scores[index]), is_clear, pts_s, single_s, next_key, rules)

@@ -15,11 +15,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.array_files import read_arrays
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.json_files import parse_json
 from realtime_polyp.metrics.matches import Matches, Ranking
 from trainers.reproduction.budget import list_differences
-from trainers.reproduction.predictions import FoundBoxes, FoundMasks, Predictions, number_groups, read_arrays
+from trainers.reproduction.predictions import FoundBoxes, FoundMasks, Predictions, number_groups
 
 _FORMAT = 1
 _CURE = "delete it, or restore it with git checkout"
@@ -69,7 +70,7 @@ def read_archive(path: Path, wanted: RowOrigin) -> list[Predictions]:
 
     Raises ValueError in one sentence if the file is damaged, or is not of the wanted row, budget and data.
     """
-    arrays = read_arrays(path, _CURE)
+    arrays = read_arrays(path, cure=_CURE)
     origin = _check_origin(arrays, path, wanted)
     try:
         return [_run_of(arrays, f"{seed} ", origin) for seed in origin.budget["seeds"]]

@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp import array_files
+from realtime_polyp.array_files import read_arrays
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.metrics.bootstrap import Draw, means_of, weights_of
 from realtime_polyp.metrics.detection import ImageBoxes
@@ -119,7 +118,7 @@ def load_predictions(path: Path) -> Predictions:
         ValueError: it is damaged.
     """
     cure = "delete it, and --resume measures the row again"
-    arrays = read_arrays(path, cure)
+    arrays = read_arrays(path, cure=cure)
     try:
         groups = [str(group) for group in arrays["groups"]] or None
         images, image_list = int(arrays["images"]), str(arrays.get("image_list", ""))
@@ -129,14 +128,6 @@ def load_predictions(path: Path) -> Predictions:
         return FoundBoxes(match(_images_of(arrays)), images, groups, image_list)
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {cure}") from error
-
-
-def read_arrays(path: Path, cure: str) -> dict[str, NDArray[Any]]:
-    """Read every array of a compressed file. Raises OSError if it cannot be read, ValueError if it is damaged."""
-    try:
-        return array_files.read_arrays(path)
-    except ValueError as error:
-        raise ValueError(f"{error}: {cure}") from error
 
 
 def _images_of(arrays: dict[str, NDArray[np.generic]]) -> list[ImageBoxes]:
