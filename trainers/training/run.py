@@ -120,6 +120,9 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size, px (default: the recipe's)")
     add("--learning-rate", type=float, help="peak learning rate (default: from recipe and batch)")
     add("--precision", choices=["float32", "bfloat16", "float16"], help="default: the recipe's")
+    add("--quantization-aware", action="store_true",
+        help="round activations and weights as an INT8 engine does, such as for the end of a run; no stage of a Lite "
+        "backbone is frozen then, because the first ones lose most")  # fmt: skip
     add("--augment", choices=list(AUGMENTS), help="settings of the augmentation (default: the recipe's)")
     add("--full-size", action="store_true", help="no smaller images in the first epochs, such as for the end of a run")
     add("--validate-every", type=int, metavar="N", help="epochs between validations (default: the recipe's)")
@@ -127,6 +130,9 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--minutes", type=float, metavar="N",
         help="end after N minutes, before the last validation, if the epochs have not ended; the schedule follows the "
         "clock")  # fmt: skip
+    if task == "joint":
+        add("--mask-weight", type=float, metavar="W",
+            help="weight of the segmenter's losses beside the detector's (default: the recipe's)")  # fmt: skip
     add("--workers", type=int, help="loading processes of each training process")
     add("--augment-on", choices=["workers", "device"], default="workers",
         help="where images are augmented: by loading processes, or by the device that trains, which then holds all "
@@ -187,6 +193,11 @@ def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     if options.size:
         check_size(options.size)
         recipe = recipe.sized((options.size[0], options.size[1]))
+    weight = getattr(options, "mask_weight", None)  # an option of the joint model alone
+    if weight is not None:
+        if not 0 < weight < math.inf:
+            raise ValueError(f"--mask-weight must be above 0, got {weight:g}")
+        recipe = replace(recipe, config=replace(recipe.config, mask_weight=weight))
     augment = AUGMENTS[options.augment] if options.augment else recipe.augment
     return replace(recipe, loop=_loop(recipe.loop, options), augment=augment)
 
@@ -202,6 +213,7 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
     if options.checkpoint_minutes is not None:
         loop = replace(loop, checkpoint_s=60 * options.checkpoint_minutes)
     loop = replace(loop, small_share=0.0) if options.full_size else loop
+    loop = replace(loop, quantization_aware=loop.quantization_aware or options.quantization_aware)
     named = {name: getattr(options, name) for name in ("learning_rate", "precision", "workers", "validate_every")}
     return replace(loop, **{name: value for name, value in named.items() if value is not None})
 
@@ -289,7 +301,9 @@ def task_of(recipe: Recipe, net: nn.Module, validation: list[Still], *, pretrain
         backbone=backbone_of(net),
         validate=lambda average: validate(engine_of(recipe, average, device), validation),
         score=_SCORE[recipe.task],
-        set_mode=mode_setter(net, task=recipe.task, pretrained=pretrained),
+        set_mode=mode_setter(
+            net, task=recipe.task, pretrained=pretrained, quantization_aware=recipe.loop.quantization_aware
+        ),
     )
 
 
@@ -404,10 +418,14 @@ def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]
         ours, recipes = getattr(recipe.loop, name), getattr(original.loop, name)
         if ours != recipes:
             found[name] = f"{ours}, not {recipes}" if isinstance(ours, str) else f"{ours:g}, not {recipes:g}"
+    if recipe.loop.quantization_aware != original.loop.quantization_aware:
+        found["quantization_aware"] = "rounded as in INT8"
     if recipe.augment != original.augment:
         found["augment"] = next((name for name, one in AUGMENTS.items() if one == recipe.augment), "changed")
     if recipe.config.size != original.config.size:
         found["size"] = "{}x{}, not {}x{}".format(*recipe.config.size, *original.config.size)
+    if recipe.task == "joint" and recipe.config.mask_weight != original.config.mask_weight:
+        found["mask_weight"] = f"{recipe.config.mask_weight:g}, not {original.config.mask_weight:g}"
     if not recipe.paper:
         found["recipe"] = "our own"
     return found
