@@ -37,7 +37,7 @@ _EPILOG = """examples:
   python -m realtime_polyp.bench --soak --hours 1 --rate 25 30 50 60  the program for hours: what grows, what is late
   python -m realtime_polyp.bench --steps                              what each design choice buys
   python -m realtime_polyp.bench --steps engines hints
-  python -m realtime_polyp.bench --steps joint --engine openvino-int8   both models of today, and joint ones
+  python -m realtime_polyp.bench --steps models --engine openvino-int8  the chosen models beside every other
   python -m realtime_polyp.bench --review                             open, seek and re-threshold an hour's session
   python -m realtime_polyp.bench --memory-minutes 20
   python -m realtime_polyp.bench --record --source video.mp4          what recording a session costs
