@@ -22,12 +22,7 @@ def test_old_names_become_todays_and_todays_stay() -> None:
     upgraded = {"backbone.stem.0": 1, "fusion.backbone.stem.0": 2, "module.backbone.x": 3, "head.cls": 4, "trunks.x": 5}
     assert upgrade_state(state) == upgraded
     assert upgrade_state(upgraded) == upgraded and list(upgrade_state(state)) == list(upgraded)
-    assert upgrade_loop({"trunk_factor": 0.3, "batch": 8}) == {
-        "quantization_aware": False,
-        "backbone_factor": 0.3,
-        "batch": 8,
-    }
-    assert upgrade_loop({"quantization_aware": True}) == {"quantization_aware": True}
+    assert upgrade_loop({"trunk_factor": 0.3, "batch": 8}) == {"backbone_factor": 0.3, "batch": 8}
 
 
 def test_the_shipped_weights_fill_every_parameter() -> None:

@@ -268,3 +268,26 @@ def test_the_average_follows_every_tensor_wherever_a_validation_left_it(data: Pa
     for name, found in run.average.state_dict().items():
         new = run.net.state_dict()[name]
         assert torch.equal(found, torch.lerp(before[name], new, weight) if new.is_floating_point() else new), name
+
+
+def test_the_weight_of_the_masks_is_an_option_of_the_joint_model(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = tmp_path / "start.safetensors"
+    save_file(model().state_dict(), start)
+    words = [*WORDS, "--data", str(data), "--root", str(data), "--init", str(start), "--epochs", "1"]
+    losses, recipes = {}, {}
+    for weight in ("1", "2"):
+        out = tmp_path / weight
+        train_joint.main([*words, "--mask-weight", weight, "--out", str(out)])
+        losses[weight] = json.loads((out / "history.json").read_text())[0]
+        recipes[weight] = json.loads((out / "recipe.json").read_text())
+    assert losses["2"]["full"] == pytest.approx(2 * losses["1"]["full"], rel=0.05)
+    assert losses["2"]["giou"] == pytest.approx(losses["1"]["giou"], rel=0.05)
+    assert [recipe["model"]["mask_weight"] for recipe in recipes.values()] == [1, 2]
+    assert [recipe["differs"].get("mask_weight") for recipe in recipes.values()] == [None, "2, not 1"]
+    for bad in ("0", "-1", "nan", "inf"):
+        with pytest.raises(SystemExit) as end:
+            train_joint.main([*words, "--mask-weight", bad, "--out", str(tmp_path / "bad")])
+        assert end.value.code == 2
+        assert "--mask-weight must be above 0, got " in capsys.readouterr().err

@@ -119,18 +119,15 @@ def load_part(module: nn.Module, state: dict[str, Tensor], source: Path, *, whol
     module.load_state_dict(state, strict=False)
 
 
-def mode_setter(
-    net: nn.Module, *, task: Task, pretrained: bool, quantization_aware: bool = False
-) -> Callable[[nn.Module], None]:
+def mode_setter(net: nn.Module, *, task: Task, pretrained: bool) -> Callable[[nn.Module], None]:
     """Return the function that sets the modes of a net before each epoch.
 
     The first stages of pretrained detectors (the paper, section 2.1.1) and pretrained Lite backbones are frozen. The
-    paper's segmenters and randomly initialised nets are trained completely, and so are Lite backbones in
-    quantization-aware training: their first stages lose most by rounding, and frozen ones could not adapt to it.
+    paper's segmenters and randomly initialised nets are trained completely.
     """
     backbone = backbone_of(net)
     if pretrained and isinstance(backbone, EfficientNetLite):
-        return _train if quantization_aware else _hold_lite_stages
+        return _hold_lite_stages
     if pretrained and task == "detector" and isinstance(backbone, ResNet):
         return _hold_first_stage
     return _train

@@ -9,7 +9,6 @@ import json
 import random
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from trainers.training.checkpoint_file import load_checkpoint, reason
 from trainers.training.contract import Losses, ModelWithLoss, Targets
 from trainers.training.depthwise import use_fast_depthwise
 from trainers.training.distributed import ProcessGroup, any_process, barrier, wrap_model
-from trainers.training.quantization import round_activations, rounded_weights
 from trainers.training.run_folder import (
     BAD_BATCH,
     BEST,
@@ -151,8 +149,6 @@ class Run:
         self.list_averaged()
         if self.group.device == "cpu":
             use_fast_depthwise(net)
-        if self.config.quantization_aware:
-            round_activations(net)  # not in the average, which is validated in float
         self.model = wrap_model(self.task.model, self.group)
 
     def list_averaged(self) -> None:
@@ -297,12 +293,11 @@ def train_step(run: Run, images: Tensor, targets: Targets, folder: Path) -> dict
         group["lr"] = group["factor"] * learning_rate(run.config, run.step, run.total_steps, run.share())
     device = run.group.device.split(":")[0]
     precision = PRECISIONS.get(run.config.precision)
-    with rounded_weights(run.net) if run.config.quantization_aware else nullcontext():
-        with torch.autocast(device, dtype=precision, enabled=precision is not None):
-            losses = run.model(images, targets)
-        check_finite(run, losses, images, targets, folder)
-        run.optimizer.zero_grad(set_to_none=True)
-        run.scaler.scale(losses["loss"]).backward()
+    with torch.autocast(device, dtype=precision, enabled=precision is not None):
+        losses = run.model(images, targets)
+    check_finite(run, losses, images, targets, folder)
+    run.optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(losses["loss"]).backward()
     if run.config.clip_norm is not None:
         run.scaler.unscale_(run.optimizer)
         nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)

@@ -120,9 +120,6 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="input size, px (default: the recipe's)")
     add("--learning-rate", type=float, help="peak learning rate (default: from recipe and batch)")
     add("--precision", choices=["float32", "bfloat16", "float16"], help="default: the recipe's")
-    add("--quantization-aware", action="store_true",
-        help="round activations and weights as an INT8 engine does, such as for the end of a run; no stage of a Lite "
-        "backbone is frozen then, because the first ones lose most")  # fmt: skip
     add("--augment", choices=list(AUGMENTS), help="settings of the augmentation (default: the recipe's)")
     add("--full-size", action="store_true", help="no smaller images in the first epochs, such as for the end of a run")
     add("--validate-every", type=int, metavar="N", help="epochs between validations (default: the recipe's)")
@@ -213,7 +210,6 @@ def _loop(loop: LoopConfig, options: argparse.Namespace) -> LoopConfig:
     if options.checkpoint_minutes is not None:
         loop = replace(loop, checkpoint_s=60 * options.checkpoint_minutes)
     loop = replace(loop, small_share=0.0) if options.full_size else loop
-    loop = replace(loop, quantization_aware=loop.quantization_aware or options.quantization_aware)
     named = {name: getattr(options, name) for name in ("learning_rate", "precision", "workers", "validate_every")}
     return replace(loop, **{name: value for name, value in named.items() if value is not None})
 
@@ -301,9 +297,7 @@ def task_of(recipe: Recipe, net: nn.Module, validation: list[Still], *, pretrain
         backbone=backbone_of(net),
         validate=lambda average: validate(engine_of(recipe, average, device), validation),
         score=_SCORE[recipe.task],
-        set_mode=mode_setter(
-            net, task=recipe.task, pretrained=pretrained, quantization_aware=recipe.loop.quantization_aware
-        ),
+        set_mode=mode_setter(net, task=recipe.task, pretrained=pretrained),
     )
 
 
@@ -418,8 +412,6 @@ def differences(recipe: Recipe, init: str, sets: TrainingSets) -> dict[str, str]
         ours, recipes = getattr(recipe.loop, name), getattr(original.loop, name)
         if ours != recipes:
             found[name] = f"{ours}, not {recipes}" if isinstance(ours, str) else f"{ours:g}, not {recipes:g}"
-    if recipe.loop.quantization_aware != original.loop.quantization_aware:
-        found["quantization_aware"] = "rounded as in INT8"
     if recipe.augment != original.augment:
         found["augment"] = next((name for name, one in AUGMENTS.items() if one == recipe.augment), "changed")
     if recipe.config.size != original.config.size:

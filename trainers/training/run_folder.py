@@ -69,12 +69,8 @@ def check_format(found: Any, path: Path) -> None:
 
 
 def upgrade_loop(loop: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a training loop as today's version writes them.
-
-    Earlier versions wrote `trunk_factor`, and did not know `quantization_aware`.
-    """
-    renamed = {"backbone_factor" if name == "trunk_factor" else name: value for name, value in loop.items()}
-    return {"quantization_aware": False, **renamed}
+    """Return the settings of a training loop under today's names; earlier versions wrote `trunk_factor`."""
+    return {"backbone_factor" if name == "trunk_factor" else name: value for name, value in loop.items()}
 
 
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:

@@ -29,7 +29,6 @@ class LoopConfig:
         clip_norm: largest norm of the gradient; None: no clipping.
         average_decay: decay of the moving average of the weights; None: no average.
         precision: of forward and backward.
-        quantization_aware: round what the convolutions read as an INT8 engine does (`training.quantization`).
         scales: relative image sizes, one drawn per step (multi-scale training).
         small_share: fraction of the epochs, at the start, that train at `small_scale` (progressive resizing).
         small_scale: relative image size of these epochs.
@@ -52,7 +51,6 @@ class LoopConfig:
     clip_norm: float | None = 10.0
     average_decay: float | None = 0.998
     precision: Precision = "float32"
-    quantization_aware: bool = False
     scales: tuple[float, ...] = (1.0,)
     small_share: float = 0.0
     small_scale: float = 0.8

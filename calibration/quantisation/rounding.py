@@ -1,11 +1,8 @@
-"""Quantization-aware training: what a convolution reads is rounded much as its INT8 engine will round it.
+"""Rounds in torch what a convolution reads, much as its INT8 engine does: to learn weights that bear it.
 
-As `calibration.int8` does it, activations are rounded to 256 levels, per channel before a depthwise convolution, and
-weights per output channel to 7 bits, to 8 in depthwise convolutions. Gradients pass through unchanged (the
-straight-through estimator of Jacob et al., CVPR 2018). Weights are stored, averaged and validated in float.
-
-Not imitated: ranges measured over many images (here they are the batch's own), and the rounding of additions and of
-resized maps. bfloat16 holds values from 128 to 255 levels to one level.
+As in `calibration.int8`, activations are rounded to 256 levels, per channel before a depthwise convolution, and weights
+per output channel to 7 bits, to 8 in depthwise convolutions. Gradients pass through unchanged (the straight-through
+estimator of Jacob et al., CVPR 2018). The rounding of additions and of resized maps is not imitated.
 """
 
 from collections.abc import Iterator
@@ -22,24 +19,17 @@ _WEIGHT_STEPS, _DEPTHWISE_WEIGHT_STEPS = 63.5, 127.0  # to the largest magnitude
 _LEAST_RANGE = 1e-6  # of a tensor that is 0 throughout
 
 
-def round_activations(net: nn.Module) -> None:
-    """Make every convolution that `quantizable` names read rounded activations in training mode."""
-    for conv in quantizable(net).values():
-        conv.register_forward_pre_hook(_round_input)
+def activation_range(conv: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lowest and the highest value of a convolution's input (N, C, h, w), and 0 if it lies outside.
+
+    Each is (1, C, 1, 1), per channel, before a depthwise convolution and otherwise (1, 1, 1, 1).
+    """
+    axes = (0, 2, 3) if conv.groups == x.shape[1] > 1 else (0, 1, 2, 3)
+    return x.amin(axes, keepdim=True).clamp(max=0), x.amax(axes, keepdim=True).clamp(min=0)
 
 
-def _round_input(conv: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-    x = inputs[0]
-    if not conv.training or not x.numel():
-        return None
-    per_channel = bool(conv.groups == x.shape[1] > 1)
-    return (Rounded.apply(x, activation_step(x.detach(), per_channel=per_channel)),)
-
-
-def activation_step(x: Tensor, *, per_channel: bool) -> Tensor:
-    """Return the distance of two levels of x (N, C, h, w): (1, C, 1, 1) per channel, otherwise (1, 1, 1, 1)."""
-    axes = (0, 2, 3) if per_channel else (0, 1, 2, 3)
-    low, high = x.amin(axes, keepdim=True).clamp(max=0), x.amax(axes, keepdim=True).clamp(min=0)
+def step_of(low: Tensor, high: Tensor) -> Tensor:
+    """Return the distance of two of the 256 levels of a range."""
     return (high - low).clamp(min=_LEAST_RANGE) / _ACTIVATION_STEPS
 
 
