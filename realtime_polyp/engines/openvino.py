@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13, properties
+from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Hint, Pixels, Task, as_answer
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 _OUTPUTS: dict[Task, int] = {"detector": 2, "segmenter": 1, "joint": 3}
 # On some CPUs OpenVINO would choose bfloat16, which is slower for these models and less accurate.
 _COMPILE_OPTIONS = {properties.hint.inference_precision: ov.Type.f32}
-_ARITHMETIC = {
-    "Add": opset13.add, "Subtract": opset13.subtract, "Multiply": opset13.multiply, "Divide": opset13.divide,
-}  # fmt: skip
 
 
 class OpenVinoEngine(BaseEngine):
@@ -151,46 +148,10 @@ def graph_problem(graph: ov.Model, weights: Weights) -> str | None:
 def _open(name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], hint: Hint) -> OpenVinoEngine:
     key = engine_key(name, weights, kinds, openvino=ov.__version__)
     kind = OpenVinoEngine if hint == "latency" else OverlappingOpenVinoEngine
-    compile_ = partial(compile_for_cpu, transpose_after_normalisation(graph), hint=hint)
+    compile_ = partial(compile_for_cpu, graph, hint=hint)
     # Live video is displayed while the model compiles, so compilation has a low priority.
     compiled = compile_() if hint == "throughput" else with_low_priority(compile_)
     return kind(name, compiled, weights, key)
-
-
-def transpose_after_normalisation(graph: ov.Model) -> ov.Model:
-    """Change the order of the first operations in place: pixels are normalised as (1, h, w, 3), then transposed.
-
-    OpenVINO's convolutions read (h, w, channels), so that a transposition directly before one costs nothing. Before the
-    normalisation it is a copy of the image, and another one follows. Only arithmetic with one number for all channels
-    is moved. The answers of the shipped models are equal to the bit.
-    """
-    pixels = graph.input(0)
-    transposition = converted = _only_reader(pixels)
-    if converted and converted.get_type_name() == "Convert":
-        pixels = converted.output(0)
-        transposition = _only_reader(pixels)
-    if transposition is None or transposition.get_type_name() != "Transpose":
-        return graph
-    last = transposition
-    while (step := _only_reader(last.output(0))) and (number := _number_of(step)) is not None:
-        pixels, last = _ARITHMETIC[step.get_type_name()](pixels, number).output(0), step
-    last.output(0).replace(opset13.transpose(pixels, transposition.input_value(1)).output(0))
-    graph.validate_nodes_and_infer_types()
-    return graph
-
-
-def _only_reader(output: ov.Output) -> ov.Node | None:
-    readers = output.get_target_inputs()
-    return next(iter(readers)).get_node() if len(readers) == 1 else None
-
-
-def _number_of(node: ov.Node) -> ov.Node | None:
-    """Return the second operand of an arithmetic operation if it is one number."""
-    if node.get_type_name() not in _ARITHMETIC:
-        return None
-    constant = node.input_value(1).get_node()
-    is_number = constant.get_type_name() == "Constant" and constant.data.size == 1
-    return opset13.constant(constant.data.reshape(())) if is_number else None
 
 
 def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency") -> ov.CompiledModel:
