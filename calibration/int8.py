@@ -46,7 +46,7 @@ _EPILOG = """examples:
   python -m calibration.int8 --model lowrank-lite2 --frames 500 --data DATA
   python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, more accurate and slower
   python -m calibration.int8 --model gflv2-lite0 --keep detector.backbone.stem.1    these layers, without a search
-  python -m calibration.int8 --model polyp-lite2 --tune 700          every layer in INT8, its weights tuned for that"""
+  python -m calibration.int8 --model polyp-lite2 --tune 400          every layer in INT8, its weights tuned for that"""
 Pixels = NDArray[np.uint8]
 
 
@@ -96,7 +96,8 @@ def run(options: argparse.Namespace) -> None:
     # The float model as a graph to quantise: no engine is opened.
     graph = convert(load_module(weights), weights.size)
     if options.tune:
-        int8 = quantize_tuned(weights, frames, _read_frames(_tuning_stills(stills), weights.size), options.tune)
+        images = _read_frames([stills[i] for i in choose_for_tuning(len(stills), held_out)], weights.size)
+        int8 = quantize_tuned(weights, frames, images, options.tune)
         error = ERRORS[weights.task](run_model(graph, held_out_frames), run_model(int8, held_out_frames))
         choice = Choice((), (), (error,))
     else:
@@ -130,9 +131,12 @@ def quantize_tuned(weights: Weights, frames: Sequence[Pixels], images: Sequence[
     return quantize(convert(tuned, weights.size), frames, [], correct_biases=False)
 
 
-def _tuning_stills(stills: Sequence[Still]) -> list[Still]:
-    order = np.random.default_rng(0).permutation(len(stills))[:_TUNING_STILLS]
-    return [stills[place] for place in order]
+def choose_for_tuning(count: int, held_out: Sequence[int]) -> list[int]:
+    """Return indices of `count` stills, at most 1,400, without those held out. Raises ValueError if none is left."""
+    others = sorted({*range(count)} - {*held_out})
+    if not others:
+        raise ValueError("no training stills are left to tune on: lower --held-out")
+    return np.random.default_rng(0).permutation(others)[:_TUNING_STILLS].tolist()
 
 
 def choose_held_out(stills: Sequence[Still], lights: Sequence[Light], chosen: Sequence[int], count: int) -> list[int]:

@@ -44,7 +44,7 @@ class TuningConfig:
         seed: of all random numbers.
     """
 
-    steps: int = 800
+    steps: int = 400
     learning_rate: float = 3e-5
     seed: int = 0
 

@@ -104,6 +104,14 @@ def test_the_command_tunes_and_leaves_no_layer_in_float(
             assert end.value.code == 2 and said in capsys.readouterr().err
 
 
+def test_stills_that_are_held_out_are_not_tuned_on() -> None:
+    chosen = int8.choose_for_tuning(2000, range(0, 2000, 40))
+    assert len(chosen) == len(set(chosen)) == 1400 and not any(place % 40 == 0 for place in chosen)
+    assert sorted(int8.choose_for_tuning(5, [1])) == [0, 2, 3, 4]
+    with pytest.raises(ValueError, match="no training stills are left to tune on: lower --held-out"):
+        int8.choose_for_tuning(2, [0, 1])
+
+
 def test_tuning_is_for_joint_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         int8.main(["--model", "gflv2-lite0", "--tune", "5", "--data", str(tmp_path)])
