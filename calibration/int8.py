@@ -18,15 +18,7 @@ from tqdm import tqdm
 from calibration.quantisation.card import section, write_section
 from calibration.quantisation.frames import Light, choose_stills, format_table, measure_lights
 from calibration.quantisation.layers import body, float_names, module_of
-from calibration.quantisation.sensitivity import (
-    BOUNDS,
-    ERRORS,
-    Choice,
-    choose_float_layers,
-    float_weights,
-    run_model,
-)
-from calibration.quantisation.tuning import TuningConfig, tune
+from calibration.quantisation.sensitivity import BOUNDS, Choice, choose_float_layers, float_weights
 from realtime_polyp.atomic_write import replacing
 from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import load_module
@@ -40,13 +32,11 @@ from trainers.leave_one_out import UNSEEN
 
 _SCAN_FRAMES = 100  # of the calibration frames, to measure ranges for the sensitivity scan
 _HELD_OUT = 48
-_TUNING_STILLS = 1400  # as many as half a gigabyte holds at 320 x 384
 _EPILOG = """examples:
   python -m calibration.int8 --model gflv2-lite0
   python -m calibration.int8 --model lowrank-lite2 --frames 500 --data DATA
   python -m calibration.int8 --model gflv2-lite0 --bound 0.01    more layers in float32, more accurate and slower
-  python -m calibration.int8 --model gflv2-lite0 --keep detector.backbone.stem.1    these layers, without a search
-  python -m calibration.int8 --model polyp-lite2 --tune 400          every layer in INT8, its weights tuned for that"""
+  python -m calibration.int8 --model gflv2-lite0 --keep detector.backbone.stem.1    these layers, without a search"""
 Pixels = NDArray[np.uint8]
 
 
@@ -70,13 +60,6 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep", nargs="+", default=[], metavar="MODULE", help="leave these layers in float32, whatever the bound"
     )
-    parser.add_argument(
-        "--tune",
-        type=int,
-        metavar="STEPS",
-        help="tune the rounded weights of a joint model until it answers as in float32, and leave no layer in float32; "
-        "about a second per step on two cores",
-    )
     parser.add_argument("--folder", type=Path, default=WEIGHTS_FOLDER, help="weights folder (default: %(default)s)")
     return parser
 
@@ -84,7 +67,6 @@ def command_line() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Quantise and write the model. Raises OSError or ValueError with a one-sentence cure."""
     weights = find_weights(options.model, folder=options.folder)
-    check_tuning(options, weights)
     bound = BOUNDS[weights.task] if options.bound is None else options.bound
     stills = training_stills(options.data)
     lights = measure_lights(stills)
@@ -95,48 +77,11 @@ def run(options: argparse.Namespace) -> None:
     frames, held_out_frames = (_read_frames([stills[i] for i in some], weights.size) for some in (chosen, held_out))
     # The float model as a graph to quantise: no engine is opened.
     graph = convert(load_module(weights), weights.size)
-    if options.tune:
-        images = _read_frames([stills[i] for i in choose_for_tuning(len(stills), held_out)], weights.size)
-        int8 = quantize_tuned(weights, frames, images, options.tune)
-        error = ERRORS[weights.task](run_model(graph, held_out_frames), run_model(int8, held_out_frames))
-        choice = Choice((), (), (error,))
-    else:
-        choice = find_sensitive_layers(graph, frames, held_out_frames, weights.task, bound, options.keep)
-        int8 = quantize(graph, frames, [layer.name for layer in choice.kept])
-    save(int8, weights)
+    choice = find_sensitive_layers(graph, frames, held_out_frames, weights.task, bound, options.keep)
+    save(quantize(graph, frames, [layer.name for layer in choice.kept]), weights)
     text = section(choice, bound, table, command_of(options))
     print(text)
     write_section(weights.folder / f"{weights.model}.md", text)
-
-
-def check_tuning(options: argparse.Namespace, weights: Weights) -> None:
-    """Raise ValueError for a --tune that cannot be done."""
-    if options.tune is None:
-        return
-    if options.tune < 1:
-        raise ValueError(f"--tune must be at least 1, got {options.tune}")
-    if weights.task != "joint":
-        raise ValueError(f"--tune is for joint models, and {weights.model} is a {weights.task}: leave it out")
-    if options.keep or options.bound is not None:
-        raise ValueError("--tune leaves no layer in float32: leave out --keep and --bound")
-
-
-def quantize_tuned(weights: Weights, frames: Sequence[Pixels], images: Sequence[Pixels], steps: int) -> ov.Model:
-    """Quantise every layer of a joint model whose weights were tuned for it.
-
-    Biases are not corrected: correction would make the result answer as the tuned weights do in float32, not as the
-    model does. frames: to measure ranges on. images: to tune on.
-    """
-    tuned = tune(load_module(weights), images, frames, TuningConfig(steps=steps))  # type: ignore[arg-type]
-    return quantize(convert(tuned, weights.size), frames, [], correct_biases=False)
-
-
-def choose_for_tuning(count: int, held_out: Sequence[int]) -> list[int]:
-    """Return indices of `count` stills, at most 1,400, without those held out. Raises ValueError if none is left."""
-    others = sorted({*range(count)} - {*held_out})
-    if not others:
-        raise ValueError("no training stills are left to tune on: lower --held-out")
-    return np.random.default_rng(0).permutation(others)[:_TUNING_STILLS].tolist()
 
 
 def choose_held_out(stills: Sequence[Still], lights: Sequence[Light], chosen: Sequence[int], count: int) -> list[int]:
@@ -161,7 +106,6 @@ def command_of(options: argparse.Namespace) -> str:
     words = [f"python -m calibration.int8 --model {options.model} --frames {options.frames}"]
     words += [] if options.bound is None else [f"--bound {options.bound:g}"]
     words += [] if options.held_out == _HELD_OUT else [f"--held-out {options.held_out}"]
-    words += [f"--tune {options.tune}"] if options.tune else []
     return " ".join([*words, "--keep", *options.keep] if options.keep else words)
 
 

@@ -6,10 +6,6 @@ from calibration.quantisation.sensitivity import Choice
 
 TITLE = "## INT8"
 _SHOWN = 8  # layers of the table: the most sensitive
-_ERROR = (
-    "The error is the root mean square of 1 - IoU with the float model's boxes for a detector, and of the change in "
-    "probability for a segmenter; for a joint model the larger of the two, each as a share of its bound."
-)
 
 
 def section(choice: Choice, bound: float, frames: str, command: str) -> str:
@@ -20,48 +16,44 @@ def section(choice: Choice, bound: float, frames: str, command: str) -> str:
     return "\n".join(
         [
             TITLE,
-            f"`{command}`: NNCF, minimum-maximum ranges over the frames below, "
-            f"{'biases corrected layer by layer' if choice.layers else 'no correction of biases'}. Weights have 7 "
-            "bits, except for depthwise convolutions, so that every CPU computes the same integers. The "
+            f"`{command}`: NNCF, minimum-maximum ranges over the frames below, biases corrected layer by layer. "
+            "Weights have 7 bits, except for depthwise convolutions, so that every CPU computes the same integers. The "
             "operations after backbone, neck and towers (of a mask: after its projection) stay in float32.",
             "",
             frames,
             "",
             _summary(choice, bound),
             "",
+            "| layer | kind | error alone | elements moved | precision |",
+            "|---|---|---|---|---|",
             *_rows(choice),
+            "",
         ]
     )
 
 
 def _summary(choice: Choice, bound: float) -> str:
-    if not choice.layers:
-        return (
-            "No layer of backbone, neck and towers stays in float32: the weights were tuned until they answered, "
-            "rounded, as in float32. Error of the outputs on held-out training stills: "
-            f"{choice.errors[-1]:.4f}. {_ERROR}"
-        )
     steps = ", ".join(f"{error:.4f}" for error in choice.errors)
     reached = "reached" if choice.errors[-1] <= bound else "not reached"
     return (
         f"{len(choice.kept)} layers stay in float32, of {len(choice.layers)} that were measured. Error of the outputs "
         "on held-out training stills, before bias correction, with 0, 1, 2, ... layers in float32: "
-        f"{steps}; bound {bound:g}, {reached}. {_ERROR} The most sensitive layers, each alone in INT8:"
+        f"{steps}; bound {bound:g}, {reached}. "
+        "The error is the root mean square of 1 - IoU with the float model's boxes for a detector, and of the change "
+        "in probability for a segmenter; for a joint model the larger of the two, each as a share of its bound. The "
+        "most sensitive layers, each alone in INT8:"
     )
 
 
 def _rows(choice: Choice) -> list[str]:
-    if not choice.layers:
-        return []
     kept = {layer.name for layer in choice.kept}
     most = sorted(choice.layers, key=lambda layer: -layer.error)[:_SHOWN]
     shown = [*most, *(layer for layer in choice.kept if layer not in most)]
-    rows = [
+    return [
         f"| {layer.module or layer.name} | {layer.kind} | {layer.error:.4f} | {layer.moved / 1e6:.2f} M | "
         f"{'float32' if layer.name in kept else 'INT8'} |"
         for layer in shown
     ]
-    return ["| layer | kind | error alone | elements moved | precision |", "|---|---|---|---|---|", *rows, ""]
 
 
 def write_section(path: Path, text: str) -> None:
