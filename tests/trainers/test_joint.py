@@ -290,4 +290,4 @@ def test_the_weight_of_the_masks_is_an_option_of_the_joint_model(
         with pytest.raises(SystemExit) as end:
             train_joint.main([*words, "--mask-weight", bad, "--out", str(tmp_path / "bad")])
         assert end.value.code == 2
-        assert "--mask-weight must be above 0, got " in capsys.readouterr().err
+        assert "--mask-weight must be a number above 0, got " in capsys.readouterr().err

@@ -127,6 +127,7 @@ def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentPa
     add("--minutes", type=float, metavar="N",
         help="end after N minutes, before the last validation, if the epochs have not ended; the schedule follows the "
         "clock")  # fmt: skip
+    parser.set_defaults(mask_weight=None)
     if task == "joint":
         add("--mask-weight", type=float, metavar="W",
             help="weight of the segmenter's losses beside the detector's (default: the recipe's)")  # fmt: skip
@@ -190,11 +191,10 @@ def apply_options(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     if options.size:
         check_size(options.size)
         recipe = recipe.sized((options.size[0], options.size[1]))
-    weight = getattr(options, "mask_weight", None)  # an option of the joint model alone
-    if weight is not None:
-        if not 0 < weight < math.inf:
-            raise ValueError(f"--mask-weight must be above 0, got {weight:g}")
-        recipe = replace(recipe, config=replace(recipe.config, mask_weight=weight))
+    if options.mask_weight is not None:
+        if not 0 < options.mask_weight < math.inf:
+            raise ValueError(f"--mask-weight must be a number above 0, got {options.mask_weight:g}")
+        recipe = replace(recipe, config=replace(recipe.config, mask_weight=options.mask_weight))
     augment = AUGMENTS[options.augment] if options.augment else recipe.augment
     return replace(recipe, loop=_loop(recipe.loop, options), augment=augment)
 
