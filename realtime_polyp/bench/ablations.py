@@ -29,7 +29,7 @@ from realtime_polyp.sources import FileSource
 from realtime_polyp.telemetry.summary import measure_fps
 from realtime_polyp.temporal.filter import TemporalFilter, fuse_box_and_mask
 
-_ENGINES = ("eager", "openvino", "openvino-int8")
+_ENGINES = ("eager", "openvino", "openvino-int8", "openvino-int8-bf16")
 _DECODER_THREADS = ("NONE", "AUTO", "SLICE")
 _BATCHES = (1, 2, 4)
 _BATCH_FRAMES = 96
@@ -126,7 +126,10 @@ def candidates(given: AblationInput) -> Ablation:
 
 
 def engines(given: AblationInput) -> Ablation:
-    opened = {name: given.open_runtime(engine=name).pipeline() for name in _ENGINES}
+    from realtime_polyp.engines.vector_units import has_bfloat16  # imports OpenVINO
+
+    names = [name for name in _ENGINES if "bf16" not in name or has_bfloat16()]
+    opened = {name: given.open_runtime(engine=name).pipeline() for name in names}
     return Ablation("the whole pipeline", {name: partial(_run_session, given, one) for name, one in opened.items()})
 
 

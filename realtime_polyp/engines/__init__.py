@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypedDict, Unpack, cast
 
 from realtime_polyp.engines.base import DetectorEngine, Engine, EngineError, Hint, SegmenterEngine, Task
-from realtime_polyp.engines.gate import is_rejected
+from realtime_polyp.engines.gate import failure_reason, is_rejected
 from realtime_polyp.engines.halves import halves_of
 from realtime_polyp.engines.weights import Weights, find_weights
 
@@ -26,10 +26,10 @@ def _open_openvino(weights: Weights, device: str, hint: Hint) -> Engine:
     return open_float32(weights, device, hint)
 
 
-def _open_openvino_int8(weights: Weights, device: str, hint: Hint) -> Engine:
+def _open_openvino_int8(weights: Weights, device: str, hint: Hint, *, precision: str = "float32") -> Engine:
     from realtime_polyp.engines.openvino import open_int8
 
-    return open_int8(weights, device, hint)
+    return open_int8(weights, device, hint, precision=precision)
 
 
 def _open_compiled(weights: Weights, device: str, hint: Hint, *, precision: str = "float32") -> Engine:
@@ -51,6 +51,7 @@ ENGINES: dict[str, Callable[[Weights, str, Hint], Engine]] = {
     "eager-bf16": partial(_open_eager, precision="bfloat16"),
     "openvino": _open_openvino,
     "openvino-int8": _open_openvino_int8,
+    "openvino-int8-bf16": partial(_open_openvino_int8, precision="bfloat16"),
     "compiled": _open_compiled,
     "compiled-fp16": partial(_open_compiled, precision="float16"),
     "compiled-bf16": partial(_open_compiled, precision="bfloat16"),
@@ -128,14 +129,16 @@ def open_segmenter(
 def _open_best_on_cpu(weights: Weights, hint: Hint) -> Engine:
     """Open INT8 if the weights include it, the gate has not rejected it and its sums do not saturate; else float32.
 
-    The engine's `notes` say if they would saturate.
+    What is not in INT8 computes in bfloat16 where the CPU has it and the gate has accepted it. The engine's `notes` say
+    if the sums would saturate.
     """
     name, notes = "openvino-int8", list[str]()
     if "int8-xml" in weights.files and not is_rejected(weights.model, name):
         from realtime_polyp.engines.vector_units import SaturationError  # imports OpenVINO
 
+        fast = "openvino-int8-bf16"
         try:
-            return ENGINES[name](weights, "cpu", hint)
+            return ENGINES[fast if _passed_in_bfloat16(weights, fast) else name](weights, "cpu", hint)
         except SaturationError as error:
             notes.append(f"{error}; continuing without {name}")
             print(f"{weights.model}: {notes[0]}", file=sys.stderr)
@@ -143,6 +146,14 @@ def _open_best_on_cpu(weights: Weights, hint: Hint) -> Engine:
     if notes:
         engine.notes = tuple(notes)
     return engine
+
+
+def _passed_in_bfloat16(weights: Weights, engine: str) -> bool:
+    """Whether the CPU multiplies bfloat16 and the gate has accepted INT8 with it."""
+    from realtime_polyp.engines.openvino import int8_key
+    from realtime_polyp.engines.vector_units import has_bfloat16
+
+    return has_bfloat16() and failure_reason(engine, weights.model, int8_key(weights, precision="bfloat16")) is None
 
 
 def decoding_device(device: str) -> str | None:

@@ -60,7 +60,7 @@ def open_best(
     return engine
 
 
-_CPU_LADDER = ("openvino-int8", "openvino", REFERENCE)
+_CPU_LADDER = ("openvino-int8-bf16", "openvino-int8", "openvino", REFERENCE)
 
 
 def engines_after(name: str, device: str) -> list[tuple[str, str]]:

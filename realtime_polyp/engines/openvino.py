@@ -1,6 +1,7 @@
 """The models compiled by OpenVINO for a CPU.
 
-The float32 model is converted when it is opened; the INT8 model is read from the shipped weights.
+The float32 model is converted when it is opened; the INT8 model is read from the shipped weights. Its layers that INT8
+would harm compute in float32, or in bfloat16 on a CPU with such instructions, nearly twice as fast.
 """
 
 import os
@@ -16,16 +17,18 @@ from openvino import properties
 from openvino.preprocess import PrePostProcessor
 
 from realtime_polyp.engines.base import BaseEngine, EngineError, Hint, Pixels, Task, as_answer
-from realtime_polyp.engines.vector_units import check_sums
+from realtime_polyp.engines.vector_units import check_bfloat16, check_sums
 from realtime_polyp.engines.weights import Weights, engine_key
 from realtime_polyp.telemetry.priority import with_low_priority
 
 if TYPE_CHECKING:
     from torch import nn
 
+_INT8_FILES = ("int8-xml", "int8-bin")
 _OUTPUTS: dict[Task, int] = {"detector": 2, "segmenter": 1, "joint": 3}
-# On some CPUs OpenVINO would choose bfloat16, which is slower for these models and less accurate.
-_COMPILE_OPTIONS = {properties.hint.inference_precision: ov.Type.f32}
+# What computes in floating point. Without a hint OpenVINO would choose bfloat16 on some CPUs, for float32 models too.
+_PRECISIONS = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
+_INT8_NAMES = {"float32": "openvino-int8", "bfloat16": "openvino-int8-bf16"}
 
 
 class OpenVinoEngine(BaseEngine):
@@ -111,13 +114,18 @@ def open_float32(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
     return _open("openvino", graph, weights, ("safetensors",), hint)
 
 
-def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
+def open_int8(weights: Weights, device: str, hint: Hint, *, precision: str = "float32") -> OpenVinoEngine:
     """Compile the shipped INT8 model.
 
+    precision: of the layers that are not in INT8: "float32", or "bfloat16" on a CPU with such instructions.
+
     Raises EngineError if it has none, if the file passes its checksum and is damaged or of another model, or if
-    `device` is not "cpu"; SaturationError if its sums would saturate on this CPU.
+    `device` is not "cpu" or lacks the precision; SaturationError if its sums would saturate on this CPU.
     """
-    _require_cpu("openvino-int8", device)
+    name = _INT8_NAMES[precision]
+    _require_cpu(name, device)
+    if precision == "bfloat16":
+        check_bfloat16(name)
     weights.path("int8-bin")  # verifies the file, which OpenVINO reads together with the graph
     path = weights.path("int8-xml")
     try:
@@ -125,9 +133,14 @@ def open_int8(weights: Weights, device: str, hint: Hint) -> OpenVinoEngine:
         if problem := graph_problem(graph, weights):
             raise RuntimeError(problem)
         check_sums(graph, weights.model)
-        return _open("openvino-int8", graph, weights, ("int8-xml", "int8-bin"), hint)
+        return _open(name, graph, weights, _INT8_FILES, hint, precision=precision)
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter where OpenVINO's own message quotes the file
         raise weights.refuse("int8-xml", error) from error
+
+
+def int8_key(weights: Weights, *, precision: str) -> str:
+    """Return the key of the engine that `open_int8` would open."""
+    return engine_key(_INT8_NAMES[precision], weights, _INT8_FILES, openvino=ov.__version__)
 
 
 def graph_problem(graph: ov.Model, weights: Weights) -> str | None:
@@ -145,25 +158,28 @@ def graph_problem(graph: ov.Model, weights: Weights) -> str | None:
     return None
 
 
-def _open(name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], hint: Hint) -> OpenVinoEngine:
+def _open(
+    name: str, graph: ov.Model, weights: Weights, kinds: tuple[str, ...], hint: Hint, *, precision: str = "float32"
+) -> OpenVinoEngine:
     key = engine_key(name, weights, kinds, openvino=ov.__version__)
     kind = OpenVinoEngine if hint == "latency" else OverlappingOpenVinoEngine
-    compile_ = partial(compile_for_cpu, graph, hint=hint)
+    compile_ = partial(compile_for_cpu, graph, hint=hint, precision=precision)
     # Live video is displayed while the model compiles, so compilation has a low priority.
     compiled = compile_() if hint == "throughput" else with_low_priority(compile_)
     return kind(name, compiled, weights, key)
 
 
-def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency") -> ov.CompiledModel:
+def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency", precision: str = "float32") -> ov.CompiledModel:
     """Compile a graph for the CPU.
 
     hint: "latency" runs one image on all cores, "shared latency" one image on half of them, and "throughput" one image
     per core. The last two are not pinned, because OpenVINO would pin two models to the same core. Two models side by
     side on one core each have the same latency as one after the other on two cores, with a fifth less CPU time
     (`bench --steps`).
+    precision: of what is not in INT8. From the last convolution on OpenVINO computes in float32 in any case.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options: dict[object, object] = dict(_COMPILE_OPTIONS)
+    options: dict[object, object] = {properties.hint.inference_precision: _PRECISIONS[precision]}
     if hint == "latency":
         options[properties.hint.performance_mode] = properties.hint.PerformanceMode.LATENCY
     else:

@@ -1,8 +1,9 @@
-"""INT8 on CPUs without VNNI: sums of products of bytes saturate, unless the weights have 7 bits.
+"""What the CPU can multiply, and what that means for INT8 and bfloat16.
 
-Without VNNI, OpenVINO multiplies bytes by `vpmaddubsw`, which adds two products of an unsigned and a signed byte and
-clips the sum to 16 bits: 2 x 255 x 127 is too much, 2 x 255 x 64 is not. NNCF's overflow fix quantises weights to 7
-bits, so that every CPU computes the same integers. Depthwise convolutions multiply in 32 bits and do not saturate.
+INT8 on CPUs without VNNI: sums of products of bytes saturate, unless the weights have 7 bits. There
+OpenVINO multiplies bytes by `vpmaddubsw`, which adds two products of an unsigned and a signed byte and clips the sum to
+16 bits: 2 x 255 x 127 is too much, 2 x 255 x 64 is not. NNCF's overflow fix quantises weights to 7 bits, so that every
+CPU computes the same integers. Depthwise convolutions multiply in 32 bits and do not saturate.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,26 @@ from realtime_polyp.engines.base import EngineError
 from realtime_polyp.telemetry.machine import cpu_flags
 
 VNNI = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})  # instructions that add products of bytes in 32 bits
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})  # instructions that multiply bfloat16 and add in float32
 _LARGEST = 64  # magnitude of a weight that never saturates
 
 
 class SaturationError(EngineError):
     """The INT8 model would compute wrongly on this CPU."""
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; without it OpenVINO would convert to float32 before every layer."""
+    return not BFLOAT16.isdisjoint(cpu_flags())
+
+
+def check_bfloat16(engine: str) -> None:
+    """Raise EngineError if this CPU does not multiply bfloat16. engine: the name of the one that needs it."""
+    if not has_bfloat16():
+        raise EngineError(
+            f"engine {engine} needs a CPU with AVX512_BF16 or AMX_BF16, and this one reports neither: use --engine "
+            "openvino-int8"
+        )
 
 
 def check_sums(graph: ov.Model, model: str) -> None:

@@ -243,7 +243,8 @@ def test_the_allowance_of_false_alarms_is_one_percentage_point(more: float, refu
 
 def test_shipped_records_without_these_figures_are_still_valid() -> None:
     records = acceptance.read_records(acceptance.WEIGHTS_FOLDER)
-    assert records and all(one.passed for one in records.values())
+    refused = {(one.model, one.engine) for one in records.values() if not one.passed}
+    assert records and refused == {("gflv2-lite0", "openvino-int8-bf16")}  # kept, so that the reason is shown
 
 
 def test_limit_writes_no_record(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_a_key_changes_with_everything_an_engine_is_made_of() -> None:
     assert made[0] == engine_key("x", weights, ("safetensors",), torch="1")
 
 
-@pytest.mark.parametrize("engine", ["openvino", "openvino-int8"])
+@pytest.mark.parametrize("engine", ["openvino", "openvino-int8", "openvino-int8-bf16"])
 @pytest.mark.parametrize("model", sorted(read_manifest()))
 def test_every_engine_that_ships_has_its_record(model: str, engine: str) -> None:
     import openvino

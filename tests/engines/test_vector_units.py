@@ -61,8 +61,10 @@ def test_shipped_int8_has_seven_bits(model: str) -> None:
 
 
 def test_auto_continues_in_float32_and_says_why(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cpu: Callable[..., None]
 ) -> None:
+    cpu("avx2")
+
     def saturates(weights: object, device: str, hint: str) -> None:
         raise SaturationError("its sums saturate")
 

@@ -312,8 +312,9 @@ def test_a_recording_ends_with_the_first_failure() -> None:
 
 
 def test_ladders() -> None:
-    cpu = [("openvino-int8", "cpu"), ("openvino", "cpu"), ("eager", "cpu")]
-    assert engines_after("openvino-int8", "cpu") == cpu[1:]
+    cpu = [("openvino-int8-bf16", "cpu"), ("openvino-int8", "cpu"), ("openvino", "cpu"), ("eager", "cpu")]
+    assert engines_after("openvino-int8-bf16", "cpu") == cpu[1:]
+    assert engines_after("openvino-int8", "cpu") == cpu[2:]
     assert engines_after("eager", "cpu") == []
     assert engines_after("tensorrt-fp16", "cuda") == [("compiled-fp16", "cuda"), ("eager", "cuda"), *cpu]
     assert engines_after("eager", "cuda") == cpu
