@@ -129,16 +129,16 @@ def open_segmenter(
 def _open_best_on_cpu(weights: Weights, hint: Hint) -> Engine:
     """Open INT8 if the weights include it, the gate has not rejected it and its sums do not saturate; else float32.
 
-    What is not in INT8 computes in bfloat16 where the CPU has it and the gate has accepted it. The engine's `notes` say
-    if the sums would saturate.
+    INT8 comes with bfloat16 if that has passed its gate and the CPU multiplies it. The engine's `notes` say if sums
+    would saturate.
     """
-    name, notes = "openvino-int8", list[str]()
-    if "int8-xml" in weights.files and not is_rejected(weights.model, name):
+    notes: list[str] = []
+    if "int8-xml" in weights.files and not is_rejected(weights.model, "openvino-int8"):
         from realtime_polyp.engines.vector_units import SaturationError  # imports OpenVINO
 
-        fast = "openvino-int8-bf16"
+        name = "openvino-int8-bf16" if _may_use_bfloat16(weights) else "openvino-int8"
         try:
-            return ENGINES[fast if _passed_in_bfloat16(weights, fast) else name](weights, "cpu", hint)
+            return ENGINES[name](weights, "cpu", hint)
         except SaturationError as error:
             notes.append(f"{error}; continuing without {name}")
             print(f"{weights.model}: {notes[0]}", file=sys.stderr)
@@ -148,12 +148,12 @@ def _open_best_on_cpu(weights: Weights, hint: Hint) -> Engine:
     return engine
 
 
-def _passed_in_bfloat16(weights: Weights, engine: str) -> bool:
-    """Whether the CPU multiplies bfloat16 and the gate has accepted INT8 with it."""
+def _may_use_bfloat16(weights: Weights) -> bool:
     from realtime_polyp.engines.openvino import int8_key
     from realtime_polyp.engines.vector_units import has_bfloat16
 
-    return has_bfloat16() and failure_reason(engine, weights.model, int8_key(weights, precision="bfloat16")) is None
+    key = int8_key(weights, precision="bfloat16")
+    return has_bfloat16() and failure_reason("openvino-int8-bf16", weights.model, key) is None
 
 
 def decoding_device(device: str) -> str | None:
