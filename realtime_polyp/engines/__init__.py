@@ -127,16 +127,15 @@ def open_segmenter(
 
 
 def _open_best_on_cpu(weights: Weights, hint: Hint) -> Engine:
-    """Open INT8 if the weights include it, the gate has not rejected it and its sums do not saturate; else float32.
+    """Open INT8 in the fastest way that the gate and this CPU allow, else float32.
 
-    INT8 comes with bfloat16 if that has passed its gate and the CPU multiplies it. The engine's `notes` say if sums
-    would saturate.
+    The engine's `notes` say if INT8's sums would saturate.
     """
+    name = _int8_engine(weights) if "int8-xml" in weights.files else None
     notes: list[str] = []
-    if "int8-xml" in weights.files and not is_rejected(weights.model, "openvino-int8"):
+    if name:
         from realtime_polyp.engines.vector_units import SaturationError  # imports OpenVINO
 
-        name = "openvino-int8-bf16" if _may_use_bfloat16(weights) else "openvino-int8"
         try:
             return ENGINES[name](weights, "cpu", hint)
         except SaturationError as error:
@@ -148,12 +147,18 @@ def _open_best_on_cpu(weights: Weights, hint: Hint) -> Engine:
     return engine
 
 
-def _may_use_bfloat16(weights: Weights) -> bool:
+def _int8_engine(weights: Weights) -> str | None:
+    """Return the name of the fastest INT8 engine for this CPU; None if the gate has rejected INT8.
+
+    Without a record, INT8 alone is returned, so that the caller's check names the missing comparison.
+    """
     from realtime_polyp.engines.openvino import int8_key
     from realtime_polyp.engines.vector_units import has_bfloat16
 
-    key = int8_key(weights, precision="bfloat16")
-    return has_bfloat16() and failure_reason("openvino-int8-bf16", weights.model, key) is None
+    name = "openvino-int8-bf16"
+    if has_bfloat16() and failure_reason(name, weights.model, int8_key(weights, precision="bfloat16")) is None:
+        return name
+    return None if is_rejected(weights.model, "openvino-int8") else "openvino-int8"
 
 
 def decoding_device(device: str) -> str | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _INT8_FILES = ("int8-xml", "int8-bin")
 _OUTPUTS: dict[Task, int] = {"detector": 2, "segmenter": 1, "joint": 3}
-# What computes in floating point. Without a hint OpenVINO would choose bfloat16 on some CPUs, for float32 models too.
+# Of what is not in INT8. Without a hint OpenVINO would choose bfloat16 on some CPUs, for float32 models too.
 _PRECISIONS = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16}
 _INT8_NAMES = {"float32": "openvino-int8", "bfloat16": "openvino-int8-bf16"}
 
@@ -176,7 +176,7 @@ def compile_for_cpu(graph: ov.Model, *, hint: Hint = "latency", precision: str =
     per core. The last two are not pinned, because OpenVINO would pin two models to the same core. Two models side by
     side on one core each have the same latency as one after the other on two cores, with a fifth less CPU time
     (`bench --steps`).
-    precision: of what is not in INT8. From the last convolution on OpenVINO computes in float32 in any case.
+    precision: of what is not in INT8. What follows the last convolution or matrix product is always in float32.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options: dict[object, object] = {properties.hint.inference_precision: _PRECISIONS[precision]}

@@ -1,9 +1,8 @@
-"""What the CPU can multiply, and what that means for INT8 and bfloat16.
+"""Which engines this CPU's instructions allow: INT8 sums that do not saturate, and products of bfloat16.
 
-INT8 on CPUs without VNNI: sums of products of bytes saturate, unless the weights have 7 bits. There
-OpenVINO multiplies bytes by `vpmaddubsw`, which adds two products of an unsigned and a signed byte and clips the sum to
-16 bits: 2 x 255 x 127 is too much, 2 x 255 x 64 is not. NNCF's overflow fix quantises weights to 7 bits, so that every
-CPU computes the same integers. Depthwise convolutions multiply in 32 bits and do not saturate.
+Without VNNI, OpenVINO multiplies bytes by `vpmaddubsw`, which adds two products of an unsigned and a signed byte and
+clips the sum to 16 bits: 2 x 255 x 127 is too much, 2 x 255 x 64 is not. NNCF's overflow fix quantises weights to 7
+bits, so that every CPU computes the same integers. Depthwise convolutions multiply in 32 bits and do not saturate.
 """
 
 from collections.abc import Iterator
@@ -23,12 +22,12 @@ class SaturationError(EngineError):
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16; without it OpenVINO would convert to float32 before every layer."""
+    """Whether this CPU has instructions for products of bfloat16."""
     return not BFLOAT16.isdisjoint(cpu_flags())
 
 
 def check_bfloat16(engine: str) -> None:
-    """Raise EngineError if this CPU does not multiply bfloat16. engine: the name of the one that needs it."""
+    """Raise EngineError if this CPU has no instructions for bfloat16. engine: name of the engine that needs them."""
     if not has_bfloat16():
         raise EngineError(
             f"engine {engine} needs a CPU with AVX512_BF16 or AMX_BF16, and this one reports neither: use --engine "
