@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     print(table.describe_machine(facts))
     config = RuntimeConfig(
         options.detector,
-        options.segmenter,
+        None if options.segmenter == "none" else options.segmenter,
         options.engine,
         options.device,
         allow_unverified=options.allow_unverified,
@@ -174,6 +174,8 @@ def check(options: argparse.Namespace) -> None:
     chosen = [name for name, given in (modes | {"--against": bool(options.against)}).items() if given]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} do not go together: choose one")
+    if "naive" in options.against and options.segmenter == "none":
+        raise ValueError("--against naive needs a segmenter, not none: leave out --segmenter none")
     check_paths([str(options.source or DEMO)], [options.json], overwrite=True)
     check_peers(options.against, options.peer_python)
 
@@ -235,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add("--allow-unverified", action="store_true", help="also run an engine that has not passed the accuracy gate")
     add("--detector", default=DEFAULT_DETECTOR, help="default: %(default)s")
-    add("--segmenter", default=DEFAULT_SEGMENTER, help="default: %(default)s")
+    add("--segmenter", default=DEFAULT_SEGMENTER, help="or none (default: %(default)s)")
     add("--json", type=Path, metavar="OUT.json", help="write every figure and the machine's description")
     return parser
 

@@ -29,7 +29,7 @@ from realtime_polyp.sources import FileSource
 from realtime_polyp.telemetry.summary import measure_fps
 from realtime_polyp.temporal.filter import TemporalFilter, fuse_box_and_mask
 
-_ENGINES = ("eager", "openvino", "openvino-int8", "openvino-int8-bf16")
+_ENGINES = ("eager", "openvino", "openvino-int8")
 _DECODER_THREADS = ("NONE", "AUTO", "SLICE")
 _BATCHES = (1, 2, 4)
 _BATCH_FRAMES = 96
@@ -52,8 +52,13 @@ class AblationInput:
     images: Sequence[Image]
 
     def open_runtime(self, *, live: bool = False, engine: str | None = None) -> Runtime:
-        """Open the runtime, compiled for short delays (live) or throughput. engine: in place of the config's."""
-        return open_runtime(replace(self.config, live=live, engine=engine or self.config.engine))
+        """Open the runtime, compiled for short delays (live) or throughput.
+
+        engine: in place of the config's, verified or not.
+        """
+        if engine is None:
+            return open_runtime(replace(self.config, live=live))
+        return open_runtime(replace(self.config, live=live, engine=engine, allow_unverified=True))
 
 
 def threads(given: AblationInput) -> Ablation:
@@ -128,7 +133,7 @@ def candidates(given: AblationInput) -> Ablation:
 def engines(given: AblationInput) -> Ablation:
     from realtime_polyp.engines.vector_units import has_bfloat16  # imports OpenVINO
 
-    names = [name for name in _ENGINES if "bf16" not in name or has_bfloat16()]
+    names = (*_ENGINES, "openvino-int8-bf16") if has_bfloat16() else _ENGINES
     opened = {name: given.open_runtime(engine=name).pipeline() for name in names}
     return Ablation("the whole pipeline", {name: partial(_run_session, given, one) for name, one in opened.items()})
 

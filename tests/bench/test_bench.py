@@ -60,6 +60,15 @@ def test_memory_over_time_is_told(clip: Path, fake_engines: object, capsys: pyte
     assert "resident memory" in capsys.readouterr().out
 
 
+def test_a_detector_alone_is_measured(
+    clip: Path, tmp_path: Path, fake_engines: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--detector", "fake", "--segmenter", "none", "--engine", "openvino"]
+    main(["--source", str(clip), "--runs", "1", "--json", str(tmp_path / "out.json"), *words])
+    report = json.loads((tmp_path / "out.json").read_text())["reports"]["clip.mp4"]["file"]
+    assert set(report["alone_fps"]) == {"decode", "analyse", "detector"} and report["frames_analysed"] == COUNT
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -69,6 +78,7 @@ def test_memory_over_time_is_told(clip: Path, fake_engines: object, capsys: pyte
         (["--live", "--minutes", "0"], "--minutes must be above 0, got 0"),
         (["--live", "--steps"], "--live and --steps do not go together"),
         (["--steps", "--against", "naive"], "--steps and --against do not go together"),
+        (["--against", "naive", "--segmenter", "none"], "--against naive needs a segmenter, not none"),
         (["--json", "nowhere/out.json"], "there is no folder nowhere"),
         (["--source", "nothing.mp4"], "nothing.mp4 does not exist"),
         (["--against", "ultralytics", "--peer-python", "no-such-python"], "no-such-python cannot be run"),
