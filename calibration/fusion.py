@@ -127,6 +127,8 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--stills {options.stills} and --free {options.free} must be 1 or more")
     if options.support is not None and not 0 <= options.support <= MOST_WEIGHT:
         raise ValueError(f"--support {options.support:g}: from 0 to {MOST_WEIGHT:g}")
+    if "none" in (options.detector, options.segmenter):
+        raise ValueError(f"--detector {options.detector} --segmenter {options.segmenter}: fusion needs both models")
     sets = [labelled_stills(path, options.root) for path in (options.data, options.val)]
     unseen = read_stills(options.unseen, options.root) if options.unseen else []
     check_files([*sets[0], *sets[1], *unseen], masks=True)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
+from realtime_polyp.engines.base import Engine
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
 from realtime_polyp.messages import each_once
 from realtime_polyp.metrics.timeline import timeline
@@ -47,6 +48,7 @@ from trainers.video.synthetic.replay import CachedFrame, analyse_frames, replay_
 
 RAW, FILTERED = "without smoothing", "with smoothing"
 _CLIP_S = 60.0
+_NONE = "none"
 _PHANTOM = Path(__file__).resolve().parents[1] / "assets" / "demo.mp4"
 _EPILOG = """examples:
   python -m trainers.video_bench --data DATA/val.json --root DATA --minutes 6 --seed 1
@@ -101,7 +103,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--minutes", type=int, default=6, metavar="N", help="number of clips of one minute each (default: %(default)s)")
     add("--seed", type=int, default=1, help="seed of the clips (default: %(default)s)")
     add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="default: %(default)s")
-    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="default: %(default)s")
+    add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="weights, or none (default: %(default)s)")
     add("--engine", default="auto", metavar="NAME", help=f"{engines} (default: %(default)s)")
     add("--calibration", type=Path, metavar="FILE.json", help="score calibration and operating point to use")
     add("--score-threshold", type=float, metavar="P", help=f"default: the calibration's, else {SCORE_THRESHOLD:g}")
@@ -150,11 +152,12 @@ def run(options: argparse.Namespace) -> None:
             print("\n".join(str(folder) for folder in folders))
             return
         videos = [Video(read_cached_truth(folder), partial(read_cached_frames, folder)) for folder in folders]
-    measured = [measure(video, configs, masks=options.masks) for video in videos]
+    masks = options.masks and runtime.segmenter is not None
+    measured = [measure(video, configs, masks=masks) for video in videos]
     reports = {name: combine([one.reports[name] for one in measured]) for name in configs}
     reports[FILTERED] = use_unflipped_detections(reports[RAW], reports[FILTERED])
     print(
-        f"{each_once((options.detector, options.segmenter), ' and ')}, {_engine_names(runtime)}; "
+        f"{each_once((engine.model for engine in _engines(runtime)), ' and ')}, {_engine_names(runtime)}; "
         f"boxes from {configs[FILTERED].score_threshold:g}; {describe_data(options)}"
     )
     for caution in runtime.cautions:
@@ -184,6 +187,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--data needs --root, the folder that its paths start from")
     if options.phantom and (options.predict_only or options.clip_out):
         raise ValueError("--phantom is a video already: --predict-only and --clip-out are for clips of stills")
+    if options.detector == _NONE:
+        raise ValueError("--detector none: the benchmark measures boxes; only --segmenter can be none")
     if options.minutes < 1:
         raise ValueError(f"--minutes is {options.minutes}: it must be 1 or more")
     for folder in (options.clip_out, None if options.phantom else options.gallery):
@@ -198,7 +203,7 @@ def runtime_config(options: argparse.Namespace) -> RuntimeConfig:
     """
     return RuntimeConfig(
         detector=options.detector,
-        segmenter=options.segmenter,
+        segmenter=None if options.segmenter == _NONE else options.segmenter,
         engine=options.engine,
         calibration=options.calibration,
         score_threshold=options.score_threshold,
@@ -213,8 +218,11 @@ def describe_data(options: argparse.Namespace) -> str:
 
 
 def _engine_names(runtime: Runtime) -> str:
-    engines = [engine for engine in (runtime.detector, runtime.segmenter) if engine is not None]
-    return each_once((engine.name for engine in engines), ", ")
+    return each_once((engine.name for engine in _engines(runtime)), ", ")
+
+
+def _engines(runtime: Runtime) -> list[Engine]:
+    return [engine for engine in (runtime.detector, runtime.segmenter) if engine is not None]
 
 
 def cache_clips(stills: Sequence[Still], runtime: Runtime, *, minutes: int, seed: int) -> Iterator[Path]:

@@ -244,9 +244,10 @@ def test_a_fusion_that_could_not_be_read_again_is_not_written(tmp_path: Path) ->
         ("--stills", "0", "must be 1 or more"),
         ("--free", "0", "must be 1 or more"),
         ("--support", "-1", "--support -1: from 0 to 20"),
+        ("--segmenter", "none", "fusion needs both models"),
     ],
 )
-def test_bad_numbers_are_one_sentence(
+def test_bad_options_are_one_sentence(
     option: str, value: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["--data", "a.json", "--val", "b.json", "--root", ".", "--out", str(tmp_path / "f.json")]

@@ -176,6 +176,15 @@ def test_predicting_only_prints_the_folder(root: Path, capsys: pytest.CaptureFix
     assert is_cached(Path(line))
 
 
+@pytest.mark.usefixtures("fake_engines", "small_clips")
+def test_boxes_are_measured_without_a_segmenter(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(root)
+    arguments[arguments.index("--segmenter") + 1] = "none"
+    bench.main(arguments)
+    rows = {line[:40].strip(): line.split()[-1] for line in capsys.readouterr().out.splitlines()}
+    assert rows["mask, Dice"] == "-" and rows["found within 3 s, for 0.5 s"] == "%"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -184,6 +193,7 @@ def test_predicting_only_prints_the_folder(root: Path, capsys: pytest.CaptureFix
         (["--data", "val.json"], "--data needs --root"),
         (["--phantom", "--predict-only"], "a video already"),
         (["--data", "val.json", "--root", ".", "--minutes", "0"], "must be 1 or more"),
+        (["--data", "val.json", "--root", ".", "--detector", "none"], "only --segmenter can be none"),
         (["--data", "val.json", "--root", ".", "--clip-out", str(ROOT / "runs")], "inside the repository"),
         (["--data", "val.json", "--root", ".", "--gallery", str(ROOT / "runs")], "inside the repository"),
         (["--data", "nowhere.json", "--root", ".", "--engine", "eager"], "no such data file"),
@@ -192,7 +202,7 @@ def test_predicting_only_prints_the_folder(root: Path, capsys: pytest.CaptureFix
 @pytest.mark.usefixtures("fake_engines")
 def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        bench.main([*arguments, "--detector", "fake", "--segmenter", "fake"])
+        bench.main(["--detector", "fake", "--segmenter", "fake", *arguments])
     output = capsys.readouterr().err
     assert left.value.code == 2 and sentence in output and output.count("\n") == 1
 
