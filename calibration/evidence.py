@@ -54,8 +54,8 @@ def command_line() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="FILE.json", help="COCO file of the stills that clips are made of")
     add("--root", type=Path, required=True, metavar="DIR", help="folder that image paths are relative to")
-    add("--minutes", type=int, default=12, metavar="N", help="number of clips of one minute (default: %(default)s)")
-    add("--seed", type=int, default=31, help="seed of the clips (default: %(default)s)")
+    add("--minutes", type=int, default=12, metavar="N", help="clips of one minute per seed (default: %(default)s)")
+    add("--seed", type=int, nargs="+", default=[31], help="seeds of the clips (default: 31)")
     add("--negatives", type=Path, metavar="FILE.json", help="frames without a polyp; only training sequences are used")
     add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="default: %(default)s")
     add("--segmenter", default=DEFAULT_SEGMENTER, metavar="NAME", help="default: %(default)s")
@@ -120,7 +120,8 @@ def open_line(options: argparse.Namespace) -> Runtime:
 
 
 def describe_data(options: argparse.Namespace, negatives: Sequence[LabelledVideo]) -> str:
-    text = f"{options.minutes} clips of {options.data.name}, seed {options.seed}"
+    seeds = f"seed{'s' if len(options.seed) > 1 else ''} {' '.join(str(seed) for seed in options.seed)}"
+    text = f"{options.minutes * len(options.seed)} clips of {options.data.name}, {seeds}"
     frames = sum(len(one.frames) for one in negatives)
     return text + (f"; {frames} frames of {options.negatives.name}" if negatives else "")
 
@@ -146,6 +147,8 @@ def check(options: argparse.Namespace) -> None:
     least_s = TemporalConfig().confirm_s / max(WEIGHTS)
     if options.minutes < 1:
         raise ValueError(f"--minutes is {options.minutes}: it must be 1 or more")
+    if len(set(options.seed)) < len(options.seed):
+        raise ValueError(f"--seed {' '.join(str(seed) for seed in options.seed)}: a seed is given twice")
     if not 0 < options.score_threshold < 1:
         raise ValueError(f"--score-threshold is {options.score_threshold}: it must lie between 0 and 1")
     if not options.slowest_s >= least_s:
@@ -158,10 +161,12 @@ def check(options: argparse.Namespace) -> None:
 def cached_videos(options: argparse.Namespace, runtime: Runtime) -> list[LabelledVideo]:
     """Return the synthetic clips with the models' outputs; those that are not cached yet are made."""
     stills = read_stills(options.data, options.root)
-    folders = cache_clips(stills, runtime, minutes=options.minutes, seed=options.seed)
+    folders = (
+        folder for seed in options.seed for folder in cache_clips(stills, runtime, minutes=options.minutes, seed=seed)
+    )
     return [
         labelled_video(read_cached_truth(folder), read_cached_frames(folder), runtime.pipeline_config)
-        for folder in tqdm(folders, total=options.minutes, desc="clips", unit="clip")
+        for folder in tqdm(folders, total=options.minutes * len(options.seed), desc="clips", unit="clip")
     ]
 
 

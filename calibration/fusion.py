@@ -75,6 +75,7 @@ from trainers.evaluation.predict import check_files
 _REGULARISATION_C = 100.0  # scikit-learn's C: weak, but keeps the weights finite for separable data
 _DRAWS = 500  # bootstrap samples
 _ON_POLYP = 0.5  # share of a region on a polyp from which the region counts as one
+LEAST_SUPPORT = 0.1  # chosen on clips of val: docs/experiments.md
 _VAL, _BACKGROUND = "val", "background views of val"
 _EPILOG = """examples:
   python -m calibration.fusion --data DATA/train.json --val DATA/val.json \\
@@ -118,6 +119,13 @@ def command_line() -> argparse.ArgumentParser:
         metavar="W",
         help="weight of the mask's support of a box, instead of the one that is learned; the rest is fitted to it",
     )
+    add(
+        "--least-support",
+        type=float,
+        default=LEAST_SUPPORT,
+        metavar="S",
+        help="support below which a tenth of a box's score remains, 0..1 (default: %(default)s)",
+    )
     return parser
 
 
@@ -127,6 +135,8 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--stills {options.stills} and --free {options.free} must be 1 or more")
     if options.support is not None and not 0 <= options.support <= MOST_WEIGHT:
         raise ValueError(f"--support {options.support:g}: from 0 to {MOST_WEIGHT:g}")
+    if not 0 <= options.least_support <= 1:
+        raise ValueError(f"--least-support {options.least_support:g}: from 0 to 1")
     if "none" in (options.detector, options.segmenter):
         raise ValueError(f"--detector {options.detector} --segmenter {options.segmenter}: fusion needs both models")
     sets = [labelled_stills(path, options.root) for path in (options.data, options.val)]
@@ -136,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
     detector = open_detector(options.detector, options.engine)
     segmenter = other_half(detector, options.segmenter) or open_segmenter(options.segmenter, options.engine)
     samples = training_samples(sets[0], detector, segmenter, stills_count=options.stills, background=options.free)
-    fusion = fit_fusion(samples, detector, segmenter, options.out.name, options.support)
+    fusion = fit_fusion(samples, detector, segmenter, options.out.name, options.support, options.least_support)
     total = len(sets[1])
     stills = predict_views(original_views(sets[1]), detector, segmenter, total=total, description="validation stills")
     background = predict_views(
@@ -182,9 +192,14 @@ def training_samples(
 
 
 def fit_fusion(
-    samples: Sequence[FusionSample], detector: Engine, segmenter: Engine, name: str, support: float | None = None
+    samples: Sequence[FusionSample],
+    detector: Engine,
+    segmenter: Engine,
+    name: str,
+    support: float | None = None,
+    least_support: float = 0.0,
 ) -> Fusion:
-    """Fit both sides. support: weight of a box's support; None: it is fitted, too.
+    """Fit both sides. support: weight of a box's support; None: it is fitted, too. least_support: see `BoxFusion`.
 
     Raises ValueError where all boxes or all regions are right, or all are wrong.
     """
@@ -193,7 +208,7 @@ def fit_fusion(
         bias, (score, support) = fit_logistic(of_boxes, right, "boxes")
     else:
         bias, score = fit_to_support(of_boxes, right, support)
-    boxes = BoxFusion(bias, score, support)
+    boxes = BoxFusion(bias, score, support, least_support)
     bias, (support,) = fit_logistic(*region_samples(samples), "regions of masks")
     return Fusion(name, _identity(detector), _identity(segmenter), boxes, MaskFusion(bias, support))
 

@@ -229,7 +229,7 @@ def test_the_command_writes_a_file_that_the_runtime_reads(
     assert picture.read_bytes()[:4] == b"\x89PNG"
     fusion.main([*sets, "--out", str(out), "--stills", "4", "--free", "4", "--support", "5"])
     given = read_fusion(out).boxes
-    assert given is not None and given.support == 5 and given.score > 0
+    assert given is not None and given.support == 5 and given.score > 0 and given.least_support == 0.1
 
 
 def test_a_fusion_that_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
@@ -244,6 +244,7 @@ def test_a_fusion_that_could_not_be_read_again_is_not_written(tmp_path: Path) ->
         ("--stills", "0", "must be 1 or more"),
         ("--free", "0", "must be 1 or more"),
         ("--support", "-1", "--support -1: from 0 to 20"),
+        ("--least-support", "1.5", "--least-support 1.5: from 0 to 1"),
         ("--segmenter", "none", "fusion needs both models"),
     ],
 )

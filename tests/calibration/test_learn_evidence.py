@@ -112,14 +112,14 @@ def test_the_command_writes_a_curve_that_costs_no_more_than_the_one_in_use(
     negatives = write_negatives(tmp_path, ["seq05", "seq05", "seq07", "seq04"])
     out, picture = tmp_path / "curve.json", tmp_path / "curve.png"
     evidence.main(
-        ["--data", str(tmp_path / "val.json"), "--root", str(tmp_path), "--minutes", "1", "--seed", "10",
+        ["--data", str(tmp_path / "val.json"), "--root", str(tmp_path), "--minutes", "1", "--seed", "10", "11",
          "--negatives", str(negatives), "--detector", "fake", "--segmenter", "fake", "--engine", "eager",
          "--slowest-s", "0.5", "--out", str(out), "--picture", str(picture)]
     )  # fmt: skip
     written = json.loads(out.read_text())
     figures = {name: CurveFigures(**values) for name, values in written["figures"].items()}
     assert figures["learnt"].cost_s(Price()) <= figures["in_use"].cost_s(Price())
-    assert written["learnt_on"].endswith("seed 10; 3 frames of negative.json")
+    assert written["learnt_on"] == "2 clips of val.json, seeds 10 11; 3 frames of negative.json"
     assert written["curve"]["weights"][0] >= 0.065 / 0.5
     assert cv2.imread(str(picture)).shape[0] > 500 and "learnt: delay_s" in capsys.readouterr().out
 
@@ -138,6 +138,7 @@ def write_negatives(root: Path, groups: list[str]) -> Path:
     ("arguments", "sentence"),
     [
         (["--minutes", "0"], "--minutes is 0: it must be 1 or more"),
+        (["--seed", "3", "4", "3"], "--seed 3 4 3: a seed is given twice"),
         (["--score-threshold", "1"], "--score-threshold is 1.0: it must lie between 0 and 1"),
         (["--slowest-s", "0.01"], "--slowest-s is 0.01: it must be at least 0.065"),
         (["--any-alarm-s", "-1"], "--any-alarm-s is -1.0: it must be 0 or more"),

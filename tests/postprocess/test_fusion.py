@@ -1,6 +1,7 @@
 """Detector-segmenter fusion: support against brute force, order of boxes, files read and rejected."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,19 @@ def test_of_two_boxes_alike_the_one_with_a_mask_comes_first() -> None:
     assert fused.scores[0] > 0.7 and fused.scores[1] < 0.1 and fused.scores.dtype == np.float32
 
 
+def test_a_tenth_of_a_boxs_score_remains_below_the_least_support() -> None:
+    detections, mask = (
+        found(box_around(4, 4, 2), box_around(14, 10, 3), scores=[0.99, 0.3]),
+        Mask(disc(14, 10, 3), FIELD),
+    )
+    assert FUSION.boxes is not None
+    usual, _ = fuse(detections, mask, FUSION)
+    fused, _ = fuse(detections, mask, replace(FUSION, boxes=replace(FUSION.boxes, least_support=0.1)))
+    assert usual.scores[0] == pytest.approx(1 / (1 + np.exp(2.5 - 1.5 * np.log(99))), rel=1e-4)
+    assert fused.boxes.tolist() == [box_around(14, 10, 3), box_around(4, 4, 2)]
+    assert fused.scores == pytest.approx([usual.scores[1], 0.1 * usual.scores[0]], rel=1e-5)
+
+
 def test_a_region_that_no_box_frames_fades_and_a_framed_one_stays() -> None:
     mask = Mask(disc(4, 4, 2) + disc(14, 10, 3), FIELD)
     _, faded = fuse(found(box_around(14, 10, 3), scores=[0.6]), mask, FUSION)
@@ -197,6 +211,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "fusion.json"
     path.write_text(json.dumps(DOCUMENT))
     assert read_fusion(path) == FUSION
+    given = parse_fusion({**DOCUMENT, "boxes": {**DOCUMENT["boxes"], "least_support": 0.1}}, "fusion.json")
+    assert given.boxes is not None and given.boxes.least_support == 0.1
     alone = parse_fusion({**DOCUMENT, "boxes": None, "masks": None}, "fusion.json")
     assert alone.boxes is None and alone.masks is None
 
@@ -208,6 +224,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (
             {"boxes": {"bias": 0, "score": -1, "support": 1}},
             r"at `boxes`: the weight of the box score must be at least 0\.01, not -1",
+        ),
+        (
+            {"boxes": {"bias": 0, "score": 1, "support": 1, "least_support": 2}},
+            r"least_support must .* in 0\.\.1, not 2",
         ),
         ({"masks": {"bias": None, "support": 1}}, "at `masks.bias`: expected `float`, got `null`"),
         ({"masks": {"bias": 1}}, "at `masks`: `support` is missing"),
