@@ -21,12 +21,14 @@ class Evidence:
         weights: its value at each of them, 0..1, never falling; linear in between, level beyond both ends.
         penalty: evidence that a box below the display threshold takes away.
         miss_penalty: evidence that a frame without a matching box takes away.
+        shown_weight: least weight of a box that continues a polyp which was shown before, 0..1.
     """
 
     scores: tuple[float, ...]
     weights: tuple[float, ...]
     penalty: float
     miss_penalty: float
+    shown_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.scores or len(self.scores) != len(self.weights):
@@ -35,6 +37,8 @@ class Evidence:
             values = np.array(getattr(self, name))
             if not (values[0] >= 0 and values[-1] <= 1 and (np.diff(values) >= least_step).all()):
                 raise ValueError(f"the curve's {name} must rise within [0, 1], not {getattr(self, name)}")
+        if not 0 <= self.shown_weight <= 1:
+            raise ValueError(f"the weight of a shown polyp's box must lie within [0, 1], not {self.shown_weight}")
 
     @cached_property
     def curve(self) -> NDArray[np.float64]:
