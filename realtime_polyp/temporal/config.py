@@ -118,7 +118,7 @@ class TemporalConfig:
     hold_s: float = 0.10
     release_s: float = 0.60
     reid_window_s: float = 3.0
-    gap_s: float = 0.08
+    gap_s: float = 0.084  # two frames at 24 frames per second
     least_iou: float = 0.2
     unclear_weight: float = 0.25
     mask_s: float = 0.20
