@@ -86,10 +86,10 @@ class Clips:
 
     def figures(self, evidence: Evidence) -> CurveFigures:
         """Filter all clips with this curve."""
-        records = [self._record(replace(clip, evidence=evidence)) for clip in self.clips]
+        records = [self._record(clip, evidence) for clip in self.clips]
         events = event_figures(records)
         delays = [_delay_s(record) for record in records]
-        shown = [self._has_box(replace(one, evidence=evidence)) for one in self.negatives]
+        shown = [self._has_box(one, evidence) for one in self.negatives]
         alarms = events.false_alarms_per_minute
         return CurveFigures(
             float(np.mean(np.concatenate(delays))),
@@ -99,12 +99,12 @@ class Clips:
             float(np.mean(np.concatenate(shown))) if shown else None,
         )
 
-    def _record(self, clip: LabelledVideo) -> VideoRecord:
-        frames = list(seen_frames(clip, self.threshold, self.temporal))
+    def _record(self, clip: LabelledVideo, evidence: Evidence) -> VideoRecord:
+        frames = list(seen_frames(clip, self.threshold, self.temporal, evidence))
         return video_record(frames, period_s=clip.truth.labelled_period_s)
 
-    def _has_box(self, video: LabelledVideo) -> list[bool]:
-        return [len(boxes) > 0 for boxes in shown_boxes(video, self.threshold, self.temporal)]
+    def _has_box(self, video: LabelledVideo, evidence: Evidence) -> list[bool]:
+        return [len(boxes) > 0 for boxes in shown_boxes(video, self.threshold, self.temporal, evidence)]
 
 
 def _delay_s(record: VideoRecord) -> list[float]:

@@ -193,18 +193,25 @@ def _point(videos: Sequence[LabelledVideo], threshold: float, config: TemporalCo
     return Point(threshold, config.confirm_s, events.sensitivity, events.first_shown_s, rate, figures)
 
 
-def seen_frames(video: LabelledVideo, threshold: float, config: TemporalConfig) -> Iterator[SeenFrame]:
-    """Yield the boxes that the viewer would show in each labelled frame, with the true ones."""
+def seen_frames(
+    video: LabelledVideo, threshold: float, config: TemporalConfig, evidence: Evidence | None = None
+) -> Iterator[SeenFrame]:
+    """Yield the boxes that the viewer would show in each labelled frame, with the true ones.
+
+    evidence: in place of the video's own.
+    """
     # A cut of the truth does not reset the tracker: the live pipeline has to notice it in the picture.
-    shown, scored = shown_boxes(video, threshold, config), dict(video.truth.labelled_frames())
+    shown, scored = shown_boxes(video, threshold, config, evidence), dict(video.truth.labelled_frames())
     for index, (found, true) in enumerate(zip(video.frames, video.truth.frames, strict=True)):
         if index in scored:
             yield SeenFrame(found.pts_s, true.polyps, true.difficult, shown[index], scored[index].cut)
 
 
-def shown_boxes(video: LabelledVideo, threshold: float, config: TemporalConfig) -> list[Boxes]:
-    """Return the boxes that the viewer would show in each frame, each (k, 4)."""
-    tracker, rules = Tracker(config), rules_of(config, video.evidence, threshold)
+def shown_boxes(
+    video: LabelledVideo, threshold: float, config: TemporalConfig, evidence: Evidence | None = None
+) -> list[Boxes]:
+    """Return the boxes that the viewer would show in each frame, each (k, 4). evidence: in place of the video's own."""
+    tracker, rules = Tracker(config), rules_of(config, evidence or video.evidence, threshold)
     floor = min(threshold, WEAK_THRESHOLD)
     rows = tracker.run_batch(video.batch, 0, len(video.frames), rules, floor, lambda entry, box: None)
     rows = rows[rows[:, _STATE] > 0]
