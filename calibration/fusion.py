@@ -54,6 +54,7 @@ from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.postprocess.fusion import (
     FORMAT,
+    LEAST_SCORE,
     LEAST_WEIGHT,
     MOST_WEIGHT,
     BoxFusion,
@@ -124,7 +125,7 @@ def command_line() -> argparse.ArgumentParser:
         type=float,
         default=LEAST_SUPPORT,
         metavar="S",
-        help="support below which a tenth of a box's score remains, 0..1 (default: %(default)s)",
+        help="support below which a box's score is at most 0.05, 0..1 (default: %(default)s)",
     )
     return parser
 
@@ -283,10 +284,14 @@ def _ap(views: Sequence[EvaluatedView]) -> float:
 
 
 def matched_thresholds(fusion: Fusion, stills: Sequence[FusionSample]) -> tuple[float, float]:
-    """Return the highest thresholds before and after that find as many polyps as SCORE_THRESHOLD finds before."""
+    """Return the highest thresholds before and after that find as many polyps as SCORE_THRESHOLD finds before.
+
+    Polyps whose boxes all lack the mask's support are not found again at any useful threshold, and do not count after.
+    """
     before, after = evaluate_views(stills, None), evaluate_views(stills, fusion)
     wanted = int((hit_scores(before) >= SCORE_THRESHOLD).sum())
-    return threshold_for_hits(before, wanted), threshold_for_hits(after, wanted)
+    supported = int((hit_scores(after) > np.float32(LEAST_SCORE)).sum())
+    return threshold_for_hits(before, wanted), threshold_for_hits(after, min(wanted, supported))
 
 
 def compare(

@@ -35,7 +35,6 @@ _MIN_PROBABILITY = 0.5  # of the pixels of a region: the outline is drawn here
 _RIM = np.ones((5, 5), np.uint8)  # the two px around a region fade with it, or a ring would remain
 _AROUND = 1.5  # in box sizes: mask px out to here, beyond the ellipse, reduce the support
 _MIN_HALF_PX = 0.75  # half axes of the smallest ellipse, map px: it still holds a pixel centre
-_UNSUPPORTED = 0.1  # share of the score that remains for a box with less than the least support
 _WHAT = "a fusion file"
 _CURE = "make it again with calibration.fusion"
 _EPSILON = 1e-6  # scores are kept this far from 0 and 1, where the logit is infinite
@@ -51,13 +50,13 @@ class BoxFusion:
     """Fused score of a box: sigmoid(bias + score * logit(score) + support * box_support).
 
     Boxes with equal support keep their order, because the weight of the score is above 0. A box that the mask hardly
-    supports would be drawn without an outline, and is rarely a polyp: a tenth of its score remains.
+    supports would be drawn without an outline, and is rarely a polyp: its score is at most LEAST_SCORE.
 
     Attributes:
         bias: intercept, -20..20.
         score: weight of the logit of the detector's score, 0.01..20.
         support: weight of `box_support`, -20..20.
-        least_support: below this `box_support`, a tenth of the score remains, 0..1.
+        least_support: below this `box_support`, the score is at most LEAST_SCORE; 0..1.
     """
 
     bias: float
@@ -75,7 +74,7 @@ class BoxFusion:
     def __call__(self, scores: NDArray[np.float32], support: Values) -> NDArray[np.float32]:
         """Return the fused scores (n,) of boxes with these scores (n,) and supports (n,)."""
         fused = sigmoid(self.bias + self.score * logit(scores) + self.support * support)
-        fused = np.where(support < self.least_support, _UNSUPPORTED * fused, fused)
+        fused = np.where(support < self.least_support, np.minimum(fused, LEAST_SCORE), fused)
         return fused.clip(_EPSILON, 1 - _EPSILON).astype(np.float32)
 
 
