@@ -26,8 +26,8 @@ class PipelineConfig:
             probabilities already. The segmenter's map is not applied: it moves no outline.
         fusion: combines boxes and mask; None leaves both models' outputs as they are.
         frame_quality: tells clear frames from unclear ones, in which detections count less; None: every frame is clear.
-        hflip: every second frame of a video is shown to the models flipped left to right, so that a detection seen in
-            only one orientation earns half the evidence.
+        hflip: every second frame of a video is shown to the models flipped left to right, so that a polyp found in only
+            one orientation needs a higher score to be shown.
         field: rectangle that holds the endoscope's picture, source px; None: it is found (`preprocess.field_finder`).
     """
 

@@ -20,7 +20,6 @@ WEIGHTS = (0.02, 0.04, 0.065, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
 PENALTIES = (0.0, 0.1, 0.25, 0.5, 1.0)
 MISS_PENALTIES = (0.1, 0.25, 0.5)
 """Not more: every second frame is flipped, and a polyp that is found in one orientation only must still be shown."""
-SHOWN_WEIGHTS = (0.5, 0.75, 1.0)
 LONG_ALARM_S = 0.5
 _LEAST_GAIN_S = 1e-4
 
@@ -166,10 +165,7 @@ def _changes(least_weight: float) -> list[Callable[[Evidence], Iterator[Evidence
     def miss_penalties(curve: Evidence) -> Iterator[Evidence]:
         yield from (replace(curve, miss_penalty=value) for value in MISS_PENALTIES)
 
-    def shown_weights(curve: Evidence) -> Iterator[Evidence]:
-        yield from (replace(curve, shown_weight=value) for value in SHOWN_WEIGHTS)
-
-    return [*(weight(at) for at in range(len(KNOTS) - 1)), penalties, miss_penalties, shown_weights]
+    return [*(weight(at) for at in range(len(KNOTS) - 1)), penalties, miss_penalties]
 
 
 def _raised(weights: tuple[float, ...], at: int, value: float) -> tuple[float, ...]:

@@ -21,14 +21,12 @@ class Evidence:
         weights: its value at each of them, 0..1, never falling; linear in between, level beyond both ends.
         penalty: evidence that a box below the display threshold takes away.
         miss_penalty: evidence that a frame without a matching box takes away.
-        shown_weight: least weight of a box that continues a polyp which was shown before, 0..1.
     """
 
     scores: tuple[float, ...]
     weights: tuple[float, ...]
     penalty: float
     miss_penalty: float
-    shown_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.scores or len(self.scores) != len(self.weights):
@@ -37,8 +35,6 @@ class Evidence:
             values = np.array(getattr(self, name))
             if not (values[0] >= 0 and values[-1] <= 1 and (np.diff(values) >= least_step).all()):
                 raise ValueError(f"the curve's {name} must rise within [0, 1], not {getattr(self, name)}")
-        if not 0 <= self.shown_weight <= 1:
-            raise ValueError(f"the weight of a shown polyp's box must lie within [0, 1], not {self.shown_weight}")
 
     @cached_property
     def curve(self) -> NDArray[np.float64]:
@@ -76,8 +72,8 @@ LEAST_WEIGHT = 0.065
 """Of a box that reaches the display threshold. One that stays there is shown after a second, so that the threshold
 means in video what it means on stills."""
 
-# Above the least weight, both curves were chosen on synthetic clips of val. docs/experiments.md compares them with what
-# `calibration.evidence` learns on the training clips.
+# Both curves were chosen on synthetic clips of val. docs/experiments.md compares them with what `calibration.evidence`
+# learns.
 DETECTOR_SCORES = Evidence(
     scores=(0.3, 0.4, 0.5, 0.6, 0.7, 0.75),
     weights=(LEAST_WEIGHT, LEAST_WEIGHT, 0.2, 0.44, 0.78, 1.0),
@@ -86,8 +82,8 @@ DETECTOR_SCORES = Evidence(
 )
 """For a detector's raw scores, which rarely exceed 0.9."""
 PROBABILITIES = Evidence(
-    scores=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
-    weights=(LEAST_WEIGHT, LEAST_WEIGHT, LEAST_WEIGHT, LEAST_WEIGHT, 0.09, 0.19, 0.52, 1.0),
+    scores=(0.3, 0.8, 0.9, 0.95),
+    weights=(0.2, 0.2, 0.52, 1.0),
     penalty=0.1,
     miss_penalty=0.5,
 )

@@ -102,7 +102,6 @@ class Rules(NamedTuple):
     process_noise: float
     penalty: float
     miss_penalty: float
-    shown_weight: float
     start_score: float
 
 
@@ -110,8 +109,8 @@ def rules_of(config: TemporalConfig, evidence: Evidence, start_score: float) -> 
     """Collect the rules; start_score: lowest score of a box that starts a track."""
     times = (config.confirm_s, config.hold_s, config.release_s, config.reid_window_s, config.gap_s)
     noise = (config.least_iou, config.unclear_weight, config.measurement_noise, config.process_noise)
-    rest = (evidence.penalty, evidence.miss_penalty, evidence.shown_weight)
-    return Rules(evidence.curve, *(float(value) for value in (*times, *noise, *rest, start_score)))
+    penalties = (evidence.penalty, evidence.miss_penalty)
+    return Rules(evidence.curve, *(float(value) for value in (*times, *noise, *penalties, start_score)))
 
 
 class Batch(NamedTuple):
@@ -430,9 +429,11 @@ def _update(track: Rows, box: Boxes, score: float, is_clear: bool, pts_s: float,
     """Correct a predicted track with a detection and add its evidence."""
     kalman.correct(track, box, rules.measurement_noise * (1 + (_WEAK_NOISE - 1) * (1 - score)))
     since_s = pts_s - track[SEEN_S]
-    evidence = evidence_weight(score, rules.start_score, rules.curve, rules.penalty)
+    # A polyp that was shown before gets full weight from the threshold on.
     if track[NUMBER] and score >= rules.start_score:
-        evidence = max(evidence, rules.shown_weight)
+        evidence = 1.0
+    else:
+        evidence = evidence_weight(score, rules.start_score, rules.curve, rules.penalty)
     evidence *= 1.0 if is_clear else rules.unclear_weight
     most_s = max(rules.confirm_s, rules.hold_s)
     track[SCORE] += (1 - math.exp(-since_s / _SCORE_S)) * (score - track[SCORE])

@@ -64,12 +64,6 @@ def test_a_curve_that_is_none_is_refused(scores: tuple[float, ...], weights: tup
         Evidence(scores, weights, penalty=0.0, miss_penalty=0.5)
 
 
-@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
-def test_a_weight_of_a_shown_polyps_box_that_is_none_is_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match=r"box must lie within \[0, 1\]"):
-        Evidence((0.3,), (1.0,), penalty=0.0, miss_penalty=0.5, shown_weight=weight)
-
-
 def test_a_threshold_above_what_is_sure_is_still_a_threshold() -> None:
     assert PROBABILITIES.weight(0.985, 0.98) == 1
     assert PROBABILITIES.weight(0.96, 0.98) == -PROBABILITIES.penalty

@@ -119,10 +119,6 @@ def test_what_was_shown_is_believed_from_the_threshold_on() -> None:
     line = states([update(tracker, one, None, i / 25, **cues)[0] for i, one in enumerate(frames)])
     assert line[20:] == "tt" + "s" * 8
     assert "s" not in scored(Tracker(CONFIG), [0.25] * 10)
-    cues["evidence"] = replace(EVEN, shown_weight=0.5)
-    tracker = Tracker(CONFIG)
-    line = states([update(tracker, one, None, i / 25, **cues)[0] for i, one in enumerate(frames)])
-    assert line[20:] == "tttt" + "s" * 6
 
 
 def test_numbers_count_what_was_shown() -> None:
