@@ -1,6 +1,7 @@
 """Plots of a calibration: reliability diagrams, and operating points as sensitivity against false alarms."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -17,7 +18,7 @@ from realtime_polyp.temporal.config import Evidence
 matplotlib.use("Agg")  # these run on machines without a screen
 import matplotlib.pyplot as plt  # noqa: E402
 
-_BLUE, _ORANGE = "#0072b2", "#d55e00"  # of the Okabe-Ito palette, safe for colour-blind readers
+_BLUE, _ORANGE, _GREEN = "#0072b2", "#d55e00", "#009e73"  # of the Okabe-Ito palette, safe for colour-blind readers
 _ALLOWED = "#e8f3ec"  # background of the allowed false rates
 
 
@@ -95,7 +96,7 @@ def draw_evidence(curves: Mapping[str, Evidence], confirm_s: float, path: Path, 
     confirm_s: evidence that shows a track, s.
     """
     figure, axes = plt.subplots(2, 1, figsize=(8.4, 6.6), sharex=True, constrained_layout=True)
-    for (name, curve), colour in zip(curves.items(), (_ORANGE, _BLUE), strict=False):
+    for (name, curve), colour in zip(curves.items(), cycle((_ORANGE, _BLUE, _GREEN)), strict=False):
         scores = np.linspace(min(curve.scores), 1, 400)
         weights = np.interp(scores, curve.scores, curve.weights)
         axes[0].plot(scores, weights, color=colour, lw=2, label=name)
