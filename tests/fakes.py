@@ -28,7 +28,7 @@ from realtime_polyp.telemetry.trace import Trace
 SIZE = (96, 72)  # (width, height) px
 RATE_HZ = 25
 _FUSED = FusedModel("fake", "fake", "fake")
-FUSION = Fusion("fusion.json", _FUSED, _FUSED, BoxFusion(-1.0, 1.0, 2.0), MaskFusion(-1.0, 8.0))
+FUSION = Fusion("fusion.json", _FUSED, _FUSED, BoxFusion(1.0, 1.0, 2.0), MaskFusion(-1.0, 8.0))
 POLYP_LEVEL = 200  # blue; nothing else of the picture is so bright
 
 
