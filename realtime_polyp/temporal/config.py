@@ -101,7 +101,7 @@ class TemporalConfig:
         release_s: how long a confirmed track is kept without a matching box and continued when one appears again;
             at least hold_s.
         reid_window_s: how long a released track can be re-identified by its appearance.
-        gap_s: longest gap between the boxes of a tentative track.
+        gap_s: longest gap between the boxes of a tentative track; at least two frames.
         least_iou: lowest IoU of a box with the track that it continues.
         unclear_weight: evidence weight of a detection in an unclear frame, relative to a clear one; an alarm is
             delayed accordingly. 0: nothing is confirmed in unclear frames.
@@ -114,7 +114,7 @@ class TemporalConfig:
     hold_s: float = 0.10
     release_s: float = 0.60
     reid_window_s: float = 3.0
-    gap_s: float = 0.084  # two frames at 24 frames per second
+    gap_s: float = 0.08
     least_iou: float = 0.2
     unclear_weight: float = 0.25
     mask_s: float = 0.20

@@ -105,7 +105,7 @@ def test_of_even_handed_models_every_frame_is_the_same_as_without() -> None:
     assert any(len(one.detections) for one in with_mirror)
 
 
-@pytest.mark.parametrize("rate_hz", [24_000 / 1001, 25, 30, 60])
+@pytest.mark.parametrize("rate_hz", [12, 15, 20, 24_000 / 1001, 25, 30, 60])
 def test_what_is_seen_one_way_round_only_is_seen_in_every_other_frame(rate_hz: float) -> None:
     frames = [Frame(index, index / rate_hz, 0.0, textured_disc(left=True)) for index in range(60)]
     results = list(run_inline(frames, line(MIRRORED, OneWay())))
