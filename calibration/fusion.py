@@ -48,7 +48,7 @@ from realtime_polyp.atomic_write import atomic_write_text
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.messages import each_once
 from realtime_polyp.metrics.detection import COCO_RANGES, coco_ap
 from realtime_polyp.metrics.matches import match
@@ -125,7 +125,7 @@ def command_line() -> argparse.ArgumentParser:
         type=float,
         default=LEAST_SUPPORT,
         metavar="S",
-        help="support below which a box's score is at most 0.05, 0..1 (default: %(default)s)",
+        help=f"support below which a box's score is at most {LEAST_SCORE:g}, 0..1 (default: %(default)s)",
     )
     return parser
 
@@ -138,7 +138,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--support {options.support:g}: from 0 to {MOST_WEIGHT:g}")
     if not 0 <= options.least_support <= 1:
         raise ValueError(f"--least-support {options.least_support:g}: from 0 to 1")
-    if "none" in (options.detector, options.segmenter):
+    if NO_MODEL in (options.detector, options.segmenter):
         raise ValueError(f"--detector {options.detector} --segmenter {options.segmenter}: fusion needs both models")
     sets = [labelled_stills(path, options.root) for path in (options.data, options.val)]
     unseen = read_stills(options.unseen, options.root) if options.unseen else []

@@ -33,7 +33,7 @@ from calibration.fitting.sweep import (
 from calibration.scores import labelled_stills
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.metrics.detection import ImageBoxes
 from realtime_polyp.metrics.events import DURATIONS_S
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
@@ -160,7 +160,7 @@ def open_models(options: argparse.Namespace) -> Runtime:
 
     A named engine may be one that has not passed the accuracy gate, such as a new one that is being evaluated.
     """
-    alone = bool(options.stills) or not options.fusion or options.segmenter == "none"
+    alone = bool(options.stills) or not options.fusion or options.segmenter == NO_MODEL
     return open_runtime(
         RuntimeConfig(
             detector=options.detector,

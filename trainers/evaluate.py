@@ -12,7 +12,7 @@ from pathlib import Path
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half, roles_of
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.command import command_parser, run_command
 from trainers.data.negatives import NEGATIVE_FILE, NO_NEGATIVES, NegativeSet, find_reported
@@ -28,7 +28,6 @@ from trainers.evaluation.tables import format_report
 from trainers.training.run import check_size, engine_of_run
 from trainers.training.run_folder import read_recipe
 
-_NONE = "none"
 _EPILOG = """examples:
   python -m trainers.evaluate --data DATA/val.json --root DATA
   python -m trainers.evaluate --data DATA/val.json --root DATA --bootstrap 1000 --json figures.json
@@ -144,7 +143,7 @@ def find_origin(options: argparse.Namespace) -> Origin:
     Raises:
         ValueError: two models are evaluated; a result file holds one.
     """
-    named = [name for name in (options.detector, options.segmenter) if name != _NONE]
+    named = [name for name in (options.detector, options.segmenter) if name != NO_MODEL]
     if options.run and read_recipe(options.run)["task"] == "joint":
         raise ValueError(f"--result holds one model, and {options.run} trained a detector and a segmenter in one")
     if options.run:
@@ -214,7 +213,7 @@ def select_negatives(options: argparse.Namespace) -> NegativeSet:
 
 def segments(options: argparse.Namespace) -> bool:
     """Return whether a segmenter is evaluated, which needs the masks of all stills."""
-    return read_recipe(options.run)["task"] != "detector" if options.run else options.segmenter != _NONE
+    return read_recipe(options.run)["task"] != "detector" if options.run else options.segmenter != NO_MODEL
 
 
 def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, SegmenterEngine | None]:
@@ -225,13 +224,13 @@ def open_engines(options: argparse.Namespace) -> tuple[DetectorEngine | None, Se
     """
     if options.run:
         return roles_of(engine_of_run(options.run, tuple(options.size) if options.size else None))
-    if options.detector == options.segmenter == _NONE:
+    if options.detector == options.segmenter == NO_MODEL:
         raise ValueError("--detector and --segmenter are both none: nothing to evaluate")
     # Not `open_runtime`: it compiles engines for throughput or for shared cores, which may change low-order bits, and
     # sets up inference, fusion and frame quality. Here each engine runs alone at batch size 1, compiled for latency.
     name = choose_engine(options)
-    detector = None if options.detector == _NONE else open_detector(options.detector, name)
-    if options.segmenter == _NONE:
+    detector = None if options.detector == NO_MODEL else open_detector(options.detector, name)
+    if options.segmenter == NO_MODEL:
         return detector, None
     return detector, other_half(detector, options.segmenter) or open_segmenter(options.segmenter, name)
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from realtime_polyp.config import PipelineConfig, default_config
 from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.halves import engines_of, roles_of
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.messages import each_once
@@ -34,7 +34,6 @@ from trainers.training.run import engine_of_run
 from trainers.video.synthetic.replay import CachedFrame, analyse_frames, replay_side_by_side
 
 FILTERED, AT_ONCE = "with the temporal filter", "every detection at once"
-_NONE = "none"
 _LEAST_RATE_HZ, _MOST_RATE_HZ = 1.0, 1000.0  # a step of more than 1 s would be a cut
 _EPILOG = """examples:
   python -m trainers.negative_video --data DATA/negative.json --root DATA
@@ -116,7 +115,7 @@ def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError for a rate out of its range, and where no model is selected."""
     if not _LEAST_RATE_HZ <= options.rate <= _MOST_RATE_HZ:
         raise ValueError(f"--rate is {options.rate:g}: it must lie in {_LEAST_RATE_HZ:g}..{_MOST_RATE_HZ:g} frames/s")
-    if not options.run and options.detector == options.segmenter == _NONE:
+    if not options.run and options.detector == options.segmenter == NO_MODEL:
         raise ValueError("--detector and --segmenter are both none: nothing to measure")
 
 
@@ -134,7 +133,7 @@ def open_line(options: argparse.Namespace) -> Runtime:
         unfused = detector is not None and segmenter is not None and config.fusion is None
         cautions = unfused_cautions(detector.model, segmenter.model) if unfused else []
         return Runtime(RuntimeConfig(), detector, segmenter, inference, config, cautions=tuple(cautions))
-    detector, segmenter = (None if name == _NONE else name for name in (options.detector, options.segmenter))
+    detector, segmenter = (None if name == NO_MODEL else name for name in (options.detector, options.segmenter))
     unverified = options.engine != "auto"
     return open_runtime(
         RuntimeConfig(detector=detector, segmenter=segmenter, engine=options.engine, allow_unverified=unverified)

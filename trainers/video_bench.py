@@ -19,7 +19,7 @@ from tqdm import tqdm
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.base import Engine
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.messages import each_once
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
@@ -48,7 +48,6 @@ from trainers.video.synthetic.replay import CachedFrame, analyse_frames, replay_
 
 RAW, FILTERED = "without smoothing", "with smoothing"
 _CLIP_S = 60.0
-_NONE = "none"
 _PHANTOM = Path(__file__).resolve().parents[1] / "assets" / "demo.mp4"
 _EPILOG = """examples:
   python -m trainers.video_bench --data DATA/val.json --root DATA --minutes 6 --seed 1
@@ -187,7 +186,7 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--data needs --root, the folder that its paths start from")
     if options.phantom and (options.predict_only or options.clip_out):
         raise ValueError("--phantom is a video already: --predict-only and --clip-out are for clips of stills")
-    if options.detector == _NONE:
+    if options.detector == NO_MODEL:
         raise ValueError("--detector none: the benchmark measures boxes; only --segmenter can be none")
     if options.minutes < 1:
         raise ValueError(f"--minutes is {options.minutes}: it must be 1 or more")
@@ -203,7 +202,7 @@ def runtime_config(options: argparse.Namespace) -> RuntimeConfig:
     """
     return RuntimeConfig(
         detector=options.detector,
-        segmenter=None if options.segmenter == _NONE else options.segmenter,
+        segmenter=None if options.segmenter == NO_MODEL else options.segmenter,
         engine=options.engine,
         calibration=options.calibration,
         score_threshold=options.score_threshold,

@@ -22,7 +22,7 @@ from realtime_polyp.bench.recording import hours_text, measure_hours, measure_re
 from realtime_polyp.bench.review import measure_review, review_table
 from realtime_polyp.bench.soak import SOAK_KEY_EVERY, measure_soak, soak_table
 from realtime_polyp.bench.throughput import measure_throughput
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.outputs.paths import check_paths
 from realtime_polyp.runtime import RuntimeConfig
 from realtime_polyp.telemetry.machine import machine_facts
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     print(table.describe_machine(facts))
     config = RuntimeConfig(
         options.detector,
-        None if options.segmenter == "none" else options.segmenter,
+        None if options.segmenter == NO_MODEL else options.segmenter,
         options.engine,
         options.device,
         allow_unverified=options.allow_unverified,
@@ -174,7 +174,7 @@ def check(options: argparse.Namespace) -> None:
     chosen = [name for name, given in (modes | {"--against": bool(options.against)}).items() if given]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} do not go together: choose one")
-    if "naive" in options.against and options.segmenter == "none":
+    if "naive" in options.against and options.segmenter == NO_MODEL:
         raise ValueError("--against naive needs a segmenter, not none: leave out --segmenter none")
     check_paths([str(options.source or DEMO)], [options.json], overwrite=True)
     check_peers(options.against, options.peer_python)

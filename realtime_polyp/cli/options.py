@@ -14,7 +14,7 @@ from realtime_polyp.cli.operating import add_operations, check_operations
 from realtime_polyp.cli.source_options import add_picture_options
 from realtime_polyp.console import EXIT_BAD_INPUT
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES
-from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
+from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.field_of_view import FieldOfView
 from realtime_polyp.outputs import OutputSpec
 from realtime_polyp.outputs.overlay import OverlayStyle
@@ -27,7 +27,6 @@ from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.telemetry.summary import package_version
 from realtime_polyp.temporal.config import TemporalConfig
 
-_NONE = "none"
 LONGEST_PRE_ROLL_S = 600.0
 _TIMES = {
     "confirm_s": "show a polyp after detections for this long",
@@ -229,7 +228,7 @@ def parse(arguments: list[str] | None = None, *, program: str = "realtime-polyp"
         if found[name] is not None and not 0 <= found[name] <= 1:
             parser.error(f"{_option(name)} must lie in [0, 1], got {found[name]:g}")
     for name in ("detector", "segmenter"):
-        found[name] = None if found[name] == _NONE else found[name]
+        found[name] = None if found[name] == NO_MODEL else found[name]
     _check_times(parser, found)
     _check_record(parser, found)
     _check_review(parser, found)

@@ -18,6 +18,7 @@ from realtime_polyp.messages import quoted
 WEIGHTS_FOLDER = asset("weights")
 MANIFEST = "manifest.json"
 DEFAULT_DETECTOR = DEFAULT_SEGMENTER = "polyp-lite2"  # a joint model: both in one
+NO_MODEL = "none"  # in place of a name on a command line
 _CURE = "restore it with git checkout"
 _LONGEST_REASON = 200  # characters of a loader's message that are quoted
 _Px = Annotated[int, msgspec.Meta(ge=1, le=8192)]
@@ -88,8 +89,8 @@ def find_weights(model: str, task: Task | None = None, folder: Path = WEIGHTS_FO
     known = read_manifest(folder)
     names = sorted(name for name, entry in known.items() if task in (None, entry["task"]) or entry["task"] == "joint")
     if model not in names:
-        choice = ", ".join(names) or "none installed"
-        raise EngineError(f"unknown {task or 'model'} {model!r}: choose from {choice}{', or none' if task else ''}")
+        choice = (", ".join(names) or "none installed") + (f", or {NO_MODEL}" if task else "")
+        raise EngineError(f"unknown {task or 'model'} {model!r}: choose from {choice}")
     entry = known[model]
     height, width = entry["size"]
     return Weights(model, entry["task"], (height, width), folder, entry["files"], entry["sha256"])

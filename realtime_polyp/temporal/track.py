@@ -176,7 +176,7 @@ def advance(
             n_lost += 1
     for i in range(len(tracks)):
         _predict(tracks[i], alive[n_alive], camera, zoom, step_s, rules)
-        # Every second frame may be flipped, and a polyp be found in one orientation only: at any rate it survives a miss.
+        # A polyp that is found in one orientation only is missed in every second frame, at any frame rate.
         limit_s = rules.release_s if tracks[i, NUMBER] else max(rules.gap_s, 2 * step_s)
         if pts_s - tracks[i, SEEN_S] <= max(limit_s, step_s) + _ROUNDING_S:
             n_alive += 1
