@@ -5,7 +5,6 @@ clips of the training stills and, with --negatives, from real frames without a p
 """
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from calibration.fitting.evidence_fit import WEIGHTS, Clips, Price, learn
 from calibration.fitting.plots import draw_evidence
 from calibration.fitting.sweep import LabelledVideo, detected_frames
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER
@@ -137,8 +136,7 @@ def write_curve(learnt: Evidence, figures: dict[str, Any], data: str, options: a
         "price_s": asdict(Price(options.long_alarm_s, options.any_alarm_s, options.negative_s)),
         "figures": figures,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(options.out, json.dumps(content, indent=1) + "\n")
+    write_json(options.out, content)
     print(f"curve: {options.out}")
 
 

@@ -11,7 +11,6 @@ weight of the support is low: `--support` gives one that was chosen on video.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -44,7 +43,7 @@ from calibration.fusing.figures import (
     threshold_for_hits,
 )
 from calibration.scores import labelled_stills
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, Engine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half
@@ -371,8 +370,7 @@ def to_dict(fusion: Fusion, figures: dict[str, float], fitted_on: str) -> dict[s
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write the file atomically. Raises FusionError for content that `read_fusion` would reject."""
     parse_fusion(content, path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ this command ends with exit code 1.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import msgspec
@@ -17,6 +16,7 @@ from calibration.accuracy.figures import Comparison, compare, compare_negatives
 from calibration.accuracy.records import record_of, write_record
 from calibration.accuracy.reference_cache import CachedEngine
 from calibration.accuracy.table import table
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines import DEVICES, ENGINE_NAMES, open_engine
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.engines.gate import REFERENCE, GateRecord
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> GateRecord:
     if options.limit is None:
         print(f"record: {write_record(record, WEIGHTS_FOLDER if options.ship else cache_folder())}")
     if options.json:
-        options.json.write_text(json.dumps(msgspec.structs.asdict(record), indent=1) + "\n")
+        write_json(options.json, msgspec.structs.asdict(record))
     return record
 
 

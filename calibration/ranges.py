@@ -1,7 +1,6 @@
 """Measure activation ranges for 8-bit engines on a GPU: python -m calibration.ranges --model gflv2-lite0"""
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from tqdm import tqdm
 
 from calibration.int8 import pixels_of, training_stills
 from calibration.quantisation.frames import choose_stills, measure_lights
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines.eager import load_module
 from realtime_polyp.engines.quantized import RANGES, RANGES_FORMAT, measure_ranges
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER, Weights, add_to_manifest, find_weights
@@ -60,7 +59,7 @@ def save(ranges: dict[str, float], weights: Weights, frames: int) -> None:
     made_on = weights.checksums[weights.files["safetensors"]]
     rounded = {layer: float(f"{value:.6g}") for layer, value in sorted(ranges.items())}
     content = {"format": RANGES_FORMAT, "weights": made_on, "frames": frames, "largest": rounded}
-    atomic_write_text(weights.folder / name, json.dumps(content, indent=1) + "\n")
+    write_json(weights.folder / name, content)
     add_to_manifest(weights.model, weights.task, weights.size, {RANGES: name}, weights.folder)
     print(f"wrote {weights.folder / name}")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import stat
 import threading
@@ -52,6 +53,19 @@ def atomic_write_text(path: Path, text: str) -> None:
     """Replace the content of `path` by `text` in UTF-8. Raises OSError like `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: object, *, sort_keys: bool = False) -> None:
+    """Replace the content of `path` by JSON, and create its folder. A pipe or device is written to directly.
+
+    Raises OSError like `replacing`.
+    """
+    text = json.dumps(content, indent=1, sort_keys=sort_keys) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+    else:
+        atomic_write_text(path, text)
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -105,7 +105,7 @@ def check_format(
 
 
 def read_json_lines(
-    path: Path, kind: type[T], *, what: str, error: type[Exception] = ValueError, cure: str = ""
+    path: Path, kind: type[T], *, what: str, error: type[Exception] = ValueError
 ) -> Iterator[tuple[int, T]]:
     """Yield (line number from 1, value) for each line of a JSON Lines file. Raises `error` as `read_json` does.
 
@@ -113,7 +113,7 @@ def read_json_lines(
     what: what a line should be, with an article.
     """
     for number, line in read_lines(path, what=what, error=error):
-        yield number, parse_json(line, kind, f"line {number} of {path}", what, error, cure)
+        yield number, parse_json(line, kind, f"line {number} of {path}", what, error)
 
 
 def read_lines(path: Path, *, what: str, error: type[Exception] = ValueError) -> Iterator[tuple[int, bytes]]:

@@ -1,6 +1,7 @@
 """Files that are written completely or not at all."""
 
 import ast
+import json
 import os
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing
+from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing, write_json
 
 
 def test_a_file_is_created_and_then_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -51,6 +52,25 @@ def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_content(tmp_p
 def test_a_missing_folder_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         atomic_write_text(tmp_path / "missing" / "file.txt", "text")
+
+
+def test_json_makes_its_folder_and_content_that_is_no_json_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    write_json(path, {"b": 1, "a": [2.5, None]}, sort_keys=True)
+    assert path.read_text() == json.dumps({"a": [2.5, None], "b": 1}, indent=1) + "\n"
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text())["b"] == 1
+
+
+def test_json_goes_into_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_json(pipe, [1])
+    assert os.read(reader, 100) == b"[\n 1\n]\n"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_content_is_on_the_disk_before_the_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

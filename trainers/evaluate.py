@@ -5,10 +5,10 @@ define the figures. Frames without a polyp are evaluated beside them, each alone
 """
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines import ENGINE_NAMES, open_detector, open_segmenter
 from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half, roles_of
@@ -129,8 +129,7 @@ def run(options: argparse.Namespace) -> None:
         report["negatives"] = rows_to_dict(rows, negatives.name)
         print(f"{format_rows(rows, negatives.name)}\n")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(options.json, report)
         print(f"figures: {options.json}")
     if origin:
         print(f"result: {write_result(options.result, report, origin)}")

@@ -7,11 +7,11 @@ score threshold; every second frame was flipped unless the run had --no-mirror, 
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from tqdm import tqdm
 
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.metrics.timeline import timeline
 from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import combine, figures, video_report
@@ -73,14 +73,13 @@ def run(options: argparse.Namespace) -> None:
     protocol = [true_colon(truth, shown) for truth, shown in videos]
     print(to_text(sum(protocol, TrueColon((), ()))))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         report = {
             "all": {**figures(whole), "true_colon": to_dict(sum(protocol, TrueColon((), ())))},
             "videos": [
                 {**figures(one), "true_colon": to_dict(other)} for one, other in zip(reports, protocol, strict=True)
             ],
         }
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, report)
         print(f"figures: {options.json}")
     if options.pictures:
         lines = [timeline(truth, shown) for truth, shown in videos]

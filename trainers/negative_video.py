@@ -5,7 +5,6 @@ with the temporal filter and with every detection shown at once. METRICS 4, "Neg
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.config import PipelineConfig, default_config
 from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.halves import engines_of, roles_of
@@ -106,8 +106,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"\n{name[0].upper()}{name[1:]}, % of frames\n{table(rows)}")
     if options.json:
         content = facts | {name.replace(" ", "_"): rows_to_dict(rows) for name, rows in figures.items()}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, content)
         print(f"figures: {options.json}")
 
 

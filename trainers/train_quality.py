@@ -7,7 +7,6 @@ training stills. The val stills are used for the report only.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from sklearn.datasets import load_sample_images
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.temporal.frame_quality import FEATURES, FORMAT, FURTHEST, FrameQualityClassifier
 from trainers.command import command_parser, run_command
 from trainers.data.stills import Still, read_image, read_stills
@@ -67,8 +66,7 @@ def run(options: argparse.Namespace) -> None:
     classifier = fit(samples)
     print(check_text(make_samples(val, photographs, seed=options.seed + 1, name="val"), classifier))
     document = to_dict(classifier, f"{len(train)} stills of train.json, corrupted with seed {options.seed}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(options.out, json.dumps(document, indent=1) + "\n")
+    write_json(options.out, document)
     print(f"quality: {options.out}")
 
 

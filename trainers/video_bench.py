@@ -6,7 +6,6 @@ the same clips and models takes a fraction of the time.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
 from realtime_polyp.engines.base import Engine
@@ -270,8 +270,7 @@ def write_figures(reports: dict[str, VideoReport], options: argparse.Namespace) 
     content: dict[str, Any] = {"data": describe_data(options)}
     content |= {name: figures(report) for name, report in reports.items()}
     content["goals"] = [goal.to_dict() for goal in goals(reports[RAW], reports[FILTERED])]
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, content)
     print(f"figures: {options.json}")
 
 

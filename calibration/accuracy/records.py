@@ -1,14 +1,13 @@
 """Write the gate's records, which `engines.gate` reads before an engine is used."""
 
 import datetime
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 
 from calibration.accuracy.figures import LIMITS, Comparison, Limits, failure_reasons, tolerated_losses
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.engines.gate import FORMAT, RECORDS, GateRecord, read_records
 from realtime_polyp.telemetry.machine import machine_facts
@@ -57,10 +56,8 @@ def write_record(record: GateRecord, folder: Path) -> Path:
     kept = {key: one for key, one in read_records(folder).items() if not _is_replaced(one, record)}
     records = {key: msgspec.structs.asdict(one) for key, one in {**kept, record.key: record}.items()}
     path = folder / RECORDS
-    text = json.dumps({"format": FORMAT, "records": records}, indent=1, sort_keys=True) + "\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(path, text)
+        write_json(path, {"format": FORMAT, "records": records}, sort_keys=True)
     except OSError as error:
         raise EngineError(f"the gate's record {path} cannot be written: {error}") from error
     return path

@@ -4,11 +4,10 @@
 valid only for the detector scores that it was chosen on, so a new detector map removes it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines.base import Engine
 from realtime_polyp.postprocess.score_calibration import (
     FORMAT,
@@ -36,8 +35,7 @@ def load_or_create(path: Path) -> Document:
 def save(path: Path, document: Document) -> None:
     """Save the document atomically. Raises CalibrationError if it is not a valid calibration."""
     parse_calibration(document, path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, json.dumps(document, indent=1) + "\n")
+    write_json(path, document)
 
 
 def with_scores(document: Document, engine: Engine, scores: dict[str, Any]) -> Document:

@@ -30,13 +30,12 @@ from realtime_polyp.sources.base import Source
 from realtime_polyp.temporal.camera_motion import STILL, Motion
 from realtime_polyp.temporal.config import DETECTOR_SCORES, Evidence, TemporalConfig
 from realtime_polyp.temporal.filter import FrameCues, fuse_box_and_mask
-from realtime_polyp.temporal.track import Batch, rules_of
+from realtime_polyp.temporal.track import OUT_BOX, OUT_ENTRY, OUT_STATE, TENTATIVE, Batch, rules_of
 from realtime_polyp.temporal.tracker import Tracker
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 CONFIRM_TIMES_S = (0.0, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
 _ROUNDING = 1e-9
-_STATE = 7  # column of what `Tracker.run_batch` gives: 0 tentative, 1 shown, 2 held
 
 
 @dataclass(frozen=True)
@@ -214,10 +213,10 @@ def shown_boxes(
     tracker, rules = Tracker(config), rules_of(config, evidence or video.evidence, threshold)
     floor = min(threshold, WEAK_THRESHOLD)
     rows = tracker.run_batch(video.batch, 0, len(video.frames), rules, floor, lambda entry, box: None)
-    rows = rows[rows[:, _STATE] > 0]
-    entries = rows[:, 0].astype(np.int64)
+    rows = rows[rows[:, OUT_STATE] > TENTATIVE]
+    entries = rows[:, OUT_ENTRY].astype(np.int64)
     fields = video.fields[entries]
-    boxes = np.clip(rows[:, 2:6], np.tile(fields[:, :2], 2), np.tile(fields[:, 2:], 2)).astype(np.float32)
+    boxes = np.clip(rows[:, OUT_BOX], np.tile(fields[:, :2], 2), np.tile(fields[:, 2:], 2)).astype(np.float32)
     signal_ok = np.array([one.signal_ok for one in video.frames], np.bool_)
     seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & signal_ok[entries]
     ends = np.searchsorted(entries[seen], np.arange(len(video.frames) + 1))

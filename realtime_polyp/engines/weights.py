@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines.base import EngineError, Task
 from realtime_polyp.folders import asset
 from realtime_polyp.json_files import check_json, read_json
@@ -129,7 +129,7 @@ def add_to_manifest(model: str, task: Task, size: tuple[int, int], files: dict[s
             )
     entry["files"] |= files
     entry["sha256"] |= {name: sha256_of(folder / name) for name in files.values()}
-    atomic_write_text(folder / MANIFEST, json.dumps(known | {model: entry}, indent=1, sort_keys=True) + "\n")
+    write_json(folder / MANIFEST, known | {model: entry}, sort_keys=True)
 
 
 def sha256_of(path: Path) -> str:

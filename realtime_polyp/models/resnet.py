@@ -134,14 +134,10 @@ def _initialise(backbone: ResNet) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def freeze(backbone: ResNet, *, norms: bool = True) -> None:
-    """Freeze the stem and the first stage, as the paper does.
-
-    norms: also freeze the statistics of all batch norms, as is usual with small batches.
-    """
+def freeze(backbone: ResNet) -> None:
+    """Freeze the stem and the first stage, as the paper does, and the statistics of all batch norms."""
     for part in (backbone.conv1, backbone.bn1, backbone.layer1):
         part.eval().requires_grad_(False)
-    if norms:
-        for module in backbone.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()

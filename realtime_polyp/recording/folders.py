@@ -48,9 +48,9 @@ def check_record(folder: Path, sources: Sequence[str] = ()) -> None:
         raise _refusal(folder, f"its disk has {found:.0f} MB left, and a recording needs {least} MB; make room")
 
 
-def new_session_folder(folder: Path, source_name: str, begins: datetime | None = None) -> Path:
+def new_session_folder(folder: Path, source_name: str) -> Path:
     """Create the folder of a new session, named after the time (UTC) and the source. Raises OutputError."""
-    utc = (begins or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    utc = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = _NOT_IN_NAMES.sub("-", source_name).strip("-.")[:_LONGEST_NAME] or "source"
     try:
         make_private_folder(folder)

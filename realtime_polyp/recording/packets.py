@@ -60,7 +60,6 @@ class StoredPacket:
 
 
 Listener = Callable[[StoredPacket], None]
-AddStream = Callable[[OutputContainer], VideoStream]
 
 
 class PacketFeed(Protocol):

@@ -36,14 +36,12 @@ class Picture:
         number: rises with every picture.
         jpeg: the picture. made_s: time.monotonic() when it was drawn.
         frame_index: of the frame that is shown; None where a state is shown in its place.
-        overlaid: it shows a result.
     """
 
     number: int
     jpeg: bytes
     made_s: float
     frame_index: int | None
-    overlaid: bool
 
 
 class PictureMaker:
@@ -87,7 +85,7 @@ class PictureMaker:
                 self._make()
             except Exception:  # noqa: BLE001 - one picture that cannot be drawn must not end all later ones
                 self._shown = None
-                self._publish_image(card(_FAILED, 0.0), None, overlaid=False)
+                self._publish_image(card(_FAILED, 0.0), None)
             time.sleep(max(0.0, began_s + 1 / MOST_PER_S - time.monotonic()))
 
     def _make(self) -> None:
@@ -100,14 +98,14 @@ class PictureMaker:
         if is_same and frame is not None:  # of a state the seconds go on
             return
         if frame is None:
-            self._publish_image(card(condition, self._stream.since_s()), None, overlaid=False)
+            self._publish_image(card(condition, self._stream.since_s()), None)
         else:
             image = annotate(frame, result, condition, self._blank, newest)
-            self._publish_image(image, frame.index, overlaid=result is not None)
+            self._publish_image(image, frame.index)
 
-    def _publish_image(self, image: Image, frame_index: int | None, *, overlaid: bool) -> None:
+    def _publish_image(self, image: Image, frame_index: int | None) -> None:
         self._number += 1
-        self._publish(Picture(self._number, encode(image), time.monotonic(), frame_index, overlaid))
+        self._publish(Picture(self._number, encode(image), time.monotonic(), frame_index))
 
 
 def choose(

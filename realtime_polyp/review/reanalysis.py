@@ -23,6 +23,7 @@ from realtime_polyp.review.recorded import RecordedSession, SessionFileError
 from realtime_polyp.review.session_pictures import SessionPictures
 from realtime_polyp.review.tracks import STATES, TrackTable, read_tracks, table_of
 from realtime_polyp.sources.base import SourceError
+from realtime_polyp.temporal.track import OUT_COLUMNS, OUT_STATE
 
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS reanalyses (        -- one row per further analysis of the session
@@ -114,7 +115,8 @@ def analyse_again(
             _store(database, rows, detail)
     except sqlite3.Error as error:
         raise SessionFileError(f"the second analysis cannot be stored in {session.folder}: {error}") from error
-    return table_of(np.array([(*row[:7], STATES.index(row[7]), *row[8:]) for row in rows], np.float64).reshape(-1, 10))
+    numeric = [(*row[:OUT_STATE], STATES.index(row[OUT_STATE]), *row[OUT_STATE + 1 :]) for row in rows]
+    return table_of(np.array(numeric, np.float64).reshape(-1, OUT_COLUMNS))
 
 
 def _rows_of(number: int, tracks: Sequence[Track]) -> list[tuple[Any, ...]]:

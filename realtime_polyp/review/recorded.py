@@ -2,7 +2,6 @@
 
 import copy
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -194,12 +193,6 @@ class RecordedSession:
             Track(row[0], np.array(row[1:5], np.float32), row[5], row[6], row[7], row[8])
             for row in self._database.execute(query, (number,))
         )
-
-    def all_tracks(self) -> Iterator[tuple[int, Track]]:
-        """Yield (frame number, track) for every recorded track, in order."""
-        query = "SELECT number, id, x1, y1, x2, y2, score, state, age_s, unseen_s FROM tracks ORDER BY number, id"
-        for row in self._database.execute(query):
-            yield row[0], Track(row[1], np.array(row[2:6], np.float32), row[6], row[7], row[8], row[9])
 
     def close(self) -> None:
         self._database.close()

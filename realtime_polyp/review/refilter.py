@@ -17,7 +17,7 @@ from realtime_polyp.recording.filter_settings import FilterSettings
 from realtime_polyp.review.cue_table import CueTable
 from realtime_polyp.review.tracks import TrackTable, table_of
 from realtime_polyp.temporal.config import TemporalConfig
-from realtime_polyp.temporal.track import rules_of
+from realtime_polyp.temporal.track import OUT_BOX, OUT_COLUMNS, OUT_ENTRY, OUT_ID, SHOWN, rules_of
 from realtime_polyp.temporal.tracker import Tracker
 
 LEAD_S = 10.0
@@ -96,7 +96,7 @@ class Refilter:
         run = self._one_by_one if self._left_seeks else self._batch
         rows.append(run(tracker, entry, end))
         table = np.concatenate(rows)
-        return self._as_piece(table[table[:, 0] >= begin], begin, end)
+        return self._as_piece(table[table[:, OUT_ENTRY] >= begin], begin, end)
 
     def _batch(self, tracker: Tracker, first: int, last: int) -> NDArray[np.float64]:
         appearance = partial(self._cues.appearance, reach_s=self._reach_s)
@@ -109,28 +109,27 @@ class Refilter:
             found = self._batch(tracker, entry, entry + 1)
             tracker.remember(float(self._cues.pts_s[entry]))
             rows.append(found)
-        return np.concatenate(rows) if rows else np.empty((0, 10))
+        return np.concatenate(rows) if rows else np.empty((0, OUT_COLUMNS))
 
     def _unfiltered(self, begin: int, end: int) -> NDArray[np.float64]:
         """Every box is shown at once."""
         rows = [
-            (entry, place, *box.tolist(), float(score), 1.0, 0.0, 0.0)
+            (entry, place, *box.tolist(), float(score), SHOWN, 0.0, 0.0)
             for entry in range(begin, end)
             for found in (self._cues.detections(entry, self._settings.score_threshold),)
             for place, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True), 1)
         ]
-        return np.array(rows, np.float64).reshape(-1, 10)
+        return np.array(rows, np.float64).reshape(-1, OUT_COLUMNS)
 
     def _as_piece(self, table: NDArray[np.float64], begin: int, end: int) -> Piece:
         """Clip the boxes to the field of view, leave out those outside it, and sort by frame and id."""
         cues = self._cues
-        entries = table[:, 0].astype(np.int64)
+        entries = table[:, OUT_ENTRY].astype(np.int64)
+        table[:, OUT_ENTRY] = cues.number[entries]
         if self._settings.temporal:
-            fields = cues.fields[entries].astype(np.float64)
-            table[:, 2:6] = np.clip(table[:, 2:6], np.tile(fields[:, :2], 2), np.tile(fields[:, 2:], 2))
-        table[:, 0] = cues.number[entries]
-        if self._settings.temporal:
-            table = table[(table[:, 4] > table[:, 2]) & (table[:, 5] > table[:, 3])]
-            table = table[np.lexsort((table[:, 1], table[:, 0]))]
+            fields, boxes = cues.fields[entries].astype(np.float64), table[:, OUT_BOX]
+            boxes[:] = np.clip(boxes, np.tile(fields[:, :2], 2), np.tile(fields[:, 2:], 2))
+            table = table[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
+            table = table[np.lexsort((table[:, OUT_ID], table[:, OUT_ENTRY]))]
         first, last = (int(cues.number[begin]), int(cues.number[end - 1])) if end > begin else (0, -1)
         return Piece(first, last, table_of(table))

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime_polyp.review.alarms import SessionAlarm, find_alarms
-from realtime_polyp.review.recorded import FrameTable, RecordedSession
-from realtime_polyp.review.tracks import recorded_tracks
+from realtime_polyp.review.alarms import SessionAlarm
+from realtime_polyp.review.recorded import FrameTable
 
 AlarmSpan = tuple[float, float, int]
 """Start and end, s, and the number of the polyp, which is the id of its track."""
@@ -53,11 +52,6 @@ def timeline_of(
         tuple(sorted(marks)),
         alarm_spans(other_alarms),
     )
-
-
-def read_timeline(session: RecordedSession) -> TimelineData:
-    """Return the timeline of a session as it was recorded."""
-    return timeline_of(session.frames, find_alarms(session.frames, recorded_tracks(session)))
 
 
 def alarm_spans(alarms: Sequence[SessionAlarm]) -> tuple[AlarmSpan, ...]:

@@ -9,6 +9,16 @@ from numpy.typing import NDArray
 
 from realtime_polyp.packets import Track, TrackStatus
 from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.temporal.track import (
+    OUT_AGE_S,
+    OUT_BOX,
+    OUT_COLUMNS,
+    OUT_ENTRY,
+    OUT_ID,
+    OUT_SCORE,
+    OUT_STATE,
+    OUT_UNSEEN_S,
+)
 
 STATES: tuple[TrackStatus, ...] = ("tentative", "shown", "held")
 _STATE = "CASE state WHEN 'tentative' THEN 0 WHEN 'shown' THEN 1 ELSE 2 END"
@@ -69,9 +79,16 @@ class TrackTable:
 
 
 def table_of(rows: NDArray[np.float64]) -> TrackTable:
-    """Make a table of rows (m, 10): number, id, x1, y1, x2, y2, score, state, age_s, unseen_s."""
-    number, identity, state = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 7].astype(np.uint8)
-    return TrackTable(number, identity, rows[:, 2:6].astype(np.float32), rows[:, 6], state, rows[:, 8], rows[:, 9])
+    """Make a table of rows with the columns OUT_* of `temporal.track`, with the frame's number in the first."""
+    return TrackTable(
+        rows[:, OUT_ENTRY].astype(np.int64),
+        rows[:, OUT_ID].astype(np.int64),
+        rows[:, OUT_BOX].astype(np.float32),
+        rows[:, OUT_SCORE],
+        rows[:, OUT_STATE].astype(np.uint8),
+        rows[:, OUT_AGE_S],
+        rows[:, OUT_UNSEEN_S],
+    )
 
 
 def join_tables(tables: Iterable[TrackTable]) -> TrackTable:
@@ -80,7 +97,7 @@ def join_tables(tables: Iterable[TrackTable]) -> TrackTable:
     return TrackTable(*(np.concatenate(column) for column in zip(*found, strict=True))) if found else NO_TRACKS
 
 
-NO_TRACKS = table_of(np.zeros((0, 10)))
+NO_TRACKS = table_of(np.zeros((0, OUT_COLUMNS)))
 
 
 def recorded_tracks(session: RecordedSession) -> TrackTable:
@@ -96,5 +113,5 @@ def read_tracks(session: RecordedSession, rows: str, values: tuple[int, ...] = (
     Raises sqlite3.Error.
     """
     found = session.database.execute(f"SELECT {_COLUMNS} FROM {rows} ORDER BY number, id", values).fetchall()
-    tracks = table_of(np.array(found, np.float64).reshape(-1, 10))
+    tracks = table_of(np.array(found, np.float64).reshape(-1, OUT_COLUMNS))
     return tracks.between(1, len(session.frames))  # while it is recorded, there are more than when it was opened

@@ -48,10 +48,6 @@ class Mode:
     def is_uncompressed(self) -> bool:
         return self.format in UNCOMPRESSED
 
-    @property
-    def fastest_hz(self) -> Fraction:
-        return max(self.rates_hz, default=Fraction(0))
-
     def __str__(self) -> str:
         size = f"{self.size[0]}x{self.size[1]}"
         if self.least_size:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "", gap: str = "  ") -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
     """Align the first column to the left and the others to the right; trailing spaces are removed.
 
-    header, rows: cells of equal number. indent: starts each line. gap: separates columns.
+    header, rows: cells of equal number. indent: starts each line.
 
     Raises:
         ValueError: a row has another number of cells than the header.
@@ -19,5 +19,5 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent
     text = []
     for row in lines:
         others = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        text.append((indent + gap.join([row[0].ljust(widths[0]), *others])).rstrip())
+        text.append((indent + "  ".join([row[0].ljust(widths[0]), *others])).rstrip())
     return "\n".join(text)

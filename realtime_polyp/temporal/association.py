@@ -14,18 +14,8 @@ def match(tracks: list[Boxes], found: Boxes, least_iou: float) -> dict[int, int]
     """Return {index of the track: index of the detection}, best IoU first, each used once, none below `least_iou`."""
     if not tracks or not len(found):
         return {}
-    return _pairs(pairwise_iou(np.stack(tracks), found), least_iou)
-
-
-def match_near(tracks: list[Boxes], found: Boxes) -> dict[int, int]:
-    """Match boxes of similar size when the centre of one lies in the other: small polyps soon stop overlapping."""
-    if not tracks or not len(found):
-        return {}
-    return _pairs(proximity(np.stack(tracks), found), 1e-6)
-
-
-def _pairs(similarity: NDArray[np.float32], least: float) -> dict[int, int]:
-    return {int(track): int(detection) for track, detection in greedy(similarity, np.float32(least))}
+    pairs = greedy(pairwise_iou(np.stack(tracks), found), np.float32(least_iou))
+    return {int(track): int(detection) for track, detection in pairs}
 
 
 @compiled()

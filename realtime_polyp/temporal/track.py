@@ -58,7 +58,13 @@ _ROUNDING_S = 1e-6
 _SCORE_S = 0.15  # time constant of a track's score
 _WEAK_NOISE = 3.0  # measurement noise of a box with score 0, relative to one with score 1
 _LEAST_NEAR = np.float32(1e-6)
-_OUT = 10  # columns of what a frame gives: entry, id, x1, y1, x2, y2, score, state, age_s, unseen_s
+
+# The columns of the rows that `write_rows` gives, one for each track of a frame. The first is the frame's entry in the
+# batch; review puts the frame's number there.
+OUT_ENTRY, OUT_ID, OUT_X1, OUT_SCORE, OUT_STATE, OUT_AGE_S, OUT_UNSEEN_S, OUT_COLUMNS = 0, 1, 2, 6, 7, 8, 9, 10
+OUT_BOX = slice(OUT_X1, OUT_X1 + 4)
+TENTATIVE, SHOWN, HELD = 0.0, 1.0, 2.0
+"""Values of OUT_STATE."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,7 @@ def run(
     """Filter the frames `entry` to `end` of a batch, as `Tracker.update` does, until a track needs a number.
 
     before_s, now_s: times of the two frames before; NaN: there is none. floor: lowest score of a box that is used. out:
-    (r, _OUT) takes the tracks of each frame; where it is full, the function returns.
+    (r, OUT_COLUMNS) takes the tracks of each frame; where it is full, the function returns.
 
     Returns tracks, lost, next_key, before_s, now_s, the frame that is next, the rows of `out` that are used, and
     whether a track of the frame before that one needs a number. Its rows are not in `out` then.
@@ -311,13 +317,13 @@ def write_rows(tracks: Rows, entry: int, pts_s: float, out: Rows, used: int) -> 
     for i in range(len(tracks)):
         at, unseen_s = used + i, pts_s - tracks[i, SEEN_S]
         kalman.write_box(tracks[i], box)
-        out[at, 0] = entry
-        out[at, 1] = tracks[i, NUMBER] if tracks[i, NUMBER] else -tracks[i, KEY]
+        out[at, OUT_ENTRY] = entry
+        out[at, OUT_ID] = tracks[i, NUMBER] if tracks[i, NUMBER] else -tracks[i, KEY]
         for side in range(4):
-            out[at, 2 + side] = box[side]
-        out[at, 6] = tracks[i, SCORE]
-        out[at, 7] = 0.0 if not tracks[i, DRAWN] else 2.0 if unseen_s > 0 else 1.0
-        out[at, 8], out[at, 9] = pts_s - tracks[i, FIRST_S], unseen_s
+            out[at, OUT_X1 + side] = box[side]
+        out[at, OUT_SCORE] = tracks[i, SCORE]
+        out[at, OUT_STATE] = TENTATIVE if not tracks[i, DRAWN] else HELD if unseen_s > 0 else SHOWN
+        out[at, OUT_AGE_S], out[at, OUT_UNSEEN_S] = pts_s - tracks[i, FIRST_S], unseen_s
     return used + len(tracks)
 
 

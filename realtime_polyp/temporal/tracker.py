@@ -28,6 +28,7 @@ from realtime_polyp.temporal.track import (
     KEY,
     NO_ROWS,
     NUMBER,
+    OUT_COLUMNS,
     SEARCH_SCALE,
     SEEN_S,
     Batch,
@@ -111,11 +112,11 @@ class Tracker:
     ) -> NDArray[np.float64]:
         """Follow polyps through the frames `first` to `last` (excluded) of a batch, as `update` does without masks.
 
-        floor: lowest score of a box that is used. Returns rows: entry, id, x1, y1, x2, y2, score, state (0 tentative,
-        1 shown, 2 held), age_s, unseen_s. What is shown is not remembered for a later `seek`.
+        floor: lowest score of a box that is used. Returns rows with the columns OUT_* of `track`. What is shown is not
+        remembered for a later `seek`.
         """
         parts, entry = [], first
-        out = np.empty((max(_LEAST_ROWS, 2 * (last - first)), 10))
+        out = np.empty((max(_LEAST_ROWS, 2 * (last - first)), OUT_COLUMNS))
         while entry < last:
             self._tracks, self._lost, self._next_key, self._before_s, self._now_s, entry, used, stops = run(
                 self._tracks, self._lost, self._next_key, self._before_s, self._now_s, entry, last, batch, floor,
@@ -130,7 +131,7 @@ class Tracker:
                 )
                 used = write_rows(self._tracks, done, self._now_s, out, used)
             parts.append(out[:used].copy())
-        return np.concatenate(parts) if parts else np.empty((0, 10))
+        return np.concatenate(parts) if parts else np.empty((0, OUT_COLUMNS))
 
     def remember(self, pts_s: float) -> None:
         """Remember what is shown after a batch of one frame, for a later `seek`."""

@@ -33,9 +33,8 @@ from trainers.detectors.regions import (
     training_proposals,
 )
 from trainers.detectors.roi_align import RoIs, bin_points, pool_levels, read_levels, rois_of
-from trainers.detectors.rpn import RPN, RPN_FROM_MMDET, Proposals, RPNConfig, rpn_criterion, suppress
+from trainers.detectors.rpn import RPN, Proposals, RPNConfig, rpn_criterion, suppress
 from trainers.training.anchors import clip_to
-from trainers.training.checkpoint_names import Rule
 from trainers.training.contract import Losses, Targets, in_full_precision
 
 _BINS = 7
@@ -45,8 +44,6 @@ _NORM_GROUPS = 36
 _MOST_LEARNT = 192  # positive regions of a batch that the dense head learns from
 _SHAKE = 0.15  # of a region's sides, while the dense head learns
 _LEAST_IOU = 0.1  # from which a cell's box loss is -log(IoU); below it -log(0.1 + IoU), whose slope is bounded
-
-MMDET_NAMES: tuple[Rule, ...] = RPN_FROM_MMDET  # mmdetection has no D2Det
 
 
 @dataclass(frozen=True)

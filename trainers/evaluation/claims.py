@@ -4,14 +4,13 @@ The interval of a difference comes from a paired bootstrap: both sides are measu
 videos, so that the images' difficulty cancels out.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.json_files import Finite, read_json
 from realtime_polyp.metrics.bootstrap import Interval
 from realtime_polyp.telemetry.text_table import format_table
@@ -101,10 +100,9 @@ def judge(interval: Interval | None) -> Verdict:
 
 def write_claims(path: Path, findings: list[Finding], *, data: str, images: int, budget: str) -> None:
     """Write the findings on one set. Creates the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {"format": _FORMAT, "data": data, "images": images, "budget": budget}
     rows = [{name: getattr(one, name) for name in one.__struct_fields__} for one in findings]
-    atomic_write_text(path, json.dumps({**content, "findings": rows}, indent=1) + "\n")
+    write_json(path, {**content, "findings": rows})
 
 
 def read_claims(path: Path) -> ClaimsFile:

@@ -1,11 +1,10 @@
 """Result files for `trainers.table`: a model's figures on one set, their origin, and the differences from the paper."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from realtime_polyp.atomic_write import replacing
+from realtime_polyp.atomic_write import write_json
 from trainers.evaluation.paper_tables import DETECTION, PAPER_BACKBONE, SEGMENTATION
 from trainers.recipes import RECIPES
 from trainers.training.run_folder import read_recipe
@@ -76,9 +75,7 @@ def write_result(path: Path, report: dict[str, Any], origin: Origin) -> Path:
         "multi_scale_test": origin.multi_scale,
         "command": origin.command,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
     return path
 
 

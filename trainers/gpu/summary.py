@@ -1,6 +1,5 @@
 """What comes back from the GPU machine: a summary as JSON and Markdown, and few enough files of few enough bytes."""
 
-import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing
+from realtime_polyp.atomic_write import atomic_write_bytes, atomic_write_text, replacing, write_json
 from realtime_polyp.models.state_file import to_half
 from trainers.gpu.planner import Outcome
 
@@ -27,7 +26,7 @@ def write_summary(out: Path, head: dict[str, Any], outcomes: Sequence[Outcome], 
     """Write both summaries. head: the machine and the options of the day."""
     steps = [asdict(outcome) for outcome in outcomes]
     content = {"format": 1, **head, "steps": steps, "notes": list(notes)}
-    atomic_write_text(out / SUMMARY_JSON, json.dumps(content, indent=1) + "\n")
+    write_json(out / SUMMARY_JSON, content)
     atomic_write_text(out / SUMMARY_TEXT, as_text(head, outcomes, notes))
 
 

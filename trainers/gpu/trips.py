@@ -4,7 +4,6 @@ A call to that machine sends the working tree and the ignored folders that it na
 holds the list of all files and of the trips that they are in, so one trip is enough to name those that are missing.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from realtime_polyp.atomic_write import atomic_write_text, replacing
+from realtime_polyp.atomic_write import replacing, write_json
 from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.json_files import Count, read_json
 
@@ -147,7 +146,7 @@ def write_trips(files: Sequence[Path], wheels: Sequence[Path], kit: Path, room: 
     for folder in folders:
         (folder / WHEELS).mkdir(parents=True)
         content = {"format": _FORMAT, "trips": trips, "files": listed}
-        atomic_write_text(folder / LIST, json.dumps(content, indent=1) + "\n")
+        write_json(folder / LIST, content)
     for piece in pieces:
         name = f"{WHEELS}/{piece.name}" if piece.name in whole else f"{piece.name}.{piece.number}"
         _write_piece(piece, sources[piece.name], folders[piece.trip - 1] / name)

@@ -1,6 +1,5 @@
 """What a queue of `trainers.reproduce` trains: the same budget for every row, and the list of its jobs."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines.base import Task
 from realtime_polyp.json_files import read_json
 from trainers.backbone_recipes import recipe_on, rows_on
@@ -119,9 +118,8 @@ def begin(out: Path, budget: Budget, data: Mapping[str, str], *, resume: bool) -
     if not path.exists():
         if resume:
             raise FileNotFoundError(f"nothing to resume: {path} is not there; leave out --resume")
-        out.mkdir(parents=True, exist_ok=True)
         content = {"format": _FORMAT, "budget": asdict(budget), "data": dict(data)}
-        atomic_write_text(path, json.dumps(content, indent=1) + "\n")
+        write_json(path, content)
         return
     if not resume:
         raise ValueError(f"{out} holds a queue: go on with --resume, or begin in another --out")

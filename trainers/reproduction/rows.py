@@ -4,7 +4,6 @@ A folder of results holds rows of one budget and one folder of data for each bac
 """
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.json_files import Count, Finite, read_json
 from realtime_polyp.metrics.bootstrap import draws, intervals
 from trainers.backbone_recipes import rows_on
@@ -221,7 +220,7 @@ def write_row(
     path = queue.result_path(config, name, at_scales=at_scales)
     queue.results.mkdir(parents=True, exist_ok=True)
     write_archive(archive_path(path), runs, origin)
-    atomic_write_text(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
     return content
 
 

@@ -1,12 +1,11 @@
 """The files in the folder of a training run, and the recipe that says what the run is made of."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from realtime_polyp.atomic_write import atomic_write_text
+from realtime_polyp.atomic_write import write_json
 from realtime_polyp.engines.base import Task
 from realtime_polyp.json_files import check_json, read_json
 from realtime_polyp.messages import quoted
@@ -40,8 +39,7 @@ class RecipeFile(Struct, kw_only=True):
 
 def write_recipe(content: dict[str, Any], run: Path) -> None:
     """Write the recipe of a run with its format number. Creates the folder."""
-    run.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(run / RECIPE, json.dumps({"format": FORMAT, **content}, indent=1) + "\n")
+    write_json(run / RECIPE, {"format": FORMAT, **content})
 
 
 def read_recipe(run: Path) -> dict[str, Any]:

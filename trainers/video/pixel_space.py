@@ -2,13 +2,10 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from realtime_polyp.metrics.run_lengths import decode, encode
 from realtime_polyp.sources.placement import Placement
 from trainers.video.labels import Clock, Label
-
-Pixels = Literal["stored", "shown"]
 
 
 @dataclass(frozen=True)
