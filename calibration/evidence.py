@@ -87,7 +87,7 @@ def command_line() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Learn, print and write the curve. Raises OSError or ValueError with a one-sentence cure."""
     check(options)
-    runtime = open_line(options)
+    runtime = open_models(options)
     in_use, temporal = runtime.pipeline_config.evidence, runtime.pipeline_config.temporal or TemporalConfig()
     negatives = negative_videos(options, runtime) if options.negatives else []
     clips = Clips(cached_videos(options, runtime), negatives, options.score_threshold, temporal)
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"picture: {options.picture}")
 
 
-def open_line(options: argparse.Namespace) -> Runtime:
+def open_models(options: argparse.Namespace) -> Runtime:
     """Open the models as `run_live` does. An engine that has not passed the accuracy gate must be named."""
     return open_runtime(
         RuntimeConfig(

@@ -20,7 +20,7 @@ from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.figures import Resampling, build_report, challenge_summary, generalisation, read_report
 from trainers.evaluation.gallery import write_gallery
 from trainers.evaluation.multi_scale import SCALES
-from trainers.evaluation.negatives import figures_by_sequence, format_rows, rows_to_dict
+from trainers.evaluation.negatives import format_rows, negative_rows, rows_to_dict
 from trainers.evaluation.plots import write_plots
 from trainers.evaluation.predict import Case, check_files, evaluate
 from trainers.evaluation.results import Origin, origin_of_run, origin_of_weights, write_result
@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> None:
         shown = evaluate(
             negatives.frames, detector, segmenter, score_threshold=SCORE_THRESHOLD, scales=scales, progress=True
         )
-        rows = figures_by_sequence(shown)
+        rows = negative_rows(shown)
         report["negatives"] = rows_to_dict(rows, negatives.name)
         print(f"{format_rows(rows, negatives.name)}\n")
     if options.json:

@@ -20,7 +20,7 @@ from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, 
 from realtime_polyp.inference.base import Inference
 from realtime_polyp.inference.host import HostInference
 from realtime_polyp.messages import each_once
-from realtime_polyp.metrics.negative_video import NegativeFigures, NegativeFrame, negative_figures, table, to_dict
+from realtime_polyp.metrics.negative_video import NegativeFrame, figures_by_sequence, table, to_dict
 from realtime_polyp.metrics.run_lengths import area_share
 from realtime_polyp.metrics.truth import TrueFrame
 from realtime_polyp.outputs.results_reader import shown_of
@@ -93,11 +93,11 @@ def run(options: argparse.Namespace) -> None:
     check_options(options)
     stills = read_negatives(options.data, options.root, options.sequences)
     check_files(stills, masks=False)
-    runtime = open_line(options)
+    runtime = open_models(options)
     configs = {FILTERED: runtime.pipeline_config, AT_ONCE: replace(runtime.pipeline_config, temporal=None, hflip=False)}
     shown = play_all(split_sequences(stills), runtime.inference, configs, options.rate)
     rate_hz = options.rate if options.rate_is_true else None
-    figures = {name: figures_by_sequence(sequences, rate_hz) for name, sequences in shown.items()}
+    figures = {name: figures_by_sequence(sequences, rate_hz=rate_hz) for name, sequences in shown.items()}
     facts = describe(options, runtime)
     print(format_head(facts, len(stills)))
     for caution in runtime.cautions:
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
     for name, rows in figures.items():
         print(f"\n{name[0].upper()}{name[1:]}, % of frames\n{table(rows)}")
     if options.json:
-        content = facts | {name.replace(" ", "_"): rows_to_dict(rows) for name, rows in figures.items()}
+        content = facts | {name.replace(" ", "_"): to_dict(rows) for name, rows in figures.items()}
         write_json(options.json, content)
         print(f"figures: {options.json}")
 
@@ -118,8 +118,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError("--detector and --segmenter are both none: nothing to measure")
 
 
-def open_line(options: argparse.Namespace) -> Runtime:
-    """Open the line of the named models as `run_live` would, or that of a training run's model.
+def open_models(options: argparse.Namespace) -> Runtime:
+    """Open the named models as `run_live` would, or that of a training run's model.
 
     An engine that has not passed the accuracy gate may be measured, but only one that was named.
 
@@ -167,12 +167,6 @@ def shown_in(result: Result) -> NegativeFrame:
     return NegativeFrame(len(shown.boxes) > 0 if result.has_detector else None, None if result.mask is None else drawn)
 
 
-def figures_by_sequence(sequences: Sequences, rate_hz: float | None) -> dict[str, NegativeFigures]:
-    """Return the figures of each sequence, and those of all sequences as "all"."""
-    rows = {name: negative_figures([frames], rate_hz=rate_hz) for name, frames in sequences.items()}
-    return {**rows, "all": negative_figures(list(sequences.values()), rate_hz=rate_hz)}
-
-
 def describe(options: argparse.Namespace, runtime: Runtime) -> dict[str, Any]:
     """Return what was measured and how, for a JSON file."""
     engines = engines_of(runtime.detector, runtime.segmenter)
@@ -194,14 +188,6 @@ def format_head(facts: dict[str, Any], frames: int) -> str:
         f"{' and '.join(facts['models'])}, {facts['engine']}; boxes from {facts['score_threshold']:g}; {frames} frames "
         f"of {facts['data']} at {facts['rate_hz']:g} frames/s{rate}"
     )
-
-
-def rows_to_dict(rows: dict[str, NegativeFigures]) -> dict[str, Any]:
-    """Return {"all": figures, "sequences": {name: figures}} as JSON types."""
-    return {
-        "all": to_dict(rows["all"]),
-        "sequences": {name: to_dict(one) for name, one in rows.items() if name != "all"},
-    }
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from realtime_polyp.engines.base import Task
 from realtime_polyp.geometry import iou_matrix
-from realtime_polyp.metrics.negative_video import DRAWN_SHARE
+from realtime_polyp.metrics.negative_video import ALL, DRAWN_SHARE
 from realtime_polyp.metrics.segmentation import scores_of
 from realtime_polyp.packets import Detections
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.evaluation.figures import detection_figures, mask_figures
-from trainers.evaluation.negatives import ALL, figures_by_sequence
+from trainers.evaluation.negatives import negative_rows
 from trainers.evaluation.predict import Case
 
 Figures = dict[str, float | int | None]
@@ -197,7 +197,7 @@ def negative_shares(cases: Sequence[Case]) -> Figures:
 
     A figure of a model that did not run is left out.
     """
-    found = figures_by_sequence(cases)[ALL]
+    found = negative_rows(cases)[ALL]
     shares = {"box_share": found.box_share, "mask_share": found.mask_share, "area_share": found.area_share}
     return {name: share for name, share in shares.items() if share is not None}
 

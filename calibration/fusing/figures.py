@@ -14,7 +14,7 @@ from realtime_polyp.metrics.bootstrap import Draw, Interval, draws, intervals, w
 from realtime_polyp.metrics.curves import detection_reliability
 from realtime_polyp.metrics.detection import ImageBoxes, coco_ap
 from realtime_polyp.metrics.matches import match
-from realtime_polyp.metrics.overlaps import matches
+from realtime_polyp.metrics.overlaps import false_boxes, matches
 from realtime_polyp.metrics.segmentation import Counts, count, scores_of
 from realtime_polyp.postprocess.fusion import Fusion, fuse
 
@@ -22,7 +22,6 @@ matplotlib.use("Agg")  # works without a display
 import matplotlib.pyplot as plt  # noqa: E402
 
 _BLUE, _ORANGE = "#0072b2", "#d55e00"  # distinguishable with colour blindness
-_FRAME_IOU = 0.2  # METRICS 4: IoU from which a shown box finds a polyp
 _HEADINGS = ("set", "images", "AP", "AP50", "AP75", "found %", "false boxes per image", "Dice", "false masks, %")
 Values = NDArray[np.float64]
 
@@ -75,7 +74,7 @@ def _evaluate_view(one: FusionSample, fusion: Fusion | None) -> EvaluatedView:
 def hit_scores(views: Sequence[EvaluatedView]) -> Values:
     """Return, for each view with a polyp, the highest score of a box that finds one; 0 where none does."""
     best = [
-        np.where(matches(one.boxes.found, one.boxes.true, least_iou=_FRAME_IOU).any(axis=1), one.boxes.scores, 0)
+        np.where(matches(one.boxes.found, one.boxes.true).any(axis=1), one.boxes.scores, 0)
         for one in views
         if len(one.boxes.true)
     ]
@@ -84,9 +83,7 @@ def hit_scores(views: Sequence[EvaluatedView]) -> Values:
 
 def false_alarm_scores(views: Sequence[EvaluatedView]) -> Values:
     """Return the scores of all boxes that find no polyp."""
-    false = [
-        one.boxes.scores[~matches(one.boxes.found, one.boxes.true, least_iou=_FRAME_IOU).any(axis=1)] for one in views
-    ]
+    false = [one.boxes.scores[false_boxes(one.boxes.found, one.boxes.true)] for one in views]
     return np.concatenate([np.zeros(0), *false])
 
 

@@ -50,6 +50,11 @@ class NegativeFigures:
     alarms_per_minute: Mapping[float, float] = field(default_factory=dict)
 
 
+ALL = "all"
+Rows = dict[str, NegativeFigures]
+"""Name of a sequence, or ALL -> figures."""
+
+
 def negative_figures(sequences: Sequence[Sequence[NegativeFrame]], *, rate_hz: float | None = None) -> NegativeFigures:
     """Return the figures over the frames of all sequences.
 
@@ -89,13 +94,28 @@ def _alarms_per_minute(runs: Sequence[int], frames: int, rate_hz: float) -> dict
     return {least_s: sum(alarm.lasts(least_s) for alarm in alarms) / minutes for least_s in DURATIONS_S}
 
 
-def to_dict(figures: NegativeFigures) -> dict[str, Any]:
-    """Return the figures by name, for a JSON file. Alarms per minute are null where the rate is not known."""
+def figures_by_sequence(sequences: Mapping[str, Sequence[NegativeFrame]], *, rate_hz: float | None = None) -> Rows:
+    """Return the figures of each sequence, and after them those of all sequences, named ALL.
+
+    sequences: frames in order, by name. rate_hz: as in `negative_figures`, whose errors are raised.
+    """
+    rows = {name: negative_figures([frames], rate_hz=rate_hz) for name, frames in sequences.items()}
+    return {**rows, ALL: negative_figures(list(sequences.values()), rate_hz=rate_hz)}
+
+
+def to_dict(rows: Rows) -> dict[str, Any]:
+    """Return the rows as JSON types: ALL beside the sequences."""
+    sequences = {name: _row_to_dict(one) for name, one in rows.items() if name != ALL}
+    return {ALL: _row_to_dict(rows[ALL]), "sequences": sequences}
+
+
+def _row_to_dict(figures: NegativeFigures) -> dict[str, Any]:
+    """Return the figures by name. Alarms per minute are null where the rate is not known."""
     rates = {f"{least_s:g} s": rate for least_s, rate in figures.alarms_per_minute.items()}
     return {**asdict(figures), "alarms_per_minute": rates or None}
 
 
-def table(rows: Mapping[str, NegativeFigures]) -> str:
+def table(rows: Rows) -> str:
     """Format figures as a text table in percent of frames, one row for each name. rows: at least one."""
     durations = list(next(iter(rows.values())).alarms_per_minute)
     header = ["", "frames", "box", "any mask", f"mask > {100 * DRAWN_SHARE:g} %", "longest run"]

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from realtime_polyp.metrics.negative_video import NegativeFigures, NegativeFrame, negative_figures, table, to_dict
+from realtime_polyp.metrics.negative_video import (
+    NegativeFigures,
+    NegativeFrame,
+    figures_by_sequence,
+    negative_figures,
+    table,
+    to_dict,
+)
 from realtime_polyp.metrics.run_lengths import area_share, encode
 
 
@@ -60,8 +67,10 @@ def test_the_table_has_a_dash_for_what_is_not_known_and_alarms_only_with_a_rate(
 
 
 def test_figures_as_json_types_say_where_a_rate_is_missing() -> None:
-    assert to_dict(negative_figures([sequence("x")]))["alarms_per_minute"] is None
-    rates = to_dict(negative_figures([sequence("x.")], rate_hz=2))["alarms_per_minute"]
+    assert to_dict(figures_by_sequence({"a": sequence("x")}))["all"]["alarms_per_minute"] is None
+    both = to_dict(figures_by_sequence({"a": sequence("x."), "b": sequence("..")}, rate_hz=2))
+    assert list(both["sequences"]) == ["a", "b"] and both["all"]["frames"] == 4
+    rates = both["sequences"]["a"]["alarms_per_minute"]
     assert rates == {"0 s": 60.0, "0.5 s": 60.0, "1 s": 0.0, "2 s": 0.0}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime_polyp.field_of_view import Image
-from realtime_polyp.geometry import iou_matrix
+from realtime_polyp.metrics.overlaps import false_boxes, matches
 from realtime_polyp.metrics.segmentation import scores_of
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.data.stills import read_image, read_mask
@@ -27,7 +27,6 @@ from trainers.evaluation.contact_sheets import (
 )
 from trainers.evaluation.predict import Case
 
-MATCH_IOU = 0.2  # IoU from which a shown box finds a polyp (METRICS 4)
 _LONGEST_STEM = 34
 
 
@@ -94,9 +93,8 @@ def misses(cases: Sequence[Case]) -> list[Tile]:
     """Return a tile for each true box that no shown box finds, by rising best score, then falling area."""
     found = []
     for case in cases:
-        overlaps = iou_matrix(case.still.boxes, case.boxes.found)
-        for box, row in zip(case.still.boxes, overlaps, strict=True):
-            score = float(case.boxes.scores[row >= MATCH_IOU].max(initial=0))
+        for box, on_it in zip(case.still.boxes, matches(case.still.boxes, case.boxes.found), strict=True):
+            score = float(case.boxes.scores[on_it].max(initial=0))
             if score < SCORE_THRESHOLD:
                 area = float((box[2] - box[0]) * (box[3] - box[1]))
                 caption = f"missed: best box {score:.2f}" if score else "missed: no box on it"
@@ -108,9 +106,9 @@ def false_alarms(cases: Sequence[Case]) -> list[Tile]:
     """Return a tile for each image's highest-scored box that finds no true box, highest score first."""
     found = []
     for case in cases:
-        astray = iou_matrix(case.boxes.found, case.still.boxes).max(axis=1, initial=0) < MATCH_IOU
-        if astray.any():
-            first = int(astray.argmax())  # detections are sorted by falling score
+        is_false = false_boxes(case.boxes.found, case.still.boxes)
+        if is_false.any():
+            first = int(is_false.argmax())  # detections are sorted by falling score
             score = float(case.boxes.scores[first])
             found.append((-score, Tile(case, f"false alarm: score {score:.2f}", case.boxes.found[first])))
     return [tile for _, tile in sorted(found, key=lambda one: one[0])]

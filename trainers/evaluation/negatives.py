@@ -6,31 +6,19 @@ A box counts from the threshold at which it is shown, a pixel of the segmenter's
 from collections.abc import Sequence
 from typing import Any
 
-from realtime_polyp.metrics.negative_video import (
-    DRAWN_SHARE,
-    NegativeFigures,
-    NegativeFrame,
-    negative_figures,
-    table,
-    to_dict,
-)
+from realtime_polyp.metrics.negative_video import DRAWN_SHARE, NegativeFrame, Rows, figures_by_sequence, table, to_dict
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from trainers.data.negatives import sequence_of
 from trainers.evaluation.figures import MASK_THRESHOLD
 from trainers.evaluation.predict import Case
 
-ALL = "all"
-Rows = dict[str, NegativeFigures]
-"""ALL, or the name of a sequence -> its figures."""
 
-
-def figures_by_sequence(cases: Sequence[Case]) -> Rows:
-    """Return the figures of all frames as ALL, and those of each sequence. cases: frames without a polyp, in order."""
+def negative_rows(cases: Sequence[Case]) -> Rows:
+    """Return the figures of each sequence and of all frames. cases: frames without a polyp, in order."""
     sequences: dict[str, list[NegativeFrame]] = {}
     for case in cases:
         sequences.setdefault(sequence_of(case.still), []).append(_frame_of(case))
-    rows = {name: negative_figures([frames]) for name, frames in sequences.items()}
-    return {ALL: negative_figures(list(sequences.values())), **rows}
+    return figures_by_sequence(sequences)
 
 
 def _frame_of(case: Case) -> NegativeFrame:
@@ -45,12 +33,8 @@ def _frame_of(case: Case) -> NegativeFrame:
 
 def rows_to_dict(rows: Rows, data: str) -> dict[str, Any]:
     """Return the rows and the thresholds as JSON types. data: name of the frames' file."""
-    return {
-        "data": data,
-        "thresholds": {"score": SCORE_THRESHOLD, "mask": MASK_THRESHOLD, "area": DRAWN_SHARE},
-        ALL: to_dict(rows[ALL]),
-        "sequences": {name: to_dict(one) for name, one in rows.items() if name != ALL},
-    }
+    thresholds = {"score": SCORE_THRESHOLD, "mask": MASK_THRESHOLD, "area": DRAWN_SHARE}
+    return {"data": data, "thresholds": thresholds, **to_dict(rows)}
 
 
 def format_rows(rows: Rows, data: str) -> str:
