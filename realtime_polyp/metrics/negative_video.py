@@ -95,12 +95,12 @@ def _alarms_per_minute(runs: Sequence[int], frames: int, rate_hz: float) -> dict
 
 
 def figures_by_sequence(sequences: Mapping[str, Sequence[NegativeFrame]], *, rate_hz: float | None = None) -> Rows:
-    """Return the figures of each sequence, and after them those of all sequences, named ALL.
+    """Return the figures of all sequences, named ALL, and those of each.
 
     sequences: frames in order, by name. rate_hz: as in `negative_figures`, whose errors are raised.
     """
     rows = {name: negative_figures([frames], rate_hz=rate_hz) for name, frames in sequences.items()}
-    return {**rows, ALL: negative_figures(list(sequences.values()), rate_hz=rate_hz)}
+    return {ALL: negative_figures(list(sequences.values()), rate_hz=rate_hz), **rows}
 
 
 def to_dict(rows: Rows) -> dict[str, Any]:

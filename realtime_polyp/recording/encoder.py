@@ -114,9 +114,11 @@ def _black(size: tuple[int, int]) -> av.VideoFrame:
 
 
 class EncodedPackets:
-    """Encodes the pictures that are captured, on a thread of its own. A picture that finds the queue full is left out.
+    """Encodes the pictures that are captured, on a thread of its own. A picture that finds the queue full is left out,
+    unless it can wait: stills come slowly, but several at once.
 
     size: (width, height) of the first picture, px; others are fitted into it. rate_hz: nominal. live: the source is.
+    waits: every picture can wait, not only stills.
     keep_ms, folder: see `RecentPackets`. codec: that of earlier pictures in the same file; None: the best there is.
     hand_over: takes each packet in place of `recent`. Raises FFmpegError or ValueError where no encoder opens.
     """
@@ -129,6 +131,7 @@ class EncodedPackets:
         rate_hz: Fraction,
         *,
         live: bool,
+        waits: bool = False,
         keep_ms: int = 0,
         folder: Path | None = None,
         codec: str | None = None,
@@ -143,6 +146,7 @@ class EncodedPackets:
         self._to_yuv = YuvConverter(*self._size, _colours(self._encoder.name, self._size))
         self._queue: deque[tuple[Image, int]] = deque()
         self._changed = threading.Condition()
+        self._waits = waits
         self._finishing = self._busy = False
         self._capacity = max(4, min(_MOST_QUEUED, round(_QUEUED_S * rate_hz)))
         self._clock = SessionClock(live=live, period_s=float(1 / rate_hz))
@@ -160,6 +164,8 @@ class EncodedPackets:
     def place(self, frame: Frame) -> float | None:
         now_s = self._clock.at(frame.pts_s, frame.captured_s)
         with self._changed:
+            if self._waits or frame.is_still:
+                self._changed.wait_for(lambda: len(self._queue) < self._capacity or self._finishing or self.error)
             if self.error:
                 return None
             if self._finishing or len(self._queue) >= self._capacity:

@@ -96,7 +96,7 @@ class PacketFeed(Protocol):
 
     def place(self, frame: Frame) -> float | None:
         """The time of a frame's packet on the feed's clock, ms; None: it has none. Called once per frame; returns at
-        once."""
+        once, unless the picture can wait for the encoder: see `EncodedPackets`."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -45,12 +45,12 @@ def start_recorder(
     Arguments:
         text: the source as the user typed it. start_s: where it begins.
         copies_source: a video file is copied into the folder; else it is referred to.
-        waits: see `SessionRecorder`.
+        waits: see `SessionRecorder` and `EncodedPackets`.
     """
     place = new_session_folder(folder, source.name)
     with discarding(place) as opened:
         try:
-            opened += [original := _choose_original(text, source, place, copies_source)]
+            opened += [original := _choose_original(text, source, place, copies_source, waits)]
             facts = describe_session(text, source, pipeline, start_s=start_s)  # it looks at the file
         except (OSError, av.error.FFmpegError, ValueError) as error:  # ValueError: no encoder
             raise OutputError(f"cannot record to {full_path(place)}: {reason_of(error)}") from error
@@ -127,20 +127,22 @@ def is_away(source: Source) -> bool:
         return not usable
 
 
-def open_feed(source: Source, *, keep_s: float = 0.0, folder: Path | None = None) -> PacketFeed:
+def open_feed(source: Source, *, keep_s: float = 0.0, folder: Path | None = None, waits: bool = False) -> PacketFeed:
     """Open the packets of a source that is no file: its own where they are compressed, else encoded here.
 
     keep_s: how much of the past is kept for a recording that begins later, s. folder: an existing one, on whose disk it
-    is kept if it is much; None: only in memory. Raises FFmpegError.
+    is kept if it is much; None: only in memory. waits: a source that is not live waits for the encoder. Raises
+    FFmpegError.
     """
     keep_ms, rate_hz = round(keep_s * 1000), source.rate_hz or Fraction(_LIKELY_RATE_HZ)
     if reader := reader_of(source):
         with suppress(ValueError):  # it was closed meanwhile
             return CopiedPackets(reader, keep_ms=keep_ms, folder=folder)
-    return EncodedPackets(source.size, rate_hz, live=source.live, keep_ms=keep_ms, folder=folder)
+    waits = waits and not source.live
+    return EncodedPackets(source.size, rate_hz, live=source.live, waits=waits, keep_ms=keep_ms, folder=folder)
 
 
-def _choose_original(text: str, source: Source, place: Path, copies_source: bool) -> Original:
+def _choose_original(text: str, source: Source, place: Path, copies_source: bool, waits: bool) -> Original:
     if path := source_file(text):
         return FileOriginal(path, place, copies=copies_source)
-    return LiveOriginal(open_feed(source), place)
+    return LiveOriginal(open_feed(source, waits=waits), place)

@@ -260,6 +260,24 @@ def test_what_was_dropped_before_a_recording_is_not_counted_in_it(tmp_path):
     original.close()
 
 
+@pytest.mark.parametrize(("waits", "is_still", "kept"), [(False, False, 4), (False, True, 12), (True, False, 12)])
+def test_pictures_that_can_wait_for_the_encoder_are_not_left_out(tmp_path, monkeypatch, waits, is_still, kept):
+    go, encode = threading.Event(), EncodedPackets._frame_of
+
+    def starts_late(self, image, time_ms):
+        go.wait()
+        return encode(self, image, time_ms)
+
+    monkeypatch.setattr(EncodedPackets, "_frame_of", starts_late)
+    feed = EncodedPackets((96, 64), Fraction(1), live=False, waits=waits)
+    threading.Timer(0.5, go.set).start()
+    image = np.zeros((64, 96, 3), np.uint8)
+    places = [feed.place(Frame(number, number, 0.0, image, is_still=is_still)) for number in range(12)]
+    feed.finish()
+    found = sum(place is not None for place in places)
+    assert found in (kept, min(12, kept + 1)) and feed.dropped == 12 - found  # the first may have left the queue
+
+
 def test_an_encoder_that_fails_is_told_and_is_no_slow_disk(tmp_path, monkeypatch):
     def fails(self, image, time_ms):
         raise OSError("the encoder is gone")

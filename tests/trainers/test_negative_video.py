@@ -123,7 +123,7 @@ def test_a_known_rate_gives_alarms_per_minute(root: Path, capsys: pytest.Capture
 
 @pytest.mark.usefixtures("fake_engines")
 def test_nothing_is_remembered_from_one_sequence_to_the_next(root: Path) -> None:
-    runtime = command.open_line(command.command_line().parse_args(words(root)))
+    runtime = command.open_models(command.command_line().parse_args(words(root)))
     disc = read_negatives(root / "negative.json", root, "report")[0]
 
     def has_box(**sequences: int) -> dict[str, list[bool | None]]:
