@@ -207,7 +207,8 @@ class Result:
         stages_ms: this frame's share of each stage's time, ms.
         analysed_s: time.monotonic() when the result was ready, s.
         raw: the models' outputs that this result was made from; None where they were not kept.
-        cues: what the temporal filter worked on; None for a still. Without temporal filtering, the detections alone.
+        cues: what the temporal filter worked on; of a still and without temporal filtering, the detections alone. None
+            where they were not kept.
     """
 
     frame: Frame

@@ -45,6 +45,7 @@ def record(
     config: PipelineConfig = CONFIG,
     seek_at: int | None = None,
     ended: bool = True,
+    stills: bool = False,
 ) -> Path:
     """A session of these results in a new folder."""
     folder.mkdir(parents=True)
@@ -52,7 +53,9 @@ def record(
     store.set_fact(filter_settings.FACT, filter_settings.to_fact(filter_settings.settings_of(config)))
     store.set_fact("models", {"detector": "fake", "segmenter": "fake"})
     path = {"path": str(source), "size_bytes": source.stat().st_size} if source else {"path": None}
-    store.set_fact("source", {"name": source.name if source else "fake", "rate_hz": str(RATE_HZ), **path})
+    store.set_fact(
+        "source", {"name": source.name if source else "fake", "rate_hz": str(RATE_HZ), "stills": stills, **path}
+    )
     for result in results:
         time_s = result.frame.pts_s
         if result.frame.index == seek_at:

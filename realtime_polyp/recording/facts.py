@@ -17,6 +17,7 @@ from realtime_polyp.sources.base import Source
 from realtime_polyp.sources.capture import CaptureSource
 from realtime_polyp.sources.deinterlace import Mode
 from realtime_polyp.sources.file import FileSource
+from realtime_polyp.sources.images import ImageFolderSource
 from realtime_polyp.sources.network import NetworkSource
 from realtime_polyp.sources.reconnecting import inner
 from realtime_polyp.telemetry.summary import versions
@@ -61,6 +62,7 @@ def _describe_source(text: str, source: Source, start_s: float) -> Facts:
         "name": printable(source.name),
         **size,
         "live": source.live,
+        "stills": is_of_stills(source),
         "width": width,
         "height": height,
         "rate_hz": str(source.rate_hz) if source.rate_hz else None,
@@ -69,6 +71,12 @@ def _describe_source(text: str, source: Source, start_s: float) -> Facts:
         "deinterlace": deinterlace_of(source),
         "start_s": start_s,
     }
+
+
+def is_of_stills(source: Source) -> bool:
+    """Whether a source's pictures do not continue each other, so that nothing is filtered over time."""
+    opened = inner(source)
+    return isinstance(opened, ImageFolderSource) and not opened.is_video
 
 
 def deinterlace_of(source: Source) -> Mode:

@@ -161,8 +161,14 @@ class SessionRecorder:
         """The source goes on at another place, s of the source. Call it while nothing is captured."""
         with self._changed:
             last = next(reversed(self._pending), None)  # frames that follow belong to what comes next
-        self.submit(lambda: self._end_stretch(last))
-        self.submit(lambda: self._store.add_event("seek", session_s=self._clock.now_s, to_s=round(to_s, 3)))
+
+        def work() -> None:
+            self._end_stretch(last)
+            # At the time of the frame before it: the clock then goes on to that of the frame after it.
+            self._store.add_event("seek", session_s=self._clock.now_s, to_s=round(to_s, 3))
+            self._clock.jump()
+
+        self.submit(work)
 
     def begin(self, folder: Path, open_original: Callable[[], Original]) -> None:
         """Write what has just passed into a folder, and all that follows. It happens on the recorder's thread.
@@ -351,7 +357,6 @@ class SessionRecorder:
         """Nothing follows the frame `last` without a cut. Of a recording, frames that were read ahead and never shown
         are left out."""
         self._write_until(last, shown=self._is_live)
-        self._clock.jump()
 
     def _open(self, folder: Path, kept: "PreRollStore | None" = None) -> None:
         """Create the session file, and write what was kept."""

@@ -1,6 +1,6 @@
 """What the temporal filter worked on, of all frames of a session, as flat arrays: an hour is filtered again at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -146,7 +146,8 @@ def read_cues(session: RecordedSession) -> CueTable:
 def recorded_settings(session: RecordedSession) -> FilterSettings:
     """The filter's settings while the session was recorded. Raises SessionFileError for a damaged fact."""
     try:
-        return from_fact(session.facts.get(FACT))
+        settings = from_fact(session.facts.get(FACT))
+        return replace(settings, temporal=None) if session.is_of_stills else settings
     except ValueError as error:
         raise SessionFileError(f"{session.path} cannot be read: {error}") from error
 

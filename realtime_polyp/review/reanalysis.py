@@ -5,10 +5,9 @@ What was recorded stays as it is: the new rows have tables of their own, and an 
 
 import json
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,7 @@ class SessionSource:
     """The pictures of a session as a source: every frame as it was captured, with its recorded times. Implements
     `sources.base.Source`.
 
-    `numbers` fills up while it is read: {(index, pts_s) of a frame: those of its numbers that are not analysed yet}.
-    A frame to which a person went back while recording has several.
+    A frame's index is its number in the session: a frame to which a person went back while recording is there twice.
 
     Raises SourceError where the picture is gone.
     """
@@ -65,7 +63,6 @@ class SessionSource:
         self.duration_s: float | None = session.frames.duration_s
         self.missing = 0
         """Frames without a picture so far; they are left out."""
-        self.numbers: dict[tuple[int, float], deque[int]] = {}
         self._is_closed = False
 
     def frames(self) -> Iterator[Frame]:
@@ -77,8 +74,7 @@ class SessionSource:
                 self.missing += 1
                 continue
             frame = self._session.frame(number, image)
-            self.numbers.setdefault((frame.index, frame.pts_s), deque()).append(number)
-            yield frame
+            yield replace(frame, index=number, flipped=frame.index % 2 == 1)  # flipped as it was
         self._pictures.close()
 
     def close(self) -> None:
@@ -105,11 +101,7 @@ def analyse_again(
     run: analyses each frame of a source, in order, such as `Runtime.results`. detail: what it runs with, JSON types.
     Raises SessionFileError where the session cannot be written; what `run` raises; nothing is stored then.
     """
-    rows = [
-        row
-        for result in run(source)
-        for row in _rows_of(source.numbers[result.frame.index, result.frame.pts_s].popleft(), result.tracks)
-    ]
+    rows = [row for result in run(source) for row in _rows_of(result.frame.index, result.tracks)]
     try:
         with closing(sqlite3.connect(session.folder / SESSION_FILE, isolation_level=None, timeout=10)) as database:
             _store(database, rows, detail)

@@ -113,6 +113,11 @@ class RecordedSession:
         return next((mode for mode in MODES if mode == named), "auto")
 
     @property
+    def is_of_stills(self) -> bool:
+        """Whether its pictures do not continue each other, so that nothing was filtered over time."""
+        return bool(self.facts.get("source", {}).get("stills"))
+
+    @property
     def ended(self) -> bool:
         """Whether recording ended in an orderly way; otherwise up to the last second is missing."""
         return bool(self.facts.get("ended"))
@@ -136,7 +141,9 @@ class RecordedSession:
         picture = np.broadcast_to(np.uint8(0), (height, width, 3)) if image is None else unfit(image, (height, width))
         aspect = self._database.execute("SELECT aspect FROM outputs WHERE number = ?", (number,)).fetchone()
         square = Fraction(aspect[0] if aspect else 1)
-        return Frame(index, pts_s, session_s, picture, continues=bool(continues), pixel_aspect=square)
+        return Frame(
+            index, pts_s, session_s, picture, self.is_of_stills, continues=bool(continues), pixel_aspect=square
+        )
 
     def raw(self, number: int, image: Image | None = None) -> RawResult:
         """Return what the models gave for a frame. Raises KeyError where it was not analysed."""

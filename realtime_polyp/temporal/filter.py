@@ -74,7 +74,7 @@ class TemporalFilter:
             timer.lap("fuse")
         strong = stronger(detections, config.score_threshold)
         if self._tracker is None or frame.is_still:
-            cues = None if frame.is_still else FilterCues(fused, None, False, ())
+            cues = FilterCues(fused, None, False, ())
             return _result(raw, timer, strong, detections_as_tracks(strong), mask, cues=cues)
         if frame.image.shape != self._shape:
             self._shape = frame.image.shape

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import RATE_HZ, picture, pipeline_of
 from session_toys import CONFIG, record, results_for
 
 from realtime_polyp.config import PipelineConfig
-from realtime_polyp.packets import Result
-from realtime_polyp.recording.filter_settings import from_fact, settings_of, to_fact
+from realtime_polyp.packets import Frame, Result
+from realtime_polyp.recording.filter_settings import FACT, from_fact, settings_of, to_fact
+from realtime_polyp.recording.recorder import SessionRecorder
 from realtime_polyp.recording.store import SessionStore
 from realtime_polyp.review.alarms import find_alarms
 from realtime_polyp.review.cue_table import CueTable, read_cues, read_seeks, recorded_settings
@@ -49,6 +51,38 @@ def test_seek_while_recording_is_repeated(tmp_path: Path) -> None:
     session, cues = opened(tmp_path, results, seek_at=47)
     assert read_seeks(session) == (48,)
     assert_same(refiltered(session, cues), recorded_tracks(session))
+
+
+@pytest.mark.parametrize(("seek_at", "to"), [(47, 47), (47, 30), (60, 3)])
+def test_what_the_recorder_writes_of_a_seek_gives_the_recorded_tracks(tmp_path: Path, seek_at: int, to: int) -> None:
+    facts = {FACT: to_fact(settings_of(CONFIG)), "models": {"detector": "fake", "segmenter": "fake"}}
+    recorder = SessionRecorder(tmp_path, facts, live=False, period_s=1 / RATE_HZ, waits=True)
+    pipeline = pipeline_of(config=CONFIG)
+    for number, index in enumerate([*range(seek_at), *range(to, to + 30)]):
+        if number == seek_at:
+            pipeline.seek()
+            recorder.seek(index / RATE_HZ)
+        continues = number not in (0, seek_at)
+        frame = Frame(index, index / RATE_HZ, float(number), picture(index), continues=continues)
+        recorder.capture(frame)
+        for result in pipeline.analyse([frame]):
+            recorder.write(result)
+    recorder.close()
+    session = RecordedSession(tmp_path)
+    assert read_seeks(session) == (seek_at + 1,)
+    assert_same(refiltered(session, read_cues(session)), recorded_tracks(session))
+
+
+def test_stills_are_filtered_again_as_stills(tmp_path: Path) -> None:
+    pipeline = pipeline_of(config=CONFIG)
+    frames = [Frame(index, float(index), 0.0, picture(index), is_still=True) for index in range(20)]
+    results = [result for frame in frames for result in pipeline.analyse([frame])]
+    session = RecordedSession(record(tmp_path / "session", results, stills=True))
+    cues, tracks = read_cues(session), recorded_tracks(session)
+    assert len(tracks) > 10 and session.frame(1).is_still
+    assert_same(refiltered(session, cues), tracks)
+    assert len(refiltered(session, cues, score_threshold=0.299)) >= len(tracks)
+    assert not len(refiltered(session, cues, score_threshold=0.999))
 
 
 @pytest.mark.parametrize("threshold, confirm_s", [(0.2, 0.065), (0.97, 0.065), (0.3, 0.4)])
