@@ -1,5 +1,6 @@
 """Interlaced pictures of a scene whose every moment is known."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,15 +59,15 @@ def combed_share(picture: Luma) -> float:
     return float(np.mean(differs & (np.abs(above2 + 4 * line + below2 - 3 * (above + below)) > 54)))
 
 
-def write_interlaced(path: Path, *, count: int = 12, flagged: bool = True) -> Path:
-    """A recording of the scene at 25 frames, 50 fields per second."""
+def write_interlaced(path: Path, *, count: int = 12, flagged: bool = True, of: Callable[[float], Luma] = weave) -> Path:
+    """A recording of the scene at 25 frames, 50 fields per second. of: the picture of a moment."""
     with av.open(path, "w") as container:
         params = "tff=1" if flagged else "bframes=0"
         stream = container.add_stream("libx264", rate=25, options={"crf": "8", "x264-params": params})
         stream.width, stream.height, stream.pix_fmt = 192, 128, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 25)
         for moment in range(count):
-            frame = frame_of(weave(moment), "tff" if flagged else "prog")
+            frame = frame_of(of(moment), "tff" if flagged else "prog")
             frame.pts, frame.time_base = moment, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -68,7 +68,7 @@ class PictureFile:
         self.path = check_file(Path(path))
         self._allow_playlists, self._threads, self._memory_bytes = allow_playlists, threads, memory_bytes
         self._stop = threading.Event()
-        self._to_rgb = RgbConverter(deinterlace=deinterlace)
+        self._to_rgb, self._deinterlace = RgbConverter(deinterlace=deinterlace), deinterlace
         self._open()
 
     @property
@@ -84,7 +84,8 @@ class PictureFile:
     def at(self, time_s: float) -> Picture | None:
         """Return the picture of this time, to within SAME_TIME_S; None where there is none.
 
-        Half a period after an interlaced picture, its second field is returned.
+        Half a period after an interlaced picture, its second field is returned. With "field-rate", half a period after a
+        progressive one it is returned again, as it was shown.
         """
         self._go_to(time_s)
         index = self._index_at(time_s)
@@ -101,6 +102,8 @@ class PictureFile:
     def _second_field(self, index: int) -> Picture | None:
         first = self._convert(index)
         image = self._to_rgb.second_field()
+        if image is None and self._deinterlace == "field-rate":
+            image = first.image
         return None if image is None else Picture(first.time_s + self.period_s / 2, image)
 
     def shown_at(self, time_s: float) -> Picture | None:

@@ -29,6 +29,7 @@ class TemporalFilter:
 
     def __init__(self, config: PipelineConfig, *, trace: Trace | None = None, track: str = "analyse") -> None:
         self.config = config
+        self._release_s = config.temporal.release_s if config.temporal else 0.0  # as it was given, whatever `hold_s`
         self._trace, self._track = trace, track
         self.reset()
 
@@ -59,7 +60,7 @@ class TemporalFilter:
             self.config.temporal,
             confirm_s=usual.confirm_s if confirm_s is None else confirm_s,
             hold_s=hold_s,
-            release_s=max(hold_s, self.config.temporal.release_s),
+            release_s=max(hold_s, self._release_s),
         )
         self.config = replace(self.config, temporal=times)
         self._tracker.config = times

@@ -253,6 +253,17 @@ def test_pictures_after_a_seek_and_in_the_review_are_the_same(tmp_path: Path, mo
     pictures.close()
 
 
+def test_progressive_pictures_that_are_shown_twice_are_found_twice_in_the_review(tmp_path: Path) -> None:
+    """Film in a file that says it is interlaced."""
+    path = write_interlaced(tmp_path / "a.mp4", of=scene)
+    frames = list(FileSource(path, deinterlace="field-rate").frames())
+    pictures = PictureFile(path, deinterlace="field-rate")
+    found = [pictures.at(frame.stamp_s or 0.0) for frame in frames]
+    assert len(found) == 24 and all(one is not None for one in found)
+    assert all(np.array_equal(one.image, frame.image) for one, frame in zip(found, frames, strict=True) if one)
+    pictures.close()
+
+
 @pytest.mark.parametrize("read", [read_live, read_all])
 @pytest.mark.parametrize("mode", ["auto", "off"])
 def test_live_pictures_are_de_interlaced(tmp_path: Path, read: Callable[..., Iterator[Frame]], mode: Mode) -> None:
