@@ -113,9 +113,13 @@ class LiveOriginal:
     def attach(self, reader: "Reader | None") -> str | None:
         """Go on with the same source, opened again; see `CopiedPackets.attach`. reader: None where it sends raw
         pictures."""
-        return self._feed.attach(reader) if isinstance(self._feed, CopiedPackets) else None
+        if self.error or not isinstance(self._feed, CopiedPackets):
+            return None
+        return self._feed.attach(reader)
 
     def place(self, frame: Frame) -> float | None:
+        if self.error and self._owns_feed:
+            return None
         place = self._feed.place(frame)
         if place is not None and self._zero_ms is None and self._feed.is_encoded:  # its packet comes later
             self._zero_ms = round(place)
@@ -143,7 +147,7 @@ class LiveOriginal:
 
     @property
     def dropped(self) -> int:
-        return self._lost + self._feed.dropped - self._dropped_before
+        return self._lost if self.error else self._lost + self._feed.dropped - self._dropped_before
 
     def close(self) -> None:
         if self._owns_feed:
@@ -160,6 +164,8 @@ class LiveOriginal:
     def _put(self, packet: StoredPacket) -> None:
         """On the feed's thread: take the next packet, or drop it where too many wait."""
         with self._changed:
+            if self.error:
+                return
             if self._zero_ms is None or not self._has_begun:
                 placed_ms = packet.time_ms if self._zero_ms is None else self._zero_ms
                 self._zero_ms, self._has_begun = min(placed_ms, packet.time_ms), True
@@ -186,7 +192,16 @@ class LiveOriginal:
             self._container.close()
             self._file.close()
         except Exception as error:  # noqa: BLE001 - the recorder reports it, and the session goes on
-            self.error = self._file.error or error
+            with self._changed:
+                self._lost, self.error = (
+                    self.dropped,
+                    self._file.error or error,
+                )  # what follows is not dropped, but lost
+                self._queue.clear()
+                self._queued_bytes = 0
+            self._feed.recent.stop_listening()
+            if self._owns_feed:
+                self._feed.finish()
             self._leave()
 
     def _next(self) -> StoredPacket | None:

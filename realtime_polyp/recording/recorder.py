@@ -413,7 +413,7 @@ class SessionRecorder:
         self._store.add_event("picture lost", session_s=self._now_s, reason=_reason(error))
 
     def _note_drops(self) -> None:
-        for what, count in (("results", self.dropped), ("pictures", self._original.dropped)):
+        for what, count in (("results", self.dropped), ("pictures", self.dropped_pictures)):
             if more := count - self._told.get(what, 0):
                 self._told[what] = count
                 self._store.add_event("drop", session_s=self._now_s, what=what, count=more)

@@ -84,8 +84,8 @@ class PictureFile:
     def at(self, time_s: float) -> Picture | None:
         """Return the picture of this time, to within SAME_TIME_S; None where there is none.
 
-        Half a period after an interlaced picture, its second field is returned. With "field-rate", half a period after a
-        progressive one it is returned again, as it was shown.
+        Half a period after an interlaced picture, its second field is returned. With "field-rate", half a period after
+        a progressive one it is returned again, as it was shown.
         """
         self._go_to(time_s)
         index = self._index_at(time_s)

@@ -1,5 +1,7 @@
 """The original picture of a live source: copied packets, encoded pictures, and what has just passed."""
 
+import errno
+import os
 import threading
 import time
 from contextlib import nullcontext
@@ -14,7 +16,7 @@ from media import Sender, write_clip
 
 from realtime_polyp.packets import Frame
 from realtime_polyp.recording.encoder import EncodedPackets
-from realtime_polyp.recording.live_original import LiveOriginal
+from realtime_polyp.recording.live_original import LiveOriginal, OriginalFile
 from realtime_polyp.recording.original import FileOriginal
 from realtime_polyp.recording.packets import CopiedPackets, RecentPackets, StoredPacket, can_be_copied
 from realtime_polyp.sources import FileSource, NetworkSource, PatternSource
@@ -115,6 +117,32 @@ def test_uncompressed_pictures_are_encoded_nearly_without_loss(tmp_path):
     for frame, time_s in kept:
         difference = written[round(time_s * 1000)].astype(int) - frame.image
         assert np.abs(difference).mean() < 4
+
+
+@pytest.mark.parametrize("owns_feed", [True, False])
+def test_after_a_file_that_cannot_grow_nothing_waits_and_nothing_counts_as_dropped(tmp_path, monkeypatch, owns_feed):
+    write = OriginalFile._write
+
+    def on_fat32(self, rest):
+        if self._size + len(rest) > 30_000:  # there, 4 GiB
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        write(self, rest)
+
+    monkeypatch.setattr(OriginalFile, "_write", on_fat32)
+    feed = EncodedPackets((96, 64), Fraction(25), live=True, keep_ms=10_000)
+    original, noise = LiveOriginal(feed, tmp_path, owns_feed=owns_feed), np.random.default_rng(0)
+    places = []
+    for number in range(30):
+        image = noise.integers(0, 255, (64, 96, 3), np.uint8)
+        places.append(original.place(Frame(number, number / 25, number / 25, image)))
+        feed.settle(5)
+    with pytest.raises(OSError, match="too large"):
+        original.check()
+    assert original.dropped == 0 and not original._queue
+    assert (places[-1] is None) == owns_feed  # another's feed goes on, for the recording after this one
+    with pytest.raises(OSError, match="too large"):
+        original.close()
+    feed.finish()
 
 
 def test_original_that_was_cut_short_plays_up_to_there(tmp_path):
