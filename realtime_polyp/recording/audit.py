@@ -11,6 +11,7 @@ from realtime_polyp.recording.chain import (
     chain_hash,
     content_hash,
     fact_content,
+    reanalysis_content,
     row_content,
     rows_hash,
 )
@@ -42,6 +43,7 @@ def verify_chain(session: HasDatabase) -> tuple[str, ...]:
     }
     for what in _TABLES:
         checks[f"{what}s"] = partial(_check_rows, what=what)
+    checks["further analyses"] = _check_reanalyses
     database.execute("BEGIN")  # one state, also while recording goes on
     try:
         for name, check in checks.items():
@@ -97,6 +99,32 @@ def _check_rows(database: sqlite3.Connection, what: str) -> Iterator[str]:
         else:
             continue
         return
+
+
+def _check_reanalyses(database: sqlite3.Connection) -> Iterator[str]:
+    """Further analyses, whose tables are there only if there is one."""
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    has_tables = {"reanalyses", "reanalysed_tracks"} <= tables
+    vouched = {number: content.split()[0] for number, content in enumerate(_contents(database, "reanalysis"), 1)}
+    found, with_tracks = {}, set[int]()
+    if has_tables:
+        found = {row[0]: row for row in database.execute("SELECT analysis, utc, detail FROM reanalyses")}
+        with_tracks = {row[0] for row in database.execute("SELECT DISTINCT analysis FROM reanalysed_tracks")}
+    for number in sorted(vouched.keys() | found.keys() | with_tracks):
+        if number not in found:
+            yield f"further analysis {number} was {'removed' if number in vouched else 'added'}"
+        elif number not in vouched:
+            yield f"further analysis {number} was added"
+        elif reanalysis_content(found[number], _reanalysed_tracks(database, number)).split()[0] != vouched[number]:
+            yield f"further analysis {number} was changed"
+        else:
+            continue
+        return
+
+
+def _reanalysed_tracks(database: sqlite3.Connection, analysis: int) -> Iterator[tuple[object, ...]]:
+    query = "SELECT * FROM reanalysed_tracks WHERE analysis = ? ORDER BY number, id"
+    return (row[1:] for row in database.execute(query, (analysis,)))
 
 
 def _check_frames(database: sqlite3.Connection) -> Iterator[str]:

@@ -8,6 +8,8 @@ one. Values are hashed as a JSON list per row, a blob in it as its own SHA-256 i
     frames   SHA-256 of the hashes of the frames, "frames", first and last number as "26-50", and the first 8 digits of
              each frame's hash, so that one that was changed can be named
     alarm, event, action    SHA-256 of a row of that table, its name, its number
+    reanalysis              SHA-256 of a row of `reanalyses` and its rows of `reanalysed_tracks`, "reanalysis", its
+                            number; older entries lack the last two
 """
 
 import hashlib
@@ -45,6 +47,11 @@ def row_content(what: str, row: Sequence[object]) -> str:
 def fact_content(name: str, value: str) -> str:
     """The content of the entry for a fact. value: as stored, JSON."""
     return f"{content_hash(name, value)} fact {name}"
+
+
+def reanalysis_content(row: Sequence[object], tracks: Iterable[Sequence[object]]) -> str:
+    """The content of the entry for a further analysis. tracks: its rows by frame and id, without its number."""
+    return f"{content_hash(*row, [list(one) for one in tracks])} reanalysis {row[0]}"
 
 
 def frames_content(first: int, hashes: Sequence[str]) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 
 from realtime_polyp.json_files import parse_json
 from realtime_polyp.packets import Frame, Result, Track
+from realtime_polyp.recording.chain import reanalysis_content
 from realtime_polyp.recording.schema import SESSION_FILE, TRACK_COLUMNS
-from realtime_polyp.recording.store import add_to_chain, content_hash, utc_now
+from realtime_polyp.recording.store import add_to_chain, utc_now
 from realtime_polyp.review.recorded import RecordedSession, SessionFileError
 from realtime_polyp.review.session_pictures import SessionPictures
 from realtime_polyp.review.tracks import STATES, TrackTable, read_tracks, table_of
@@ -147,7 +148,7 @@ def _store(database: sqlite3.Connection, rows: list[tuple[Any, ...]], detail: di
         number = database.execute("INSERT INTO reanalyses (utc, detail) VALUES (?,?)", (utc, text)).lastrowid
         marks = ",".join("?" * 11)
         database.executemany(f"INSERT INTO reanalysed_tracks VALUES ({marks})", ((number, *row) for row in rows))
-        add_to_chain(database, "reanalysis", content_hash(number, utc, text, [list(row) for row in rows]))
+        add_to_chain(database, "reanalysis", reanalysis_content((number, utc, text), rows))
         database.execute("COMMIT")
     except BaseException:
         database.execute("ROLLBACK")
