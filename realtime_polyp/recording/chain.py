@@ -16,7 +16,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 GENESIS = "0" * 64
 """What stands before the first entry of the chain."""
@@ -75,9 +75,9 @@ def content_hash(*values: object) -> str:
     return rows_hash([values])
 
 
-def utc_now() -> str:
-    """The present time, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def utc_now(*, before_s: float = 0.0) -> str:
+    """The present time, or that of so many seconds ago, ISO 8601 with milliseconds."""
+    return (datetime.now(UTC) - timedelta(seconds=before_s)).isoformat(timespec="milliseconds")
 
 
 def _to_json(row: Sequence[object]) -> str:

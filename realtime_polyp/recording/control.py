@@ -14,7 +14,7 @@ from realtime_polyp.messages import full_path
 from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.packets import Frame, Result
 from realtime_polyp.pipeline import Pipeline
-from realtime_polyp.recording.facts import describe_session, source_file
+from realtime_polyp.recording.facts import describe_session, source_file, states_of
 from realtime_polyp.recording.folders import check_record, new_session_folder
 from realtime_polyp.recording.live_original import FeedPlaces, LiveOriginal
 from realtime_polyp.recording.original import FileOriginal, Original
@@ -238,7 +238,8 @@ class RecordingControl:
         check_record(self.spec.folder, [self.spec.source])
         folder = new_session_folder(self.spec.folder, source.name)
         if self._recorder is not None:  # it has kept what has just passed
-            self._recorder.begin(folder, lambda: self._open_original(source, folder))
+            facts = describe_session(self.spec.source, source, self._pipeline, start_s=self.spec.start_s)
+            self._recorder.begin(folder, lambda: self._open_original(source, folder), facts)
         else:
             with discarding(folder) as opened:
                 opened += [original := self._open_original(source, folder)]
@@ -294,7 +295,7 @@ class RecordingControl:
             original,
             live=source.live,
             period_s=period_of(source),
-            threshold=lambda: pipeline.config.score_threshold,
+            states=lambda: states_of(pipeline.config),
             keep_s=spec.pre_roll_s,
         )
 

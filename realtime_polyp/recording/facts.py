@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines.base import Engine, EngineError
 from realtime_polyp.engines.weights import find_weights
 from realtime_polyp.messages import printable
@@ -50,6 +51,13 @@ def describe_session(text: str, source: Source, pipeline: Pipeline, *, start_s: 
         filter_settings.FACT: filter_settings.to_fact(filter_settings.settings_of(pipeline.config)),
         "versions": versions(),
     }
+
+
+def states_of(config: PipelineConfig) -> Facts:
+    """What a person can change while a session is recorded: `SessionRecorder`'s states."""
+    times = config.temporal
+    states: Facts = {"threshold": round(config.score_threshold, 4)}
+    return states | ({"confirm_s": times.confirm_s, "hold_s": times.hold_s} if times else {})
 
 
 def _describe_source(text: str, source: Source, start_s: float) -> Facts:

@@ -57,7 +57,7 @@ class SessionRecorder:
         period_s: of its frames, s.
         waits: `write` waits for room, and `close` for a copy of the source that is not complete, as a file without a
             window may; else results are dropped, and so is the copy.
-        threshold: the score threshold of the moment; a change becomes an event.
+        states: what a person can change while it records, by name, JSON types; a change becomes an event.
         keep_s: without a folder, how much of the past is kept, s.
 
     Attributes:
@@ -81,7 +81,7 @@ class SessionRecorder:
         live: bool = False,
         period_s: float = _LIKELY_PERIOD_S,
         waits: bool = False,
-        threshold: Callable[[], float] | None = None,
+        states: Callable[[], Mapping[str, Any]] = dict,
         keep_s: float = 0.0,
     ) -> None:
         self.folder, self._facts, self._keep_s = folder, facts, keep_s
@@ -91,7 +91,7 @@ class SessionRecorder:
         self.dropped, self.end = 0, "ended"
         self._synced = threading.Event()
         self._original: Original = original or NoOriginal()
-        self._waits, self._threshold, self._is_live = waits, threshold, live
+        self._waits, self._states, self._is_live = waits, states, live
         self._clock = SessionClock(live=live, period_s=period_s)
         self._alarms = AlarmKeeper(period_s=period_s)
         self._changed = threading.Condition()
@@ -149,8 +149,9 @@ class SessionRecorder:
             self._items.append(result)
             self._results += 1
             self._changed.notify_all()
-        if self._threshold and (change := self._change("threshold", round(self._threshold(), 4))):
-            self.add_event("state", **change)
+        for name, value in self._states().items():
+            if change := self._change(name, value):
+                self.add_event("state", **change)
 
     def add_event(self, kind: str, **detail: Any) -> None:
         """Record something that happened now. detail: JSON types."""
@@ -170,16 +171,19 @@ class SessionRecorder:
 
         self.submit(work)
 
-    def begin(self, folder: Path, open_original: Callable[[], Original]) -> None:
+    def begin(self, folder: Path, open_original: Callable[[], Original], facts: Mapping[str, Any]) -> None:
         """Write what has just passed into a folder, and all that follows. It happens on the recorder's thread.
 
-        open_original: called there for the picture. It may raise OSError, FFmpegError or ValueError.
+        open_original: called there for the picture. It may raise OSError, FFmpegError or ValueError. facts: in place of
+        those that the recorder was made with; what may be long ago.
         """
 
         def work() -> None:
             kept = self._store
             assert isinstance(kept, PreRollStore)
             self.folder, self._original = folder, open_original()
+            kept_s = self._clock.now_s - kept.zero_s
+            self._facts = {**facts, "start_utc": utc_now(before_s=kept_s), "pre_roll_s": round(kept_s, 3)}
             self._open(folder, kept)
 
         self.submit(work)
@@ -369,7 +373,6 @@ class SessionRecorder:
         store.commit()
         store.checkpoint()
         if kept:
-            store.set_fact("pre_roll_s", round(self._clock.now_s - self._zero_s, 3))
             for one in kept.frames:
                 store.add(one.frame, session_s=one.time_s, picture_s=self._original.picture_s(one.place))
             for kind, session_s, detail in kept.events:

@@ -13,7 +13,7 @@ from realtime_polyp.outputs.base import OutputError, reason_of
 from realtime_polyp.packets import Frame
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.recording.encoder import EncodedPackets
-from realtime_polyp.recording.facts import describe_session, source_file
+from realtime_polyp.recording.facts import describe_session, source_file, states_of
 from realtime_polyp.recording.folders import new_session_folder
 from realtime_polyp.recording.live_original import LiveOriginal
 from realtime_polyp.recording.original import FileOriginal, Original
@@ -61,7 +61,7 @@ def start_recorder(
             live=source.live,
             period_s=period_of(source),
             waits=waits and not source.live,
-            threshold=lambda: pipeline.config.score_threshold,
+            states=lambda: states_of(pipeline.config),
         )
     if isinstance(source, Reconnecting) and isinstance(original, LiveOriginal):
         _follow(source, original, recorder)

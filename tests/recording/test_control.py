@@ -1,6 +1,8 @@
 """Recordings that begin and end while a source plays, and what has just passed."""
 
+import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from media import write_clip
 from realtime_polyp.pipeline import Pipeline
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.recording.control import RecordingControl, RecordSpec
+from realtime_polyp.review.cue_table import recorded_settings
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.session import Session
 from realtime_polyp.sources import open_source
@@ -85,6 +88,29 @@ def test_what_has_just_passed_is_kept(tmp_path):
     assert session.facts["pre_roll_s"] > 0.2
     events = session.database.execute("SELECT kind, detail FROM events").fetchall()
     assert ("keep", '{"seconds": 1.0}') in events and "Recording, with the last 1 s before now" in said
+
+
+def test_what_is_known_of_a_recording_with_a_past_is_as_of_when_it_begins(tmp_path):
+    """The threshold was changed long before, and the hold while it records."""
+
+    def change(control):
+        control._pipeline.set_score_threshold(0.9)
+        control._pipeline.set_times(0.3, None)
+
+    opened = datetime.now(UTC)
+    spec = RecordSpec(tmp_path / "out", "pattern:160x120@25:4", pre_roll_s=0.5)
+    later = {10: change, 60: RecordingControl.keep, 90: lambda control: control._pipeline.set_times(0.3, 1.5)}
+    play(spec, later)
+    (session,) = sessions(tmp_path / "out")
+    settings = recorded_settings(session)
+    assert settings.score_threshold == session.facts["pipeline"]["score_threshold"] == 0.9
+    assert settings.temporal is not None and settings.temporal.confirm_s == 0.3
+    started_s = (datetime.fromisoformat(session.facts["start_utc"]) - opened).total_seconds()
+    assert started_s > 1  # 60 frames after the source was opened, without half a second
+    states = [
+        json.loads(detail) for (detail,) in session.database.execute("SELECT detail FROM events WHERE kind = 'state'")
+    ]
+    assert [(one["state"], one["value"]) for one in states] == [("hold_s", 1.5)]
 
 
 def test_stretch_is_marked_while_recording(tmp_path):

@@ -88,7 +88,7 @@ def test_states_and_alarms_are_recorded_as_they_change_and_end(tmp_path):
         result = random_result(index)
         tracks = (Track(4, result.tracks[0].box, 0.5 + index / 100, "shown", 0.5, 0.0),) if 10 <= index < 20 else ()
         results.append(replace(result, tracks=tracks, signal="black" if index == 35 else "ok"))
-    recorder = record(tmp_path / "s", results, threshold=lambda: next(threshold), period_s=0.04, waits=True)
+    recorder = record(tmp_path / "s", results, states=lambda: {"threshold": next(threshold)}, period_s=0.04, waits=True)
     recorder.close()
     session = RecordedSession(tmp_path / "s")
     (alarm,) = session.database.execute("SELECT * FROM alarms").fetchall()
