@@ -300,7 +300,7 @@ class RecordingControl:
         )
 
     def _open_original(self, source: Source, folder: Path) -> Original:
-        if path := source_file(self.spec.source):
+        if path := source_file(self.spec.source, source):
             return FileOriginal(path, folder, copies=self.spec.copies_source)
         if self._feed is not None:
             return LiveOriginal(self._feed, folder, back_s=self.spec.pre_roll_s, owns_feed=False)

@@ -26,8 +26,12 @@ from realtime_polyp.telemetry.summary import versions
 Facts = dict[str, Any]
 
 
-def source_file(text: str) -> Path | None:
-    """The video file that a source reads, as an absolute path; None for anything else. text: what the user typed."""
+def source_file(text: str, source: Source) -> Path | None:
+    """The video file that a source reads, as an absolute path; None for anything else, and for a playlist, whose
+    pictures lie elsewhere. text: what the user typed."""
+    opened = inner(source)
+    if isinstance(opened, FileSource) and opened.is_playlist:
+        return None
     try:
         path = Path(text)
         return path.resolve() if path.is_file() else None
@@ -61,7 +65,7 @@ def states_of(config: PipelineConfig) -> Facts:
 
 
 def _describe_source(text: str, source: Source, start_s: float) -> Facts:
-    path, (width, height) = source_file(text), source.size
+    path, (width, height) = source_file(text, source), source.size
     size: Facts = {"path": None, "size_bytes": None}
     if path:
         named = str(path).encode("utf-8", "backslashreplace").decode()  # JSON holds no name that is not UTF-8

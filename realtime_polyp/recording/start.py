@@ -143,6 +143,6 @@ def open_feed(source: Source, *, keep_s: float = 0.0, folder: Path | None = None
 
 
 def _choose_original(text: str, source: Source, place: Path, copies_source: bool, waits: bool) -> Original:
-    if path := source_file(text):
+    if path := source_file(text, source):
         return FileOriginal(path, place, copies=copies_source)
     return LiveOriginal(open_feed(source, waits=waits), place)

@@ -21,7 +21,7 @@ from realtime_polyp.sources.deinterlace import Mode, begins_interlaced
 from realtime_polyp.sources.gaps import Gap, StampLog
 from realtime_polyp.sources.hardware import decoder_name, hwaccel_for
 from realtime_polyp.sources.index import begin_s, read_index, sound_end_s, stored_duration_s
-from realtime_polyp.sources.opening import open_file
+from realtime_polyp.sources.opening import FILE_PLAYLISTS, open_file
 from realtime_polyp.sources.packet_scan import PacketScan, Start, scan_packets
 from realtime_polyp.sources.paths import check_file
 from realtime_polyp.sources.picture import RgbConverter
@@ -182,6 +182,7 @@ class FileSource:
     def _open(self) -> tuple[Reader, float | None]:
         """Open a reader at the file's start; also return the stored duration, s, where there is one."""
         container = open_file(self._path, allow_playlists=self._allow_playlists, hwaccel=self._hwaccel)
+        self.is_playlist = container.format.name in FILE_PLAYLISTS.split(",")
         reader = Reader(container, self._stop, name=str(self._path), thread_type=self._thread_type)
         return reader, stored_duration_s(container, reader)
 

@@ -38,7 +38,7 @@ _RECORDINGS = (
 )
 _PICTURES = "jpeg_pipe,jpegls_pipe,png_pipe,bmp_pipe,tiff_pipe,webp_pipe,j2k_pipe"
 _FILE_FORMATS = f"{_RECORDINGS},{_PICTURES}"
-_FILE_PLAYLISTS, _NETWORK_PLAYLISTS = "hls,concat", "hls,dash"
+FILE_PLAYLISTS, _NETWORK_PLAYLISTS = "hls,concat", "hls,dash"
 _PLAYLIST_PROTOCOLS = "rtsp,rtsps,http,https,httpproxy,tls,tcp,crypto,data"
 
 _PROTOCOLS = {  # by scheme; other schemes are refused. FFmpeg follows a redirect of RTSP only if rtsp is listed.
@@ -73,7 +73,7 @@ def open_file(path: Path, *, allow_playlists: bool = False, hwaccel: HWAccel | N
     """Open a video file. Raises SourceError if it is not a video, or leads to other files without `allow_playlists`."""
     check_file(path)
     _check_picture_file(path)
-    formats = f"{_FILE_FORMATS},{_FILE_PLAYLISTS}" if allow_playlists else _FILE_FORMATS
+    formats = f"{_FILE_FORMATS},{FILE_PLAYLISTS}" if allow_playlists else _FILE_FORMATS
     options = _limits(formats, "file,crypto,data" if allow_playlists else "file")
     try:
         container = av.open(

@@ -3,12 +3,15 @@
 import os
 import sys
 
+import cv2
+import numpy as np
 import pytest
 from media import write_clip
 
 from realtime_polyp.cli.main import main
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.review.recorded import RecordedSession
+from realtime_polyp.review.session_pictures import SessionPictures
 
 FAST = ["--headless", "--detector", "none", "--segmenter", "none"]
 
@@ -41,6 +44,35 @@ def test_file_is_copied_into_the_session(tmp_path):
     session = only_session(tmp_path / "sessions")
     copy = session.folder / "original.avi"
     assert copy.read_bytes() == clip.read_bytes() and session.original == copy
+
+
+@pytest.mark.parametrize("copies", [[], ["--copy-source"]])
+def test_the_pictures_of_a_playlist_are_recorded_and_not_its_text(tmp_path, copies):
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(tmp_path / name, count=20)
+    playlist = tmp_path / "both.ffconcat"
+    playlist.write_text("ffconcat version 1.0\nfile a.mp4\nfile b.mp4\n")
+    assert run("--source", playlist, "--allow-playlists", "--record", tmp_path / "sessions", *copies) == 0
+    session = only_session(tmp_path / "sessions")
+    assert session.original == session.folder / "original.mkv" and session.facts["source"]["path"] is None
+    pictures = SessionPictures(session)
+    assert pictures.problem is None and session.problems == ()
+    assert all(pictures.find(number) is not None for number in range(1, 41))
+    pictures.close()
+
+
+def test_every_still_of_a_folder_is_recorded(tmp_path):
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for number, name in enumerate("kiwi apple fig plum pear lime date nut corn rice bean leek".split()):
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((48, 64, 3), 20 * number, np.uint8))
+    assert run("--source", folder, "--record", tmp_path / "sessions") == 0
+    session = only_session(tmp_path / "sessions")
+    assert session.is_of_stills and len(session.frames) == 12 and session.problems == ()
+    pictures = SessionPictures(session)
+    levels = [float(pictures.image(number).mean()) for number in range(1, 13)]
+    assert sorted(levels) == pytest.approx([20.0 * number for number in range(12)], abs=4)
+    pictures.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are Unicode")
