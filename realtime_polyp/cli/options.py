@@ -36,6 +36,9 @@ _TIMES = {
 _NOT_IN_REVIEW = (
     "source",
     "place",
+    "start_s",
+    "end_s",
+    "loop",
     "streams",
     "rate",
     "field",

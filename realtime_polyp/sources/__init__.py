@@ -136,7 +136,8 @@ def _pattern(text: str, options: SourceOptions) -> Source:
 
 def _check_live_options(text: str, options: SourceOptions) -> None:
     if options.start_s or options.end_s is not None or options.loop:
-        raise SourceError(f"{shorten_path(hide_secrets(text))} is live: start, end and loop apply to recordings only.")
+        named = shorten_path(hide_secrets(text))
+        raise SourceError(f"{named} plays as it comes: start, end and loop apply to files and folders only.")
 
 
 def is_device(text: str) -> bool:

@@ -57,6 +57,8 @@ def test_session_of_another_format_is_refused_in_one_sentence(tmp_path: Path, ru
         (["--review", "nowhere"], "nowhere is no recorded session: it has no session.sqlite"),
         (["--review", "x", "--source", "a.mp4"], "shows a session as it was recorded: leave out --source"),
         (["--source", "a.mp4", "--source-at", "b.mp4"], "--source-at needs --review DIR"),
+        (["--review", "x", "--start-s", "5"], "shows a session as it was recorded: leave out --start-s"),
+        (["--review", "x", "--loop"], "shows a session as it was recorded: leave out --loop"),
         (["--review", "x", "a.mp4"], "shows a session as it was recorded: leave out the source"),
         (["--review", "x", "--reanalyse", "--report"], "--reanalyse and --report are two runs: leave one of them out"),
     ],

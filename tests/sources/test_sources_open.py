@@ -63,5 +63,5 @@ def test_bad_texts_are_refused_by_name(text: str, message: str) -> None:
 @pytest.mark.parametrize("text", ["pattern", "0", "udp://127.0.0.1:9"])
 @pytest.mark.parametrize("options", [{"start_s": 1.0}, {"end_s": 1.0}, {"loop": True}])
 def test_live_sources_have_no_part_and_no_loop(text: str, options: dict[str, float]) -> None:
-    with pytest.raises(SourceError, match=f"{text} is live"):
+    with pytest.raises(SourceError, match=f"{text} plays as it comes"):
         open_source(text, **options)  # type: ignore[arg-type]
