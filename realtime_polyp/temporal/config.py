@@ -82,8 +82,8 @@ DETECTOR_SCORES = Evidence(
 )
 """For a detector's raw scores, which rarely exceed 0.9."""
 PROBABILITIES = Evidence(
-    scores=(0.3, 0.8, 0.9, 0.95),
-    weights=(0.2, 0.2, 0.52, 1.0),
+    scores=(0.3, 0.9, 0.97),
+    weights=(LEAST_WEIGHT, LEAST_WEIGHT, 1.0),
     penalty=0.1,
     miss_penalty=0.5,
 )

@@ -25,7 +25,7 @@ def random_batch(seed: int) -> Batch:
         centres += random.normal(0, 4, (3, 2)) if is_known[index] else random.normal(0, 60, 2)
         there = (index // 40 + np.arange(3)) % 3 > 0
         found = [
-            (random.uniform(0.05, 1.0), *centre - 30, *centre + 30)
+            (random.uniform(0.05, 1.0) ** 0.3, *centre - 30, *centre + 30)
             for centre in centres[there & (random.random(3) < 0.9)]
         ]
         found.sort(reverse=True)
