@@ -54,7 +54,7 @@ from realtime_polyp.metrics.matches import match
 from realtime_polyp.postprocess.fusion import (
     FORMAT,
     LEAST_SCORE,
-    LEAST_WEIGHT,
+    LEAST_SCORE_WEIGHT,
     MOST_WEIGHT,
     BoxFusion,
     FusedModel,
@@ -256,7 +256,7 @@ def fit_to_support(samples: NDArray[np.float64], right: NDArray[np.bool_], suppo
         return float(np.logaddexp(0, -sign * (weights[0] + weights[1] * samples[:, 0] + given)).mean())
 
     bias, score = minimize(loss, np.array([0.0, 1.0])).x
-    return float(bias), max(float(score), LEAST_WEIGHT)
+    return float(bias), max(float(score), LEAST_SCORE_WEIGHT)
 
 
 def _check_labels(right: NDArray[np.bool_], things: str) -> None:

@@ -3,7 +3,7 @@
 The results were written by `run_live.py --results` for the video that the truth describes. METRICS 4 defines the
 figures. A frame without a result, such as one that a live source dropped, keeps the previous result for 0.2 s, as the
 viewer does, and then shows nothing. The figures without temporal filtering use the detections of the same run, from its
-score threshold; every second frame was flipped unless the run had --no-mirror, which makes them jitter more.
+score threshold; every second frame was flipped unless the run had --no-hflip, which makes them jitter more.
 """
 
 import argparse

@@ -141,15 +141,24 @@ def read_result(path: Path) -> Result:
         ValueError: names the file and what is wrong with it.
     """
     content = read_json(path, ResultFile, what="a result")
-    figures = {name: _share(name, value, path) for name, value in content.figures.items()}
-    intervals = {name: _span(name, value, path) for name, value in content.intervals.items()}
+    figures = {name: _check_figure(name, value, path) for name, value in content.figures.items()}
+    intervals = {name: _check_interval(name, value, path) for name, value in content.intervals.items()}
     if not {"AP", "dice"} & set(figures):
         raise ValueError(f"{path} is not a result: its figures hold neither AP nor dice")
     differs = {one_line(name): one_line(str(how)) for name, how in content.differs.items()}
-    named = (one_line(content.config), one_line(content.set))
+    images, set_images = _check_images(content, path)
     return Result(
-        *(path, *named, figures, *_check_images(content, path)),
-        *(intervals, differs, content.multi_scale_test, one_line(content.backbone), content.command),
+        path=path,
+        config=one_line(content.config),
+        set=one_line(content.set),
+        figures=figures,
+        images=images,
+        set_images=set_images,
+        intervals=intervals,
+        differs=differs,
+        multi_scale_test=content.multi_scale_test,
+        backbone=one_line(content.backbone),
+        command=content.command,
     )
 
 
@@ -163,17 +172,17 @@ def _check_images(content: ResultFile, path: Path) -> tuple[int | None, int | No
     return images, whole
 
 
-def _share(name: str, value: float | None, path: Path) -> float | None:
+def _check_figure(name: str, value: float | None, path: Path) -> float | None:
     """Check a figure: 0..1, which rejects percentages; distances in px may be larger."""
     if value is not None and not name.endswith("_px") and not 0 <= value <= 1:
         raise ValueError(f"{path} is not a result: {shorten(name)} is {value}, and figures must be in 0..1")
     return value
 
 
-def _span(name: str, value: tuple[Finite, Finite] | None, path: Path) -> list[float] | None:
+def _check_interval(name: str, value: tuple[Finite, Finite] | None, path: Path) -> list[float] | None:
     if value is None:
         return None
-    low, high = (_share(f"the interval of {name}", end, path) for end in value)
+    low, high = (_check_figure(f"the interval of {name}", end, path) for end in value)
     if low is None or high is None or low > high:
         raise ValueError(
             f"{path} is not a result: the interval of {shorten(name)} is {list(value)}, it must be [low, high]"

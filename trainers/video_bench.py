@@ -46,7 +46,7 @@ from trainers.video.synthetic.prediction_cache import (
 )
 from trainers.video.synthetic.replay import CachedFrame, analyse_frames, replay_side_by_side
 
-RAW, FILTERED = "without smoothing", "with smoothing"
+RAW, FILTERED = "without temporal filter", "with temporal filter"
 _CLIP_S = 60.0
 _PHANTOM = Path(__file__).resolve().parents[1] / "assets" / "demo.mp4"
 _EPILOG = """examples:

@@ -29,7 +29,7 @@ from realtime_polyp.packets import Boxes, Detections, Mask
 
 FORMAT = 1
 FUSION_FILE = asset("fusion.json")
-LEAST_WEIGHT, MOST_WEIGHT = 0.01, 20.0  # beyond these, no logit of a score matters any more: -13.8..13.8
+LEAST_SCORE_WEIGHT, MOST_WEIGHT = 0.01, 20.0  # beyond these, no logit of a score matters any more: -13.8..13.8
 LEAST_SCORE = 0.05  # lowest score of the boxes that fusion was fitted on and takes as input
 _MIN_PROBABILITY = 0.5  # of the pixels of a region: the outline is drawn here
 _RIM = np.ones((5, 5), np.uint8)  # the two px around a region fade with it, or a ring would remain
@@ -68,8 +68,8 @@ class BoxFusion:
         _check_weights(bias=self.bias, score=self.score, support=self.support)
         if not 0 <= self.least_support <= 1:
             raise FusionError(f"least_support must be a number in 0..1, not {self.least_support!r}")
-        if self.score < LEAST_WEIGHT:
-            raise FusionError(f"the weight of the box score must be at least {LEAST_WEIGHT:g}, not {self.score}")
+        if self.score < LEAST_SCORE_WEIGHT:
+            raise FusionError(f"the weight of the box score must be at least {LEAST_SCORE_WEIGHT:g}, not {self.score}")
 
     def __call__(self, scores: NDArray[np.float32], support: Values) -> NDArray[np.float32]:
         """Return the fused scores (n,) of boxes with these scores (n,) and supports (n,)."""

@@ -69,8 +69,8 @@ def evidence_weight(score: float, start_score: float, curve: NDArray[np.float64]
 
 
 LEAST_WEIGHT = 0.065
-"""Of a box that reaches the display threshold. One that stays there is shown after a second, so that the threshold
-means in video what it means on stills."""
+"""Of a box whose score just reaches the display threshold. A track of such boxes is shown after a second, so that the
+threshold means in video what it means on stills."""
 
 # Both curves were chosen on synthetic clips of val. docs/experiments.md compares them with what `calibration.evidence`
 # learns.

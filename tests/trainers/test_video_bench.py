@@ -153,10 +153,10 @@ def test_the_command_reports_both_configurations_and_the_goals(
                        "--gallery", str(tmp_path / "errors")))  # fmt: skip
     output = capsys.readouterr().out
     assert "gallery: " in output and (tmp_path / "errors" / "false_alarms.jpg").is_file()
-    assert "without smoothing" in output and "with smoothing" in output and "first shown after" in output
+    assert "without temporal filter" in output and "with temporal filter" in output and "first shown after" in output
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert len(figures["goals"]) == 9 and figures["with smoothing"]["events"]["polyps"] > 0
-    assert figures["with smoothing"]["events"]["minutes"] == pytest.approx(SECONDS / 60, abs=0.01)
+    assert len(figures["goals"]) == 9 and figures["with temporal filter"]["events"]["polyps"] > 0
+    assert figures["with temporal filter"]["events"]["minutes"] == pytest.approx(SECONDS / 60, abs=0.01)
     (film,) = (tmp_path / "clips").glob("*.mp4")
     with av.open(str(film)) as opened:
         assert sum(1 for _ in opened.decode(video=0)) == len(read_truth(film.with_suffix(".json")).frames)

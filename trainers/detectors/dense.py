@@ -1,4 +1,4 @@
-"""What the one-stage baselines share: levels put one after the other, a head of two towers, what a centre is worth."""
+"""Shared parts of the one-stage baselines: flattened levels, the head of two towers, centerness."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +45,7 @@ def anchor_maps(model: Any, pixels: Tensor) -> AnchorMaps:
 
 
 class QualityHead(nn.Module):
-    """The head of FCOS and of all that came from it: a class, four numbers of the box and its quality at each place.
+    """The head of FCOS, ATSS and PAA: class, box and quality of each location.
 
     Pyramid levels (N, C, h, w) -> class logits (N, P), box outputs (N, P, 4) and quality logits (N, P). The quality is
     read off the tower of classes (FCOS) or of boxes (ATSS, PAA); box outputs have a learnt scale for each level.
@@ -100,9 +100,9 @@ def sizes_of(levels: list[Tensor]) -> tuple[int, ...]:
 
 
 def assigned_boxes(index: Tensor, truths: list[Tensor]) -> Tensor:
-    """The true box that each place learns, zeros where it learns none: index (N, P) int64 -> (N, P, 4) px.
+    """Return the true box that is assigned to each location, zeros for background: (N, P, 4) px.
 
-    truths: one (m, 4) an image. index: below 0 for no box.
+    index: (N, P) int64, of the true box; below 0 for background. truths: one (m, 4) per image.
     """
     padded = [torch.cat([truth, truth.new_zeros(1, 4)]) for truth in truths]
     return torch.stack([boxes[one.clamp(min=-1)] for one, boxes in zip(index, padded, strict=True)])

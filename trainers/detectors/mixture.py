@@ -1,5 +1,7 @@
-"""Two Gaussians fitted to numbers by expectation maximisation (Dempster et al., 1977), as scikit-learn's
-GaussianMixture does it: the same start, the same floor under a variance, the same end."""
+"""Fit a mixture of two Gaussians by expectation maximisation (Dempster et al., 1977).
+
+Initial values, variance floor and stopping rule are those of scikit-learn's GaussianMixture as PAA uses it.
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +26,7 @@ class Mixture:
 
 
 def fit(values: Floats) -> Mixture:
-    """The mixture of values (n,), begun with one Gaussian on the least and one on the greatest."""
+    """Fit a mixture to values (n,). It begins with one Gaussian at the minimum and one at the maximum."""
     mixture = Mixture(np.full(2, _START_WEIGHT), np.array([values.min(), values.max()]), np.full(2, _START_VARIANCE))
     before = -np.inf
     for _ in range(_MOST_STEPS):
@@ -38,14 +40,14 @@ def fit(values: Floats) -> Mixture:
 
 
 def log_densities(mixture: Mixture, values: Floats) -> Floats:
-    """Logarithm of each Gaussian's weighted density at values (n,): (n, 2)."""
+    """Return the logarithm of each Gaussian's weighted density at values (n,): (n, 2)."""
     squares = (values[:, None] - mixture.means) ** 2 / mixture.variances
     return np.log(mixture.weights) - (np.log(2 * np.pi * mixture.variances) + squares) / 2
 
 
 def _maximise(values: Floats, shares: Floats) -> Mixture:
-    """The likeliest mixture when value i belongs to Gaussian j by shares[i, j]: (n,), (n, 2)."""
-    counts = shares.sum(0) + 10 * np.finfo(np.float64).eps  # a Gaussian that no value belongs to divides by no zero
+    """Return the likeliest mixture. shares: (n, 2), the share of value i (n,) that belongs to Gaussian j."""
+    counts = shares.sum(0) + 10 * np.finfo(np.float64).eps  # no division by zero for a Gaussian without values
     means = shares.T @ values / counts
     variances = (shares * (values[:, None] - means) ** 2).sum(0) / counts + _LEAST_VARIANCE
     return Mixture(counts / counts.sum(), means, variances)

@@ -1,4 +1,4 @@
-"""PAA: the anchors that learn a polyp are those that a mixture of two Gaussians, fitted to their losses, finds good.
+"""PAA: an anchor is positive if a mixture of two Gaussians, fitted to the losses, assigns it to the better component.
 
 Source: Kim and Lee, Probabilistic Anchor Assignment with IoU Prediction (ECCV 2020); a baseline of the paper's Table 1.
 The net is ATSS's, with the IoU in place of the centerness.
@@ -99,7 +99,7 @@ def _criterion(maps: AnchorMaps, config: PAAConfig, targets: Targets) -> Losses:
 
 @torch.no_grad()
 def _assign(maps: AnchorMaps, config: PAAConfig, truths: list[Tensor]) -> Tensor:
-    """Index of the true box that each anchor of each image learns, -1 for background: (N, P) int64."""
+    """Return the index of the true box that is assigned to each anchor, -1 for background: (N, P) int64."""
     limit = config.candidate_iou
     index = torch.stack([max_iou(maps.anchors, truth, positive=limit, negative=limit) for truth in truths])
     costs = _costs(maps, index, assigned_boxes(index, truths))
@@ -108,7 +108,7 @@ def _assign(maps: AnchorMaps, config: PAAConfig, truths: list[Tensor]) -> Tensor
 
 
 def _costs(maps: AnchorMaps, index: Tensor, true: Tensor) -> Tensor:
-    """What each candidate would lose by learning its box, class and box together; 0 elsewhere: (N, P)."""
+    """Return the loss of each candidate anchor, class and box together; 0 for other anchors: (N, P)."""
     at = index >= 0
     boxes = decode(maps.anchors.expand_as(maps.deltas)[at], maps.deltas[at], STDS)
     cost = torch.zeros_like(maps.classes)
@@ -117,9 +117,9 @@ def _costs(maps: AnchorMaps, index: Tensor, true: Tensor) -> Tensor:
 
 
 def select(costs: Tensor, index: Tensor, sizes: tuple[int, ...], k: int) -> Tensor:
-    """`index` (P,) with -1 for every candidate that the mixture of its box does not find good; costs (P,).
+    """Return `index` (P,) with -1 for each candidate that the mixture assigns to the worse component. costs: (P,).
 
-    Of each level the k cheapest candidates of a box are looked at; a box with a single one has nothing to fit.
+    The mixture is fitted to the k candidates of lowest cost on each level; a box with a single one gets none.
     """
     kept = torch.full_like(index, -1)
     for number in range(int(index.max()) + 1):
@@ -130,7 +130,7 @@ def select(costs: Tensor, index: Tensor, sizes: tuple[int, ...], k: int) -> Tens
 
 
 def _cheapest_per_level(costs: Tensor, candidate: Tensor, sizes: tuple[int, ...], k: int) -> Tensor:
-    """Places of the k cheapest candidates of each level, all levels together from cheap to dear: (n,) int64."""
+    """Return the indices of the k candidates of lowest cost on each level, by rising cost overall: (n,) int64."""
     chosen, start = [], 0
     for size in sizes:
         places = candidate[start : start + size].nonzero()[:, 0] + start
@@ -141,10 +141,10 @@ def _cheapest_per_level(costs: Tensor, candidate: Tensor, sizes: tuple[int, ...]
 
 
 def _good(costs: Tensor) -> Tensor:
-    """Which of a box's candidates learn it: (n,) int64 into costs (n,), which ascend.
+    """Return which of a box's candidates are positive: (n,) int64, indices of costs (n,), which ascend.
 
-    They belong to the cheaper Gaussian and are no dearer than its likeliest candidate under the whole mixture (PAA,
-    figure 3c).
+    They belong to the Gaussian of lower cost and cost no more than its likeliest candidate under the whole mixture
+    (PAA, figure 3c).
     """
     values = costs.double().cpu().numpy()
     log_density = log_densities(fit(values), values)

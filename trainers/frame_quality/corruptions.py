@@ -1,8 +1,7 @@
-"""Views that show no mucosa well enough, made on purpose: what `trainers.train_quality` learns from.
+"""Synthetic corruptions of clear pictures: the training data of the frame quality classifier.
 
-Every function takes the endoscope's picture (h, w, 3) uint8 RGB and a random generator, and gives a new picture of the
-same size. Lengths are shares of the picture's width. All of this is synthetic: what is measured on it is true of these
-pictures, and only likely of real ones.
+Each function takes a picture (h, w, 3) uint8 RGB and a random generator, and returns a new picture of the same size.
+Lengths are fractions of its width. Figures measured on these pictures are only indicative of real ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -187,7 +186,7 @@ def show_photograph(picture: Picture, rng: np.random.Generator, *, photographs: 
 
 
 def show_room(picture: Picture, rng: np.random.Generator) -> Picture:
-    """The scope is out of the body: a wall with drapes, furniture, cables and lamps, all of formulas."""
+    """The scope is out of the body: a wall with drapes, furniture, cables and lamps, drawn procedurally."""
     height, width = size = picture.shape[:2]
     scene = np.empty((height, width, 3), np.float32)
     scene[:] = _SURFACES[int(rng.integers(len(_SURFACES)))]
@@ -230,11 +229,11 @@ _SURFACES = (
 )  # fmt: skip
 
 
-# Every view
+# All qualities
 
 
 def corruptions(photographs: Sequence[Picture]) -> dict[FrameQuality, dict[str, Corruption]]:
-    """{view but "clear": {what makes it: how}}; photographs: of places where an endoscope is out of the body."""
+    """Return {quality other than "clear": {kind: corruption}}. photographs: of scenes outside the body."""
     outside: dict[str, Corruption] = {"room": show_room}
     if photographs:
         outside["photograph"] = partial(show_photograph, photographs=photographs)
@@ -248,7 +247,7 @@ def corruptions(photographs: Sequence[Picture]) -> dict[FrameQuality, dict[str, 
 
 
 def soften(picture: Picture, rng: np.random.Generator) -> Picture:
-    """As sharp as it was, or a little less: still clear."""
+    """Return the picture unchanged or slightly blurred; it stays clear."""
     kind = rng.random()
     if kind < 0.25:
         return defocus(picture, rng, SLIGHT_DEFOCUS)
@@ -256,7 +255,7 @@ def soften(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def relight_and_compress(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Another lamp, another camera, another encoder: what no view may be told by."""
+    """Vary light, camera noise and JPEG quality, so that the classifier cannot tell qualities apart by them."""
     lit = 255 * (picture.astype(np.float32) / 255) ** np.float32(rng.uniform(0.85, 1.15))
     lit *= rng.uniform(0.8, 1.15) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
     noisy = _to_uint8(lit + rng.normal(0, rng.uniform(0, 3), picture.shape[:2])[..., None])
@@ -267,7 +266,7 @@ def relight_and_compress(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def keep_surround(field: Picture, corrupted: Picture) -> Picture:
-    """`corrupted` where the field (h, w, 3) shows something, its dark surround elsewhere: no lens blurs its rim."""
+    """Return `corrupted` inside the field of view (h, w, 3) and its dark surround outside: no lens blurs its rim."""
     surround = find_surround(field)
     return np.where(surround[..., None], field, corrupted)
 

@@ -17,7 +17,6 @@ from trainers.evaluation.figures import bootstrap_groups, figures_per_image
 from trainers.evaluation.predict import Case
 
 Figures = dict[str, float | None]
-_MOST_SIDE = 4  # coordinates of a box
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,9 @@ def number_groups(predictions: Predictions) -> list[int]:
 
 def _box_arrays(images: list[ImageBoxes]) -> dict[str, NDArray[np.generic]]:
     return {
-        "true": np.concatenate([one.true.reshape(-1, _MOST_SIDE) for one in images]),
+        "true": np.concatenate([one.true.reshape(-1, 4) for one in images]),
         "true_counts": np.array([len(one.true) for one in images]),
-        "found": np.concatenate([one.found.reshape(-1, _MOST_SIDE) for one in images]),
+        "found": np.concatenate([one.found.reshape(-1, 4) for one in images]),
         "scores": np.concatenate([one.scores for one in images]),
         "found_counts": np.array([len(one.found) for one in images]),
     }

@@ -70,7 +70,7 @@ class TrainedWith(msgspec.Struct, kw_only=True):
     loop: dict[str, Any]
 
 
-class ResultFile(msgspec.Struct, kw_only=True):
+class QueueResult(msgspec.Struct, kw_only=True):
     """The schema of a result file that a queue wrote. Files of earlier versions have no `budget` and no `data`."""
 
     figures: dict[str, Finite | None]
@@ -96,10 +96,10 @@ class ResultFile(msgspec.Struct, kw_only=True):
         return self.budget or told
 
 
-def read_result(path: Path) -> ResultFile:
+def read_queue_result(path: Path) -> QueueResult:
     """Read a result file of a queue. Raises ValueError if another command wrote it."""
     cure = "choose another folder with --results"
-    return read_json(path, ResultFile, what="a result of trainers.reproduce", cure=cure)
+    return read_json(path, QueueResult, what="a result of trainers.reproduce", cure=cure)
 
 
 def check_results(queue: QueueContext) -> None:
@@ -111,7 +111,7 @@ def check_results(queue: QueueContext) -> None:
         path = queue.result_path(config, name, at_scales=at_scales)
         origin = queue.origin_of(config, name, at_scales=at_scales)
         if path.exists():
-            found = read_result(path)
+            found = read_queue_result(path)
             check_same_origin(path, found.settings(), found.data, origin)
         if archive_path(path).exists():
             read_archive(archive_path(path), origin)
@@ -173,7 +173,7 @@ def read_figures(queue: QueueContext, name: str) -> dict[Key, dict[str, float | 
         (config, at_scales): queue.result_path(config, name, at_scales=at_scales)
         for config, _, at_scales in _list_results(queue.budget.backbone, (name,))
     }
-    return {key: read_result(path).figures for key, path in paths.items() if path.exists()}
+    return {key: read_queue_result(path).figures for key, path in paths.items() if path.exists()}
 
 
 def write_row(

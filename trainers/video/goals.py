@@ -50,7 +50,7 @@ def goals(raw: VideoReport, filtered: VideoReport) -> list[Goal]:
         Goal("polyps found within 3 s, for 0.5 s", events.sensitivity, MIN_SENSITIVITY, most=False),
         Goal("first shown after, median, s", events.first_shown_s, MAX_FIRST_SHOWN_S, most=True),
         Goal(
-            "false alarms of 0.5 s a minute",
+            "false alarms per minute, >= 0.5 s",
             events.false_alarms_per_minute.get(ALARM_S),
             MAX_ALARMS_PER_MINUTE,
             most=True,
@@ -61,7 +61,7 @@ def goals(raw: VideoReport, filtered: VideoReport) -> list[Goal]:
         Goal("box jitter in place, of raw", place, MAX_JITTER_SHARE, most=True),
         Goal("box jitter in size, of raw", size, MAX_JITTER_SHARE, most=True),
         Goal(
-            "mask unrest (1 - IoU from frame to frame), of raw",
+            "mask jitter (1 - IoU from frame to frame), of raw",
             _mask_jitter_share(raw, filtered),
             MAX_JITTER_SHARE,
             most=True,
