@@ -15,6 +15,7 @@ from tqdm import tqdm
 from calibration.fitting.evidence_fit import WEIGHTS, Clips, Price, learn
 from calibration.fitting.plots import draw_evidence
 from calibration.fitting.sweep import LabelledVideo, detected_frames
+from calibration.scores import labelled_stills
 from realtime_polyp.atomic_write import write_json
 from realtime_polyp.config import PipelineConfig
 from realtime_polyp.engines import ENGINE_NAMES
@@ -24,9 +25,8 @@ from realtime_polyp.packets import RawResult
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.temporal.config import Evidence, TemporalConfig
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.data.negatives import NEGATIVE_RATE_HZ, play, read_negatives, split_sequences
-from trainers.data.stills import read_stills
 from trainers.video.synthetic.prediction_cache import read_cached_frames, read_cached_truth
 from trainers.video.synthetic.replay import CachedFrame, analyse_frames
 from trainers.video_bench import cache_clips
@@ -142,6 +142,7 @@ def write_curve(learnt: Evidence, figures: dict[str, Any], data: str, options: a
 
 def check(options: argparse.Namespace) -> None:
     """Raise ValueError for a number out of its range."""
+    check_outputs(options.out, picture=options.picture)
     least_s = TemporalConfig().confirm_s / max(WEIGHTS)
     if options.minutes < 1:
         raise ValueError(f"--minutes is {options.minutes}: it must be 1 or more")
@@ -158,7 +159,7 @@ def check(options: argparse.Namespace) -> None:
 
 def cached_videos(options: argparse.Namespace, runtime: Runtime) -> list[LabelledVideo]:
     """Return the synthetic clips with the models' outputs; those that are not cached yet are made."""
-    stills = read_stills(options.data, options.root)
+    stills = labelled_stills(options.data, options.root)
     folders = (
         folder for seed in options.seed for folder in cache_clips(stills, runtime, minutes=options.minutes, seed=seed)
     )

@@ -68,7 +68,7 @@ from realtime_polyp.postprocess.fusion import (
     regions,
 )
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.data.stills import Still, read_stills
 from trainers.evaluation.predict import check_files
 
@@ -131,6 +131,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Fit, evaluate and write the fusion. Raises OSError or ValueError with a one-sentence cure."""
+    check_outputs(options.out, picture=options.picture)
     if options.stills < 1 or options.free < 1:
         raise ValueError(f"--stills {options.stills} and --free {options.free} must be 1 or more")
     if options.support is not None and not 0 <= options.support <= MOST_WEIGHT:

@@ -23,7 +23,7 @@ from realtime_polyp.engines.gate import REFERENCE, GateRecord
 from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import WEIGHTS_FOLDER
 from realtime_polyp.folders import cache_folder
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.data.negatives import NEGATIVE_FILE, NO_NEGATIVES, find_reported
 from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.predict import Case, check_files, evaluate
@@ -81,6 +81,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> GateRecord:
     """Compare, print and record. Raises OSError or ValueError with a one-sentence cure."""
+    check_outputs(options.json)
     stills = first_stills(read_gate_stills(options.data, options.root), options.limit)
     negatives = find_reported(options.negatives, options.data, options.root)
     frames = list(negatives.frames[: options.limit])

@@ -9,6 +9,7 @@ false boxes per image, and there is no confirmation time to choose.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from realtime_polyp.postprocess.score_calibration import Calibration
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.sources.file import FileSource
 from realtime_polyp.temporal.config import TemporalConfig
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.evaluation.predict import check_files, evaluate
 
 EXIT_NO_POINT = 1
@@ -126,20 +127,26 @@ def run(options: argparse.Namespace) -> bool:
         raise ValueError(f"{detector.model} finds no polyp in {data} at any threshold: nothing to choose from")
     print(f"{detector.model}, {detector.name}, {describe_scores(config)}; {data}")
     print(report(chosen, closest, wanted, options))
-    if options.picture:
-        words = {"title": f"{detector.model}, {detector.name}: {data}", "rate": _rate_unit(options)}
-        draw_operating_points(
-            points, options.picture, wanted=wanted, marked=chosen or closest, chosen=bool(chosen), **words
-        )
-        print(f"picture: {options.picture}")
     if chosen:
         save(options.out, with_operating_point(document, detector, to_dict(chosen, data, config, options)))
         print(f"calibration: {options.out}")
+    if options.picture:
+        draw_operating_points(
+            points,
+            options.picture,
+            wanted=wanted,
+            marked=chosen or closest,
+            chosen=bool(chosen),
+            title=f"{detector.model}, {detector.name}: {data}",
+            rate=_rate_unit(options),
+        )
+        print(f"picture: {options.picture}")
     return chosen is not None
 
 
 def check(options: argparse.Namespace) -> None:
     """Raise ValueError for options that exclude each other or are missing."""
+    check_outputs(options.out, picture=options.picture)
     videos = bool(options.truth or options.video)
     if videos == bool(options.stills):
         raise ValueError("give either --truth with --video, or --stills with --root")
@@ -151,7 +158,7 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError("--stills needs --root, the folder that image paths are relative to")
     name = "--wanted-per-image" if options.stills else "--wanted-per-minute"
     wanted = options.wanted_per_image if options.stills else options.wanted_per_minute
-    if wanted is None or not wanted >= 0:
+    if wanted is None or not 0 <= wanted < math.inf:
         raise ValueError(f"{name} must be given as 0 or more, not {wanted}")
 
 

@@ -26,7 +26,7 @@ from realtime_polyp.metrics.detection import COCO_RANGES
 from realtime_polyp.metrics.matches import match
 from realtime_polyp.packets import Mask
 from realtime_polyp.preprocess.letterbox import prepare
-from trainers.command import command_parser, report_bad_input
+from trainers.command import check_outputs, command_parser, report_bad_input
 from trainers.data.stills import Still, first_stills, read_image, read_mask, read_stills
 from trainers.evaluation.predict import check_files, evaluate, segment
 from trainers.leave_one_out import UNSEEN
@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fit the map and write it. Raises OSError or ValueError with a one-sentence cure."""
+    check_outputs(options.out, picture=options.picture)
     document = load_or_create(options.out)
     # One model alone, of any task: `open_runtime` opens a detector and a segmenter for the pipeline.
     engines = [one for one in roles_of(open_engine(options.model, None, options.engine)) if one is not None]
@@ -81,30 +82,36 @@ def run(options: argparse.Namespace) -> None:
     stills = labelled_stills(options.data, options.root, options.limit)
     check_files(stills, masks=engines[-1].task == "segmenter")
     data = f"{options.data.name}, {len(stills)} images"
+    fitted = []
     for engine in engines:
-        document = _fit_one(engine, stills, document, data, options)
+        fitted.append(_fit_one(engine, stills, data, options.method))
+        if "operating_point" in document and engine.task == "detector":
+            print("the operating point is of other scores and is removed: run calibration.operating_point again")
+        document = with_scores(document, engine, score_entry(fitted[-1], _things(engine), data))
     save(options.out, document)
     print(f"calibration: {options.out}")
-
-
-def _fit_one(
-    engine: Any, stills: list[Still], document: dict[str, Any], data: str, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Return the document with the map of one engine, after printing its figures and drawing its picture.
-
-    A joint model has two pictures: the segmenter's name ends with "-mask".
-    """
-    found = fit_boxes(engine, stills, options.method) if engine.task == "detector" else fit_cells(engine, stills)
-    things = "boxes" if engine.task == "detector" else "cells"
-    print(summary(found, engine, things, data))
-    if "operating_point" in document and engine.task == "detector":
-        print("the operating point was chosen for other scores and is removed: run calibration.operating_point again")
     if options.picture:
-        both = isinstance(engine, JointHalf) and engine.task == "segmenter"
-        path = options.picture.with_stem(options.picture.stem + "-mask") if both else options.picture
-        draw_reliability(found, path, title=f"{engine.model}, {engine.name}, on {data}", things=things)
-        print(f"picture: {path}")
-    return with_scores(document, engine, score_entry(found, things, data))
+        for engine, found in zip(engines, fitted, strict=True):
+            _draw(engine, found, data, options.picture)
+
+
+def _fit_one(engine: Any, stills: list[Still], data: str, method: str) -> FitResult:
+    """Return the map of one engine, after printing its figures."""
+    found = fit_boxes(engine, stills, method) if engine.task == "detector" else fit_cells(engine, stills)
+    print(summary(found, engine, _things(engine), data))
+    return found
+
+
+def _things(engine: Any) -> str:
+    return "boxes" if engine.task == "detector" else "cells"
+
+
+def _draw(engine: Any, found: FitResult, data: str, path: Path) -> None:
+    """Draw the reliability of one engine. Of a joint model there are two: the segmenter's ends with "-mask"."""
+    if isinstance(engine, JointHalf) and engine.task == "segmenter":
+        path = path.with_stem(path.stem + "-mask")
+    draw_reliability(found, path, title=f"{engine.model}, {engine.name}, on {data}", things=_things(engine))
+    print(f"picture: {path}")
 
 
 def labelled_stills(data: Path, root: Path, limit: int | None = None) -> list[Still]:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from realtime_polyp.atomic_write import replacing
+from realtime_polyp.engines.weights import sha256_of
 from trainers.command import command_parser, run_command
 from trainers.training.checkpoint_file import read_source, read_tensors
 from trainers.training.run_folder import BEST, read_recipe, write_recipe
@@ -80,9 +81,11 @@ def _check_order(run: Path, began_with: list[Path]) -> list[str]:
     """Return the names of the weights. Raises ValueError unless each set began with the next; `run` is the first."""
     names = []
     for path in began_with:
-        init, name = read_recipe(run)["init"], read_source(path)
-        if init != name:
-            raise ValueError(f"{run} began with {init}, not with {name}: only its own beginning will do")
+        recipe, name = read_recipe(run), read_source(path)
+        known = recipe.get("init_sha256")  # of recipes since 2026-11-29
+        if recipe["init"] != name or (known and known != sha256_of(path)):
+            other = f"not with {name}" if recipe["init"] != name else f"of another content than {path}"
+            raise ValueError(f"{run} began with {recipe['init']}, {other}: only its own beginning will do")
         names.append(name)
         run = path.parent
     return names

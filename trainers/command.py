@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from realtime_polyp.console import EXIT_BAD_INPUT, EXIT_FAILED, prepare_console
@@ -11,6 +13,8 @@ from realtime_polyp.inference.checked import ModelOutputError
 from realtime_polyp.messages import one_line
 
 Found = TypeVar("Found")
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+"""Formats of plots."""
 
 
 @contextlib.contextmanager
@@ -35,6 +39,21 @@ def command_parser(module: str, *, description: str, epilog: str = "") -> argpar
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def check_outputs(*paths: Path | None, picture: Path | None = None) -> None:
+    """Check before long work that files can be written at its end; missing folders are made then.
+
+    picture: a plot, whose suffix names its format. Raises ValueError for the first path that cannot be a file.
+    """
+    for path in filter(None, (*paths, picture)):
+        folder = next(one for one in path.absolute().parents if one.exists())
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: name a file")
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ValueError(f"{path} cannot be written: {folder} is no folder that this account may write to")
+    if picture and picture.suffix.lower() not in PICTURES:
+        raise ValueError(f"{picture} is no name of a plot: end it with {' or '.join(PICTURES)}")
 
 
 def run_command(

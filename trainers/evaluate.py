@@ -14,7 +14,7 @@ from realtime_polyp.engines.base import DetectorEngine, SegmenterEngine
 from realtime_polyp.engines.halves import other_half, roles_of
 from realtime_polyp.engines.weights import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, NO_MODEL
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.data.negatives import NEGATIVE_FILE, NO_NEGATIVES, NegativeSet, find_reported
 from trainers.data.stills import Still, first_stills, read_stills
 from trainers.evaluation.figures import Resampling, build_report, challenge_summary, generalisation, read_report
@@ -96,6 +96,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         OSError, ValueError: bad input, in one sentence.
     """
+    check_outputs(options.json, options.result)
     origin = find_origin(options) if options.result else None
     stills, set_images = select_stills(options)
     negatives = select_negatives(options)

@@ -17,7 +17,7 @@ from realtime_polyp.metrics.truth import VideoTruth, read_truth
 from realtime_polyp.metrics.video import combine, figures, video_report
 from realtime_polyp.metrics.video_table import table
 from realtime_polyp.outputs.results_reader import ShownFrame, check_results, read_results
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.video.pictures import write_video_pictures
 from trainers.video.true_colon_figures import TrueColon, to_dict, to_text, true_colon
 
@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         OSError, ValueError: bad input, in one sentence.
     """
+    check_outputs(options.json)
     videos = read_pairs(options.truth, options.results)
     reports = [video_report(truth, shown) for truth, shown in tqdm(videos, desc="videos", disable=len(videos) < 2)]
     whole = combine(reports)

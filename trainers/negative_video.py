@@ -26,7 +26,7 @@ from realtime_polyp.metrics.truth import TrueFrame
 from realtime_polyp.outputs.results_reader import shown_of
 from realtime_polyp.packets import Result
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime, unfused_cautions
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.data.negatives import NEGATIVE_RATE_HZ, Use, play, read_negatives, split_sequences
 from trainers.data.stills import Still
 from trainers.evaluation.predict import check_files
@@ -112,6 +112,7 @@ def run(options: argparse.Namespace) -> None:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError for a rate out of its range, and where no model is selected."""
+    check_outputs(options.json)
     if not _LEAST_RATE_HZ <= options.rate <= _MOST_RATE_HZ:
         raise ValueError(f"--rate is {options.rate:g}: it must lie in {_LEAST_RATE_HZ:g}..{_MOST_RATE_HZ:g} frames/s")
     if not options.run and options.detector == options.segmenter == NO_MODEL:

@@ -20,7 +20,7 @@ from sklearn.model_selection import GroupKFold
 
 from realtime_polyp.atomic_write import write_json
 from realtime_polyp.temporal.frame_quality import FEATURES, FORMAT, FURTHEST, FrameQualityClassifier
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.data.stills import Still, read_image, read_stills
 from trainers.evaluation.predict import check_files
 from trainers.frame_quality.corruptions import Picture
@@ -60,6 +60,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Train, report and write the classifier. Raises OSError or ValueError, one sentence each, for bad input."""
+    check_outputs(options.out)
     train, val = (select_stills(options.data / f"{name}.json", options) for name in ("train", "val"))
     photographs = read_photographs(options.photographs) if options.photographs else []
     samples = make_samples(train, sample_photographs(), seed=options.seed, name="train")

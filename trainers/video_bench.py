@@ -29,7 +29,7 @@ from realtime_polyp.outputs.results_reader import ShownFrame, shown_of
 from realtime_polyp.postprocess.nms import SCORE_THRESHOLD
 from realtime_polyp.runtime import Runtime, RuntimeConfig, open_runtime
 from realtime_polyp.sources import open_source
-from trainers.command import command_parser, run_command
+from trainers.command import check_outputs, command_parser, run_command
 from trainers.data.stills import Still, read_stills
 from trainers.video.clip_file import check_outside, write_clip
 from trainers.video.gallery import GalleryVideo, write_video_gallery
@@ -44,7 +44,7 @@ from trainers.video.synthetic.prediction_cache import (
     read_cached_frames,
     read_cached_truth,
 )
-from trainers.video.synthetic.replay import CachedFrame, analyse_frames, replay_side_by_side
+from trainers.video.synthetic.replay import RAW_FLOOR, CachedFrame, analyse_frames, replay_side_by_side
 
 RAW, FILTERED = "without temporal filter", "with temporal filter"
 _CLIP_S = 60.0
@@ -140,6 +140,11 @@ def run(options: argparse.Namespace) -> None:
     check_options(options)
     runtime = open_runtime(runtime_config(options))
     configs = {RAW: replace(runtime.pipeline_config, temporal=None, hflip=False), FILTERED: runtime.pipeline_config}
+    if runtime.pipeline_config.raw_floor < RAW_FLOOR:
+        raise ValueError(
+            f"--calibration {options.calibration} lets boxes from {runtime.pipeline_config.raw_floor:.3f} continue a "
+            f"track, and cached clips hold boxes from {RAW_FLOOR:g}: use run_live --results and trainers.evaluate_video"
+        )
     if options.phantom:
         videos = [open_phantom(runtime)]
     else:
@@ -180,6 +185,7 @@ def run(options: argparse.Namespace) -> None:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together."""
+    check_outputs(options.json)
     if options.phantom == bool(options.data):
         raise ValueError("give either --data with --root, or --phantom")
     if options.data and options.root is None:

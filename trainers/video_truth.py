@@ -100,16 +100,17 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _read_clock(options: argparse.Namespace) -> Clock:
-    """Files of LabelMe and YOLO are named as the frames of a folder are; other labels count from 0 unless told."""
+    """Labels of a folder of frames are found by the names of its pictures; other labels count from 0 unless told."""
     if not options.video.is_dir():
         if options.rate is not None:
             raise ValueError(f"{options.video} has a rate of its own: --rate is for a folder of frames")
         return replace(read_clock(options.video), first=options.first_frame)
-    if options.rate is not None and not 0 < options.rate <= 1000:
-        raise ValueError(f"--rate must lie above 0 and be at most 1000 Hz, got {options.rate:g}")
+    if options.rate is not None and not 0.001 <= options.rate <= 1000:
+        raise ValueError(f"--rate must lie in 0.001..1000 Hz, got {options.rate:g}")
     clock = read_folder_clock(options.video, options.rate)
-    named_alike = options.first_frame is None and (options.labelme or options.yolo)
-    return clock if named_alike else replace(clock, first=options.first_frame)
+    if options.first_frame is not None:  # the labels count on their own
+        return replace(clock, first=options.first_frame, names=None)
+    return clock if options.labelme or options.yolo else replace(clock, first=None)
 
 
 def read_labels(options: argparse.Namespace, clock: Clock) -> Labelling:

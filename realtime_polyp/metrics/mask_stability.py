@@ -64,7 +64,8 @@ def mask_stability(truth: VideoTruth, screen: Sequence[ShownFrame]) -> MaskStabi
 
 
 def _mask_accuracy(true: TrueFrame, shown: ShownFrame) -> MaskStability:
-    if not true.polyps or set(true.masks) != set(true.polyps):
+    """Dice of one frame. Frames with a difficult polyp do not count: it has no mask, and to outline it is not wrong."""
+    if not true.polyps or true.difficult or set(true.masks) != set(true.polyps):
         return MaskStability()
     return MaskStability(
         frames=1, dice_sum=0.0 if shown.mask is None else dice(list(true.masks.values()), [shown.mask])

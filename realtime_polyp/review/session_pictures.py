@@ -1,20 +1,18 @@
 """The pictures of a recorded session, by frame number. Where they are gone, the results stay: the picture is grey."""
 
-import hashlib
 import textwrap
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from realtime_polyp.engines.weights import sha256_of
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.review.pictures import MEMORY_BYTES, PictureFile
 from realtime_polyp.review.recorded import RecordedSession
 from realtime_polyp.sources.base import SourceError
 
 GREY = 96
-_CHUNK_BYTES = 4 << 20
 
 
 class SessionPictures:
@@ -121,17 +119,8 @@ def _mismatch(path: Path, session: RecordedSession) -> str | None:
         if known is not None and size != known:
             return f"it has {size} bytes, not {known}"
         expected = session.facts.get("source_sha256")
-        if expected is not None and file_sha256(path) != expected:
+        if expected is not None and sha256_of(path) != expected:
             return "its content is another (SHA-256)"
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
     return None
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal. Raises OSError."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        for chunk in iter(partial(file.read, _CHUNK_BYTES), b""):
-            found.update(chunk)
-    return found.hexdigest()

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -237,6 +238,13 @@ def test_only_the_mask_on_the_polyp_counts_for_its_steadiness() -> None:
     frames = [disc_frame(60, 60)] * 3
     found = mask_stability(truth(frames), [masked(disc(60, 60) | (far & (place == 1))) for place in range(3)])
     assert found.step_iou == 1 and found.dice is not None and found.dice < 1
+
+
+def test_frames_with_a_faint_polyp_have_no_dice_because_its_outline_is_not_wrong() -> None:
+    both = disc(60, 60) | disc(170, 120, 10)
+    plain, faint = disc_frame(60, 60), replace(disc_frame(60, 60), difficult={2: box((160, 110, 180, 130))})
+    found = mask_stability(truth([plain, faint]), [masked(disc(60, 60)), masked(both)])
+    assert (found.frames, found.dice) == (1, 1.0)
 
 
 def test_masks_have_no_figure_without_a_segmenter_or_a_polyp() -> None:

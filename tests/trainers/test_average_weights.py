@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from realtime_polyp.engines.weights import sha256_of
 from trainers.average_weights import average, main
 from trainers.training.run_folder import read_recipe
 
@@ -63,6 +64,19 @@ def test_runs_that_follow_one_another_are_averaged_in_equal_parts(folder: Path) 
     main(["--run", str(folder / "next"), "--began-with", *began, "--share", "0.5", *to])
     assert load_file(folder / "out" / "best.safetensors")["w"].tolist() == [0.5 * (1 + 0) / 2 + 0.5 * 8] * 3
     assert read_recipe(folder / "out")["averaged"] == {"with": "best.safetensors and old.safetensors", "share": 0.5}
+
+
+def test_weights_of_the_same_name_and_another_content_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = {**RECIPE, "init_sha256": sha256_of(folder / "old.safetensors")}
+    (folder / "tuned" / "recipe.json").write_text(json.dumps(recipe))
+    main(words(folder, "--share", "0.5"))
+    (folder / "elsewhere").mkdir()
+    save_file({"w": torch.full((3,), 5.0)}, folder / "elsewhere" / "old.safetensors")
+    with pytest.raises(SystemExit):
+        main(words(folder, "--out", str(folder / "other"), began="elsewhere/old"))
+    assert "only its own beginning will do" in capsys.readouterr().err and not (folder / "other").exists()
 
 
 def test_a_run_that_did_not_begin_with_the_next_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

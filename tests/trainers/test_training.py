@@ -210,6 +210,17 @@ def test_a_shorter_run_keeps_its_proportions_and_a_smaller_batch_its_rate_per_im
     assert adam.learning_rate == pytest.approx(5e-4)
 
 
+@pytest.mark.parametrize("name", ["polyp-lite2", "retinanet-r50"])
+@pytest.mark.parametrize("steps", [30, 150, 2000])
+def test_a_run_that_the_clock_ends_reaches_its_learning_rate(name: str, steps: int) -> None:
+    """Its epochs are far more than the time allows."""
+    config = replace(RECIPES[name].loop, epochs=600)
+    rates = [learning_rate(config, step, 100_000, share=step / steps) for step in range(steps)]
+    assert max(rates) > 0.9 * config.learning_rate and rates[0] < 0.1 * config.learning_rate
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "step", "poly"])
 def test_every_schedule_warms_up_and_never_rises_again(schedule: str) -> None:
     config = LoopConfig(schedule=schedule, warmup_steps=10, learning_rate=1.0)  # type: ignore[arg-type]

@@ -1,7 +1,9 @@
 """The video benchmark: a replay gives what the pipeline gives, and the command reports goals and bad input."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -120,6 +122,19 @@ def test_other_models_stills_or_seeds_have_folders_of_their_own(root: Path) -> N
     others = [where(keys=("a", "c")), where(seed=2), where(number=1), where(seconds=30.0), where(stills[:-1])]
     assert len({where(), *others}) == 6 and where() == where()
     assert not is_cached(where())
+
+
+def test_a_corrected_still_makes_another_clip(root: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(root, tmp_path / "copy")
+    stills = read_stills(copy / "val.json", copy)
+
+    def where(stills: list[Still]) -> Path:
+        return clip_folder(stills, seed=1, number=0, seconds=60.0, keys=("a",))
+
+    before = where(stills)
+    assert where([replace(stills[0], boxes=stills[0].boxes + 1), *stills[1:]]) != before
+    stills[0].mask_path.write_bytes(stills[0].mask_path.read_bytes())
+    assert where(stills) != before
 
 
 def test_a_clip_is_the_same_however_its_folder_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

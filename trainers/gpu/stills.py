@@ -87,9 +87,14 @@ def _write_smaller(document: dict[str, Any], data: Path, folder: Path, wanted: S
 
 def _copy_files(document: dict[str, Any], data: Path, folder: Path) -> None:
     for name in (image[key] for image in document["images"] for key in ("file_name", "mask_name")):
-        if not (folder / name).exists():
+        if not _is_newer(folder / name, data / name):
             with replacing(folder / name, sync=False) as path:
                 shutil.copyfile(data / name, path)
+
+
+def _is_newer(target: Path, source: Path) -> bool:
+    """Whether a packed file is there, and of the present state of its source."""
+    return target.exists() and target.stat().st_mtime_ns > source.stat().st_mtime_ns
 
 
 def _read_split(path: Path, limit: int | None, *, training_only: bool = False) -> dict[str, Any]:
@@ -116,7 +121,8 @@ def _write_still(image: dict[str, Any], *, data: Path, folder: Path, wanted: Sti
     picture = read_image(data / image["file_name"])
     width, height = small_size(picture, wanted.long_px)
     targets = [folder / small_name(image[key]) for key in ("file_name", "mask_name")]
-    if not all(target.exists() for target in targets):
+    sources = [data / image[key] for key in ("file_name", "mask_name")]
+    if not all(_is_newer(target, source) for target, source in zip(targets, sources, strict=True)):
         small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         levels = np.where(read_mask(data / image["mask_name"]), np.uint8(255), np.uint8(0))
         levels = cv2.resize(levels, (width, height), interpolation=cv2.INTER_AREA)

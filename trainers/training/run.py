@@ -158,6 +158,7 @@ def train(recipe: Recipe, options: argparse.Namespace, group: ProcessGroup) -> N
     init = before["init"] if before else initialise(net, options.init, options.backbone_of, options.parts_of)
     content = describe_run(recipe, init, sets, group, options.augment_on)
     content |= {} if options.minutes is None else {"minutes": options.minutes}
+    content |= {} if options.init is None else {"init_sha256": sha256_of(options.init)}
     if before:
         check_same_run(before, content, options.out)
     elif group.is_main:

@@ -11,6 +11,9 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+_LONGEST_WARMUP = 0.1  # of the run
+
+
 @dataclass(frozen=True)
 class LoopConfig:
     """Settings of the training loop.
@@ -76,10 +79,11 @@ def learning_rate(config: LoopConfig, step: int, total_steps: int, share: float 
 
     share: of the run that is over, 0..1; None: that of the steps.
     """
-    share = step / max(1, total_steps) if share is None else share
-    warmup_steps = min(config.warmup_steps, total_steps // 10)  # a very short run must reach its learning rate too
-    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
-    return config.learning_rate * warmup * _SCHEDULES[config.schedule](config, share)
+    done = step / max(1, total_steps) if share is None else share
+    warmup_steps = min(config.warmup_steps, int(_LONGEST_WARMUP * total_steps))
+    # A short run must reach its learning rate too. With a clock, its number of steps is not known.
+    warmup = min(1.0, max((step + 1) / max(1, warmup_steps), 0.0 if share is None else share / _LONGEST_WARMUP))
+    return config.learning_rate * warmup * _SCHEDULES[config.schedule](config, done)
 
 
 def _step(config: LoopConfig, share: float) -> float:

@@ -8,7 +8,10 @@ from realtime_polyp.image_files import ImageError, load_image
 from realtime_polyp.sources.base import SourceError
 from realtime_polyp.sources.images import FolderListing, list_folder
 from realtime_polyp.sources.numbered import USUAL_RATE_HZ
+from trainers.video.label_names import number_in_name
 from trainers.video.labels import Clock, Labelling
+
+_FINEST = 1001  # denominator of a rate, as in 30000/1001 Hz
 
 
 def read_folder_clock(folder: Path, rate_hz: float | None) -> Clock:
@@ -23,8 +26,17 @@ def read_folder_clock(folder: Path, rate_hz: float | None) -> Clock:
             height, width = load_image(path).shape[:2]
         except ImageError:
             continue
-        rate = Fraction(rate_hz or USUAL_RATE_HZ).limit_denominator(1001)
-        return Clock((width, height), rate, listing.places, first=listing.first_number)
+        rate = Fraction(rate_hz or USUAL_RATE_HZ).limit_denominator(_FINEST)
+        names, first = {path.stem: place for place, path in listing.stills}, listing.first_number
+        counts = first is not None and all(number_in_name(stem) == first + place for stem, place in names.items())
+        return Clock(
+            (width, height),
+            rate,
+            listing.places,
+            first=first,
+            names=names,
+            numbered_from=first if counts else None,
+        )
     raise ValueError(f"{folder} holds no picture that can be read")
 
 

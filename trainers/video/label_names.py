@@ -76,6 +76,45 @@ def number_in_name(name: str) -> int | None:
     return int(numbers[-1]) if numbers and len(numbers[-1]) <= _MOST_DIGITS else None
 
 
+def frames_by_name(names: Mapping[str, str], clock: Clock, *, counted: bool = False) -> dict[str, int] | None:
+    """Return the frame of each labelled picture of a folder by its name; None where numbers have to tell.
+
+    names: {place in the labels: the picture's file name}. counted: the labels give their pictures numbers of their own.
+
+    Raises:
+        ValueError: no picture of the folder has such a name, or two labels are of one picture.
+    """
+    if clock.names is None:
+        return None
+    if not any(Path(name).stem in clock.names for name in names.values()):
+        if clock.numbered_from is None and names and not counted:
+            place, name = next(iter(names.items()))
+            raise ValueError(
+                f"{place} is of {quoted(Path(name).stem)}, and no picture of the folder is called so: name labels as "
+                "the pictures, whose names do not count frame by frame"
+            )
+        return None
+    frames: dict[str, int] = {}
+    for place, name in names.items():
+        frame = _frame_named(Path(name).stem, clock)
+        if frame is None:
+            raise ValueError(f"{place} is of {quoted(Path(name).stem)}, and no picture of the folder is called so")
+        if frame in frames.values():
+            raise ValueError(f"{place} is of {quoted(Path(name).stem)}, as other labels are")
+        frames[place] = frame
+    return frames
+
+
+def _frame_named(stem: str, clock: Clock) -> int | None:
+    """The frame of a picture's name, also of one that is missing in the folder, if the names count frame by frame."""
+    assert clock.names is not None
+    number = number_in_name(stem)
+    if stem in clock.names or number is None or clock.numbered_from is None:
+        return clock.names.get(stem)
+    frame = number - clock.numbered_from
+    return frame if 0 <= frame < clock.count else None
+
+
 def frames_of(numbers: Mapping[str, int], clock: Clock) -> dict[str, int]:
     """Return the frame of each labelled picture, from 0. numbers: {place in the labels: the frame's number there}.
 

@@ -30,7 +30,7 @@ class Label:
     Attributes:
         id: the polyp's identity.
         box: (4,) xyxy px.
-        difficult: difficult: it need not be found.
+        difficult: it need not be found.
         mask: of the video's size; None where no outline was drawn.
     """
 
@@ -51,6 +51,10 @@ class Clock:
         placement: of the stored pixels in the picture; None if it is shown as it is stored.
         pixels: "stored" or "shown": which of them the labels are in; None: their size tells.
         first: number that the labels give the first frame; None: 0, unless they seem to count from 1.
+        names: of a folder of frames, the frame of each picture by its name without the suffix; None: labels are of
+            frames by number alone.
+        numbered_from: number in the name of the folder's first picture, where the names count frame by frame; else
+            None.
     """
 
     size: tuple[int, int]
@@ -59,6 +63,8 @@ class Clock:
     first: int | None = None
     placement: Placement | None = None
     pixels: str | None = None
+    names: Mapping[str, int] | None = None
+    numbered_from: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from realtime_polyp.json_files import Count, Finite, check_json, read_json
 from realtime_polyp.messages import quoted, shorten
 from realtime_polyp.metrics.run_lengths import compressed, decode
-from trainers.video.label_names import FAINT, Classes, frames_of, number_in_name, number_notes, numbers_of
+from trainers.video.label_names import (
+    FAINT,
+    Classes,
+    frames_by_name,
+    frames_of,
+    number_in_name,
+    number_notes,
+    numbers_of,
+)
 from trainers.video.labels import Clock, Label, Labelling, checked_box, filled, outlined
 from trainers.video.pixel_space import PixelSpace, space_of
 
@@ -177,16 +185,19 @@ def _images(content: Content, video: Entry | None) -> list[Entry]:
 def _image_frames(content: Content, video: Entry | None, clock: Clock) -> dict[str, int]:
     """Return the frame of every image of the video, by the image's id as text."""
     videos = {str(one.id) for one in content.videos}
-    numbers: dict[str, int] = {}
     for image in content.images:
         if image.video_id is not None and videos and str(image.video_id) not in videos:
             raise ValueError(f"image {_named(image.id)} is of video {_named(image.video_id)}, which is not listed")
-    for image in _images(content, video):
-        if (place := f"image {_named(image.id)}") in numbers:
-            raise ValueError(f"{place} is listed twice")
-        numbers[place] = _number_of(image)
-    frames = frames_of(numbers, clock)
-    return {str(image.id): frames[f"image {_named(image.id)}"] for image in _images(content, video)}
+    images = {f"image {_named(image.id)}": image for image in _images(content, video)}
+    if len(images) < len(_images(content, video)):
+        ids = [f"image {_named(image.id)}" for image in _images(content, video)]
+        raise ValueError(f"{next(one for one in ids if ids.count(one) > 1)} is listed twice")
+    names = {place: image.file_name for place, image in images.items() if image.file_name}
+    counted = all(image.frame_id is not None for image in images.values())
+    frames = frames_by_name(names, clock, counted=counted) if len(names) == len(images) else None
+    if frames is None:
+        frames = frames_of({place: _number_of(image) for place, image in images.items()}, clock)
+    return {str(image.id): frames[place] for place, image in images.items()}
 
 
 def _number_of(image: Entry) -> int:
@@ -251,6 +262,8 @@ def _track_frames(tracks: Sequence[Annotation], video: Entry | None, clock: Cloc
     Raises ValueError if the file does not tell which frames those are.
     """
     if video is not None and video.file_names:
+        if by_name := frames_by_name({name: name for name in video.file_names}, clock):
+            return [by_name[name] for name in video.file_names]
         numbers = {name: number_in_name(name) for name in video.file_names}
         unnumbered = next((name for name, number in numbers.items() if number is None), None)
         if unnumbered is not None:
@@ -283,7 +296,25 @@ def _read_track(track: Annotation, place: str, frames: Sequence[int]) -> Iterabl
 
 
 def _is_faint(annotation: Annotation) -> bool:
-    return bool(annotation.faint or annotation.attributes.get(FAINT))
+    return any(_is_true(value, annotation) for value in (annotation.faint, annotation.attributes.get(FAINT)))
+
+
+def _is_true(value: object, annotation: Annotation) -> bool:
+    """Whether a mark is set; label tools write it as a JSON type or as a word."""
+    known: dict[object, bool] = {
+        None: False,
+        False: False,
+        True: True,
+        "": False,
+        "false": False,
+        "true": True,
+        "0": False,
+        "1": True,
+    }
+    word = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(word, str | bool | int | None) and word in known:
+        return known[word]
+    raise ValueError(f"annotation {_named(annotation.id)} has {FAINT} {quoted(value)}: give true or false")
 
 
 def _label(number: int, found: _Found, space: PixelSpace, *, difficult: bool) -> Label:

@@ -11,7 +11,16 @@ from msgspec import Struct
 
 from realtime_polyp.json_files import Count, Finite, read_bytes, read_json
 from realtime_polyp.messages import quoted, shorten
-from trainers.video.label_names import FAINT, Classes, Key, frames_of, number_in_name, number_notes, numbers_of
+from trainers.video.label_names import (
+    FAINT,
+    Classes,
+    Key,
+    frames_by_name,
+    frames_of,
+    number_in_name,
+    number_notes,
+    numbers_of,
+)
 from trainers.video.labels import Clock, Label, Labelling, checked_box, filled, outlined
 from trainers.video.overlap_links import link_boxes
 from trainers.video.pixel_space import space_of, space_of_shares
@@ -85,7 +94,9 @@ def _read_folder(
         raise FileNotFoundError(f"no such folder of labels: {folder}")
     paths = sorted(one for one in folder.iterdir() if one.suffix.lower() == suffix and one.name not in _CLASS_FILES)
     try:
-        frames = frames_of({path.name: _number_of(path) for path in paths}, clock)
+        frames = frames_by_name({path.name: path.name for path in paths}, clock)
+        if frames is None:
+            frames = frames_of({path.name: _number_of(path) for path in paths}, clock)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     if not frames:

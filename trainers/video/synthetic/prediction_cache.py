@@ -58,10 +58,18 @@ def clip_folder(stills: Sequence[Still], *, seed: int, number: int, seconds: flo
     read_by = [Path(str(module.__file__)) for module in _READING_MODULES]
     for path in (*(Path(__file__).parent / f"{name}.py" for name in _DRAWING_MODULES), *read_by):
         digest.update(path.read_bytes())
-    names = [f"{still.image_path.parent.resolve()}/{still.image_path.name}" for still in stills]
-    for part in (f"{_FORMAT}", *keys, f"{seconds:g}", *names):
+    for part in (f"{_FORMAT}", *keys, f"{seconds:g}", *(_state_of(still) for still in stills)):
         digest.update(part.encode() + b"\0")
     return cache_folder() / "clips" / f"seed{seed}-clip{number}-{digest.hexdigest()[:12]}"
+
+
+def _state_of(still: Still) -> str:
+    """What tells a still from the same one after a correction: its files, their sizes and times, and its boxes."""
+    files = []
+    for path in (still.image_path, still.mask_path):
+        status = path.stat()
+        files.append(f"{path.parent.resolve()}/{path.name} {status.st_size} {status.st_mtime_ns}")
+    return f"{' '.join(files)} {still.boxes.tolist()}"
 
 
 def is_cached(folder: Path) -> bool:
