@@ -74,11 +74,13 @@ class RecordingControl:
     def attach(self, source: Source) -> None:
         """A source is about to be played, for the first time or again. source: not wrapped.
 
-        The first one waits for a recording that was asked for before: it begins with the first frame.
+        The first one waits for a recording that was asked for before: it begins with the first frame. A later one waits
+        only if it is live: packets that come before are lost.
         """
         if self._is_closed:
             return
-        limit_s = None if self._is_on and not self._source else _ATTACH_S
+        is_first = self._source is None
+        limit_s = None if self._is_on and is_first else _ATTACH_S if source.live or is_first else 0.0
         self._source = source
         wait([self._submit(self._attach)], limit_s)
 

@@ -165,6 +165,7 @@ class SessionRecorder:
 
         def work() -> None:
             self._end_stretch(last)
+            self._add_alarms(self._alarms.seek())
             # At the time of the frame before it: the clock then goes on to that of the frame after it.
             self._store.add_event("seek", session_s=self._clock.now_s, to_s=round(to_s, 3))
             self._clock.jump()
@@ -204,6 +205,14 @@ class SessionRecorder:
     def session_s(self) -> float:
         """The session's clock now, s."""
         return self._now_s - self._zero_s
+
+    def time_of(self, frame: Frame) -> float:
+        """The session's time of a frame that was captured, s; for `submit`, because it reads the session file."""
+        if self._is_live:
+            return max(0.0, self._clock.of(frame.captured_s) - self._zero_s)
+        query = "SELECT session_s FROM frames WHERE source_index = ? AND pts_s = ? ORDER BY number DESC LIMIT 1"
+        row = self.database.execute(query, (frame.index, float(frame.pts_s))).fetchone()
+        return self.session_s if row is None else float(row[0])
 
     @property
     def _now_s(self) -> float:

@@ -28,6 +28,7 @@ NEW_POLYP = 0
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Text = Annotated[str, msgspec.Meta(max_length=4000)]
 
+_Drawn = TypeVar("_Drawn")
 _AtTime = TypeVar("_AtTime", "Note", "Mark")
 
 FIELDS = ("site", "size_mm", "paris", "histology")
@@ -98,6 +99,7 @@ class Stretch:
         outlines: frames with an outline.
         clicks: how often the person pressed the mouse.
         seconds: the person's time, s.
+        keeps_edits: what a person changed by hand in an earlier stretch since it was filled in stays, but for the keys.
     """
 
     polyp: Polyp
@@ -106,6 +108,7 @@ class Stretch:
     outlines: tuple[tuple[FrameNumber, dict[str, Any]], ...] = ()
     clicks: int = 0
     seconds: float = 0.0
+    keeps_edits: bool = False
 
     @property
     def first(self) -> int:
@@ -394,12 +397,32 @@ def _apply_stretch(to: Judgement, stretch: Stretch) -> Judgement:
     kept = [one for one in before if one.last < stretch.first or stretch.last < one.first]
     replaced = [range(one.first, one.last + 1) for one in (*before, stretch) if one not in kept]
     stretches = sorted([*kept, stretch], key=lambda one: one.first)
+    boxes: dict[int, Box | None] = dict(stretch.boxes)
+    outlines: dict[int, RunLengths | None] = dict(stretch.outlines)
+    if stretch.keeps_edits:
+        over = [one for one in before if one not in kept]
+        boxes |= _edits(to.boxes, stretch, {frame: box for one in over for frame, box in one.boxes})
+        outlines |= _edits(to.outlines, stretch, {frame: line for one in over for frame, line in one.outlines})
+        outlines = {frame: line for frame, line in outlines.items() if boxes.get(frame) is not None}
     return replace(
         to,
-        boxes=_drawn(to.boxes, stretch.polyp, dict(stretch.boxes), without=replaced),
-        outlines=_drawn(to.outlines, stretch.polyp, dict(stretch.outlines), without=replaced),
+        boxes=_drawn(to.boxes, stretch.polyp, boxes, without=replaced),
+        outlines=_drawn(to.outlines, stretch.polyp, outlines, without=replaced),
         stretches={**to.stretches, stretch.polyp: tuple(stretches)},
     )
+
+
+def _edits(
+    drawn: Mapping[int, Mapping[int, _Drawn]], stretch: Stretch, filled: Mapping[int, _Drawn]
+) -> dict[int, _Drawn]:
+    """What a person changed in frames that were filled in, without the stretch's keys."""
+    now = drawn.get(stretch.polyp, {})
+    frames = {number for number in (*filled, *now) if stretch.first <= number <= stretch.last}
+    return {
+        number: now[number]
+        for number in frames - set(stretch.keys)
+        if number in now and now[number] != filled.get(number)
+    }
 
 
 def insert_action(database: sqlite3.Connection, said: Said, *, author: str) -> Action:

@@ -13,6 +13,7 @@ class BlindMode:
         self._number, self._clock = number, clock
         self.on = False
         self._hidden_since_s, self._revealed_at = 0.0, -1
+        self._seen: int | None = None
 
     @property
     def hides(self) -> bool:
@@ -41,9 +42,9 @@ class BlindMode:
             self._hide()
 
     def refresh(self) -> None:
-        """Call it several times per second: playing on leaves the frame of a decision too."""
-        if self._revealed_at not in (-1, self._number()):
+        """Call it several times per second: the time of a decision begins with its frame."""
+        if self._seen != self._number():
             self._hide()
 
     def _hide(self) -> None:
-        self._hidden_since_s, self._revealed_at = self._clock(), -1
+        self._hidden_since_s, self._revealed_at, self._seen = self._clock(), -1, self._number()

@@ -42,6 +42,8 @@ _BRUSH = "Brush: left button adds, right button removes, wheel sets the size; Re
 _POLYGON = "Polygon: click corner after corner; Return or double-click: done, Esc: cancel"
 _NO_POLYP = "No polyp in this picture: N goes to the next alarm"
 _NOTHING = "Nothing was changed"
+_LEFT = "The outline was left: another picture is shown. Nothing was changed"
+_NOT_YET = "Polyps are still being looked for at this threshold: judge in a moment"
 _BLIND = "Blind mode: the program's results are hidden. Y: I see a polyp, Delete: I see none"
 _PLAY_ON = "; Space: play on"
 _START_IOU = 0.15  # the recorded outline that the brush begins with overlaps the box by at least this
@@ -63,6 +65,7 @@ class Editor:
     ) -> None:
         self.judging, self._player, self._canvas, self._say, self._prompt = judging, player, canvas, say, prompt
         self.selected: int | None = None
+        self._tracks = judging.tracks
         self.blind = BlindMode(lambda: self.number)
         self._filling: Filling | None = None
         self.mouse = EditingMouse(
@@ -110,7 +113,7 @@ class Editor:
         number, result = self.number, self.result
         if number is None:
             return ()
-        if result is None or self.blind.hides:
+        if result is None or self.blind.hides or result.signal != "ok":  # nothing of it is drawn
             return self.judging.boxes(number, ())
         least, pairs = self._canvas.style.min_score, zip(result.visible, result.shapes, strict=True)
         on_screen = tuple(replace(track, box=shape.box) for track, shape in pairs if track.score >= least)
@@ -126,6 +129,11 @@ class Editor:
     def refresh(self) -> None:
         """Take what was filled in meanwhile; call it several times per second."""
         self.blind.refresh()
+        if self._tracks is not self.judging.tracks:
+            self._tracks = self.judging.tracks
+            self._player.show_tracks_again()
+        if self.mouse.draft.number not in (None, self.number):
+            self._reset(_LEFT)
         filling = self._filling
         if filling and filling.is_outdated:
             name = polyp_name(filling.polyp)
@@ -173,12 +181,22 @@ class Editor:
         if found is None or number is None:
             self._say(_NO_POLYP)
             return
+        if not self.judging.tracks.is_complete:
+            self._say(_NOT_YET)
+            return
         play_on = self._stand_still()
-        alarm = None if found.polyp < 0 else self.judging.alarm_of(found.polyp, number)
-        first, last = (alarm.first, alarm.last) if alarm else (None, None)
+        first, last = self._judged_frames(found.polyp, number)
         if self._add(Verdict(found.polyp, accepted, first, last, number, found.box)):
             word = "accepted" if accepted else "rejected: a false alarm"
             self._say(f"Polyp {polyp_name(found.polyp)} {word}. N: next alarm, Ctrl+Z: take it back{play_on}")
+
+    def _judged_frames(self, polyp: int, number: int) -> tuple[int | None, int | None]:
+        """The first and last frame that a verdict is about: the alarm's; all of a polyp that a person marked; else this
+        one alone."""
+        if polyp < 0:
+            return None, None
+        alarm = self.judging.alarm_of(polyp, number)
+        return (alarm.first, alarm.last) if alarm else (number, number)
 
     def _decide(self, polyp_seen: bool) -> None:
         """In blind mode: store what the person says, then show what the models say."""
@@ -236,10 +254,12 @@ class Editor:
         self.selected = stored.said.polyp  # a new one has its number now
         return polyp_name(stored.said.polyp)
 
-    def _start_filling(self, polyp: int, keys: dict[int, Box], clicks: int, seconds: float) -> None:
+    def _start_filling(
+        self, polyp: int, keys: dict[int, Box], clicks: int, seconds: float, *, keeps_edits: bool = False
+    ) -> None:
         self._reset("")
         self._prompt(_FILLING)
-        self._filling = Filling(self.judging, polyp, keys, clicks=clicks, seconds=seconds)
+        self._filling = Filling(self.judging, polyp, keys, clicks=clicks, seconds=seconds, keeps_edits=keeps_edits)
 
     def _take_filled(self, filling: Filling) -> None:
         """Store what was filled in."""
@@ -273,7 +293,7 @@ class Editor:
         if stretch and len(stretch.keys) > 1:
             boxes = dict(stretch.boxes)
             keys = {key: boxes[key] for key in stretch.keys} | {number: rounded_box(box)}
-            self._start_filling(found.polyp, keys, stretch.clicks + 1, stretch.seconds)
+            self._start_filling(found.polyp, keys, stretch.clicks + 1, stretch.seconds, keeps_edits=True)
         elif self._add(DrawnBox(found.polyp, number, rounded_box(box))):
             self._say(f"Box of polyp {polyp_name(found.polyp)} changed in this picture; Ctrl+Z takes it back")
 
@@ -295,10 +315,12 @@ class Editor:
             self._reset(_NOTHING)
             return
         self._player.pause(True)
+        of = (self.number, found.polyp if found else None)
         if tool == "brush":
-            self.mouse.begin(Draft("polygon"))
+            self.mouse.begin(Draft("polygon", number=of[0], polyp=of[1]))
         else:
-            self.mouse.begin(Draft("brush", brush=BrushMask(size, self._outline_of(found) if found else None)))
+            brush = BrushMask(size, self._outline_of(found) if found else None)
+            self.mouse.begin(Draft("brush", brush=brush, number=of[0], polyp=of[1]))
         self._prompt(_POLYGON if tool == "brush" else _BRUSH)
 
     def _outline_of(self, found: PolypBox) -> RunLengths | None:
@@ -316,8 +338,11 @@ class Editor:
         draft, number, size = self.mouse.draft, self.number, self._size()
         if draft.tool not in ("brush", "polygon") or number is None or size is None:
             return False
+        if draft.number != number:
+            self._reset(_LEFT)
+            return True
         outline = draft.brush.outline() if draft.brush else polygon_outline(draft.corners, size)
-        found = self.current()
+        found = next((one for one in self.boxes() if one.polyp == draft.polyp), None)
         if outline is None and (draft.tool == "polygon" or found is None):
             self._reset("A polygon needs three corners: nothing was changed" if draft.corners else _NOTHING)
             return True

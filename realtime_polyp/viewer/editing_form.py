@@ -98,5 +98,9 @@ class PolypForm(QFrame):
         if event.key() == Qt.Key_Escape:
             self.leave()
         elif event.key() in (Qt.Key_Return, Qt.Key_Enter):
-            self.store()
+            button = self.focusWidget()
+            if isinstance(button, QPushButton):
+                button.click()
+            else:
+                self.store()
         event.accept()

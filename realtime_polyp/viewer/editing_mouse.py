@@ -36,7 +36,8 @@ class Draft:
         start: where the button went down, source px; None: it is up. at: where the mouse is.
         held: the box that is dragged, as it was, and what of it is held.
         keys: boxes of a marking by two frames so far, {frame: box}. clicks, began_s: what it has cost.
-        brush, corners: an outline that is being drawn. erases: the right button is down.
+        brush, corners: an outline that is being drawn. number, polyp: the frame and the polyp that it is of; None: of a
+            new one. erases: the right button is down.
     """
 
     tool: Tool = "select"
@@ -48,6 +49,8 @@ class Draft:
     began_s: float = 0.0
     brush: BrushMask | None = None
     corners: list[Point] = field(default_factory=list)
+    number: int | None = None
+    polyp: int | None = None
     erases: bool = False
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 
 from realtime_polyp.review.actions import Box, Stretch
 from realtime_polyp.review.fill import FilledFrame
@@ -12,10 +13,14 @@ class Filling:
     """Runs on a thread of its own from the start; everything here is used on the window's thread.
 
     polyp: its number, or `NEW_POLYP`. keys: the drawn boxes, {frame: box}. clicks, seconds: what drawing them cost.
+    keeps_edits: see `Stretch`.
     """
 
-    def __init__(self, judging: Judging, polyp: int, keys: Mapping[int, Box], *, clicks: int, seconds: float) -> None:
+    def __init__(
+        self, judging: Judging, polyp: int, keys: Mapping[int, Box], *, clicks: int, seconds: float, keeps_edits: bool
+    ) -> None:
         self._judging, self.polyp, self._clicks, self._seconds = judging, polyp, clicks, seconds
+        self._keeps_edits = keeps_edits
         self._drawn = self._drawn_now()
         self._future: Future[list[FilledFrame]] = judging.start_fill(keys)
 
@@ -30,7 +35,8 @@ class Filling:
 
     def stretch(self) -> Stretch:
         """What was filled in. Raises ValueError, OSError or sqlite3.Error where that was not possible."""
-        return stretch_of(self.polyp, self._future.result(), clicks=self._clicks, seconds=self._seconds)
+        found = stretch_of(self.polyp, self._future.result(), clicks=self._clicks, seconds=self._seconds)
+        return replace(found, keeps_edits=self._keeps_edits)
 
     def cancel(self) -> None:
         """End it; nothing comes of it."""

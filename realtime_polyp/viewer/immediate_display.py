@@ -14,7 +14,7 @@ class ImmediateDisplay:
     def __init__(self, parts: DisplayParts) -> None:
         self._presenter, self._playhead = parts.presenter, parts.playhead
         self._stepping, self._clock = parts.stepping, parts.clock
-        self._live = parts.live
+        self._live, self._loop = parts.live, parts.loop
         self.begin()
 
     def begin(self) -> None:
@@ -31,6 +31,9 @@ class ImmediateDisplay:
         before = presenter.displayed
         if playhead.paused and before and not (playhead.steps and frame):
             return self._stand_still(feed, before, frame, result)
+        if frame and not self._live and self._loop(frame.pts_s):
+            feed.count_dropped(frame, "loop")
+            return 0.0
         playhead.steps = 0
         presenter.newest = result or presenter.newest
         picture = frame or (before.frame if before else None)

@@ -6,10 +6,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.packets import Frame
 from realtime_polyp.review.action_log import account_name
 from realtime_polyp.review.actions import (
     ActionError,
@@ -49,8 +51,7 @@ _NOT_KEPT = ". Nothing is recorded: the mark is lost when this window closes"
 class RecordsActions(Protocol):
     """A `SessionRecorder`: the session that is recorded now."""
 
-    @property
-    def session_s(self) -> float: ...
+    def time_of(self, frame: Frame) -> float: ...
 
     @property
     def database(self) -> sqlite3.Connection: ...
@@ -220,8 +221,9 @@ class JudgeLink:
             return self._store(said)
         name = "look at this later" if isinstance(said, Mark) else f"withdrawal: {said.edge}"
         self.marks.append(MarkEntry(said.session_s, name))
-        if recorder := self._window.record.recorder:
-            record_said(recorder, said)
+        recorder, shown = self._window.record.recorder, self._window.player.displayed
+        if recorder and shown:
+            record_said(recorder, said, shown.frame)
         return True
 
     # Fields
@@ -285,7 +287,14 @@ class JudgeLink:
         info = self._window.player.info
         if self.judging is None or info.path is None:
             return None
-        return PolypPictures(info.path, lambda: None, info.time_in_file)
+        session = self.judging.session
+
+        def size_at(time_s: float) -> tuple[int, int] | None:
+            row = int(np.searchsorted(session.frames.session_s, time_s + 1e-6, side="right")) - 1
+            height, width = session.frame(max(0, row) + 1).image.shape[:2]
+            return height, width
+
+        return PolypPictures(info.path, lambda: None, info.time_in_file, size_at)
 
     def _picture_of(self, entry: PolypEntry) -> Image | None:
         if self._pictures:
@@ -317,10 +326,15 @@ class JudgeLink:
         self._prompt.raise_()
 
 
-def record_said(recorder: RecordsActions, said: Mark | Withdrawal) -> None:
-    """Store a mark in the session that is recorded, at its own clock."""
-    timed, author = replace(said, session_s=round(max(0.0, recorder.session_s), 3)), account_name()
-    recorder.submit(lambda: insert_action(recorder.database, timed, author=author))
+def record_said(recorder: RecordsActions, said: Mark | Withdrawal, frame: Frame) -> None:
+    """Store a mark in the session that is recorded, at the time that its clock had at the frame on the screen."""
+    author = account_name()
+
+    def work() -> None:
+        timed = replace(said, session_s=round(max(0.0, recorder.time_of(frame)), 3))
+        insert_action(recorder.database, timed, author=author)
+
+    recorder.submit(work)
 
 
 def _number_of(text: str) -> int | None:

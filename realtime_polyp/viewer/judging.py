@@ -64,6 +64,11 @@ class Judging:
         return self.log.judgement
 
     @property
+    def tracks(self) -> TrackState:
+        """The session's tracks at the settings of the moment: another object whenever they change."""
+        return self._tracks()
+
+    @property
     def alarms(self) -> tuple[SessionAlarm, ...]:
         return self._tracks().alarms
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from realtime_polyp.field_of_view import Image
 from realtime_polyp.geometry import shrink
+from realtime_polyp.outputs.video_picture import unfit
 from realtime_polyp.packets import Frame
 from realtime_polyp.review.pictures import PictureFile
 from realtime_polyp.sources.base import SourceError
@@ -87,7 +88,7 @@ class StepPictures:
             image = self._found[frame.pts_s]
             if image is None:
                 raise LookupError(frame.pts_s)
-            return image
+            return unfit(image, frame.image.shape[:2])  # a session's picture may be fitted into another size
         if self._worker.is_over:
             raise LookupError(frame.pts_s)
         if self._asked_s != frame.pts_s:

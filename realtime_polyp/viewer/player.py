@@ -163,6 +163,13 @@ class Player:
             again = self.displayed.again or not self.feed.filters_again
             self.presenter.show_again(replace(self.displayed, result=result, again=again))
 
+    def show_tracks_again(self) -> None:
+        """Give the picture of a recorded session that stands still the tracks that it has now."""
+        feed, shown = self.feed, self.displayed
+        if feed and feed.filters_again and self.is_still and shown and shown.result:
+            result = feed.reanalyse(shown.result, feed.score_threshold)
+            self.presenter.show_again(replace(shown, result=result))
+
     def close(self, within_s: float = 3.0) -> bool:
         """Leave the feed; False if one of its threads still hangs in a blocked read after `within_s`."""
         return self.feeds.close(within_s)
@@ -249,6 +256,9 @@ class Player:
             return self._open_next()
         if step := self.stepping.take():
             return self._show_again(step)
+        if self.stepping.lost:
+            self.seek(self.stepping.lost.pts_s)
+            return 0.0
         feed = self.feed
         if self.phase != "playing" or feed is None:
             return self.stepping.poll_s

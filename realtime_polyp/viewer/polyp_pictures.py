@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from realtime_polyp.field_of_view import Image
+from realtime_polyp.outputs.video_picture import unfit
 from realtime_polyp.review.actions import Box
 from realtime_polyp.review.pictures import PictureFile
 from realtime_polyp.sources.base import SourceError
@@ -21,11 +22,19 @@ _Key = tuple[float, Box]
 class PolypPictures:
     """Call `at` for an entry as often as needed; `on_ready` is called on the worker's thread when a picture is there.
 
-    path: file with the picture. time_in_file: see `SourceInfo`.
+    path: file with the picture. time_in_file: see `SourceInfo`. size_at: (height, width) px of the frame at a time,
+    which may be fitted into another size in the file.
     """
 
-    def __init__(self, path: Path, on_ready: Callable[[], None], time_in_file: TimeInFile = float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_ready: Callable[[], None],
+        time_in_file: TimeInFile = float,
+        size_at: Callable[[float], tuple[int, int] | None] = lambda time_s: None,
+    ) -> None:
         self._path, self._on_ready, self._time_in_file = path, on_ready, time_in_file
+        self._size_at, self._sizes = size_at, dict[_Key, tuple[int, int] | None]()
         self._made: dict[_Key, Image | None] = {}
         self._asked: queue.SimpleQueue[_Key | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -36,6 +45,7 @@ class PolypPictures:
         key = (entry.at_s, entry.box)
         if key not in self._made:
             self._made[key] = None
+            self._sizes[key] = self._size_at(entry.at_s)
             self._asked.put(key)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="polyp pictures", daemon=True)
@@ -60,6 +70,7 @@ class PolypPictures:
             except SourceError:
                 break
             if picture is not None:
-                self._made[key] = crop(picture.image, key[1])
+                size = self._sizes[key]
+                self._made[key] = crop(picture.image if size is None else unfit(picture.image, size), key[1])
                 self._on_ready()
         file.close()

@@ -36,7 +36,8 @@ class ReviewSession:
         self.session = RecordedSession(folder)
         if not len(self.session.frames):
             raise SessionFileError(f"{folder} holds no frame: {'; '.join(self.session.problems) or 'it is empty'}")
-        self.pictures = SessionPictures(self.session.again(), source_at)
+        self._of_pictures = self.session.again()
+        self.pictures = SessionPictures(self._of_pictures, source_at)
         self.tracks = SessionTracks(self.session)
         self.chain_problem: str | None = None
         self._feed: ReviewFeed | None = None
@@ -120,6 +121,8 @@ class ReviewSession:
     def close(self) -> None:
         self.tracks.close()
         self.pictures.close()
+        for session in (self._of_pictures, self.session):
+            session.close()
 
     def _said(self) -> int:
         """Number of the last action of a person."""
@@ -178,4 +181,6 @@ def show_session(folder: Path, options: Options, host: "Host | None" = None) -> 
             host=host,
         )
     finally:
+        if host is not None:
+            host.set_times = lambda settings: None
         review.close()

@@ -309,7 +309,8 @@ def show_source(source: Source, runtime: Runtime, options: Options, host: Host |
     sessions.control = open_control(options, pipeline, host.settings.sessions)
     sessions.control.summary = sessions.summarise
     host.sessions = sessions.control.spec.folder
-    duration_s = options.end_s or source.duration_s
+    ends_s = [one for one in (options.end_s, source.duration_s) if one is not None]
+    duration_s = min(ends_s, default=None)
     rate_hz = float(source.rate_hz) if source.rate_hz else None
     path = file_of(options.source) if not source.live else None
     played = (duration_s, options.start_s, options.loop, rate_hz, path, options.deinterlace)

@@ -151,10 +151,14 @@ class StartPage(QWidget):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
         self._fill_recent()
         # A click or Enter opens; itemActivated alone would want a double click on some desktops.
-        self.list.itemClicked.connect(lambda item: self.opener.open(item.data(Qt.UserRole)))
-        self.list.itemActivated.connect(lambda item: self.opener.open(item.data(Qt.UserRole)))
+        self.list.itemClicked.connect(self._open_item)
+        self.list.itemActivated.connect(self._open_item)
         column.addWidget(self.list, 1)
         return column
+
+    def _open_item(self, item: QListWidgetItem) -> None:
+        if place := item.data(Qt.UserRole):  # the words of an empty list hold none
+            self.opener.open(place)
 
     def _fill_recent(self) -> None:
         self.list.clear()

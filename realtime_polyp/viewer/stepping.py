@@ -33,6 +33,8 @@ class Stepping:
         self._lands_before = False
         self.is_back = False
         """The picture on the screen is an earlier one than the feed delivered last."""
+        self.lost: Frame | None = None
+        """The frame that was asked for and whose picture cannot be found again: the feed has to show it."""
 
     @property
     def waits(self) -> bool:
@@ -78,20 +80,22 @@ class Stepping:
 
     def leave(self) -> None:
         """The feed goes on elsewhere."""
-        self._wanted, self._lands_before, self.is_back = None, False, False
+        self._wanted, self._lands_before, self.is_back, self.lost = None, False, False, None
 
     def take(self) -> DisplayedFrame | None:
-        """The frame that was asked for, once its picture is there."""
+        """The frame that was asked for, once its picture is there; see `lost`."""
         if self._wanted is None:
             return None
         wanted = self._wanted
         image = self._history.picture(wanted.frame.index)
         try:
             image = self._pictures(wanted.frame) if image is None else image
+            if image is not None and image.shape != wanted.frame.image.shape:
+                raise LookupError(wanted.frame.index)
         except LookupError:
-            self._wanted = None
+            self._wanted, self.lost = None, wanted.frame
             return None
-        if image is None or image.shape != wanted.frame.image.shape:
+        if image is None:
             return None
         self._wanted, self.is_back = None, wanted.frame.index != self._newest
         return with_picture(wanted, image)

@@ -122,6 +122,9 @@ class Transport:
         if self._player.info.live:
             self._say("The speed of a live picture cannot be changed")
             return
+        if self._player.feed and self._player.feed.display == "immediate":
+            self._say("With --display immediate a recording plays at its own rate")
+            return
         speed = next_speed(self._player.speed, steps)
         self._player.set_speed(speed)
         self._say(f"Speed {speed_text(speed)}")

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,18 @@ def test_every_kind_comes_back_as_it_was_said(folder):
     with ActionLog(folder) as log:
         assert tuple(one.said for one in log.actions) == everything
         assert {one.author for one in log.actions} == {"anna"} and log.actions[0].utc.endswith("+00:00")
+
+
+@pytest.mark.parametrize("keeps_edits", [False, True])
+def test_a_stretch_filled_in_again_keeps_edits_where_it_says_so(keeps_edits):
+    outline, other = dict(encode(np.eye(8, dtype=bool))), dict(encode(np.ones((8, 8), bool)))
+    first = replace(stretch(1, 9), outlines=((2, outline), (3, outline), (4, outline)))
+    again = replace(first, keys=(1, 5, 9), boxes=tuple((n, OTHER) for n in range(1, 10)), keeps_edits=keeps_edits)
+    by_hand = (DrawnBox(-1, 4, None), DrawnBox(-1, 5, BOX), DrawnOutline(-1, 3, other))
+    found = judge(said(first, *by_hand, again))
+    assert found.boxes[-1] == {**{n: OTHER for n in range(1, 10)}, **({4: None} if keeps_edits else {})}
+    drawn = {2: outline, 3: other} if keeps_edits else {2: outline, 3: outline, 4: outline}
+    assert {n: line for n, line in found.outlines[-1].items() if line} == drawn
 
 
 def test_each_action_enters_the_chain(folder):

@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from media import write_clip
 from PyQt5.QtCore import QPoint, Qt
+from PyQt5.QtWidgets import QPushButton
 from recorded_toys import RATE_HZ, SIZE, make_session, picture, true_box
 from viewer_fakes import FakeSource, Feeds
 
 from realtime_polyp.geometry import iou_matrix
 from realtime_polyp.metrics.run_lengths import decode, encode
+from realtime_polyp.packets import Frame
 from realtime_polyp.recording.audit import verify_chain
 from realtime_polyp.recording.store import SessionStore
 from realtime_polyp.review.action_log import ActionLog
@@ -316,6 +319,74 @@ def test_outline_is_corrected_by_brush_and_by_polygon(user):
     assert len(ActionLog(user.folder).actions) == 2 and user.window.judge.editor.mouse.draft.is_idle
 
 
+def test_an_outline_belongs_to_the_picture_that_it_was_begun_in(user):
+    user.go_to(5)
+    user.key(Qt.Key_E)
+    user.go_to(9)
+    user.wait(lambda: user.window.judge.editor.mouse.draft.is_idle)
+    assert "another picture is shown" in user.said
+    user.key(Qt.Key_E)
+    user.window.judge.editor.mouse.draft.number = 4  # the picture changed since the last refresh
+    user.key(Qt.Key_Return)
+    assert not user.judgement.outlines and "Nothing was changed" in user.said
+
+
+def test_a_still_picture_shows_the_tracks_of_the_moment_and_its_verdict_is_about_their_alarm(user):
+    user.go_to(30)  # the disc is seen again from 29 on
+    user.review.set_times(9.0, None)
+    user.wait(lambda: user.review.tracks.state.is_complete and not user.window.judge.editor.boxes())
+    user.review.set_times(0.0, None)
+    user.wait(lambda: user.review.tracks.state.is_complete and bool(user.window.judge.editor.boxes()))
+    user.key(Qt.Key_Y)
+    (verdict,) = user.judgement.verdicts
+    assert any(
+        (one.track, one.first, one.last) == (verdict.polyp, verdict.first, verdict.last) for one in user.judging.alarms
+    )
+
+
+def test_no_verdict_while_polyps_are_being_looked_for(user, monkeypatch):
+    user.go_to(5)
+    unfinished = replace(user.review.tracks.state, is_complete=False)
+    monkeypatch.setattr(user.judging, "_tracks", lambda: unfinished)
+    user.key(Qt.Key_Y)
+    assert not user.judgement.verdicts and "in a moment" in user.said
+
+
+def test_correcting_a_filled_box_keeps_what_was_done_by_hand(user):
+    user.mark_by_two_frames()
+    user.wait(lambda: -1 in user.judgement.stretches)
+    user.go_to(18)
+    user.key(Qt.Key_Delete, Qt.ControlModifier)
+    assert user.judgement.boxes[-1][18] is None
+    user.go_to(24)
+    box = user.judgement.boxes[-1][24]
+    user.drag((box[2], box[3], box[2] + 8, box[3] + 8))
+    user.wait(lambda: not user.is_filling and 24 in user.judgement.stretches[-1][0].keys)
+    assert user.judgement.boxes[-1][18] is None and user.judgement.boxes[-1][24][2] > box[2] + 4
+
+
+def test_return_on_the_button_cancel_stores_nothing(user):
+    user.go_to(5)
+    user.key(Qt.Key_F2)
+    form = user.window.judge.form
+    form.edits["site"].setText("sigmoid")
+    cancel = next(one for one in form.findChildren(QPushButton) if "Cancel" in one.text())
+    cancel.setFocus()
+    user.bot.keyClick(cancel, Qt.Key_Return)
+    assert not form.isVisible() and not user.judgement.fields
+
+
+def test_blind_mode_counts_from_the_frame_that_stands_on_the_screen():
+    now, number = [10.0], [3]
+    blind = BlindMode(lambda: number[0], clock=lambda: now[0])
+    blind.toggle()
+    number[0], now[0] = 9, 20.0  # left without a decision
+    blind.refresh()
+    now[0] = 20.5
+    decision = blind.decide(polyp_seen=True)
+    assert decision is not None and (decision.number, decision.took_s) == (9, 0.5)
+
+
 def test_blind_mode_hides_the_program_until_the_person_has_decided(user):
     user.go_to(5)
     user.key(Qt.Key_B, Qt.ControlModifier)
@@ -404,7 +475,8 @@ def test_source_that_plays_is_listed_and_marked_in_memory(qtbot):
 class Recorder:
     """What the window needs of a `SessionRecorder`."""
 
-    session_s = 2.5
+    def time_of(self, frame: Frame) -> float:
+        return frame.captured_s - 7.5
 
     def __init__(self, store: SessionStore) -> None:
         self.store, self.database = store, store.database
@@ -414,9 +486,12 @@ class Recorder:
         work()
 
 
+SHOWN = Frame(3, 50.0, 10.0, np.zeros((4, 4, 3), np.uint8))
+
+
 def test_mark_enters_the_session_that_is_being_recorded(tmp_path):
     store = SessionStore(tmp_path)
-    record_said(Recorder(store), Mark(99.0))  # the player's clock is another one
+    record_said(Recorder(store), Mark(99.0), SHOWN)  # the player's clock is another one
     store.close()
     (action,) = ActionLog(tmp_path).actions
     assert action.said == Mark(2.5) and not verify_chain(RecordedSession(tmp_path))
@@ -428,7 +503,7 @@ def test_mark_of_an_account_without_a_name_is_stored(tmp_path, monkeypatch):
 
     monkeypatch.setattr("getpass.getuser", nameless)
     store = SessionStore(tmp_path)
-    record_said(Recorder(store), Mark(99.0))
+    record_said(Recorder(store), Mark(99.0), SHOWN)
     store.close()
     (action,) = ActionLog(tmp_path, author="reader").actions
     assert action.said == Mark(2.5) and action.author == "unknown"

@@ -155,6 +155,15 @@ def test_what_was_opened_last_is_listed_and_opens_with_a_click(qtbot, tmp_path: 
     host.drop_curtain()
 
 
+def test_a_click_on_the_words_of_an_empty_list_does_nothing(qtbot) -> None:
+    page = StartPage(Host(), lambda: None)
+    qtbot.addWidget(page)
+    page.start()
+    page.list.itemClicked.emit(page.list.item(0))
+    page.list.itemActivated.emit(page.list.item(0))
+    assert page.isVisible() and not page.message.text()
+
+
 def test_a_letter_is_typed_into_the_address_and_no_command(qtbot) -> None:
     page = StartPage(Host())
     qtbot.addWidget(page)

@@ -289,6 +289,9 @@ class TestMemory:
         for index in range(3):
             stepping.add(Frame(index, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8)), None)
         assert stepping.back(2) and stepping.take() is None and not stepping.waits
+        assert stepping.lost is not None and stepping.lost.index == 1  # the feed has to show it
+        stepping.leave()
+        assert stepping.lost is None
 
     def test_the_last_seconds_of_a_live_picture_are_kept_and_no_more(self):
         buffer = ReplayBuffer(0.52)
