@@ -164,7 +164,7 @@ def sample_truth(mask: Mask, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def group_numbers(stills: list[Still]) -> NDArray[np.int64]:
     """Return the number of each still's patient or video (n,); a still without one is a group of its own."""
-    names = [still.group or f"image {still.id}" for still in stills]
+    names = [still.bootstrap_group for still in stills]
     return np.unique(names, return_inverse=True)[1]
 
 

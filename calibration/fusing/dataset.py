@@ -91,7 +91,7 @@ def original_views(stills: Iterable[Still]) -> Iterator[LabelledView]:
     """Each still, unchanged."""
     for still in stills:
         yield LabelledView(
-            still.centre, _group(still), read_image(still.image_path), still.boxes, read_mask(still.mask_path)
+            still.centre, still.bootstrap_group, read_image(still.image_path), still.boxes, read_mask(still.mask_path)
         )
 
 
@@ -100,7 +100,7 @@ def augmented_views(stills: Sequence[Still], size: tuple[int, int], *, seed: int
     augment = Augment(STRONG)
     for number, still in enumerate(stills):
         image, labels = augment(*letterboxed(still, size), seed=seed * _SEEDS + number)
-        yield LabelledView(still.centre, _group(still), image, polyp_boxes(labels), labels > 0)
+        yield LabelledView(still.centre, still.bootstrap_group, image, polyp_boxes(labels), labels > 0)
 
 
 def background_views(stills: Sequence[Still], *, seed: int = 2) -> Iterator[LabelledView]:
@@ -111,7 +111,7 @@ def background_views(stills: Sequence[Still], *, seed: int = 2) -> Iterator[Labe
         field = find_field(image) or whole(image)
         part = _background_crop(field.crop(image), field.crop(mask), random)  # type: ignore[arg-type]
         if part is not None:
-            yield LabelledView(still.centre, _group(still), part, *_no_truth(part))
+            yield LabelledView(still.centre, still.bootstrap_group, part, *_no_truth(part))
 
 
 def augmented_background_views(
@@ -140,10 +140,6 @@ def _background_crop(image: Image, mask: NDArray[np.bool_], random: np.random.Ge
         if not mask[part].any() and (image[part].max(axis=2) > _LIT_LEVEL).mean() >= _MIN_LIT:
             return np.ascontiguousarray(image[part])
     return None
-
-
-def _group(still: Still) -> str:
-    return still.group or f"image {still.id}"
 
 
 def predict_views(

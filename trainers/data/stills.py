@@ -58,6 +58,11 @@ class Still:
     original_scale: float = 1.0
     group: str = ""
 
+    @property
+    def bootstrap_group(self) -> str:
+        """What is drawn as one by a bootstrap: the patient or video, else the image itself."""
+        return self.group or f"image {self.id}"
+
 
 def read_stills(coco_path: Path, root: Path) -> list[Still]:
     """Read every image entry of a COCO file. Raises FileNotFoundError or ValueError naming the file and the place."""

@@ -171,10 +171,9 @@ def _draws(cases: Sequence[Case], resampling: Resampling, what: str) -> Any:
 
 def bootstrap_groups(cases: Sequence[Case]) -> list[str] | None:
     """Return each case's bootstrap group: its patient or video, else the image itself; None if no case has a group."""
-    groups = [getattr(case.still, "group", "") for case in cases]
-    if not any(groups):
+    if not any(case.still.group for case in cases):
         return None
-    return [group or f"image {case.still.id}" for case, group in zip(cases, groups, strict=True)]
+    return [case.still.bootstrap_group for case in cases]
 
 
 def _as_lists(found: dict[str, Interval | None]) -> dict[str, list[float] | None]:
