@@ -93,7 +93,7 @@ def test_no_message_and_no_cause_of_it_tells_a_secret(address: str) -> None:
 
 
 def test_live_options_do_not_tell_a_secret() -> None:
-    with pytest.raises(SourceError, match=r"http://h/a\?token=\*\*\* is live"):
+    with pytest.raises(SourceError, match=r"http://h/a\?token=\*\*\* plays as it comes"):
         open_source("http://u:abc@h/a?token=abc", loop=True)
 
 

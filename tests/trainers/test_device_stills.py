@@ -19,7 +19,7 @@ from trainers.data.device.stills import DeviceStills
 from trainers.data.stills import TrainingStills, read_stills
 from trainers.recipes import RECIPES
 from trainers.training.contract import Losses, Targets
-from trainers.training.loop import Run, Task, fit
+from trainers.training.loop import Run, TrainingTask, fit
 from trainers.training.run import task_of
 
 pytestmark = pytest.mark.usefixtures("quick_loop")
@@ -101,7 +101,7 @@ def test_a_card_composes_the_images_of_the_cpu_and_tells_its_memory(data: Path) 
 class BreaksOff:
     """A loss that is interrupted at a step."""
 
-    def __init__(self, task: Task, step: int) -> None:
+    def __init__(self, task: TrainingTask, step: int) -> None:
         self.loss, self.left = task.model._loss, step
 
     def __call__(self, net: nn.Module, images: torch.Tensor, targets: Targets) -> Losses:

@@ -24,7 +24,7 @@ from trainers.data.stills import TrainingStills, collate, epoch_order, polyp_box
 from trainers.recipes import RECIPES
 from trainers.training.contract import Losses, Targets
 from trainers.training.distributed import ProcessGroup
-from trainers.training.loop import Run, Task, fit, save_checkpoint
+from trainers.training.loop import Run, TrainingTask, fit, save_checkpoint
 from trainers.training.run import task_of
 from trainers.training.run_folder import BEST
 from trainers.training.schedule import LoopConfig, image_scale, learning_rate, scaled_down
@@ -42,7 +42,7 @@ def stills_of(data: Path, augment: Augment | None = None) -> TrainingStills:
     return TrainingStills(read_stills(data / "train.json", data), SIZE, augment or Augment(NONE), seed=0)
 
 
-def task(data: Path, name: str) -> Task:
+def task(data: Path, name: str) -> TrainingTask:
     torch.manual_seed(0)
     recipe = toy(RECIPES[name])
     net = recipe.build(recipe.config)
@@ -54,7 +54,7 @@ def task(data: Path, name: str) -> Task:
 Seen = Callable[[int, Targets, Losses], None]
 
 
-def watched(task: Task, seen: Seen) -> Task:
+def watched(task: TrainingTask, seen: Seen) -> TrainingTask:
     """The task, its loss calling `seen` (step, targets, losses) at every step."""
     steps, original = iter(range(10_000)), task.model._loss
 

@@ -48,7 +48,7 @@ _GRID_PX = 32  # every backbone's coarsest stride
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What the loop trains, and how it validates.
 
     Attributes:
@@ -129,7 +129,7 @@ class Clock:
 class Run:
     """The state of one training run: everything that a checkpoint stores, and the time it has, if that ends it."""
 
-    task: Task
+    task: TrainingTask
     config: LoopConfig
     group: ProcessGroup
     steps_per_epoch: int
@@ -201,7 +201,7 @@ class Run:
 
 
 def fit(
-    task: Task,
+    task: TrainingTask,
     stills: TrainingStills | DeviceStills,
     config: LoopConfig,
     folder: Path,
@@ -347,7 +347,7 @@ def update_average(run: Run) -> None:
             torch._foreach_copy_(run.averaged.counts, run.averaged.current)
 
 
-def _optimizer(task: Task, config: LoopConfig) -> torch.optim.Optimizer:
+def _optimizer(task: TrainingTask, config: LoopConfig) -> torch.optim.Optimizer:
     backbone = {id(parameter) for parameter in task.backbone.parameters()}
     task.set_mode(task.model.net)  # freezes the fixed layers first: the optimiser must not hold them
     trainable = [p for p in task.model.parameters() if p.requires_grad]

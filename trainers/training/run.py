@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from realtime_polyp.engines.base import Task as ModelTask
+from realtime_polyp.engines.base import Task
 from realtime_polyp.engines.eager import EagerEngine
 from realtime_polyp.engines.halves import roles_of
 from realtime_polyp.engines.weights import sha256_of
@@ -34,7 +34,7 @@ from trainers.training.checkpoint_file import read_tensors
 from trainers.training.contract import ModelWithLoss
 from trainers.training.distributed import ProcessGroup, barrier, init_process_group
 from trainers.training.initialise import backbone_of, initialise, load_part, mode_setter
-from trainers.training.loop import Task, fit, seed_everything
+from trainers.training.loop import TrainingTask, fit, seed_everything
 from trainers.training.run_folder import BEST, CHECKPOINT, read_recipe, write_recipe
 from trainers.training.schedule import LoopConfig, scaled_down
 
@@ -76,7 +76,7 @@ class TrainingSets:
         return [*self.stills, *self.moments, *self.negatives]
 
 
-def command(task: ModelTask, default: str, examples: str, arguments: list[str] | None) -> None:
+def command(task: Task, default: str, examples: str, arguments: list[str] | None) -> None:
     """Parse the arguments of the command for one task and train."""
     parser = _parser(task, default, examples)
     options = parser.parse_args(arguments)
@@ -84,7 +84,7 @@ def command(task: ModelTask, default: str, examples: str, arguments: list[str] |
         train(recipes_of(task)[options.config], options, group)
 
 
-def _parser(task: ModelTask, default: str, examples: str) -> argparse.ArgumentParser:
+def _parser(task: Task, default: str, examples: str) -> argparse.ArgumentParser:
     parser = command_parser(
         f"trainers.train_{task}",
         description=f"Train a {_WHAT[task]} by one of the named recipes (trainers/recipes.py).",
@@ -291,9 +291,11 @@ def check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
         raise ValueError(f"the run in {folder} began with another {named}: repeat its options, or start a new --out")
 
 
-def task_of(recipe: Recipe, net: nn.Module, validation: list[Still], *, pretrained: bool, device: str = "cpu") -> Task:
+def task_of(
+    recipe: Recipe, net: nn.Module, validation: list[Still], *, pretrained: bool, device: str = "cpu"
+) -> TrainingTask:
     """Return the task of a recipe for the training loop. validation: stills that select the best weights."""
-    return Task(
+    return TrainingTask(
         model=ModelWithLoss(net, recipe.loss),
         backbone=backbone_of(net),
         validate=lambda average: validate(engine_of(recipe, average, device), validation),
@@ -361,7 +363,7 @@ def _mask_figures(cases: list[Case]) -> dict[str, float]:
     return {"dice": mean.dice, "miou": mean.miou}
 
 
-_SCORE: dict[ModelTask, str] = {"detector": "AP", "segmenter": "dice", "joint": "joint"}
+_SCORE: dict[Task, str] = {"detector": "AP", "segmenter": "dice", "joint": "joint"}
 
 
 def describe_run(
