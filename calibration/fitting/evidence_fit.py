@@ -4,7 +4,7 @@ Every candidate curve filters all clips. Its cost is the time until polyps are s
 search changes one number at a time, keeps the curve monotone, and ends when no change lowers the cost.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ PENALTIES = (0.0, 0.1, 0.25, 0.5, 1.0)
 MISS_PENALTIES = (0.1, 0.25, 0.5)
 """Not more: every second frame is flipped, and a polyp that is found in one orientation only must still be shown."""
 LONG_ALARM_S = 0.5
+_NUMBERS = len(KNOTS) + 1  # that the search changes: the weights but the last one, and two penalties
 _LEAST_GAIN_S = 1e-4
 
 
@@ -122,13 +123,12 @@ def learn(clips: Clips, start: Evidence, price: Price = Price(), *, least_weight
     least_weight: of the curve at its first knot.
     """
     best = _on_knots(start, least_weight)
-    lowest_s, tried = clips.figures(best).cost_s(price), {best}
+    lowest_s, tried, improved = clips.figures(best).cost_s(price), {best}, True
     with tqdm(desc="evidence curves", unit="curve") as bar:
-        improved = True
         while improved:
             improved = False
-            for change in _changes(least_weight):
-                for candidate in change(best):
+            for number in range(_NUMBERS):
+                for candidate in _variants(best, number, least_weight):
                     if candidate in tried:
                         continue
                     tried.add(candidate)
@@ -148,24 +148,16 @@ def _on_knots(curve: Evidence, least_weight: float) -> Evidence:
     return replace(curve, scores=KNOTS, weights=(*weights, 1.0))
 
 
-def _changes(least_weight: float) -> list[Callable[[Evidence], Iterator[Evidence]]]:
-    """Return the changes that the search tries, each as candidates of a curve."""
-
-    def weight(at: int) -> Callable[[Evidence], Iterator[Evidence]]:
-        def candidates(curve: Evidence) -> Iterator[Evidence]:
-            for value in WEIGHTS:
-                if value >= least_weight:
-                    yield replace(curve, weights=_raised(curve.weights, at, value))
-
-        return candidates
-
-    def penalties(curve: Evidence) -> Iterator[Evidence]:
-        yield from (replace(curve, penalty=value) for value in PENALTIES)
-
-    def miss_penalties(curve: Evidence) -> Iterator[Evidence]:
+def _variants(curve: Evidence, number: int, least_weight: float) -> Iterator[Evidence]:
+    """Yield the curve with each value of one of its numbers: the weights, the penalty, the miss penalty."""
+    if number == _NUMBERS - 1:
         yield from (replace(curve, miss_penalty=value) for value in MISS_PENALTIES)
-
-    return [*(weight(at) for at in range(len(KNOTS) - 1)), penalties, miss_penalties]
+    elif number == _NUMBERS - 2:
+        yield from (replace(curve, penalty=value) for value in PENALTIES)
+    else:
+        for value in WEIGHTS:
+            if value >= least_weight:
+                yield replace(curve, weights=_raised(curve.weights, number, value))
 
 
 def _raised(weights: tuple[float, ...], at: int, value: float) -> tuple[float, ...]:
