@@ -3,7 +3,8 @@
 The training stills are the clear frames. Frames of every other quality are synthesised from them
 (`trainers/frame_quality/corruptions.py`). Multinomial logistic regression separates the kinds of corruption by the
 features of `realtime_polyp/temporal/frame_quality.py`. The margins against "clear" are set by cross-validation on
-training stills. The val stills are used for the report only.
+training stills. The val stills are used for the report only. With --negatives, clear frames of real video join the
+training stills, and those of the sequences that report are a part of the report.
 """
 
 import argparse
@@ -25,14 +26,15 @@ from trainers.data.stills import Still, read_image, read_stills
 from trainers.evaluation.predict import check_files
 from trainers.frame_quality.corruptions import Picture
 from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, QualitySamples, make_samples, read_photographs
-from trainers.frame_quality.tables import check_text
+from trainers.frame_quality.real_frames import clear_frames, read_real_frames
+from trainers.frame_quality.tables import check_text, real_text
 
 _FOLDS = 5
 # The margins reject at most these shares of the clear stills: of all of them, and of any one centre's.
 HELD_OF_ALL, HELD_OF_A_CENTRE = 0.005, 0.01
 _PENALTY = 10.0  # C of LogisticRegression, the inverse of the regularisation strength
 _EPILOG = """examples:
-  python -m trainers.train_quality --data DATA --out assets/quality.json
+  python -m trainers.train_quality --data DATA --negatives DATA/negative.json --out assets/quality.json
   python -m trainers.train_quality --data DATA --out quality.json --limit 300
   python -m trainers.train_quality --data DATA --out quality.json --photographs holiday/
 
@@ -53,6 +55,12 @@ def command_line() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, metavar="DIR", help="folder with train.json, val.json and their images")
     add("--out", type=Path, required=True, metavar="QUALITY.json", help="file to write the classifier to")
     add("--photographs", type=Path, metavar="DIR", help="JPEG or PNG files, to test 'outside' on unseen scenes")
+    add(
+        "--negatives",
+        type=Path,
+        metavar="FILE.json",
+        help="PolypGen's frames of video without a polyp; image paths are relative to --data",
+    )
     add("--limit", type=int, metavar="N", help="use only N stills of each set, evenly spaced")
     add("--seed", type=int, default=0, help="seed of the corruptions (default: %(default)s)")
     return parser
@@ -63,10 +71,14 @@ def run(options: argparse.Namespace) -> None:
     check_outputs(options.out)
     train, val = (select_stills(options.data / f"{name}.json", options) for name in ("train", "val"))
     photographs = read_photographs(options.photographs) if options.photographs else []
-    samples = make_samples(train, sample_photographs(), seed=options.seed, name="train")
+    real = clear_frames(options.negatives, options.data)[: options.limit] if options.negatives else []
+    samples = make_samples([*train, *real], sample_photographs(), seed=options.seed, name="train")
     classifier = fit(samples)
     print(check_text(make_samples(val, photographs, seed=options.seed + 1, name="val"), classifier))
-    document = to_dict(classifier, f"{len(train)} stills of train.json, corrupted with seed {options.seed}")
+    if options.negatives:
+        print(f"\n{real_text(*read_real_frames(options.negatives, options.data, 'report'), classifier)}")
+    of_video = f" and {len(real)} frames of video" if real else ""
+    document = to_dict(classifier, f"{len(train)} stills of train.json{of_video}, corrupted with seed {options.seed}")
     write_json(options.out, document)
     print(f"quality: {options.out}")
 

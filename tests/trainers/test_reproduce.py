@@ -280,7 +280,8 @@ def case(number: int, boxes: list[list[float]], found: list[list[float]], scores
     true = np.array(boxes, np.float32).reshape(-1, 4)
     detections = Detections(np.array(found, np.float32).reshape(-1, 4), np.array(scores, np.float32))
     images = SimpleNamespace(true=true, found=np.asarray(detections.boxes), scores=detections.scores)
-    still = SimpleNamespace(id=number, group=f"g{number // 2}", image_path=Path(f"{number}.png"))
+    group = f"g{number // 2}"
+    still = SimpleNamespace(id=number, group=group, bootstrap_group=group, image_path=Path(f"{number}.png"))
     return SimpleNamespace(still=still, detections=detections, boxes=images)
 
 

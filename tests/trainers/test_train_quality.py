@@ -1,6 +1,7 @@
 """The command that trains the frame quality classifier, from stills to the file that the product reads."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,26 @@ def test_the_product_reads_what_it_writes(written: Path) -> None:
     assert classifier.kinds[0] == "clear" and set(classifier.qualities) == set(FRAME_QUALITIES)
     assert document["data"] == f"{STILLS} stills of train.json, corrupted with seed 0"
     assert (classifier.margin >= 0).all() and list(written.parent.iterdir()) == [written]
+
+
+def test_clear_frames_of_real_video_join_the_training_and_the_report(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((data / "val.json").read_text())
+    for place, image in enumerate(document["images"]):
+        image["group"] = f"polypgen_negative/{'seq15' if place < 20 else 'seq04'}"
+        for key in ("file_name", "mask_name"):
+            (data / "video" / image["group"]).mkdir(parents=True, exist_ok=True)
+            name = f"video/{image['group']}/{place:04d}.png"
+            shutil.copyfile(data / f"{image['id']}.png", data / name)
+            image[key] = name
+    (data / "negative.json").write_text(json.dumps(document))
+    out = tmp_path / "quality.json"
+    main(["--data", str(data), "--negatives", str(data / "negative.json"), "--out", str(out)])
+    told = f"{STILLS} stills of train.json and 19 frames of video, corrupted with seed 0"  # one of the 20 is blurred
+    assert json.loads(out.read_text())["data"] == told
+    report = capsys.readouterr().out
+    assert "frames of real video rejected: clear" in report and "  seq04: clear" in report and "seq15" not in report
 
 
 def test_it_separates_unseen_clear_pictures_from_corrupted_ones(data: Path, written: Path) -> None:

@@ -1,11 +1,16 @@
 """The report of `trainers.train_quality`: confusion table, rejected clear stills, and figures for each corruption."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from realtime_polyp.packets import FrameQuality
 from realtime_polyp.telemetry.text_table import format_table
-from realtime_polyp.temporal.frame_quality import FRAME_QUALITIES, FrameQualityClassifier
-from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, QualitySamples
+from realtime_polyp.temporal.frame_quality import FRAME_QUALITIES, FrameQualityClassifier, compute_features
+from trainers.data.negatives import sequence_of
+from trainers.data.stills import Still, read_image
+from trainers.frame_quality.dataset import AS_IT_IS, CLEAR, QualitySamples, field_of
 
 
 def check_text(samples: QualitySamples, classifier: FrameQualityClassifier) -> str:
@@ -50,6 +55,19 @@ def kinds_text(samples: QualitySamples, found: NDArray[np.str_]) -> str:
             rejected, right = (found[these] != CLEAR).mean(), (found[these] == quality).mean()
             rows.append((f"  {quality}, {kind}", f"{100 * rejected:.1f} %", f"{100 * right:.1f} %"))
     return format_table(("corrupted pictures", "rejected", "correct quality"), rows)
+
+
+def real_text(frames: Sequence[Still], qualities: Sequence[FrameQuality], classifier: FrameQualityClassifier) -> str:
+    """Return how many frames of real video are rejected, by sequence. qualities: as a person saw them."""
+    features = (compute_features(field_of(read_image(frame.image_path))) for frame in frames)
+    rejected = np.array([classifier.classify(one) != CLEAR for one in features])
+    clear = np.array([quality == CLEAR for quality in qualities])
+    sequences = np.array([sequence_of(frame) for frame in frames])
+    rows = [f"frames of real video rejected: clear {_counted(rejected, clear)}, unclear {_counted(rejected, ~clear)}"]
+    for name in sorted(set(sequences)):
+        own = sequences == name
+        rows.append(f"  {name}: clear {_counted(rejected, own & clear)}, unclear {_counted(rejected, own & ~clear)}")
+    return "\n".join(rows)
 
 
 def _counted(rejected: NDArray[np.bool_], of: NDArray[np.bool_]) -> str:
